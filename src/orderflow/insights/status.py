@@ -1,0 +1,76 @@
+"""How the flow stands: what is stored, what waits, and the newest order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from orderflow import topic
+from orderflow.errors import KafkaUnavailable, TopicMissing
+from orderflow.settings import Settings
+from orderflow.store import ledger, orders
+from orderflow.store.connection import Connection
+
+
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition. Offsets as in the ledger; `end` and `lag` are None where Kafka does not answer."""
+
+    partition: int
+    next_offset: int
+    end: int | None
+    lag: int | None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The flow at one moment. Counts are records since the ledger began; `lag` is records not yet stored."""
+
+    topic: str
+    stored: int
+    duplicates: int
+    quarantined: int
+    unknown_fields: int
+    lag: int | None
+    partitions: tuple[PartitionStatus, ...]
+    newest_order: str | None
+    newest_age_seconds: float | None
+
+
+def read(connection: Connection, settings: Settings) -> Status:
+    """Ask ledger, table and topic.
+
+    Raises the connection's errors; Kafka's absence shows as None.
+    """
+    entries = [entry for entry in ledger.entries(connection) if entry.topic == settings.kafka_topic]
+    try:
+        partitions = topic.describe(settings).partitions
+        ends = {part: bounds.end for part, bounds in topic.bounds(settings, partitions).items()}
+    except (KafkaUnavailable, TopicMissing):
+        ends = {}
+    positions = {entry.partition: entry.next_offset for entry in entries}
+    parts = tuple(
+        PartitionStatus(
+            partition=part,
+            next_offset=positions.get(part, 0),
+            end=ends.get(part),
+            lag=max(0, ends[part] - positions.get(part, 0)) if part in ends else None,
+        )
+        for part in sorted(positions.keys() | ends.keys())
+    )
+    stored, duplicates, quarantined = ledger.totals(entries)
+    newest = orders.newest(connection)
+    return Status(
+        topic=settings.kafka_topic,
+        stored=stored,
+        duplicates=duplicates,
+        quarantined=quarantined,
+        unknown_fields=sum(entry.unknown_fields for entry in entries),
+        lag=sum(part.lag or 0 for part in parts) if ends else None,
+        partitions=parts,
+        newest_order=newest[0] if newest else None,
+        newest_age_seconds=_age(newest[1]) if newest else None,
+    )
+
+
+def _age(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment.replace(tzinfo=UTC)).total_seconds()

@@ -1,0 +1,398 @@
+"""The contract: what an order is, and the strict reading of a message's raw bytes.
+
+`Order` is the one definition. The decoder reads it directly, the table's columns come from its annotations, and
+the rules that types cannot express stand in `_read_exactly`.
+
+Two readings give the same answer, and a property test holds them together: `_read_exactly` follows the contract
+step by step and names the reason of a rejection; the msgspec decoder confirms good records many times faster.
+A record is accepted by the fast reading only where that reading is as strict as the exact one; everything else
+goes to the exact one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from orderflow.catalogue import CATEGORY_OF, CUSTOMER_IDS, HIGHEST_PRICE, LOWEST_PRICE, QUANTITIES
+from orderflow.errors import RecordRejected
+
+INT_MAX = 2**31 - 1  # MySQL's INT
+CENT = Decimal("0.01")
+MONEY_LIMIT = Decimal(10) ** 8  # DECIMAL(10,2) holds less than this
+MAX_VALUE_BYTES = 1024 * 1024  # Kafka's default message.max.bytes is of this size
+
+ORDER_ID = re.compile(r"ORDER-[0-9]{6,44}")
+TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
+_AMOUNT = r"[0-9]{1,8}(?:\.[0-9]{1,2})?"
+_PLAIN = re.compile(rf"(?:{ORDER_ID.pattern} {_AMOUNT} {_AMOUNT} {TIMESTAMP.pattern}\n)*+")
+
+
+class Reason(StrEnum):
+    """Why a record is in the quarantine."""
+
+    NULL_VALUE = "null_value"
+    EMPTY_VALUE = "empty_value"
+    OVERSIZED_VALUE = "oversized_value"
+    BYTE_ORDER_MARK = "byte_order_mark"
+    INVALID_UTF8 = "invalid_utf8"
+    MALFORMED_JSON = "malformed_json"
+    TRAILING_DATA = "trailing_data"
+    TOO_DEEP = "too_deep"
+    NOT_AN_OBJECT = "not_an_object"
+    DUPLICATE_KEY = "duplicate_key"
+    MISSING_FIELD = "missing_field"
+    NULL_FIELD = "null_field"
+    WRONG_TYPE = "wrong_type"
+    WRONG_LENGTH = "wrong_length"
+    INVALID_TEXT = "invalid_text"
+    INVALID_ORDER_ID = "invalid_order_id"
+    INVALID_TIMESTAMP = "invalid_timestamp"
+    OUT_OF_RANGE = "out_of_range"
+    EXCESS_SCALE = "excess_scale"
+    WRONG_TOTAL = "wrong_total"
+    OUTSIDE_RANGES = "outside_ranges"  # only with ORDER_RANGES=enforce
+    CONFLICT = "conflict"  # the order_id is stored with other content
+    REFUSED_BY_DATABASE = "refused_by_database"
+
+
+def _column(sql: str) -> dict[str, str]:
+    return {"column": sql}
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One order, as it stands in the message and in the table's row."""
+
+    customer_id: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]
+    order_id: Annotated[
+        str,
+        Meta(
+            max_length=50,
+            description="`ORDER-` and six or more digits, 50 characters at most",
+            extra=_column("VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin NOT NULL"),
+        ),
+    ]
+    product_name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=255,
+            description="1 to 255 characters",
+            extra=_column("VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL"),
+        ),
+    ]
+    product_category: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="1 to 100 characters",
+            extra=_column("VARCHAR(100) CHARACTER SET utf8mb4 NOT NULL"),
+        ),
+    ]
+    unit_price: Annotated[
+        Decimal,
+        Meta(description="above 0, exact, at most two decimals", extra=_column("DECIMAL(10,2) NOT NULL")),
+    ]
+    quantity: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]
+    total_price: Annotated[
+        Decimal,
+        Meta(description="equals unit_price × quantity exactly", extra=_column("DECIMAL(10,2) NOT NULL")),
+    ]
+    order_timestamp: Annotated[
+        str,
+        Meta(
+            description="`YYYY-MM-DDTHH:MM:SS`, a real date, UTC, no zone suffix",
+            extra=_column("DATETIME NOT NULL"),
+        ),
+    ]
+
+    def row(self) -> tuple[object, ...]:
+        """The eight columns as a database driver returns them (order_timestamp as a naive UTC datetime)."""
+        return (*msgspec.structs.astuple(self)[:-1], datetime.fromisoformat(self.order_timestamp))
+
+
+FIELDS: tuple[str, ...] = Order.__struct_fields__
+# Of an order in plain spelling: the quotes of eight keys and four texts.
+_QUOTES = 2 * (len(FIELDS) + 4)
+# A run that is not all good is read in pieces of this size, so that one bad record slows down few others.
+_PIECE = 32
+_read_many = msgspec.json.Decoder(list[Order]).decode
+
+
+def columns() -> dict[str, str]:
+    """Column name to SQL type, in the table's order."""
+    info = msgspec.inspect.type_info(Order)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return {field.name: _extra(field.type)["column"] for field in info.fields}
+
+
+def _extra(node: msgspec.inspect.Type) -> dict[str, str]:
+    assert isinstance(node, msgspec.inspect.Metadata)
+    return node.extra or {}
+
+
+class Reading(NamedTuple):
+    """What a run of values turned out to be: one result for each value, in order."""
+
+    results: Sequence[Order | RecordRejected]
+    unknown_fields: Counter[str]
+
+
+def decode_many(values: Sequence[bytes | None], *, enforce_ranges: bool = False) -> Reading:
+    """Read a run of message values. Never raises for what a value holds."""
+    if (orders := _read_plain(values, enforce_ranges)) is not None:
+        return Reading(orders, Counter())
+    results: list[Order | RecordRejected] = []
+    unknown: Counter[str] = Counter()
+    for start in range(0, len(values), _PIECE):
+        piece = values[start : start + _PIECE]
+        results += _read_plain(piece, enforce_ranges) or [_result(value, enforce_ranges, unknown) for value in piece]
+    return Reading(results, unknown)
+
+
+def decode(value: bytes | None, *, enforce_ranges: bool = False) -> Order:
+    """Read one message value.
+
+    Raises RecordRejected with the reason and a sentence of detail.
+    """
+    result = _result(value, enforce_ranges, Counter())
+    if isinstance(result, RecordRejected):
+        raise result
+    return result
+
+
+def _result(value: bytes | None, enforce_ranges: bool, unknown: Counter[str]) -> Order | RecordRejected:
+    if orders := _read_plain((value,), enforce_ranges):
+        return orders[0]
+    try:
+        order, names = _read_exactly(value, enforce_ranges)
+    except RecordRejected as rejected:
+        return rejected
+    unknown.update(names)
+    return order
+
+
+def _read_plain(values: Sequence[bytes | None], enforce_ranges: bool) -> list[Order] | None:
+    """All values as orders if each is beyond doubt one, in plain spelling; None otherwise.
+
+    The values are read as one JSON array. That cannot mistake the borders between them: an accepted order needs
+    24 quotes at least and each value has exactly 24, so the n orders found own the quotes of one value each, and
+    a comma between two values can stand neither within an object nor within a text. It also rules out repeated
+    keys, quoted numbers and escaped quotes, which all bring more quotes.
+    """
+    if any([value is None or value.count(b'"') != _QUOTES or len(value) > MAX_VALUE_BYTES for value in values]):
+        return None
+    text = b",".join(values)  # type: ignore[arg-type]
+    # Escapes of NUL and of surrogates: the exact reading judges them.
+    if b"\\u0000" in text or b"\\ud" in text or b"\\uD" in text:
+        return None
+    try:
+        orders = _read_many(b"[%b]" % text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if len(orders) != len(values) or not _all_sound(orders):
+        return None
+    if enforce_ranges and any(map(_outside_ranges, orders)):
+        return None
+    return orders
+
+
+def _all_sound(orders: Sequence[Order]) -> bool:
+    """Whether all orders keep the rules that their types do not express."""
+    # The amounts' own texts: this also keeps 45.990 and 4599e-2, which are as good, to the exact reading.
+    plain = "".join([f"{o.order_id} {o.unit_price} {o.total_price} {o.order_timestamp}\n" for o in orders])
+    return (
+        _PLAIN.fullmatch(plain) is not None
+        and all(map(_is_real_date, {order.order_timestamp[:10] for order in orders}))
+        and all([order.unit_price > 0 for order in orders])
+        and all([order.unit_price * order.quantity == order.total_price for order in orders])
+    )
+
+
+@lru_cache(maxsize=4096)
+def _is_real_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequence[str]]:
+    """The contract, step by step: the order and the names of its unknown fields."""
+    fields = _read_object(value)
+    for name in FIELDS:
+        if name not in fields:
+            _reject(Reason.MISSING_FIELD, f"{name} is missing{_look_alike(name, fields)}")
+        if fields[name] is None:
+            _reject(Reason.NULL_FIELD, f"{name} is null")
+    order = Order(
+        customer_id=_integer(fields, "customer_id"),
+        order_id=_text(fields, "order_id", Reason.INVALID_ORDER_ID),
+        product_name=_text(fields, "product_name", longest=255),
+        product_category=_text(fields, "product_category", longest=100),
+        unit_price=_money(fields, "unit_price"),
+        quantity=_integer(fields, "quantity"),
+        total_price=_money(fields, "total_price"),
+        order_timestamp=_text(fields, "order_timestamp", Reason.INVALID_TIMESTAMP),
+    )
+    if not ORDER_ID.fullmatch(order.order_id):
+        _reject(Reason.INVALID_ORDER_ID, f"order_id is {_shown(order.order_id)}, not ORDER- and 6 to 44 digits")
+    if not TIMESTAMP.fullmatch(order.order_timestamp) or not _is_real_date(order.order_timestamp[:10]):
+        _reject(
+            Reason.INVALID_TIMESTAMP,
+            f"order_timestamp is {_shown(order.order_timestamp)}, not a real YYYY-MM-DDTHH:MM:SS without zone",
+        )
+    if order.unit_price * order.quantity != order.total_price:
+        _reject(
+            Reason.WRONG_TOTAL,
+            f"total_price is {order.total_price}, but {order.unit_price} × {order.quantity}"
+            f" = {order.unit_price * order.quantity}",
+        )
+    if enforce_ranges and (found := _outside_ranges(order)):
+        _reject(Reason.OUTSIDE_RANGES, f"{found} (ORDER_RANGES=enforce)")
+    return order, [name for name in fields if name not in FIELDS]
+
+
+def _read_object(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        _reject(Reason.NULL_VALUE, "the record has no value (a tombstone)")
+    if len(value) > MAX_VALUE_BYTES:
+        _reject(Reason.OVERSIZED_VALUE, f"the value has {len(value)} bytes; {MAX_VALUE_BYTES} are the most")
+    if value.startswith(b"\xef\xbb\xbf"):
+        _reject(Reason.BYTE_ORDER_MARK, "the value starts with a byte order mark")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _reject(Reason.INVALID_UTF8, f"byte {error.start} is not UTF-8: {error.reason}")
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    if start == len(text):
+        _reject(Reason.EMPTY_VALUE, "the value is empty" if not text else "the value is white space only")
+    try:
+        found, end = _EXACT.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        _reject(Reason.MALFORMED_JSON, f"character {error.pos}: {error.msg}")
+    except RecursionError:
+        _reject(Reason.TOO_DEEP, "the value is nested too deeply")
+    if rest := text[end:].strip(" \t\r\n"):
+        _reject(Reason.TRAILING_DATA, f"after the JSON value, at character {end}, stands {_shown(rest)}")
+    if not isinstance(found, dict):
+        _reject(Reason.NOT_AN_OBJECT, f"the value is a JSON {_JSON_NAMES[type(found)]}, not an object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        repeated = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        _reject(Reason.DUPLICATE_KEY, f"the key {_shown(repeated)} stands twice")
+    return fields
+
+
+def _whole(digits: str) -> int:
+    # Python refuses to read more than 4,300 digits; beyond 20 the exact value no longer matters.
+    return int(digits[:20])
+
+
+def _decimal(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exponent beyond Decimal's own range
+        return Decimal("Infinity")
+
+
+def _no_constant(name: str) -> NoReturn:
+    _reject(Reason.MALFORMED_JSON, f"{name} is not JSON")
+
+
+_EXACT = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_decimal, parse_int=_whole, parse_constant=_no_constant
+)
+_JSON_NAMES: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    Decimal: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def _integer(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int:
+        found = f"{value}, which has a decimal point or exponent" if type(value) is Decimal else _kind(value)
+        _reject(Reason.WRONG_TYPE, f"{name} is {found}, not an integer")
+    if not 1 <= value <= INT_MAX:
+        _reject(Reason.OUT_OF_RANGE, f"{name} is {value}, not from 1 to {INT_MAX}")
+    return value
+
+
+def _money(fields: dict[str, Any], name: str) -> Decimal:
+    value = fields[name]
+    if type(value) not in (int, Decimal):
+        _reject(Reason.WRONG_TYPE, f"{name} is {_kind(value)}, not a number")
+    amount = Decimal(value)
+    if not 0 < amount < MONEY_LIMIT:
+        _reject(Reason.OUT_OF_RANGE, f"{name} is {_shown(str(amount))}, not above 0 and below {MONEY_LIMIT}")
+    in_cents = amount.quantize(CENT)
+    if in_cents != amount:
+        _reject(Reason.EXCESS_SCALE, f"{name} is {_shown(str(amount))}, which has more than two decimals")
+    return in_cents
+
+
+def _text(fields: dict[str, Any], name: str, unfit: Reason = Reason.INVALID_TEXT, longest: int | None = None) -> str:
+    value = fields[name]
+    if type(value) is not str:
+        _reject(Reason.WRONG_TYPE, f"{name} is {_kind(value)}, not a string")
+    if longest and not 1 <= len(value) <= longest:
+        _reject(Reason.WRONG_LENGTH, f"{name} has {len(value)} characters, not 1 to {longest}")
+    if "\0" in value:
+        _reject(unfit, f"{name} holds a NUL character")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        _reject(unfit, f"{name} holds half of a surrogate pair")
+    return value
+
+
+def _outside_ranges(order: Order) -> str:
+    """What lies outside the generator's ranges, as a clause; empty if nothing does."""
+    if order.customer_id not in CUSTOMER_IDS:
+        return f"customer_id {order.customer_id} is not from {CUSTOMER_IDS.start} to {CUSTOMER_IDS.stop - 1}"
+    if order.quantity not in QUANTITIES:
+        return f"quantity {order.quantity} is not from {QUANTITIES.start} to {QUANTITIES.stop - 1}"
+    if not LOWEST_PRICE <= order.unit_price <= HIGHEST_PRICE:
+        return f"unit_price {order.unit_price} is not from {LOWEST_PRICE} to {HIGHEST_PRICE}"
+    if CATEGORY_OF.get(order.product_name) != order.product_category:
+        return f"{_shown(order.product_name)} in {_shown(order.product_category)} is not in the catalogue"
+    return ""
+
+
+def _kind(value: object) -> str:
+    kind = _JSON_NAMES[type(value)]
+    return f"the string {_shown(value)}" if isinstance(value, str) else f"a JSON {kind}"
+
+
+def _look_alike(name: str, fields: dict[str, Any]) -> str:
+    alike = next((found for found in fields if found.strip().lower() == name), None)
+    return f"; {_shown(alike)} is another name" if alike else ""
+
+
+def _shown(text: str) -> str:
+    """At most 60 characters, in ASCII, so that a hostile text is harmless in a terminal or a log."""
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _reject(reason: Reason, detail: str) -> NoReturn:
+    raise RecordRejected(reason, detail)

@@ -1,0 +1,330 @@
+"""Keeps the sink running: takes the lead, starts the query at the ledger's position, and lets an error's class
+decide whether to wait, to start again, or to stop.
+
+Rejected: letting Spark's checkpoint decide where to go on. It can say more or less than what MySQL committed;
+the ledger cannot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+
+from orderflow import topic
+from orderflow.errors import (
+    EngineFailed,
+    Interrupted,
+    KafkaUnavailable,
+    OrderFlowError,
+    TopicMissing,
+    Unavailable,
+)
+from orderflow.pipeline import sink, source, spark
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema
+from orderflow.store.connection import Connection
+from orderflow.topic import TopicInfo
+
+if TYPE_CHECKING:
+    from pyspark.errors.exceptions.captured import CapturedException
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.25  # seconds between two looks at the query
+_PROGRESS_INTERVAL = 5.0  # seconds between two looks at ledger and topic, and two lines of progress
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 5.0  # seconds between two attempts
+_REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
+_STANDBY_LOOK = 1.0  # seconds
+_FINISH_BATCH = 30.0  # seconds that a graceful stop gives the batch
+_FRUITLESS_STARTS = 8
+_SCRATCH = "orderflow-sink-"
+
+
+class Progress(NamedTuple):
+    """What the sink says of itself. `lag` is in records; None where Kafka does not answer."""
+
+    state: str  # starting, standby, running, waiting, stopped
+    message: str
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    lag: int | None = None
+
+
+class Supervisor:
+    """One sink: runs until it is told to stop, or, with `once`, until all that is in the topic is stored."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        jars: Sequence[Path],
+        java_home: Path,
+        once: bool = False,
+        tell: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._jars = jars
+        self._java_home = java_home
+        self._once = once
+        self._tell = tell
+        self._stop = threading.Event()
+        self._positions: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Run the sink.
+
+        Raises OperatorError where only a person can help. Everything else is waited out.
+        """
+        with _signals(self._ask_to_stop), _scratch() as scratch, ThreadPoolExecutor(1, "spark-start") as starter:
+            engine = starter.submit(spark.start, self._jars, self._java_home, scratch)  # beside the first look around
+            self._keep_running(scratch, engine)
+            engine.result().stop()
+
+    def _keep_running(self, scratch: Path, engine: Future[SparkSession]) -> None:
+        wait, fruitless, reminded = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
+        before: dict[int, int] = {}
+        while not self._stop.is_set():
+            try:
+                return self._lead_and_run(scratch, engine)
+            except Unavailable as error:
+                if before != self._positions:
+                    before, wait, fruitless = dict(self._positions), _SHORTEST_WAIT, 0
+                fruitless += isinstance(error, Interrupted)
+                if fruitless >= _FRUITLESS_STARTS:
+                    raise EngineFailed(
+                        f"Spark failed {fruitless} times in a row at the same position: {error.message}",
+                        hint="Nothing is lost. See the log above, and `orderflow doctor`.",
+                    ) from error
+                if time.monotonic() - reminded > _REMINDER_INTERVAL:
+                    self._say_waiting(error)
+                    reminded = time.monotonic()
+                self._stop.wait(wait * random.uniform(0.5, 1))  # noqa: S311
+                wait = min(wait * 2, _LONGEST_WAIT)
+        return None
+
+    def _ask_to_stop(self) -> None:
+        log.info("Stopping after this batch. Once more to leave at once; nothing is lost either way.")
+        self._stop.set()
+
+    def _lead_and_run(self, scratch: Path, engine: Future[SparkSession]) -> None:
+        for step in schema.prepare(self._settings):
+            log.info("Made %s.", step.what)
+        with Connection(self._settings) as connection:
+            if not self._take_leadership(connection):
+                return
+            info = self._topic(connection)
+            first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+            self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+            self._check_not_ahead(info)
+            query = self._start_query(engine.result(), info, scratch)
+            try:
+                self._watch(query, connection, info)
+            finally:
+                with _jvm_errors():
+                    query.stop()
+
+    def _take_leadership(self, connection: Connection) -> bool:
+        """Wait until this is the only active sink; False if it was told to stop meanwhile."""
+        seconds = 0.0
+        while not ledger.take_leadership(connection, self._settings, seconds):
+            if not seconds:
+                seconds = _STANDBY_LOOK
+                log.info("Another sink is active on this table and topic: standing by to take over.")
+                self._tell(Progress("standby", "another sink is active; standing by"))
+            if self._stop.is_set():
+                return False
+        return True
+
+    def _topic(self, connection: Connection) -> TopicInfo:
+        known = {entry.topic: entry.topic_id for entry in ledger.entries(connection)}
+        if self._settings.kafka_topic not in known:
+            return topic.ensure(self._settings)
+        try:
+            return topic.describe(self._settings)
+        except TopicMissing as missing:
+            raise TopicMissing(
+                f"{missing.message[:-1]}, though the ledger has positions in it.",
+                hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. If it shall begin anew, set"
+                " another MYSQL_TABLE.",
+            ) from missing
+
+    def _check_not_ahead(self, info: TopicInfo) -> None:
+        """A broker that restarts may show an older end for a moment; one that lost records shows it for good."""
+        for part, bounds in topic.bounds(self._settings, info.partitions).items():
+            if self._positions[part] > bounds.end:
+                raise KafkaUnavailable(
+                    f"{info.name} partition {part} ends at offset {bounds.end}, before the ledger's position"
+                    f" {self._positions[part]}: Kafka is recovering, or has lost records that are stored."
+                )
+
+    def _start_query(self, session: SparkSession, info: TopicInfo, scratch: Path) -> StreamingQuery:
+        checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=scratch)  # scratch: the ledger is the checkpoint
+        write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=scratch)
+        with _jvm_errors():
+            spark.add_jars(session, self._jars)
+            stream = (
+                source.frame(session, self._settings, self._positions)
+                .mapInArrow(write, sink.OUTPUT)
+                .writeStream.format("noop")
+                .option("checkpointLocation", checkpoint)
+            )
+            stream = stream.trigger(availableNow=True) if self._once else stream.trigger(processingTime="0 seconds")
+            return stream.start()
+
+    def _watch(self, query: StreamingQuery, connection: Connection, info: TopicInfo) -> None:
+        """Return when the query has ended well or a stop was asked for; raise the class of its failure."""
+        looked = -_PROGRESS_INTERVAL
+        told: Progress | None = None
+        while True:
+            with _jvm_errors():
+                if query.awaitTermination(_POLL):  # type: ignore[arg-type]
+                    break
+            if self._stop.is_set():
+                self._finish_batch(query)
+                return
+            if time.monotonic() - looked > _PROGRESS_INTERVAL:
+                looked = time.monotonic()
+                progress = self._progress(connection, info)
+                if told is None or progress[2:] != told[2:]:
+                    log.info("%s", progress.message)
+                self._tell(progress)
+                told = progress
+        self._tell(self._progress(connection, info))
+
+    def _progress(self, connection: Connection, info: TopicInfo) -> Progress:
+        """A look at ledger and topic, which also notices a lost leadership and a topic made again."""
+        entries = [entry for entry in ledger.entries(connection) if entry.topic == info.name]
+        self._positions = {entry.partition: entry.next_offset for entry in entries}
+        stored, duplicates, quarantined = ledger.totals(entries)
+        try:
+            found = topic.describe(self._settings)
+            ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
+            lag = self._lag(found)
+        except KafkaUnavailable as error:
+            return Progress("waiting", error.message, stored, duplicates, quarantined)
+        message = f"{stored} stored, {duplicates} duplicates, {quarantined} quarantined, lag {lag}"
+        return Progress("running", message, stored, duplicates, quarantined, lag)
+
+    def _lag(self, info: TopicInfo) -> int:
+        bounds = topic.bounds(self._settings, info.partitions)
+        return sum(max(0, bounds[part].end - self._positions.get(part, bounds[part].first)) for part in bounds)
+
+    def _say_waiting(self, error: Unavailable) -> None:
+        try:
+            lag = self._lag(topic.describe(self._settings))
+            waiting = f" {lag} records wait in Kafka." if self._positions else ""
+        except OrderFlowError:  # Kafka itself is what is awaited, or what the next attempt will tell
+            lag, waiting = None, ""
+        next_step = "Starting again at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
+        log.warning("%s %s%s", error.message, next_step, waiting)
+        self._tell(Progress("waiting", error.message, lag=lag))
+
+    def _finish_batch(self, query: StreamingQuery) -> None:
+        """Let the running micro-batch end. What the next one has begun is rolled back when the query stops."""
+        deadline = time.monotonic() + _FINISH_BATCH
+        with _jvm_errors():
+            before = _batch_id(query)
+            while time.monotonic() < deadline and query.isActive:
+                if not query.status["isDataAvailable"] or _batch_id(query) != before:
+                    return
+                time.sleep(0.01)
+
+
+def _batch_id(query: StreamingQuery) -> int:
+    progress: Any = query.lastProgress
+    return int(progress["batchId"]) if progress else -1
+
+
+@contextmanager
+def _jvm_errors() -> Iterator[None]:
+    """Turns what Spark and its gateway raise into our classes.
+
+    A JVM that is gone cannot be replaced within this process: the process is started over in its place.
+    """
+    from py4j.protocol import Py4JError, Py4JNetworkError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    try:
+        yield
+    except CapturedException as exception:
+        text = str(exception)
+        raise sink.told(text) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.") from exception
+    except (Py4JNetworkError, ConnectionError) as exception:
+        log.warning("Spark's JVM is gone (%s); starting it over.", exception)
+        _start_over()
+    except Py4JError as exception:
+        raise Interrupted(f"Spark's gateway failed: {_first_line(str(exception))}") from exception
+
+
+def _root_cause(exception: CapturedException) -> str:
+    while exception._cause is not None:
+        exception = exception._cause
+    return _first_line(exception._desc)
+
+
+def _start_over() -> None:
+    time.sleep(1)  # so that a JVM that cannot live does not spin
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+
+
+@contextmanager
+def _signals(ask_to_stop: Callable[[], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks to stop, the second ends the process at once."""
+    asked = False
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        ask_to_stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for Spark's checkpoint and LOAD DATA's files: nothing in it is needed by a later run.
+
+    In memory where the system offers it, since a checkpoint writes several files per micro-batch.
+    """
+    memory = Path("/dev/shm")  # noqa: S108
+    base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for left in base.glob(f"{_SCRATCH}*-*"):  # by a sink that was killed, or that this process was before
+        owner = int(left.name.removeprefix(_SCRATCH).split("-")[0])
+        if owner == os.getpid() or not psutil.pid_exists(owner):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=base)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,164 @@
+"""Every setting in one place: environment variable, type, default, unit and help.
+
+`env.example` and the settings table in the README are checked against this file by a test.
+A value in the real environment wins over one in `.env`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import dotenv
+import msgspec
+from msgspec import Meta
+
+from orderflow.errors import SettingInvalid
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,64}\Z")]
+TopicName = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
+# The longest table OrderFlow derives from MYSQL_TABLE appends 14 characters; MySQL allows 64.
+TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,48}\Z")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may set, validated once, at start. Field `mysql_host` is variable `MYSQL_HOST`."""
+
+    kafka_bootstrap_servers: Annotated[
+        str, Meta(min_length=1, description="Kafka brokers, host:port, separated by commas.")
+    ] = "localhost:9092"
+    kafka_topic: Annotated[TopicName, Meta(description="Topic that carries the orders.")] = "orders"
+    kafka_compression: Annotated[
+        Literal["gzip", "lz4", "snappy", "zstd", "none"], Meta(description="Codec of the producer's batches.")
+    ] = "gzip"
+    kafka_connect_attempts: Annotated[
+        int,
+        Meta(ge=1, description="How often the producer tries to reach Kafka at start before it gives up."),
+    ] = 5
+    kafka_connect_wait: Annotated[float, Meta(ge=0, description="Seconds between these attempts.")] = 3.0
+    kafka_headers: Annotated[
+        Literal["drop", "keep"],
+        Meta(description="keep: a quarantined record keeps its Kafka headers (each micro-batch then carries them)."),
+    ] = "drop"
+    production_interval: Annotated[float, Meta(ge=0, description="Seconds between two orders of the producer.")] = 2.0
+    starting_order_id: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Number of the first order; unset, the producer goes on after the topic's highest.",
+            ),
+        ]
+        | None
+    ) = None
+    order_ranges: Annotated[
+        Literal["off", "enforce"],
+        Meta(description="enforce: the generator's own ranges and catalogue become part of the contract."),
+    ] = "off"
+    mysql_host: Annotated[str, Meta(min_length=1, description="MySQL or MariaDB server, reached by TCP.")] = "localhost"
+    mysql_port: Annotated[Port, Meta(description="Its port.")] = 3306
+    mysql_database: Annotated[Name, Meta(description="Database that holds the tables.")] = "ecommerce"
+    mysql_table: Annotated[
+        TableName,
+        Meta(description="Table of the orders; the ledger, quarantine and rollup take its name as prefix."),
+    ] = "orders"
+    mysql_user: Annotated[str, Meta(min_length=1, description="Database user.")] = "root"
+    mysql_password: Annotated[str, Meta(description="Its password.")] = ""
+    orderflow_home: Annotated[
+        str, Meta(min_length=1, description="Folder of everything `orderflow up` keeps: data, logs, state.")
+    ] = ".orderflow"
+
+    @property
+    def home(self) -> Path:
+        """ORDERFLOW_HOME as an absolute path."""
+        return Path(self.orderflow_home).expanduser().resolve()
+
+    @property
+    def database_address(self) -> str:
+        """host:port, for messages."""
+        return f"{self.mysql_host}:{self.mysql_port}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process these settings, secrets included."""
+        given = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
+        return {name.upper(): "" if value is None else str(value) for name, value in given.items()}
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value}' for name, value in self.shown().items())})"
+
+    def shown(self) -> dict[str, str]:
+        """Variable name to value, with secrets replaced by asterisks."""
+        return {
+            field.name.upper(): "***" if is_secret(field.name) and value else str(value)
+            for field in msgspec.structs.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+def is_secret(name: str) -> bool:
+    """Whether the setting's value may never be shown."""
+    return "password" in name.lower()
+
+
+def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> Settings:
+    """Settings from the environment and `.env` in the working directory.
+
+    An empty variable counts as unset, but for MYSQL_PASSWORD, where both mean no password.
+    Raises SettingInvalid, which names the variable, its value and what would be right.
+    """
+    values = read_environment(environ, dotenv_path)
+    given: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        text = values.get(field.name.upper(), "").strip()
+        if not text:
+            continue
+        try:
+            given[field.name] = msgspec.convert(text, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            shown = "***" if is_secret(field.name) else repr(text)
+            raise SettingInvalid(
+                f"{field.name.upper()} is {shown}: {_plain(error)}.",
+                hint=f"Set {field.name.upper()} in the environment or in .env. {help_of(field.name)}",
+            ) from None
+    return Settings(**given)
+
+
+def is_given(name: str, environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> bool:
+    """Whether the user set this variable, in the environment or in `.env`."""
+    return bool(read_environment(environ, dotenv_path).get(name.upper(), "").strip())
+
+
+def read_environment(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> dict[str, str]:
+    """The environment on top of `.env` (of the working directory unless a path is given)."""
+    from_file = dotenv.dotenv_values(dotenv_path or Path.cwd() / ".env", interpolate=False)
+    return {k: v for k, v in from_file.items() if v is not None} | dict(os.environ if environ is None else environ)
+
+
+def help_of(name: str) -> str:
+    """The setting's description."""
+    return next(text for setting, _, text in table() if setting == name.upper())
+
+
+def table() -> Iterable[tuple[str, str, str]]:
+    """(variable, default as text, description) of every setting, in order."""
+    hints = msgspec.inspect.type_info(Settings)
+    assert isinstance(hints, msgspec.inspect.StructType)
+    for field in hints.fields:
+        default = "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
+        yield field.name.upper(), default, _description(field.type)
+
+
+def _description(node: msgspec.inspect.Type) -> str:
+    if isinstance(node, msgspec.inspect.UnionType):
+        return next(text for member in node.types if (text := _description(member)))
+    if isinstance(node, msgspec.inspect.Metadata):
+        return str((node.extra_json_schema or {}).get("description", ""))
+    return ""
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    return text[0].lower() + text[1:]

@@ -1,0 +1,154 @@
+"""The tables: what is missing, what differs, and how a table of before is taken over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from orderflow import order
+from orderflow.errors import DatabaseRefused, TableDrifted
+from orderflow.settings import Settings
+from orderflow.store import statements
+from orderflow.store.connection import Connection
+
+_CREATE = {
+    "orders": "create_orders",
+    "ledger": "create_ledger",
+    "quarantine": "create_quarantine",
+    "by_minute": "create_by_minute",
+    "per_minute": "create_per_minute",
+}
+_PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at")
+_ADOPT = ("adopt_orders", "adopt_orders_default", "adopt_by_minute")
+
+
+class Step(NamedTuple):
+    """Something missing: what it is, and the statement (by name) that makes it."""
+
+    what: str
+    statement: str
+
+
+def missing(settings: Settings) -> list[Step]:
+    """What `prepare` would make, in order.
+
+    Raises TableDrifted where a table differs from what OrderFlow writes, and the connection's errors.
+    """
+    with Connection(settings, database=False) as connection:
+        return _missing(connection, settings)
+
+
+def prepare(settings: Settings) -> list[Step]:
+    """Make what is missing and give it back.
+
+    Raises TableDrifted, and DatabaseRefused where the user may not create something.
+    """
+    steps = missing(settings)
+    for step in steps:
+        with Connection(settings, database=step.statement != "create_database") as connection:
+            try:
+                connection.run(step.statement)
+            except DatabaseRefused as refused:
+                raise DatabaseRefused(
+                    f"{step.what} is missing, and could not be made: {refused.message}",
+                    hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
+                ) from refused
+            connection.commit()
+    return steps
+
+
+def statement_of(step: Step, settings: Settings) -> str:
+    """The step's SQL, for a person to read or run."""
+    return statements.sql(step.statement, settings).replace("%%", "%") + ";"
+
+
+def _missing(connection: Connection, settings: Settings) -> list[Step]:
+    names = statements.table_names(settings)
+    if not connection.run("select_schema", (settings.mysql_database,)).rows:
+        database = Step(f"database {settings.mysql_database}", "create_database")
+        return [database, *(Step(f"table {names[key]}", statement) for key, statement in _CREATE.items())]
+    where = (settings.mysql_database, *names.values())
+    engines: dict[str, str | None] = dict(connection.run("select_tables", where).rows)
+    columns: dict[str, dict[str, str]] = {}
+    for table, column, *shape in connection.run("select_columns", where).rows:
+        columns.setdefault(table, {})[column.lower()] = _type(*shape)
+    steps = [Step(f"table {names[key]}", made_by) for key, made_by in _CREATE.items() if names[key] not in engines]
+    if names["orders"] in engines:
+        found = columns[names["orders"]]
+        adopt = not found.keys() & set(_PROVENANCE)
+        differences = list(_differences(connection, settings, found, adopt, engines[names["orders"]]))
+        if differences:
+            raise TableDrifted(
+                f"Table {settings.mysql_database}.{names['orders']} is not the table of the orders: "
+                + "; ".join(what for what, _ in differences)
+                + ".",
+                hint="Mend it with: "
+                + " ".join(f"{mend};" for _, mend in differences)
+                + " Or name another table in MYSQL_TABLE.",
+            )
+        if adopt:
+            steps += [Step(f"invisible columns of table {names['orders']}", statement) for statement in _ADOPT]
+    for key in ("ledger", "quarantine", "by_minute"):
+        expected = re.findall(r"^  `?([a-z_]+)`? [A-Z]+", statements.sql(_CREATE[key], settings), re.MULTILINE)
+        if names[key] in engines and (lacking := [name for name in expected if name not in columns[names[key]]]):
+            raise TableDrifted(
+                f"Table {settings.mysql_database}.{names[key]} lacks the columns {', '.join(lacking)}.",
+                hint="It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE.",
+            )
+    return steps
+
+
+def _differences(
+    connection: Connection, settings: Settings, found: dict[str, str], adopt: bool, engine: str | None
+) -> Iterator[tuple[str, str]]:
+    """What differs, and the statement that would mend it."""
+    alter = f"ALTER TABLE `{settings.mysql_table}`"
+    if engine is None or engine.upper() != "INNODB":
+        yield f"its engine is {engine or 'none, it is a view'}", f"{alter} ENGINE = InnoDB"
+    expected = {name: _declared(sql) for name, sql in order.columns().items()}
+    for name, sql in order.columns().items():
+        if name not in found:
+            yield f"column {name} is missing", f"{alter} ADD COLUMN {name} {sql}"
+        elif not _fits(name, found[name], expected[name]):
+            yield f"column {name} is {found[name]}, not {expected[name]}", f"{alter} MODIFY COLUMN {name} {sql}"
+    for name in found.keys() - expected.keys() - (set() if adopt else set(_PROVENANCE)):
+        yield f"column {name} is unknown", f"{alter} DROP COLUMN `{name}`"
+    if not adopt:
+        for name in _PROVENANCE:
+            if name not in found:
+                yield f"column {name} is missing", f"{alter} ADD COLUMN {name} {_PROVENANCE_TYPES[name]} INVISIBLE"
+    keys = dict(connection.run("select_unique_keys", (settings.mysql_database, settings.mysql_table)).rows)
+    if keys.pop("PRIMARY", None) != "order_id":
+        yield "its primary key is not order_id", f"{alter} ADD PRIMARY KEY (order_id)"
+    for name, on in keys.items():
+        yield f"key {name} makes {on} unique too", f"{alter} DROP INDEX `{name}`"
+
+
+_PROVENANCE_TYPES = {
+    "kafka_partition": "INT NULL",
+    "kafka_offset": "BIGINT NULL",
+    "produced_at": "DATETIME(3) NULL",
+    "stored_at": "DATETIME(6) NULL",
+}
+
+
+def _type(data_type: str, column_type: str, charset: str | None, length: int | None, precision: int | None) -> str:
+    """A column's type in one spelling for both servers: int, varchar(50) ascii, decimal(10,2), datetime."""
+    if data_type == "varchar":
+        return f"varchar({length}) {charset}"
+    if data_type in ("decimal",):
+        return column_type
+    if data_type == "datetime" and precision:
+        return f"datetime({precision})"
+    return data_type if "unsigned" not in column_type else f"{data_type} unsigned"
+
+
+def _declared(sql: str) -> str:
+    charset = re.search(r"CHARACTER SET (\w+)", sql)
+    return sql.split(maxsplit=1)[0].lower() + (f" {charset[1]}" if charset else "")
+
+
+def _fits(name: str, found: str, expected: str) -> bool:
+    # Ids are ASCII: every character set holds them. The other texts may hold any character.
+    return found.split(maxsplit=1)[0] == expected.split(maxsplit=1)[0] if name == "order_id" else found == expected

@@ -1,0 +1,1 @@
+ALTER TABLE {orders} ALTER COLUMN kafka_partition SET DEFAULT NULL

@@ -1,0 +1,1 @@
+SELECT 1 FROM information_schema.schemata WHERE schema_name = %s

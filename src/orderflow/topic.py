@@ -1,0 +1,246 @@
+"""The orders topic as a Kafka client sees it: its identity, its bounds, and its records read one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+
+from orderflow.errors import KafkaRefused, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicMissing
+from orderflow.settings import Settings
+
+DEFAULT_PARTITIONS = 3
+TIMEOUT = 10.0  # seconds a request may take
+_SILENCE = 30.0  # seconds a reader waits for the next records
+_REFUSALS = {
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError._INVALID_ARG,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_REPLICATION_FACTOR,
+}
+
+
+class TopicInfo(NamedTuple):
+    """A topic's identity. `topic_id` changes when a topic is deleted and made again under its old name."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[int, ...]
+
+
+class Bounds(NamedTuple):
+    """What can be read of a partition: from offset `first` up to, without, offset `end` (the last stable one)."""
+
+    first: int
+    end: int
+
+
+class Record(NamedTuple):
+    """One Kafka record, raw. `timestamp` is in milliseconds since 1970 UTC."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def client_config(settings: Settings) -> dict[str, str | int | float | bool]:
+    """librdkafka's configuration that producer, consumer and admin client have in common."""
+    return {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "client.id": "orderflow",
+        "log_level": 0,  # failures come back as error codes; librdkafka's own lines on stderr repeat them
+    }
+
+
+def describe(settings: Settings) -> TopicInfo:
+    """Who the topic is.
+
+    Raises TopicMissing, KafkaUnavailable, KafkaRefused.
+    """
+    name = settings.kafka_topic
+    with errors_told(settings):
+        answer = _admin(settings).describe_topics(TopicCollection([name]), request_timeout=TIMEOUT)
+        found = answer[name].result()
+    return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
+
+
+def ensure(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
+    """The topic, made with so many partitions and the broker's own replication factor if it is missing.
+
+    Raises TopicMissing where it may not be created, KafkaUnavailable, KafkaRefused.
+    """
+    try:
+        return describe(settings)
+    except TopicMissing:
+        name = settings.kafka_topic
+        try:
+            with errors_told(settings):
+                wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
+                _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
+        except KafkaRefused as refused:
+            raise TopicMissing(
+                f"Topic {name} does not exist on {settings.kafka_bootstrap_servers} and could not be created:"
+                f" {refused.message}",
+                hint=f"Create it with {partitions} partitions, or name another in KAFKA_TOPIC.",
+            ) from refused
+        return _described_within(settings, TIMEOUT)
+
+
+def _described_within(settings: Settings, seconds: float) -> TopicInfo:
+    """A topic just made is not known to every broker at once."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return describe(settings)
+        except TopicMissing:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
+    """Partition to what can be read of it, read_committed.
+
+    Raises TopicMissing, KafkaUnavailable, KafkaRefused.
+    """
+    admin = _admin(settings)
+
+    def ask(spec: OffsetSpec) -> dict[int, int]:
+        wanted = {TopicPartition(settings.kafka_topic, partition): spec for partition in partitions}
+        answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
+        return {where.partition: future.result().offset for where, future in answers.items()}
+
+    with errors_told(settings):
+        first, end = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    return {partition: Bounds(first[partition], end[partition]) for partition in partitions}
+
+
+def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[Record]:
+    """The committed records of one partition with `start` <= offset < `end`, in order.
+
+    Offsets that hold no record (transaction markers, aborted or compacted records) are passed over.
+    Raises OffsetsLost if the range has left the topic, KafkaUnavailable if nothing comes for 30 seconds.
+    """
+    if start >= end:
+        return
+    with errors_told(settings), closing(_consumer(settings)) as consumer:
+        consumer.assign([TopicPartition(settings.kafka_topic, partition, start)])
+        while True:
+            messages = consumer.consume(10_000, timeout=_SILENCE)
+            if not messages:
+                raise KafkaUnavailable(
+                    f"Kafka at {settings.kafka_bootstrap_servers} sent nothing of {settings.kafka_topic}"
+                    f" partition {partition} for {_SILENCE:g} seconds."
+                )
+            for message in messages:
+                if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
+                    # The end that Kafka lets a read_committed reader see; what lies before it has been read.
+                    return
+                if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    raise OffsetsLost(
+                        f"Offset {start} of {settings.kafka_topic} partition {partition} is not in the topic.",
+                        hint="Retention or a deletion removed it; see `orderflow status`.",
+                    )
+                if error is not None:
+                    raise KafkaException(error)
+                record = _record(message)
+                if record.offset >= end:
+                    return
+                yield record
+
+
+def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
+    """Committed records of all partitions as they come, for ever. A broker that is away is waited for.
+
+    Raises TopicMissing, KafkaRefused.
+    """
+    info = describe(settings)
+    start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+    with errors_told(settings), closing(_consumer(settings)) as consumer:
+        consumer.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
+        while True:
+            for message in consumer.consume(1_000, timeout=0.2):
+                error = message.error()
+                if error is None:
+                    yield _record(message)
+                elif error.code() in _REFUSALS or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise KafkaException(error)
+
+
+def _consumer(settings: Settings) -> Consumer:
+    return Consumer(
+        client_config(settings)
+        | {
+            "group.id": "orderflow-reader",  # required by the client, never joined
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+    )
+
+
+def _record(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None and offset is not None
+    key, value = message.key(), message.value()
+    return Record(partition, offset, message.timestamp()[1], _raw(key), _raw(value))
+
+
+def _raw(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
+
+
+@lru_cache(maxsize=1)
+def _admin(settings: Settings) -> AdminClient:
+    """Kept: a client ends its pending requests when it is collected, and connecting takes longer than asking."""
+    return AdminClient(client_config(settings))
+
+
+@contextmanager
+def errors_told(settings: Settings) -> Iterator[None]:
+    """Turns the client's exceptions into ours, by their code."""
+    try:
+        yield
+    except KafkaException as exception:
+        raise classify(exception.args[0], settings) from exception
+
+
+def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
+    """The class of error that a client's error code belongs to."""
+    where = f"Kafka at {settings.kafka_bootstrap_servers}"
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return TopicMissing(
+            f"Topic {settings.kafka_topic} does not exist on {settings.kafka_bootstrap_servers}.",
+            hint="`orderflow init` creates it, or name another in KAFKA_TOPIC.",
+        )
+    if error.code() in _REFUSALS:
+        return KafkaRefused(
+            f"{where} refuses: {error.str()}.", hint="Check KAFKA_BOOTSTRAP_SERVERS and the user's rights."
+        )
+    return KafkaUnavailable(f"{where} does not answer: {error.str()}.")
