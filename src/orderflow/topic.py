@@ -19,7 +19,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicMissing
 from orderflow.settings import Settings
@@ -36,7 +36,7 @@ _REFUSALS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_EXCEPTION,  # an invalid name
     KafkaError.POLICY_VIOLATION,
     KafkaError.INVALID_PARTITIONS,
     KafkaError.INVALID_REPLICATION_FACTOR,
@@ -89,26 +89,55 @@ def describe(settings: Settings) -> TopicInfo:
     return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
 
 
-def ensure(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
-    """The topic, made with so many partitions and the broker's own replication factor if it is missing.
+def ensure(settings: Settings) -> TopicInfo:
+    """The topic, made with 3 partitions if it is missing and the broker lets clients make topics unasked.
 
-    Raises TopicMissing where it may not be created, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing where it may not be made, KafkaUnavailable, KafkaRefused.
     """
     try:
         return describe(settings)
-    except TopicMissing:
-        name = settings.kafka_topic
-        try:
-            with errors_told(settings):
-                wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
-                _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
-        except KafkaRefused as refused:
+    except TopicMissing as missing:
+        if not _auto_creation(settings):
             raise TopicMissing(
-                f"Topic {name} does not exist on {settings.kafka_bootstrap_servers} and could not be created:"
-                f" {refused.message}",
-                hint=f"Create it with {partitions} partitions, or name another in KAFKA_TOPIC.",
-            ) from refused
-        return _described_within(settings, TIMEOUT)
+                f"{missing.message[:-1]}, and auto.create.topics.enable is off there.", hint=missing.hint
+            ) from missing
+        return create(settings)
+
+
+def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
+    """Make the topic, with the broker's own replication factor.
+
+    Raises TopicMissing where the broker refuses, KafkaUnavailable.
+    """
+    name = settings.kafka_topic
+    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
+    try:
+        _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if error.code() in _REFUSALS:
+            raise TopicMissing(
+                f"Topic {name} does not exist on {settings.kafka_bootstrap_servers} and could not be made:"
+                f" {error.str()}.",
+                hint=f"Have it made with {partitions} partitions, or name another in KAFKA_TOPIC.",
+            ) from exception
+        if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
+            raise classify(error, settings) from exception
+    return _described_within(settings, TIMEOUT)
+
+
+def _auto_creation(settings: Settings) -> bool:
+    """What the broker's administrator wants; True where the broker does not tell."""
+    admin = _admin(settings)
+    with errors_told(settings):
+        broker = str(next(iter(admin.list_topics(timeout=TIMEOUT).brokers)))
+    resource = ConfigResource(ConfigResource.Type.BROKER, broker)
+    try:
+        with errors_told(settings):
+            found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+    except KafkaRefused:
+        return True
+    return str(found["auto.create.topics.enable"].value) == "true"
 
 
 def _described_within(settings: Settings, seconds: float) -> TopicInfo:
@@ -151,13 +180,14 @@ def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[R
     with errors_told(settings), closing(_consumer(settings)) as consumer:
         consumer.assign([TopicPartition(settings.kafka_topic, partition, start)])
         while True:
-            messages = consumer.consume(10_000, timeout=_SILENCE)
-            if not messages:
+            first = consumer.poll(_SILENCE)
+            if first is None:
                 raise KafkaUnavailable(
                     f"Kafka at {settings.kafka_bootstrap_servers} sent nothing of {settings.kafka_topic}"
                     f" partition {partition} for {_SILENCE:g} seconds."
                 )
-            for message in messages:
+            # What else has arrived by now: with a timeout, consume would wait for all 10,000.
+            for message in (first, *consumer.consume(10_000, timeout=0)):
                 if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
                     # The end that Kafka lets a read_committed reader see; what lies before it has been read.
                     return

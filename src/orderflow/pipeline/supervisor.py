@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 _POLL = 0.25  # seconds between two looks at the query
 _PROGRESS_INTERVAL = 5.0  # seconds between two looks at ledger and topic, and two lines of progress
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 5.0  # seconds between two attempts
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _STANDBY_LOOK = 1.0  # seconds
 _FINISH_BATCH = 30.0  # seconds that a graceful stop gives the batch
@@ -94,10 +94,23 @@ class Supervisor:
 
         Raises OperatorError where only a person can help. Everything else is waited out.
         """
-        with _signals(self._ask_to_stop), _scratch() as scratch, ThreadPoolExecutor(1, "spark-start") as starter:
-            engine = starter.submit(spark.start, self._jars, self._java_home, scratch)  # beside the first look around
+        with _signals(self._ask_to_stop), _scratch() as scratch:
+            engine = self._start_engine(scratch)  # beside the first look at Kafka and MySQL
             self._keep_running(scratch, engine)
             engine.result().stop()
+
+    def _start_engine(self, scratch: Path) -> Future[SparkSession]:
+        """Start Spark in a thread that an error elsewhere need not wait for: its JVM ends with this process."""
+        engine: Future[SparkSession] = Future()
+
+        def start() -> None:
+            try:
+                engine.set_result(spark.start(self._jars, self._java_home, scratch))
+            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+                engine.set_exception(error)
+
+        threading.Thread(target=start, name="spark-start", daemon=True).start()
+        return engine
 
     def _keep_running(self, scratch: Path, engine: Future[SparkSession]) -> None:
         wait, fruitless, reminded = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
@@ -118,7 +131,7 @@ class Supervisor:
                     self._say_waiting(error)
                     reminded = time.monotonic()
                 self._stop.wait(wait * random.uniform(0.5, 1))  # noqa: S311
-                wait = min(wait * 2, _LONGEST_WAIT)
+                wait = min(wait * 1.5, _LONGEST_WAIT)
         return None
 
     def _ask_to_stop(self) -> None:

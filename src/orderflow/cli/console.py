@@ -1,0 +1,70 @@
+"""`orderflow console`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec.structs import asdict
+
+from orderflow.cli import context
+from orderflow.cli.text import safe
+from orderflow.errors import RecordRejected
+
+if TYPE_CHECKING:
+    from orderflow.order import Order
+    from orderflow.topic import Record
+
+_HEAD = (
+    f"{'partition':>9} {'offset':>10}  {'order':<16} {'customer':>9}  {'product':<28}"
+    f" {'price':>11} {'qty':>5} {'total':>12}  ordered"
+)
+
+
+def console(
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="All that the topic holds, then what arrives.")
+    ] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
+) -> None:
+    """Show orders as they arrive in the topic; records that break the contract with their reason.
+
+    For debugging: nothing is stored, and the sink is not disturbed. Ctrl-C ends it.
+
+    Example: `orderflow console --from-beginning --count 20`
+    """
+    from orderflow.pipeline.console import arriving
+
+    if not as_json:
+        print(_HEAD)
+    for seen, (record, result) in enumerate(arriving(context.load(), from_beginning=from_beginning), 1):
+        print(_as_json(record, result) if as_json else _as_line(record, result), flush=True)
+        if seen == count:
+            break
+
+
+def _as_line(record: Record, result: Order | RecordRejected) -> str:
+    where = f"{record.partition:>9} {record.offset:>10}"
+    if isinstance(result, RecordRejected):
+        return f"{where}  BAD {result.reason}: {safe(result.message)}"
+    return (
+        f"{where}  {result.order_id:<16} {result.customer_id:>9}  {safe(result.product_name, 28):<28}"
+        f" {result.unit_price:>11,.2f} {result.quantity:>5} {result.total_price:>12,.2f}  {result.order_timestamp}"
+    )
+
+
+def _as_json(record: Record, result: Order | RecordRejected) -> str:
+    from orderflow.store.orders import produced_at
+
+    shown: dict[str, object] = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "produced_at": produced_at(record.timestamp),
+    }
+    if isinstance(result, RecordRejected):
+        shown |= {"reason": result.reason, "detail": result.message}
+    else:
+        shown["order"] = asdict(result)
+    return json.dumps(shown, default=str)

@@ -1,0 +1,66 @@
+"""What commands say besides their results: on stderr, in UTC, harmless for a terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cache
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from orderflow.cli.text import safe
+from orderflow.errors import OrderFlowError
+
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
+_FILE_BYTES, _FILES_KEPT = 10 * 1024 * 1024, 5
+
+
+@cache
+def console() -> Console:
+    """The one console on stderr: log lines and progress bars share it, so that neither overwrites the other."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def setup(file: Path | None = None) -> None:
+    """Log lines of the package to stderr and, if named, to a file that is rotated at 10 MB (5 old ones are kept)."""
+    logger = logging.getLogger("orderflow")
+    logger.setLevel(logging.INFO)
+    _add(logger, _ConsoleHandler())
+    if file is not None:
+        try:
+            handler = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+        except OSError as error:
+            logger.warning("%s cannot be written (%s): log lines come here only", file, error.strerror)
+        else:
+            _add(logger, handler)
+
+
+def show_error(error: OrderFlowError) -> None:
+    """The error's sentence and what to do about it."""
+    lines = [("error", "bold red", error.message), ("hint", "bold cyan", error.hint)]
+    for label, style, text in lines:
+        if text:
+            # Only a message may have several lines: the last ones of a server's log.
+            shown = "\n".join(map(safe, text.splitlines()))
+            console().print(Text.assemble((f"{label}: ", style), shown))
+
+
+class _SafeFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = safe(record.message)
+        return super().formatMessage(record)
+
+
+class _ConsoleHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console().print(Text(self.format(record), style=_STYLES.get(record.levelno, "")))
+
+
+def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+    formatter = _SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)

@@ -1,0 +1,157 @@
+"""`orderflow produce`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orderflow.cli import context, log
+
+if TYPE_CHECKING:
+    from orderflow.produce.delivery import Delivery
+    from orderflow.produce.generator import Generator, Message
+    from orderflow.produce.watch import State
+    from orderflow.settings import Settings
+
+LOG_FILE = Path("kafka_producer.log")
+logger = logging.getLogger(__name__)
+
+
+def produce(
+    *,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            show_default=False,
+            help="Messages per second; 0: as many as Kafka takes. Without it one every PRODUCTION_INTERVAL seconds, but"
+            " as many as Kafka takes if --count or --file sets an end.",
+        ),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many messages, of whatever kind.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Draw the same orders again; only their time differs.")] = None,
+    bad: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of messages that break the contract.")
+    ] = 0.0,
+    repeat: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of messages that repeat a recent order exactly.")
+    ] = 0.0,
+    file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Send the orders of a .jsonl or .csv file instead.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per second on stdout, and a last one with the counts.")
+    ] = False,
+) -> None:
+    """Send orders to Kafka: made-up ones from a catalogue, or your own.
+
+    Order numbers go on after the highest in the topic, or start at STARTING_ORDER_ID. Other settings it reads:
+    KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
+    PRODUCTION_INTERVAL.
+
+    `--bad` takes some fifty kinds of malformed message in turn, from truncated JSON to a date that does not exist;
+    each but a conflict (a recent order with other content) uses up an order number. `--repeat` sends recent orders
+    again, half of them to any partition.
+
+    `--file` sends a line of .jsonl as it is; a row of .csv (with a header of the eight fields) becomes a JSON object
+    with the numbers as they are written. What breaks the contract is for the sink to quarantine.
+
+    Ctrl-C stops and waits up to 30 seconds for what Kafka has not acknowledged; a second one leaves at once. A broker
+    that is away is waited for, up to 5 minutes for each message. Log lines also go to kafka_producer.log.
+
+    Exit code: 0 everything was acknowledged; 1 something was not, and how much is said; 2 it could not start or go on.
+
+    Examples:
+
+    - `orderflow produce`
+    - `orderflow produce --rate 1000`
+    - `orderflow produce --count 100000 --seed 1 --bad 0.01 --repeat 0.01`
+    - `orderflow produce --file orders.csv`
+    """
+    from rich.progress import Progress
+
+    from orderflow.produce import files, numbering
+    from orderflow.produce.delivery import connect
+    from orderflow.produce.generator import Generator
+
+    if bad + repeat > 1:
+        raise typer.BadParameter(f"--bad {bad:g} and --repeat {repeat:g} are more than 1 together")
+    if file and (count or bad or repeat or seed is not None):
+        raise typer.BadParameter("--file sends what the file holds; --count, --seed, --bad and --repeat do not apply")
+    current = context.load()
+    log.setup(LOG_FILE)
+    if rate is None and not count and not file and current.production_interval:
+        rate = 1 / current.production_interval
+    generator: Generator | None = None
+    with Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress:
+        if file:
+            messages = files.messages(file, progress)  # before Kafka: a wrong path is said at once
+            connect(current)
+        else:
+            info = connect(current)
+            start = current.starting_order_id or numbering.next_number(current, info, progress)
+            generator = Generator(start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions))
+            messages = iter(generator)
+        logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
+        started = time.monotonic()
+        sender = _send(messages, count, current, rate or None, as_json)
+    _print_result(sender, time.monotonic() - started, generator, as_json)
+    if sender.refusal:
+        raise sender.refusal
+    if sender.unsent:
+        raise typer.Exit(1)
+
+
+def _send(
+    messages: Iterator[Message], count: int | None, current: Settings, rate: float | None, as_json: bool
+) -> Delivery:
+    """Send `count` of them, or all, unless a signal says stop."""
+    from orderflow.produce.delivery import FLUSH_TIMEOUT, Delivery, Stop
+    from orderflow.produce.pace import paced
+    from orderflow.produce.watch import Watch
+
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    watch = Watch(_print_json if as_json else lambda state: None)
+    sender = Delivery(current, rate, stop, watch)
+    try:
+        for message in paced(messages, rate, sender.wait) if rate else messages:
+            sender.send(message)
+            if stop.requested or sender.accepted == count:
+                break
+    finally:
+        if stop.requested and sender.in_flight:
+            logger.info(
+                "Stopping: %d in flight, waiting %.0f s at most; Ctrl-C again leaves now",
+                sender.in_flight,
+                FLUSH_TIMEOUT,
+            )
+        sender.flush()
+        watch(sender)
+        if sender.unsent:
+            logger.error("%d not sent: %d failed, %d unanswered", sender.unsent, sender.failed, sender.in_flight)
+    return sender
+
+
+def _print_result(sender: Delivery, seconds: float, generator: Generator | None, as_json: bool) -> None:
+    from orderflow.produce.watch import State
+
+    per_second = sender.sent / seconds
+    kinds = {"good": generator.good, "bad": generator.bad, "repeated": generator.repeated} if generator else {}
+    if as_json:
+        _print_json(State(sender.sent, sender.failed, sender.in_flight, round(per_second, 1)), done=True, **kinds)
+        return
+    parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    print(f"Sent {sender.sent:,} messages in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
+
+
+def _print_json(state: State, **more: int) -> None:
+    print(json.dumps(state._asdict() | more), flush=True)

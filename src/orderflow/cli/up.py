@@ -1,0 +1,248 @@
+"""`orderflow up`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orderflow import settings
+from orderflow.cli import log
+from orderflow.cli.text import safe
+from orderflow.errors import DatabaseRefused, TopicMissing, Unavailable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from orderflow.audit import Report
+    from orderflow.embedded.stack import Stack
+    from orderflow.insights.status import Status
+
+logger = logging.getLogger(__name__)
+
+_LOOK = 0.5  # seconds between two looks
+_LINE = 10.0  # seconds between two lines of status where there is no terminal
+_STALLED = 180.0  # seconds without progress after which --orders gives up
+
+
+def up(
+    orders: Annotated[
+        int | None,
+        typer.Option(min=1, help="Send so many orders as fast as possible, store and audit them, then stop."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Orders per second; without it one every PRODUCTION_INTERVAL seconds.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
+) -> None:
+    """Start everything: Kafka, the database, the sink and a producer, with a live status.
+
+    Kafka and the database are started here unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
+    logs and the state lie in ORDERFLOW_HOME (.orderflow); started again, it goes on where it stopped. Ctrl-C stops
+    in order: the producer sends what it has, the sink finishes its batch, the servers stop.
+
+    In another terminal: `orderflow status`, `orderflow audit`, `orderflow console`, `orderflow down`.
+
+    Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
+    2 something did not start or ended by itself.
+
+    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`
+    """
+    from orderflow.embedded import stack
+
+    log.setup()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    current = settings.load()
+    with stack.only_one(current):
+        parts = stack.Stack(current)
+        watch = _Watch(parts)
+        try:
+            if orders:
+                watch.start(["--count", str(orders)])
+                _store_all(watch)
+                report = _audited(parts)
+                _stop_in_order(watch)
+                _show_proof(report, watch, as_json)
+                if not report.proven:
+                    raise typer.Exit(1)
+            else:
+                try:
+                    watch.start(["--rate", str(rate)] if rate is not None else [])
+                    _show_until_stopped(watch)
+                except KeyboardInterrupt:
+                    _stop_in_order(watch)
+                    print(watch.summary())
+        finally:
+            parts.kill()
+
+
+class _Watch:
+    """Starts the parts and looks at how they do."""
+
+    def __init__(self, parts: Stack) -> None:
+        self.parts = parts
+        self.status: Status | None = None  # None until tables and servers answer, and while they do not
+        self.last: Status | None = None  # the last one that was not None
+        self._sent_before = 0
+
+    def start(self, producer: list[str]) -> None:
+        """Everything side by side: the sink waits by itself until Kafka and the database answer."""
+        self.parts.start_servers()
+        self.parts.start_command("sink", [])
+        for server in self.parts.servers:
+            server.wait_ready()
+            logger.info("%s: %s at %s", server.name, server.describe(), server.address)
+        self._sent_before = self._sent()
+        self.parts.start_command("produce", producer)
+
+    @property
+    def sent(self) -> int:
+        """Records that have come into the topic since the start."""
+        return sum(part.end or 0 for part in self.last.partitions) - self._sent_before if self.last else 0
+
+    def look(self) -> None:
+        """Ask tables and topic once."""
+        from orderflow.insights import status
+        from orderflow.store.connection import Connection
+
+        try:
+            with Connection(self.parts.settings) as connection:
+                self.status = self.last = status.read(connection, self.parts.settings)
+        except (Unavailable, DatabaseRefused):  # not up yet, or being started again; the sink says so in its log
+            self.status = None
+
+    def summary(self) -> str:
+        """One line of numbers."""
+        found = self.last
+        if found is None:
+            return "Nothing was stored yet."
+        lag = "unknown" if found.lag is None else f"{found.lag:,}"
+        return (
+            f"{self.sent:,} sent; in all {found.stored:,} stored, {found.duplicates:,} duplicates,"
+            f" {found.quarantined:,} quarantined, lag {lag}."
+        )
+
+    def newest(self) -> str:
+        """The newest order and its age."""
+        if self.last is None or self.last.newest_order is None:
+            return "none yet"
+        return f"{self.last.newest_order}, {self.last.newest_age_seconds:,.0f} s old"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Part, where it runs, what it is or last said."""
+        parts, current = self.parts, self.parts.settings
+        kafka = parts.kafka.describe() if parts.kafka else "yours (KAFKA_BOOTSTRAP_SERVERS)"
+        database = parts.database.describe() if parts.database else "yours (MYSQL_HOST)"
+        return [
+            ("Kafka", current.kafka_bootstrap_servers, kafka),
+            ("Database", current.database_address, database),
+            *(
+                (name.capitalize(), f"logs/{name}.log", _said(process.last_lines(1)))
+                for name, process in parts.commands.items()
+            ),
+        ]
+
+    def _sent(self) -> int:
+        from orderflow import topic
+
+        try:
+            info = topic.describe(self.parts.settings)
+        except TopicMissing:
+            return 0
+        return sum(bounds.end for bounds in topic.bounds(self.parts.settings, info.partitions).values())
+
+
+def _show_until_stopped(watch: _Watch) -> None:
+    from rich.live import Live
+
+    console = log.console()
+    lines = 0.0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            watch.parts.revive()
+            watch.look()
+            if console.is_terminal:
+                live.update(_panel(watch), refresh=True)
+            elif time.monotonic() - lines > _LINE:
+                lines = time.monotonic()
+                logger.info("%s Newest: %s.", watch.summary(), watch.newest())
+            time.sleep(_LOOK)
+
+
+def _panel(watch: _Watch) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title="OrderFlow — Ctrl-C stops", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in ("part", "where", "what"):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for row in watch.rows():
+        table.add_row(*row)
+    found = watch.status
+    numbers = {"sent": watch.sent} | (
+        {"stored": found.stored, "duplicates": found.duplicates, "quarantined": found.quarantined, "lag": found.lag}
+        if found
+        else {}
+    )
+    table.add_row("", "", "")
+    for name, value in numbers.items():
+        table.add_row(name, "" if value is None else f"{value:,}", "")
+    table.add_row("newest", watch.newest(), "")
+    return table
+
+
+def _store_all(watch: _Watch) -> None:
+    """Wait until the producer has sent everything and nothing waits in the topic."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = log.console()
+    producer = watch.parts.commands["produce"]
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    moved, before = time.monotonic(), -1
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("stored", total=None)
+        while True:
+            finished = producer.exit_code == 0  # asked first: what it sent is in the topic when the look is taken
+            watch.parts.revive()
+            watch.look()
+            if (found := watch.status) and found.lag is not None:
+                accounted = found.stored + found.duplicates + found.quarantined
+                progress.update(task, completed=accounted, total=accounted + found.lag)
+                if finished and found.lag == 0:
+                    return
+                if accounted + watch.sent != before:
+                    moved, before = time.monotonic(), accounted + watch.sent
+            if time.monotonic() - moved > _STALLED:
+                sink = watch.parts.commands["sink"]
+                raise sink.failure(f"Nothing was stored for {_STALLED:g} s; {watch.summary()}")
+            time.sleep(_LOOK / 5)
+
+
+def _audited(parts: Stack) -> Report:
+    from orderflow import audit
+
+    return audit.run(parts.settings)
+
+
+def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"sent": watch.sent, "newest": watch.last and watch.last.newest_order, **report.summary()}))
+    else:
+        print(watch.summary())
+        print(report.sentence())
+
+
+def _stop_in_order(watch: _Watch) -> None:
+    logger.info("Stopping: the producer sends what it has, the sink finishes its batch. Ctrl-C again leaves at once.")
+    parts = watch.parts
+    parts.stop_command("produce")
+    parts.stop_command("sink")
+    watch.look()
+    parts.stop_servers()
+
+
+def _said(lines: list[str]) -> str:
+    return safe(lines[-1]) if lines else "starting"

@@ -1,0 +1,1 @@
+"""The servers `orderflow up` starts where no external one is configured: Kafka, a database, and their Java."""

@@ -1,0 +1,75 @@
+"""Fixtures: one server of each kind per session, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import mysql.connector
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from orderflow.settings import Settings
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    with servers.scratch_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def kafka(server_folder: Path) -> Iterator[str]:
+    """Bootstrap servers of the session's broker."""
+    with servers.kafka(server_folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def mysql_server(server_folder: Path) -> Iterator[Settings]:
+    with servers.database("mysql", server_folder) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(server_folder: Path) -> Iterator[Settings]:
+    with servers.database("mariadb", server_folder) as settings:
+        yield settings
+
+
+@pytest.fixture(params=["mysql", "mariadb"])
+def database(request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings with the name of a database that does not exist yet, on MySQL and on MariaDB."""
+    server: Settings = request.getfixturevalue(f"{request.param}_server")
+    settings = msgspec.structs.replace(server, mysql_database=_fresh("test_"))
+    yield settings
+    with mysql.connector.connect(
+        host=settings.mysql_host,
+        port=settings.mysql_port,
+        user=settings.mysql_user,
+        password=settings.mysql_password,
+    ) as connection:
+        connection.cursor().execute(f"DROP DATABASE IF EXISTS {settings.mysql_database}")
+
+
+@pytest.fixture
+def topic(kafka: str) -> Iterator[str]:
+    """The name of a topic that does not exist yet."""
+    name = _fresh("orders-")
+    yield name
+    admin = AdminClient({"bootstrap.servers": kafka})
+    if name in admin.list_topics(timeout=10).topics:
+        admin.delete_topics([name])[name].result()
+
+
+@pytest.fixture
+def settings(database: Settings, kafka: str, topic: str) -> Settings:
+    """Settings for both servers, with a fresh database and a fresh topic."""
+    return msgspec.structs.replace(database, kafka_bootstrap_servers=kafka, kafka_topic=topic)
+
+
+def _fresh(prefix: str) -> str:
+    return prefix + uuid.uuid4().hex[:12]

@@ -1,0 +1,73 @@
+"""The servers the tests run against: started here, or named by the environment, behind one interface.
+
+TEST_KAFKA_BOOTSTRAP_SERVERS names an external broker. TEST_MYSQL_HOST names an external MySQL, with
+TEST_MYSQL_PORT (3306), TEST_MYSQL_USER (root) and TEST_MYSQL_PASSWORD (empty); TEST_MARIADB_… likewise.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orderflow.embedded import mysql
+from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import LocalServer, free_port
+from orderflow.settings import Settings
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards: in memory if 2 GB are free there, for the servers sync at every commit."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
+    with tempfile.TemporaryDirectory(prefix="orderflow-test-", dir=memory if roomy else None) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def running(server: LocalServer) -> Iterator[None]:
+    try:
+        server.start()
+        server.wait_ready()
+        yield
+    finally:
+        server.kill()  # its data is thrown away: no need to stop in order
+
+
+@contextmanager
+def kafka(folder: Path) -> Iterator[str]:
+    """Bootstrap servers of a broker."""
+    if external := os.environ.get("TEST_KAFKA_BOOTSTRAP_SERVERS"):
+        yield external
+        return
+    server = Kafka(folder / "kafka", free_port())
+    with running(server):
+        yield server.address
+
+
+@contextmanager
+def database(kind: Kind, folder: Path) -> Iterator[Settings]:
+    """Settings that reach a database server of this kind."""
+    prefix = f"TEST_{kind.upper()}_"
+    if host := os.environ.get(f"{prefix}HOST"):
+        yield Settings(
+            mysql_host=host,
+            mysql_port=int(os.environ.get(f"{prefix}PORT", "3306")),
+            mysql_user=os.environ.get(f"{prefix}USER", "root"),
+            mysql_password=os.environ.get(f"{prefix}PASSWORD", ""),
+        )
+        return
+    if kind == "mysql" and not shutil.which("mysqld") and not mysql.available() and not os.environ.get("CI"):
+        pytest.skip("no genuine MySQL here: neither mysqld on PATH, nor apt-get to download it, nor TEST_MYSQL_HOST")
+    server = Database(folder / kind, free_port(), kind)
+    with running(server):
+        yield Settings(
+            mysql_host="127.0.0.1", mysql_port=server.port, mysql_user=server.user, mysql_password=server.password
+        )

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pyspark
+import pytest
+
+from orderflow.embedded import jars, maven
+from orderflow.errors import StartFailed
+
+COORDINATE = "org.example:thing:1.0"
+CONTENT = b"content" * 1_000_000
+
+
+@pytest.fixture
+def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache keeps the one jar that is locked; it is there already."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jar = tmp_path / "orderflow/jars/thing-1.0.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(CONTENT)
+    lock = tmp_path / "jars.lock"
+    entry = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
+    lock.write_text(json.dumps({"kafka": {COORDINATE: entry}}))
+    monkeypatch.setattr(jars, "LOCK", lock)
+    return jar
+
+
+class Mirror(NamedTuple):
+    """Where a mirror of Maven Central keeps the one jar, and the paths it was asked for."""
+
+    jar: Path
+    asked: list[str]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A mirror that the user's Maven settings name."""
+    served = tmp_path / "mirror"
+    jar = served / "org/example/thing/1.0/thing-1.0.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(CONTENT)
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=served))
+    threading.Thread(target=server.serve_forever, args=[0.01]).start()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / ".m2").mkdir()
+    (tmp_path / ".m2/settings.xml").write_text(
+        f"""<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors>
+        <mirror><mirrorOf>internal</mirrorOf><url>http://nowhere.invalid/</url></mirror>
+        <mirror><mirrorOf>internal,central</mirrorOf><url>http://127.0.0.1:{server.server_port}</url></mirror>
+        </mirrors></settings>"""
+    )
+    yield Mirror(jar, asked)
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_jar_that_is_the_locked_one_is_used(one_jar: Path) -> None:
+    assert jars.paths("kafka") == [one_jar]
+
+
+def test_a_changed_byte_is_refused(one_jar: Path) -> None:
+    one_jar.write_bytes(CONTENT[:-1] + b"T")
+    with pytest.raises(StartFailed) as refused:
+        jars.paths("kafka")
+    for part in (COORDINATE, jars.sha256(one_jar), hashlib.sha256(CONTENT).hexdigest()):
+        assert part in refused.value.message
+    assert str(one_jar) in refused.value.hint
+
+
+def test_the_lock_names_every_jar_with_its_hash() -> None:
+    for group in get_args(jars.Group):
+        for coordinate, jar in jars.locked(group).items():
+            assert len(coordinate.split(":")) == 3
+            assert len(bytes.fromhex(str(jar["sha256"]))) == 32
+            assert int(jar["size"]) > 0
+
+
+def test_the_connector_is_of_pysparks_version() -> None:
+    assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}" in jars.locked("spark")
+
+
+def test_jars_that_pyspark_ships_are_not_added_again() -> None:
+    shipped = {path.name.rpartition("-")[0] for path in (Path(pyspark.__file__).parent / "jars").glob("*.jar")}
+    assert not {coordinate.split(":")[1] for coordinate in jars.locked("spark")} & shipped
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_missing_jar_comes_from_the_users_mirror(one_jar: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one_jar.unlink()
+    assert jars.paths("kafka") == [one_jar]
+    assert one_jar.read_bytes() == CONTENT
+    output = capfd.readouterr()
+    assert "Downloading 7 MB of jars for kafka" in output.err
+    assert not output.out
+
+
+def test_another_jar_from_the_mirror_is_refused_and_not_kept(one_jar: Path, mirror: Mirror) -> None:
+    one_jar.unlink()
+    mirror.jar.write_bytes(b"something else")
+    with pytest.raises(StartFailed, match="is not the jar that is locked") as refused:
+        jars.paths("kafka")
+    assert "mirror" in refused.value.hint
+    assert not one_jar.exists()
+
+
+def test_a_jar_that_no_repository_has(one_jar: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_jar.unlink()
+    mirror.jar.unlink()
+    monkeypatch.setattr(maven, "_ATTEMPTS", 1)
+    with pytest.raises(StartFailed, match=f"{COORDINATE} could not be downloaded"):
+        jars.paths("kafka")
+
+
+def test_two_processes_that_need_the_same_jar_at_once(one_jar: Path, mirror: Mirror) -> None:
+    one_jar.unlink()
+    ask = f"from pathlib import Path; from orderflow.embedded import jars; jars.LOCK = Path({str(jars.LOCK)!r}); "
+    both = [
+        subprocess.Popen([sys.executable, "-c", ask + "print(*jars.paths('kafka'))"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate()[0].strip() for process in both] == [str(one_jar)] * 2
+    assert sorted(path.name for path in one_jar.parents[1].iterdir()) == ["jars", "lock"], "no scratch is left"
+    assert sum(path.endswith(".jar") for path in mirror.asked) == 1

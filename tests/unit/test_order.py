@@ -1,0 +1,197 @@
+"""The contract: every case of the corpus, alone and in company."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+
+import pytest
+
+from orderflow import order
+from orderflow.errors import RecordRejected
+from orderflow.order import Order, Reason
+from tests import reference
+from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
+
+# More than two of the pieces that a run which is not all good is read in.
+RUN = [numbered(number) for number in range(1, 80)]
+ORDERS = [good(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
+
+
+def outcome(value: bytes | None, *, enforce_ranges: bool = False) -> Order | Reason:
+    try:
+        return order.decode(value, enforce_ranges=enforce_ranges)
+    except RecordRejected as rejected:
+        return Reason(rejected.reason)
+
+
+def outcomes(values: list[bytes | None], *, enforce_ranges: bool = False) -> list[Order | Reason]:
+    return [
+        Reason(result.reason) if isinstance(result, RecordRejected) else result
+        for result in order.decode_many(values, enforce_ranges=enforce_ranges).results
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_each_case_alone(case: Case) -> None:
+    assert outcome(case.value) == case.expected
+    assert outcomes([case.value]) == [case.expected]
+    assert (reference.read(case.value) is not None) == isinstance(case.expected, Order)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_each_case_among_good_orders(case: Case) -> None:
+    for at in (0, 1, 31, 32, 33, 63, 64, len(RUN)):
+        assert outcomes([*RUN[:at], case.value, *RUN[at:]]) == [*ORDERS[:at], case.expected, *ORDERS[at:]]
+
+
+@pytest.mark.parametrize("bad", [None, b"", SAMPLE + SAMPLE, SAMPLE[:-1], b"}," + SAMPLE, message(a="1")])
+def test_one_value_at_every_position(bad: bytes | None) -> None:
+    for at in range(len(RUN) + 1):
+        assert outcomes([*RUN[:at], bad, *RUN[at:]]) == [*ORDERS[:at], outcome(bad), *ORDERS[at:]]
+
+
+def test_all_cases_in_one_run() -> None:
+    small = [case for case in CASES if case.value is None or len(case.value) < 1_000_000]
+    assert outcomes([case.value for case in small]) == [case.expected for case in small]
+
+
+def test_the_corpus_is_large_and_without_repeats() -> None:
+    assert len({case.value for case in CASES}) == len({case.name for case in CASES}) == len(CASES) >= 150
+    assert {case.expected for case in CASES if isinstance(case.expected, Reason)} == set(Reason) - {
+        Reason.OUTSIDE_RANGES,
+        Reason.CONFLICT,
+        Reason.REFUSED_BY_DATABASE,
+    }
+
+
+def test_a_truncated_message_is_rejected_at_every_length() -> None:
+    assert outcomes(list(TRUNCATED)) == [Reason.EMPTY_VALUE] + [Reason.MALFORMED_JSON] * (len(SAMPLE) - 1)
+    emoji = SAMPLE.replace(b"Yoga", "🧘é".encode())
+    assert not [length for length in range(len(emoji)) if isinstance(outcome(emoji[:length]), Order)]
+
+
+def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
+    for at in range(len(SAMPLE)):
+        for bit in range(8):
+            flipped = bytearray(SAMPLE)
+            flipped[at] ^= 1 << bit
+            found = outcome(bytes(flipped))
+            read = reference.by_value(found) if isinstance(found, Order) else None
+            assert read == reference.read(bytes(flipped)), bytes(flipped)
+
+
+@pytest.mark.parametrize("text", JSON)
+def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
+    reading = order.decode_many([message(coupon=text), SAMPLE])
+    assert reading.results == [ORDER, ORDER]
+    assert reading.unknown_fields == Counter({"coupon": 1})
+    assert isinstance(outcome(text.encode()), Reason)
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_what_is_not_json_is_rejected_anywhere(text: str) -> None:
+    for value in (text.encode(), message(coupon=text), message(coupon=f"[{text}]"), message(unit_price=text)):
+        assert isinstance(outcome(value), Reason)
+        assert reference.read(value) is None
+    first = b'{"coupon": %b, ' % text.encode() + SAMPLE[1:]
+    assert isinstance(outcome(first), Reason)
+
+
+def test_the_outcome_does_not_depend_on_the_caller() -> None:
+    def deeper(calls: int, value: bytes) -> Order | Reason:
+        return deeper(calls - 1, value) if calls else outcome(value)
+
+    for depth in (10, 50, 200, 400, 600, 800, 900, 980):
+        value = message(coupon="[" * depth + "]" * depth)
+        assert deeper(500, value) == outcome(value), f"{depth} deep"
+
+
+def test_details_are_short_and_harmless() -> None:
+    for case in CASES:
+        if isinstance(case.expected, Reason):
+            with pytest.raises(RecordRejected) as caught:
+                order.decode(case.value)
+            detail = caught.value.message
+            assert 0 < len(detail) <= 500, f"{case.name}: {len(detail)} characters"
+            assert detail.isprintable() and detail.replace("×", "").isascii(), case.name
+
+
+def test_values_are_exact() -> None:
+    found = order.decode(message(unit_price="45.990", total_price="9198e-2"))
+    assert (type(found.unit_price), found.unit_price) == (Decimal, Decimal("45.99"))
+    assert found.unit_price * 2 == found.total_price == Decimal("91.98")
+    assert found.row()[4] == Decimal("45.99")
+
+
+def test_unknown_fields_are_counted_by_name_over_the_run() -> None:
+    reading = order.decode_many([*RUN, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
+    assert reading.unknown_fields == Counter(a=2, b=1)
+
+
+def test_an_empty_run() -> None:
+    assert order.decode_many([]) == order.Reading([], Counter())
+
+
+IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {},
+        {"customer_id": "50000"},
+        {"customer_id": "99999"},
+        {"unit_price": "999.99", "total_price": "1999.98"},
+        {"quantity": "1", "total_price": "50.00"},
+        {"quantity": "5", "total_price": "250.00"},
+        {"product_name": '"Skincare Bundle"', "product_category": '"Beauty & Health"'},
+    ],
+)
+def test_ranges_enforced_accept(tokens: dict[str, str]) -> None:
+    value = message(**IN_RANGES | tokens)
+    assert outcome(value, enforce_ranges=True) == order.decode(value)
+    assert outcomes([value, value], enforce_ranges=True) == [order.decode(value)] * 2
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"customer_id": "49999"},
+        {"customer_id": "100000"},
+        {"unit_price": "49.99", "total_price": "99.98"},
+        {"unit_price": "1000.00", "total_price": "2000.00"},
+        {"quantity": "6", "total_price": "300.00"},
+        {"product_name": '"Yoga mat"'},
+        {"product_category": '"Electronics"'},
+        {"product_name": '"Hammer"', "product_category": '"Home & Garden"'},
+    ],
+)
+def test_ranges_enforced_reject(tokens: dict[str, str]) -> None:
+    value, inside = message(**IN_RANGES | tokens), message(**IN_RANGES)
+    assert isinstance(outcome(value), Order)
+    assert outcome(value, enforce_ranges=True) == Reason.OUTSIDE_RANGES
+    assert outcomes([inside, value, inside], enforce_ranges=True) == [
+        order.decode(inside),
+        Reason.OUTSIDE_RANGES,
+        order.decode(inside),
+    ]
+
+
+def test_ranges_do_not_hide_a_worse_fault() -> None:
+    assert outcome(message(total_price="91.99"), enforce_ranges=True) == Reason.WRONG_TOTAL
+
+
+def test_the_columns_are_those_of_the_contract() -> None:
+    assert {name: kind.removesuffix(" NOT NULL") for name, kind in order.columns().items()} == {
+        "customer_id": "INT",
+        "order_id": "VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin",  # compared byte by byte
+        "product_name": "VARCHAR(255) CHARACTER SET utf8mb4",
+        "product_category": "VARCHAR(100) CHARACTER SET utf8mb4",
+        "unit_price": "DECIMAL(10,2)",
+        "quantity": "INT",
+        "total_price": "DECIMAL(10,2)",
+        "order_timestamp": "DATETIME",
+    }
+    assert all(kind.endswith(" NOT NULL") for kind in order.columns().values())
+    assert tuple(order.columns()) == order.FIELDS

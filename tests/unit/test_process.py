@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orderflow.embedded import process
+from orderflow.embedded.process import Process
+from orderflow.errors import StartFailed
+
+Start = Callable[[str], Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a shell command as a Process, with its log in log/server.log."""
+    started: list[Process] = []
+
+    def start(command: str) -> Process:
+        started.append(Process("Server", ["/bin/sh", "-c", command], log=tmp_path / "log/server.log", cwd=tmp_path))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+def ends(pid: int) -> bool:
+    """Whether the process ends within 5 s."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_one_that_ends_at_once_is_reported_with_its_last_lines(start: Start, tmp_path: Path) -> None:
+    server = start("echo no such datadir >&2; exit 3")
+    with pytest.raises(StartFailed) as failed:
+        server.wait_ready(lambda: False, timeout=5)
+    assert "Server did not start: it ended with exit code 3" in failed.value.message
+    assert "no such datadir" in failed.value.message
+    assert str(tmp_path / "log/server.log") in failed.value.hint
+
+
+def test_lines_of_an_earlier_start_are_not_repeated(start: Start) -> None:
+    assert ends(start("echo earlier").identity[0])
+    second = start("echo later")
+    assert ends(second.identity[0])
+    assert second.last_lines() == ["later"]
+
+
+def test_another_server_that_answers_does_not_count(start: Start) -> None:
+    server = start("exit 1")
+    assert ends(server.identity[0])
+    with pytest.raises(StartFailed):
+        server.wait_ready(lambda: True, timeout=5)
+
+
+def test_one_that_never_answers_is_ended(start: Start) -> None:
+    server = start("sleep 100 & echo $! > child; wait")
+    with pytest.raises(StartFailed, match=r"did not answer within 0\.2 s"):
+        server.wait_ready(lambda: False, timeout=0.2)
+    assert not server.alive
+
+
+def test_stop_lets_it_finish(start: Start) -> None:
+    server = start("trap 'echo finished; exit' TERM; echo ready; while :; do sleep 0.05; done")
+    server.wait_ready(lambda: server.last_lines() == ["ready"], 5)
+    server.stop(timeout=5)
+    assert server.last_lines() == ["ready", "finished"]
+
+
+def test_stop_kills_at_the_deadline_with_all_it_started(start: Start) -> None:
+    server = start("trap '' TERM; sleep 100 & echo $!; wait")
+    server.wait_ready(lambda: bool(server.last_lines()), 5)
+    child = int(server.last_lines()[0])
+    server.stop(timeout=0.2)
+    assert not server.alive
+    assert ends(child)
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_it(start: Start) -> None:
+    server = start("sleep 100")
+    assert os.getsid(server.identity[0]) != os.getsid(0)
+
+
+def test_a_leftover_of_an_earlier_process_is_stopped(tmp_path: Path) -> None:
+    earlier = (
+        "import sys; from pathlib import Path; from orderflow.embedded.process import Process\n"
+        "server = Process('Server', ['sleep', '100'], log=Path(sys.argv[1])); server.start(); print(*server.identity)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", earlier, tmp_path / "log"], text=True)
+    pid, created = int(output.split()[0]), float(output.split()[1])
+    assert process.is_running(pid, created)
+    assert not process.stop_leftover(pid, created - 60, timeout=5), "another process that got the same pid"
+    assert process.stop_leftover(pid, created, timeout=5)
+    assert not process.is_running(pid, created)
+    assert not process.stop_leftover(pid, created, timeout=5)
+
+
+def test_a_taken_port_is_not_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert process.free_port(port) != port
+    assert process.free_port(port) == port
