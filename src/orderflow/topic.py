@@ -123,7 +123,7 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
             ) from exception
         if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
             raise classify(error, settings) from exception
-    return _described_within(settings, TIMEOUT)
+    return _led_within(settings, TIMEOUT)
 
 
 def _auto_creation(settings: Settings) -> bool:
@@ -140,16 +140,19 @@ def _auto_creation(settings: Settings) -> bool:
     return str(found["auto.create.topics.enable"].value) == "true"
 
 
-def _described_within(settings: Settings, seconds: float) -> TopicInfo:
-    """A topic just made is not known to every broker at once."""
+def _led_within(settings: Settings, seconds: float) -> TopicInfo:
+    """A topic just made is not known to every broker at once, nor has each partition its leader."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return describe(settings)
-        except TopicMissing:
+            info = describe(settings)
+            bounds(settings, info.partitions)
+        except (TopicMissing, KafkaUnavailable):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+        else:
+            return info
 
 
 def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
@@ -202,6 +205,8 @@ def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[R
                 if record.offset >= end:
                     return
                 yield record
+                if record.offset + 1 == end:  # the broker tells the end only after half a second of waiting
+                    return
 
 
 def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from orderflow.cli import log
+from orderflow.cli.audit import audit
 from orderflow.cli.console import console
 from orderflow.cli.down import down
 from orderflow.cli.init import init
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, init, produce, sink, console):
+for command in (up, down, status, init, produce, sink, console, audit):
     app.command()(command)
 
 

@@ -28,6 +28,7 @@ def setup(file: Path | None = None) -> None:
     """Log lines of the package to stderr and, if named, to a file that is rotated at 10 MB (5 old ones are kept)."""
     logger = logging.getLogger("orderflow")
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # pyspark gives the root logger a handler of its own
     _add(logger, _ConsoleHandler())
     if file is not None:
         try:

@@ -1,0 +1,84 @@
+"""`orderflow audit`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orderflow.cli import context, log
+from orderflow.cli.text import safe
+
+if TYPE_CHECKING:
+    from orderflow.audit import Finding, Report
+
+
+def audit(
+    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")] = False,
+) -> None:
+    """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
+
+    Reads the topic again up to the ledger's position and compares all eight fields of every row; then looks for rows
+    that no record accounts for, and compares the ledger's counters and the rollup with what was found. Producer and
+    sink may go on meanwhile. It changes nothing.
+
+    Of each kind of difference, the first hundred are listed by topic, partition, offset and order_id.
+
+    Exit code: 0 proven, 1 a difference was found, 2 it could not be checked.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from orderflow.audit import run
+
+    console = log.console()
+    columns = TextColumn("Audit"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        report = run(context.load(), lambda done, total: progress.update(task, completed=done, total=total))
+    if as_json:
+        print(json.dumps(report.summary()))
+    else:
+        _print(report)
+    if not report.proven:
+        raise typer.Exit(1)
+
+
+def _print(report: Report) -> None:
+    reasons = sorted(report.by_reason.items(), key=lambda item: -item[1])
+    lines = [
+        ("records", report.records, ""),
+        ("stored", report.stored, ""),
+        ("duplicates", report.duplicates, ""),
+        ("quarantined", report.quarantined, ", ".join(f"{count:,} {reason}" for reason, count in reasons)),
+        *((kind, count, "") for kind, count in report.counts.items() if count),
+    ]
+    notes = [
+        ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
+        ("adopted", report.adopted, "rows that were there before OrderFlow"),
+        ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
+        ("unprovable", report.unprovable, "rows whose record has left the topic"),
+    ]
+    for name, count, note in (*lines, *(note for note in notes if note[1])):
+        print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())
+    for kind in report.counts:
+        for finding in report.listed(kind):
+            print(f"{kind}: {_as_line(finding)}")
+        if unlisted := report.counts[kind] - len(report.listed(kind)):
+            print(f"{kind}: and {unlisted:,} more")
+    print(report.sentence())
+
+
+def _as_line(finding: Finding) -> str:
+    parts = [
+        finding.topic,
+        None if finding.partition is None else f"partition {finding.partition}",
+        None if finding.offset is None else f"offset {finding.offset}",
+        finding.order_id,
+        finding.what,
+    ]
+    values = "; ".join(
+        f"{name} is {values.record!r} in the record, {values.table!r} in the table"
+        for name, values in finding.fields.items()
+    )
+    return safe(" ".join(part for part in parts if part) + (values and f" ({values})"))

@@ -1,0 +1,118 @@
+"""Made-up orders from the catalogue, as the bytes of their messages; on request with bad and repeated ones between."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from random import Random
+
+from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES
+from orderflow.errors import SettingInvalid
+from orderflow.produce import malformed
+
+# Key, value, partition. A plain tuple: a named one takes as long to make as the order's text.
+Message = tuple[bytes | None, bytes | None, int]
+ANY_PARTITION = -1  # Kafka's client chooses by the key
+
+HIGHEST_NUMBER = 10**43  # an order_id holds 44 digits; no run reaches from here to there
+_RECENT = 1000  # orders that repeats and conflicts are drawn from
+
+# Everything of an order that does not vary, one entry for each product and quantity.
+_OFFERS = [
+    (
+        f'"product_name": {json.dumps(product.name)}, '
+        f'"product_category": {json.dumps(product.category)}, "unit_price": ',
+        product.lowest_cents,
+        product.highest_cents - product.lowest_cents + 1,
+        quantity,
+    )
+    for product in PRODUCTS
+    for quantity in QUANTITIES
+]
+_CENTS = [f"{cents:02d}" for cents in range(100)]
+
+
+class Generator:
+    """An endless iterator of messages.
+
+    The same seed gives the same orders (but for their time), and the same order numbers whatever the shares: a bad
+    record is an order that came out wrong, and has used its number. Repeats and conflicts take the number of a
+    recent order. `good`, `bad` and `repeated` count what has been drawn.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        *,
+        seed: int | None = None,
+        bad: float = 0.0,
+        repeat: float = 0.0,
+        partitions: int = 1,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`start` is the first order's number; `bad` and `repeat` are shares of all messages, from 0 to 1.
+
+        Raises SettingInvalid if the numbers would outgrow the order_id.
+        """
+        if start > HIGHEST_NUMBER:
+            raise SettingInvalid(
+                f"Order numbers would start at {start}, and an order_id has room for 44 digits.",
+                hint="Set STARTING_ORDER_ID to a lower number.",
+            )
+        self.good = self.bad = self.repeated = 0
+        self.next_number = start
+        self._orders = self._draw_orders(Random(seed), clock)  # noqa: S311
+        self._messages = self._mix(Random(seed), bad, repeat, partitions)  # noqa: S311
+
+    def __iter__(self) -> Iterator[Message]:
+        return self._messages
+
+    def _draw_orders(self, random: Random, clock: Callable[[], float]) -> Iterator[Message]:
+        draw, offers, cents_text = random.random, _OFFERS, _CENTS
+        offer_count, customer_count, first_customer = len(_OFFERS), len(CUSTOMER_IDS), CUSTOMER_IDS.start
+        second, timestamp = -1, ""
+        while True:
+            if (now := int(clock())) != second:
+                second, timestamp = now, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+            product, lowest, prices, quantity = offers[int(draw() * offer_count)]
+            price = lowest + int(draw() * prices)
+            total = price * quantity
+            order_id = f"ORDER-{self.next_number:06d}"
+            self.next_number += 1
+            # json.dumps takes four times as long, and would need the price as a float.
+            value = (
+                f'{{"customer_id": {first_customer + int(draw() * customer_count)}, "order_id": "{order_id}", {product}'
+                f'{price // 100}.{cents_text[price % 100]}, "quantity": {quantity}, '
+                f'"total_price": {total // 100}.{cents_text[total % 100]}, "order_timestamp": "{timestamp}"}}'
+            )
+            yield order_id.encode(), value.encode(), ANY_PARTITION
+
+    def _mix(self, random: Random, bad: float, repeat: float, partitions: int) -> Iterator[Message]:
+        recent: deque[Message] = deque(maxlen=_RECENT)
+        kinds = cycle(malformed.KINDS.values())
+        while True:
+            chance = random.random()
+            if chance < bad:
+                self.bad += 1
+                yield self._spoil(next(kinds), recent, random)
+            elif chance < bad + repeat and recent:
+                self.repeated += 1
+                key, value, _ = random.choice(recent)
+                # Half of them elsewhere: as after a change of the number of partitions, or from another client.
+                yield key, value, random.choice((ANY_PARTITION, random.randrange(partitions)))
+            else:
+                self.good += 1
+                message = next(self._orders)
+                recent.append(message)
+                yield message
+
+    def _spoil(self, kind: malformed.Kind, recent: deque[Message], random: Random) -> Message:
+        of_stored = kind is malformed.conflict and recent
+        key, value, partition = random.choice(recent) if of_stored else next(self._orders)
+        assert value is not None
+        if kind is malformed.conflict and not of_stored:
+            kind = malformed.truncated
+        return key, kind(value), partition

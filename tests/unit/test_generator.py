@@ -1,0 +1,146 @@
+"""Made-up orders keep the contract; bad ones break it; the seed decides which is which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow import order
+from orderflow.catalogue import PRODUCTS
+from orderflow.errors import RecordRejected, SettingInvalid
+from orderflow.order import FIELDS
+from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
+from orderflow.produce.malformed import KINDS, conflict
+
+NOON = 1_736_942_400.5  # 2025-01-15T12:00:00 UTC, and a half
+
+
+def drawn(count: int, **options: float) -> tuple[Generator, list[Message]]:
+    generator = Generator(1, seed=7, partitions=3, clock=lambda: NOON, **options)
+    return generator, list(islice(generator, count))
+
+
+@given(seed=st.integers(), start=st.integers(1, HIGHEST_NUMBER))
+def test_orders_keep_the_contract_and_the_ranges(seed: int, start: int) -> None:
+    products = {product.name: product for product in PRODUCTS}
+    for number, (key, value, _) in enumerate(islice(Generator(start, seed=seed, clock=lambda: NOON), 20), start):
+        found = order.decode(value, enforce_ranges=True)
+        product = products[found.product_name]
+        assert key == found.order_id.encode() == f"ORDER-{number:06d}".encode()
+        assert found.product_category == product.category
+        assert product.lowest_cents <= found.unit_price * 100 <= product.highest_cents
+        assert found.order_timestamp == "2025-01-15T12:00:00"
+
+
+def test_messages_spell_fields_in_order_and_prices_with_two_decimals() -> None:
+    for _, value, _ in drawn(2_000)[1]:
+        fields = json.loads(value or b"", parse_float=str)
+        assert tuple(fields) == FIELDS
+        assert all(len(fields[name].partition(".")[2]) == 2 for name in ("unit_price", "total_price"))
+
+
+def test_every_product_quantity_and_price_end_is_drawn() -> None:
+    orders = [order.decode(value) for _, value, _ in drawn(20_000)[1]]
+    assert {found.product_name for found in orders} == {product.name for product in PRODUCTS}
+    assert {found.quantity for found in orders} == {1, 2, 3, 4, 5}
+    mats = [found.unit_price for found in orders if found.product_name == "Yoga Mat"]
+    assert min(mats) < Decimal(51) and max(mats) > Decimal(129)
+
+
+def test_the_time_follows_the_clock() -> None:
+    ticks = iter([NOON, NOON + 0.4, NOON + 1, NOON + 86_400])
+    generator = Generator(1, clock=lambda: next(ticks))
+    assert [order.decode(value).order_timestamp for _, value, _ in islice(generator, 4)] == [
+        "2025-01-15T12:00:00",
+        "2025-01-15T12:00:00",
+        "2025-01-15T12:00:01",
+        "2025-01-16T12:00:00",
+    ]
+
+
+def test_a_seed_gives_the_same_messages() -> None:
+    assert drawn(3_000, bad=0.1, repeat=0.1)[1] == drawn(3_000, bad=0.1, repeat=0.1)[1]
+    assert drawn(10)[1] != list(islice(Generator(1, seed=8, clock=lambda: NOON), 10))
+
+
+def test_shares_do_not_change_the_orders() -> None:
+    plain = {key: value for key, value, _ in drawn(5_000)[1]}
+    _, mixed = drawn(5_000, bad=0.2, repeat=0.2)
+    sound = [(key, value) for key, value, _ in mixed if plain.get(key) == value]
+    assert len(sound) > 3_500
+
+
+def test_every_message_is_good_bad_or_repeated() -> None:
+    generator, messages = drawn(20_000, bad=0.1, repeat=0.2)
+    assert generator.good + generator.bad + generator.repeated == 20_000
+    assert generator.bad == pytest.approx(2_000, rel=0.1)
+    assert generator.repeated == pytest.approx(4_000, rel=0.1)
+    first: dict[str, order.Order] = {}
+    rejected = conflicts = repeated = elsewhere = 0
+    for _, value, partition in messages:
+        try:
+            found = order.decode(value, enforce_ranges=True)
+        except RecordRejected:
+            rejected += 1
+            continue
+        if found.order_id not in first:
+            first[found.order_id] = found
+        elif first[found.order_id] != found:
+            conflicts += 1
+        else:
+            repeated += 1
+            elsewhere += partition >= 0
+    assert (len(first), rejected + conflicts, repeated) == (generator.good, generator.bad, generator.repeated)
+    assert conflicts == pytest.approx(generator.bad / len(KINDS), abs=2)
+    assert elsewhere == pytest.approx(repeated / 2, rel=0.1)
+
+
+def test_all_bad_and_all_repeated_have_an_end() -> None:
+    assert drawn(200, bad=1)[0].bad == 200
+    assert drawn(200, repeat=1)[0].repeated == 199  # of the one order that has to come first
+
+
+@pytest.fixture
+def orders() -> Iterator[Message]:
+    return iter(Generator(1, seed=7))
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "conflict"])
+def test_each_kind_of_bad_message_is_rejected(kind: str, orders: Iterator[Message]) -> None:
+    for _, value, _ in islice(orders, 50):
+        assert value is not None
+        with pytest.raises(RecordRejected):
+            order.decode(KINDS[kind](value))
+
+
+def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Message]) -> None:
+    for _, value, _ in islice(orders, 50):
+        assert value is not None
+        once = conflict(value)
+        twice = conflict(once)
+        found = [order.decode(text, enforce_ranges=True) for text in (value, once, twice)]
+        assert len(set(found)) == 3 or found[0] == found[2]
+        assert found[0] != found[1] != found[2]
+        assert len({each.order_id for each in found}) == 1
+
+
+def test_bad_messages_have_many_reasons(orders: Iterator[Message]) -> None:
+    reasons = set()
+    for kind in KINDS.values():
+        try:
+            order.decode(kind(next(orders)[1] or b""))
+        except RecordRejected as rejected:
+            reasons.add(rejected.reason)
+    assert len(KINDS) >= 25
+    assert len(reasons) >= 15
+
+
+def test_numbers_that_outgrow_the_order_id_are_refused() -> None:
+    with pytest.raises(SettingInvalid):
+        Generator(HIGHEST_NUMBER + 1)
