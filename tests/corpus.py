@@ -234,7 +234,13 @@ def _bytes() -> Iterator[Case]:
         yield Case(f"100,000 times {opening}", nested.encode(), Reason.TOO_DEEP)
         yield Case(f"100,000 times {opening} in an unknown field", message(extra=nested), Reason.TOO_DEEP)
     yield Case("100,000 times [ unclosed", b"[" * 100_000, Reason.TOO_DEEP)
-    yield Case("20 deep in an unknown field", message(extra="[" * 20 + "]" * 20), ORDER)
+    deepest = '{"a":' * 31 + "[" * 32 + "]" * 32 + "}" * 31
+    yield Case("64 levels", message(extra=deepest), ORDER)
+    yield Case("65 levels", message(extra=f"[{deepest}]"), Reason.TOO_DEEP)
+    yield Case("65 levels of two kinds", message(extra=f"[1, {deepest}, 2]"), Reason.TOO_DEEP)
+    yield Case("many brackets, few levels", message(extra="[" + "[], " * 500 + "{}]"), ORDER)
+    yield Case("brackets in a text", message(product_name=quoted("[" * 100 + '\\"' + "{" * 100)),
+               good(product_name="[" * 100 + '\\"' + "{" * 100))  # fmt: skip
     yield Case("20 MB string", message(product_name=quoted("x" * 20_000_000)), Reason.OVERSIZED_VALUE)
     yield Case("20 MB of white space", b" " * 20_000_000, Reason.OVERSIZED_VALUE)
     yield Case("largest value", SAMPLE.ljust(MAX_VALUE_BYTES), ORDER)

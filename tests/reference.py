@@ -75,7 +75,7 @@ def _order(value: bytes | None) -> Read:
         )
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise RefusedError from error
-    _demand(type(found) is dict)
+    _demand(type(found) is dict and _levels(found) <= 64)
     order = Read(
         _integer(found.get("customer_id")),
         _text(found.get("order_id"), 50),
@@ -100,6 +100,11 @@ def _order(value: bytes | None) -> Read:
 def _demand(fulfilled: bool) -> None:
     if not fulfilled:
         raise RefusedError
+
+
+def _levels(found: object) -> int:
+    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else None
+    return 0 if inner is None else 1 + max(map(_levels, inner), default=0)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -95,13 +95,14 @@ def ensure(settings: Settings) -> TopicInfo:
     Raises TopicMissing where it may not be made, KafkaUnavailable, KafkaRefused.
     """
     try:
-        return describe(settings)
+        describe(settings)
     except TopicMissing as missing:
         if not _auto_creation(settings):
             raise TopicMissing(
                 f"{missing.message[:-1]}, and auto.create.topics.enable is off there.", hint=missing.hint
             ) from missing
         return create(settings)
+    return _led_within(settings, TIMEOUT)  # another process may have made it this moment
 
 
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:

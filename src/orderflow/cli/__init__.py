@@ -15,6 +15,7 @@ import typer
 from orderflow.cli import log
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
+from orderflow.cli.doctor import doctor
 from orderflow.cli.down import down
 from orderflow.cli.init import init
 from orderflow.cli.produce import produce
@@ -30,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, init, produce, sink, console, audit):
+for command in (up, down, status, init, produce, sink, console, audit, doctor):
     app.command()(command)
 
 

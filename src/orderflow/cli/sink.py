@@ -30,6 +30,7 @@ def sink(
     Examples: `orderflow sink`; from cron: `orderflow sink --once && orderflow audit`
     """
     from orderflow.embedded import jars, java
+    from orderflow.pipeline.spark import Engine
     from orderflow.pipeline.supervisor import Progress, Supervisor
 
     log.setup()
@@ -38,4 +39,6 @@ def sink(
         if as_json:
             print(json.dumps(progress._asdict()), flush=True)
 
-    Supervisor(context.load(), jars=jars.paths("spark"), java_home=java.find().home, once=once, tell=tell).run()
+    found, classpath = java.find(), jars.paths("spark")
+    engine = Engine(classpath, found.home, found.options("spark", classpath))
+    Supervisor(context.load(), engine=engine, once=once, tell=tell).run()

@@ -104,6 +104,7 @@ class Database(LocalServer):
             "--character-set-server=utf8mb4",  # MariaDB's own default is latin1 until 11.6
             # Relative to the data folder: a socket's path may have 107 characters at most.
             *("--socket=mysqld.sock", "--pid-file=mysqld.pid"),
+            f"--tmpdir={self.folder}/tmp",  # noqa: S108 - what others tidy up in the system's one is not safe
             *(*_OWN_OPTIONS[program.kind], *_as_root()),
         ]
         # "./": both servers look for another relative path in their own installation.
@@ -111,7 +112,7 @@ class Database(LocalServer):
         return (
             # Made aside, so that an interrupted first start leaves nothing that looks like data.
             f"[ -e data ] || {{ rm -rf data.new && {initialise} && mv data.new data; }} || exit\n"
-            f"exec {shlex.join(serve)}\n"
+            f"mkdir -p tmp && exec {shlex.join(serve)}\n"
         )
 
     def _probe(self) -> Callable[[], bool]:

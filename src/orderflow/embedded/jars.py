@@ -36,14 +36,14 @@ def paths(group: Group) -> list[Path]:
     Raises StartFailed if one cannot be downloaded, or is not byte for byte the locked one.
     """
     jars = locked(group)
-    if not all(_cached(coordinate).exists() for coordinate in jars):
+    if not all(cached(coordinate).exists() for coordinate in jars):
         with cache.changing() as scratch:
-            if missing := {c: jar for c, jar in jars.items() if not _cached(c).exists()}:
+            if missing := {c: jar for c, jar in jars.items() if not cached(c).exists()}:
                 _download(group, missing, scratch)
     for coordinate, jar in jars.items():
-        path = _cached(coordinate)
+        path = cached(coordinate)
         _verify(coordinate, path, jar, f"Delete {path} and run this again: it is downloaded anew.")
-    return [_cached(coordinate) for coordinate in jars]
+    return [cached(coordinate) for coordinate in jars]
 
 
 def sha256(path: Path) -> str:
@@ -68,8 +68,8 @@ def _download(group: Group, jars: Mapping[str, Mapping[str, str | int]], scratch
         def keep(coordinate: str) -> None:
             new = maven.fetch(coordinate, scratch, lambda count: progress.advance(bar, count))
             _verify(coordinate, new, jars[coordinate], "The repository or mirror served something else.")
-            _cached(coordinate).parent.mkdir(exist_ok=True)
-            new.replace(_cached(coordinate))
+            cached(coordinate).parent.mkdir(exist_ok=True)
+            new.replace(cached(coordinate))
 
         list(pool.map(keep, jars))
 
@@ -82,6 +82,7 @@ def _verify(coordinate: str, path: Path, jar: Mapping[str, str | int], hint: str
         )
 
 
-def _cached(coordinate: str) -> Path:
+def cached(coordinate: str) -> Path:
+    """Where the jar lies, or will lie."""
     _, artifact, version = coordinate.split(":")
     return cache.folder() / "jars" / f"{artifact}-{version}.jar"

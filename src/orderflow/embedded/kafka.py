@@ -48,12 +48,11 @@ class Kafka(LocalServer):
 
     def _script(self) -> str:
         (self.folder / "server.properties").write_text(_PROPERTIES.format(port=self.port, controller_port=free_port()))
-        # SerialGC and C1 start soonest, and two cores have better work than compiling a broker.
-        flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
-        run = shlex.join([java.find().command, *flags])
+        found, classpath = java.find(), jars.paths("kafka")
+        run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", classpath), "-Dlog4j2.level=WARN"])
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
         return (
-            f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, jars.paths('kafka'))))}\n"
+            f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, classpath)))}\n"
             # meta.properties is the last file that formatting writes.
             f"[ -e data/meta.properties ] || {format_storage} || exit\n"
             f"exec {run} kafka.Kafka server.properties\n"

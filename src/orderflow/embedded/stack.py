@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -158,10 +159,11 @@ def down(settings: Settings) -> bool:
     if state is None:
         return False
     if is_running(*state.up):
-        process = psutil.Process(state.up[0])
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-            process.wait(_STOP * 3)
+        with suppress(ProcessLookupError):
+            os.kill(state.up[0], signal.SIGTERM)
+        deadline = time.monotonic() + 3 * _STOP  # producer, sink, servers
+        while is_running(*state.up) and time.monotonic() < deadline:
+            time.sleep(0.1)
         return True
     return _stop_leftovers(settings.home)
 

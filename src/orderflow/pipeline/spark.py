@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,11 +20,19 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
-def start(jars: Sequence[Path], java_home: Path, scratch: Path) -> SparkSession:
+class Engine(NamedTuple):
+    """What the engine's JVM is made of: the connector's jars, a JAVA_HOME, and options for its quick start."""
+
+    jars: Sequence[Path]
+    java_home: Path
+    java_options: Sequence[str]
+
+
+def start(engine: Engine, scratch: Path) -> SparkSession:
     """Start the engine, or join the one that `spark-submit` has started."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     if not _submitted():
-        os.environ["JAVA_HOME"] = str(java_home)
+        os.environ["JAVA_HOME"] = str(engine.java_home)
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
 
@@ -32,9 +40,19 @@ def start(jars: Sequence[Path], java_home: Path, scratch: Path) -> SparkSession:
     for name, value in _options(scratch).items():
         builder = builder.config(name, value)
     if not _submitted():
-        for name, value in _launch_options(jars).items():
+        for name, value in _launch_options(engine).items():
             builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def stop(session: SparkSession) -> None:
+    """End the session, and the JVM if it is ours."""
+    gateway = session.sparkContext._gateway
+    session.stop()
+    if not _submitted() and gateway is not None:
+        gateway.shutdown()
+        gateway.proc.stdin.close()
+        gateway.proc.wait()
 
 
 def add_jars(session: SparkSession, jars: Sequence[Path]) -> None:
@@ -72,16 +90,16 @@ def _options(scratch: Path) -> dict[str, str]:
     }
 
 
-def _launch_options(jars: Sequence[Path]) -> dict[str, str]:
+def _launch_options(engine: Engine) -> dict[str, str]:
     """What only a JVM of our own can be given."""
     return {
         "spark.master": MASTER,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "600m",
-        "spark.driver.extraJavaOptions": f"-XX:+UseSerialGC -Dlog4j2.configurationFile={_LOGGING}",
+        "spark.driver.extraJavaOptions": " ".join([*engine.java_options, f"-Dlog4j2.configurationFile={_LOGGING}"]),
         # On the class path rather than in spark.jars: nothing is copied at start.
-        "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
+        "spark.driver.extraClassPath": os.pathsep.join(map(str, engine.jars)),
         # Hadoop's own local file system forks a chmod for each checkpoint file; this one does not.
         "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -76,14 +76,12 @@ class Supervisor:
         self,
         settings: Settings,
         *,
-        jars: Sequence[Path],
-        java_home: Path,
+        engine: spark.Engine,
         once: bool = False,
         tell: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._jars = jars
-        self._java_home = java_home
+        self._engine = engine
         self._once = once
         self._tell = tell
         self._stop = threading.Event()
@@ -97,7 +95,7 @@ class Supervisor:
         with _signals(self._ask_to_stop), _scratch() as scratch:
             engine = self._start_engine(scratch)  # beside the first look at Kafka and MySQL
             self._keep_running(scratch, engine)
-            engine.result().stop()
+            spark.stop(engine.result())
 
     def _start_engine(self, scratch: Path) -> Future[SparkSession]:
         """Start Spark in a thread that an error elsewhere need not wait for: its JVM ends with this process."""
@@ -105,7 +103,7 @@ class Supervisor:
 
         def start() -> None:
             try:
-                engine.set_result(spark.start(self._jars, self._java_home, scratch))
+                engine.set_result(spark.start(self._engine, scratch))
             except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
                 engine.set_exception(error)
 
@@ -193,7 +191,7 @@ class Supervisor:
         checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=scratch)  # scratch: the ledger is the checkpoint
         write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=scratch)
         with _jvm_errors():
-            spark.add_jars(session, self._jars)
+            spark.add_jars(session, self._engine.jars)
             stream = (
                 source.frame(session, self._settings, self._positions)
                 .mapInArrow(write, sink.OUTPUT)

@@ -106,6 +106,7 @@ def _left_out(connection: Connection, rows: Sequence[Row], stamp: Stamp, result:
         return []
     told = connection.run("show_warnings").rows
     other = [text for _, code, text in told if code != DUPLICATE_ENTRY]
+    # A server that lists fewer warnings than it gave is asked again, by halves, until it lists them all.
     if other or len(told) != missing:
         raise RowsRefusedError(other[0] if other else f"{missing} rows left out with {len(told)} warnings")
     # The warnings' texts only say where to look first; what counts is what stands in the table.

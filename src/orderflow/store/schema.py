@@ -20,7 +20,8 @@ _CREATE = {
     "per_minute": "create_per_minute",
 }
 _PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at")
-_ADOPT = ("adopt_orders", "adopt_orders_default", "adopt_by_minute")
+# While the first has run and the last has not, the column's default is -1: the taking over is not finished.
+_ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 
 
 class Step(NamedTuple):
@@ -60,7 +61,7 @@ def prepare(settings: Settings) -> list[Step]:
 
 def statement_of(step: Step, settings: Settings) -> str:
     """The step's SQL, for a person to read or run."""
-    return statements.sql(step.statement, settings).replace("%%", "%") + ";"
+    return statements.sql(step.statement, settings) + ";"
 
 
 def _missing(connection: Connection, settings: Settings) -> list[Step]:
@@ -71,8 +72,10 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     where = (settings.mysql_database, *names.values())
     engines: dict[str, str | None] = dict(connection.run("select_tables", where).rows)
     columns: dict[str, dict[str, str]] = {}
-    for table, column, *shape in connection.run("select_columns", where).rows:
+    adopting = False
+    for table, column, *shape, default in connection.run("select_columns", where).rows:
         columns.setdefault(table, {})[column.lower()] = _type(*shape)
+        adopting |= (table, column, default) == (names["orders"], "kafka_partition", "-1")
     steps = [Step(f"table {names[key]}", made_by) for key, made_by in _CREATE.items() if names[key] not in engines]
     if names["orders"] in engines:
         found = columns[names["orders"]]
@@ -87,8 +90,9 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
                 + " ".join(f"{mend};" for _, mend in differences)
                 + " Or name another table in MYSQL_TABLE.",
             )
-        if adopt:
-            steps += [Step(f"invisible columns of table {names['orders']}", statement) for statement in _ADOPT]
+        if adopt or adopting:
+            what = f"provenance of the rows in table {names['orders']}"
+            steps += [Step(what, statement) for statement in _ADOPT[adopting:]]
     for key in ("ledger", "quarantine", "by_minute"):
         expected = re.findall(r"^  `?([a-z_]+)`? [A-Z]+", statements.sql(_CREATE[key], settings), re.MULTILINE)
         if names[key] in engines and (lacking := [name for name in expected if name not in columns[names[key]]]):

@@ -12,12 +12,13 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from orderflow.errors import Contention, LedgerGap, RecordRejected
+from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected
 from orderflow.order import FIELDS, Order, Reason, decode_many
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
@@ -55,6 +56,8 @@ class Writer:
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self._connection = Connection(settings, infile_folder=self._infile.parent)
+        with suppress(DatabaseRefused):  # MySQL lets administrators alone; see orders._left_out
+            self._connection.run("set_warnings")
         self.uses_load_data = bool(self._connection.run("select_local_infile").rows[0][0])
         self._connection.rollback()
 

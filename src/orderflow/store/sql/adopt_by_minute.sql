@@ -1,5 +1,5 @@
 INSERT INTO {by_minute} (minute, product_category, kafka_partition, orders, units, revenue)
-SELECT DATE_FORMAT(order_timestamp, '%%Y-%%m-%%d %%H:%%i:00'), product_category, -1,
+SELECT order_timestamp - INTERVAL SECOND(order_timestamp) SECOND, product_category COLLATE utf8mb4_bin, -1,
        COUNT(*), SUM(quantity), SUM(total_price)
 FROM {orders}
 WHERE kafka_partition = -1

@@ -1,0 +1,77 @@
+"""One partition of the ledger under audit: what its records are entitled to."""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+
+from orderflow.audit.report import Values
+from orderflow.order import FIELDS, Order
+from orderflow.store.ledger import Entry
+from orderflow.store.snapshot import StoredOrder
+from orderflow.topic import Bounds
+
+_QUARANTINED = -1  # no hash is -1
+
+
+class Partition:
+    """What the ledger says of a partition, and which rows its records own.
+
+    Owned rows take 8 bytes per offset (8 MB per million), in memory that the system hands out as it is written to:
+    the hash of the row's order_id, at the record's offset.
+    """
+
+    def __init__(self, entry: Entry, bounds: Bounds) -> None:
+        self.entry = entry
+        self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
+        self.found: Counter[str] = Counter()  # stored, duplicates, quarantined: as the ledger counts them
+        self._owned = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
+
+    @property
+    def size(self) -> int:
+        """How many offsets can be re-read."""
+        return self.entry.next_offset - self.start
+
+    @property
+    def lost(self) -> int:
+        """How many offsets the ledger accounts for that can no longer be re-read."""
+        return max(0, self.start - self.entry.first_offset)
+
+    def reads(self, offset: int) -> bool:
+        """Whether this offset is accounted for and can be re-read."""
+        return self.start <= offset < self.entry.next_offset
+
+    def has_lost(self, offset: int) -> bool:
+        """Whether this offset is accounted for and can no longer be re-read."""
+        return self.entry.first_offset <= offset < self.start
+
+    def own(self, offset: int, order_id: str) -> None:
+        """The row of this order is the one that the record at this offset became."""
+        self._owned[offset - self.start] = _hash(order_id)
+        self.found["stored"] += 1
+
+    def owns(self, offset: int, order_id: str) -> bool:
+        """Whether the record at this offset became the row of this order."""
+        return self.reads(offset) and self._owned[offset - self.start] == _hash(order_id)
+
+    def quarantine(self, offset: int) -> None:
+        """The record at this offset is in the quarantine."""
+        self._owned[offset - self.start] = _QUARANTINED
+        self.found["quarantined"] += 1
+
+    def is_quarantined(self, offset: int) -> bool:
+        """Whether the record at this offset is in the quarantine."""
+        return self.reads(offset) and self._owned[offset - self.start] == _QUARANTINED
+
+
+def _hash(order_id: str) -> int:
+    return hash(order_id) or 1  # 0 is nobody's
+
+
+def differences(order: Order, row: StoredOrder) -> dict[str, Values]:
+    """Field to its two values, where they differ."""
+    return {
+        name: Values(record=str(given), table=str(there))
+        for name, given, there in zip(FIELDS, order.row(), row.order, strict=True)
+        if given != there
+    }

@@ -1,0 +1,293 @@
+"""What `orderflow doctor` looks at: this machine, Kafka, the database, the tables. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import mysql.connector
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+
+from orderflow import topic
+from orderflow.embedded import jars, java
+from orderflow.errors import KafkaRefused, OrderFlowError, TableDrifted, TopicMissing
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema, server
+from orderflow.store.connection import Connection
+from orderflow.store.schema import Step
+from orderflow.store.server import Server
+from orderflow.topic import TopicInfo
+
+Status = Literal["ok", "warning", "error", "skipped"]
+
+_OLDEST_MYSQL = (8, 0, 23)  # the first with invisible columns
+_OLDEST_MARIADB = (10, 11)  # the oldest that is tested
+_CLOCK = 5.0  # seconds
+_LITTLE_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
+_CREATE_TABLE = {"create_orders", "create_ledger", "create_quarantine", "create_by_minute"}
+_PIECE = 1024 * 1024  # bytes of records in one INSERT of the quarantine, unless one record is larger
+
+
+class Check(NamedTuple):
+    """A line of the doctor's."""
+
+    name: str
+    status: Status
+    found: str
+    hint: str = ""
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Every check, in order. Those whose groundwork failed are skipped."""
+    examined = _Examination(settings)
+    done: dict[str, Check] = {}
+    for name, needs, look in examined.checks():
+        failed = [need for need in needs if done[need].status != "ok"]
+        if failed:
+            done[name] = Check(name, "skipped", f"needs {' and '.join(failed)}")
+        else:
+            try:
+                done[name] = Check(name, *look())
+            except OrderFlowError as error:
+                done[name] = Check(name, "error", error.message, error.hint or _WAYS_OUT.get(name, ""))
+        yield done[name]
+
+
+_WAYS_OUT = {
+    "Kafka": "Start it or set KAFKA_BOOTSTRAP_SERVERS; `orderflow up` brings its own where it is not set.",
+    "database": "Start it or set MYSQL_HOST and MYSQL_PORT; `orderflow up` brings its own where MYSQL_HOST is not set.",
+}
+
+_Found = tuple[Status, str] | tuple[Status, str, str]
+
+
+class _Examination:
+    """What the checks look at, asked once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def checks(self) -> list[tuple[str, tuple[str, ...], Callable[[], _Found]]]:
+        """Name, the checks it needs, and how to look."""
+        return [
+            ("Python", (), self._python),
+            ("Java", (), self._java),
+            ("jars", (), self._jars),
+            ("MySQL client", (), self._client),
+            ("disk", (), self._disk),
+            ("Kafka", (), self._kafka),
+            ("topic", ("Kafka",), self._topic),
+            ("database", (), self._database),
+            ("version", ("database",), self._version),
+            ("local_infile", ("database",), self._local_infile),
+            ("sql_mode", ("database",), self._sql_mode),
+            ("durability", ("database",), self._durability),
+            ("clock", ("database",), self._clock),
+            ("tables", ("database",), self._tables),
+            ("privileges", ("database",), self._privileges),
+            ("indexes", ("tables",), self._indexes),
+            ("ledger", ("topic", "tables"), self._ledger),
+            ("record size", ("topic", "database"), self._record_size),
+        ]
+
+    @cached_property
+    def _server(self) -> Server:
+        return server.ask(self._settings)
+
+    @cached_property
+    def _info(self) -> TopicInfo:
+        return topic.describe(self._settings)
+
+    @cached_property
+    def _missing(self) -> list[Step]:
+        return schema.missing(self._settings)
+
+    def _python(self) -> _Found:
+        return "ok", platform.python_version()
+
+    def _java(self) -> _Found:
+        found = java.find()
+        return "ok", f"{found.version} from {found.source}: {found.home}"
+
+    def _jars(self) -> _Found:
+        locked = jars.locked("spark")
+        spark = metadata.version("pyspark")
+        if f"org.apache.spark:spark-sql-kafka-0-10_2.13:{spark}" not in locked:
+            return "error", f"pyspark is {spark}, the Kafka connector another", "Install what requirements.txt pins."
+        if absent := [name for name in locked if not jars.cached(name).exists()]:
+            return (
+                "warning",
+                f"{len(absent)} of Spark's {len(locked)} jars are not here yet",
+                "The sink downloads them at start.",
+            )
+        jars.paths("spark")
+        return "ok", f"Spark's {len(locked)} jars, as jars.lock has them"
+
+    def _client(self) -> _Found:
+        version = mysql.connector.__version__
+        if not mysql.connector.HAVE_CEXT:
+            return (
+                "warning",
+                f"mysql-connector {version} without its C extension: several times slower",
+                "Install what requirements.txt pins, on a platform that PyPI has its wheel for.",
+            )
+        return "ok", f"mysql-connector {version} with its C extension"
+
+    def _disk(self) -> _Found:
+        home = self._settings.home
+        folders = [next(path for path in (home, *home.parents) if path.exists()), Path(tempfile.gettempdir())]
+        free = {folder: shutil.disk_usage(folder).free for folder in folders}
+        least = min(free.values())
+        found = ", ".join(f"{bytes_ / 1e9:,.1f} GB free in {folder}" for folder, bytes_ in free.items())
+        if least < _LITTLE_SPACE:
+            return "error" if least < _NO_SPACE else "warning", found, "Free some, or set ORDERFLOW_HOME or TMPDIR."
+        return "ok", found
+
+    def _kafka(self) -> _Found:
+        with topic.errors_told(self._settings):
+            admin = AdminClient(topic.client_config(self._settings))
+            cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
+        count = len(cluster.nodes)
+        return "ok", f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
+
+    def _topic(self) -> _Found:
+        try:
+            info = self._info
+        except TopicMissing as missing:
+            return "warning", missing.message, missing.hint
+        return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
+
+    def _database(self) -> _Found:
+        kind = "MariaDB" if self._server.is_mariadb else "MySQL"
+        return "ok", f"{kind} at {self._settings.database_address} lets user {self._settings.mysql_user} in"
+
+    def _version(self) -> _Found:
+        version, release = self._server.version, self._server.release
+        if self._server.is_mariadb and release < _OLDEST_MARIADB:
+            return "warning", f"{version} is older than what is tested", "Use MariaDB 10.11 or newer."
+        if not self._server.is_mariadb and release < _OLDEST_MYSQL:
+            return "error", f"{version} has no invisible columns", "Use MySQL 8.0.23 or newer."
+        return "ok", version
+
+    def _local_infile(self) -> _Found:
+        if not self._server.local_infile:
+            return (
+                "warning",
+                "off: the sink writes by INSERT, at half the rate of LOAD DATA",
+                "SET GLOBAL local_infile = ON; and in the server's configuration.",
+            )
+        return "ok", "on: the sink writes by LOAD DATA"
+
+    def _sql_mode(self) -> _Found:
+        return "ok", f"{self._server.sql_mode or 'empty'}; the sink's sessions set their own, which is strict"
+
+    def _durability(self) -> _Found:
+        weak = []
+        if self._server.flush_log_at_commit != 1:
+            weak.append(("innodb_flush_log_at_trx_commit", self._server.flush_log_at_commit))
+        if self._server.log_bin and self._server.sync_binlog != 1:
+            weak.append(("sync_binlog", self._server.sync_binlog))
+        if weak:
+            return (
+                "warning",
+                f"{' and '.join(f'{name} is {value}' for name, value in weak)}: a crash of the server may undo the last"
+                " commits. The ledger goes back with them, so the sink stores them again; readers see them vanish",
+                " ".join(f"SET GLOBAL {name} = 1;" for name, _ in weak),
+            )
+        return "ok", "each commit is on disk before it is answered"
+
+    def _clock(self) -> _Found:
+        before = datetime.now(UTC)
+        there = server.ask(self._settings).now.replace(tzinfo=UTC)
+        after = datetime.now(UTC)
+        # The server's answer lies somewhere between: only what sticks out is its clock's fault.
+        seconds = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
+        if seconds > _CLOCK:
+            return (
+                "warning",
+                f"this machine's and the database's differ by {seconds:,.0f} s",
+                "Set both by NTP: ages and latencies are shown wrong; no order is stored wrong.",
+            )
+        return "ok", f"this machine's and the database's agree within {max(seconds, 0.1):.1f} s"
+
+    def _tables(self) -> _Found:
+        if steps := self._missing:
+            return (
+                "warning",
+                f"missing: {', '.join(step.what for step in steps)}",
+                "The sink makes them at start; `orderflow init --dry-run` shows the SQL.",
+            )
+        return (
+            "ok",
+            f"{self._settings.mysql_database}.{self._settings.mysql_table} and its companions are as they should",
+        )
+
+    def _privileges(self) -> _Found:
+        try:
+            makes = [step.statement for step in self._missing]
+        except TableDrifted:
+            return "skipped", "needs tables"
+        if "create_database" in makes:
+            return "skipped", "needs the database"
+        tables = [name for name in makes if name in _CREATE_TABLE]
+        if makes and not tables:
+            return "skipped", "needs tables"
+        if refused := list(server.refusals(self._settings, tables)):
+            database, user = self._settings.mysql_database, self._settings.mysql_user
+            return (
+                "error",
+                refused[0] + (f" So it is with {len(refused) - 1} more statements." if refused[1:] else ""),
+                f"GRANT SELECT, INSERT, UPDATE, CREATE, ALTER, CREATE VIEW, DROP ON `{database}`.* TO '{user}'@'…';",
+            )
+        return "ok", f"user {self._settings.mysql_user} may {'make the tables' if tables else 'do what the sink does'}"
+
+    def _indexes(self) -> _Found:
+        if absent := server.missing_indexes(self._settings):
+            return "warning", "the orders table lacks indexes: readers will be slow", " ".join(absent)
+        return "ok", "customer_id and order_timestamp are indexed"
+
+    def _ledger(self) -> _Found:
+        info = self._info
+        with Connection(self._settings) as connection:
+            entries = [entry for entry in ledger.entries(connection) if entry.topic == info.name]
+        if not entries:
+            return "ok", f"nothing of {info.name} is stored yet: the sink begins at its first record"
+        ledger.check_topic_id(info.name, info.topic_id, entries[0].topic_id)
+        bounds = topic.bounds(self._settings, info.partitions)
+        for entry in entries:
+            first, end = bounds.get(entry.partition, (0, 0))
+            if not first <= entry.next_offset <= end:
+                return (
+                    "error",
+                    f"{info.name} partition {entry.partition} is accounted for up to offset {entry.next_offset},"
+                    f" but holds {first} to {end}",
+                    "Records are gone that were not stored, or the topic lost its end. Restore it, or set MYSQL_TABLE.",
+                )
+        lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
+        return "ok", f"its positions lie within the topic; {lag:,} offsets are not accounted for yet"
+
+    def _record_size(self) -> _Found:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, self._info.name)
+        admin = AdminClient(topic.client_config(self._settings))
+        try:
+            with topic.errors_told(self._settings):
+                config = admin.describe_configs([resource], request_timeout=topic.TIMEOUT)[resource].result()
+        except KafkaRefused as refused:
+            return "warning", f"the topic's max.message.bytes cannot be known: {refused.message}"
+        largest, packet = int(config["max.message.bytes"].value), self._server.max_allowed_packet
+        # In SQL each byte of a quarantined record may take two.
+        needed = 2 * max(largest, _PIECE) + _PIECE
+        if packet < needed:
+            return (
+                "warning",
+                f"the topic takes messages of {largest:,} bytes, the database statements of {packet:,}",
+                f"SET GLOBAL max_allowed_packet = {needed};, or the sink stops at a malformed record of that size.",
+            )
+        return "ok", f"the topic's largest message, {largest:,} bytes, fits into the database's {packet:,}"

@@ -1,0 +1,1 @@
+PREPARE asked FROM %s

@@ -1,0 +1,1 @@
+SET SESSION max_error_count = 65535

@@ -1,0 +1,159 @@
+"""What a bad day brings, under load: afterwards every record is accounted for, by the audit and by a plain count."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orderflow import audit, topic
+from orderflow.embedded.database import Database
+from orderflow.embedded.process import Process, free_port
+from orderflow.settings import Settings
+from tests.processes import run, running, says, until
+from tests.servers import scratch_folder
+from tests.sql import select
+
+_PRODUCE = ("produce", "--rate", "1000", "--bad", "0.01", "--repeat", "0.01")
+
+
+@pytest.fixture
+def database_of_its_own() -> Iterator[Database]:
+    """A server that may be killed."""
+    with scratch_folder() as folder:
+        server = Database(folder / "mysql", free_port(), "mysql")
+        server.start()
+        try:
+            server.wait_ready()
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def own(database_of_its_own: Database, kafka: str, topic: str) -> Settings:
+    server = database_of_its_own
+    return Settings(
+        kafka_bootstrap_servers=kafka,
+        kafka_topic=topic,
+        mysql_host="127.0.0.1",
+        mysql_port=server.port,
+        mysql_user=server.user,
+        mysql_password=server.password,
+    )
+
+
+def _prove(settings: Settings, sent: int) -> None:
+    report = audit.run(settings)
+    assert report.proven, report.sentence()
+    assert report.records == sent
+    assert select(settings, "SELECT COUNT(*), COUNT(DISTINCT order_id) FROM orders") == [(report.stored,) * 2]
+
+
+def _lag(settings: Settings) -> int:
+    info = topic.describe(settings)
+    ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
+    return ends - _next_offsets(settings)
+
+
+def _descendants(process: Process, name: str) -> list[psutil.Process]:
+    """The processes below it whose command line holds `name`."""
+    try:
+        below = psutil.Process(process.identity[0]).children(recursive=True)
+        return [child for child in below if name in child.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _until_it_stores(settings: Settings, sink: Process) -> None:
+    """Wait until the ledger moves."""
+    before = _next_offsets(settings)
+    until(lambda: _next_offsets(settings) > before, sink)
+
+
+def _next_offsets(settings: Settings) -> int:
+    [(accounted,)] = select(settings, "SELECT SUM(next_offset) FROM orders_ledger")
+    return int(accounted or 0)
+
+
+def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Database, tmp_path: Path) -> None:
+    assert run(own, "init", cwd=tmp_path).returncode == 0
+    draw = random.Random(7)
+    with (
+        running(own, *_PRODUCE, folder=tmp_path, name="producer") as producer,
+        running(own, "sink", folder=tmp_path, name="sink") as sink,
+    ):
+        _until_it_stores(own, sink)
+        for worker in _descendants(sink, "orderflow.pipeline.daemon"):
+            worker.kill()
+        until(says(sink, "Starting again at the ledger's position"), sink)
+        _until_it_stores(own, sink)
+        time.sleep(draw.uniform(0, 1))  # at whatever instruction
+
+        database_of_its_own.kill()
+        until(says(sink, "Waiting for it"), sink)
+        database_of_its_own.start()
+        database_of_its_own.wait_ready()
+        _until_it_stores(own, sink)
+        time.sleep(draw.uniform(0, 1))
+
+        for jvm in _descendants(sink, "org.apache.spark.deploy.SparkSubmit"):
+            jvm.kill()
+        until(says(sink, "JVM is gone"), sink)
+        _until_it_stores(own, sink)
+        time.sleep(draw.uniform(0, 1))
+
+        sink.kill()  # the driver itself
+        producer.terminate()
+        until(lambda: not producer.alive)
+        assert producer.exit_code == 0
+
+    for scratch in Path("/dev/shm").glob("orderflow-sink-*"):
+        if not psutil.pid_exists(int(scratch.name.split("-")[2])):
+            shutil.rmtree(scratch)  # Spark's checkpoint: nothing in it matters
+    finished = run(own, "sink", "--once", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert _lag(own) == 0
+    _prove(own, _next_offsets(own))
+
+
+def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -> None:
+    with (
+        running(own, "produce", "--rate", "200", folder=tmp_path, name="producer") as producer,
+        running(own, "sink", folder=tmp_path, name="first") as first,
+    ):
+        until(says(first, "stored, 0 duplicates"), first)
+        with running(own, "sink", "--json", folder=tmp_path, name="second") as second:
+            until(says(second, "Another sink is active"), second)
+            first.kill()
+            until(says(second, '"running"'), second)
+            producer.terminate()
+            until(lambda: not producer.alive)
+            until(lambda: _lag(own) == 0, second)
+    _prove(own, _next_offsets(own))
+
+
+def test_it_waits_for_a_database_that_is_away_and_catches_up(
+    own: Settings, database_of_its_own: Database, tmp_path: Path
+) -> None:
+    with (
+        running(own, "produce", "--rate", "500", folder=tmp_path, name="producer") as producer,
+        running(own, "sink", "--json", folder=tmp_path, name="sink") as sink,
+    ):
+        until(says(sink, "stored, 0 duplicates"), sink)
+        database_of_its_own.stop()
+        until(says(sink, "records wait in Kafka"), sink)
+        waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state": "waiting"')]
+        assert "does not answer" in waiting[-1]["message"] or "cannot take writes" in waiting[-1]["message"]
+        database_of_its_own.start()
+        database_of_its_own.wait_ready()
+        producer.terminate()
+        until(lambda: not producer.alive)
+        until(lambda: _lag(own) == 0, sink)
+    _prove(own, _next_offsets(own))

@@ -1,0 +1,566 @@
+"""The audit finds every kind of difference, and finds none where there is none."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from orderflow import audit, topic
+from orderflow import order as contract
+from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated
+from orderflow.pipeline.source import TopicSource
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema
+from orderflow.store.connection import Connection
+from orderflow.store.run import Run
+from orderflow.store.writer import Writer
+from tests.processes import run
+from tests.sql import execute, select
+
+TABLES = ("orders", "orders_ledger", "orders_quarantine", "orders_by_minute")
+NONE = {"missing": 0, "different": 0, "extra": 0, "quarantine": 0, "counters": 0, "rollup": 0}
+
+
+def order(number: int, **changed: object) -> bytes:
+    fields: dict[str, object] = {
+        "customer_id": 50_000 + number,
+        "order_id": f"ORDER-{number:06d}",
+        "product_name": "Yoga Mat",
+        "product_category": "Sports & Outdoors",
+        "unit_price": 45.99,
+        "quantity": 2,
+        "total_price": 91.98,
+        "order_timestamp": f"2025-01-15T14:{number % 60:02d}:45",
+    }
+    return json.dumps(fields | changed).encode()
+
+
+def send(settings: Settings, values: Sequence[bytes | None], partition: int = 0, key: bytes | None = b"key") -> None:
+    topic.ensure(settings)
+    producer = Producer(topic.client_config(settings))
+    for value in values:
+        producer.produce(settings.kafka_topic, value=value, key=key, partition=partition)
+    assert producer.flush(30) == 0
+
+
+def delete_topic(settings: Settings) -> None:
+    admin = AdminClient(topic.client_config(settings))
+    admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
+
+
+@contextmanager
+def writer(settings: Settings) -> Iterator[Callable[[], int]]:
+    """A function that stores what has come into the topic, and says how many records that were."""
+    info = topic.ensure(settings)
+    schema.prepare(settings)
+    source = TopicSource(settings, info.topic_id)
+    with Writer(settings, source) as writing, Connection(settings) as connection:
+
+        def store() -> int:
+            bounds = topic.bounds(settings, info.partitions)
+            first = {number: bound.first for number, bound in bounds.items()}
+            count = 0
+            for number, start in ledger.open_partitions(connection, info.name, info.topic_id, first).items():
+                records = list(topic.read(settings, number, start, bounds[number].end))
+                count += len(records)
+                if records:
+                    _, offsets, timestamps, keys, values = zip(*records, strict=True)
+                    writing.commit(Run(number, offsets, timestamps, keys, values))
+            return count
+
+        yield store
+
+
+def store(settings: Settings) -> None:
+    with writer(settings) as store_new:
+        store_new()
+
+
+def counts(report: audit.Report) -> tuple[int, int, int, int]:
+    assert report.records == report.stored + report.duplicates + report.quarantined + sum(
+        report.counts[kind] for kind in ("missing", "different")
+    )
+    return report.records, report.stored, report.duplicates, report.quarantined
+
+
+def columns(settings: Settings, table: str) -> str:
+    """All of the table's columns, the invisible ones too."""
+    found = select(
+        settings,
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+        f" AND table_name = '{table}' ORDER BY ordinal_position",
+    )
+    return ", ".join(f"`{name}`" for (name,) in found)
+
+
+def copy(settings: Settings, source: str, target: str) -> None:
+    names = columns(settings, source)
+    execute(settings, f"INSERT INTO {target} ({names}) SELECT {names} FROM {source}")
+
+
+def restore(settings: Settings) -> None:
+    for table in TABLES:
+        execute(settings, f"DELETE FROM {table}")
+        copy(settings, f"copy_of_{table}", table)
+
+
+def fill(settings: Settings) -> None:
+    """Nine records: five stored (two of them in partition 1), a duplicate, a conflict, and two malformed."""
+    send(settings, [order(1), order(2), order(3), b"{", order(1)])
+    send(settings, [order(4), order(5), order(4, quantity=1, total_price=45.99), None], partition=1, key=None)
+    store(settings)
+
+
+@pytest.fixture
+def stored(settings: Settings) -> Settings:
+    fill(settings)
+    return settings
+
+
+@pytest.fixture(scope="module", params=["mysql", "mariadb"])
+def template(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
+    """The same, made once for many tests, with a copy of each table."""
+    server: Settings = request.getfixturevalue(f"{request.param}_server")
+    name = f"audit_{uuid.uuid4().hex[:12]}"
+    settings = msgspec.structs.replace(server, mysql_database=name, kafka_bootstrap_servers=kafka, kafka_topic=name)
+    fill(settings)
+    for table in TABLES:
+        execute(settings, f"CREATE TABLE copy_of_{table} LIKE {table}")
+        copy(settings, table, f"copy_of_{table}")
+    yield settings
+    execute(settings, f"DROP DATABASE {name}")
+    delete_topic(settings)
+
+
+def test_all_kinds_of_records_are_accounted_for(stored: Settings) -> None:
+    send(stored, [order(2), order(6, note="unknown field")], partition=2)  # a duplicate across partitions
+    store(stored)
+    report = audit.run(stored)
+    assert (report.proven, report.counts) == (True, NONE)
+    assert counts(report) == (11, 6, 2, 3)
+    assert report.by_reason == {"malformed_json": 1, "conflict": 1, "null_value": 1}
+    assert report.not_yet_stored == 0
+    assert report.sentence() == "Proven: 11 records = 6 stored + 2 duplicates + 3 quarantined."
+
+
+def test_what_the_sink_has_not_stored_yet_is_lag(stored: Settings) -> None:
+    send(stored, [order(7)])
+    report = audit.run(stored)
+    assert (report.proven, report.records, report.not_yet_stored) == (True, 9, 1)
+
+
+FOUND: dict[str, tuple[str, dict[str, int]]] = {
+    "row deleted": (
+        "DELETE FROM orders WHERE order_id = 'ORDER-000002'",
+        {"missing": 1, "counters": 1, "rollup": 1},
+    ),
+    "price changed by a cent": (
+        "UPDATE orders SET unit_price = unit_price + 0.01 WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "customer_id changed": (
+        "UPDATE orders SET customer_id = 1 WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "order_id changed": (
+        "UPDATE orders SET order_id = 'ORDER-999999' WHERE order_id = 'ORDER-000002'",
+        {"missing": 1, "extra": 1, "counters": 1},
+    ),
+    "order_id changed in case only": (
+        "UPDATE orders SET order_id = 'order-000002' WHERE order_id = 'ORDER-000002'",
+        {"missing": 1, "extra": 1, "counters": 1},
+    ),
+    "product_name changed": (
+        "UPDATE orders SET product_name = 'Yoga mat' WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "product_category changed": (
+        "UPDATE orders SET product_category = 'Sports & Outdoors ' WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "quantity changed": (
+        "UPDATE orders SET quantity = 3 WHERE order_id = 'ORDER-000002'",
+        {"different": 1, "rollup": 1},
+    ),
+    "total_price changed by a cent": (
+        "UPDATE orders SET total_price = total_price + 0.01 WHERE order_id = 'ORDER-000002'",
+        {"different": 1, "rollup": 1},
+    ),
+    "order_timestamp changed by a second": (
+        "UPDATE orders SET order_timestamp = order_timestamp + INTERVAL 1 SECOND WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "order_timestamp changed by a minute": (
+        "UPDATE orders SET order_timestamp = order_timestamp + INTERVAL 1 MINUTE WHERE order_id = 'ORDER-000002'",
+        {"different": 1, "rollup": 2},
+    ),
+    "row added by hand": (
+        "INSERT INTO orders VALUES (1, 'ORDER-999999', 'x', 'y', 1, 1, 1, '2025-01-01')",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with half of the coordinates": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition) VALUES (1, 'ORDER-999999', 'x', 'y', 1, 1, 1, '2025-01-01', 0)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with another record's coordinates": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', 0, 0)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with a duplicate's coordinates": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', 0, 4)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with coordinates beyond the ledger's": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', 0, 99)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with a quarantined record's coordinates": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', 0, 3)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand as if it had been there before": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', -1)",
+        {"rollup": 1},
+    ),
+    "row deleted and added again by hand": (
+        "DELETE FROM orders WHERE order_id = 'ORDER-000002';"
+        "INSERT INTO orders VALUES (50002, 'ORDER-000002', 'Yoga Mat', 'Sports & Outdoors', 45.99, 2, 91.98,"
+        " '2025-01-15 14:02:45')",
+        {"extra": 1, "counters": 2, "rollup": 2},
+    ),
+    "row with another offset": (
+        "UPDATE orders SET kafka_offset = 0 WHERE order_id = 'ORDER-000002'",
+        {"extra": 1, "counters": 2},
+    ),
+    "coordinates of two rows swapped": (
+        "UPDATE orders SET kafka_offset = 3 - kafka_offset WHERE order_id IN ('ORDER-000002', 'ORDER-000003')",
+        {"extra": 2, "counters": 2},
+    ),
+    "fields of two rows swapped": (
+        "UPDATE orders SET customer_id = 100005 - customer_id WHERE order_id IN ('ORDER-000002', 'ORDER-000003')",
+        {"different": 2},
+    ),
+    "ids of two rows swapped": (
+        "UPDATE orders SET order_id = 'ORDER-999999' WHERE order_id = 'ORDER-000002';"
+        "UPDATE orders SET order_id = 'ORDER-000002' WHERE order_id = 'ORDER-000003';"
+        "UPDATE orders SET order_id = 'ORDER-000003' WHERE order_id = 'ORDER-999999'",
+        {"different": 2, "extra": 2, "counters": 1},
+    ),
+    "quarantine row deleted": (
+        "DELETE FROM orders_quarantine WHERE reason = 'malformed_json'",
+        {"missing": 1, "counters": 1},
+    ),
+    "conflict deleted": (
+        "DELETE FROM orders_quarantine WHERE reason = 'conflict'",
+        {"different": 1, "counters": 1},
+    ),
+    "quarantined value changed": (
+        "UPDATE orders_quarantine SET record_value = '}' WHERE reason = 'malformed_json'",
+        {"quarantine": 1},
+    ),
+    "quarantined null value made empty": (
+        "UPDATE orders_quarantine SET record_value = '' WHERE reason = 'null_value'",
+        {"quarantine": 1},
+    ),
+    "quarantined key changed": (
+        "UPDATE orders_quarantine SET record_key = 'Key' WHERE reason = 'malformed_json'",
+        {"quarantine": 1},
+    ),
+    "quarantine row moved to a stored record": (
+        "UPDATE orders_quarantine SET kafka_offset = 0 WHERE reason = 'malformed_json'",
+        {"quarantine": 1, "missing": 1, "extra": 1, "counters": 1},
+    ),
+    "quarantine row moved beyond the ledger's position": (
+        "UPDATE orders_quarantine SET kafka_offset = 99 WHERE reason = 'malformed_json'",
+        {"quarantine": 1, "missing": 1, "counters": 1},
+    ),
+    "quarantine row moved to another topic": (
+        "UPDATE orders_quarantine SET topic_id = 'x' WHERE reason = 'malformed_json'",
+        {"quarantine": 1, "missing": 1, "counters": 1},
+    ),
+    "order moved to the quarantine": (
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
+        " SELECT topic, topic_id, 0, 1, quarantined_at, 'null_value', '' FROM orders_quarantine WHERE kafka_offset = 3"
+        " AND kafka_partition = 0; DELETE FROM orders WHERE order_id = 'ORDER-000002'",
+        {"quarantine": 1, "counters": 2, "rollup": 1},
+    ),
+    "stored counter changed": (
+        "UPDATE orders_ledger SET `stored` = `stored` + 1 WHERE kafka_partition = 1",
+        {"counters": 1},
+    ),
+    "duplicates counter changed": (
+        "UPDATE orders_ledger SET duplicates = duplicates + 1 WHERE kafka_partition = 1",
+        {"counters": 1},
+    ),
+    "quarantined counter changed": (
+        "UPDATE orders_ledger SET quarantined = quarantined - 1 WHERE kafka_partition = 1",
+        {"counters": 1},
+    ),
+    "ledger row deleted": (
+        "DELETE FROM orders_ledger WHERE kafka_partition = 1",
+        {"extra": 2, "quarantine": 2},
+    ),
+    "ledger row added": (
+        "INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, updated_at)"
+        " SELECT topic, 9, topic_id, 0, 0, 1, updated_at FROM orders_ledger WHERE kafka_partition = 0",
+        {"counters": 1},
+    ),
+    "ledger set back": (
+        "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
+        {"counters": 1},
+    ),
+    "rollup changed by a cent": (
+        "UPDATE orders_by_minute SET revenue = revenue + 0.01 WHERE minute = '2025-01-15 14:02:00'",
+        {"rollup": 1},
+    ),
+    "rollup row deleted": (
+        "DELETE FROM orders_by_minute WHERE minute = '2025-01-15 14:02:00'",
+        {"rollup": 1},
+    ),
+    "rollup row moved to another minute": (
+        "UPDATE orders_by_minute SET minute = minute + INTERVAL 1 HOUR WHERE minute = '2025-01-15 14:02:00'",
+        {"rollup": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("change", FOUND)
+def test_it_finds(template: Settings, change: str) -> None:
+    statements, expected = FOUND[change]
+    try:
+        for statement in statements.split(";"):
+            execute(template, statement)
+        report = audit.run(template)
+    finally:
+        restore(template)
+    assert report.counts == NONE | expected
+    assert not report.proven
+    assert report.sentence().startswith("Not proven: ")
+    assert {kind: len(report.listed(kind)) for kind in report.counts} == report.counts
+
+
+def test_an_unchanged_table_is_proven(template: Settings) -> None:
+    report = audit.run(template)
+    assert (report.proven, report.counts, counts(report)) == (True, NONE, (9, 5, 1, 3))
+
+
+def test_a_finding_names_record_order_and_values(template: Settings) -> None:
+    execute(template, "UPDATE orders SET unit_price = 46.00, product_name = 'x' WHERE order_id = 'ORDER-000002'")
+    report = audit.run(template)
+    restore(template)
+    assert report.summary()["different"] == [
+        {
+            "what": "is stored with another product_name, unit_price",
+            "topic": template.kafka_topic,
+            "partition": 0,
+            "offset": 1,
+            "order_id": "ORDER-000002",
+            "fields": {
+                "product_name": {"record": "Yoga Mat", "table": "x"},
+                "unit_price": {"record": "45.99", "table": "46.00"},
+            },
+        }
+    ]
+
+
+def test_what_is_not_listed_is_counted(template: Settings) -> None:
+    rows = ", ".join(f"(1, 'ORDER-9{number:06d}', 'x', 'y', 1, 1, 1, '2025-01-01')" for number in range(205))
+    execute(template, f"INSERT INTO orders VALUES {rows}")
+    report = audit.run(template)
+    restore(template)
+    assert (report.counts["extra"], len(report.extra)) == (205, 100)
+
+
+def test_the_exit_code_tells(template: Settings, tmp_path: Path) -> None:
+    proven = run(template, "audit", cwd=tmp_path)
+    assert (proven.returncode, proven.stdout.splitlines()[-1]) == (
+        0,
+        "Proven: 9 records = 5 stored + 1 duplicates + 3 quarantined.",
+    )
+    hostile = "'ORDER-\x1b]0;x\x07', '\x1b[31mred\u202e'"
+    execute(template, f"INSERT INTO orders VALUES (1, {hostile}, 'y', 1, 1, 1, '2025-01-01')")
+    differing, as_json = (run(template, "audit", *options, cwd=tmp_path) for options in ([], ["--json"]))
+    restore(template)
+    assert differing.returncode == as_json.returncode == 1
+    assert differing.stdout.replace("\n", "").isprintable() and "\\x1b]0;x" in differing.stdout
+    shown = json.loads(as_json.stdout)
+    assert (shown["proven"], shown["records"], shown["counts"]["extra"]) == (False, 9, 1)
+    assert shown["extra"][0]["order_id"] == "ORDER-\x1b]0;x\x07"
+    elsewhere = msgspec.structs.replace(template, mysql_table="nowhere")
+    assert run(elsewhere, "audit", cwd=tmp_path).returncode == 2
+
+
+# What is no difference
+
+
+def test_aborted_transactions_are_no_records(settings: Settings) -> None:
+    topic.ensure(settings)
+    producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
+    producer.init_transactions(30)
+    for number, ends in enumerate((producer.abort_transaction, producer.commit_transaction) * 3):
+        producer.begin_transaction()
+        producer.produce(settings.kafka_topic, value=order(number), partition=0)
+        ends(30)
+    store(settings)
+    report = audit.run(settings)
+    assert (report.proven, counts(report)) == (True, (3, 3, 0, 0))
+
+
+def test_rows_of_before_are_adopted(settings: Settings) -> None:
+    with Connection(settings, database=False) as connection:
+        connection.run("create_database")
+    execute(settings, f"CREATE TABLE orders ({', '.join(f'{name} {sql}' for name, sql in contract.columns().items())},"
+                      " PRIMARY KEY (order_id))")  # fmt: skip
+    for number in (1, 2, 3):
+        execute(
+            settings,
+            f"INSERT INTO orders VALUES ({50_000 + number}, 'ORDER-{number:06d}', 'Yoga Mat', 'Sports & Outdoors',"
+            f" 45.99, 2, 91.98, '2025-01-15 14:{number:02d}:45')",
+        )
+    send(settings, [order(1), order(2, customer_id=1), order(4)])
+    store(settings)
+    report = audit.run(settings)
+    assert (report.proven, counts(report)) == (True, (3, 1, 1, 1))
+    assert (report.adopted, report.by_reason) == (3, {"conflict": 1})
+
+
+def test_several_topics_may_fill_one_table(settings: Settings) -> None:
+    """The second is a mirror of the first, so that its records have the same coordinates, and brings one more."""
+    mirror = msgspec.structs.replace(settings, kafka_topic=f"{settings.kafka_topic}-mirror")
+    values = [order(1), order(2), b"{"]
+    for number, which in enumerate((mirror, settings)):  # not in the order of their names
+        send(which, [*values, order(7 + number)])
+        store(which)
+    try:
+        for which in (settings, mirror):
+            report = audit.run(which)
+            assert (report.proven, report.counts, counts(report)) == (True, NONE, (8, 4, 2, 2))
+        execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")
+        assert audit.run(settings).counts == NONE | {"missing": 2, "counters": 2, "rollup": 1}
+    finally:
+        delete_topic(mirror)
+
+
+def test_a_topic_of_before_that_is_gone_cannot_be_read_again(stored: Settings) -> None:
+    later = msgspec.structs.replace(stored, kafka_topic=f"{stored.kafka_topic}-2")
+    send(later, [order(1), order(9)], partition=2)
+    store(later)
+    try:
+        assert audit.run(later).records == 11
+        delete_topic(stored)
+        report = audit.run(later)
+        assert (report.proven, counts(report)) == (True, (2, 1, 1, 0))
+        assert (report.unreadable_offsets, report.unprovable) == (9, 8)
+        with pytest.raises(TopicMissing):
+            audit.run(stored)
+        send(stored, [order(1)])
+        with pytest.raises(TopicRecreated):
+            audit.run(stored)
+        assert audit.run(later).unreadable_offsets == 9
+    finally:
+        delete_topic(later)
+
+
+def test_what_retention_removed_is_no_longer_provable(stored: Settings) -> None:
+    admin = AdminClient(topic.client_config(stored))
+    where = TopicPartition(stored.kafka_topic, 0, 2)  # orders 1 and 2; the duplicate of order 1 is still there
+    admin.delete_records([where])[where].result()
+    report = audit.run(stored)
+    assert (report.proven, report.counts, counts(report)) == (True, NONE, (7, 3, 1, 3))
+    assert (report.unreadable_offsets, report.unprovable) == (2, 2)
+    assert "2 older offsets are gone from the topic" in report.sentence()
+    where = TopicPartition(stored.kafka_topic, 1, 4)  # a conflict and a malformed one with it
+    admin.delete_records([where])[where].result()
+    report = audit.run(stored)
+    assert (report.proven, report.counts, counts(report)) == (True, NONE, (3, 1, 1, 1))
+    assert (report.unreadable_offsets, report.unprovable) == (6, 6)
+    execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # nobody can say what it was, but that it was
+    assert audit.run(stored).counts == NONE | {"counters": 1, "rollup": 1}
+
+
+def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings) -> None:
+    execute(stored, "UPDATE orders_ledger SET next_offset = 9 WHERE kafka_partition = 0")
+    with pytest.raises(OffsetsLost, match="ends at offset 5, but the ledger accounts for its records up to 9"):
+        audit.run(stored)
+
+
+def test_stored_orders_stay_right_when_ranges_are_enforced_later(stored: Settings) -> None:
+    enforcing = msgspec.structs.replace(stored, order_ranges="enforce")
+    send(enforcing, [order(6, customer_id=1)])
+    store(enforcing)
+    for which in (enforcing, stored):
+        report = audit.run(which)
+        assert (report.proven, report.by_reason["outside_ranges"]) == (True, 1)
+
+
+def test_what_is_stored_while_it_runs_is_left_out(stored: Settings) -> None:
+    with writer(stored) as store_new:
+
+        def more(done: int, total: int) -> None:
+            for partition in (0, 1, 2):
+                send(stored, [order(1000 + 10 * done + partition), b"?", order(3)], partition)
+            assert store_new() == 9
+
+        report = audit.run(stored, more)
+        assert (report.proven, counts(report)) == (True, (9, 5, 1, 3))
+    report = audit.run(stored)
+    assert (report.proven, report.records > 18) == (True, True)
+
+
+def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
+    values = [order(number) if number % 10 else b"?" for number in range(3000)]
+    for partition in (0, 1, 2):
+        send(settings, values[partition::3] + values[:200], partition)
+    stop = threading.Event()
+
+    def store_slowly() -> None:
+        for start in range(0, 1200, 10):
+            for partition in (0, 1, 2):
+                records = list(itertools.islice(topic.read(settings, partition, start, start + 10), 10))
+                _, offsets, timestamps, keys, some = zip(*records, strict=True)
+                writing.commit(Run(partition, offsets, timestamps, keys, some))
+                if stop.is_set():
+                    return
+
+    info = topic.ensure(settings)
+    schema.prepare(settings)
+    with Writer(settings, TopicSource(settings, info.topic_id)) as writing, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(store_slowly)
+        reports = [audit.run(settings) for _ in range(5)]
+        stop.set()
+        loading.result()
+    assert [report.counts for report in reports] == [NONE] * 5
+    assert reports[0].records < reports[-1].records
+
+
+def test_without_tables_it_says_so(settings: Settings) -> None:
+    topic.ensure(settings)
+    with pytest.raises(DatabaseRefused):
+        audit.run(settings)
+
+
+def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
+    name = f"reader_{uuid.uuid4().hex[:12]}"
+    execute(stored, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
+    execute(stored, f"GRANT SELECT ON {stored.mysql_database}.* TO {name}@'%'")
+    try:
+        assert audit.run(msgspec.structs.replace(stored, mysql_user=name, mysql_password="secret")).proven
+    finally:
+        execute(stored, f"DROP USER {name}@'%'")

@@ -1,0 +1,364 @@
+"""The tables on real servers: made where missing, taken over where a user made them, refused where they differ."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from orderflow import order
+from orderflow.errors import DatabaseRefused, OperatorError, TableDrifted
+from orderflow.order import Reason
+from orderflow.settings import Settings
+from orderflow.store import schema
+from orderflow.store.connection import Connection
+from orderflow.store.writer import Committed
+from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
+from tests.integration.test_store import ask, assert_sound, commit, run_of
+from tests.sql import execute, select
+
+SEED = """
+CREATE TABLE orders (
+  customer_id INT{null},
+  order_id VARCHAR(50) NOT NULL,
+  product_name VARCHAR(255){null},
+  product_category VARCHAR(100){null},
+  unit_price DECIMAL(10,2){null},
+  quantity INT{null},
+  total_price DECIMAL(10,2){null},
+  order_timestamp DATETIME{null},
+  PRIMARY KEY (order_id),
+  INDEX idx_customer (customer_id),
+  INDEX idx_timestamp (order_timestamp)
+)
+"""
+ROWS = """
+INSERT INTO orders VALUES
+  (1, 'ORDER-000101', 'Yoga Mat', 'Toys', 10.01, 1, 10.01, '2025-01-15 14:30:00'),
+  (2, 'ORDER-000102', 'Yoga Mat', 'Toys', 10.02, 2, 20.04, '2025-01-15 14:30:59'),
+  (3, 'ORDER-000103', 'Yoga Mat', 'toys', 10.03, 3, 30.09, '2025-01-15 14:30:59'),
+  (4, 'ORDER-000104', 'Yoga Mat', 'Toys ', 10.04, 4, 40.16, '2025-01-15 14:30:59'),
+  (5, 'ORDER-000105', 'Yoga Mat', 'Tóys', 10.05, 5, 50.25, '2025-01-15 14:31:00')
+"""
+
+
+@pytest.fixture
+def seed(database: Settings) -> Settings:
+    """A database with the table that the original system's users made by hand."""
+    with Connection(database, database=False) as connection:
+        connection.run("create_database")
+    execute(database, SEED.format(null=" NOT NULL"))
+    return database
+
+
+def columns(settings: Settings, table: str) -> dict[str, str]:
+    found = select(
+        settings,
+        "SELECT column_name, column_type, extra FROM information_schema.columns WHERE table_schema = DATABASE()"
+        f" AND table_name = '{table}' ORDER BY ordinal_position",
+    )
+    return {name: f"{kind} {extra}".strip().lower() for name, kind, extra in found}
+
+
+def assert_ours(settings: Settings) -> None:
+    """Nothing is missing, readers see the contract's columns alone, and orders can be stored."""
+    assert schema.missing(settings) == schema.prepare(settings) == []
+    found = columns(settings, "orders")
+    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*order.FIELDS}
+    assert {name for name, kind in found.items() if "invisible" in kind} == {
+        *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
+    }
+    assert commit(settings, run_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
+        stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
+    )
+    assert select(settings, f"SELECT {', '.join(order.FIELDS)} FROM orders") == [ORDER.row()]
+
+
+def test_nothing_is_there(database: Settings) -> None:
+    planned = schema.missing(database)
+    assert [step.what for step in planned] == [
+        f"database {database.mysql_database}",
+        *(f"table orders{suffix}" for suffix in ("", "_ledger", "_quarantine", "_by_minute", "_per_minute")),
+    ]
+    assert schema.prepare(database) == planned
+    assert_ours(database)
+    assert_sound(database)
+    indexes = select(database, "SHOW INDEX FROM orders")
+    assert {(row[2], row[4]) for row in indexes} == {
+        ("PRIMARY", "order_id"),
+        ("idx_customer", "customer_id"),
+        ("idx_timestamp", "order_timestamp"),
+    }
+
+
+def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None:
+    schema.prepare(database)
+    created = select(database, "SHOW CREATE TABLE orders")[0][1]
+    for name, kind in order.columns().items():
+        declared = re.search(rf"`{name}` (.*)", created)
+        assert declared
+        for word in kind.replace(" CHARACTER SET utf8mb4", "").split():
+            assert word.lower() in declared[1].lower()
+
+
+def test_what_is_missing_is_made(database: Settings) -> None:
+    schema.prepare(database)
+    execute(database, "DROP VIEW orders_per_minute")
+    execute(database, "DROP TABLE orders_ledger")
+    assert [step.what for step in schema.prepare(database)] == ["table orders_ledger", "table orders_per_minute"]
+    assert_ours(database)
+
+
+def test_two_sets_of_tables_side_by_side(database: Settings) -> None:
+    other = msgspec.structs.replace(database, mysql_table="shop2_orders$")
+    schema.prepare(database)
+    schema.prepare(other)
+    assert commit(other, run_of([SAMPLE])).stored == 1
+    assert select(database, "SELECT COUNT(*) FROM orders") == [(0,)]
+    assert select(database, "SELECT SUM(orders) FROM `shop2_orders$_per_minute`") == [(1,)]
+
+
+def test_the_printed_statements_make_the_same(seed: Settings) -> None:
+    execute(seed, ROWS)
+    printed = [schema.statement_of(step, seed) for step in schema.missing(seed)]
+    for statement in printed:
+        execute(seed, statement)
+    assert_adopted(seed)
+
+
+# A table made by hand.
+
+
+def assert_adopted(settings: Settings) -> None:
+    assert schema.missing(settings) == []
+    partitions, rollup, units = ask(
+        settings,
+        "SELECT kafka_partition, COUNT(*) FROM orders GROUP BY 1",
+        "SELECT minute, SUM(orders), SUM(units), SUM(revenue) FROM orders_per_minute GROUP BY 1 ORDER BY 1",
+        "SELECT product_category, SUM(units) FROM orders_per_minute GROUP BY 1 ORDER BY 2",
+    )
+    assert partitions == [(-1, 5)]
+    assert [row[1:] for row in rollup] == [(4, 10, Decimal("100.30")), (1, 5, Decimal("50.25"))]
+    assert [(name.rstrip(), count) for name, count in units] == [("toys", 3), ("Tóys", 5), ("Toys", 7)]
+
+
+def test_an_empty_table_is_taken_over(seed: Settings) -> None:
+    assert [step.what for step in schema.prepare(seed)][-1] == "invisible columns of table orders"
+    assert_ours(seed)
+    assert_sound(seed)
+
+
+def test_a_table_with_rows_is_taken_over(seed: Settings) -> None:
+    execute(seed, ROWS)
+    schema.prepare(seed)
+    assert_adopted(seed)
+    execute(seed, "INSERT INTO orders VALUES (6, 'ORDER-000106', 'by hand', 'later', 1, 1, 1, '2025-01-15 14:30:45')")
+    assert select(seed, "SELECT kafka_partition FROM orders WHERE customer_id = 6") == [(None,)]
+    repeat = {"product_category": '"Toys"', "quantity": "1", "unit_price": "10.01", "total_price": "10.01"}
+    same = numbered(101, customer_id="1", order_timestamp='"2025-01-15T14:30:00"', **repeat)
+    other = numbered(101, customer_id="2", order_timestamp='"2025-01-15T14:30:00"', **repeat)
+    assert commit(seed, run_of([same, other, SAMPLE])) == Committed(
+        stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
+    )
+    assert schema.prepare(seed) == []
+
+
+def test_a_nullable_table_is_taken_over(database: Settings) -> None:
+    with Connection(database, database=False) as connection:
+        connection.run("create_database")
+    execute(database, SEED.format(null=""))
+    execute(database, ROWS)
+    schema.prepare(database)
+    assert_adopted(database)
+
+
+def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: Settings) -> None:
+    with Connection(database, database=False) as connection:
+        connection.run("create_database")
+    execute(database, SEED.format(null=""))
+    execute(database, ROWS)
+    execute(database, "INSERT INTO orders (order_id) VALUES ('ORDER-000200')")
+    try:
+        schema.prepare(database)
+    except OperatorError as refused:
+        assert refused.hint
+    else:
+        assert_sound(database)
+
+
+@pytest.mark.parametrize("done", range(1, 7))
+def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int) -> None:
+    """Each of its statements commits by itself, so the program may end after any of them."""
+    execute(seed, ROWS)
+    steps = schema.missing(seed)
+    assert done < len(steps)
+    for step in steps[:done]:
+        execute(seed, schema.statement_of(step, seed))
+    schema.prepare(seed)
+    assert_adopted(seed)
+    execute(seed, "INSERT INTO orders VALUES (6, 'ORDER-000106', 'by hand', 'later', 1, 1, 1, '2025-01-15 14:30:45')")
+    assert select(seed, "SELECT kafka_partition FROM orders WHERE customer_id = 6") == [(None,)]
+
+
+def test_columns_in_another_order_and_other_collations_do(database: Settings) -> None:
+    with Connection(database, database=False) as connection:
+        connection.run("create_database")
+    execute(
+        database,
+        "CREATE TABLE orders (order_timestamp DATETIME, total_price DECIMAL(10,2), QUANTITY INT,"
+        " unit_price DECIMAL(10,2), product_category VARCHAR(100), product_name VARCHAR(255), customer_id INT(11),"
+        " Order_Id VARCHAR(50) PRIMARY KEY) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+    )
+    schema.prepare(database)
+    assert_ours(database)
+    values = [numbered(2, product_name='"🧘"'), numbered(2, product_name='"🎽"')]
+    assert commit(database, run_of(values, 3)) == Committed(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
+    assert_sound(database)
+
+
+# Tables that differ.
+
+DRIFTS = [
+    "DROP COLUMN product_category",
+    "DROP COLUMN product_category, DROP COLUMN quantity",
+    "ADD COLUMN note TEXT",
+    "ADD COLUMN note INT NOT NULL FIRST",
+    "ADD COLUMN note INT UNIQUE",
+    "ADD COLUMN `an odd ``name` INT",
+    "RENAME COLUMN quantity TO amount",
+    "MODIFY customer_id BIGINT NOT NULL",
+    "MODIFY customer_id SMALLINT NOT NULL",
+    "MODIFY customer_id INT UNSIGNED NOT NULL",
+    "MODIFY customer_id INT(10) ZEROFILL NOT NULL",
+    "MODIFY customer_id VARCHAR(20) NOT NULL",
+    "MODIFY order_id VARCHAR(40) NOT NULL",
+    "MODIFY order_id VARCHAR(255) NOT NULL",
+    "MODIFY order_id CHAR(50) NOT NULL",
+    "MODIFY order_id VARBINARY(50) NOT NULL",
+    "MODIFY product_name VARCHAR(100) NOT NULL",
+    "MODIFY product_name VARCHAR(256) NOT NULL",
+    "MODIFY product_name TEXT NOT NULL",
+    "MODIFY product_name VARCHAR(255) CHARACTER SET latin1 NOT NULL",
+    "MODIFY product_category VARCHAR(100) CHARACTER SET utf8mb3 NOT NULL",
+    "MODIFY unit_price DOUBLE NOT NULL",
+    "MODIFY unit_price FLOAT(10,2) NOT NULL",
+    "MODIFY unit_price DECIMAL(12,4) NOT NULL",
+    "MODIFY unit_price DECIMAL(10,2) UNSIGNED NOT NULL",
+    "MODIFY total_price DECIMAL(10,0) NOT NULL",
+    "MODIFY total_price DECIMAL(10,2) GENERATED ALWAYS AS (unit_price * quantity) STORED",
+    "MODIFY order_timestamp TIMESTAMP NOT NULL",
+    "MODIFY order_timestamp DATETIME(6) NOT NULL",
+    "MODIFY order_timestamp DATE NOT NULL",
+    "MODIFY order_timestamp VARCHAR(19) NOT NULL",
+    "DROP PRIMARY KEY",
+    "DROP PRIMARY KEY, ADD PRIMARY KEY (customer_id)",
+    "DROP PRIMARY KEY, ADD PRIMARY KEY (order_id, customer_id)",
+    "DROP PRIMARY KEY, ADD PRIMARY KEY (order_id(12))",
+    "DROP PRIMARY KEY, ADD COLUMN id INT NOT NULL AUTO_INCREMENT PRIMARY KEY",
+    "DROP PRIMARY KEY, ADD UNIQUE KEY (order_id)",
+    "ADD UNIQUE KEY one_per_customer (customer_id)",
+    "ADD UNIQUE KEY `an odd ``key` (customer_id, product_name(10))",
+    "ENGINE = MyISAM",
+    "ENGINE = MEMORY",
+]
+OWN_DRIFTS = [
+    "DROP COLUMN kafka_offset",
+    "DROP COLUMN kafka_partition, DROP COLUMN stored_at",
+    "MODIFY kafka_partition TINYINT NULL INVISIBLE",
+    "MODIFY kafka_offset INT NULL INVISIBLE",
+    "MODIFY produced_at DATETIME NULL INVISIBLE",
+    "MODIFY stored_at DATETIME NULL INVISIBLE",
+]
+
+
+def assert_refused_and_mended(settings: Settings) -> None:
+    for check in (schema.missing, schema.prepare):
+        with pytest.raises(TableDrifted, match=r"orders\b") as drifted:
+            check(settings)
+    statements = re.fullmatch(r"Mend it with: (.*;) Or name another table in MYSQL_TABLE\.", drifted.value.hint)
+    assert statements, drifted.value.hint
+    for statement in statements[1].rstrip(";").split("; "):
+        execute(settings, statement)
+    schema.prepare(settings)
+    assert_ours(settings)
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_a_table_made_by_hand_that_differs_is_refused_and_the_hint_mends_it(seed: Settings, drift: str) -> None:
+    execute(seed, f"ALTER TABLE orders {drift}")
+    assert_refused_and_mended(seed)
+
+
+@pytest.mark.parametrize("drift", OWN_DRIFTS)
+def test_a_table_of_ours_that_differs_is_refused_and_the_hint_mends_it(database: Settings, drift: str) -> None:
+    schema.prepare(database)
+    execute(database, f"ALTER TABLE orders {drift}")
+    assert_refused_and_mended(database)
+
+
+def test_several_differences_are_told_at_once(seed: Settings) -> None:
+    execute(seed, "ALTER TABLE orders DROP COLUMN quantity, ADD COLUMN note TEXT, MODIFY unit_price DOUBLE NOT NULL")
+    with pytest.raises(TableDrifted) as drifted:
+        schema.prepare(seed)
+    for found in ("quantity is missing", "note is unknown", "unit_price is double, not decimal(10,2)"):
+        assert found in drifted.value.message
+    assert_refused_and_mended(seed)
+
+
+def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
+    execute(seed, "RENAME TABLE orders TO real_orders")
+    execute(seed, "CREATE VIEW orders AS SELECT * FROM real_orders")
+    with pytest.raises(TableDrifted, match=r"orders\b.* view") as drifted:
+        schema.prepare(seed)
+    assert "MYSQL_TABLE" in drifted.value.hint
+    assert "ALTER TABLE" not in drifted.value.hint  # no statement makes a table of a view
+
+
+@pytest.mark.parametrize("table", ["orders_ledger", "orders_quarantine", "orders_by_minute"])
+def test_another_s_table_under_one_of_our_names_is_refused(database: Settings, table: str) -> None:
+    schema.prepare(database)
+    execute(database, f"DROP TABLE {table}")
+    execute(database, f"CREATE TABLE {table} (id INT PRIMARY KEY)")
+    with pytest.raises(TableDrifted, match=rf"{table} lacks the columns .*\.$") as drifted:
+        schema.prepare(database)
+    assert drifted.value.hint
+    assert select(database, f"SELECT * FROM {table}") == []
+
+
+def test_a_refused_table_is_left_as_it_is(seed: Settings) -> None:
+    execute(seed, ROWS)
+    execute(seed, "ALTER TABLE orders ADD COLUMN note TEXT")
+    before = ask(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES")
+    with pytest.raises(TableDrifted):
+        schema.prepare(seed)
+    assert ask(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES") == before
+
+
+def test_a_user_without_privileges_is_told_what_to_do(seed: Settings) -> None:
+    user = f"reader_{seed.mysql_database[-12:]}"
+    execute(seed, f"CREATE USER {user}@'%' IDENTIFIED BY 'secret'")
+    try:
+        execute(seed, f"GRANT SELECT ON {seed.mysql_database}.* TO {user}@'%'")
+        reader = msgspec.structs.replace(seed, mysql_user=user, mysql_password="secret")
+        with pytest.raises(DatabaseRefused, match=r"orders_ledger is missing, and could not be made") as refused:
+            schema.prepare(reader)
+        assert "orderflow init --dry-run" in refused.value.hint
+        wrong = msgspec.structs.replace(reader, mysql_password="wrong")
+        with pytest.raises(DatabaseRefused, match=f"refuses user {user}") as refused:
+            schema.prepare(wrong)
+        assert "wrong" not in refused.value.message and "MYSQL_PASSWORD" in refused.value.hint
+    finally:
+        execute(seed, f"DROP USER {user}@'%'")
+
+
+def test_a_database_whose_default_is_not_utf8mb4(database: Settings) -> None:
+    server = msgspec.structs.replace(database, mysql_database="mysql")
+    execute(server, f"CREATE DATABASE {database.mysql_database} CHARACTER SET latin1")
+    schema.prepare(database)
+    assert_ours(database)
+    text = "🧘" * 255
+    assert commit(database, run_of([b"{", b"{", b"{", numbered(5, product_name=quoted(text))])).stored == 1
+    assert select(database, "SELECT product_name FROM orders WHERE order_id = 'ORDER-000005'") == [(text,)]

@@ -1,0 +1,139 @@
+"""The sink on real servers: everything that flows is accounted for, and an operator's errors end it in a sentence."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from kafka import KafkaProducer
+
+from orderflow import audit, topic
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import free_port
+from orderflow.order import FIELDS
+from orderflow.produce.generator import Generator
+from orderflow.settings import Settings
+from orderflow.store import schema
+from tests.processes import run, running, says, until
+from tests.sql import execute, select
+
+SAMPLE = (
+    b'{"customer_id": 87654, "order_id": "ORDER-000001", "product_name": "Yoga Mat",'
+    b' "product_category": "Sports & Outdoors", "unit_price": 45.99, "quantity": 2, "total_price": 91.98,'
+    b' "order_timestamp": "2025-01-15T14:30:45"}'
+)
+
+
+def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Path) -> None:
+    topic.ensure(settings)
+    original = KafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, compression_type="gzip", enable_idempotence=True, acks="all"
+    )
+    original.send(settings.kafka_topic, value=SAMPLE)  # the original producer sends no key
+    original.close()
+    _send_in_transactions(settings)
+    sent = run(settings, "produce", "--count", "5000", "--bad", "0.01", "--repeat", "0.01", "--json", cwd=tmp_path)
+    assert sent.returncode == 0, sent.stderr
+    counts = json.loads(sent.stdout.splitlines()[-1])
+
+    stored = run(settings, "sink", "--once", cwd=tmp_path)
+    assert stored.returncode == 0, stored.stderr
+
+    report = audit.run(settings)
+    assert report.proven, report
+    assert report.records == 5000 + 1 + 20
+    assert report.duplicates == counts["repeated"]
+    assert report.stored + report.quarantined == report.records - report.duplicates
+    rows = select(settings, "SELECT * FROM orders WHERE order_id = 'ORDER-000001' AND customer_id = 87654")
+    assert [row[4:7] for row in rows] == [(Decimal("45.99"), 2, Decimal("91.98"))]
+    assert len(rows[0]) == len(FIELDS)
+    assert run(settings, "audit", cwd=tmp_path).returncode == 0
+
+    again = run(settings, "sink", "--once", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert audit.run(settings) == report
+
+
+def _send_in_transactions(settings: Settings) -> None:
+    """Ten orders committed, ten aborted, ten committed: their markers leave gaps in the offsets."""
+    producer = Producer(
+        {"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": settings.kafka_topic}
+    )
+    producer.init_transactions()
+    messages = iter(Generator(700_000_000, seed=1))
+    for commit in (True, False, True):
+        producer.begin_transaction()
+        for _ in range(10):
+            key, value, _ = next(messages)
+            producer.produce(settings.kafka_topic, key=key, value=value, partition=0)
+        if commit:
+            producer.commit_transaction()
+        else:
+            producer.abort_transaction()
+
+
+def _ends_in_a_sentence(settings: Settings, tmp_path: Path, *words: str) -> None:
+    ended = run(settings, "sink", cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert all(word in ended.stderr for word in words), ended.stderr
+
+
+def test_a_wrong_password_ends_it(settings: Settings, tmp_path: Path) -> None:
+    wrong = msgspec.structs.replace(settings, mysql_password="wrong")
+    _ends_in_a_sentence(wrong, tmp_path, "refuses user root", "MYSQL_PASSWORD")
+
+
+def test_a_drifted_table_ends_it(settings: Settings, tmp_path: Path) -> None:
+    schema.prepare(settings)
+    execute(settings, "ALTER TABLE orders MODIFY COLUMN quantity VARCHAR(10)")
+    _ends_in_a_sentence(settings, tmp_path, "quantity is varchar", "MODIFY COLUMN quantity INT")
+
+
+def test_a_topic_made_again_ends_it(settings: Settings, tmp_path: Path) -> None:
+    topic.ensure(settings)
+    assert run(settings, "sink", "--once", cwd=tmp_path).returncode == 0
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
+    _ends_in_a_sentence(settings, tmp_path, "does not exist", "though the ledger has positions in it")
+    topic.create(settings)
+    _ends_in_a_sentence(settings, tmp_path, "was deleted and made again")
+
+
+class _StrictKafka(Kafka):
+    def _script(self) -> str:
+        script = super()._script()
+        with (self.folder / "server.properties").open("a") as properties:
+            properties.write("auto.create.topics.enable=false\n")
+        return script
+
+
+def test_a_missing_topic_ends_it_where_topics_are_not_made_unasked(mysql_server: Settings, tmp_path: Path) -> None:
+    broker = _StrictKafka(tmp_path / "kafka", free_port())
+    broker.start()
+    try:
+        broker.wait_ready()
+        settings = msgspec.structs.replace(
+            mysql_server, kafka_bootstrap_servers=broker.address, mysql_database="strict_topic"
+        )
+        _ends_in_a_sentence(settings, tmp_path, "Topic orders does not exist", "orderflow init")
+        made = run(settings, "init", cwd=tmp_path)
+        assert made.returncode == 0 and "Made topic orders" in made.stdout
+        assert len(topic.describe(settings).partitions) == topic.DEFAULT_PARTITIONS
+    finally:
+        broker.kill()
+
+
+def test_it_stops_gracefully(mysql_server: Settings, kafka: str, topic: str, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(
+        mysql_server, kafka_bootstrap_servers=kafka, kafka_topic=topic, mysql_database="graceful"
+    )
+    with running(settings, "sink", "--json", folder=tmp_path) as sink:
+        until(says(sink, '"running"'), sink)
+        sink.terminate()
+        until(lambda: not sink.alive)
+        assert sink.exit_code == 0

@@ -1,0 +1,733 @@
+"""The store on real servers: one run of records, one transaction, whatever comes in between."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import msgspec
+import mysql.connector
+import pytest
+
+from orderflow import order
+from orderflow.embedded import mysql as packages
+from orderflow.embedded.database import Database
+from orderflow.embedded.process import free_port
+from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, LedgerGap, OffsetsLost, TopicRecreated
+from orderflow.order import FIELDS, Order, Reason
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema
+from orderflow.store import writer as writer_module
+from orderflow.store.connection import Connection
+from orderflow.store.run import Run
+from orderflow.store.writer import Committed, Writer
+from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
+from tests.servers import running
+from tests.sql import execute, select
+
+PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
+
+
+class Topic(NamedTuple):
+    """A topic in memory, as the store sees it. `records` are the readable ones, as (partition, offset)."""
+
+    records: frozenset[tuple[int, int]] = frozenset()
+    topic: str = "orders"
+    topic_id: str = "first"
+    first: int = 0
+
+    def first_offset(self, partition: int) -> int:
+        return self.first
+
+    def holds_records(self, partition: int, start: int, end: int) -> bool:
+        return any((partition, offset) in self.records for offset in range(start, end))
+
+
+TOPIC = Topic()
+
+
+def run_of(values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key") -> Run:
+    count = len(values)
+    return Run(partition, range(start, start + count), [PRODUCED] * count, [key] * count, values)
+
+
+def commit(settings: Settings, run: Run, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
+    with Writer(settings, source) as writer:
+        writer.uses_load_data = load_data
+        return writer.commit(run)
+
+
+def ask(settings: Settings, *statements: str) -> list[list[tuple[Any, ...]]]:
+    """The rows of each SELECT, over one connection."""
+    with raw_session(settings) as session, session.cursor() as cursor:
+        return [_rows_of(cursor, statement) for statement in statements]
+
+
+def _rows_of(cursor: Any, statement: str) -> list[tuple[Any, ...]]:
+    cursor.execute(statement)
+    return list(cursor.fetchall())
+
+
+def tables(settings: Settings) -> list[list[tuple[Any, ...]]]:
+    """All that is stored, but for the moments of the transactions."""
+    name = settings.mysql_table
+    return ask(
+        settings,
+        f"SELECT o.*, kafka_partition, kafka_offset, produced_at FROM {name} o ORDER BY order_id",
+        "SELECT topic, kafka_partition, first_offset, next_offset, `stored`, duplicates, quarantined, unknown_fields"
+        f" FROM {name}_ledger ORDER BY 1, 2",
+        "SELECT topic, kafka_partition, kafka_offset, record_key, record_value, record_headers, produced_at, reason,"
+        f" detail, order_id, status FROM {name}_quarantine ORDER BY 1, 2, 3",
+        f"SELECT * FROM {name}_by_minute ORDER BY 1, 2, 3",
+    )
+
+
+def empty(settings: Settings) -> None:
+    with raw_session(settings) as session:
+        for table in ("orders", "orders_ledger", "orders_quarantine", "orders_by_minute"):
+            session.cursor().execute(f"DELETE FROM {table}")
+        session.commit()
+
+
+def raw_session(settings: Settings) -> Any:
+    return mysql.connector.connect(
+        host=settings.mysql_host,
+        port=settings.mysql_port,
+        user=settings.mysql_user,
+        password=settings.mysql_password,
+        database=settings.mysql_database,
+        collation="utf8mb4_bin",
+        ssl_disabled=True,  # a handshake takes longer than most tests
+    )
+
+
+def assert_sound(settings: Settings) -> None:
+    """What holds after every transaction: nothing unaccounted for, and the rollup equal to the table.
+
+    To the rollup's key, as to most collations, spaces at the end are no difference.
+    """
+    totals = (
+        "SELECT DATE_FORMAT({}, '%Y-%m-%d %H:%i'), RTRIM(product_category COLLATE utf8mb4_bin),"
+        " SUM({}), SUM({}), SUM({}) FROM {} GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    by_minute, per_minute, counted, [(records, accounted, *told)], [(stored, quarantined)] = ask(
+        settings,
+        *(
+            totals.format(*columns)
+            for columns in (
+                ("minute", "orders", "units", "revenue", "orders_by_minute"),
+                ("minute", "orders", "units", "revenue", "orders_per_minute"),
+                ("order_timestamp", "1", "quantity", "total_price", "orders"),
+            )
+        ),
+        "SELECT COALESCE(SUM(next_offset - first_offset), 0), COALESCE(SUM(`stored` + duplicates + quarantined), 0),"
+        " COALESCE(SUM(`stored`), 0), COALESCE(SUM(quarantined), 0) FROM orders_ledger",
+        "SELECT (SELECT COUNT(*) FROM orders), (SELECT COUNT(*) FROM orders_quarantine)",
+    )
+    assert by_minute == per_minute == counted
+    assert records == accounted
+    assert told == [stored, quarantined]
+
+
+@pytest.fixture
+def store(database: Settings) -> Settings:
+    schema.prepare(database)
+    return database
+
+
+@pytest.fixture(params=["load data", "insert"])
+def load_data(request: pytest.FixtureRequest) -> bool:
+    """Both ways into the table."""
+    return bool(request.param == "load data")
+
+
+# What is stored, and what not.
+
+
+def test_the_sample_is_stored_exactly(store: Settings, load_data: bool) -> None:
+    assert commit(store, run_of([SAMPLE], 7, 2), Topic(first=7), load_data=load_data) == Committed(stored=1)
+    assert select(store, "SELECT * FROM orders") == [ORDER.row()]
+    found = select(store, "SELECT kafka_partition, kafka_offset, produced_at, stored_at FROM orders")
+    assert found[0][:2] == (2, 7)
+    assert found[0][2].isoformat(timespec="milliseconds") == "2025-01-15T14:30:45.123"
+    assert select(store, "SELECT ABS(TIMESTAMPDIFF(SECOND, stored_at, UTC_TIMESTAMP())) < 60 FROM orders") == [(1,)]
+    assert_sound(store)
+
+
+def test_repeats_and_conflicts(store: Settings, load_data: bool, subtests: pytest.Subtests) -> None:
+    for story in STORIES:
+        with subtests.test(story.name):
+            empty(store)
+            told: Counter[str] = Counter()
+            offsets: Counter[int] = Counter()
+            for batch in story.batches:
+                with Writer(store, TOPIC) as writer:
+                    writer.uses_load_data = load_data
+                    for partition, steps in _by_partition(batch):
+                        run = run_of([step.value for step in steps], offsets[partition], partition)
+                        committed = writer.commit(run._replace(keys=[step.key for step in steps]))
+                        offsets[partition] += len(steps)
+                        told.update(stored=committed.stored, duplicate=committed.duplicates, **committed.quarantined)
+            steps = [step for batch in story.batches for step in batch]
+            assert +told == Counter(step.outcome for step in steps)
+            rows, kept = ask(
+                store, "SELECT * FROM orders", "SELECT record_key, record_value, reason FROM orders_quarantine"
+            )
+            firsts = [step for step in steps if step.outcome == "stored"]
+            assert Counter(rows) == Counter(order.decode(step.value).row() for step in firsts)
+            assert Counter(kept) == Counter(
+                (step.key, step.value, step.outcome) for step in steps if isinstance(step.outcome, Reason)
+            )
+            assert_sound(store)
+
+
+def _by_partition(batch: Iterable[Step]) -> list[tuple[int, list[Step]]]:
+    found: dict[int, list[Step]] = {}
+    for step in batch:
+        found.setdefault(step.partition, []).append(step)
+    return sorted(found.items())
+
+
+def test_the_whole_corpus_in_one_run(store: Settings, load_data: bool) -> None:
+    cases = [case for case in CASES if len(case.value or b"") < 2_000_000]
+    good = {
+        number: msgspec.structs.replace(case.expected, order_id=f"ORDER-{number:06}")
+        for number, case in enumerate(cases)
+        if isinstance(case.expected, Order)
+    }
+    values = [_spelled(good[number]) if number in good else case.value for number, case in enumerate(cases)]
+    committed = commit(store, run_of(values), load_data=load_data)
+    assert committed.stored == len(good) and committed.duplicates == 0
+    assert committed.quarantined == Counter(case.expected for case in cases if isinstance(case.expected, Reason))
+    assert select(store, "SELECT * FROM orders ORDER BY order_id") == [one.row() for one in good.values()]
+    assert_sound(store)
+
+
+def test_each_text_in_a_run_of_its_own(store: Settings, load_data: bool) -> None:
+    """LOAD DATA's file is escaped as a whole or not at all, so other texts in a run could cover for this one."""
+    with Writer(store, TOPIC) as writer:
+        writer.uses_load_data = load_data
+        for number, text in enumerate((TEXTS | LONGEST).values()):
+            writer.commit(run_of([numbered(number, product_name=quoted(text))], number))
+    stored = select(store, "SELECT product_name FROM orders ORDER BY order_id")
+    assert [name for (name,) in stored] == [*(TEXTS | LONGEST).values()]
+
+
+def _spelled(one: Order) -> bytes:
+    """A message that holds this order."""
+    fields = {name: quoted(value) if isinstance(value, str) else str(value) for name, value in _fields(one).items()}
+    return message(**fields)
+
+
+def _fields(one: Order) -> dict[str, Any]:
+    return msgspec.structs.asdict(one)
+
+
+def test_load_data_and_insert_write_the_same(store: Settings) -> None:
+    by_insert = msgspec.structs.replace(store, mysql_table="by_insert")
+    schema.prepare(by_insert)
+    accepted = [case.expected for case in CASES if isinstance(case.expected, Order)]
+    good = [msgspec.structs.replace(one, order_id=f"ORDER-{number:06}") for number, one in enumerate(accepted)]
+    assert len(good) > 100
+    values = [_spelled(one) for one in good]
+    values += [*values[:10], message(order_id='"ORDER-000000"', customer_id="4"), b"\xff"]
+    run = run_of(values)._replace(timestamps=[PRODUCED, -1, 0, 2**62, *range(len(values) - 4)])
+    assert commit(store, run, load_data=True) == commit(by_insert, run, load_data=False)
+    assert tables(store) == tables(by_insert)
+    stored = select(store, "SELECT HEX(product_name), HEX(product_category) FROM orders ORDER BY order_id")
+    assert stored == [
+        tuple(text.encode().hex().upper() for text in (one.product_name, one.product_category)) for one in good
+    ]
+
+
+def test_the_quarantine_keeps_every_byte(store: Settings) -> None:
+    every = bytes(range(256))
+    values = [
+        every,
+        every[::-1],
+        b"'\"\\\0\n\r\x1a%s",
+        "🧘".encode(),
+        b"\xed\xa0\x80",
+        b" ",
+        b"",
+        None,
+        b"x" * 3_000_000,
+    ]
+    run = run_of(values, key=every)
+    run = run._replace(
+        headers=[[("trace", every), ("none", None), ("é", b"")], *[[]] * 8], keys=[every, None, b"", *[every] * 6]
+    )
+    assert commit(store, run).quarantined.total() == len(values)
+    kept = select(store, "SELECT record_key, record_value, record_headers FROM orders_quarantine ORDER BY kafka_offset")
+    assert [row[1] for row in kept] == values
+    assert [row[0] for row in kept] == list(run.keys)
+    headers = msgspec.json.decode(kept[0][2], type=list[tuple[str, bytes | None]])
+    assert headers == [("trace", every), ("none", None), ("é", b"")] and not any(row[2] for row in kept[1:])
+    assert_sound(store)
+
+
+def test_no_rejection_stops_the_run(store: Settings) -> None:
+    """Each with good orders around it, for what the quarantine stores is text of the record's making."""
+    bad = [case.value for case in CASES if isinstance(case.expected, Reason) and len(case.value or b"") < 2_000_000]
+    with Writer(store, TOPIC) as writer:
+        for start in range(0, len(bad), 50):
+            some = bad[start : start + 50]
+            values = [numbered(start), *some, numbered(start + 1)]
+            committed = writer.commit(run_of(values, start + 2 * (start // 50)))
+            assert (committed.stored, committed.quarantined.total()) == (2, len(some))
+    assert_sound(store)
+
+
+def test_the_detail_of_a_conflict_is_harmless(store: Settings) -> None:
+    hostile = "\x1b[2J\x07\u202e" + "🧘" * 240
+    commit(store, run_of([message(product_name=quoted(hostile)), SAMPLE]))
+    [(detail, order_id)] = select(store, "SELECT detail, order_id FROM orders_quarantine")
+    assert order_id == "ORDER-000001" and "product_name" in detail
+    assert detail.isprintable() and detail.isascii(), "as the details of the decoder"
+
+
+def test_a_record_larger_than_the_server_takes_is_told(store: Settings) -> None:
+    [(before,)] = select(store, "SELECT @@GLOBAL.max_allowed_packet")
+    execute(store, "SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        with pytest.raises(DatabaseRefused) as refused:
+            commit(store, run_of([SAMPLE, b"x" * 3_000_000]))
+    finally:
+        execute(store, f"SET GLOBAL max_allowed_packet = {before}")
+    assert "max_allowed_packet" in refused.value.hint
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_unknown_fields_are_counted(store: Settings) -> None:
+    committed = commit(store, run_of([message(coupon="1", note="2"), numbered(2, coupon="1"), SAMPLE, numbered(3)]))
+    assert committed == Committed(stored=3, duplicates=1, unknown_fields=Counter(coupon=2, note=1))
+    assert select(store, "SELECT unknown_fields FROM orders_ledger") == [(3,)]
+
+
+def test_ranges_enforced(store: Settings) -> None:
+    enforcing = msgspec.structs.replace(store, order_ranges="enforce")
+    inside = numbered(2, unit_price="50.00", total_price="100.00")
+    assert commit(enforcing, run_of([SAMPLE, inside])).quarantined == {Reason.OUTSIDE_RANGES: 1}
+    assert_sound(store)
+
+
+def test_the_rollup_equals_the_table_to_the_cent(store: Settings) -> None:
+    draw = Random(4)
+    categories = ["Toys", "toys", "Toys ", "Tóys", "🧸", "\t", "x" * 100]
+    values = []
+    for number in range(600):
+        price, quantity = draw.randint(1, 99_999), draw.randint(1, 9)
+        values.append(
+            numbered(
+                draw.randint(1, 400),
+                product_category=quoted(draw.choice(categories)),
+                unit_price=f"{price}e-2",
+                quantity=str(quantity),
+                total_price=f"{price * quantity}e-2",
+                order_timestamp=f'"2025-01-15T14:{30 + number % 3}:{number % 60:02}"',
+            )
+        )
+    for partition in range(3):
+        for start in range(0, 200, 40):
+            commit(store, run_of(values[partition * 200 + start :][:40], start, partition))
+            assert_sound(store)
+    assert select(store, "SELECT COUNT(*) FROM orders")[0][0] < 400
+
+
+# The ledger's position.
+
+
+MIXED: list[bytes | None] = [
+    [numbered(n), numbered(n // 2), b"{", numbered(n, customer_id="5"), None][n % 5] for n in range(150)
+]
+
+
+def test_repeated_and_overlapping_runs_count_once(store: Settings) -> None:
+    once = msgspec.structs.replace(store, mysql_table="once")
+    schema.prepare(once)
+    commit(once, run_of(MIXED))
+    draw = Random(3)
+    with Writer(store, TOPIC) as one, Writer(store, TOPIC) as other:
+        at = 0
+        while at < len(MIXED):
+            start = draw.randint(0, at)
+            run = run_of(MIXED[start : draw.randint(start, len(MIXED))], start)
+            draw.choice([one, other]).commit(run)
+            at = max(at, start + len(run.values))
+        assert one.commit(run_of(MIXED)) == other.commit(run_of(MIXED)) == Committed()
+        assert one.commit(run_of([])) == Committed()
+    assert_sound(store)
+    assert tables(store) == tables(once)
+
+
+def test_writers_that_commit_the_same_runs_at_once_store_them_once(store: Settings) -> None:
+    def work(seed: int) -> int:
+        with Writer(store, TOPIC) as writer:
+            return sum(writer.commit(run_of(MIXED[at : at + 20], at)).stored for at in range(0, len(MIXED), 10))
+
+    with ThreadPoolExecutor(3) as pool:
+        stored = sum(pool.map(work, range(3)))
+    assert [(stored,)] == select(store, "SELECT COUNT(*) FROM orders")
+    assert select(store, "SELECT next_offset FROM orders_ledger") == [(len(MIXED),)]
+    assert_sound(store)
+
+
+def test_a_gap_without_records_is_passed_over(store: Settings) -> None:
+    source = Topic(frozenset({(0, 4), (1, 7), (0, 10)}))
+    commit(store, run_of([numbered(n) for n in range(5)]), source)
+    assert commit(store, run_of([numbered(10)], 10), source).stored == 1
+    assert select(store, "SELECT next_offset, `stored` FROM orders_ledger") == [(11, 6)]
+
+
+def test_a_gap_with_records_is_refused(store: Settings) -> None:
+    source = Topic(frozenset({(0, 9)}))
+    commit(store, run_of([numbered(n) for n in range(5)]), source)
+    before = tables(store)
+    with pytest.raises(LedgerGap, match=r"orders partition 0 .* offset 10\b.* offset 5\b"):
+        commit(store, run_of([numbered(10), b"{"], 10), source)
+    assert tables(store) == before
+    assert commit(store, run_of([numbered(9), numbered(10)], 9), source).stored == 2
+
+
+def test_a_new_partition_begins_at_the_topic_s_first_offset(store: Settings) -> None:
+    source = Topic(frozenset({(0, 100), (0, 101)}), first=100)
+    with pytest.raises(LedgerGap):
+        commit(store, run_of([numbered(1)], 101), source)
+    assert commit(store, run_of([numbered(0), numbered(1)], 100), source).stored == 2
+    assert select(store, "SELECT first_offset, next_offset FROM orders_ledger") == [(100, 102)]
+    assert_sound(store)
+
+
+def test_a_recreated_topic_is_refused(store: Settings) -> None:
+    commit(store, run_of([numbered(1)]))
+    before = tables(store)
+    with pytest.raises(TopicRecreated, match="second"):
+        commit(store, run_of([numbered(2)], 1), Topic(topic_id="second"))
+    with Connection(store) as connection, pytest.raises(TopicRecreated):
+        ledger.open_partitions(connection, "orders", "second", {0: 0})
+    assert tables(store) == before
+    assert commit(store, run_of([numbered(2)]), Topic(topic="other", topic_id="second")).stored == 1
+
+
+def test_positions_are_read_from_the_ledger(store: Settings) -> None:
+    with Connection(store) as connection:
+        assert ledger.open_partitions(connection, "orders", "first", {0: 0, 1: 5}) == {0: 0, 1: 5}
+        commit(store, run_of([numbered(1), b"{"]))
+        assert ledger.open_partitions(connection, "orders", "first", {0: 0, 1: 0, 2: 0}) == {0: 2, 1: 5, 2: 0}
+        assert ledger.totals(ledger.entries(connection)) == (1, 0, 1)
+        with pytest.raises(OffsetsLost, match="orders partition 0 offsets 2 to 8") as lost:
+            ledger.open_partitions(connection, "orders", "first", {0: 9, 1: 5})
+        assert "partition 1" not in lost.value.message
+
+
+def test_leadership_passes_on_when_its_session_ends(store: Settings) -> None:
+    elsewhere = msgspec.structs.replace(store, kafka_topic="elsewhere")
+    with Connection(store) as second:
+        with Connection(store) as first, Connection(store) as third:
+            assert ledger.take_leadership(first, store, 0)
+            assert not ledger.take_leadership(second, store, 0)
+            assert ledger.take_leadership(third, elsewhere, 0)
+        assert ledger.take_leadership(second, store, 10)
+
+
+# The server refuses rows.
+
+
+def test_rows_the_database_refuses_are_quarantined_alone(store: Settings, load_data: bool) -> None:
+    execute(store, "ALTER TABLE orders ADD CONSTRAINT no_thirteen CHECK (customer_id <> 13)")
+    refused = {4, 5, 63}
+    values: list[bytes | None] = [
+        numbered(n, customer_id="13" if n in refused else "1", coupon="1" if n % 10 == 0 else None) for n in range(64)
+    ]
+    values += [numbered(0, customer_id="1"), numbered(4, customer_id="13"), numbered(1, customer_id="2"), b"{"]
+    committed = commit(store, run_of(values), load_data=load_data)
+    assert committed.stored == 61
+    assert committed.duplicates == 1
+    assert committed.quarantined == {Reason.REFUSED_BY_DATABASE: 4, Reason.CONFLICT: 1, Reason.MALFORMED_JSON: 1}
+    kept = select(store, "SELECT kafka_offset, order_id, record_value, detail FROM orders_quarantine ORDER BY 1")
+    assert [row[0] for row in kept] == [4, 5, 63, 65, 66, 67]
+    assert [row[2] for row in kept] == [values[row[0]] for row in kept]
+    assert kept[0][1] == "ORDER-000004" and "no_thirteen" in kept[0][3]
+    assert select(store, "SELECT COUNT(*) FROM orders WHERE customer_id = 13") == [(0,)]
+    assert_sound(store)
+
+
+def test_a_trigger_that_refuses(store: Settings, load_data: bool) -> None:
+    execute(
+        store,
+        "CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW"
+        " IF NEW.quantity = 3 THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'three are too many'; END IF",
+    )
+    values = [numbered(1), numbered(2, quantity="3", total_price="137.97"), numbered(3)]
+    committed = commit(store, run_of(values), load_data=load_data)
+    assert (committed.stored, committed.quarantined) == (2, {Reason.REFUSED_BY_DATABASE: 1})
+    assert_sound(store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "MODIFY product_name VARCHAR(10) NOT NULL",
+        "MODIFY product_name VARCHAR(255) CHARACTER SET latin1 NOT NULL",
+        "MODIFY customer_id SMALLINT NOT NULL",
+        "MODIFY quantity TINYINT NOT NULL",
+        "MODIFY unit_price DECIMAL(10,1) NOT NULL",
+        "MODIFY unit_price DECIMAL(4,2) NOT NULL",
+        "MODIFY total_price DECIMAL(10,0) NOT NULL",
+        "MODIFY order_timestamp DATE NOT NULL",
+        "MODIFY order_timestamp TIMESTAMP NOT NULL",
+        "MODIFY order_id VARCHAR(14) NOT NULL",
+        "MODIFY kafka_offset TINYINT NULL",
+        "ADD UNIQUE KEY one_per_customer (customer_id)",
+        "ADD UNIQUE KEY one_per_name (product_name(4))",
+    ],
+)
+def test_a_table_changed_while_running_never_stores_another_value(store: Settings, change: str) -> None:
+    """LOAD DATA LOCAL and INSERT IGNORE clamp, round and truncate; none of it may stay."""
+    values = [
+        numbered(1, unit_price="2", total_price="4", order_timestamp='"2025-01-15T00:00:00"', customer_id="1"),
+        numbered(2, product_name='"Garden Tools Set"', customer_id="70000"),
+        numbered(3, product_name='"🧘"', customer_id="3"),
+        numbered(4, quantity="1000", total_price="45990", order_timestamp='"0999-01-15T00:00:01"', customer_id="4"),
+        numbered(12_345_678_901_234, customer_id="5", unit_price="100.50", total_price="201"),
+        *[numbered(n, customer_id=str(n), product_name=f'"{n}"') for n in range(6, 30)],
+        numbered(30, customer_id="6", product_name='"30"'),
+    ]
+    start = 120  # beyond what TINYINT holds, somewhere in the run
+    sent = [(*_fields(order.decode(value)).values(), offset) for offset, value in enumerate(values, start)]
+    time = "DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s')"
+    columns = ", ".join([*FIELDS[:-1], time, "kafka_offset"])
+    with Writer(store, Topic(first=start)) as writer:
+        execute(store, f"ALTER TABLE orders {change}")
+        for writer.uses_load_data in (True, False):
+            committed = writer.commit(run_of(values, start))
+            assert committed.stored + committed.quarantined[Reason.REFUSED_BY_DATABASE] == len(values)
+            assert committed.stored and committed.quarantined
+            assert set(select(store, f"SELECT {columns} FROM orders")) <= set(sent)
+            assert_sound(store)
+            empty(store)
+
+
+def test_local_infile_switched_off_while_running(store: Settings) -> None:
+    with Writer(store, TOPIC) as writer:
+        assert writer.uses_load_data
+        assert writer.commit(run_of([numbered(1)])).stored == 1
+        execute(store, "SET GLOBAL local_infile = OFF")
+        try:
+            assert writer.commit(run_of([numbered(2), numbered(1), b"{"], 1)) == Committed(
+                stored=1, duplicates=1, quarantined=Counter({Reason.MALFORMED_JSON: 1})
+            )
+            assert not writer.uses_load_data
+            assert writer.commit(run_of([numbered(3)], 4)).stored == 1
+            with Writer(store, TOPIC) as fresh:
+                assert not fresh.uses_load_data
+                assert fresh.commit(run_of([numbered(4)], 5)).stored == 1
+        finally:
+            execute(store, "SET GLOBAL local_infile = ON")
+    assert_sound(store)
+
+
+def test_more_rows_than_one_statement_holds(store: Settings, load_data: bool) -> None:
+    values = [numbered(n, order_timestamp=f'"2025-01-15T{n // 60 % 24:02}:{n % 60:02}:00"') for n in range(2500)]
+    assert commit(store, run_of(values), load_data=load_data).stored == 2500
+    again = commit(store, run_of([*values, *values[::-1]], 2500), load_data=load_data)
+    assert again == Committed(duplicates=5000)
+    assert_sound(store)
+
+
+def test_a_repeat_of_more_orders_than_the_server_counts_warnings(store: Settings) -> None:
+    values = [numbered(n) for n in range(70_000)]
+    assert commit(store, run_of(values)).stored == 70_000
+    assert commit(store, run_of(values, 70_000)) == Committed(duplicates=70_000)
+
+
+def test_an_ordinary_user_suffices(database: Settings, load_data: bool) -> None:
+    """One who may do everything in this database, and nothing to the server: MySQL then hides most warnings."""
+    with Connection(database, database=False) as connection:
+        connection.run("create_database")
+    execute(database, f"CREATE USER {database.mysql_database}@'%' IDENTIFIED BY 'secret'")
+    try:
+        execute(database, f"GRANT ALL ON {database.mysql_database}.* TO {database.mysql_database}@'%'")
+        user = msgspec.structs.replace(database, mysql_user=database.mysql_database, mysql_password="secret")
+        schema.prepare(user)
+        values = [numbered(n) for n in range(1500)]
+        assert commit(user, run_of(values), load_data=load_data).stored == 1500
+        execute(database, "ALTER TABLE orders ADD CONSTRAINT no_thirteen CHECK (customer_id <> 13)")
+        more = [numbered(1499, customer_id="7"), numbered(1501, customer_id="13"), numbered(1502)]
+        assert commit(user, run_of([*values, *more], 1500), load_data=load_data) == Committed(
+            stored=1,
+            duplicates=1500,
+            quarantined=Counter({Reason.CONFLICT: 1, Reason.REFUSED_BY_DATABASE: 1}),
+        )
+        assert_sound(database)
+    finally:
+        execute(database, f"DROP USER {database.mysql_database}@'%'")
+
+
+# Contention, and sessions that end.
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(150):
+        if condition():
+            return
+        pause.wait(0.2)  # InnoDB shows an old state of its transactions to those who ask every 0.1 s
+    raise AssertionError("never came true")
+
+
+def test_a_deadlock_is_repeated_until_it_is_through(store: Settings, load_data: bool) -> None:
+    commit(store, run_of([numbered(0)]))
+    with raw_session(store) as other, ThreadPoolExecutor(1) as pool:
+        cursor = other.cursor()
+        # More rows than the writer has, so that the server ends the writer's transaction and not this one.
+        rows = ", ".join(f"(1, 'ORDER-{n:06}', 'a', 'b', 1, 1, 1, '2025-01-15')" for n in range(1, 200))
+        cursor.execute(f"INSERT INTO orders VALUES {rows}")
+        committed = pool.submit(commit, store, run_of([numbered(1), numbered(2), b"{"], 1), load_data=load_data)
+        until(lambda: bool(select(store, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'")))
+        cursor.execute("SELECT next_offset FROM orders_ledger FOR UPDATE")
+        assert cursor.fetchall() == [(1,)]
+        other.rollback()
+        assert committed.result(60) == Committed(stored=2, quarantined=Counter({Reason.MALFORMED_JSON: 1}))
+    assert_sound(store)
+
+
+def test_writers_that_store_each_other_s_duplicates_in_opposite_order_both_finish(
+    store: Settings, load_data: bool
+) -> None:
+    values = [numbered(n) for n in range(400)]
+    start = threading.Barrier(2)
+
+    def work(partition: int) -> Committed:
+        mine = values if partition == 0 else values[::-1]
+        with Writer(store, TOPIC) as writer:
+            writer.uses_load_data = load_data
+            start.wait()
+            told = [writer.commit(run_of(mine[at : at + 200], at, partition)) for at in (0, 200)]
+        return Committed(sum(one.stored for one in told), sum(one.duplicates for one in told))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(work, range(2))
+    assert first.stored + second.stored == first.duplicates + second.duplicates == 400
+    assert_sound(store)
+
+
+def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(store, run_of([numbered(0)]))
+    waits: list[float] = []
+    with raw_session(store) as other:
+        other.cursor().execute("UPDATE orders_ledger SET duplicates = 1")
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            other.rollback()
+
+        monkeypatch.setattr(writer_module, "time", SimpleNamespace(sleep=wait))
+        with _lock_timeout_of_a_second(store), Writer(store, TOPIC) as writer:
+            assert writer.commit(run_of([numbered(1)], 1)).stored == 1
+    assert len(waits) == 1
+    assert_sound(store)
+
+
+def test_endless_contention_is_told(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(store, run_of([numbered(0)]))
+    monkeypatch.setattr(writer_module, "_CONTENTION_ATTEMPTS", 2)
+    with raw_session(store) as other:
+        other.cursor().execute("UPDATE orders_ledger SET duplicates = 1")
+        with (
+            _lock_timeout_of_a_second(store),
+            Writer(store, TOPIC) as writer,
+            pytest.raises(Contention, match="Partition 0: 2 transactions"),
+        ):
+            writer.commit(run_of([numbered(1)], 1))
+    assert_sound(store)
+
+
+@contextmanager
+def _lock_timeout_of_a_second(settings: Settings) -> Iterator[None]:
+    [(before,)] = select(settings, "SELECT @@GLOBAL.innodb_lock_wait_timeout")
+    execute(settings, "SET GLOBAL innodb_lock_wait_timeout = 1")
+    try:
+        yield
+    finally:
+        execute(settings, f"SET GLOBAL innodb_lock_wait_timeout = {before}")
+
+
+def test_a_session_killed_before_any_statement_leaves_nothing(
+    store: Settings, load_data: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each statement of a run with all that a run can hold, COMMIT included."""
+    values = [numbered(1), numbered(2), numbered(2), numbered(0), numbered(1, customer_id="5"), b"{", numbered(3)]
+    commit(store, run_of([numbered(0)]))
+    before = tables(store)
+    statements: list[str] = []
+    fatal = 0
+    run, end = Connection.run, Connection.commit
+
+    def reach(statement: str) -> None:
+        statements.append(statement)
+        if len(statements) == fatal:
+            sessions = f"SELECT id FROM information_schema.processlist WHERE db = '{store.mysql_database}'"
+            [(session,)] = select(store, f"{sessions} AND id <> CONNECTION_ID()")
+            execute(store, f"KILL {session}")
+            until(lambda: not select(store, f"{sessions} AND id = {session}"))
+
+    def run_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
+        reach(statement)
+        return run(self, statement, *args, **placeholders)
+
+    def commit_reached(self: Connection) -> None:
+        reach("commit")
+        end(self)
+
+    monkeypatch.setattr(Connection, "run", run_reached)
+    monkeypatch.setattr(Connection, "commit", commit_reached)
+    for number in itertools.count(1):
+        with Writer(store, TOPIC) as writer:
+            writer.uses_load_data = load_data
+            statements.clear()
+            fatal = number
+            with pytest.raises(DatabaseUnavailable):
+                writer.commit(run_of(values, 1))
+        fatal = 0
+        assert tables(store) == before, statements[-1]
+        if statements[-1] == "commit":
+            break
+    assert len(statements) > 5
+    monkeypatch.undo()
+    assert commit(store, run_of(values, 1), load_data=load_data) == Committed(
+        3, 2, Counter({Reason.CONFLICT: 1, Reason.MALFORMED_JSON: 1})
+    )
+    assert_sound(store)
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+def test_a_server_that_is_away_is_unavailable_until_it_is_back(kind: Any, server_folder: Path, tmp_path: Path) -> None:
+    if kind == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
+        pytest.skip("no genuine MySQL here")
+    server = Database(server_folder / tmp_path.name, free_port(), kind)
+    store = Settings(mysql_host="127.0.0.1", mysql_port=server.port, mysql_password=server.password)
+    with running(server):
+        schema.prepare(store)
+        with Writer(store, TOPIC) as writer:
+            assert writer.commit(run_of([numbered(1)])).stored == 1
+            server.kill()
+            with pytest.raises(DatabaseUnavailable, match=f"127.0.0.1:{server.port}"):
+                writer.commit(run_of([numbered(2)], 1))
+        with pytest.raises(DatabaseUnavailable):
+            Writer(store, TOPIC)
+        with pytest.raises(DatabaseUnavailable):
+            schema.prepare(store)
+    with running(server):
+        assert commit(store, run_of([numbered(1), numbered(2)])).stored == 1
+        assert_sound(store)

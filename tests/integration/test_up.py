@@ -1,0 +1,116 @@
+"""`orderflow up` as a user types it, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from orderflow.embedded.process import Process
+from tests.processes import PATIENCE, says, until
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_"))}
+    return own | {"ORDERFLOW_HOME": str(folder / "home")}
+
+
+def _orderflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orderflow", *arguments],
+        env=_environment(folder),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def _up(folder: Path, arguments: Sequence[str] = ()) -> Process:
+    return Process(
+        "up",
+        [sys.executable, "-m", "orderflow", "up", *arguments],
+        log=folder / "up.log",
+        env=_environment(folder),
+        cwd=folder,
+    )
+
+
+def _status(folder: Path) -> dict[str, int]:
+    asked = _orderflow(folder, "status", "--json")
+    found: dict[str, int] = json.loads(asked.stdout) if asked.returncode == 0 else {"stored": -1}
+    return found
+
+
+def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
+    smoke = _orderflow(tmp_path, "up", "--orders", "2000", "--json")
+    assert smoke.returncode == 0, smoke.stderr
+    result = json.loads(smoke.stdout)
+    assert (result["proven"], result["sent"], result["stored"], result["missing"]) == (True, 2000, 2000, [])
+
+    up = _up(tmp_path, ["--rate", "20"])
+    up.start()
+    try:
+        until(lambda: _status(tmp_path)["stored"] > 2000, up)
+
+        second = _orderflow(tmp_path, "up")
+        assert second.returncode == 2
+        assert "runs already" in second.stderr
+        assert _orderflow(tmp_path, "down").returncode == 0
+        until(lambda: not up.alive)
+        assert up.exit_code == 0
+    finally:
+        up.kill()
+
+    after = _orderflow(tmp_path, "up", "--orders", "10", "--json")
+    assert after.returncode == 0, after.stderr
+    found = json.loads(after.stdout)
+    # No number was used twice, and none was left out.
+    assert found["proven"] and found["duplicates"] == found["quarantined"] == 0
+    assert found["newest"] == f"ORDER-{found['stored']:06d}"
+
+
+def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    up = _up(tmp_path)
+    up.start()
+    until(says(up, "Database:"), up)
+    os.kill(up.identity[0], signal.SIGKILL)
+    until(lambda: not up.alive)
+    after = _orderflow(tmp_path, "down")
+    assert after.returncode == 0 and "Stopped" in after.stdout, after.stderr
+    assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
+
+
+def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "home" / "kafka").mkdir(parents=True)
+    (tmp_path / "home" / "kafka" / "data").write_text("not a folder")
+    failed = _orderflow(tmp_path, "up")
+    assert failed.returncode == 2
+    assert "Kafka did not start" in failed.stderr and "Traceback" not in failed.stderr
+    assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the processes of this system")
+def test_no_password_in_any_command_line(tmp_path: Path) -> None:
+    up = _up(tmp_path)
+    up.start()
+    try:
+        until((tmp_path / "home" / "logs" / "produce.log").exists, up)
+        password = (tmp_path / "home" / "database" / "password").read_text()
+
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = entry.read_bytes()
+            except OSError:
+                continue  # it has ended
+            assert password.encode() not in line
+    finally:
+        _orderflow(tmp_path, "down")
+        up.kill()
