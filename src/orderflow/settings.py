@@ -59,14 +59,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="enforce: the generator's own ranges and catalogue become part of the contract."),
     ] = "off"
     mysql_host: Annotated[str, Meta(min_length=1, description="MySQL or MariaDB server, reached by TCP.")] = "localhost"
-    mysql_port: Annotated[Port, Meta(description="Its port.")] = 3306
+    mysql_port: Annotated[Port, Meta(description="Port of that server, 1 to 65535.")] = 3306
     mysql_database: Annotated[Name, Meta(description="Database that holds the tables.")] = "ecommerce"
     mysql_table: Annotated[
         TableName,
         Meta(description="Table of the orders; the ledger, quarantine and rollup take its name as prefix."),
     ] = "orders"
     mysql_user: Annotated[str, Meta(min_length=1, description="Database user.")] = "root"
-    mysql_password: Annotated[str, Meta(description="Its password.")] = ""
+    mysql_password: Annotated[str, Meta(description="Password of that user.")] = ""
     orderflow_home: Annotated[
         str, Meta(min_length=1, description="Folder of everything `orderflow up` keeps: data, logs, state.")
     ] = ".orderflow"
