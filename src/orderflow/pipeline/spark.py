@@ -42,7 +42,10 @@ def start(engine: Engine, scratch: Path) -> SparkSession:
     if not _submitted():
         for name, value in _launch_options(engine).items():
             builder = builder.config(name, value)
-    return builder.getOrCreate()
+    session = builder.getOrCreate()
+    if _submitted():
+        session.sparkContext.setLogLevel("ERROR")  # ours is told so by log4j2.properties
+    return session
 
 
 def stop(session: SparkSession) -> None:
