@@ -176,9 +176,10 @@ def _show_until_stopped(watch: _Watch) -> None:
 def _panel(watch: _Watch) -> RenderableType:
     from rich.table import Table
 
-    table = Table(title="OrderFlow — Ctrl-C stops", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("part", "where", "what"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    table = Table(title="OrderFlow: Ctrl-C stops", title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("part", min_width=11, no_wrap=True)
+    table.add_column("where", min_width=30, no_wrap=True)
+    table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in watch.rows():
         table.add_row(*row)
     found = watch.status

@@ -48,8 +48,8 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         """Choose what is embedded and where it listens; nothing is started yet."""
         self.home = settings.home
-        self.kafka = None if is_given("kafka_bootstrap_servers") else _kafka(self.home, free_port(KAFKA_PORT))
-        self.database = None if is_given("mysql_host") else _database(self.home, free_port(DATABASE_PORT))
+        self.kafka = None if is_given("kafka_bootstrap_servers") else _kafka(self.home, _port("Kafka", KAFKA_PORT))
+        self.database = None if is_given("mysql_host") else _database(self.home, _port("the database", DATABASE_PORT))
         self._state = State(
             up=_identity(os.getpid()),
             bootstrap_servers=self.kafka.address if self.kafka else None,
@@ -187,6 +187,13 @@ def _reaching(settings: Settings, state: State) -> Settings:
             mysql_password=database.password,
         )
     return settings
+
+
+def _port(name: str, wanted: int) -> int:
+    found = free_port(wanted)
+    if found != wanted:
+        log.warning("Port %d is taken: %s gets port %d.", wanted, name, found)
+    return found
 
 
 def _kafka(home: Path, port: int) -> Kafka:
