@@ -137,12 +137,12 @@ class Connection:
     def commit(self) -> None:
         """COMMIT. If the reply is lost, DatabaseUnavailable is raised and only the ledger knows the outcome."""
         with self.errors_told():
-            self._raw.commit()
+            self._raw.cmd_query("COMMIT")  # commit() of the C extension raises another class when it fails
 
     def rollback(self) -> None:
         """ROLLBACK."""
         with self.errors_told():
-            self._raw.rollback()
+            self._raw.cmd_query("ROLLBACK")
 
     def close(self) -> None:
         """End the session; an open transaction is rolled back by the server."""

@@ -10,7 +10,7 @@ from orderflow import order
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import statements
-from orderflow.store.connection import Connection
+from orderflow.store.connection import Connection, RowsRefusedError
 
 _CREATE = {
     "orders": "create_orders",
@@ -19,7 +19,12 @@ _CREATE = {
     "by_minute": "create_by_minute",
     "per_minute": "create_per_minute",
 }
-_PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at")
+_PROVENANCE = {
+    "kafka_partition": "INT NULL",
+    "kafka_offset": "BIGINT NULL",
+    "produced_at": "DATETIME(3) NULL",
+    "stored_at": "DATETIME(6) NULL",
+}
 # While the first has run and the last has not, the column's default is -1: the taking over is not finished.
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 
@@ -55,6 +60,11 @@ def prepare(settings: Settings) -> list[Step]:
                     f"{step.what} is missing, and could not be made: {refused.message}",
                     hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
                 ) from refused
+            except RowsRefusedError as refused:
+                raise TableDrifted(
+                    f"{step.what} cannot be made: {refused}.",
+                    hint=f"Rows of table {settings.mysql_table} have NULL in a column: mend or delete them.",
+                ) from refused
             connection.commit()
     return steps
 
@@ -73,22 +83,27 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     engines: dict[str, str | None] = dict(connection.run("select_tables", where).rows)
     columns: dict[str, dict[str, str]] = {}
     adopting = False
-    for table, column, *shape, default in connection.run("select_columns", where).rows:
-        columns.setdefault(table, {})[column.lower()] = _type(*shape)
+    for table, column, *shape, default, generated_by in connection.run("select_columns", where).rows:
+        shown = f"generated as {generated_by}" if generated_by else _type(*shape)
+        columns.setdefault(table, {})[column.lower()] = shown
         adopting |= (table, column, default) == (names["orders"], "kafka_partition", "-1")
     steps = [Step(f"table {names[key]}", made_by) for key, made_by in _CREATE.items() if names[key] not in engines]
     if names["orders"] in engines:
         found = columns[names["orders"]]
-        adopt = not found.keys() & set(_PROVENANCE)
+        adopt = not found.keys() & _PROVENANCE.keys()
+        if engines[names["orders"]] is None:
+            raise TableDrifted(
+                f"{settings.mysql_database}.{names['orders']} is a view.", hint="Name another table in MYSQL_TABLE."
+            )
         differences = list(_differences(connection, settings, found, adopt, engines[names["orders"]]))
         if differences:
             raise TableDrifted(
                 f"Table {settings.mysql_database}.{names['orders']} is not the table of the orders: "
                 + "; ".join(what for what, _ in differences)
                 + ".",
-                hint="Mend it with: "
-                + " ".join(f"{mend};" for _, mend in differences)
-                + " Or name another table in MYSQL_TABLE.",
+                # One statement, for some of it cannot be done before the rest.
+                hint=f"Mend it with: ALTER TABLE `{names['orders']}` {', '.join(mend for _, mend in differences)};"
+                " Or name another table in MYSQL_TABLE.",
             )
         if adopt or adopting:
             what = f"provenance of the rows in table {names['orders']}"
@@ -106,35 +121,33 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
 def _differences(
     connection: Connection, settings: Settings, found: dict[str, str], adopt: bool, engine: str | None
 ) -> Iterator[tuple[str, str]]:
-    """What differs, and the statement that would mend it."""
-    alter = f"ALTER TABLE `{settings.mysql_table}`"
+    """What differs, and the part of an ALTER TABLE that would mend it."""
     if engine is None or engine.upper() != "INNODB":
-        yield f"its engine is {engine or 'none, it is a view'}", f"{alter} ENGINE = InnoDB"
+        yield f"its engine is {engine}", "ENGINE = InnoDB"
     expected = {name: _declared(sql) for name, sql in order.columns().items()}
     for name, sql in order.columns().items():
         if name not in found:
-            yield f"column {name} is missing", f"{alter} ADD COLUMN {name} {sql}"
+            yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
         elif not _fits(name, found[name], expected[name]):
-            yield f"column {name} is {found[name]}, not {expected[name]}", f"{alter} MODIFY COLUMN {name} {sql}"
-    for name in found.keys() - expected.keys() - (set() if adopt else set(_PROVENANCE)):
-        yield f"column {name} is unknown", f"{alter} DROP COLUMN `{name}`"
-    if not adopt:
-        for name in _PROVENANCE:
-            if name not in found:
-                yield f"column {name} is missing", f"{alter} ADD COLUMN {name} {_PROVENANCE_TYPES[name]} INVISIBLE"
+            yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {name} {sql}"
+    for name in found.keys() - expected.keys() - _PROVENANCE.keys():
+        yield f"column {name} is unknown", f"DROP COLUMN {_quoted(name)}"
+    for name, sql in {} if adopt else _PROVENANCE.items():
+        if name not in found:
+            yield f"column {name} is missing", f"ADD COLUMN {name} {sql} INVISIBLE"
+        elif found[name] != _declared(sql):
+            yield f"column {name} is {found[name]}, not {_declared(sql)}", f"MODIFY COLUMN {name} {sql} INVISIBLE"
     keys = dict(connection.run("select_unique_keys", (settings.mysql_database, settings.mysql_table)).rows)
-    if keys.pop("PRIMARY", None) != "order_id":
-        yield "its primary key is not order_id", f"{alter} ADD PRIMARY KEY (order_id)"
+    if (primary := keys.pop("PRIMARY", None)) is None:
+        yield "it has no primary key", "ADD PRIMARY KEY (order_id)"
+    elif primary != "order_id":
+        yield f"its primary key is {primary}, not order_id", "DROP PRIMARY KEY, ADD PRIMARY KEY (order_id)"
     for name, on in keys.items():
-        yield f"key {name} makes {on} unique too", f"{alter} DROP INDEX `{name}`"
+        yield f"key {name} makes {on} unique too", f"DROP INDEX {_quoted(name)}"
 
 
-_PROVENANCE_TYPES = {
-    "kafka_partition": "INT NULL",
-    "kafka_offset": "BIGINT NULL",
-    "produced_at": "DATETIME(3) NULL",
-    "stored_at": "DATETIME(6) NULL",
-}
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _type(data_type: str, column_type: str, charset: str | None, length: int | None, precision: int | None) -> str:

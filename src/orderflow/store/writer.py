@@ -186,7 +186,7 @@ class Writer:
 def _conflict(row: Row, there: Stored) -> RecordRejected | None:
     """None if the row says the same as the stored one, and so is its duplicate."""
     differing = [
-        f"{name} is {found!s} there and {given!s} here"
+        f"{name} is {str(found)!a} there and {str(given)!a} here"
         for name, found, given in zip(FIELDS, there.order, row.order.row(), strict=True)
         if found != given
     ]
