@@ -55,7 +55,8 @@ def up(
     from orderflow.embedded import stack
 
     log.setup()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # `orderflow down`, and a terminal that is closed
+        signal.signal(number, signal.default_int_handler)
     current = settings.load()
     with stack.only_one(current):
         parts = stack.Stack(current)
