@@ -17,16 +17,21 @@ def execute(settings: Settings, statement: str) -> None:
     _run(settings, statement)
 
 
-def _run(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
-    with mysql.connector.connect(
+def raw_session(settings: Settings, *, autocommit: bool = False) -> Any:
+    return mysql.connector.connect(
         host=settings.mysql_host,
         port=settings.mysql_port,
         user=settings.mysql_user,
         password=settings.mysql_password,
         database=settings.mysql_database,
         collation="utf8mb4_bin",
-        autocommit=True,
-    ) as connection:
+        ssl_disabled=True,  # a handshake takes longer than most tests
+        autocommit=autocommit,
+    )
+
+
+def _run(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    with raw_session(settings, autocommit=True) as connection:
         cursor = connection.cursor()
         cursor.execute(statement)
         return cursor.fetchall() if cursor.description else []

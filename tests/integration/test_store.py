@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
-import mysql.connector
 import pytest
 
 from orderflow import order
@@ -33,7 +32,7 @@ from orderflow.store.run import Run
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
 from tests.servers import running
-from tests.sql import execute, select
+from tests.sql import execute, raw_session, select
 
 PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
 
@@ -97,18 +96,6 @@ def empty(settings: Settings) -> None:
         for table in ("orders", "orders_ledger", "orders_quarantine", "orders_by_minute"):
             session.cursor().execute(f"DELETE FROM {table}")
         session.commit()
-
-
-def raw_session(settings: Settings) -> Any:
-    return mysql.connector.connect(
-        host=settings.mysql_host,
-        port=settings.mysql_port,
-        user=settings.mysql_user,
-        password=settings.mysql_password,
-        database=settings.mysql_database,
-        collation="utf8mb4_bin",
-        ssl_disabled=True,  # a handshake takes longer than most tests
-    )
 
 
 def assert_sound(settings: Settings) -> None:

@@ -52,6 +52,7 @@ def up(
 
     Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`
     """
+    from orderflow import audit
     from orderflow.embedded import stack
 
     log.setup()
@@ -65,7 +66,7 @@ def up(
             if orders:
                 watch.start(["--count", str(orders)])
                 _store_all(watch)
-                report = _audited(parts)
+                report = audit.run(parts.settings)
                 _stop_in_order(watch)
                 _show_proof(report, watch, as_json)
                 if not report.proven:
@@ -221,12 +222,6 @@ def _store_all(watch: _Watch) -> None:
                 sink = watch.parts.commands["sink"]
                 raise sink.failure(f"Nothing was stored for {_STALLED:g} s; {watch.summary()}")
             time.sleep(_LOOK / 5)
-
-
-def _audited(parts: Stack) -> Report:
-    from orderflow import audit
-
-    return audit.run(parts.settings)
 
 
 def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:

@@ -35,8 +35,10 @@ def write(batches: Iterator[pa.RecordBatch], source: TopicSource, scratch: Path)
     try:
         for batch in batches:
             # Spark gives a task one partition's records, in order; were it ever to mix them, each would be a run.
-            for partition in batch.column("partition").unique():
-                _writer_for(source, scratch).commit(_run(batch.filter(pc.field("partition") == partition)))
+            partitions = batch.column("partition").unique()
+            for partition in partitions:
+                one = batch if len(partitions) == 1 else batch.filter(pc.field("partition") == partition)
+                _writer_for(source, scratch).commit(_run(one))
     except OrderFlowError as error:
         _close()
         raise WorkerError(error.to_wire()) from error
