@@ -10,9 +10,15 @@ import msgspec
 import mysql.connector
 import pytest
 from confluent_kafka.admin import AdminClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from orderflow.settings import Settings
 from tests import servers
+
+# Time is measured in benchmarks; a slow machine fails no test.
+hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ def ensure(settings: Settings) -> TopicInfo:
                 f"{missing.message[:-1]}, and auto.create.topics.enable is off there.", hint=missing.hint
             ) from missing
         return create(settings)
-    return _led_within(settings, TIMEOUT)  # another process may have made it this moment
+    return when_led(settings)  # another process may have made it this moment
 
 
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
@@ -124,7 +124,7 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
             ) from exception
         if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
             raise classify(error, settings) from exception
-    return _led_within(settings, TIMEOUT)
+    return when_led(settings)
 
 
 def _auto_creation(settings: Settings) -> bool:
@@ -141,9 +141,12 @@ def _auto_creation(settings: Settings) -> bool:
     return str(found["auto.create.topics.enable"].value) == "true"
 
 
-def _led_within(settings: Settings, seconds: float) -> TopicInfo:
-    """A topic just made is not known to every broker at once, nor has each partition its leader."""
-    deadline = time.monotonic() + seconds
+def when_led(settings: Settings) -> TopicInfo:
+    """The topic, once each partition can be asked; for a topic just made, or a broker just started.
+
+    Raises TopicMissing, KafkaUnavailable, after 10 seconds; KafkaRefused.
+    """
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             info = describe(settings)
@@ -181,17 +184,17 @@ def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[R
     """
     if start >= end:
         return
-    with errors_told(settings), closing(_consumer(settings)) as consumer:
-        consumer.assign([TopicPartition(settings.kafka_topic, partition, start)])
+    with errors_told(settings), closing(consumer(settings)) as reader:
+        reader.assign([TopicPartition(settings.kafka_topic, partition, start)])
         while True:
-            first = consumer.poll(_SILENCE)
+            first = reader.poll(_SILENCE)
             if first is None:
                 raise KafkaUnavailable(
                     f"Kafka at {settings.kafka_bootstrap_servers} sent nothing of {settings.kafka_topic}"
                     f" partition {partition} for {_SILENCE:g} seconds."
                 )
             # What else has arrived by now: with a timeout, consume would wait for all 10,000.
-            for message in (first, *consumer.consume(10_000, timeout=0)):
+            for message in (first, *reader.consume(10_000, timeout=0)):
                 if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
                     # The end that Kafka lets a read_committed reader see; what lies before it has been read.
                     return
@@ -217,10 +220,10 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
     """
     info = describe(settings)
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-    with errors_told(settings), closing(_consumer(settings)) as consumer:
-        consumer.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
+    with errors_told(settings), closing(consumer(settings)) as reader:
+        reader.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
         while True:
-            for message in consumer.consume(1_000, timeout=0.2):
+            for message in reader.consume(1_000, timeout=0.2):
                 error = message.error()
                 if error is None:
                     yield _record(message)
@@ -228,16 +231,19 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     raise KafkaException(error)
 
 
-def _consumer(settings: Settings) -> Consumer:
+def consumer(settings: Settings, **more: str | int | bool) -> Consumer:
+    """A client that reads committed records of the partitions it is assigned, and joins no group."""
     return Consumer(
         client_config(settings)
         | {
-            "group.id": "orderflow-reader",  # required by the client, never joined
+            "group.id": "orderflow-reader",  # required by the client
             "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
         }
+        | more
     )
 
 

@@ -7,8 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka import KafkaProducer
 
 from orderflow import audit, topic
@@ -28,7 +29,8 @@ SAMPLE = (
 )
 
 
-def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["spark", "direct"])
+def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Path, engine: str) -> None:
     topic.ensure(settings)
     original = KafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, compression_type="gzip", enable_idempotence=True, acks="all"
@@ -40,7 +42,8 @@ def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Pa
     assert sent.returncode == 0, sent.stderr
     counts = json.loads(sent.stdout.splitlines()[-1])
 
-    stored = run(settings, "sink", "--once", cwd=tmp_path)
+    sink = "sink", "--engine", engine, "--once"
+    stored = run(settings, *sink, cwd=tmp_path)
     assert stored.returncode == 0, stored.stderr
 
     report = audit.run(settings)
@@ -53,16 +56,14 @@ def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Pa
     assert len(rows[0]) == len(FIELDS)
     assert run(settings, "audit", cwd=tmp_path).returncode == 0
 
-    again = run(settings, "sink", "--once", cwd=tmp_path)
+    again = run(settings, *sink, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert audit.run(settings) == report
 
 
 def _send_in_transactions(settings: Settings) -> None:
     """Ten orders committed, ten aborted, ten committed: their markers leave gaps in the offsets."""
-    producer = Producer(
-        {"bootstrap.servers": settings.kafka_bootstrap_servers, "transactional.id": settings.kafka_topic}
-    )
+    producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions()
     messages = iter(Generator(700_000_000, seed=1))
     for commit in (True, False, True):
@@ -128,12 +129,50 @@ def test_a_missing_topic_ends_it_where_topics_are_not_made_unasked(mysql_server:
         broker.kill()
 
 
-def test_it_stops_gracefully(mysql_server: Settings, kafka: str, topic: str, tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(
-        mysql_server, kafka_bootstrap_servers=kafka, kafka_topic=topic, mysql_database="graceful"
+@pytest.fixture
+def own(mysql_server: Settings, kafka: str, topic: str) -> Settings:
+    return msgspec.structs.replace(
+        mysql_server, kafka_bootstrap_servers=kafka, kafka_topic=topic, mysql_database=topic.replace("-", "_")
     )
-    with running(settings, "sink", "--json", folder=tmp_path) as sink:
+
+
+@pytest.mark.parametrize("engine", ["spark", "direct"])
+def test_it_stops_gracefully(own: Settings, tmp_path: Path, engine: str) -> None:
+    with running(own, "sink", "--engine", engine, "--json", folder=tmp_path) as sink:
         until(says(sink, '"running"'), sink)
         sink.terminate()
         until(lambda: not sink.alive)
         assert sink.exit_code == 0
+
+
+def test_new_partitions_are_noticed_and_either_engine_goes_on_where_the_other_was(
+    own: Settings, tmp_path: Path
+) -> None:
+    assert run(own, "init", cwd=tmp_path).returncode == 0
+    messages = iter(Generator(800_000_000, seed=1))
+    for engine, partitions in (("direct", 4), ("spark", 5), ("direct", 6)):
+        with running(own, "sink", "--engine", engine, folder=tmp_path, name=engine) as sink:
+            for wanted in (partitions - 1, partitions):
+                if wanted == partitions:
+                    admin = AdminClient({"bootstrap.servers": own.kafka_bootstrap_servers})
+                    admin.create_partitions([NewPartitions(own.kafka_topic, wanted)])[own.kafka_topic].result()
+                    until(lambda: len(topic.describe(own).partitions) == partitions)  # noqa: B023
+                producer = Producer(topic.client_config(own))
+                for partition in range(wanted):
+                    key, value, _ = next(messages)
+                    producer.produce(own.kafka_topic, key=key, value=value, partition=partition)
+                producer.flush()
+                until(lambda: _accounted(own) == _sent(own), sink)
+            sink.kill()
+    report = audit.run(own)
+    assert report.proven and not report.not_yet_stored, report
+
+
+def _accounted(settings: Settings) -> int:
+    [(accounted,)] = select(settings, "SELECT SUM(next_offset) FROM orders_ledger")
+    return int(accounted or 0)
+
+
+def _sent(settings: Settings) -> int:
+    info = topic.describe(settings)
+    return sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())

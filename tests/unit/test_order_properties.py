@@ -15,7 +15,7 @@ from orderflow.order import FIELDS
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, escaped, message, numbered, quoted
 
-often = settings(max_examples=500, deadline=None)
+often = settings(max_examples=500)
 
 # What a line of the fast reading's checks looks like, so that texts can pose as such lines.
 LINE_END, LINE = r" 1 1 2025-01-01T00:00:00\nORDER-000002", r"\nORDER-000002 1 1 2025-01-01T00:00:00"

@@ -152,9 +152,10 @@ class _Watch:
         from orderflow import topic
 
         try:
-            info = topic.describe(self.parts.settings)
+            topic.describe(self.parts.settings)
         except TopicMissing:
             return 0
+        info = topic.when_led(self.parts.settings)
         return sum(bounds.end for bounds in topic.bounds(self.parts.settings, info.partitions).values())
 
 

@@ -1,114 +1,121 @@
-"""The Spark session, set up for short micro-batches and for Python workers that only wait for MySQL.
-
-The settings' effect was measured on 2 cores at 1,000 orders/s: event to commit p50 from 515 to 93 ms.
-"""
+"""Spark as the engine: one streaming query, from Kafka through Python workers into the store."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from orderflow.errors import Interrupted
+from orderflow.pipeline import session, sink, source
+from orderflow.pipeline.engine import background
+from orderflow.settings import Settings
+from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:
+    from pyspark.errors.exceptions.captured import CapturedException
     from pyspark.sql import SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
-# One more task than the default topic has partitions: tasks wait for MySQL (46 k → 57 k rows/s on 2 cores).
-MASTER = "local[4]"
-_LOGGING = Path(__file__).with_name("log4j2.properties")
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+log = logging.getLogger(__name__)
 
 
-class Engine(NamedTuple):
-    """What the engine's JVM is made of: the connector's jars, a JAVA_HOME, and options for its quick start."""
+class SparkEngine:
+    """See Engine."""
 
-    jars: Sequence[Path]
-    java_home: Path
-    java_options: Sequence[str]
+    def __init__(self, settings: Settings, runtime: session.Runtime) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._scratch: Path
+        self._session: Future[SparkSession]
+        self._query: StreamingQuery
+
+    def open(self, scratch: Path) -> None:
+        """Start the JVM. An error elsewhere need not wait for it: it ends with this process."""
+        self._scratch = scratch
+        self._session = background("spark-start", lambda: session.start(self._runtime, scratch))
+
+    def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
+        spark = self._session.result()
+        checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)  # scratch: the ledger is the checkpoint
+        write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=self._scratch)
+        with _jvm_errors():
+            session.add_jars(spark, self._runtime.jars)
+            stream = (
+                source.frame(spark, self._settings, positions)
+                .mapInArrow(write, sink.OUTPUT)
+                .writeStream.format("noop")
+                .option("checkpointLocation", checkpoint)
+            )
+            stream = stream.trigger(availableNow=True) if once else stream.trigger(processingTime="0 seconds")
+            self._query = stream.start()
+
+    def wait(self, seconds: float) -> bool:
+        with _jvm_errors():
+            return bool(self._query.awaitTermination(seconds))  # type: ignore[arg-type]
+
+    def finish(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with _jvm_errors():
+            before = _batch_id(self._query)
+            while time.monotonic() < deadline and self._query.isActive:
+                if not self._query.status["isDataAvailable"] or _batch_id(self._query) != before:
+                    return
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        with _jvm_errors():
+            self._query.stop()
+
+    def close(self) -> None:
+        session.stop(self._session.result())
 
 
-def start(engine: Engine, scratch: Path) -> SparkSession:
-    """Start the engine, or join the one that `spark-submit` has started."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    if not _submitted():
-        os.environ["JAVA_HOME"] = str(engine.java_home)
-        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.appName("orderflow sink")
-    for name, value in _options(scratch).items():
-        builder = builder.config(name, value)
-    if not _submitted():
-        for name, value in _launch_options(engine).items():
-            builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    if _submitted():
-        session.sparkContext.setLogLevel("ERROR")  # ours is told so by log4j2.properties
-    return session
+def _batch_id(query: StreamingQuery) -> int:
+    progress: Any = query.lastProgress
+    return int(progress["batchId"]) if progress else -1
 
 
-def stop(session: SparkSession) -> None:
-    """End the session, and the JVM if it is ours."""
-    gateway = session.sparkContext._gateway
-    session.stop()
-    if not _submitted() and gateway is not None:
-        gateway.shutdown()
-        gateway.proc.stdin.close()
-        gateway.proc.wait()
+@contextmanager
+def _jvm_errors() -> Iterator[None]:
+    """Turns what Spark and its gateway raise into our classes.
 
-
-def add_jars(session: SparkSession, jars: Sequence[Path]) -> None:
-    """Give `spark-submit`'s JVM, which is too old for spark.jars, the connector.
-
-    Spark makes it known to the calling thread alone: call this in the one that starts the query.
+    A JVM that is gone cannot be replaced within this process: the process is started over in its place.
     """
-    if _submitted():
-        for jar in jars:
-            session.sql(f"ADD JAR '{jar}'")
+    from py4j.protocol import Py4JError, Py4JNetworkError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    try:
+        yield
+    except CapturedException as exception:
+        text = str(exception)
+        raise sink.told(text) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.") from exception
+    except (Py4JNetworkError, ConnectionError) as exception:
+        log.warning("Spark's JVM is gone (%s); starting it over.", exception)
+        _start_over()
+    except Py4JError as exception:
+        raise Interrupted(f"Spark's gateway failed: {_first_line(str(exception))}") from exception
 
 
-def _submitted() -> bool:
-    return "PYSPARK_GATEWAY_PORT" in os.environ
+def _root_cause(exception: CapturedException) -> str:
+    while exception._cause is not None:
+        exception = exception._cause
+    return _first_line(exception._desc)
 
 
-def _options(scratch: Path) -> dict[str, str]:
-    return {
-        "spark.executorEnv.PYTHONPATH": _PACKAGE_ROOT,  # workers import orderflow from where this file is
-        "spark.local.dir": str(scratch),
-        "spark.locality.wait": "0",
-        "spark.python.unix.domain.socket.enabled": "true",  # a Python task from 41 to 1 ms
-        "spark.python.daemon.module": "orderflow.pipeline.daemon",
-        "spark.speculation": "false",
-        "spark.sql.adaptive.enabled": "false",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(TRANSACTION_ROWS),
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
-        "spark.sql.streaming.checkpointFileManagerClass": (
-            "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-        ),
-        "spark.sql.streaming.metricsEnabled": "false",
-        "spark.sql.streaming.noDataMicroBatches.enabled": "false",
-        "spark.sql.streaming.numRecentProgressUpdates": "2",
-    }
+def _start_over() -> None:
+    time.sleep(1)  # so that a JVM that cannot live does not spin
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
 
 
-def _launch_options(engine: Engine) -> dict[str, str]:
-    """What only a JVM of our own can be given."""
-    return {
-        "spark.master": MASTER,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.memory": "600m",
-        "spark.driver.extraJavaOptions": " ".join([*engine.java_options, f"-Dlog4j2.configurationFile={_LOGGING}"]),
-        # On the class path rather than in spark.jars: nothing is copied at start.
-        "spark.driver.extraClassPath": os.pathsep.join(map(str, engine.jars)),
-        # Hadoop's own local file system forks a chmod for each checkpoint file; this one does not.
-        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
-
-
-# Rows of one MySQL transaction at most: one Arrow batch. LOAD DATA counts its warnings in 16 bits.
-TRANSACTION_ROWS = 20_000
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

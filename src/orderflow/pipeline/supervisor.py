@@ -1,4 +1,4 @@
-"""Keeps the sink running: takes the lead, starts the query at the ledger's position, and lets an error's class
+"""Keeps the sink running: takes the lead, starts the engine at the ledger's position, and lets an error's class
 decide whether to wait, to start again, or to stop.
 
 Rejected: letting Spark's checkpoint decide where to go on. It can say more or less than what MySQL committed;
@@ -12,17 +12,14 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
@@ -35,20 +32,15 @@ from orderflow.errors import (
     TopicMissing,
     Unavailable,
 )
-from orderflow.pipeline import sink, source, spark
+from orderflow.pipeline.engine import Engine
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
 
-if TYPE_CHECKING:
-    from pyspark.errors.exceptions.captured import CapturedException
-    from pyspark.sql import SparkSession
-    from pyspark.sql.streaming.query import StreamingQuery
-
 log = logging.getLogger(__name__)
 
-_POLL = 0.25  # seconds between two looks at the query
+_POLL = 0.25  # seconds between two looks at the engine
 _PROGRESS_INTERVAL = 5.0  # seconds between two looks at ledger and topic, and two lines of progress
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
@@ -76,7 +68,7 @@ class Supervisor:
         self,
         settings: Settings,
         *,
-        engine: spark.Engine,
+        engine: Engine,
         once: bool = False,
         tell: Callable[[Progress], None] = lambda _: None,
     ) -> None:
@@ -93,36 +85,23 @@ class Supervisor:
         Raises OperatorError where only a person can help. Everything else is waited out.
         """
         with _signals(self._ask_to_stop), _scratch() as scratch:
-            engine = self._start_engine(scratch)  # beside the first look at Kafka and MySQL
-            self._keep_running(scratch, engine)
-            spark.stop(engine.result())
+            self._engine.open(scratch)  # beside the first look at Kafka and MySQL
+            self._keep_running()
+            self._engine.close()
 
-    def _start_engine(self, scratch: Path) -> Future[SparkSession]:
-        """Start Spark in a thread that an error elsewhere need not wait for: its JVM ends with this process."""
-        engine: Future[SparkSession] = Future()
-
-        def start() -> None:
-            try:
-                engine.set_result(spark.start(self._engine, scratch))
-            except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
-                engine.set_exception(error)
-
-        threading.Thread(target=start, name="spark-start", daemon=True).start()
-        return engine
-
-    def _keep_running(self, scratch: Path, engine: Future[SparkSession]) -> None:
+    def _keep_running(self) -> None:
         wait, fruitless, reminded = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
         before: dict[int, int] = {}
         while not self._stop.is_set():
             try:
-                return self._lead_and_run(scratch, engine)
+                return self._lead_and_run()
             except Unavailable as error:
                 if before != self._positions:
                     before, wait, fruitless = dict(self._positions), _SHORTEST_WAIT, 0
                 fruitless += isinstance(error, Interrupted)
                 if fruitless >= _FRUITLESS_STARTS:
                     raise EngineFailed(
-                        f"Spark failed {fruitless} times in a row at the same position: {error.message}",
+                        f"The sink failed {fruitless} times in a row at the same position: {error.message}",
                         hint="Nothing is lost. See the log above, and `orderflow doctor`.",
                     ) from error
                 if time.monotonic() - reminded > _REMINDER_INTERVAL:
@@ -136,7 +115,7 @@ class Supervisor:
         log.info("Stopping after this batch. Once more to leave at once; nothing is lost either way.")
         self._stop.set()
 
-    def _lead_and_run(self, scratch: Path, engine: Future[SparkSession]) -> None:
+    def _lead_and_run(self) -> None:
         for step in schema.prepare(self._settings):
             log.info("Made %s.", step.what)
         with Connection(self._settings) as connection:
@@ -146,12 +125,11 @@ class Supervisor:
             first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
             self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
             self._check_not_ahead(info)
-            query = self._start_query(engine.result(), info, scratch)
+            self._engine.start(info, self._positions, once=self._once)
             try:
-                self._watch(query, connection, info)
+                self._watch(connection, info)
             finally:
-                with _jvm_errors():
-                    query.stop()
+                self._engine.stop()
 
     def _take_leadership(self, connection: Connection) -> bool:
         """Wait until this is the only active sink; False if it was told to stop meanwhile."""
@@ -187,30 +165,13 @@ class Supervisor:
                     f" {self._positions[part]}: Kafka is recovering, or has lost records that are stored."
                 )
 
-    def _start_query(self, session: SparkSession, info: TopicInfo, scratch: Path) -> StreamingQuery:
-        checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=scratch)  # scratch: the ledger is the checkpoint
-        write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=scratch)
-        with _jvm_errors():
-            spark.add_jars(session, self._engine.jars)
-            stream = (
-                source.frame(session, self._settings, self._positions)
-                .mapInArrow(write, sink.OUTPUT)
-                .writeStream.format("noop")
-                .option("checkpointLocation", checkpoint)
-            )
-            stream = stream.trigger(availableNow=True) if self._once else stream.trigger(processingTime="0 seconds")
-            return stream.start()
-
-    def _watch(self, query: StreamingQuery, connection: Connection, info: TopicInfo) -> None:
-        """Return when the query has ended well or a stop was asked for; raise the class of its failure."""
+    def _watch(self, connection: Connection, info: TopicInfo) -> None:
+        """Return when the flow has ended well or a stop was asked for; raise the class of its failure."""
         looked = -_PROGRESS_INTERVAL
         told: Progress | None = None
-        while True:
-            with _jvm_errors():
-                if query.awaitTermination(_POLL):  # type: ignore[arg-type]
-                    break
+        while not self._engine.wait(_POLL):
             if self._stop.is_set():
-                self._finish_batch(query)
+                self._engine.finish(_FINISH_BATCH)
                 return
             if time.monotonic() - looked > _PROGRESS_INTERVAL:
                 looked = time.monotonic()
@@ -226,12 +187,9 @@ class Supervisor:
         entries = [entry for entry in ledger.entries(connection) if entry.topic == info.name]
         self._positions = {entry.partition: entry.next_offset for entry in entries}
         stored, duplicates, quarantined = ledger.totals(entries)
-        try:
-            found = topic.describe(self._settings)
-            ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
-            lag = self._lag(found)
-        except KafkaUnavailable as error:
-            return Progress("waiting", error.message, stored, duplicates, quarantined)
+        found = topic.describe(self._settings)
+        ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
+        lag = self._lag(found)
         message = f"{stored} stored, {duplicates} duplicates, {quarantined} quarantined, lag {lag}"
         return Progress("running", message, stored, duplicates, quarantined, lag)
 
@@ -248,58 +206,6 @@ class Supervisor:
         next_step = "Starting again at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
         log.warning("%s %s%s", error.message, next_step, waiting)
         self._tell(Progress("waiting", error.message, lag=lag))
-
-    def _finish_batch(self, query: StreamingQuery) -> None:
-        """Let the running micro-batch end. What the next one has begun is rolled back when the query stops."""
-        deadline = time.monotonic() + _FINISH_BATCH
-        with _jvm_errors():
-            before = _batch_id(query)
-            while time.monotonic() < deadline and query.isActive:
-                if not query.status["isDataAvailable"] or _batch_id(query) != before:
-                    return
-                time.sleep(0.01)
-
-
-def _batch_id(query: StreamingQuery) -> int:
-    progress: Any = query.lastProgress
-    return int(progress["batchId"]) if progress else -1
-
-
-@contextmanager
-def _jvm_errors() -> Iterator[None]:
-    """Turns what Spark and its gateway raise into our classes.
-
-    A JVM that is gone cannot be replaced within this process: the process is started over in its place.
-    """
-    from py4j.protocol import Py4JError, Py4JNetworkError
-    from pyspark.errors.exceptions.captured import CapturedException
-
-    try:
-        yield
-    except CapturedException as exception:
-        text = str(exception)
-        raise sink.told(text) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.") from exception
-    except (Py4JNetworkError, ConnectionError) as exception:
-        log.warning("Spark's JVM is gone (%s); starting it over.", exception)
-        _start_over()
-    except Py4JError as exception:
-        raise Interrupted(f"Spark's gateway failed: {_first_line(str(exception))}") from exception
-
-
-def _root_cause(exception: CapturedException) -> str:
-    while exception._cause is not None:
-        exception = exception._cause
-    return _first_line(exception._desc)
-
-
-def _start_over() -> None:
-    time.sleep(1)  # so that a JVM that cannot live does not spin
-    sys.stdout.flush()
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
 
 
 @contextmanager

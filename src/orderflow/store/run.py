@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 
 from orderflow.order import Order
 
+# Records of one transaction at most. LOAD DATA counts its warnings in 16 bits.
+TRANSACTION_ROWS = 20_000
+
 
 class Run(NamedTuple):
     """Consecutive raw records of one partition, as columns of equal length, offsets ascending.

@@ -1,0 +1,52 @@
+"""What the supervisor asks of an engine: to carry records from given offsets of the topic into the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from orderflow.topic import TopicInfo
+
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """It keeps no position of its own: each start is told the ledger's."""
+
+    def open(self, scratch: Path) -> None:
+        """Begin to come up, without waiting for it. `scratch` is a folder that no later run needs."""
+
+    def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
+        """Store the records from these offsets on; with `once`, those that are there now."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the flow has ended, waiting so long for it.
+
+        Raises the class of its failure.
+        """
+
+    def finish(self, seconds: float) -> None:
+        """Let what is under way be committed, for so long at most."""
+
+    def stop(self) -> None:
+        """End the flow; what is under way is rolled back."""
+
+    def close(self) -> None:
+        """End the engine."""
+
+
+def background(name: str, work: Callable[[], Result]) -> Future[Result]:
+    """Do the work in a thread that the process does not wait for at its end."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
