@@ -17,7 +17,8 @@
         ├── TopicMissing          the topic does not exist and may not be created
         ├── TopicRecreated        the topic is not the one the ledger knows
         ├── OffsetsLost           unread records are gone from the topic (retention, deletion)
-        ├── EngineFailed          Spark failed many times at the same position
+        ├── TooManyRejected       nearly nothing of the topic is an order: the wrong topic, or a broken producer
+        ├── EngineFailed          the engine failed many times at the same position
         ├── AlreadyRunning        another process holds what this one needs
         └── StartFailed           a part that `orderflow up` starts did not come up
 
@@ -125,8 +126,12 @@ class OffsetsLost(OperatorError):
     """Records that were never stored are no longer in the topic."""
 
 
+class TooManyRejected(OperatorError):
+    """More of the last records were rejected than QUARANTINE_MAX_SHARE allows."""
+
+
 class EngineFailed(OperatorError):
-    """Spark failed many times in a row without any progress, for a reason OrderFlow does not know."""
+    """The engine failed many times in a row without any progress, for a reason OrderFlow does not know."""
 
 
 class AlreadyRunning(OperatorError):

@@ -58,6 +58,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["off", "enforce"],
         Meta(description="enforce: the generator's own ranges and catalogue become part of the contract."),
     ] = "off"
+    quarantine_max_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of rejected records past which the sink stops, 0 to 1, judged from 1,000 records on;"
+            " 1: never.",
+        ),
+    ] = 0.9
     mysql_host: Annotated[str, Meta(min_length=1, description="MySQL or MariaDB server, reached by TCP.")] = "localhost"
     mysql_port: Annotated[Port, Meta(description="Port of that server, 1 to 65535.")] = 3306
     mysql_database: Annotated[Name, Meta(description="Database that holds the tables.")] = "ecommerce"

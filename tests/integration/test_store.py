@@ -22,7 +22,15 @@ from orderflow import order
 from orderflow.embedded import mysql as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
-from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, LedgerGap, OffsetsLost, TopicRecreated
+from orderflow.errors import (
+    Contention,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    LedgerGap,
+    OffsetsLost,
+    TooManyRejected,
+    TopicRecreated,
+)
 from orderflow.order import FIELDS, Order, Reason
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
@@ -718,3 +726,26 @@ def test_a_server_that_is_away_is_unavailable_until_it_is_back(kind: Any, server
     with running(server):
         assert commit(store, run_of([numbered(1), numbered(2)])).stored == 1
         assert_sound(store)
+
+
+def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Settings) -> None:
+    with Writer(store, TOPIC) as writer:
+        assert writer.commit(run_of([b"garbage"] * 999)).quarantined.total() == 999
+        with pytest.raises(TooManyRejected, match="1,000 of the last 1,000 records of orders are no orders"):
+            writer.commit(run_of([b"garbage"], 999))
+    assert select(store, "SELECT next_offset, quarantined FROM orders_ledger") == [(999, 999)]
+    told = msgspec.structs.replace(store, quarantine_max_share=1.0)
+    with Writer(told, TOPIC) as writer:
+        writer.commit(run_of([b"garbage"] * 2000, 999))
+    assert_sound(store)
+
+
+def test_only_the_last_records_decide_whether_there_are_too_many_bad_ones(
+    store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderflow.store.writer._MOST_JUDGED", 2_000)
+    with Writer(store, TOPIC) as writer:
+        writer.commit(run_of([numbered(number) for number in range(1, 3_001)]))
+        writer.commit(run_of([b"garbage"] * 1_700, 3_000))
+        with pytest.raises(TooManyRejected, match="1,850 of the last 2,000"):
+            writer.commit(run_of([b"garbage"] * 1_000, 4_700))

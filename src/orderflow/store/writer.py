@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected
+from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected, TooManyRejected
 from orderflow.order import FIELDS, Order, Reason, decode_many
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
@@ -29,6 +29,8 @@ from orderflow.store.run import Row, Run, Source
 
 _CONTENTION_ATTEMPTS = 20
 _LONGEST_WAIT = 2.0  # seconds between two of them
+# How many of the last records decide whether too many are rejected: enough to be no accident, and not all of a day.
+_LEAST_JUDGED, _MOST_JUDGED = 1_000, 100_000
 
 
 Refused = tuple[Row, RecordRejected]
@@ -55,6 +57,7 @@ class Writer:
         self._source = source
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
+        self._seen = self._rejected = 0  # of the last records
         self._connection = Connection(settings, infile_folder=self._infile.parent)
         with suppress(DatabaseRefused):  # MySQL lets administrators alone; see orders._left_out
             self._connection.run("set_warnings")
@@ -75,9 +78,9 @@ class Writer:
     def commit(self, run: Run) -> Committed:
         """Account for every record of the run, exactly once.
 
-        Raises LedgerGap (records lie before the run), TopicRecreated, DatabaseUnavailable, DatabaseRefused, and
-        Contention after many attempts. Nothing of the run is stored then, or, if a COMMIT's reply was lost, all; the
-        writer must be closed.
+        Raises LedgerGap (records lie before the run), TopicRecreated, TooManyRejected, DatabaseUnavailable,
+        DatabaseRefused, and Contention after many attempts. Nothing of the run is stored then, or, if a COMMIT's reply
+        was lost, all; the writer must be closed.
         """
         bisect = False
         for attempt in range(_CONTENTION_ATTEMPTS):
@@ -125,6 +128,7 @@ class Writer:
             bad.append(Bad(bisect_left(run.offsets, row.offset), rejected, row.order.order_id))
         unwritten = {row.offset for row, _ in (*left_out, *refused)}
         written = [row for row in rows if row.offset not in unwritten] if unwritten else rows
+        seen, rejected = self._judge(run, bad)
         quarantine.insert(connection, source, run, bad, stored_at)
         rollup.add(connection, written, run.partition)
         committed = Committed(
@@ -146,7 +150,25 @@ class Writer:
             ),
         )
         connection.commit()
+        self._seen, self._rejected = seen, rejected
         return committed
+
+    def _judge(self, run: Run, bad: Sequence[Bad]) -> tuple[int, int]:
+        """How many of the last records there are now, and how many of them are rejected.
+
+        Raises TooManyRejected, so that a wrong topic does not fill the disk.
+        """
+        keep = min(1.0, (_MOST_JUDGED - len(run.offsets)) / self._seen) if self._seen else 0
+        seen, rejected = round(self._seen * keep) + len(run.offsets), round(self._rejected * keep) + len(bad)
+        if seen >= _LEAST_JUDGED and rejected > seen * self._settings.quarantine_max_share:
+            reasons = Counter(one.rejected.reason for one in bad).most_common(3)
+            raise TooManyRejected(
+                f"{rejected:,} of the last {seen:,} records of {self._source.topic} are no orders"
+                f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons)} in partition {run.partition}).",
+                hint="Is KAFKA_TOPIC the right topic? To keep them all in the quarantine, raise QUARANTINE_MAX_SHARE"
+                f" (now {self._settings.quarantine_max_share:g}; 1: never stop).",
+            )
+        return seen, rejected
 
     def _lock_ledger(self, partition: int) -> tuple[int, datetime]:
         """The partition's next offset, locked until the transaction ends, and the transaction's time."""

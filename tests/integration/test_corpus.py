@@ -1,0 +1,137 @@
+"""The corpus through the whole pipeline, mixed among good orders: each record's outcome, and the audit's word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from orderflow import audit, topic
+from orderflow.order import Order, Reason
+from orderflow.settings import Settings
+from tests.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
+from tests.processes import run
+from tests.sql import select
+
+_Coordinates = tuple[int, int]
+
+
+@pytest.mark.parametrize(("engine", "kind"), [("spark", "mysql"), ("direct", "mysql")])
+def test_every_record_of_the_corpus_meets_its_fate(
+    engine: str, kind: str, kafka: str, topic: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(
+        request.getfixturevalue(f"{kind}_server"),
+        mysql_database=f"corpus_{engine}",
+        kafka_bootstrap_servers=kafka,
+        kafka_topic=topic,
+        kafka_headers="keep",
+    )
+    _make_topic(settings)
+    cases = [_with_its_own_id(number, case) for number, case in enumerate(CASES)]
+    stories = [[_renamed(batch, number) for batch in story.batches] for number, story in enumerate(STORIES)]
+    stories[0][0] += [Step(value, Reason.EMPTY_VALUE if not value else Reason.MALFORMED_JSON) for value in TRUNCATED]
+    placed: list[list[tuple[_Coordinates, Step]]] = [[] for _ in stories]
+    where: list[_Coordinates] = []
+    good: list[_Coordinates] = []
+    for turn in range(max(map(len, stories))):
+        producer = _Sender(settings)
+        if not turn:
+            for number, case in enumerate(cases):
+                where.append(producer.send(0, case.value))
+                good.append(producer.send(number % 3, numbered(900_000 + number)))
+        for story, steps in zip(stories, placed, strict=True):
+            for step in story[turn] if turn < len(story) else ():
+                steps.append((producer.send(step.partition, step.value, step.key), step))
+        producer.flush()
+        stored = run(settings, "sink", "--engine", engine, "--once", cwd=tmp_path)
+        assert stored.returncode == 0, stored.stderr
+
+    quarantined = {
+        (partition, offset): (reason, value)
+        for partition, offset, reason, value in select(
+            settings, "SELECT kafka_partition, kafka_offset, reason, record_value FROM orders_quarantine"
+        )
+    }
+    rows = {
+        tuple(row[:2]): row[2:]
+        for row in select(
+            settings, f"SELECT kafka_partition, kafka_offset, {', '.join(Order.__struct_fields__)} FROM orders"
+        )
+    }
+    seen: dict[str, Order] = {}
+    for coordinates, case in zip(where, cases, strict=True):
+        expected = case.expected
+        if isinstance(expected, Order):
+            first = seen.setdefault(expected.order_id, expected)
+            if first is expected:
+                assert rows.get(coordinates) == expected.row(), (case.name, quarantined.get(coordinates))
+            else:
+                outcome = quarantined.get(coordinates, (None,))[0]
+                assert outcome == (None if first == expected else Reason.CONFLICT), case.name
+        else:
+            assert quarantined[coordinates] == (expected, case.value), case.name
+    assert all(coordinates in rows for coordinates in good)
+    for story, steps in zip(STORIES, placed, strict=True):
+        # Of partitions that are read side by side either may come first: what counts is how often each outcome came.
+        found = Counter(
+            quarantined[at][0] if at in quarantined else "stored" if at in rows else "duplicate" for at, _ in steps
+        )
+        if story is not STORIES[0]:
+            assert found == Counter(step.outcome for _, step in steps), story.name
+
+    report = audit.run(settings)
+    assert report.proven and not report.not_yet_stored, report
+    assert report.records == len(cases) * 2 + sum(map(len, placed))
+    assert (report.stored, report.quarantined) == (len(rows), len(quarantined))
+
+
+def _make_topic(settings: Settings) -> None:
+    topic.create(settings)
+    resource = ConfigResource(
+        ConfigResource.Type.TOPIC, settings.kafka_topic, set_config={"max.message.bytes": str(32 * 1024 * 1024)}
+    )
+    admin = AdminClient(topic.client_config(settings))
+    admin.alter_configs([resource])[resource].result()
+
+
+def _with_its_own_id(number: int, case: Case) -> Case:
+    """Cases share an order_id; here each accepted one gets its own, if its value spells the id plainly."""
+    own = f"ORDER-8{number:05}"
+    if not isinstance(case.expected, Order) or not case.value or case.value.count(b'"ORDER-000001"') != 1:
+        return case
+    value = case.value.replace(b'"ORDER-000001"', f'"{own}"'.encode())
+    return case._replace(value=value, expected=msgspec.structs.replace(case.expected, order_id=own))
+
+
+def _renamed(steps: Iterable[Step], story: int) -> list[Step]:
+    return [step._replace(value=re.sub(rb"(?i)(order-)(?=0)", rb"\g<1>7%03d" % story, step.value)) for step in steps]
+
+
+class _Sender:
+    """Sends record by record, each to the partition and offset that it tells."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topic = settings.kafka_topic
+        self._producer = Producer(
+            topic.client_config(settings)
+            | {"message.max.bytes": 32 * 1024 * 1024, "acks": "all", "enable.idempotence": True}
+        )
+        info = topic.describe(settings)
+        self._next = {part: bounds.end for part, bounds in topic.bounds(settings, info.partitions).items()}
+
+    def send(self, partition: int, value: bytes | None, key: bytes | None = None) -> _Coordinates:
+        self._producer.produce(self._topic, value, key, partition)
+        self._producer.poll(0)
+        offset = self._next[partition]
+        self._next[partition] += 1
+        return partition, offset
+
+    def flush(self) -> None:
+        assert self._producer.flush(60) == 0
