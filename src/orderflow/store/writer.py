@@ -124,8 +124,8 @@ class Writer:
         stamp = Stamp(run.partition, stored_at)
         left_out, refused = self._write(rows, stamp) if not bisect else self._write_bisecting(rows, stamp)
         conflicts = [(row, rejected) for row, there in left_out if (rejected := _conflict(row, there))]
-        for row, rejected in (*conflicts, *refused):
-            bad.append(Bad(bisect_left(run.offsets, row.offset), rejected, row.order.order_id))
+        for row, rejection in (*conflicts, *refused):
+            bad.append(Bad(bisect_left(run.offsets, row.offset), rejection, row.order.order_id))
         unwritten = {row.offset for row, _ in (*left_out, *refused)}
         written = [row for row in rows if row.offset not in unwritten] if unwritten else rows
         seen, rejected = self._judge(run, bad)
