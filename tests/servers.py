@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orderflow.embedded import mysql
+from orderflow.embedded import debian
 from orderflow.embedded.database import Database, Kind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import LocalServer, free_port
@@ -64,7 +64,7 @@ def database(kind: Kind, folder: Path) -> Iterator[Settings]:
             mysql_password=os.environ.get(f"{prefix}PASSWORD", ""),
         )
         return
-    if kind == "mysql" and not shutil.which("mysqld") and not mysql.available() and not os.environ.get("CI"):
+    if kind == "mysql" and not shutil.which("mysqld") and not debian.available() and not os.environ.get("CI"):
         pytest.skip("no genuine MySQL here: neither mysqld on PATH, nor apt-get to download it, nor TEST_MYSQL_HOST")
     server = Database(folder / kind, free_port(), kind)
     with running(server):

@@ -76,6 +76,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "orders"
     mysql_user: Annotated[str, Meta(min_length=1, description="Database user.")] = "root"
     mysql_password: Annotated[str, Meta(description="Password of that user.")] = ""
+    mysql_reader_user: Annotated[
+        str, Meta(description="User that dashboard, status, track and top read with; unset, MYSQL_USER.")
+    ] = ""
+    mysql_reader_password: Annotated[str, Meta(description="Password of that user.")] = ""
+    dashboard_host: Annotated[
+        str, Meta(min_length=1, description="Address the dashboard listens on; any but loopback needs DASHBOARD_TOKEN.")
+    ] = "127.0.0.1"
+    dashboard_port: Annotated[Port, Meta(description="Port of the dashboard.")] = 8765
+    dashboard_token: Annotated[
+        Annotated[str, Meta(min_length=16)] | None,
+        Meta(
+            description="What viewers of the dashboard must give once, 16 characters or more; unset, nobody is asked."
+        ),
+    ] = None
     orderflow_home: Annotated[
         str, Meta(min_length=1, description="Folder of everything `orderflow up` keeps: data, logs, state.")
     ] = ".orderflow"
@@ -89,6 +103,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database_address(self) -> str:
         """host:port, for messages."""
         return f"{self.mysql_host}:{self.mysql_port}"
+
+    @property
+    def dashboard_address(self) -> str:
+        """The dashboard's URL, for messages."""
+        host = f"[{self.dashboard_host}]" if ":" in self.dashboard_host else self.dashboard_host
+        return f"http://{host}:{self.dashboard_port}/"
 
     def environment(self) -> dict[str, str]:
         """The variables that give another process these settings, secrets included."""
@@ -109,7 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_secret(name: str) -> bool:
     """Whether the setting's value may never be shown."""
-    return "password" in name.lower()
+    return any(secret in name.lower() for secret in ("password", "token"))
 
 
 def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> Settings:

@@ -21,14 +21,15 @@ from orderflow import order as contract
 from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
-from orderflow.store import ledger, schema
+from orderflow.store import ledger, quarantine, schema
 from orderflow.store.connection import Connection
+from orderflow.store.replay import replay
 from orderflow.store.run import Run
 from orderflow.store.writer import Writer
 from tests.processes import run
 from tests.sql import execute, select
 
-TABLES = ("orders", "orders_ledger", "orders_quarantine", "orders_by_minute")
+TABLES = ("orders", "orders_ledger", "orders_quarantine", "orders_record_parts", "orders_losses", "orders_by_minute")
 NONE = {"missing": 0, "different": 0, "extra": 0, "quarantine": 0, "counters": 0, "rollup": 0}
 
 
@@ -122,6 +123,37 @@ def fill(settings: Settings) -> None:
     store(settings)
 
 
+def fill_resolved(settings: Settings) -> None:
+    """Partition 0: three replayed (one of them a duplicate), one mended, one discarded, one open. Partition 1: three
+    lost, one stored."""
+    send(settings, [order(1), order(2), order(1), b"{", None, order(3)])
+    store(msgspec.structs.replace(settings, order_ranges="enforce"))
+    with Connection(settings) as connection:
+        entries = list(quarantine.matching(connection, quarantine.Filter()))
+        for entry in entries[:3]:
+            assert replay(connection, settings, entry, by="ann@desk").result.good
+        assert replay(connection, settings, entries[3], by="ann@desk", mended=order(7)).result.good
+        assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
+    lose(settings, 1, 3)
+    with Connection(settings) as connection:
+        info = topic.describe(settings)
+        assert len(ledger.accept_losses(connection, info.name, info.topic_id, {1: 3}, "ann@desk")) == 1
+    send(settings, [order(8)], partition=1)
+    store(settings)
+
+
+def lose(settings: Settings, partition: int, count: int) -> None:
+    """Records come and go before the sink sees them."""
+    send(settings, [order(100 + number) for number in range(count)], partition)
+    where = TopicPartition(settings.kafka_topic, partition, topic.bounds(settings, [partition])[partition].end)
+    delete_before(settings, where)
+
+
+def delete_before(settings: Settings, where: TopicPartition) -> None:
+    admin = AdminClient(topic.client_config(settings))
+    admin.delete_records([where])[where].result()
+
+
 @pytest.fixture
 def stored(settings: Settings) -> Settings:
     fill(settings)
@@ -131,6 +163,16 @@ def stored(settings: Settings) -> Settings:
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def template(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
     """The same, made once for many tests, with a copy of each table."""
+    yield from made_once(request, kafka, fill)
+
+
+@pytest.fixture(scope="module", params=["mysql", "mariadb"])
+def resolved(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
+    """Likewise, with records that were replayed, mended and discarded, and a loss that was accepted."""
+    yield from made_once(request, kafka, fill_resolved)
+
+
+def made_once(request: pytest.FixtureRequest, kafka: str, fill: Callable[[Settings], None]) -> Iterator[Settings]:
     server: Settings = request.getfixturevalue(f"{request.param}_server")
     name = f"audit_{uuid.uuid4().hex[:12]}"
     settings = msgspec.structs.replace(server, mysql_database=name, kafka_bootstrap_servers=kafka, kafka_topic=name)
@@ -354,6 +396,171 @@ def test_it_finds(template: Settings, change: str) -> None:
     assert not report.proven
     assert report.sentence().startswith("Not proven: ")
     assert {kind: len(report.listed(kind)) for kind in report.counts} == report.counts
+
+
+RESOLVED: dict[str, tuple[str, dict[str, int]]] = {
+    "replayed order changed": (
+        "UPDATE orders SET customer_id = 1 WHERE order_id = 'ORDER-000002'",
+        {"different": 1},
+    ),
+    "replayed order deleted": (
+        "DELETE FROM orders WHERE order_id = 'ORDER-000002'",
+        {"missing": 1, "counters": 1, "rollup": 1},
+    ),
+    "mended order deleted": (
+        "DELETE FROM orders WHERE order_id = 'ORDER-000007'",
+        {"missing": 1, "counters": 1, "rollup": 1},
+    ),
+    "mended value changed": (
+        "UPDATE orders_quarantine SET mended_value = REPLACE(mended_value, 'Mat', 'mat') WHERE kafka_offset = 3",
+        {"different": 1},
+    ),
+    "mended value removed": (
+        "UPDATE orders_quarantine SET mended_value = NULL WHERE kafka_offset = 3",
+        {"missing": 1, "extra": 1, "counters": 1},
+    ),
+    "mended value added to an open record": (
+        "UPDATE orders_quarantine SET mended_value = '{' WHERE kafka_offset = 5",
+        {"quarantine": 1},
+    ),
+    "original value of a mended record changed": (
+        "UPDATE orders_quarantine SET record_value = '}' WHERE kafka_offset = 3",
+        {"quarantine": 1},
+    ),
+    "replayed record opened": (
+        "UPDATE orders_quarantine SET status = 'open' WHERE kafka_offset = 1",
+        {"extra": 1, "quarantine": 1, "counters": 1},
+    ),
+    "replayed record opened without a trace": (
+        "UPDATE orders_quarantine SET status = 'open', resolved_by = NULL, resolved_at = NULL WHERE kafka_offset = 1",
+        {"extra": 1, "counters": 1},
+    ),
+    "replayed duplicate opened without a trace": (
+        "UPDATE orders_quarantine SET status = 'open', resolved_by = NULL, resolved_at = NULL WHERE kafka_offset = 2",
+        {"counters": 1},
+    ),
+    "replayed record discarded": (
+        "UPDATE orders_quarantine SET status = 'discarded', resolved_because = 'x' WHERE kafka_offset = 1",
+        {"extra": 1, "counters": 1},
+    ),
+    "replayed record deleted": (
+        "DELETE FROM orders_quarantine WHERE kafka_offset = 2",
+        {"counters": 1},
+    ),
+    "who replayed removed": (
+        "UPDATE orders_quarantine SET resolved_by = NULL WHERE kafka_offset = 1",
+        {"quarantine": 1},
+    ),
+    "open record marked as replayed": (
+        "UPDATE orders_quarantine SET status = 'replayed', resolved_by = 'x', resolved_at = NOW()"
+        " WHERE kafka_offset = 5",
+        {"missing": 1},
+    ),
+    "discarded record marked as replayed": (
+        "UPDATE orders_quarantine SET status = 'replayed', resolved_because = NULL WHERE kafka_offset = 4",
+        {"missing": 1},
+    ),
+    "discarded record opened": (
+        "UPDATE orders_quarantine SET status = 'open' WHERE kafka_offset = 4",
+        {"quarantine": 1},
+    ),
+    "open record discarded": (
+        "UPDATE orders_quarantine SET status = 'discarded' WHERE kafka_offset = 5",
+        {"quarantine": 1},
+    ),
+    "reason of a discard removed": (
+        "UPDATE orders_quarantine SET resolved_because = NULL WHERE kafka_offset = 4",
+        {"quarantine": 1},
+    ),
+    "open record's order stored by hand": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (50003, 'ORDER-000003', 'Yoga Mat',"
+        " 'Sports & Outdoors', 45.99, 2, 91.98, '2025-01-15 14:03:45', 0, 5)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "row added by hand with a lost record's coordinates": (
+        "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
+        " order_timestamp, kafka_partition, kafka_offset) VALUES (1, 'ORDER-000009', 'x', 'y', 1, 1, 1, '2025-01-01',"
+        " 1, 1)",
+        {"extra": 1, "rollup": 1},
+    ),
+    "loss that reaches into what the topic holds": (
+        "UPDATE orders_losses SET end_offset = 4",
+        {"counters": 1},
+    ),
+    "loss before the ledger begins": (
+        "UPDATE orders_losses SET first_offset = -1",
+        {"counters": 1},
+    ),
+    "losses that overlap": (
+        "INSERT INTO orders_losses SELECT topic, topic_id, kafka_partition, 1, 2, accepted_at, 'x' FROM orders_losses",
+        {"counters": 1},
+    ),
+    "loss of a partition that the ledger does not know": (
+        "UPDATE orders_losses SET kafka_partition = 9",
+        {"counters": 1},
+    ),
+    "loss of another topic": (
+        "UPDATE orders_losses SET topic_id = 'x'",
+        {"counters": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("change", RESOLVED)
+def test_it_finds_among_what_was_resolved(resolved: Settings, change: str) -> None:
+    statements, expected = RESOLVED[change]
+    try:
+        execute(resolved, statements)
+        report = audit.run(resolved)
+    finally:
+        restore(resolved)
+    assert report.counts == NONE | expected
+    assert not report.proven
+
+
+def test_what_was_resolved_and_lost_is_told(resolved: Settings, tmp_path: Path) -> None:
+    report = audit.run(resolved)
+    assert (report.proven, report.counts, counts(report)) == (True, NONE, (7, 4, 1, 2))
+    assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
+    assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
+    assert report.sentence() == (
+        "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates came back from the"
+        " quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that was"
+        " accepted."
+    )
+    shown, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)
+    assert shown.returncode == as_json.returncode == 0
+    name = resolved.kafka_topic
+    assert f"lost: {name} partition 1 offsets 0 to 2, accepted by ann@desk at 20" in shown.stdout
+    [loss] = json.loads(as_json.stdout)["losses"]
+    assert (loss["partition"], loss["first_offset"], loss["end_offset"], loss["accepted_by"]) == (1, 0, 3, "ann@desk")
+
+
+def test_what_was_replayed_and_left_the_topic_is_no_longer_provable(settings: Settings) -> None:
+    fill_resolved(settings)
+    delete_before(settings, TopicPartition(settings.kafka_topic, 0, 6))
+    report = audit.run(settings)
+    assert (report.proven, report.counts, counts(report)) == (True, NONE, (1, 1, 0, 0))
+    assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 6, 9)
+
+
+def test_a_record_in_parts_is_compared_whole(settings: Settings) -> None:
+    topic.ensure(settings)
+    schema.prepare(settings)
+    [(before,)] = select(settings, "SELECT @@GLOBAL.max_allowed_packet")
+    execute(settings, "SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        send(settings, [b"'" * 900_000, order(1)])
+        store(settings)
+        report = audit.run(settings)
+        assert (report.proven, counts(report)) == (True, (2, 1, 0, 1))
+        execute(settings, "UPDATE orders_record_parts SET bytes = REPLACE(bytes, 'x', '') WHERE part > 0")
+        assert audit.run(settings).proven
+        execute(settings, "DELETE FROM orders_record_parts WHERE part = 1")
+        assert audit.run(settings).counts == NONE | {"quarantine": 1}
+    finally:
+        execute(settings, f"SET GLOBAL max_allowed_packet = {before}")
 
 
 def test_an_unchanged_table_is_proven(template: Settings) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AdminClient
 
 from orderflow import topic
 from orderflow.cli.checkup import Check, checks
@@ -86,7 +86,6 @@ def test_on_a_new_machine_it_warns_and_makes_nothing(settings: Settings) -> None
         "privileges": "skipped",
         "indexes": "skipped",
         "ledger": "skipped",
-        "record size": "skipped",
     }
     assert "orderflow init" in found["topic"].hint and "orderflow init" in found["tables"].hint
     with pytest.raises(TopicMissing):
@@ -108,7 +107,7 @@ def test_servers_that_do_not_answer_hide_nothing_else(tmp_path: Path) -> None:
     assert (status.pop("Kafka"), status.pop("database")) == ("error", "error")
     assert {name for name, value in status.items() if value == "skipped"} == {
         *("topic", "version", "local_infile", "sql_mode", "durability", "clock", "tables", "privileges"),
-        *("indexes", "ledger", "record size"),
+        *("indexes", "ledger"),
     }
     hints = [check["hint"] for check in json.loads(found.stdout)["checks"] if check["status"] == "error"]
     assert all(hints)
@@ -166,7 +165,6 @@ def test_lacking_indexes_come_with_their_cure(ready: Settings) -> None:
     [
         ("local_infile", "local_infile", "0"),
         ("durability", "innodb_flush_log_at_trx_commit", "2"),
-        ("record size", "max_allowed_packet", "1048576"),
     ],
 )
 def test_weak_settings_of_the_server_are_warnings(ready: Settings, check: str, name: str, value: str) -> None:
@@ -175,16 +173,6 @@ def test_weak_settings_of_the_server_are_warnings(ready: Settings, check: str, n
         assert found.status == "warning"
         assert f"SET GLOBAL {name}" in found.hint
     assert examine(ready)[check].status == "ok"
-
-
-def test_a_topic_of_large_messages_is_a_warning(ready: Settings) -> None:
-    resource = ConfigResource(ConfigResource.Type.TOPIC, ready.kafka_topic)
-    resource.add_incremental_config(
-        ConfigEntry("max.message.bytes", "1000000000", incremental_operation=AlterConfigOpType.SET)
-    )
-    admin = AdminClient(topic.client_config(ready))
-    admin.incremental_alter_configs([resource])[resource].result()
-    assert wrong(ready) == {"record size": "warning"}
 
 
 def test_a_wrong_clock_is_a_warning(ready: Settings) -> None:
@@ -223,5 +211,5 @@ def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
     ],
 )
 def test_versions_are_read(version: str, is_mariadb: bool, release: tuple[int, ...]) -> None:
-    server = Server(version, *[None] * 7)  # type: ignore[arg-type]
+    server = Server(version, *[None] * 6)  # type: ignore[arg-type]
     assert (server.is_mariadb, server.release) == (is_mariadb, release)

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from orderflow.embedded import mysql as packages
+from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import LocalServer, free_port

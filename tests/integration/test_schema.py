@@ -81,7 +81,10 @@ def test_nothing_is_there(database: Settings) -> None:
     planned = schema.missing(database)
     assert [step.what for step in planned] == [
         f"database {database.mysql_database}",
-        *(f"table orders{suffix}" for suffix in ("", "_ledger", "_quarantine", "_by_minute", "_per_minute")),
+        *(
+            f"table orders{suffix}"
+            for suffix in ("", "_ledger", "_quarantine", "_record_parts", "_losses", "_by_minute", "_per_minute")
+        ),
     ]
     assert schema.prepare(database) == planned
     assert_ours(database)
@@ -189,7 +192,7 @@ def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: 
         assert_sound(database)
 
 
-@pytest.mark.parametrize("done", range(1, 7))
+@pytest.mark.parametrize("done", range(1, 9))
 def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int) -> None:
     """Each of its statements commits by itself, so the program may end after any of them."""
     execute(seed, ROWS)
@@ -317,7 +320,9 @@ def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
     assert "ALTER TABLE" not in drifted.value.hint  # no statement makes a table of a view
 
 
-@pytest.mark.parametrize("table", ["orders_ledger", "orders_quarantine", "orders_by_minute"])
+@pytest.mark.parametrize(
+    "table", ["orders_ledger", "orders_quarantine", "orders_record_parts", "orders_losses", "orders_by_minute"]
+)
 def test_another_s_table_under_one_of_our_names_is_refused(database: Settings, table: str) -> None:
     schema.prepare(database)
     execute(database, f"DROP TABLE {table}")

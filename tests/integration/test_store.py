@@ -19,12 +19,11 @@ import msgspec
 import pytest
 
 from orderflow import order
-from orderflow.embedded import mysql as packages
+from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
 from orderflow.errors import (
     Contention,
-    DatabaseRefused,
     DatabaseUnavailable,
     LedgerGap,
     OffsetsLost,
@@ -289,18 +288,6 @@ def test_the_detail_of_a_conflict_is_harmless(store: Settings) -> None:
     [(detail, order_id)] = select(store, "SELECT detail, order_id FROM orders_quarantine")
     assert order_id == "ORDER-000001" and "product_name" in detail
     assert detail.isprintable() and detail.isascii(), "as the details of the decoder"
-
-
-def test_a_record_larger_than_the_server_takes_is_told(store: Settings) -> None:
-    [(before,)] = select(store, "SELECT @@GLOBAL.max_allowed_packet")
-    execute(store, "SET GLOBAL max_allowed_packet = 1048576")
-    try:
-        with pytest.raises(DatabaseRefused) as refused:
-            commit(store, run_of([SAMPLE, b"x" * 3_000_000]))
-    finally:
-        execute(store, f"SET GLOBAL max_allowed_packet = {before}")
-    assert "max_allowed_packet" in refused.value.hint
-    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
 def test_unknown_fields_are_counted(store: Settings) -> None:

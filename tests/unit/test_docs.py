@@ -35,3 +35,10 @@ def test_contract_table() -> None:
 def test_the_sample_is_accepted() -> None:
     [sample] = re.findall(r"```json\n(.*?)\n```", README)
     assert order.decode(sample.encode()).order_id == "ORDER-000001"
+
+
+def test_every_reason_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs/quarantine.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.split("<!-- /reasons -->")[0], re.MULTILINE) == [
+        *order.Reason
+    ]

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from orderflow.store.ledger import Loss
+
 LISTED = 100  # findings of a kind that are listed; all are counted
 
 Kind = Literal["missing", "different", "extra", "quarantine", "counters", "rollup"]
@@ -32,14 +34,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Report(msgspec.Struct, kw_only=True):
     """Every record of the topic, accounted for; and what the tables hold besides.
 
-    records = stored + duplicates + quarantined + missing + different. Of the findings of each kind the first
-    hundred are listed, and `counts` tells how many there are:
+    records = stored + duplicates + quarantined + missing + different: each record has one place. One that was
+    replayed has left the quarantine, and is stored or a duplicate; `replayed` says how many of these there are, and
+    `discarded` how many of the quarantined were given up. Of the findings of each kind the first hundred are
+    listed, and `counts` tells how many there are:
 
     - missing: records that are neither stored nor in the quarantine
     - different: records whose order_id is stored with other fields, and that are not in the quarantine
     - extra: rows of the orders table that no record accounts for
-    - quarantine: rows of the quarantine without a record, or with other bytes than the record's
-    - counters: partitions whose counters in the ledger are not what was found
+    - quarantine: rows of the quarantine without a record, with other bytes than the record's, or whose status was
+      changed by hand
+    - counters: partitions whose counters in the ledger are not what was found, or whose losses cannot be
     - rollup: minutes whose sums are not those of the orders table
     """
 
@@ -47,8 +52,12 @@ class Report(msgspec.Struct, kw_only=True):
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
-    by_reason: dict[str, int] = {}
-    unreadable_offsets: int = 0  # accounted for by the ledger, but gone from the topic
+    replayed: int = 0
+    discarded: int = 0
+    by_reason: dict[str, int] = {}  # of the quarantined
+    lost_offsets: int = 0  # gone from the topic before they were read; somebody accepted it
+    losses: list[Loss] = []
+    unreadable_offsets: int = 0  # accounted for by the ledger, but gone from the topic since
     unprovable: int = 0  # rows of orders and quarantine whose record is among them
     adopted: int = 0  # rows that were there before OrderFlow took the table over
     not_yet_stored: int = 0  # offsets of KAFKA_TOPIC beyond the ledger's position
@@ -79,7 +88,8 @@ class Report(msgspec.Struct, kw_only=True):
     def summary(self) -> dict[str, Any]:
         """The report as JSON values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        return {"proven": self.proven, **values}
+        losses = [msgspec.to_builtins(loss._asdict()) for loss in self.losses]
+        return {"proven": self.proven, **values, "losses": losses}
 
     def sentence(self) -> str:
         """The result in one sentence, or two."""
@@ -88,6 +98,13 @@ class Report(msgspec.Struct, kw_only=True):
             return f"Not proven: among {self.records:,} records and the tables, {found}."
         sum_ = f"{self.stored:,} stored + {self.duplicates:,} duplicates + {self.quarantined:,} quarantined"
         said = f"Proven: {self.records:,} records = {sum_}."
+        if self.replayed or self.discarded:
+            said += (
+                f" {self.replayed:,} of the stored and duplicates came back from the quarantine;"
+                f" {self.discarded:,} of the quarantined are discarded."
+            )
+        if self.lost_offsets:
+            said += f" {self.lost_offsets:,} offsets were lost before they were read, and that was accepted."
         if self.unreadable_offsets:
             said += (
                 f" {self.unreadable_offsets:,} older offsets are gone from the topic,"

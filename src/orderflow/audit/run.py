@@ -17,7 +17,7 @@ from orderflow.order import Order, decode_many
 from orderflow.settings import Settings
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, check_topic_id
+from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
 from orderflow.topic import Bounds, Record
 
 Progress = Callable[[int, int], None]
@@ -25,6 +25,7 @@ _Chunk = tuple[list[Record], int]
 
 _CHUNK = 10_000  # records that are compared at once, or fewer if they are large
 _CHUNK_BYTES = 16 * 1024 * 1024
+_NOWHERE = "is neither stored nor in the quarantine"
 _ADOPTED = -1  # the partition of rows that were there before, see store/sql/adopt_orders.sql
 
 
@@ -54,7 +55,17 @@ class _Audit:
         self.report = Report()
         entries = snapshot.ledger(connection)  # before the topic's bounds: these only grow
         bounds = _bounds(settings, entries)
-        self._partitions = [Partition(entry, bounds[entry.topic, entry.partition]) for entry in entries]
+        self.report.losses = losses(connection)
+        self.report.lost_offsets = sum(loss.end_offset - loss.first_offset for loss in self.report.losses)
+        accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
+        for loss in self.report.losses:
+            accepted[loss.topic, loss.partition].append(loss)
+        self._partitions = [
+            Partition(entry, bounds[where], accepted.pop(where, ()))
+            for entry in entries
+            for where in [(entry.topic, entry.partition)]
+        ]
+        self._unknown_losses = [loss for some in accepted.values() for loss in some]
         # The orders table does not tell topics apart: those with a partition of one number share its coordinates.
         self._by_number: defaultdict[int, list[Partition]] = defaultdict(list)
         for part in self._partitions:
@@ -85,7 +96,7 @@ class _Audit:
         """Account for the records of these offsets, which are all that the topic holds there."""
         report = self.report
         report.records += len(records)
-        others = self._check_quarantine(part, records, start, end)
+        others, replayed = self._check_quarantine(part, records, start, end)
         # What ORDER_RANGES=enforce rejected is in the quarantine, and dealt with; what was stored before the setting
         # was changed stays stored. So here the contract decides without it.
         results = decode_many([record.value for record in others]).results
@@ -94,12 +105,13 @@ class _Audit:
         stored = duplicates = 0
         for record, result in zip(others, results, strict=True):
             if not isinstance(result, Order):
-                what = f"breaks the contract ({result.reason}: {result.message}), but is not in the quarantine"
+                where = "was replayed" if record.offset in replayed else "is not in the quarantine"
+                what = f"breaks the contract ({result.reason}: {result.message}), but {where}"
                 report.add("missing", _finding(part, record.offset, what))
                 continue
             row = rows.get(result.order_id)
             if row is None:
-                what = "is neither stored nor in the quarantine"
+                what = "was replayed, but is not stored" if record.offset in replayed else _NOWHERE
                 report.add("missing", _finding(part, record.offset, what, result.order_id))
                 continue
             is_own = (row.offset, row.partition) == (record.offset, record.partition) and not any(
@@ -122,20 +134,32 @@ class _Audit:
         report.duplicates += duplicates
         part.found["duplicates"] += duplicates
 
-    def _check_quarantine(self, part: Partition, records: Sequence[Record], start: int, end: int) -> list[Record]:
-        """The records of these offsets that are not in the quarantine."""
+    def _check_quarantine(
+        self, part: Partition, records: Sequence[Record], start: int, end: int
+    ) -> tuple[list[Record], set[int]]:
+        """The records of these offsets that should be stored, and which of them were replayed, with what was."""
         number = part.entry.partition
         kept = snapshot.quarantined(self._connection, part.entry.topic_id, number, start, end)
         self._quarantine_seen += len(kept)
         others: list[Record] = []
+        replayed: set[int] = set()
         for record in records:
             row = kept.pop(record.offset, None)
             if row is None:
                 others.append(record)
                 continue
             part.quarantine(record.offset)
-            self.report.quarantined += 1
-            self.report.by_reason[row.reason] = self.report.by_reason.get(row.reason, 0) + 1
+            if row.status == "replayed":
+                self.report.replayed += 1
+                replayed.add(record.offset)
+                others.append(record if row.mended is None else record._replace(value=row.mended))
+            else:
+                self.report.quarantined += 1
+                self.report.discarded += row.status == "discarded"
+                self.report.by_reason[row.reason] = self.report.by_reason.get(row.reason, 0) + 1
+            if not row.resolved_in_order:
+                what = f"is {row.status} in the quarantine, but not by who and when it says: it was changed by hand"
+                self.report.add("quarantine", _finding(part, record.offset, what, row.order_id))
             changed = [name for name in ("key", "value") if getattr(row, name) != getattr(record, name)]
             if changed:
                 what = f"is in the quarantine with another {' and '.join(changed)}"
@@ -143,7 +167,7 @@ class _Audit:
         for offset, row in kept.items():
             what = "is in the quarantine, but the topic has no such record"
             self.report.add("quarantine", _finding(part, offset, what, row.order_id))
-        return others
+        return others, replayed
 
     def look_for_extra_rows(self) -> None:
         rows, self.report.adopted = snapshot.count_orders(self._connection)
@@ -187,6 +211,7 @@ class _Audit:
 
     def compare_counters(self) -> None:
         self.report.unprovable = self._unprovable.total()
+        self._check_losses()
         for number, parts in self._by_number.items():
             topics = ", ".join(part.entry.topic for part in parts)
             for counter in ("stored", "duplicates", "quarantined"):
@@ -198,6 +223,18 @@ class _Audit:
                 if told != found:
                     what = f"the ledger counts {told:,} {counter}, {found:,} were found"
                     self.report.add("counters", Finding(what=what, topic=topics, partition=number))
+
+    def _check_losses(self) -> None:
+        wrong = [("the ledger does not know the partition", loss) for loss in self._unknown_losses]
+        for part in self._partitions:
+            end = part.entry.first_offset
+            for loss in part.losses:
+                if loss.topic_id != part.entry.topic_id or loss.first_offset < end or loss.end_offset > part.start:
+                    wrong.append(("they overlap with others, or with what the topic holds", loss))
+                end = loss.end_offset
+        for why, loss in wrong:
+            what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
+            self.report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
 
     def compare_rollup(self) -> None:
         count, listed = snapshot.rollup_differences(self._connection, LISTED)

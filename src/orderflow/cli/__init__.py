@@ -12,15 +12,19 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import log
+from orderflow.cli import log, quarantine
+from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
+from orderflow.cli.dashboard import dashboard
 from orderflow.cli.doctor import doctor
 from orderflow.cli.down import down
 from orderflow.cli.init import init
 from orderflow.cli.produce import produce
 from orderflow.cli.sink import sink
 from orderflow.cli.status import status
+from orderflow.cli.top import top
+from orderflow.cli.track import track
 from orderflow.cli.up import up
 from orderflow.errors import OrderFlowError
 
@@ -31,8 +35,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, init, produce, sink, console, audit, doctor):
+for command in (up, down, status, top, track, init, produce, sink, console, dashboard, audit, accept_loss, doctor):
     app.command()(command)
+app.add_typer(quarantine.app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -54,6 +54,9 @@ def _print(report: Report) -> None:
         *((kind, count, "") for kind, count in report.counts.items() if count),
     ]
     notes = [
+        ("replayed", report.replayed, "of the stored and duplicates came back from the quarantine"),
+        ("discarded", report.discarded, "of the quarantined"),
+        ("lost", report.lost_offsets, "offsets left the topic unread; that was accepted"),
         ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
         ("adopted", report.adopted, "rows that were there before OrderFlow"),
         ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
@@ -61,6 +64,13 @@ def _print(report: Report) -> None:
     ]
     for name, count, note in (*lines, *(note for note in notes if note[1])):
         print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())
+    for loss in report.losses:
+        print(
+            safe(
+                f"lost: {loss.topic} partition {loss.partition} offsets {loss.first_offset} to {loss.end_offset - 1},"
+                f" accepted by {loss.accepted_by} at {loss.accepted_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        )
     for kind in report.counts:
         for finding in report.listed(kind):
             print(f"{kind}: {_as_line(finding)}")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import mysql.connector
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from orderflow import topic
 from orderflow.embedded import jars, java
-from orderflow.errors import KafkaRefused, OrderFlowError, TableDrifted, TopicMissing
+from orderflow.errors import OrderFlowError, TableDrifted, TopicMissing
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
@@ -32,7 +32,6 @@ _OLDEST_MARIADB = (10, 11)  # the oldest that is tested
 _CLOCK = 5.0  # seconds
 _LITTLE_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
 _CREATE_TABLE = {"create_orders", "create_ledger", "create_quarantine", "create_by_minute"}
-_PIECE = 1024 * 1024  # bytes of records in one INSERT of the quarantine, unless one record is larger
 
 
 class Check(NamedTuple):
@@ -94,7 +93,6 @@ class _Examination:
             ("privileges", ("database",), self._privileges),
             ("indexes", ("tables",), self._indexes),
             ("ledger", ("topic", "tables"), self._ledger),
-            ("record size", ("topic", "database"), self._record_size),
         ]
 
     @cached_property
@@ -268,26 +266,7 @@ class _Examination:
                     "error",
                     f"{info.name} partition {entry.partition} is accounted for up to offset {entry.next_offset},"
                     f" but holds {first} to {end}",
-                    "Records are gone that were not stored, or the topic lost its end. Restore it, or set MYSQL_TABLE.",
+                    "Unstored records are gone, and `orderflow accept-loss` shows them; or the topic lost its end.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
         return "ok", f"its positions lie within the topic; {lag:,} offsets are not accounted for yet"
-
-    def _record_size(self) -> _Found:
-        resource = ConfigResource(ConfigResource.Type.TOPIC, self._info.name)
-        admin = AdminClient(topic.client_config(self._settings))
-        try:
-            with topic.errors_told(self._settings):
-                config = admin.describe_configs([resource], request_timeout=topic.TIMEOUT)[resource].result()
-        except KafkaRefused as refused:
-            return "warning", f"the topic's max.message.bytes cannot be known: {refused.message}"
-        largest, packet = int(config["max.message.bytes"].value), self._server.max_allowed_packet
-        # In SQL each byte of a quarantined record may take two.
-        needed = 2 * max(largest, _PIECE) + _PIECE
-        if packet < needed:
-            return (
-                "warning",
-                f"the topic takes messages of {largest:,} bytes, the database statements of {packet:,}",
-                f"SET GLOBAL max_allowed_packet = {needed};, or the sink stops at a malformed record of that size.",
-            )
-        return "ok", f"the topic's largest message, {largest:,} bytes, fits into the database's {packet:,}"

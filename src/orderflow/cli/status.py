@@ -2,43 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
-from orderflow.cli import context
+from orderflow.cli import context, log
+from orderflow.errors import Unavailable
+
+if TYPE_CHECKING:
+    from orderflow.insights.status import Status
+    from orderflow.settings import Settings
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout, with --watch one a line.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks of --watch.")] = 2.0,
 ) -> None:
     """Show how the flow stands: stored, duplicates, quarantined, lag by partition, the newest order and its age.
 
     Asks the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
+    While one of them is away, --watch says so and goes on. `orderflow top` shows more of what moves.
     """
-    from orderflow.insights import status as insight
-    from orderflow.store.connection import Connection
-
     current = context.load()
-    with Connection(current) as connection:
-        found = insight.read(connection, current)
-    if as_json:
-        print(msgspec.json.encode(found).decode())
+    if not watch:
+        found = _read(current)
+        print(msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(current, found)))
         return
-    print(f"Kafka     {current.kafka_bootstrap_servers}, topic {found.topic}")
-    print(f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}")
-    print(
+    try:
+        _watch(current, every, as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+def _read(current: Settings) -> Status:
+    from orderflow.insights import status as insight
+    from orderflow.store import reading
+
+    with reading.opened(current) as connection:
+        return insight.read(connection, current)
+
+
+def _watch(current: Settings, every: float, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    lively = console.is_terminal and not as_json
+    with Live(console=console, auto_refresh=False) if lively else nullcontext() as live:
+        while True:
+            try:
+                found = _read(current)
+            except Unavailable as error:
+                log.show_error(error)
+            else:
+                if as_json:
+                    print(msgspec.json.encode(found).decode(), flush=True)
+                elif live:
+                    live.update(Text("\n".join(_lines(current, found))), refresh=True)
+                else:
+                    print(*_lines(current, found), sep="\n", flush=True)
+            time.sleep(every)
+
+
+def _lines(current: Settings, found: Status) -> Iterator[str]:
+    yield f"Kafka     {current.kafka_bootstrap_servers}, topic {found.topic}"
+    yield f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}"
+    yield (
         f"{found.stored:,} stored, {found.duplicates:,} duplicates, {found.quarantined:,} quarantined,"
         f" lag {_number(found.lag)}; {found.unknown_fields:,} unknown fields seen"
     )
     for part in found.partitions:
-        print(
+        yield (
             f"  partition {part.partition}: next offset {part.next_offset:,}, end {_number(part.end)},"
             f" lag {_number(part.lag)}"
         )
     if found.newest_order:
-        print(f"Newest order {found.newest_order}, {found.newest_age_seconds:,.0f} s old")
+        yield f"Newest order {found.newest_order}, {found.newest_age_seconds:,.0f} s old"
 
 
 def _number(value: int | None) -> str:

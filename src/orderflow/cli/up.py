@@ -39,7 +39,7 @@ def up(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
 ) -> None:
-    """Start everything: Kafka, the database, the sink and a producer, with a live status.
+    """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
     Kafka and the database are started here unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
     logs and the state lie in ORDERFLOW_HOME (.orderflow); started again, it goes on where it stopped. Ctrl-C stops
@@ -74,6 +74,8 @@ def up(
             else:
                 try:
                     watch.start(["--rate", str(rate)] if rate is not None else [])
+                    parts.start_command("dashboard", [])
+                    logger.info("Dashboard: %s", parts.settings.dashboard_address)
                     _show_until_stopped(watch)
                 except KeyboardInterrupt:
                     _stop_in_order(watch)
@@ -143,7 +145,11 @@ class _Watch:
             ("Kafka", current.kafka_bootstrap_servers, kafka),
             ("Database", current.database_address, database),
             *(
-                (name.capitalize(), f"logs/{name}.log", _said(process.last_lines(1)))
+                (
+                    name.capitalize(),
+                    current.dashboard_address if name == "dashboard" else f"logs/{name}.log",
+                    _said(process.last_lines(1)) if name != "dashboard" else "live page",
+                )
                 for name, process in parts.commands.items()
             ),
         ]
@@ -238,6 +244,7 @@ def _stop_in_order(watch: _Watch) -> None:
     parts = watch.parts
     parts.stop_command("produce")
     parts.stop_command("sink")
+    parts.stop_command("dashboard")
     watch.look()
     parts.stop_servers()
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _STOP = 60.0  # seconds a part is given to stop in order
 _AGAIN = 1.0  # seconds before a part that was killed is started again
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # wanted; another is taken where they are not free
+_SPARE = {"dashboard"}  # no order waits for it
 
 Identity = tuple[int, float]
 
@@ -55,7 +56,8 @@ class Stack:
             bootstrap_servers=self.kafka.address if self.kafka else None,
             database_port=self.database.port if self.database else None,
         )
-        self.settings = _reaching(settings, self._state)
+        dashboard_port = _port("the dashboard", settings.dashboard_port)
+        self.settings = msgspec.structs.replace(_reaching(settings, self._state), dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
 
     @property
@@ -97,7 +99,7 @@ class Stack:
                 time.sleep(_AGAIN)
                 server.start()
                 self._record(server.name, server.process)
-        for name, process in self.commands.items():
+        for name, process in list(self.commands.items()):
             code = process.exit_code
             if code is not None and code < 0:
                 log.warning("orderflow %s was killed by signal %d; starting it again.", name, -code)
@@ -105,7 +107,11 @@ class Stack:
                 process.start()
                 self._record(name, process)
             elif code:
-                raise process.failure(f"orderflow {name} ended with exit code {code}.")
+                failure = process.failure(f"orderflow {name} ended with exit code {code}.")
+                if name not in _SPARE:
+                    raise failure
+                log.warning("%s", failure.message)
+                del self.commands[name]
 
     def stop_command(self, name: str) -> None:
         """Stop it in order, if it runs."""
@@ -172,6 +178,17 @@ def running(settings: Settings) -> Settings | None:
     """Settings that reach the `up` of this folder; None if none runs. What the user has set stays."""
     state = _read(settings.home)
     return _reaching(settings, state) if state and is_running(*state.up) else None
+
+
+def last_said(settings: Settings, name: str) -> str | None:
+    """The last line in the log of this command of the folder's `up`; None if none runs, or it said nothing yet."""
+    state = _read(settings.home)
+    path = settings.home / "logs" / f"{name}.log"
+    if state is None or not is_running(*state.up) or not path.exists():
+        return None
+    with path.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+        return next(reversed(log.read().decode(errors="replace").splitlines()), None)
 
 
 def _reaching(settings: Settings, state: State) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -23,7 +24,10 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The flow at one moment. Counts are records since the ledger began; `lag` is records not yet stored."""
+    """The flow at one moment. Counts are records since the ledger began; `lag` is records not yet stored.
+
+    `accounted_at` is when the ledger last moved, in UTC.
+    """
 
     topic: str
     stored: int
@@ -32,6 +36,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unknown_fields: int
     lag: int | None
     partitions: tuple[PartitionStatus, ...]
+    accounted_at: datetime | None
     newest_order: str | None
     newest_age_seconds: float | None
 
@@ -41,13 +46,28 @@ def read(connection: Connection, settings: Settings) -> Status:
 
     Raises the connection's errors; Kafka's absence shows as None.
     """
-    entries = [entry for entry in ledger.entries(connection) if entry.topic == settings.kafka_topic]
     try:
-        partitions = topic.describe(settings).partitions
-        ends = {part: bounds.end for part, bounds in topic.bounds(settings, partitions).items()}
+        found = ends(settings)
     except (KafkaUnavailable, TopicMissing):
-        ends = {}
-    positions = {entry.partition: entry.next_offset for entry in entries}
+        found = {}
+    return combine(settings, ledger.entries(connection), found, orders.newest(connection))
+
+
+def ends(settings: Settings) -> dict[int, int]:
+    """Partition to the offset that the topic's next record gets.
+
+    Raises KafkaUnavailable, TopicMissing, KafkaRefused.
+    """
+    partitions = topic.describe(settings).partitions
+    return {part: bounds.end for part, bounds in topic.bounds(settings, partitions).items()}
+
+
+def combine(
+    settings: Settings, entries: Sequence[ledger.Entry], ends: Mapping[int, int], newest: tuple[str, datetime] | None
+) -> Status:
+    """The status that ledger, topic (empty where it is not known) and the newest order make."""
+    own = [entry for entry in entries if entry.topic == settings.kafka_topic]
+    positions = {entry.partition: entry.next_offset for entry in own}
     parts = tuple(
         PartitionStatus(
             partition=part,
@@ -57,16 +77,16 @@ def read(connection: Connection, settings: Settings) -> Status:
         )
         for part in sorted(positions.keys() | ends.keys())
     )
-    stored, duplicates, quarantined = ledger.totals(entries)
-    newest = orders.newest(connection)
+    stored, duplicates, quarantined = ledger.totals(own)
     return Status(
         topic=settings.kafka_topic,
         stored=stored,
         duplicates=duplicates,
         quarantined=quarantined,
-        unknown_fields=sum(entry.unknown_fields for entry in entries),
+        unknown_fields=sum(entry.unknown_fields for entry in own),
         lag=sum(part.lag or 0 for part in parts) if ends else None,
         partitions=parts,
+        accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in own), default=None),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age(newest[1]) if newest else None,
     )

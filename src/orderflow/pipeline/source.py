@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from orderflow import topic
+from orderflow.errors import Interrupted, OffsetsLost
 from orderflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,4 +56,7 @@ class TopicSource(NamedTuple):
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         """Whether a committed record can be read with `start` <= offset < `end`."""
-        return any(True for _ in topic.read(self.settings, partition, start, end))
+        try:
+            return any(True for _ in topic.read(self.settings, partition, start, end))
+        except OffsetsLost as lost:
+            raise Interrupted(lost.message) from lost  # the next start finds and names all that is lost

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,8 @@ class SparkEngine:
         self._session = background("spark-start", lambda: session.start(self._runtime, scratch))
 
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
-        spark = self._session.result()
+        with _jvm_errors():
+            spark = self._session.result()
         checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)  # scratch: the ledger is the checkpoint
         write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=self._scratch)
         with _jvm_errors():
@@ -91,6 +92,7 @@ def _jvm_errors() -> Iterator[None]:
     A JVM that is gone cannot be replaced within this process: the process is started over in its place.
     """
     from py4j.protocol import Py4JError, Py4JNetworkError
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.errors.exceptions.captured import CapturedException
 
     try:
@@ -100,6 +102,11 @@ def _jvm_errors() -> Iterator[None]:
         raise sink.told(text) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.") from exception
     except (Py4JNetworkError, ConnectionError) as exception:
         log.warning("Spark's JVM is gone (%s); starting it over.", exception)
+        _start_over()
+    except PySparkRuntimeError as exception:
+        if exception.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        log.warning("Spark's JVM ended while it started; starting it over.")
         _start_over()
     except Py4JError as exception:
         raise Interrupted(f"Spark's gateway failed: {_first_line(str(exception))}") from exception
@@ -114,6 +121,11 @@ def _root_cause(exception: CapturedException) -> str:
 def _start_over() -> None:
     time.sleep(1)  # so that a JVM that cannot live does not spin
     sys.stdout.flush()
+    # MySQL's client library lets its sockets live on across exec: the session that leads would never end.
+    for path in Path("/dev/fd").iterdir():
+        if (descriptor := int(path.name)) > 2:
+            with suppress(OSError):  # iterdir's own
+                os.set_inheritable(descriptor, False)
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606
 
 

@@ -25,6 +25,7 @@ import psutil
 
 from orderflow import topic
 from orderflow.errors import (
+    Contention,
     EngineFailed,
     Interrupted,
     KafkaUnavailable,
@@ -95,9 +96,10 @@ class Supervisor:
         while not self._stop.is_set():
             try:
                 return self._lead_and_run()
-            except Unavailable as error:
+            except (Unavailable, Contention) as error:  # Contention: a session that has died, or hangs, holds a lock
                 if before != self._positions:
-                    before, wait, fruitless = dict(self._positions), _SHORTEST_WAIT, 0
+                    # It has moved since: this is another outage.
+                    before, wait, fruitless, reminded = dict(self._positions), _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
                 fruitless += isinstance(error, Interrupted)
                 if fruitless >= _FRUITLESS_STARTS:
                     raise EngineFailed(
@@ -197,7 +199,7 @@ class Supervisor:
         bounds = topic.bounds(self._settings, info.partitions)
         return sum(max(0, bounds[part].end - self._positions.get(part, bounds[part].first)) for part in bounds)
 
-    def _say_waiting(self, error: Unavailable) -> None:
+    def _say_waiting(self, error: OrderFlowError) -> None:
         try:
             lag = self._lag(topic.describe(self._settings))
             waiting = f" {lag} records wait in Kafka." if self._positions else ""

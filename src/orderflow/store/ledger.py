@@ -14,7 +14,11 @@ from orderflow.store.connection import Connection
 
 
 class Entry(NamedTuple):
-    """A row of the ledger. Records from `first_offset` up to, without, `next_offset` are accounted for."""
+    """A row of the ledger. Records from `first_offset` up to, without, `next_offset` are accounted for.
+
+    Each is stored, a duplicate, in the quarantine, or lay in a loss that was accepted. The counters only grow:
+    `quarantined` counts the records that ever were, and one that is replayed counts as stored or duplicate as well.
+    """
 
     topic: str
     partition: int
@@ -26,6 +30,21 @@ class Entry(NamedTuple):
     quarantined: int
     unknown_fields: int
     updated_at: datetime
+
+
+class Loss(NamedTuple):
+    """Offsets from `first_offset` up to, without, `end_offset` that left the topic unread.
+
+    Until somebody accepts it, `accepted_at` and `accepted_by` are None.
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    first_offset: int
+    end_offset: int
+    accepted_at: datetime | None = None  # UTC, naive, as the server gives it
+    accepted_by: str | None = None
 
 
 def entries(connection: Connection) -> list[Entry]:
@@ -46,22 +65,58 @@ def open_partitions(
     for partition, first in first_offsets.items():
         connection.run("open_ledger", (topic, partition, topic_id, first, first))
     connection.commit()
-    known = [entry for entry in entries(connection) if entry.topic == topic]
-    for entry in known:
-        check_topic_id(topic, topic_id, entry.topic_id)
-    lost = [entry for entry in known if entry.next_offset < first_offsets.get(entry.partition, 0)]
-    if lost:
+    if lost := find_losses(connection, topic, topic_id, first_offsets):
         raise OffsetsLost(
             "Records are gone from the topic before they were stored: "
             + ", ".join(
-                f"{topic} partition {entry.partition} offsets {entry.next_offset} to"
-                f" {first_offsets[entry.partition] - 1}"
-                for entry in lost
+                f"{topic} partition {loss.partition} offsets {loss.first_offset} to {loss.end_offset - 1}"
+                for loss in lost
             )
             + ".",
-            hint="Retention or a deletion removed them. Restore the topic, or give the table up with MYSQL_TABLE.",
+            hint="Retention or a deletion removed them. Restore the topic; or `orderflow accept-loss` records them as"
+            " lost, and the sink goes on after them.",
         )
-    return {entry.partition: entry.next_offset for entry in known}
+    return {entry.partition: entry.next_offset for entry in entries(connection) if entry.topic == topic}
+
+
+def find_losses(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> list[Loss]:
+    """What left the topic before it was accounted for: the partitions that begin after the ledger's position.
+
+    Raises TopicRecreated if the ledger knows another topic of this name.
+    """
+    known = [entry for entry in entries(connection) if entry.topic == topic]
+    for entry in known:
+        check_topic_id(topic, topic_id, entry.topic_id)
+    return [
+        Loss(topic, topic_id, entry.partition, entry.next_offset, first_offsets[entry.partition])
+        for entry in known
+        if entry.next_offset < first_offsets.get(entry.partition, 0)
+    ]
+
+
+def accept_losses(
+    connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int], by: str
+) -> list[Loss]:
+    """Record what is lost and move the positions behind it, in one transaction; gives back what was recorded.
+
+    Raises TopicRecreated, and the connection's errors; nothing has changed then, unless a COMMIT's reply was lost.
+    """
+    accepted: list[Loss] = []
+    for partition, end in sorted(first_offsets.items()):
+        for next_offset, known_id, now in connection.run("lock_ledger", (topic, partition)).rows:
+            check_topic_id(topic, topic_id, known_id)
+            if next_offset < end:
+                loss = Loss(topic, topic_id, partition, next_offset, end, now, by)
+                connection.run("insert_loss", loss)
+                connection.run("advance_ledger", (end, 0, 0, 0, 0, topic, partition))
+                accepted.append(loss)
+    connection.commit()
+    return accepted
+
+
+def losses(connection: Connection) -> list[Loss]:
+    """All that were accepted, by topic, partition and offset."""
+    return [Loss(*row) for row in connection.run("select_losses").rows]
 
 
 def check_topic_id(topic: str, found: str, known: str) -> None:
@@ -78,9 +133,17 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
 
     The server frees the name when the session of its holder ends, however it ends.
     """
+    return bool(connection.run("take_leadership", (_leader(settings), seconds)).rows[0][0])
+
+
+def is_led(connection: Connection, settings: Settings) -> bool:
+    """Whether a sink is active on this table and topic now, wherever it runs."""
+    return connection.run("select_leader", (_leader(settings),)).rows[0][0] is not None
+
+
+def _leader(settings: Settings) -> str:
     tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}/{settings.kafka_topic}"
-    name = "orderflow " + hashlib.sha256(tables.encode()).hexdigest()[:40]  # MySQL allows 64 characters
-    return bool(connection.run("take_leadership", (name, seconds)).rows[0][0])
+    return "orderflow " + hashlib.sha256(tables.encode()).hexdigest()[:40]  # MySQL allows 64 characters
 
 
 def totals(entries_: Sequence[Entry]) -> tuple[int, int, int]:

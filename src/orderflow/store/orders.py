@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from msgspec.structs import astuple
 
-from orderflow.order import FIELDS
+from orderflow.errors import RecordRejected
+from orderflow.order import FIELDS, Reason
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row
 
@@ -94,6 +95,18 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     rows = connection.run("select_newest").rows
     connection.rollback()
     return rows[0] if rows else None
+
+
+def conflict(row: Row, there: Stored) -> RecordRejected | None:
+    """None if the row says the same as the stored one, and so is its duplicate."""
+    differing = [
+        f"{name} is {str(found)!a} there and {str(given)!a} here"
+        for name, found, given in zip(FIELDS, there.order, row.order.row(), strict=True)
+        if found != given
+    ]
+    if not differing:
+        return None
+    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {', '.join(differing)}")
 
 
 def _left_out(connection: Connection, rows: Sequence[Row], stamp: Stamp, result: Result) -> list[LeftOut]:

@@ -16,6 +16,8 @@ _CREATE = {
     "orders": "create_orders",
     "ledger": "create_ledger",
     "quarantine": "create_quarantine",
+    "parts": "create_parts",
+    "losses": "create_losses",
     "by_minute": "create_by_minute",
     "per_minute": "create_per_minute",
 }
@@ -27,6 +29,8 @@ _PROVENANCE = {
 }
 # While the first has run and the last has not, the column's default is -1: the taking over is not finished.
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
+# Columns of the quarantine that the first version did not have.
+_LATER = ["resolved_because", "mended_value", "parts"]
 
 
 class Step(NamedTuple):
@@ -80,10 +84,11 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
         database = Step(f"database {settings.mysql_database}", "create_database")
         return [database, *(Step(f"table {names[key]}", statement) for key, statement in _CREATE.items())]
     where = (settings.mysql_database, *names.values())
-    engines: dict[str, str | None] = dict(connection.run("select_tables", where).rows)
+    tables = ", ".join(["%s"] * len(names))
+    engines: dict[str, str | None] = dict(connection.run("select_tables", where, tables=tables).rows)
     columns: dict[str, dict[str, str]] = {}
     adopting = False
-    for table, column, *shape, default, generated_by in connection.run("select_columns", where).rows:
+    for table, column, *shape, default, generated_by in connection.run("select_columns", where, tables=tables).rows:
         shown = f"generated as {generated_by}" if generated_by else _type(*shape)
         columns.setdefault(table, {})[column.lower()] = shown
         adopting |= (table, column, default) == (names["orders"], "kafka_partition", "-1")
@@ -108,9 +113,14 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
         if adopt or adopting:
             what = f"provenance of the rows in table {names['orders']}"
             steps += [Step(what, statement) for statement in _ADOPT[adopting:]]
-    for key in ("ledger", "quarantine", "by_minute"):
+    for key in ("ledger", "quarantine", "parts", "losses", "by_minute"):
         expected = re.findall(r"^  `?([a-z_]+)`? [A-Z]+", statements.sql(_CREATE[key], settings), re.MULTILINE)
-        if names[key] in engines and (lacking := [name for name in expected if name not in columns[names[key]]]):
+        if names[key] not in engines:
+            continue
+        lacking = [name for name in expected if name not in columns[names[key]]]
+        if key == "quarantine" and lacking == _LATER:
+            steps.append(Step(f"columns {', '.join(lacking)} of table {names[key]}", "extend_quarantine"))
+        elif lacking:
             raise TableDrifted(
                 f"Table {settings.mysql_database}.{names[key]} lacks the columns {', '.join(lacking)}.",
                 hint="It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE.",

@@ -19,19 +19,20 @@ _RUN = {
     "open_ledger": 0,
     "advance_ledger": 0,
     "lock_ledger": 0,
-    "insert_quarantine": 12,
+    "insert_quarantine": 13,
+    "insert_part": 0,
+    "insert_loss": 0,
     "add_by_minute": 6,
 }
 _INDEXED = {"customer_id": "idx_customer", "order_timestamp": "idx_timestamp"}
 
 
 class Server(NamedTuple):
-    """What the server says of itself. `max_allowed_packet` in bytes, `now` in UTC, naive."""
+    """What the server says of itself. `now` in UTC, naive."""
 
     version: str
     local_infile: bool
     sql_mode: str
-    max_allowed_packet: int
     flush_log_at_commit: int
     log_bin: bool
     sync_binlog: int

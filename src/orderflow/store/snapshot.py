@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from orderflow.settings import Settings
+from orderflow.store import quarantine
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import Entry
+from orderflow.store.quarantine import Status
 
 _SELECT_IDS = 1000  # per statement; more gain nothing
 
@@ -24,12 +26,27 @@ class StoredOrder(NamedTuple):
 
 
 class Quarantined(NamedTuple):
-    """A row of the quarantine: the record as it was kept."""
+    """A row of the quarantine: the record as it was kept, and what became of it."""
 
     key: bytes | None
     value: bytes | None
+    mended: bytes | None
     reason: str
     order_id: str | None
+    status: Status
+    resolved_by: str | None
+    resolved_at: datetime | None
+    resolved_because: str | None
+
+    @property
+    def resolved_in_order(self) -> bool:
+        """Whether who, when, why and the mended value are there exactly where the status calls for them."""
+        resolved = self.status != "open"
+        return (
+            (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
+            and (self.resolved_because is not None) == (self.status == "discarded")
+            and (self.mended is None or self.status == "replayed")
+        )
 
 
 class Kept(NamedTuple):
@@ -84,8 +101,13 @@ def orders(connection: Connection, order_ids: Sequence[str]) -> dict[str, Stored
 
 def quarantined(connection: Connection, topic_id: str, partition: int, start: int, end: int) -> dict[int, Quarantined]:
     """Offset to row, of the records with `start` <= offset < `end`."""
-    rows = connection.run("select_quarantined", (topic_id, partition, start, end)).rows
-    return {offset: Quarantined(*row) for offset, *row in rows}
+    found: dict[int, Quarantined] = {}
+    for offset, *fields, mended, parts, reason, order_id, status, by, at, because in connection.run(
+        "select_quarantined", (topic_id, partition, start, end)
+    ).rows:
+        key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if parts else fields
+        found[offset] = Quarantined(key, value, mended, reason, order_id, status, by, at, because)
+    return found
 
 
 def count_orders(connection: Connection) -> tuple[int, int]:

@@ -16,6 +16,8 @@ def table_names(settings: Settings) -> dict[str, str]:
         "orders": prefix,
         "ledger": f"{prefix}_ledger",
         "quarantine": f"{prefix}_quarantine",
+        "parts": f"{prefix}_record_parts",
+        "losses": f"{prefix}_losses",
         "by_minute": f"{prefix}_by_minute",
         "per_minute": f"{prefix}_per_minute",
     }

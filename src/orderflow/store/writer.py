@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected, TooManyRejected
-from orderflow.order import FIELDS, Order, Reason, decode_many
+from orderflow.order import Order, Reason, decode_many
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError
-from orderflow.store.orders import LeftOut, Stamp, Stored
+from orderflow.store.orders import LeftOut, Stamp
 from orderflow.store.quarantine import Bad
 from orderflow.store.run import Row, Run, Source
 
@@ -57,7 +57,7 @@ class Writer:
         self._source = source
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
-        self._seen = self._rejected = 0  # of the last records
+        self._judged = 0, 0  # records, and how many of them were rejected
         self._connection = Connection(settings, infile_folder=self._infile.parent)
         with suppress(DatabaseRefused):  # MySQL lets administrators alone; see orders._left_out
             self._connection.run("set_warnings")
@@ -123,12 +123,12 @@ class Writer:
                 bad.append(Bad(index, result))
         stamp = Stamp(run.partition, stored_at)
         left_out, refused = self._write(rows, stamp) if not bisect else self._write_bisecting(rows, stamp)
-        conflicts = [(row, rejected) for row, there in left_out if (rejected := _conflict(row, there))]
-        for row, rejection in (*conflicts, *refused):
-            bad.append(Bad(bisect_left(run.offsets, row.offset), rejection, row.order.order_id))
+        conflicts = [(row, rejected) for row, there in left_out if (rejected := orders.conflict(row, there))]
+        for row, rejected in (*conflicts, *refused):
+            bad.append(Bad(bisect_left(run.offsets, row.offset), rejected, row.order.order_id))
         unwritten = {row.offset for row, _ in (*left_out, *refused)}
         written = [row for row in rows if row.offset not in unwritten] if unwritten else rows
-        seen, rejected = self._judge(run, bad)
+        judged = self._judge(run, bad)
         quarantine.insert(connection, source, run, bad, stored_at)
         rollup.add(connection, written, run.partition)
         committed = Committed(
@@ -150,7 +150,7 @@ class Writer:
             ),
         )
         connection.commit()
-        self._seen, self._rejected = seen, rejected
+        self._judged = judged
         return committed
 
     def _judge(self, run: Run, bad: Sequence[Bad]) -> tuple[int, int]:
@@ -158,8 +158,9 @@ class Writer:
 
         Raises TooManyRejected, so that a wrong topic does not fill the disk.
         """
-        keep = min(1.0, (_MOST_JUDGED - len(run.offsets)) / self._seen) if self._seen else 0
-        seen, rejected = round(self._seen * keep) + len(run.offsets), round(self._rejected * keep) + len(bad)
+        seen, rejected = self._judged
+        keep = min(1.0, (_MOST_JUDGED - len(run.offsets)) / max(1, seen))
+        seen, rejected = round(seen * keep) + len(run.offsets), round(rejected * keep) + len(bad)
         if seen >= _LEAST_JUDGED and rejected > seen * self._settings.quarantine_max_share:
             reasons = Counter(one.rejected.reason for one in bad).most_common(3)
             raise TooManyRejected(
@@ -203,15 +204,3 @@ class Writer:
         left, refused_left = self._write_bisecting(rows[:middle], stamp)
         right, refused_right = self._write_bisecting(rows[middle:], stamp)
         return left + right, refused_left + refused_right
-
-
-def _conflict(row: Row, there: Stored) -> RecordRejected | None:
-    """None if the row says the same as the stored one, and so is its duplicate."""
-    differing = [
-        f"{name} is {str(found)!a} there and {str(given)!a} here"
-        for name, found, given in zip(FIELDS, there.order, row.order.row(), strict=True)
-        if found != given
-    ]
-    if not differing:
-        return None
-    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {', '.join(differing)}")

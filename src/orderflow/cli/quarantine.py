@@ -1,0 +1,433 @@
+"""`orderflow quarantine`: list, show, replay, discard, export."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orderflow.cli import context, log
+from orderflow.cli.text import safe
+from orderflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from orderflow.store.connection import Connection
+    from orderflow.store.quarantine import Content, Entry, Filter
+    from orderflow.store.replay import Outcome, Result
+
+app = typer.Typer(
+    name="quarantine",
+    no_args_is_help=True,
+    help="Records that broke the contract: look at them, replay, discard or export them.",
+)
+
+_SHOWN_BYTES = 1024
+_TIME = "%Y-%m-%d %H:%M:%S"
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", _TIME]
+_HEAD = f"{'id':>8} {'quarantined (UTC)':<19} {'partition':>9} {'offset':>10}  {'reason':<19} {'order':<16} detail"
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of records.")]
+Reason = Annotated[str | None, typer.Option(help="Only this reason.")]
+Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined at this time (UTC) or later.")]
+Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined before this time (UTC).")]
+Partition = Annotated[int | None, typer.Option(help="Only this partition.")]
+OrderId = Annotated[str | None, typer.Option(help="Only this order_id, where the record could be read that far.")]
+StatusName = Literal["open", "replayed", "discarded", "any"]
+Status = Annotated[StatusName, typer.Option(help="Only this status.")]
+Everything = Annotated[bool, typer.Option("--all", help="All open records.")]
+By = Annotated[str, typer.Option(help="Who does it, for the record.", show_default="OS user @ host")]
+Lines = Annotated[bool, typer.Option("--json", help="One JSON object per record.")]
+
+
+@app.command("list")
+def list_(
+    *,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    partition: Partition = None,
+    order_id: OrderId = None,
+    status: Status = "open",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
+    as_json: Lines = False,
+) -> None:
+    """List records of the quarantine, the open ones unless --status says otherwise.
+
+    Example: `orderflow quarantine list --reason conflict --since 2025-01-15`
+    """
+    from orderflow.store import quarantine
+    from orderflow.store.connection import Connection
+
+    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    with Connection(context.load()) as connection:
+        found = 0
+        for found, entry in enumerate(islice(quarantine.matching(connection, wanted), limit), 1):
+            if as_json:
+                print(_as_json(entry))
+                continue
+            if found == 1:
+                print(_HEAD)
+            print(_as_line(entry, width))
+        if not found:
+            _say_nothing_matches()
+
+
+@app.command()
+def show(
+    quarantine_id: Annotated[int, typer.Argument(metavar="ID")],
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"All bytes, not the first {_SHOWN_BYTES:,} alone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
+) -> None:
+    """Show all that is known of one record, and its raw bytes in hexadecimal and as text."""
+    from orderflow.store import quarantine
+    from orderflow.store.connection import Connection
+
+    with Connection(context.load()) as connection:
+        [entry] = quarantine.get(connection, [quarantine_id])
+        content = quarantine.content(connection, entry)
+    if as_json:
+        print(_as_json(entry, content))
+        return
+    for name, value in entry._asdict().items():
+        if value is not None and name != "parts":
+            print(f"{name:<17} {safe(str(value))}")
+    for name, header in content.headers:
+        print(f"{'header':<17} {safe(name)}: {'null' if header is None else ascii(header)[2:-1]}")
+    for name, data in (("key", content.key), ("value", content.value), ("mended value", content.mended)):
+        if data is not None:
+            print(f"\n{name}, {len(data):,} bytes")
+            for line in hexdump(data if everything else data[:_SHOWN_BYTES]):
+                print(line)
+            if not everything and len(data) > _SHOWN_BYTES:
+                print(f"… {len(data) - _SHOWN_BYTES:,} more; --all shows them")
+        elif name != "mended value":
+            print(f"\n{name} null")
+
+
+@app.command()
+def replay(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    partition: Partition = None,
+    order_id: OrderId = None,
+    everything: Everything = False,
+    edit: Annotated[
+        int | None, typer.Option(metavar="ID", help="Mend this record in $VISUAL or $EDITOR, and replay that.")
+    ] = None,
+    value_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --edit: the mended record instead of an editor; - is stdin."),
+    ] = None,
+    by: By = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each, taken by itself; change nothing.")
+    ] = False,
+    as_json: Lines = False,
+) -> None:
+    """Read records again by today's contract, and store what is good now.
+
+    Which: by their ids, by a filter, or --all; open ones only. Each is one transaction, and its order gets the
+    coordinates the record came with, so that `orderflow audit` proves it. It may be interrupted, repeated and run twice
+    at once: nothing is stored twice. What is still bad stays open. If its order is stored already with the same
+    content, the record is a duplicate; with other content, it stays open as a conflict.
+
+    `--edit` gives the editor the bytes as they came. What it cannot show, mend with another tool: `orderflow quarantine
+    export --raw FOLDER ID`, then `--edit ID --value-file FILE`. The bytes that came are kept, with who mended and when.
+
+    Exit code: 0 all are stored; 1 some are not, and why is said; 2 it could not be done.
+
+    Examples:
+
+    - `orderflow quarantine replay --all --dry-run`
+    - `orderflow quarantine replay --reason outside_ranges`
+    - `orderflow quarantine replay --edit 12`
+    """
+    from orderflow.store import quarantine
+    from orderflow.store.connection import Connection
+    from orderflow.store.replay import replay as replay_one
+
+    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    if edit is None and value_file:
+        raise typer.BadParameter("--value-file goes with --edit ID")
+    if edit is not None and (ids or everything or wanted != _filter()):
+        raise typer.BadParameter("--edit names its record: no ids, filter or --all beside it")
+    current, by = context.load(), _person(by)
+    results: Counter[Result] = Counter()
+    with Connection(current) as connection:
+
+        def attempt(entry: Entry, mended: bytes | None = None) -> Result:
+            outcome = replay_one(connection, current, entry, by=by, mended=mended, dry_run=dry_run)
+            _print_outcome(entry, outcome, as_json)
+            return outcome.result
+
+        if edit is not None:
+            [entry] = quarantine.get(connection, [edit])
+            value = quarantine.content(connection, entry).value or b""
+            results[_mend_and_replay(entry, value, value_file, attempt)] += 1
+        else:
+            total, entries = _selected(connection, ids, wanted, everything)
+            with _progress(total) as advance:
+                for entry in entries:
+                    results[attempt(entry)] += 1
+                    advance()
+    if results and not as_json:
+        told = ", ".join(f"{count:,} {result}" for result, count in results.items())
+        print(f"{'Would be: ' if dry_run else ''}{told}.")
+    if not all(result.good for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def discard(
+    ids: Ids = None,
+    *,
+    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    partition: Partition = None,
+    order_id: OrderId = None,
+    everything: Everything = False,
+    by: By = "",
+) -> None:
+    """Give records up: they stay in the quarantine, marked with who, when and why. Open ones only.
+
+    Exit code: 0 done; 1 some of the ids are not open; 2 it could not be done.
+
+    Example: `orderflow quarantine discard 12 13 --because "test messages of the new shop"`
+    """
+    from orderflow.store import quarantine
+    from orderflow.store.connection import Connection
+
+    if not 1 <= len(because.strip()) <= 1000:
+        raise typer.BadParameter("--because needs 1 to 1,000 characters")
+    by = _person(by)
+    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    with Connection(context.load()) as connection:
+        total, entries = _selected(connection, ids, wanted, everything)
+        done = 0
+        while some := [entry.quarantine_id for entry in islice(entries, 1000)]:
+            done += quarantine.discard(connection, some, by=by, because=because)
+    if total:
+        print(f"{done:,} discarded{f', {total - done:,} were not open' if done < total else ''}.")
+    if done < total:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    ids: Ids = None,
+    *,
+    reason: Reason = None,
+    since: Since = None,
+    until: Until = None,
+    partition: Partition = None,
+    order_id: OrderId = None,
+    status: Status = "open",
+    raw: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the value of each, byte for byte, to FOLDER/ID.bin.")
+    ] = None,
+) -> None:
+    """Give out records whole, as JSON Lines on stdout: bytes in base64, the value also as text where it is UTF-8.
+
+    All open ones, unless ids or a filter name others. They stay as they are.
+
+    Examples:
+
+    - `orderflow quarantine export --reason malformed_json > records.jsonl`
+    - `orderflow quarantine export 12 --raw records`
+    """
+    from orderflow.store import quarantine
+    from orderflow.store.connection import Connection
+
+    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    with Connection(context.load()) as connection:
+        _, entries = _selected(connection, ids, wanted, everything=True)
+        written = 0
+        for entry in entries:
+            content = quarantine.content(connection, entry)
+            if raw is None:
+                print(_as_json(entry, content))
+            elif content.value is None:
+                log.console().print(f"{entry.quarantine_id} has no value (null): no file.")
+            else:
+                raw.mkdir(parents=True, exist_ok=True)
+                (raw / f"{entry.quarantine_id}.bin").write_bytes(content.value)
+                written += 1
+    if raw is not None:
+        print(f"{written:,} files written.")
+
+
+def hexdump(data: bytes) -> Iterator[str]:
+    """Lines of 16 bytes: position, hexadecimal, and ASCII with a point for whatever a terminal might act upon."""
+    for start in range(0, len(data), 16):
+        line = data[start : start + 16]
+        text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in line)
+        yield f"{start:08x}  {line[:8].hex(' '):<23}  {line[8:].hex(' '):<23}  |{text}|"
+
+
+def _filter(
+    *,
+    reason: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    partition: int | None = None,
+    order_id: str | None = None,
+    status: StatusName = "open",
+) -> Filter:
+    from orderflow import order
+    from orderflow.store.quarantine import Filter
+
+    if reason is not None and reason not in [*order.Reason]:
+        raise typer.BadParameter(f"{reason} is no reason; those there are: {', '.join(order.Reason)}")
+    return Filter(None if status == "any" else status, reason, since, until, partition, order_id)
+
+
+def _selected(
+    connection: Connection, ids: list[int] | None, wanted: Filter, everything: bool
+) -> tuple[int, Iterator[Entry]]:
+    """How many records are meant, and which."""
+    from orderflow.store import quarantine
+
+    if ids:
+        if wanted != _filter():
+            raise typer.BadParameter("name ids or a filter, not both")
+        found = quarantine.get(connection, ids)
+        return len(found), iter(found)
+    if wanted == _filter() and not everything:
+        raise typer.BadParameter("name records by their ids, by a filter, or with --all")
+    total = quarantine.count(connection, wanted)
+    if not total:
+        _say_nothing_matches()
+    return total, quarantine.matching(connection, wanted)
+
+
+def _mend_and_replay(
+    entry: Entry, value: bytes, file: Path | None, attempt: Callable[[Entry, bytes], Result]
+) -> Result:
+    """Replay the record as it is in the file, or as the user's editor leaves it."""
+    from orderflow.store.replay import Result
+
+    if entry.status != "open":
+        raise InputInvalid(
+            f"Record {entry.quarantine_id} is {entry.status} already.", hint="Only open ones can be mended."
+        )
+    mended = _read(file) if file else _edited(value, entry.quarantine_id)
+    while (result := attempt(entry, mended)) is Result.REJECTED:
+        if file or not sys.stdin.isatty() or not typer.confirm("Edit again?", err=True):
+            break
+        mended = _edited(mended, entry.quarantine_id)
+    return result
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise InputInvalid(
+            f"{file} cannot be read: {error.strerror}.", hint="--value-file takes a file, or - for stdin."
+        ) from error
+
+
+def _edited(value: bytes, quarantine_id: int) -> bytes:
+    """What the user's editor makes of the bytes."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor:
+        raise InputInvalid("Neither VISUAL nor EDITOR is set.", hint="Set one, or give --value-file FILE.")
+    with tempfile.TemporaryDirectory(prefix="orderflow-") as folder:
+        path = Path(folder, f"record-{quarantine_id}.json")
+        path.write_bytes(value)
+        try:
+            ended = subprocess.run([*shlex.split(editor), path], check=False).returncode
+        except OSError as error:
+            raise InputInvalid(
+                f"{editor} cannot be started: {error.strerror}.", hint="Set VISUAL or EDITOR to another."
+            ) from error
+        mended = path.read_bytes()
+    if ended or mended == value:
+        why = f"{editor} ended with exit code {ended}" if ended else "Nothing was changed"
+        raise InputInvalid(f"{why}: record {quarantine_id} stays as it is.")
+    return mended
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = log.console()
+    columns = TextColumn("Replay"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else the results would go where the bar is, to stderr
+    ) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _print_outcome(entry: Entry, outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"quarantine_id": entry.quarantine_id, **outcome._asdict()}))
+        return
+    line = f"{entry.quarantine_id:>8}  {outcome.result:<16} {outcome.order_id or '-':<16} {outcome.detail}"
+    print(safe(line).rstrip())
+
+
+def _as_line(entry: Entry, width: int | None) -> str:
+    line = (
+        f"{entry.quarantine_id:>8} {entry.quarantined_at:{_TIME}} {entry.partition:>9} {entry.offset:>10}"
+        f"  {entry.reason:<19} {entry.order_id or '-':<16} {entry.detail}"
+    )
+    return safe(line, width)
+
+
+def _as_json(entry: Entry, content: Content | None = None) -> str:
+    import msgspec
+
+    shown = {
+        name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+        for name, value in entry._asdict().items()
+        if name != "parts"
+    }
+    if content:
+        shown |= content._asdict() | {"value_text": _text(content.value)}
+    return msgspec.json.encode(shown).decode()
+
+
+def _text(data: bytes | None) -> str | None:
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _person(given: str) -> str:
+    by = given or context.person()
+    if len(by) > 255:
+        raise typer.BadParameter("--by takes 255 characters")
+    return by
+
+
+def _say_nothing_matches() -> None:
+    log.console().print("No record of the quarantine matches.")

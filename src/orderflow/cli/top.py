@@ -1,0 +1,123 @@
+"""`orderflow top`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from orderflow.cli import context
+from orderflow.cli.text import safe
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from orderflow.insights.monitor import Part, Snapshot
+
+_STYLES = {"ok": "green", "asking": "dim", "waiting": "yellow", "away": "bold red"}
+_LEVELS = " ▁▂▃▄▅▆▇█"
+
+
+def top() -> None:
+    """A live view in the terminal: rates, lag, latency, the latest orders. Ctrl-C ends it.
+
+    The same as the dashboard shows, by the same reads: light ones, over one connection.
+
+    Shows the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from orderflow.embedded import stack
+    from orderflow.insights.monitor import LOOK, Monitor
+
+    current = context.load()
+    monitor = Monitor(current, lambda: stack.last_said(current, "sink"))
+    console = Console(highlight=False)
+    try:
+        with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            while True:
+                live.update(_view(monitor.snapshot(), console.height), refresh=True)
+                time.sleep(LOOK)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+def _view(found: Snapshot, height: int) -> RenderableType:
+    from rich.console import Group
+
+    above = Group(_parts(found), "", _figures(found), "")
+    return Group(above, _latest(found, max(3, height - 18)))
+
+
+def _parts(found: Snapshot) -> Table:
+    from rich.text import Text
+
+    table = _table()
+    for name, part in (("Kafka", found.kafka), ("Sink", found.sink), ("MySQL", found.database)):
+        table.add_row(name, _told(part))
+    if found.sink_says:
+        table.add_row("", Text(safe(found.sink_says), style="dim"))
+    return table
+
+
+def _told(part: Part) -> RenderableType:
+    from rich.text import Text
+
+    return Text(safe(f"{part.sentence} {part.hint}".strip()), style=_STYLES[part.state])
+
+
+def _figures(found: Snapshot) -> Table:
+    table = _table()
+    rate = "–" if found.stored_per_second is None else f"{found.stored_per_second:,.1f}"
+    table.add_row("Stored per second", f"{rate:>12}  {_spark(found.rates[-40:])}")
+    if found.today:
+        table.add_row("Orders today", f"{found.today.orders:>12,}  revenue {found.today.revenue:,}")
+    if found.latency:
+        p50, p99 = (f"{seconds * 1000:,.0f} ms" for seconds in (found.latency.p50, found.latency.p99))
+        table.add_row("Event to table", f"{p50:>12}  p50, p99 {p99}, of {found.latency.orders:,} recent orders")
+    if status := found.status:
+        lags = ", ".join(f"{part.partition}: {_number(part.lag)}" for part in status.partitions)
+        table.add_row("Lag", f"{_number(status.lag):>12}  by partition {lags}")
+        table.add_row("Stored", f"{status.stored:>12,}")
+        table.add_row("Duplicates", f"{status.duplicates:>12,}")
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.open_by_reason.items())
+        table.add_row("Quarantined", f"{status.quarantined:>12,}  {f'open: {reasons}' if reasons else ''}")
+    return table
+
+
+def _latest(found: Snapshot, rows: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim")
+    table.add_column("Placed, UTC", width=19, no_wrap=True)
+    table.add_column("Order", no_wrap=True)
+    table.add_column("Customer", justify="right", no_wrap=True)
+    table.add_column("Product", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("Total", justify="right", no_wrap=True)
+    for order in found.latest[:rows]:
+        placed = f"{order.order_timestamp:%Y-%m-%d %H:%M:%S}"
+        name = Text(safe(order.product_name))  # not a str, in which rich reads brackets as styles
+        table.add_row(placed, order.order_id, str(order.customer_id), name, f"{order.total_price:,}")
+    return table
+
+
+def _table() -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(width=18, style="dim", no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _spark(rates: tuple[float, ...]) -> str:
+    most = max(rates, default=0) or 1
+    return "".join(_LEVELS[round(rate / most * (len(_LEVELS) - 1))] for rate in rates)
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

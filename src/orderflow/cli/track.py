@@ -1,0 +1,60 @@
+"""`orderflow track`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from orderflow.cli import context
+from orderflow.cli.text import safe
+
+if TYPE_CHECKING:
+    from orderflow.insights.track import Story
+
+
+def track(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER-ID", help="ORDER-000123, or its number alone.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Tell one order's story: what is stored, where it was in Kafka, how long each step took, its conflicts.
+
+    Asks the `orderflow up` of this folder if one runs, else the server of the MYSQL_… settings.
+
+    Exit code: 0 the order is in the table; 1 it is not; 2 the table could not be asked.
+
+    Examples: `orderflow track ORDER-000123`, `orderflow track 123`
+    """
+    from orderflow.insights.track import story
+    from orderflow.store import reading
+
+    with reading.opened(context.load()) as connection:
+        found = story(connection, order_id)
+    print(msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(found)))
+    if found.order is None:
+        raise typer.Exit(1)
+
+
+def _lines(found: Story) -> Iterator[str]:
+    order = found.order
+    if order is None:
+        yield f"{found.order_id} is not in the table. If it was sent a moment ago, it may still wait in Kafka."
+    else:
+        yield f"{found.order_id} is stored."
+        yield f"  customer   {order.customer_id}"
+        yield f"  product    {safe(order.product_name)} ({safe(order.product_category)})"
+        yield f"  price      {order.unit_price} × {order.quantity} = {order.total_price}"
+        yield f"  placed     {order.order_timestamp:%Y-%m-%d %H:%M:%S} UTC"
+        if order.offset is None:
+            yield "  The row was not written by OrderFlow: its record is not known."
+        else:
+            yield f"  record     partition {order.partition}, offset {order.offset}"
+        if order.produced_at:
+            yield f"  in Kafka   {order.produced_at:%Y-%m-%d %H:%M:%S.%f} UTC, {found.to_kafka:,.3f} s after that"
+        if order.stored_at and found.to_table is not None:
+            yield f"  in table   {order.stored_at:%Y-%m-%d %H:%M:%S.%f} UTC, {found.to_table:,.3f} s after that"
+    for one in found.quarantined:
+        yield f"In the quarantine as {one.quarantine_id} ({one.status}): {one.reason}, {safe(one.detail)}"
+        yield f"  partition {one.partition}, offset {one.offset}, {one.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"

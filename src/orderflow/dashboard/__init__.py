@@ -1,0 +1,1 @@
+"""The dashboard: one live page over the read side, for people."""

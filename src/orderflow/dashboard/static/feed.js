@@ -1,0 +1,71 @@
+// The live connection: open while the page is visible, reopened when it breaks.
+
+const RETRY = 3000;
+const SILENCE = 5000;
+
+export class Feed {
+  #source = null;
+  #retry = 0;
+  #heard = 0; // when the last message came, in ms
+  #window;
+  #handlers;
+
+  // handlers: snapshot(data), history(data), state("connecting" | "live" | "lost" | "paused", seconds of silence)
+  constructor(window, handlers) {
+    this.#window = window;
+    this.#handlers = handlers;
+    document.addEventListener("visibilitychange", () => this.#visible());
+    addEventListener("pagehide", () => this.#close());
+    addEventListener("pageshow", (event) => event.persisted && this.#visible());
+    setInterval(() => this.#check(), 1000);
+    this.#visible();
+  }
+
+  set window(window) {
+    this.#window = window;
+    if (!document.hidden) this.#open();
+  }
+
+  #visible() {
+    if (document.hidden) {
+      this.#close();
+      this.#handlers.state("paused", 0);
+    } else {
+      this.#handlers.state("connecting", 0);
+      this.#open();
+    }
+  }
+
+  #close() {
+    clearTimeout(this.#retry);
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #open() {
+    this.#close();
+    const source = new EventSource(`/events?window=${this.#window}`);
+    this.#source = source;
+    source.addEventListener("snapshot", (event) => {
+      this.#heard = Date.now();
+      this.#handlers.state("live", 0);
+      this.#handlers.snapshot(JSON.parse(event.data));
+    });
+    source.addEventListener("history", (event) => this.#handlers.history(JSON.parse(event.data)));
+    source.addEventListener("error", () => this.#failed(source));
+  }
+
+  // The browser reconnects by itself unless the server answered with an error.
+  async #failed(source) {
+    if (source.readyState !== EventSource.CLOSED || source !== this.#source) return;
+    this.#retry = setTimeout(() => this.#open(), RETRY);
+    const answer = await fetch("/", { method: "HEAD", redirect: "manual" }).catch(() => null);
+    if (answer?.status === 401 || answer?.type === "opaqueredirect") location.assign("/login");
+  }
+
+  #check() {
+    if (document.hidden || !this.#heard) return;
+    const silence = Date.now() - this.#heard;
+    if (silence > SILENCE) this.#handlers.state("lost", silence / 1000);
+  }
+}

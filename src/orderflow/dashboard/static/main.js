@@ -1,0 +1,43 @@
+// The page: one live connection, and what it changes.
+
+import { Flow, Spark } from "/static/charts.js";
+import { byId, set, show } from "/static/dom.js";
+import { Feed } from "/static/feed.js";
+import { duration, timeOfDay } from "/static/format.js";
+import { Orders } from "/static/orders.js";
+import { overview } from "/static/overview.js";
+import { Records } from "/static/records.js";
+
+const STALE = 6; // seconds
+
+const flow = new Flow();
+const spark = new Spark();
+const orders = new Orders();
+const records = new Records();
+const connection = byId("connection");
+
+function snapshot(found) {
+  overview(found);
+  spark.draw(found.rates);
+  if (found.read_at) orders.latest(found.latest);
+  if (found.status) records.follow(found.status.quarantined, found.open_by_reason);
+  const age = found.read_at ? (Date.parse(found.at) - Date.parse(found.read_at)) / 1000 : 0;
+  notice(age > STALE ? `MySQL was last read ${duration(age)} ago, at ${timeOfDay(found.read_at)} UTC: what you see is from then.` : "");
+}
+
+function state(name, silence) {
+  connection.dataset.state = name;
+  const told = { connecting: "Connecting", live: "Live", lost: "Connection lost", paused: "Paused" };
+  set(connection, told[name]);
+  if (name === "lost") notice(`The dashboard's server has not been heard for ${duration(silence)}. Trying again; what you see is from then.`);
+}
+
+function notice(text) {
+  set(byId("notice"), text);
+  show(byId("notice"), text !== "");
+  document.body.classList.toggle("stale", text !== "");
+}
+
+const chosen = () => document.querySelector("#windows input:checked").value;
+const feed = new Feed(chosen(), { snapshot, state, history: (found) => found.window === chosen() && flow.draw(found) });
+byId("windows").addEventListener("change", () => (feed.window = chosen()));

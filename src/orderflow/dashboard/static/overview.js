@@ -1,0 +1,92 @@
+// What the snapshot says at a glance: the servers, the figures of now and today, the side panels.
+
+import { byId, fill, make, set } from "/static/dom.js";
+import { date, duration, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
+
+const STATES = { ok: "answers", asking: "looking", waiting: "waiting", away: "away" };
+
+export function overview(snapshot) {
+  part("kafka", snapshot.kafka);
+  part("sink", snapshot.sink);
+  part("database", snapshot.database);
+  set(byId("sink").querySelector(".says"), snapshot.sink_says ? `It says: ${visible(snapshot.sink_says)}` : "");
+  set(byId("per-second"), rate(snapshot.stored_per_second));
+  if (snapshot.status) account(snapshot.status);
+  latency(snapshot.latency, snapshot.at);
+  if (snapshot.today) today(snapshot.today);
+  quarantine(snapshot);
+  products(snapshot.products);
+}
+
+// A long number is written smaller, and never cut.
+function big(id, text) {
+  set(byId(id), text);
+  byId(id).style.setProperty("--signs", Math.max(9, text.length));
+}
+
+function part(id, found) {
+  const node = byId(id);
+  node.dataset.state = found.state;
+  set(node.querySelector("p"), visible([found.sentence, found.hint].filter(Boolean).join(" ")));
+  node.setAttribute("aria-label", `${node.querySelector("h2").textContent}: ${STATES[found.state]}`);
+}
+
+function account(status) {
+  set(byId("topic"), `topic ${visible(status.topic)}`);
+  big("lag", number(status.lag));
+  set(byId("lag-note"), status.lag == null ? "Kafka does not answer" : "records wait in Kafka");
+  for (const [id, value] of [
+    ["stored", status.stored],
+    ["duplicates", status.duplicates],
+    ["quarantined", status.quarantined],
+    ["unknown", status.unknown_fields],
+  ])
+    set(byId(id), number(value));
+  const at = status.accounted_at;
+  set(byId("accounted-at"), at ? `Since the ledger began; it last moved at ${timeOfDay(at)} UTC, ${date(at)}.` : "Nothing yet.");
+  const row = () => make("tr", {}, make("th", { scope: "row" }), make("td", { class: "num" }), make("td", { class: "num" }));
+  fill(byId("partitions"), status.partitions, row, (line, partition) => {
+    set(line.children[0], String(partition.partition));
+    set(line.children[1], number(partition.next_offset));
+    set(line.children[2], number(partition.lag));
+  });
+}
+
+function latency(found, now) {
+  set(byId("p50"), found ? duration(found.p50) : "–");
+  if (!found) return set(byId("p99"), "no recent order");
+  const age = (Date.parse(now) - Date.parse(found.stored_at)) / 1000;
+  const when = age > 60 ? `, stored ${duration(age)} ago` : "";
+  set(byId("p99"), `p99 ${duration(found.p99)} · of ${number(found.orders)}${when}`);
+}
+
+function today(sales) {
+  big("today-orders", number(sales.orders));
+  set(byId("today-units"), `${number(sales.units)} units`);
+  big("today-revenue", money(sales.revenue));
+  set(byId("today-span"), `placed on ${date(sales.since)}, UTC`);
+}
+
+function quarantine(snapshot) {
+  if (!snapshot.status) return;
+  const reasons = Object.entries(snapshot.open_by_reason);
+  const open = reasons.reduce((sum, [, count]) => sum + count, 0);
+  big("open", number(open));
+  set(byId("open-note"), reasons.length ? `mostly ${reasons[0][0]}` : "no bad record waits");
+  byId("open").classList.toggle("warn", open > 0);
+  const pairs = reasons.flatMap(([reason, count]) => [reason, number(count)]);
+  fill(byId("reasons"), pairs, () => make(byId("reasons").children.length % 2 ? "dd" : "dt"), (node, text) => set(node, text));
+}
+
+function products(sales) {
+  const leading = sales?.leading ?? [];
+  const most = Math.max(1, ...leading.map((product) => product.units));
+  const row = () => make("li", {}, make("span"), make("b"), make("meter", { min: "0", max: "1" }));
+  fill(byId("products"), leading, row, (line, product) => {
+    set(line.children[0], visible(product.name));
+    set(line.children[1], `${number(product.units)} units`);
+    line.children[2].value = product.units / most;
+    line.children[2].setAttribute("aria-label", `${share(product.units / most)} of the best seller`);
+  });
+  set(byId("products-span"), sales ? `Among the latest ${number(sales.orders)} orders, since ${whenPlaced(sales.since)} UTC.` : "No order yet.");
+}

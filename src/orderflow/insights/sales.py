@@ -1,0 +1,53 @@
+"""Orders and revenue over time, by category, exact to the cent: all from the rollup."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from orderflow.store import reading
+from orderflow.store.connection import Connection
+from orderflow.store.reading import Bucket, SalesOf
+
+
+class Window(NamedTuple):
+    """A span of time up to now, and the pieces it is shown in."""
+
+    span: timedelta
+    step: timedelta
+
+
+WINDOWS = {
+    "15m": Window(timedelta(minutes=15), timedelta(minutes=1)),
+    "1h": Window(timedelta(hours=1), timedelta(minutes=1)),
+    "6h": Window(timedelta(hours=6), timedelta(minutes=5)),
+    "24h": Window(timedelta(hours=24), timedelta(minutes=15)),
+}
+
+
+class History(msgspec.Struct, frozen=True):
+    """A window's sales, in all and by piece (`step` seconds each). The last piece is not over at `at`."""
+
+    window: str
+    at: datetime
+    step: float
+    sales: SalesOf
+    buckets: tuple[Bucket, ...]
+
+
+def history(connection: Connection, name: str) -> History:
+    """The sales of one of WINDOWS."""
+    span, step = WINDOWS[name]
+    now = datetime.now(UTC)
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    until = day + ((now - day) // step + 1) * step
+    sales = reading.sales(connection, until - span, until)
+    return History(name, now, step.total_seconds(), sales, reading.history(connection, sales, step))
+
+
+def today(connection: Connection) -> SalesOf:
+    """What was ordered on this day, by UTC and by order_timestamp."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return reading.sales(connection, midnight, midnight + timedelta(days=1))

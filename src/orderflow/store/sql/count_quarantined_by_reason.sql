@@ -1,0 +1,5 @@
+SELECT reason, COUNT(*)
+FROM {quarantine}
+WHERE status = 'open'
+GROUP BY reason
+ORDER BY 2 DESC, 1

@@ -1,0 +1,4 @@
+SELECT status
+FROM {quarantine}
+WHERE quarantine_id = %s
+FOR UPDATE

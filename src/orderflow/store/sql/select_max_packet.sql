@@ -1,0 +1,1 @@
+SELECT @@SESSION.max_allowed_packet

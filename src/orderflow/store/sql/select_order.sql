@@ -1,0 +1,3 @@
+SELECT {order_names}, kafka_partition, kafka_offset, produced_at, stored_at
+FROM {orders}
+WHERE order_id = %s

@@ -1,0 +1,428 @@
+"""The dashboard as viewers meet it: in a real browser, and by plain HTTP for what is refused."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import pty
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from orderflow import topic as topics
+from orderflow.embedded.process import Process, free_port
+from orderflow.settings import Settings
+from tests.browser import chromium
+from tests.corpus import quoted
+from tests.feeder import Feeder, many, order
+from tests.processes import run, running, says, until
+from tests.sql import execute, select
+
+TOKEN = "a token of more than 16"
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202ered\u2066"
+CATEGORIES = ["Sports & Outdoors", "Fashion", "Electronics"]
+PATIENCE = 20_000  # ms
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def flow(mysql_server: Settings, kafka: str) -> Iterator[Settings]:
+    """Settings of a database of its own and a topic of one partition, with a dashboard port that is free."""
+    settings = msgspec.structs.replace(
+        mysql_server,
+        mysql_database="dashboard_test",
+        kafka_bootstrap_servers=kafka,
+        kafka_topic="dashboard-test",
+        dashboard_port=free_port(),
+    )
+    topics.create(settings, 1)
+    yield settings
+    execute(settings, f"DROP DATABASE {settings.mysql_database}")
+
+
+@pytest.fixture(scope="module")
+def feeder(flow: Settings) -> Feeder:
+    """100 orders, a repeat, a conflict, a hostile order and some bad records are there from the start."""
+    feeder = Feeder(flow)
+    orders = many(1, 100, CATEGORIES)
+    feeder.store(*orders, orders[4], orders[4].replace(b"50005", b"60005"))
+    feeder.store(order(666, product_name=quoted(HOSTILE), product_category=quoted("<b>bold</b>")))
+    feeder.store(b"not JSON <script>alert(2)</script>", b"\xff\xfe\x00" + HOSTILE.encode(), order(700, quantity='"2"'))
+    return feeder
+
+
+@contextmanager
+def serving(settings: Settings, folder: Path) -> Iterator[Process]:
+    with running(settings, "dashboard", folder=folder, name="dashboard") as process:
+        until(says(process, "Dashboard at"), process)
+        yield process
+
+
+@pytest.fixture(scope="module")
+def address(flow: Settings, feeder: Feeder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(flow, tmp_path_factory.mktemp("dashboard")):
+        yield flow.dashboard_address
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page, live; whatever its console complains of fails the test."""
+    with opened(browser, address) as found:
+        yield found
+
+
+@contextmanager
+def opened(browser: Browser, address: str, **context: object) -> Iterator[Page]:
+    complaints: list[str] = []
+    with browser.new_context(locale="en-US", **context) as session:  # type: ignore[arg-type]
+        page = session.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.goto(address)
+        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=PATIENCE)
+        expect(page.locator("#legend li").first).to_be_visible(timeout=PATIENCE)
+        yield page
+    assert complaints == []
+
+
+def soon(locator: Locator, text: str) -> None:
+    expect(locator).to_have_text(text, timeout=PATIENCE)
+
+
+def told(page: Page, selector: str) -> str:
+    return page.locator(selector).inner_text()
+
+
+def test_the_page_says_what_sql_says(flow: Settings, page: Page) -> None:
+    [(orders, units, revenue)] = select(
+        flow,
+        "SELECT COUNT(*), SUM(quantity), SUM(total_price) FROM orders WHERE DATE(order_timestamp) = UTC_DATE()",
+    )
+    soon(page.locator("#today-orders"), f"{orders:,}")
+    soon(page.locator("#today-units"), f"{units:,} units")
+    soon(page.locator("#today-revenue"), f"{revenue:,.2f}")
+    [(stored, duplicates, quarantined)] = select(
+        flow, "SELECT SUM(`stored`), SUM(duplicates), SUM(quarantined) FROM orders_ledger"
+    )
+    assert [told(page, f"#{name}") for name in ("stored", "duplicates", "quarantined")] == [
+        f"{number:,}" for number in (stored, duplicates, quarantined)
+    ]
+    reasons = select(flow, "SELECT reason, COUNT(*) FROM orders_quarantine GROUP BY 1 ORDER BY 2 DESC, 1")
+    soon(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
+    legend = {
+        line.locator("span").inner_text(): line.locator("b").inner_text() for line in page.locator("#legend li").all()
+    }
+    by_category = select(flow, "SELECT product_category, SUM(total_price) FROM orders GROUP BY 1")
+    assert legend == {category: f"{amount:,.2f}" for category, amount in by_category}
+    products = select(flow, "SELECT product_name, SUM(quantity) FROM orders GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6")
+    assert page.locator("#products li").all_inner_texts() == [f"{name}\n{units} units" for name, units in products]
+    shown = page.locator("#rows tr:not(.none)").all_inner_texts()
+    latest = select(
+        flow,
+        "SELECT order_id, customer_id, total_price FROM orders ORDER BY order_timestamp DESC, order_id DESC LIMIT 20",
+    )
+    assert len(shown) == 20
+    for line, (order_id, customer, total) in zip(shown, latest, strict=True):
+        assert {order_id, str(customer), f"{total:,.2f}"} <= set(line.split("\t"))
+    expect(page.locator("#p50")).to_have_text(re.compile(r"[0-9] (ms|s|min)"))
+    assert told(page, "#kafka p").startswith("Kafka answers at")
+    soon(page.locator("#lag"), "0")
+
+
+def test_what_is_stored_shows_by_itself(flow: Settings, page: Page, feeder: Feeder) -> None:
+    before = int(told(page, "#stored").replace(",", ""))
+    expect(page.locator("#records .record")).to_have_count(4)
+    height = page.evaluate("document.documentElement.scrollHeight")
+    feeder.store(*many(1001, 60, CATEGORIES))
+    soon(page.locator("#stored"), f"{before + 60:,}")
+    soon(page.locator("#rows tr:first-child button"), "ORDER-001060")
+    [(revenue,)] = select(flow, "SELECT SUM(total_price) FROM orders")
+    soon(page.locator("#today-revenue"), f"{revenue:,.2f}")
+    assert page.evaluate("document.documentElement.scrollHeight") == height  # nothing jumped
+
+
+def test_any_order_is_found_and_tells_its_story(page: Page) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("ORDER-000005")
+    page.keyboard.press("Enter")
+    story = page.locator("#story")
+    expect(story).to_contain_text("partition 0, offset 4")
+    expect(story.locator(".timeline li")).to_have_count(3)
+    expect(story.locator(".record")).to_have_count(1)
+    expect(story.locator(".record .detail")).to_contain_text("customer_id is '50005' there and '60005' here")
+    page.keyboard.press("Escape")
+    expect(story).to_be_hidden()
+
+    page.locator("#words").fill("50007")
+    page.locator("#search button").click()
+    expect(page.locator("#orders-title")).to_contain_text("50007")
+    expect(page.locator("#rows")).to_contain_text("ORDER-000097")
+    assert all("50007" in line for line in page.locator("#rows tr").all_inner_texts())
+    page.locator("#back").click()
+    soon(page.locator("#orders-title"), "Latest orders")
+
+    page.locator("#words").fill("ORDER-99999999")
+    page.keyboard.press("Enter")
+    expect(story).to_contain_text("No order of this id is in the table")
+    page.locator("#close").click()
+    page.locator("#words").fill("nonsense")
+    page.keyboard.press("Enter")
+    expect(page.locator("#orders-empty")).to_contain_text("neither an order id")
+
+
+def test_the_quarantine_shows_reason_and_bytes(page: Page) -> None:
+    records = page.locator("#records .record")
+    expect(records).to_have_count(4)
+    page.locator("#reason").select_option("malformed_json")
+    expect(records).to_have_count(1)
+    records.first.locator("summary").click()
+    soon(records.first.locator("pre"), "not JSON <script>alert(2)</script>")
+    page.locator("#reason").select_option("invalid_utf8")
+    expect(records.first.locator(".reason")).to_have_text("invalid_utf8")
+    records.first.locator("summary").click()
+    text = records.first.locator("pre").inner_text()
+    assert r"\u{0}" in text and r"\u{1b}[31m\u{202e}red" in text
+    records.first.get_by_role("button", name="Show as hex").click()
+    expect(records.first.locator("pre")).to_contain_text("0000  ff fe 00 3c 69 6d 67")
+
+
+def test_a_hostile_order_is_harmless(page: Page) -> None:
+    page.locator("#words").fill("ORDER-000666")
+    page.keyboard.press("Enter")
+    expect(page.locator("#story")).to_contain_text(r"<img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
+    assert page.locator("img[src=x], main b b, #story b b").count() == 0
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", page.locator("body").inner_text())
+
+
+def test_light_dark_and_the_toggle(browser: Browser, address: str) -> None:
+    def background(page: Page) -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    with opened(browser, address, color_scheme="light") as page:
+        light = background(page)
+    with opened(browser, address, color_scheme="dark") as page:
+        dark = background(page)
+        page.locator("#theme").click()
+        assert light != dark and background(page) == light
+        page.reload()
+        assert background(page) == light
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(browser: Browser, address: str, scheme: str) -> None:
+    """WCAG AA: 4.5 to 1 for every text that shows."""
+    with opened(browser, address, color_scheme=scheme) as page:
+        page.locator("#records .record summary").first.click()
+        weak = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
+    assert weak == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+def test_nothing_sticks_out(browser: Browser, address: str, width: int) -> None:
+    with opened(browser, address, viewport={"width": width, "height": 800}) as page:
+        page.evaluate("document.querySelector('.says').textContent = 'words '.repeat(40)")
+        page.evaluate("document.querySelector('#today-revenue').textContent = '123,456,789,012.34'")
+        page.evaluate("document.querySelector('#today-revenue').style.setProperty('--signs', 18)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.querySelectorAll('.big')].every(n => n.scrollWidth <= n.clientWidth)")
+        assert page.locator("#words").is_visible() and page.locator("#rows button").first.is_visible()
+
+
+def test_windows_and_keyboard(page: Page) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#windows input:checked").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#windows input[value='6h']")).to_be_checked()
+    expect(page.locator("#flow-sum")).to_contain_text(f"{datetime.now(UTC):%b}")
+    page.locator("#rows button").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#story")).to_be_visible()
+
+
+def test_a_hidden_tab_asks_for_nothing(page: Page, feeder: Feeder) -> None:
+    hide = "hidden => {Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+    hide += " document.dispatchEvent(new Event('visibilitychange'))}"
+    page.evaluate(hide, True)
+    soon(page.locator("#connection"), "Paused")
+    before = told(page, "#stored")
+    feeder.store(*many(2001, 1))
+    page.wait_for_timeout(2500)  # more than two looks
+    assert told(page, "#stored") == before
+    page.evaluate(hide, False)
+    soon(page.locator("#connection"), "Live")
+    expect(page.locator("#stored")).not_to_have_text(before, timeout=PATIENCE)
+
+
+def test_a_server_that_goes_and_comes_back_is_told(
+    flow: Settings, feeder: Feeder, browser: Browser, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(flow, dashboard_port=free_port())
+    with serving(settings, tmp_path) as first:
+        session = browser.new_context()
+        page = session.new_page()
+        page.goto(settings.dashboard_address)
+        soon(page.locator("#connection"), "Live")
+        os.kill(first.identity[0], signal.SIGTERM)
+        until(lambda: not first.alive)
+        assert first.exit_code == 0
+        soon(page.locator("#connection"), "Connection lost")
+        expect(page.locator("#notice")).to_be_visible()
+    with serving(settings, tmp_path):
+        soon(page.locator("#connection"), "Live")
+        expect(page.locator("#notice")).to_be_hidden(timeout=PATIENCE)
+    session.close()
+
+
+def test_away_servers_and_missing_tables_are_told(browser: Browser, flow: Settings, tmp_path: Path) -> None:
+    gone = msgspec.structs.replace(
+        flow, dashboard_port=free_port(), mysql_database="not_there", kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"
+    )
+    with serving(gone, tmp_path), browser.new_context() as session:
+        page = session.new_page()
+        page.goto(gone.dashboard_address)
+        expect(page.locator("#database")).to_have_attribute("data-state", "away", timeout=PATIENCE)
+        expect(page.locator("#database p")).to_contain_text("has no database not_there")
+        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=PATIENCE)
+
+
+def ask(
+    address: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
+) -> tuple[int, dict[str, str], str]:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    told = answer.read().decode() if path != "/events?window=1h" else ""
+    connection.close()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, told
+
+
+def test_other_names_and_other_sites_are_refused(address: str) -> None:
+    own = urlsplit(address).netloc
+    assert ask(address, Host=own)[0] == ask(address, Host=own.replace("127.0.0.1", "localhost"))[0] == 200
+    for name in ("evil.example", f"evil.example:{urlsplit(address).port}", "127.0.0.1.evil.example", "", "[::1"):
+        assert ask(address, "/api/quarantine", Host=name)[0] == 421
+    assert ask(address, "/api/quarantine", Origin=f"http://{own}")[0] == 200
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example"):
+        assert ask(address, "/api/quarantine", Origin=origin)[0] == 403
+    assert ask(address, "/api/quarantine", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
+    assert ask(address, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
+    assert ask(address, "/", "POST")[0] == 405
+
+
+def test_every_answer_is_fenced(address: str) -> None:
+    for path in ("/", "/static/main.js", "/api/quarantine", "/events?window=1h", "/nothing", "/static/../app.py"):
+        _, headers, _ = ask(address, path)
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    assert ask(address, "/static/%2e%2e/app.py")[0] == 404
+    status, _, told = ask(address, "/api/search?q=nonsense")
+    assert status == 400 and "neither an order id" in told
+
+
+def test_with_a_token_only_who_knows_it_sees_anything(
+    browser: Browser, flow: Settings, feeder: Feeder, tmp_path: Path
+) -> None:
+    settings = msgspec.structs.replace(
+        flow, dashboard_host="0.0.0.0", dashboard_port=free_port(), dashboard_token=TOKEN
+    )
+    address = f"http://127.0.0.1:{settings.dashboard_port}/"
+    with serving(settings, tmp_path) as process:
+        assert not says(process, TOKEN)()
+        for path in ("/", "/events?window=1h", "/api/quarantine", "/api/orders/1", "/static/main.js"):
+            assert ask(address, path)[0] == 401
+            assert ask(address, path, Cookie="orderflow_dashboard=x", Authorization="Bearer x")[0] == 401
+        assert ask(address, "/api/quarantine", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert ask(address, f"/api/quarantine?{urlencode({'token': TOKEN})}")[0] == 401
+        form = {"Content_Type": "application/x-www-form-urlencoded"}
+        assert (
+            ask(address, "/login", "POST", urlencode({"token": TOKEN}), Origin="http://evil.example", **form)[0] == 403
+        )
+        assert ask(address, "/login", "POST", "x" * 10_000, **form)[0] == 413
+        _, headers, _ = ask(address, "/login", "POST", urlencode({"token": TOKEN}), **form)
+        assert "HttpOnly" in headers["set-cookie"] and "samesite=strict" in headers["set-cookie"].lower()
+        assert TOKEN not in headers["set-cookie"] and TOKEN not in headers["location"]
+
+        with browser.new_context() as session:
+            page = session.new_page()
+            page.goto(address)
+            page.get_by_label("Token").fill("wrong")
+            page.get_by_role("button", name="Open").click()
+            expect(page.locator("#wrong")).to_be_visible()
+            page.get_by_label("Token").fill(TOKEN)
+            page.get_by_role("button", name="Open").click()
+            soon(page.locator("#connection"), "Live")
+            assert page.url == address
+
+
+def test_others_are_not_let_in_without_a_token(flow: Settings, tmp_path: Path) -> None:
+    told = run(msgspec.structs.replace(flow, dashboard_host="0.0.0.0"), "dashboard", cwd=tmp_path)
+    assert told.returncode == 2 and "DASHBOARD_TOKEN" in told.stderr
+
+
+def test_a_taken_port_is_said(flow: Settings, address: str, tmp_path: Path) -> None:
+    told = run(flow, "dashboard", cwd=tmp_path)
+    assert told.returncode == 2
+    assert re.search(rf"cannot listen on 127.0.0.1:{flow.dashboard_port}.*\nhint: Set DASHBOARD_PORT", told.stderr)
+
+
+def test_track_tells_the_same_in_a_terminal(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
+    found = run(flow, "track", "5", cwd=tmp_path)
+    assert found.returncode == 0 and "partition 0, offset 4" in found.stdout and "conflict" in found.stdout
+    hostile = run(flow, "track", "ORDER-000666", cwd=tmp_path)
+    assert r"\x1b[31m\u202ered" in hostile.stdout and "\x1b" not in hostile.stdout
+    told = msgspec.json.decode(run(flow, "track", "5", "--json", cwd=tmp_path).stdout)
+    [(total,)] = select(flow, "SELECT total_price FROM orders WHERE order_id = 'ORDER-000005'")
+    assert Decimal(told["order"]["total_price"]) == total
+    assert run(flow, "track", "99999999", cwd=tmp_path).returncode == 1
+    assert run(flow, "track", "nonsense", cwd=tmp_path).returncode == 2
+
+
+def test_watch_goes_on_until_it_is_stopped(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
+    with running(flow, "status", "--watch", "--json", folder=tmp_path) as process:
+        until(lambda: process.log.exists() and process.log.read_text().count('"stored":') > 1, process)
+        os.kill(process.identity[0], signal.SIGINT)
+        until(lambda: not process.alive)
+        assert process.exit_code == 0
+
+
+def test_top_shows_what_comes_in_a_terminal(flow: Settings, feeder: Feeder) -> None:
+    child, terminal = pty.fork()
+    if not child:
+        os.environ.update(flow.environment(), TERM="xterm", COLUMNS="120", LINES="40")
+        os.execv(sys.executable, [sys.executable, "-m", "orderflow", "top"])
+    shown = b""
+    try:
+        feeder.store(order(3001, product_name=quoted(f"[red]{HOSTILE}")))
+        deadline = time.monotonic() + 60
+        while rb"[red]<img src=x onerror=alert(1)>\x1b[31m" not in shown:
+            assert time.monotonic() < deadline, shown[-3000:]
+            shown += os.read(terminal, 65536)
+        assert b"MySQL answers at" in shown
+        os.kill(child, signal.SIGINT)
+        with suppress(OSError):  # the terminal closes when it has ended
+            while os.read(terminal, 65536):
+                pass
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)

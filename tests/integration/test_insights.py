@@ -1,0 +1,204 @@
+"""The read side on both servers: what it says is what SQL says, and it can neither change nor hold up anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+
+import msgspec
+import pytest
+
+from orderflow import topic as topics
+from orderflow.embedded.process import free_port
+from orderflow.errors import DatabaseRefused, DatabaseUnavailable, InputInvalid
+from orderflow.insights import latency, sales, track
+from orderflow.insights.monitor import Monitor, Snapshot
+from orderflow.settings import Settings
+from orderflow.store import ledger, reading
+from orderflow.store.connection import Connection
+from tests.corpus import message
+from tests.feeder import Feeder, many, order, priced
+from tests.processes import until as until_
+from tests.sql import execute, select
+
+until = partial(until_, patience=60)
+CATEGORIES = [f"Category {letter}" for letter in "ABCDEFGHI"]  # two more than are told apart
+
+
+@pytest.fixture
+def feeder(database: Settings) -> Feeder:
+    return Feeder(database)
+
+
+def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) -> None:
+    now = datetime.now(UTC)
+    feeder.store(*many(1, 500, CATEGORIES))
+    feeder.store(priced(900, 99_999, 3, now - timedelta(days=400)), priced(901, 12_345, 2, now + timedelta(days=400)))
+    with reading.opened(database) as connection:
+        today, hour, products = sales.today(connection), sales.history(connection, "1h"), reading.products(connection)
+
+    where = (
+        f"FROM orders WHERE order_timestamp >= '{today.since:%Y-%m-%d}' AND order_timestamp < '{today.until:%Y-%m-%d}'"
+    )
+    assert (today.orders, today.units, today.revenue) == select(
+        database, f"SELECT COUNT(*), SUM(quantity), SUM(total_price) {where}"
+    )[0]
+    told = [(one.name, one.orders, one.units, one.revenue) for one in today.leading]
+    by_category = f"SELECT product_category, COUNT(*), SUM(quantity), SUM(total_price) {where} GROUP BY 1"
+    assert told == select(database, f"{by_category} ORDER BY 4 DESC LIMIT 7")
+
+    assert (hour.sales.orders, hour.sales.revenue) == (500, sum(bucket.revenue for bucket in hour.buckets))
+    others = [bucket for bucket in hour.buckets if bucket.category is None]
+    shown = {one.name for one in hour.sales.leading}
+    assert sum(bucket.orders for bucket in others) == sum(
+        count for name, count, *_ in select(database, by_category) if name not in shown
+    )
+    assert products and products.orders == 501  # the one from the past too, the one from the future not
+    assert [(one.name, one.units) for one in products.leading] == select(
+        database,
+        "SELECT product_name, SUM(quantity) FROM orders WHERE order_timestamp <= UTC_TIMESTAMP()"
+        " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6",
+    )
+
+
+def test_empty_tables_say_nothing_and_nothing_breaks(database: Settings, feeder: Feeder) -> None:
+    with reading.opened(database) as connection:
+        assert sales.today(connection).revenue == Decimal("0.00")
+        assert sales.history(connection, "24h").buckets == ()
+        assert reading.products(connection) is None
+        assert latency.read(connection, datetime.now(UTC)) is None
+        assert reading.latest(connection, 5) == ()
+        assert reading.quarantined(connection) == ()
+        assert track.story(connection, "1").order is None
+
+
+def test_latest_and_latency_are_of_what_comes_now(database: Settings, feeder: Feeder) -> None:
+    now = datetime.now(UTC)
+    feeder.store(order(1, now - timedelta(days=300)), late=3600)  # a replay of the past
+    feeder.store(order(2, now + timedelta(days=300)))  # a wrong clock
+    feeder.store(*(order(number, now - timedelta(seconds=5)) for number in range(10, 20)), late=2)
+    feeder.store(*(order(number, now - timedelta(seconds=4)) for number in range(20, 120)), late=0.25)
+    with reading.opened(database) as connection:
+        latest = reading.latest(connection, 105)
+        found = latency.read(connection, latest[0].order_timestamp)
+    assert [one.order_id for one in latest[:2]] == ["ORDER-000119", "ORDER-000118"]
+    assert latest[-1].order_id == "ORDER-000015"
+    assert found and found.orders == 110
+    assert 0.2 < found.p50 < 1.5 < 2 <= found.p99 < 10
+
+
+def test_an_order_has_its_story(database: Settings, feeder: Feeder) -> None:
+    sent = order(123)
+    feeder.store(sent, late=0.5)
+    feeder.store(sent, order(123, customer_id=5), order(124, customer_id=5), b"not JSON")
+    with reading.opened(database) as connection:
+        story = track.story(connection, "123")
+        found = track.search(connection, " 5 ")
+        assert track.story(connection, "order-000124").order == found.orders[0]
+        every = reading.quarantined(connection)
+        [malformed] = reading.quarantined(connection, "malformed_json")
+        assert malformed in every and len(every) == 2
+        assert reading.quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
+        assert reading.quarantined(connection, before=every[0].quarantine_id) == every[1:]
+        assert reading.open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
+        for words in ("", "ORDER-12", "ORDER-000123x", "1" * 45, "DROP TABLE"):
+            with pytest.raises(InputInvalid):
+                track.search(connection, words)
+    assert story.order and (story.order.partition, story.order.offset) == (0, 0)
+    assert story.to_table and 0.5 <= story.to_table < 10
+    [conflict] = story.quarantined
+    assert (conflict.reason, conflict.offset, conflict.status) == ("conflict", 2, "open")
+    assert [one.order_id for one in found.orders] == ["ORDER-000124"]
+    assert (malformed.value, malformed.value_bytes) == (b"not JSON", 8)
+
+
+def test_a_long_record_is_cut(database: Settings, feeder: Feeder) -> None:
+    value = message(more=f'"{"x" * 100_000}"', quantity='"two"')
+    feeder.store(value)
+    with reading.opened(database) as connection:
+        [found] = reading.quarantined(connection)
+    assert found.value == value[:2048] and found.value_bytes == len(value)
+
+
+def test_readers_change_nothing_and_do_not_linger(database: Settings, feeder: Feeder) -> None:
+    feeder.store(order(1))
+    with reading.opened(database) as connection:
+        with pytest.raises(DatabaseUnavailable, match=r"(?i)read.only"):
+            connection.run("open_ledger", ("orders", 7, "id", 0, 0))
+        connection.rollback()
+        begun = time.monotonic()
+        with connection._raw.cursor() as cursor, pytest.raises(Exception, match=r"(?i)maximum|max_statement_time"):
+            cursor.execute("SELECT COUNT(*) FROM orders WHERE SLEEP(60) OR customer_id")
+            cursor.fetchall()
+        assert time.monotonic() - begun < 10
+
+
+def test_the_reader_s_own_user_is_used(database: Settings, feeder: Feeder) -> None:
+    feeder.store(order(1))
+    execute(database, "CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'look only'")
+    execute(database, f"GRANT SELECT ON {database.mysql_database}.* TO 'reader'@'%'")
+    settings = msgspec.structs.replace(
+        database, mysql_reader_user="reader", mysql_reader_password="look only", mysql_password="wrong"
+    )
+    try:
+        with reading.opened(settings) as connection:
+            assert len(reading.latest(connection, 5)) == 1
+        with (
+            pytest.raises(DatabaseRefused, match="reader"),
+            reading.opened(msgspec.structs.replace(settings, mysql_reader_password="wrong")),
+        ):
+            pass
+    finally:
+        execute(database, "DROP USER 'reader'@'%'")
+
+
+@contextmanager
+def watching(settings: Settings) -> Iterator[Monitor]:
+    monitor = Monitor(settings)
+    with monitor.watching({"1h"}):
+        yield monitor
+
+
+def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
+    topics.create(settings, 1)
+    feeder = Feeder(settings)
+    feeder.store(*many(1, 10))
+    repeated = order(15)
+    with watching(settings) as monitor:
+        until(lambda: monitor.history("1h") and monitor.snapshot().status)
+        first = monitor.snapshot()
+        assert first.status and (first.status.stored, first.database.state) == (10, "ok")
+        with Connection(settings) as connection:
+            assert ledger.take_leadership(connection, settings, 0)
+            until(lambda: monitor.snapshot().sink.state == "ok")
+            feeder.store(*many(11, 4), repeated, repeated, b"no order")
+            until(lambda: _counts(monitor.snapshot()) == (15, 1, 1))
+            until(lambda: monitor.snapshot().open_by_reason == {"malformed_json": 1})
+        until(lambda: monitor.snapshot().sink.state == "away")
+        found = monitor.snapshot()
+    assert "orderflow sink" in found.sink.hint
+    assert found.kafka.state == "ok"
+    assert any(found.rates) and len(found.latest) == 15
+
+
+def test_the_monitor_says_what_does_not_answer(settings: Settings) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    Feeder(settings)
+    with watching(msgspec.structs.replace(settings, kafka_bootstrap_servers=nobody)) as monitor:
+        until(lambda: monitor.snapshot().kafka.state == "away" and monitor.snapshot().status)
+        found = monitor.snapshot()
+        assert found.status and found.status.lag is None
+        assert nobody in found.kafka.sentence and found.database.state == "ok"
+    gone = msgspec.structs.replace(settings, mysql_port=free_port())
+    with watching(gone) as monitor:
+        until(lambda: monitor.snapshot().database.state == "away")
+        assert gone.database_address in monitor.snapshot().database.sentence
+        assert monitor.snapshot().sink.state == "asking"
+
+
+def _counts(found: Snapshot) -> tuple[int, int, int] | None:
+    return found.status and (found.status.stored, found.status.duplicates, found.status.quarantined)

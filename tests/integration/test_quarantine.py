@@ -1,0 +1,488 @@
+"""The quarantine's life on real servers: records are kept whole, replayed exactly once, discarded with a reason."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from orderflow.errors import DatabaseUnavailable, InputInvalid
+from orderflow.order import Reason
+from orderflow.settings import Settings
+from orderflow.store import quarantine, schema
+from orderflow.store.connection import Connection
+from orderflow.store.quarantine import Entry, Filter
+from orderflow.store.replay import Outcome, Result, replay
+from orderflow.store.writer import Writer
+from tests.corpus import message, numbered
+from tests.integration.test_store import TOPIC, ask, commit, empty, run_of, tables, until
+from tests.sql import execute, raw_session, select
+
+ANY = Filter(status=None)
+
+
+@pytest.fixture
+def store(database: Settings) -> Settings:
+    schema.prepare(database)
+    return database
+
+
+def keep(settings: Settings, values: Sequence[bytes | None], start: int = 0, partition: int = 0) -> None:
+    """Have the sink quarantine them: all sample orders lie outside of the generator's ranges."""
+    enforcing = msgspec.structs.replace(settings, order_ranges="enforce")
+    assert commit(enforcing, run_of(values, start, partition)).quarantined.total() == len(values)
+
+
+def entries(settings: Settings, wanted: Filter = ANY) -> list[Entry]:
+    with Connection(settings) as connection:
+        return list(quarantine.matching(connection, wanted))
+
+
+def replay_all(settings: Settings, wanted: Filter = ANY, **options: Any) -> list[Outcome]:
+    with Connection(settings) as connection:
+        some = quarantine.matching(connection, wanted)
+        return [replay(connection, settings, entry, by="ann@desk", **options) for entry in some]
+
+
+def everything(settings: Settings) -> list[Any]:
+    """All tables, but for the moments of the transactions."""
+    resolved = "SELECT quarantine_id, resolved_by, resolved_because, mended_value FROM orders_quarantine ORDER BY 1"
+    return [*tables(settings), ask(settings, resolved)]
+
+
+def assert_sound(settings: Settings) -> None:
+    """Each record counted in its place, each replayed one once more; the rollup equal to the table."""
+    by_minute, counted, [(records, accounted, *told)], [(stored, kept, replayed)] = ask(
+        settings,
+        "SELECT * FROM orders_by_minute ORDER BY 1, 2, 3",
+        "SELECT order_timestamp - INTERVAL SECOND(order_timestamp) SECOND, product_category, kafka_partition, COUNT(*),"
+        " SUM(quantity), SUM(total_price) FROM orders GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "SELECT SUM(next_offset - first_offset), SUM(`stored` + duplicates + quarantined), SUM(`stored`),"
+        " SUM(quarantined) FROM orders_ledger",
+        "SELECT (SELECT COUNT(*) FROM orders), COUNT(*), SUM(status = 'replayed') FROM orders_quarantine",
+    )
+    assert by_minute == counted
+    assert accounted == records + replayed
+    assert told == [stored, kept]
+
+
+# Replay.
+
+
+def test_what_is_good_now_is_stored_at_the_coordinates_it_came_with(store: Settings) -> None:
+    repeat, other = numbered(1), numbered(1, customer_id="5")
+    keep(store, [numbered(1), b"{", repeat, other, numbered(2)], start=0, partition=3)
+    assert [outcome.result for outcome in replay_all(store)] == [
+        "stored",
+        "rejected",
+        "duplicate",
+        "conflict",
+        "stored",
+    ]
+    assert select(
+        store, "SELECT order_id, kafka_partition, kafka_offset, DATE_FORMAT(produced_at, '%T.%f') FROM orders"
+    ) == [("ORDER-000001", 3, 0, "14:30:45.123000"), ("ORDER-000002", 3, 4, "14:30:45.123000")]
+    assert [(one.status, one.reason, one.resolved_by) for one in entries(store)] == [
+        ("replayed", "outside_ranges", "ann@desk"),
+        ("open", "malformed_json", None),
+        ("replayed", "outside_ranges", "ann@desk"),
+        ("open", "conflict", None),
+        ("replayed", "outside_ranges", "ann@desk"),
+    ]
+    assert "customer_id is '87654' there and '5' here" in entries(store)[3].detail
+    assert select(store, "SELECT next_offset, `stored`, duplicates, quarantined FROM orders_ledger") == [(5, 2, 1, 5)]
+    assert_sound(store)
+
+
+def test_a_replay_is_repeated_without_effect(store: Settings) -> None:
+    keep(store, [numbered(1), b"{", numbered(1), numbered(1, customer_id="5")])
+    replay_all(store)
+    before = everything(store)
+    assert [outcome.result for outcome in replay_all(store)] == [
+        "replayed before",
+        "rejected",
+        "replayed before",
+        "conflict",
+    ]
+    assert everything(store) == before
+
+
+def test_today_s_contract_decides(store: Settings) -> None:
+    keep(store, [numbered(1)])
+    enforcing = msgspec.structs.replace(store, order_ranges="enforce")
+    [outcome] = replay_all(enforcing)
+    assert outcome.result is Result.REJECTED and outcome.detail.startswith("outside_ranges: ")
+    execute(store, "ALTER TABLE orders ADD CONSTRAINT no_more CHECK (customer_id <> 87654)")
+    before = everything(store)
+    [outcome] = replay_all(store)
+    assert outcome.result is Result.REJECTED and outcome.detail.startswith("refused_by_database: ")
+    assert everything(store) == before
+
+
+def test_a_dry_run_changes_nothing(store: Settings) -> None:
+    commit(store, run_of([numbered(1), numbered(2)]))
+    keep(store, [numbered(1), numbered(2, customer_id="5"), numbered(3), None], start=2)
+    before = everything(store)
+    told = [outcome.result for outcome in replay_all(store, dry_run=True)]
+    assert told == ["duplicate", "conflict", "stored", "rejected"]
+    assert everything(store) == before
+
+
+def test_a_record_without_a_time_has_none_as_an_order(store: Settings) -> None:
+    enforcing = msgspec.structs.replace(store, order_ranges="enforce")
+    commit(enforcing, run_of([numbered(1)])._replace(timestamps=[-1]))
+    replay_all(store)
+    assert select(store, "SELECT produced_at, kafka_offset FROM orders") == [(None, 0)]
+
+
+def test_what_was_mended_is_stored_and_what_came_is_kept(store: Settings) -> None:
+    keep(store, [b"\xff{", b"{"])
+    first, second = entries(store)
+    with Connection(store) as connection:
+
+        def mend(entry: Entry, value: bytes) -> Result:
+            return replay(connection, store, entry, by="ann@desk", mended=value).result
+
+        assert mend(first, b"{}") is Result.REJECTED
+        assert mend(first, numbered(7)) is Result.STORED
+        assert mend(first, numbered(8)) is Result.REPLAYED_BEFORE
+        before = everything(store)
+        assert mend(second, numbered(7, customer_id="5")) is Result.CONFLICT
+        assert everything(store) == before, "what would be mended so is not: the record is as it was"
+        [entry, _] = entries(store)
+        found = quarantine.content(connection, entry)
+    assert (found.value, found.mended) == (b"\xff{", numbered(7))
+    assert (entry.status, entry.resolved_by) == ("replayed", "ann@desk")
+    assert entry.resolved_at and abs(entry.resolved_at - entry.quarantined_at) < timedelta(minutes=5)
+    assert select(store, "SELECT order_id, kafka_offset FROM orders") == [("ORDER-000007", 0)]
+    assert_sound(store)
+
+
+def test_a_record_of_a_partition_the_ledger_does_not_know_is_refused(store: Settings) -> None:
+    keep(store, [numbered(1)])
+    execute(store, "DELETE FROM orders_ledger")
+    with pytest.raises(InputInvalid, match="Record 1 is of orders partition 0"):
+        replay_all(store)
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_a_session_killed_before_any_statement_leaves_the_record_as_it_was(
+    store: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(store, [numbered(1)])
+    before = everything(store)
+    statements: list[str] = []
+    fatal = 0
+    run, end = Connection.run, Connection.commit
+
+    def reach(statement: str) -> None:
+        statements.append(statement)
+        if len(statements) == fatal:
+            sessions = f"SELECT id FROM information_schema.processlist WHERE db = '{store.mysql_database}'"
+            [(session,)] = select(store, f"{sessions} AND id <> CONNECTION_ID()")
+            execute(store, f"KILL {session}")
+            until(lambda: not select(store, f"{sessions} AND id = {session}"))
+
+    def run_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
+        reach(statement)
+        return run(self, statement, *args, **placeholders)
+
+    def commit_reached(self: Connection) -> None:
+        reach("commit")
+        end(self)
+
+    [entry] = entries(store)
+    monkeypatch.setattr(Connection, "run", run_reached)
+    monkeypatch.setattr(Connection, "commit", commit_reached)
+    for number in itertools.count(1):
+        with Connection(store) as connection:
+            statements.clear()
+            fatal = number
+            with pytest.raises(DatabaseUnavailable):
+                replay(connection, store, entry, by="ann@desk")
+        fatal = 0
+        assert everything(store) == before, statements[-1]
+        if statements[-1] == "commit":
+            break
+    assert {"lock_ledger", "lock_quarantine", "insert_orders", "add_by_minute", "resolve_replayed"} < {*statements}
+    monkeypatch.undo()
+    assert [outcome.result for outcome in replay_all(store)] == ["stored"]
+    assert_sound(store)
+
+
+def test_a_commit_whose_reply_was_lost_counts_once(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(store, [numbered(1)])
+    commit_ = Connection.commit
+
+    def lost(self: Connection) -> None:
+        commit_(self)
+        raise DatabaseUnavailable("the reply is lost")
+
+    monkeypatch.setattr(Connection, "commit", lost)
+    with pytest.raises(DatabaseUnavailable):
+        replay_all(store)
+    monkeypatch.undo()
+    assert [outcome.result for outcome in replay_all(store)] == ["replayed before"]
+    assert_sound(store)
+
+
+def test_two_replays_at_once_store_each_record_once(store: Settings) -> None:
+    values = [numbered(n // 2 if n % 3 else n) for n in range(60)]
+    for partition in range(2):
+        keep(store, values, partition=partition)
+    some = entries(store)
+
+    def work(backwards: bool) -> list[str]:
+        with Connection(store) as connection:
+            mine = reversed(some) if backwards else iter(some)
+            return [replay(connection, store, entry, by="ann@desk").result for entry in mine]
+
+    with ThreadPoolExecutor(3) as pool:
+        told = Counter(itertools.chain.from_iterable(pool.map(work, [True, False, False])))
+    ids = len({*values})
+    assert told == {"stored": ids, "duplicate": 120 - ids, "replayed before": 240}
+    assert {one.status for one in entries(store)} == {"replayed"}
+    assert select(store, "SELECT SUM(`stored`), SUM(duplicates) FROM orders_ledger") == [(ids, 120 - ids)]
+    assert_sound(store)
+
+
+@contextmanager
+def waiting_behind(settings: Settings, statement: str) -> Iterator[tuple[Any, Any]]:
+    """A session that holds what the statement locks, and a replay of record 1 that waits for it."""
+    [entry, *_] = entries(settings)
+    with Connection(settings) as connection, ThreadPoolExecutor(1) as pool, raw_session(settings) as other:
+        cursor = other.cursor()
+        cursor.execute(statement)
+        if cursor.description:
+            cursor.fetchall()
+        outcome = pool.submit(replay, connection, settings, entry, by="ann@desk")
+        waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        until(lambda: bool(select(settings, waits)))
+        yield other, outcome
+
+
+@pytest.mark.parametrize(
+    ("customer", "end", "result"),
+    [("87654", "commit", "duplicate"), ("5", "commit", "conflict"), ("5", "rollback", "stored")],
+)
+def test_a_replay_waits_for_a_transaction_that_stores_the_same_order(
+    store: Settings, customer: str, end: str, result: str
+) -> None:
+    keep(store, [numbered(1)])
+    values = f"({customer}, 'ORDER-000001', 'Yoga Mat', 'Sports & Outdoors', 45.99, 2, 91.98, '2025-01-15 14:30:45')"
+    with waiting_behind(store, f"INSERT INTO orders VALUES {values}") as (other, outcome):
+        getattr(other, end)()
+        assert outcome.result(60).result == result
+    assert len(select(store, "SELECT 1 FROM orders")) == 1
+
+
+def test_a_sink_s_transaction_of_the_partition_goes_first(store: Settings) -> None:
+    keep(store, [numbered(1)])
+    with waiting_behind(store, "SELECT next_offset FROM orders_ledger FOR UPDATE") as (other, outcome):
+        # Nothing of the replay stands in the sink's way while it waits.
+        with raw_session(store) as third:
+            cursor = third.cursor()
+            cursor.execute("SELECT status FROM orders_quarantine FOR UPDATE NOWAIT")
+            assert cursor.fetchall() == [("open",)]
+            third.rollback()
+        other.rollback()
+        assert outcome.result(60).result == "stored"
+
+
+def test_a_record_discarded_meanwhile_is_not_stored(store: Settings) -> None:
+    keep(store, [numbered(1)])
+    with waiting_behind(store, "UPDATE orders_quarantine SET status = 'discarded'") as (other, outcome):
+        other.commit()
+        assert outcome.result(60).result == "discarded before"
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_replays_and_a_sink_that_store_the_same_orders_at_once(store: Settings) -> None:
+    values = [numbered(n) for n in range(100)]
+    keep(store, values)
+
+    def sink() -> None:
+        with Writer(store, TOPIC) as writer:
+            for start in range(0, 100, 10):
+                writer.commit(run_of(values[start : start + 10][::-1], start, partition=1))
+
+    with ThreadPoolExecutor(2) as pool:
+        sinking = pool.submit(sink)
+        told = Counter(outcome.result for outcome in replay_all(store))
+        sinking.result(60)
+    assert told[Result.STORED] + told[Result.DUPLICATE] == 100
+    [(stored, duplicates)] = select(store, "SELECT SUM(`stored`), SUM(duplicates) FROM orders_ledger")
+    assert (stored, duplicates) == (100, 100)
+    assert_sound(store)
+
+
+# Look, and discard.
+
+
+def test_filters(store: Settings) -> None:
+    keep(store, [numbered(1), b"{", None])
+    commit(store, run_of([numbered(4), numbered(4, customer_id="5")], partition=1))
+    replay_all(store, Filter(reason=Reason.OUTSIDE_RANGES))
+    [*_, last] = entries(store)
+    execute(
+        store, f"UPDATE orders_quarantine SET quarantined_at = '2025-01-15 12:00:00' WHERE quarantine_id = {last[0]}"
+    )
+    noon, second = datetime(2025, 1, 15, 12), timedelta(seconds=1)  # noqa: DTZ001
+    for wanted, found in {
+        Filter(): [1, 2, 4],
+        Filter(status=None): [0, 1, 2, 4],
+        Filter(status="replayed"): [0],
+        Filter(status="discarded"): [],
+        Filter(reason="null_value"): [2],
+        Filter(partition=1): [4],
+        Filter(partition=7): [],
+        Filter(since=noon): [1, 2, 4],
+        Filter(since=noon + second): [1, 2],
+        Filter(until=noon): [],
+        Filter(until=noon + second): [4],
+        Filter(order_id="ORDER-000004"): [4],
+        Filter(status=None, order_id="ORDER-000001"): [],
+        Filter(reason="conflict", partition=0): [],
+    }.items():
+        some = entries(store, wanted)
+        assert [one.offset + 3 * one.partition for one in some] == found, wanted
+        with Connection(store) as connection:
+            assert quarantine.count(connection, wanted) == len(found)
+
+
+def test_more_entries_than_a_page_holds(store: Settings) -> None:
+    commit(msgspec.structs.replace(store, quarantine_max_share=1.0), run_of([b"{"] * 2500))
+    some = entries(store)
+    assert [one.offset for one in some] == list(range(2500))
+    ids = [one.quarantine_id for one in some]
+    with Connection(store) as connection:
+        assert quarantine.get(connection, ids) == some
+        assert quarantine.discard(connection, ids, by="ann@desk", because="tests") == 2500
+
+
+def test_what_is_discarded_stays_and_is_not_replayed(store: Settings) -> None:
+    keep(store, [numbered(1), numbered(2), b"{"])
+    replay_all(store, Filter(order_id=None, reason="malformed_json"))
+    first, _, third = entries(store)
+    before = ask(store, "SELECT * FROM orders", "SELECT * FROM orders_ledger")
+    with Connection(store) as connection:
+        ids = [first.quarantine_id, third.quarantine_id]
+        assert quarantine.discard(connection, ids, by="ann@desk", because="a test of the shop") == 2
+        assert quarantine.discard(connection, ids, by="bob", because="again") == 0
+    assert [(one.status, one.resolved_by, one.resolved_because) for one in entries(store)] == [
+        ("discarded", "ann@desk", "a test of the shop"),
+        ("open", None, None),
+        ("discarded", "ann@desk", "a test of the shop"),
+    ]
+    assert ask(store, "SELECT * FROM orders", "SELECT * FROM orders_ledger") == before
+    assert [outcome.result for outcome in replay_all(store)] == ["discarded before", "stored", "discarded before"]
+    assert_sound(store)
+
+
+def test_an_unknown_id_is_named(store: Settings) -> None:
+    keep(store, [b"{"])
+    with Connection(store) as connection, pytest.raises(InputInvalid, match="no record 98, 99"):
+        quarantine.get(connection, [99, 1, 98])
+
+
+# Records larger than the server's packets.
+
+
+@contextmanager
+def packet(settings: Settings, size: int) -> Iterator[None]:
+    [(before,)] = select(settings, "SELECT @@GLOBAL.max_allowed_packet")
+    execute(settings, f"SET GLOBAL max_allowed_packet = {size}")
+    try:
+        yield
+    finally:
+        execute(settings, f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def kept_whole(settings: Settings) -> list[tuple[bytes | None, bytes | None, Any]]:
+    with Connection(settings) as connection:
+        contents = [quarantine.content(connection, entry) for entry in quarantine.matching(connection, ANY)]
+    return [(one.key, one.value, one.headers) for one in contents]
+
+
+@pytest.mark.parametrize("load_data", [True, False])
+def test_a_record_larger_than_the_server_s_packets_is_kept_whole_and_stops_nothing(
+    store: Settings, load_data: bool
+) -> None:
+    """20 MB against 16 MiB, MariaDB's default; each byte of it takes two in SQL."""
+    large = b"'\\" * 10_000_000
+    with packet(store, 16 * 1024 * 1024):
+        committed = commit(store, run_of([numbered(1), large, b"{", numbered(2)]), load_data=load_data)
+        assert (committed.stored, committed.quarantined) == (2, {Reason.OVERSIZED_VALUE: 1, Reason.MALFORMED_JSON: 1})
+        assert kept_whole(store) == [(b"key", large, []), (b"key", b"{", [])]
+
+
+def test_key_value_and_headers_of_any_size(store: Settings) -> None:
+    every = bytes(range(256))
+    large = [every * size for size in (1000, 1500, 2000, 9000)]
+    triples: list[tuple[bytes | None, bytes | None, Any]] = [
+        *((key, value, []) for key, value in itertools.product([None, b"", b"k", *large], repeat=2)),
+        *((b"k", b"{", [("trace", one), ("none", None)]) for one in large),
+        (large[0], None, [("a", large[1]), ("b", large[3])]),
+        *[(b"k", b"'" * 100_000, [])] * 30,
+    ]
+    keys, values, headers = zip(*triples, strict=True)
+    run = run_of(values)._replace(keys=keys, headers=headers)
+    sizes = [1024 * 1024, 16 * 1024 * 1024]
+    for size in sizes:
+        with packet(store, size):
+            assert commit(store, run).quarantined.total() == len(triples)
+            assert kept_whole(store) == triples
+        assert select(store, "SELECT COUNT(*) > 0 FROM orders_record_parts") == [(size < sizes[-1],)]
+        empty(store)
+        execute(store, "DELETE FROM orders_record_parts")
+
+
+def test_a_large_record_is_rolled_back_with_its_parts(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Connection) -> None:
+        raise DatabaseUnavailable("gone")
+
+    monkeypatch.setattr(Connection, "commit", fail)
+    execute(store, "INSERT INTO orders_ledger VALUES ('orders', 0, 'first', 0, 0, 0, 0, 0, 0, UTC_TIMESTAMP())")
+    with packet(store, 1024 * 1024), pytest.raises(DatabaseUnavailable):
+        commit(store, run_of([b"x" * 3_000_000]))
+    assert ask(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_record_parts") == [[], []]
+
+
+# A quarantine of before.
+
+LATER = "resolved_because, mended_value, parts"
+
+
+def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
+    new = select(store, "SHOW CREATE TABLE orders_quarantine")
+    execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {one}' for one in LATER.split(', '))}")
+    execute(
+        store,
+        "INSERT INTO orders_ledger VALUES ('orders', 0, 'first', 0, 1, 0, 0, 1, 0, UTC_TIMESTAMP())",
+    )
+    execute(
+        store,
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_value, quarantined_at,"
+        " reason, detail) VALUES ('orders', 'first', 0, 0, '{', UTC_TIMESTAMP(), 'malformed_json', '')",
+    )
+    [step] = schema.missing(store)
+    assert step.what == f"columns {LATER} of table orders_quarantine"
+    assert "ADD COLUMN mended_value" in schema.statement_of(step, store)
+    assert schema.prepare(store) == [step]
+    assert schema.missing(store) == []
+    assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
+    [entry] = entries(store)
+    with Connection(store) as connection:
+        assert replay(connection, store, entry, by="ann@desk", mended=message()).result is Result.STORED
+    assert_sound(store)
+
+
+def _columns(created: list[tuple[Any, ...]]) -> list[str]:
+    return [line for line in created[0][1].splitlines() if line.startswith("  `")]

@@ -1,0 +1,78 @@
+"""Pictures of the dashboard for the docs, of a flow that really runs: `python -m tests.screenshots FOLDER`.
+
+Starts `orderflow up` in a scratch folder, lets it run for some minutes, and takes the page at three sizes, light and
+dark. Beside the producer of `up` another one sends bad and repeated records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from orderflow.embedded.process import Process, free_port
+from tests.browser import chromium
+from tests.processes import says, until
+
+SIZES = {"desktop": (1440, 1010), "tablet": (820, 1180), "phone": (390, 844)}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--rate", default="300", help="orders per second (%(default)s)")
+    arguments.add_argument("--minutes", type=float, default=12, help="how long it runs before (%(default)s)")
+    given = arguments.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="orderflow-screenshots-") as scratch:
+        _run(Path(scratch), given.folder.resolve(), given.rate, given.minutes)
+
+
+def _run(scratch: Path, folder: Path, rate: str, minutes: float) -> None:
+    port = str(free_port())
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_"))}
+    env = own | {"ORDERFLOW_HOME": str(scratch / "home"), "DASHBOARD_PORT": port}
+    up = _orderflow(scratch, env, "up", "--rate", rate)
+    faulty = _orderflow(scratch, env | {"STARTING_ORDER_ID": "9000001"}, "produce", "--rate", "5", "--bad", "0.04")
+    try:
+        up.start()
+        until(says(up, "Dashboard:"), up)
+        faulty.start()
+        time.sleep(60 * minutes)
+        _shoot(f"http://127.0.0.1:{port}/", folder)
+    finally:
+        faulty.stop(30)
+        up.stop(120)
+
+
+def _orderflow(scratch: Path, env: dict[str, str], *arguments: str) -> Process:
+    log = scratch / f"{arguments[0]}.log"
+    return Process(arguments[0], [sys.executable, "-m", "orderflow", *arguments], log=log, env=env, cwd=scratch)
+
+
+def _shoot(address: str, folder: Path) -> None:
+    with chromium() as browser:
+        watching = browser.new_page()
+        watching.goto(address)
+        watching.wait_for_timeout(130_000)  # the line of rates is of the last two minutes, if somebody watches
+        for size, (width, height) in SIZES.items():
+            for scheme in ("light", "dark"):
+                context = browser.new_context(
+                    viewport={"width": width, "height": height},
+                    color_scheme=scheme,  # type: ignore[arg-type]
+                    locale="en-US",
+                )
+                page = context.new_page()
+                page.goto(address)
+                page.locator("input[value='15m']").check(force=True)
+                page.locator("#records .record").first.wait_for()
+                page.wait_for_timeout(2000)
+                page.screenshot(path=folder / f"dashboard-{size}-{scheme}.png")
+                context.close()
+
+
+if __name__ == "__main__":
+    main()
