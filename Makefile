@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'
 
-.PHONY: help setup up test lint lock clean
+.PHONY: help setup up test faults lint lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -20,6 +20,10 @@ up: setup ## Start Kafka, the database, the sink and the producer; Ctrl-C stops 
 
 test: setup lint ## Check and test everything
 	$(BIN)/pytest $(ARGS)
+
+faults: setup .venv/.dev ## Faults drawn by a seed under load, proven each round: make faults ROUNDS=50 SEED=7
+	@$(BIN)/python -m tests.faults.runner $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ENGINE),--engine $(ENGINE))
 
 lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check

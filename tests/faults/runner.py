@@ -1,0 +1,97 @@
+"""Rounds of faults drawn by a seed: producers write while they strike; then all heals and drains, and is proven.
+
+`python -m tests.faults.runner --rounds 50 --seed 123`. Each round has a seed of its own, the first one the seed
+given, and is replayed by it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from tests.faults.actions import ACTIONS, ENGINES
+from tests.faults.count import Count
+from tests.faults.system import Engine, Servers, System, servers
+from tests.servers import scratch_folder
+
+_LONGEST_PAUSE = 30.0  # seconds that a process is stopped
+
+
+class Step(NamedTuple):
+    """A fault, and whether the flow may recover before the next one strikes."""
+
+    name: str
+    calm: bool
+
+
+class Round(NamedTuple):
+    """What a seed comes to."""
+
+    seed: int
+    engine: Engine
+    rate: int
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{step.name}{'' if step.calm else ' and at once'}" for step in self.steps)
+        return f"seed {self.seed}: {self.engine}, {self.rate} orders/s: {names}"
+
+
+def drawn(seed: int, engine: Engine | None = None, count: int = 5) -> Round:
+    """The round of this seed, with so many faults."""
+    draw = Random(seed)
+    by_draw: Engine = draw.choice(("spark", "spark", "direct"))
+    rate = draw.choice((50, 200, 500, 1000))
+    chosen = engine or by_draw
+    names = draw.sample([name for name in ACTIONS if chosen in ENGINES[name]], count)
+    return Round(seed, chosen, rate, tuple(Step(name, draw.random() < 0.5) for name in names))
+
+
+def play(servers: Servers, round_: Round, longest_pause: float, tell: Callable[[str], None] = print) -> Count:
+    """Do it, and prove that nothing was lost or doubled.
+
+    Raises AssertionError.
+    """
+    draw = Random(round_.seed)
+    with System(servers, f"seed{round_.seed}", round_.engine, draw, longest_pause, round_.rate) as system:
+        try:
+            for step in round_.steps:
+                tell(f"  {step.name}")
+                system.mark()
+                ACTIONS[step.name](system)
+                if step.calm:
+                    system.until_it_stores()
+                if draw.random() < 0.3:
+                    system.send_garbage()
+            return system.drain()
+        except BaseException:
+            tell("\n".join(["The sink's last lines:", *system.sink.last_lines(60)]))
+            raise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=Random().randrange(10**6))
+    parser.add_argument("--engine", choices=("spark", "direct"))
+    arguments = parser.parse_args()
+    with scratch_folder() as folder, servers(folder) as started:
+        for number in range(arguments.rounds):
+            round_ = drawn(arguments.seed + number, arguments.engine)
+            print(f"Round {number + 1} of {arguments.rounds}, {round_}", flush=True)
+            began = time.monotonic()
+            try:
+                count = play(started, round_, _LONGEST_PAUSE, lambda line: print(line, flush=True))
+            except BaseException:
+                engine = f" ENGINE={arguments.engine}" if arguments.engine else ""
+                print(f"NOT PROVEN. Again by: make faults ROUNDS=1 SEED={round_.seed}{engine}", flush=True)
+                raise
+            parts = f"{count.stored} stored + {count.duplicates} duplicates + {count.quarantined} quarantined"
+            print(f"  proven: {count.records} records = {parts}, {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

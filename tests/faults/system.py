@@ -1,0 +1,394 @@
+"""What the faults are done to: a broker and a database behind proxies, a sink, and producers of several kinds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+import mysql.connector
+import psutil
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from kafka import KafkaProducer
+
+from orderflow import audit, topic
+from orderflow.embedded import debian
+from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import Process, free_port
+from orderflow.produce.generator import Generator
+from orderflow.settings import Settings
+from tests import corpus
+from tests.faults import transactions
+from tests.faults.count import Count, count
+from tests.faults.proxy import Proxy, without_tls
+from tests.processes import until
+from tests.sql import raw_session, select
+
+Engine = Literal["spark", "direct"]
+Part = Kafka | Database | Process
+
+_HOOKS = Path(__file__).with_name("hooks")
+_USER, _PASSWORD = "orderflow", "first"
+LOCK_TIMEOUT = 1  # seconds; 50 by default
+_LARGEST = 100_000  # bytes; larger values of the corpus only take time
+
+
+class ProxiedKafka(Kafka):
+    """A broker that sends the sink's and the producers' clients to a proxy each, and all others to itself."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(folder, port)
+        self.for_sink, self.for_producers = Proxy(free_port()), Proxy(free_port())
+
+    def _script(self) -> str:
+        script = super()._script()
+        path = self.folder / "server.properties"
+        sink, producers = self.for_sink, self.for_producers
+        more = {
+            "listeners": f",SINK://127.0.0.1:{sink.target},PRODUCER://127.0.0.1:{producers.target}",
+            "advertised.listeners": f",SINK://127.0.0.1:{sink.port},PRODUCER://127.0.0.1:{producers.port}",
+        }
+        lines = [line + more.get(line.partition("=")[0], "") for line in path.read_text().splitlines()]
+        names = ("PLAINTEXT", "CONTROLLER", "SINK", "PRODUCER")
+        lines += [
+            "listener.security.protocol.map=" + ",".join(f"{name}:PLAINTEXT" for name in names),
+            "inter.broker.listener.name=PLAINTEXT",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
+        ]
+        path.write_text("\n".join(lines) + "\n")
+        return script
+
+
+class ProxiedDatabase(Database):
+    """A database that gives up waiting for a lock soon, whose proxy can read along and opens when it is ready."""
+
+    def __init__(self, folder: Path, port: int, kind: Kind) -> None:
+        super().__init__(folder, port, kind)
+        self.proxy = Proxy(port, greeting=without_tls)
+
+    def _script(self) -> str:
+        return f"{super()._script().rstrip()} --innodb-lock-wait-timeout={LOCK_TIMEOUT}\n"
+
+    def start(self) -> None:
+        self.proxy.down = True
+        super().start()
+
+    def wait_ready(self, timeout: float = 120) -> None:
+        super().wait_ready(timeout)
+        self.know_the_sink(_PASSWORD)
+        self.proxy.down = False
+
+    def know_the_sink(self, password: str) -> None:
+        """Without TLS, MySQL lets in those it has let in before, since its start and their last password."""
+        root = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
+        with mysql.connector.connect(**root, autocommit=True) as connection:
+            cursor = connection.cursor()
+            for statement in ("CREATE USER IF NOT EXISTS", "ALTER USER"):
+                cursor.execute(f"{statement} '{_USER}'@'127.0.0.1' IDENTIFIED BY '{password}'")
+        mysql.connector.connect(**root | {"user": _USER, "password": password}).close()
+
+
+@dataclass
+class Servers:
+    """The broker and the database that several systems use, one after the other."""
+
+    folder: Path
+    kafka: ProxiedKafka
+    database: ProxiedDatabase
+
+    def root(self) -> Settings:
+        """Settings that lead past the proxies, with all rights, to no database in particular."""
+        return Settings(
+            kafka_bootstrap_servers=self.kafka.address,
+            mysql_host="127.0.0.1",
+            mysql_port=self.database.port,
+            mysql_user=self.database.user,
+            mysql_password=self.database.password,
+            mysql_database="mysql",
+        )
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[Servers]:
+    kind: Kind = "mysql" if shutil.which("mysqld") or debian.available() else "mariadb"
+    kafka = ProxiedKafka(folder / "kafka", free_port())
+    database = ProxiedDatabase(folder / "database", free_port(), kind)
+    with kafka.for_sink, kafka.for_producers, database.proxy, ExitStack() as stack:
+        for server in (kafka, database):
+            stack.callback(server.kill)
+            server.start()
+        for server in (kafka, database):
+            server.wait_ready()
+        yield Servers(folder, kafka, database)
+
+
+@dataclass
+class System:
+    """One topic, one database, one sink; `draw` decides whatever a fault leaves to chance."""
+
+    servers: Servers
+    name: str
+    engine: Engine
+    draw: Random
+    longest_pause: float = 3.0  # seconds that a process may be stopped
+    rate: int = 150  # orders per second of `orderflow produce`
+    _mark: int = 0
+    _sinks: int = 0
+    _parts: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.kafka, self.database = self.servers.kafka, self.servers.database
+        self.folder = self.servers.folder / self.name
+        self.plans = self.folder / "plans"
+        self.plans.mkdir(parents=True)
+        self._parts.callback(self._kill_taken)
+        self.direct = msgspec.structs.replace(
+            self.servers.root(), kafka_topic=f"orders-{self.name}", mysql_database=f"faults_{self.name}"
+        )
+        self.settings = msgspec.structs.replace(
+            self.direct,
+            kafka_bootstrap_servers=f"127.0.0.1:{self.kafka.for_sink.port}",
+            mysql_port=self.database.proxy.port,
+            mysql_user=_USER,
+            mysql_password=_PASSWORD,
+        )
+        self.admin = AdminClient({"bootstrap.servers": self.direct.kafka_bootstrap_servers, "log_level": 0})
+        self.sink = self._new_sink()
+        producers = msgspec.structs.replace(
+            self.settings, kafka_bootstrap_servers=f"127.0.0.1:{self.kafka.for_producers.port}"
+        )
+        self.producer = self.orderflow(
+            *("producer", "produce", "--rate", str(self.rate), "--bad", "0.02", "--repeat", "0.02", "--json"),
+            settings=producers,
+        )
+        self.producers_settings = producers
+        address, seed = producers.kafka_bootstrap_servers, str(self.draw.random())
+        self.transactional = self._process(
+            "transactional", [sys.executable, transactions.__file__, address, self.direct.kafka_topic, seed], {}
+        )
+
+    def __enter__(self) -> System:
+        try:
+            self.sql(f"CREATE DATABASE {self.direct.mysql_database}", database="mysql")
+            self.sql(f"GRANT ALL ON {self.direct.mysql_database}.* TO '{_USER}'@'127.0.0.1'")
+            topic.create(self.direct)
+            for process in (self.producer, self.transactional, self.sink):
+                process.start()
+            until(lambda: self.sql("SHOW TABLES LIKE 'orders_ledger'"), self.sink)
+            self.until_caught_up()
+        except BaseException:
+            self._parts.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
+        for line in (self.kafka.for_sink, self.kafka.for_producers, self.database.proxy):
+            line.heal()
+        for server in (self.kafka, self.database):  # a fault that failed may have left it in any state
+            if not server.process.alive:
+                self.revive(server)
+            send_signal(server.process.identity[0], signal.SIGCONT)
+        self.sql(f"DROP DATABASE {self.direct.mysql_database}", database="mysql")
+        name = self.direct.kafka_topic
+        if name in self.admin.list_topics(timeout=10).topics:
+            self.admin.delete_topics([name])[name].result()
+
+    # What is done to it
+
+    def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        """As root, past the proxy."""
+        where = msgspec.structs.replace(self.direct, mysql_database=database) if database else self.direct
+        return select(where, statement)
+
+    def plan(self, point: str, act: str) -> None:
+        """What the next process to come to this kill point does there; see hooks/sitecustomize.py."""
+        for taken in self.plans.glob("taken.*"):
+            taken.unlink()
+        new = self.plans / "new"
+        new.write_text(act)
+        new.rename(self.plans / point)
+
+    def until_taken(self) -> int:
+        """Wait until the plan is carried out; the pid of the process that did."""
+        until(self._taken)
+        return self._taken()[0]
+
+    def _taken(self) -> list[int]:
+        return [int(path.suffix[1:]) for path in self.plans.glob("taken.*")]
+
+    def _kill_taken(self) -> None:
+        """A process that stopped itself outlives its group's end."""
+        for pid in self._taken():
+            if psutil.pid_exists(pid) and "orderflow" in " ".join(psutil.Process(pid).cmdline()):
+                send_signal(pid, signal.SIGKILL)
+
+    def pause(self, process: Process) -> None:
+        """SIGSTOP for a while, then SIGCONT."""
+        with stopped(process.identity[0]):
+            time.sleep(self.draw.uniform(1, self.longest_pause))
+
+    def replace_sink(self) -> None:
+        """Start another sink, which is the system's from here on; the former is left to itself."""
+        self.sink, self._mark = self._new_sink(), 0
+        self.sink.start()
+
+    def _new_sink(self) -> Process:
+        self._sinks += 1
+        return self.orderflow(f"sink-{self._sinks}", "sink", "--json", "--engine", self.engine)
+
+    def revive(self, part: Kafka | Database) -> None:
+        part.start()
+        part.wait_ready()
+
+    def cut_sessions(self) -> None:
+        """Reset the sink's connections to the database: it makes new ones."""
+        self.database.proxy.cut()
+
+    def send_garbage(self, count: int = 100) -> None:
+        """The bad-input corpus from kafka-python, with any key, to any partition."""
+        client = KafkaProducer(bootstrap_servers=self.producers_settings.kafka_bootstrap_servers)
+        values = [case.value for case in corpus.CASES if len(case.value or b"") < _LARGEST]
+        for value in self.draw.choices(values, k=count):
+            client.send(self.direct.kafka_topic, value=value, key=self.draw.choice([None, b"", b"key", value]))
+        client.flush(60)
+        client.close()
+
+    def send(self, start: int, count: int, partition: int = -1, clock: Callable[[], float] = time.time) -> None:
+        """Good orders with these numbers, past the proxies."""
+        client = Producer({"bootstrap.servers": self.direct.kafka_bootstrap_servers})
+        for number, (key, value, _) in zip(range(count), Generator(start, clock=clock), strict=False):
+            part = partition if partition >= 0 else number % self.partitions()
+            client.produce(self.direct.kafka_topic, value, key, part)
+        assert client.flush(60) == 0
+
+    def partitions(self) -> int:
+        return len(topic.describe(self.direct).partitions)
+
+    def orderflow(self, name: str, *arguments: str, settings: Settings | None = None) -> Process:
+        path = os.pathsep.join(filter(None, [str(_HOOKS), os.environ.get("PYTHONPATH")]))
+        hooks = {"PYTHONPATH": path, "ORDERFLOW_FAULTS": str(self.plans), "TZ": "Europe/Berlin"}
+        environment = (settings or self.settings).environment() | hooks
+        return self._process(name, [sys.executable, "-m", "orderflow", *arguments], environment)
+
+    @contextmanager
+    def started(self, process: Process) -> Iterator[Process]:
+        """The process while the block lasts."""
+        process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+    def _process(self, name: str, argv: list[str], environment: dict[str, str]) -> Process:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("KAFKA_", "MYSQL_"))}
+        log = self.folder / f"{name}.log"
+        process = Process(name, argv, log=log, env=inherited | environment, cwd=self.folder)
+        self._parts.callback(process.kill)  # nothing happens if it has ended
+        return process
+
+    # What is looked at
+
+    def below(self, name: str) -> list[psutil.Process]:
+        """The sink's processes whose command line holds `name`."""
+        found = []
+        for child in psutil.Process(self.sink.identity[0]).children(recursive=True):
+            try:
+                if name in child.cmdline():
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def mark(self) -> None:
+        """`hears` begins to listen here."""
+        self._mark = self.sink.log.stat().st_size if self.sink.log.exists() else 0
+
+    def said(self, words: str) -> bool:
+        """Whether the sink has said these words since the mark."""
+        with self.sink.log.open("rb") as log:
+            log.seek(self._mark)
+            return words in log.read().decode(errors="replace")
+
+    def hears(self, words: str) -> None:
+        """Wait until the sink says these words, or has said them since the mark."""
+        until(lambda: self.said(words), self.sink)
+
+    def positions(self) -> dict[int, int]:
+        return dict(self.sql("SELECT kafka_partition, next_offset FROM orders_ledger"))
+
+    def until_it_stores(self, sink: Process | None = None) -> None:
+        """Wait until the ledger moves."""
+        before = self.positions()
+        until(lambda: self.positions() != before, sink or self.sink)
+
+    def until_caught_up(self, sink: Process | None = None) -> None:
+        """Wait until all is stored that is in the topic now: until an order sent behind it is, in each partition."""
+        first, partitions = self.draw.randrange(10**9, 10**12), self.partitions()
+        self.send(first, partitions)
+        ids = ", ".join(f"'ORDER-{number}'" for number in range(first, first + partitions))
+        found = f"SELECT COUNT(*) FROM orders WHERE order_id IN ({ids})"
+        until(lambda: self.sql(found) == [(partitions,)], sink or self.sink)
+
+    def prove(self) -> None:
+        """Everything up to now is stored, and the audit proves it; the flow goes on."""
+        self.until_caught_up()
+        assert self.sink.alive, self.sink.last_lines()
+        report = audit.run(self.direct)
+        assert report.proven, (report.sentence(), report.summary())
+
+    def drain(self) -> Count:
+        """End the producers, let the sink store everything, and prove it twice."""
+        for producer in (self.producer, self.transactional):
+            producer.terminate()
+            until(lambda producer=producer: not producer.alive)  # type: ignore[misc]
+        assert self.producer.exit_code == 0, self.producer.last_lines()
+        self.prove()
+        counted = count(self.direct)
+        report = audit.run(self.direct)
+        assert Count(report.records, report.stored, report.duplicates, report.quarantined) == counted
+        return counted
+
+    def session(self) -> Any:
+        """A session as root, past the proxy, with an open transaction."""
+        return raw_session(self.direct)
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """SIGSTOP while the block lasts."""
+    for pid in pids:
+        send_signal(pid, signal.SIGSTOP)
+        until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for pid in pids:
+            send_signal(pid, signal.SIGCONT)
+
+
+def ended(process: Process) -> int | None:
+    """Wait until it ends; its exit code."""
+    until(lambda: not process.alive)
+    return process.exit_code
+
+
+def send_signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+Act = Callable[[System], None]

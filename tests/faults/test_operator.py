@@ -1,0 +1,94 @@
+"""What only a person can mend ends the sink with exit code 2 and a sentence; once it is mended, the sink goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from orderflow import audit, topic
+from tests.faults.proxy import without_tls
+from tests.faults.system import Servers, System, ended
+from tests.processes import run, until
+
+
+@pytest.fixture(params=["direct", pytest.param("spark", marks=pytest.mark.long)])
+def system(request: pytest.FixtureRequest, fault_servers: Servers) -> Iterator[System]:
+    name = f"{request.node.originalname}_{request.param}".removeprefix("test_")
+    with System(fault_servers, name[:50], request.param, Random(1)) as running:
+        yield running
+        print("\n".join(running.sink.last_lines(60)))  # shown if the test fails
+
+
+def _ends_with(system: System, words: str) -> None:
+    code, told = ended(system.sink), "\n".join(system.sink.last_lines(40))
+    assert code == 2, told
+    assert words in told, told
+    assert "Traceback" not in told[told.rindex("error: ") :], told  # Spark's own, of a worker, may come before
+
+
+def _stop_producers(system: System) -> None:
+    """They would make a deleted topic again."""
+    system.producer.kill()
+    system.transactional.kill()
+
+
+def _delete_topic(system: System) -> None:
+    name = system.direct.kafka_topic
+    system.admin.delete_topics([name])[name].result()
+    until(lambda: name not in system.admin.list_topics(timeout=10).topics)
+
+
+def test_topic_deleted(system: System) -> None:
+    _stop_producers(system)
+    _delete_topic(system)
+    _ends_with(system, f"Topic {system.direct.kafka_topic} does not exist")
+
+
+def test_topic_recreated(system: System) -> None:
+    _stop_producers(system)
+    line = system.kafka.for_sink
+    line.down = True
+    line.cut()  # or it would see that the topic is missing
+    _delete_topic(system)
+    topic.create(system.direct)
+    line.heal()
+    _ends_with(system, f"Topic {system.direct.kafka_topic} was deleted and made again")
+
+
+def test_retention_overtakes_the_sink(system: System) -> None:
+    _stop_producers(system)
+    system.until_caught_up()
+    position = system.positions()[0]
+    line = system.kafka.for_sink
+    line.down = True
+    line.cut()  # a process that is stopped would find the answer to its last question when it awakes
+    system.send(10**13, 20, partition=0)
+    where = TopicPartition(system.direct.kafka_topic, 0, position + 20)
+    system.admin.delete_records([where])[where].result()
+    system.send(10**14, 1, partition=0)
+    line.heal()
+    _ends_with(system, "Records are gone from the topic before they were stored")
+    lost = f"{system.direct.kafka_topic} partition 0 offsets {position} to {position + 19}"
+    assert system.said(lost)
+    accepted = run(system.settings, "accept-loss", "--yes", cwd=system.folder)
+    assert accepted.returncode == 0, accepted.stderr
+    system.sink.start()
+    system.prove()
+    assert audit.run(system.direct).lost_offsets == 20
+
+
+def test_credentials_changed(system: System) -> None:
+    system.until_caught_up()  # every worker has its session
+    system.database.proxy.greeting = bytes  # with TLS: without, MySQL asks for it before it looks at the password
+    system.database.know_the_sink("second")
+    if system.engine == "direct":  # Spark may begin a session at any time
+        system.until_it_stores()
+    system.cut_sessions()
+    _ends_with(system, f"refuses user {system.settings.mysql_user}: Access denied")
+    system.database.know_the_sink("first")
+    system.database.proxy.greeting = without_tls
+    system.sink.start()
+    assert system.drain().stored

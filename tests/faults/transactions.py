@@ -1,0 +1,51 @@
+"""A transactional producer as a process: commits or aborts by draw, until it is killed or told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from random import Random
+
+from confluent_kafka import KafkaException, Producer
+
+from orderflow.produce.generator import Generator
+
+TIMEOUT = 3.0  # seconds after which the broker aborts a transaction that hangs
+_ORDERS = 20
+
+
+def main(bootstrap: str, topic: str, seed: str) -> None:
+    """Says `open` when a transaction's orders are in the topic, then waits a moment and ends the transaction."""
+    draw, messages, stopping = Random(seed), iter(Generator(800_000_000, seed=1)), []
+    signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
+    while not stopping:
+        try:
+            producer = Producer(
+                {
+                    "bootstrap.servers": bootstrap,
+                    "transactional.id": topic,  # a successor fences, and ends what its predecessor left open
+                    "transaction.timeout.ms": int(TIMEOUT * 1000),
+                    "log_level": 0,
+                }
+            )
+            producer.init_transactions(30)
+            while not stopping:
+                producer.begin_transaction()
+                for _ in range(_ORDERS):
+                    key, value, _partition = next(messages)
+                    producer.produce(topic, value, key)
+                producer.flush()
+                print("open", flush=True)
+                time.sleep(0.2)
+                if draw.random() < 0.7:
+                    producer.commit_transaction(30)
+                else:
+                    producer.abort_transaction(30)
+                print("ended", flush=True)
+        except KafkaException as exception:
+            print(f"again: {exception}", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
