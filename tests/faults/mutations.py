@@ -1,6 +1,7 @@
 """The sink made wrong on purpose, in a copy of the tree: the suite must notice each time.
 
-`python -m tests.faults.mutations` prints a line per mutation, and ends with exit code 1 if one was not noticed.
+`python -m tests.faults.mutations` prints a line per mutation, and ends with exit code 1 if one was not noticed. With
+names, only these.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Mutation(NamedTuple):
 
 
 _QUARANTINE = "        quarantine.insert(connection, source, run, bad, stored_at)\n"
-_COMMIT = "        connection.commit()\n        return committed\n"
+_COMMIT = "        connection.commit()\n"
 _WRITER = "src/orderflow/store/writer.py"
 
 MUTATIONS = (
@@ -40,7 +41,7 @@ MUTATIONS = (
     ),
     Mutation(
         "skip rule one too far",
-        "database_line_cut",
+        "partitions_added",  # elsewhere most runs begin after a transaction's marker, and the rule skips nothing
         "src/orderflow/store/run.py",
         {"if found >= offset)": "if found > offset)"},
     ),
@@ -53,21 +54,21 @@ MUTATIONS = (
     Mutation(
         "conflict treated as duplicate",
         "garbage",
-        _WRITER,
+        "src/orderflow/store/orders.py",
         {"    if not differing:\n        return None\n": "    if differing or not differing:\n        return None\n"},
     ),
     Mutation(
         "commit before quarantine",
         "killed_at_insert_quarantine_after",
         _WRITER,
-        {_QUARANTINE: "", _COMMIT: "        connection.commit()\n" + _QUARANTINE + _COMMIT},
+        {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
     ),
 )
 
 
 def main() -> int:
     unnoticed = 0
-    for mutation in MUTATIONS:
+    for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:
             tree = Path(folder) / "tree"
             shutil.copytree(_TREE, tree, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))

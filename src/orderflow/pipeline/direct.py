@@ -29,6 +29,13 @@ from orderflow.topic import TopicInfo
 _THREADS = 3
 _POLL = 0.25  # seconds a thread waits for records before it looks whether it shall stop
 _TOPIC_INTERVAL = 5.0  # seconds between two looks at the topic
+# The topic was deleted, made again, or has lost records: the next start finds out, and names it.
+_TOPIC_CHANGED = {
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
 _TUNING = {
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 2 * TRANSACTION_ROWS,
@@ -104,16 +111,19 @@ class DirectEngine:
                 runs: defaultdict[int, list[Message]] = defaultdict(list)
                 # What else has arrived by now: with a timeout, consume would wait for all of them.
                 for message in (first, *consumer.consume(TRANSACTION_ROWS - 1, timeout=0)):
-                    partition, offset, error = message.partition(), message.offset(), message.error()
-                    assert partition is not None and offset is not None
+                    partition, error = message.partition(), message.error()
                     if error is None:
+                        assert partition is not None
                         runs[partition].append(message)
-                    elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                        raise Interrupted(f"Offset {offset} of {name} partition {partition} is not in the topic.")
-                    elif error.code() != KafkaError._PARTITION_EOF:
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        offset = message.offset()
+                        assert partition is not None and offset is not None
+                        if offset >= unread.get(partition, offset + 1):
+                            del unread[partition]
+                    elif error.code() in _TOPIC_CHANGED:
+                        raise Interrupted(f"{name} partition {partition} cannot be read on: {error.str()}.")
+                    else:
                         raise KafkaException(error)
-                    elif offset >= unread.get(partition, offset + 1):
-                        del unread[partition]
                 for partition, messages in runs.items():
                     writer.commit(self._run(partition, messages))
                 if ends and not unread:
