@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +61,10 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
     up.start()
     try:
         until(lambda: _status(tmp_path)["stored"] > 2000, up)
+
+        [page] = re.findall(r"Dashboard: (http://\S+)", "\n".join(up.last_lines(100)))
+        with urllib.request.urlopen(page) as answer:
+            assert b"OrderFlow" in answer.read()
 
         second = _orderflow(tmp_path, "up")
         assert second.returncode == 2

@@ -163,10 +163,12 @@ class Monitor:
             known = "cannot be seen" if database.state == "away" else "is being looked for"
             return Part("asking", f"The sink {known}: it shows itself in MySQL. A running one waits for MySQL, too.")
         found = self._status
-        if kafka.state == "away" and self._led is not None:
+        if kafka.state == "away":  # a sink that waits for it takes the lock for moments only
+            if self._led is None:
+                return Part("asking", "No sink was seen yet; one may wait for Kafka.")
             return Part("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
         if self._led is None or now - self._led > _SILENCE:
-            # Between two attempts of a sink that waits, or when another takes over, nobody holds the lock for a moment.
+            # When another sink takes over, nobody holds the lock for a moment.
             if self._led_asked is None or now - self._led_asked < _SILENCE:
                 return Part("asking", "Looking for an active sink.")
             waiting = f" {found.lag:,} records wait in Kafka." if found and found.lag else ""
