@@ -42,7 +42,7 @@ def read(value: bytes | None) -> Read | None:
     """The order that the value holds; None if it breaks the contract."""
     try:
         return _order(value)
-    except RefusedError:
+    except (RefusedError, RecursionError):
         return None
 
 
@@ -73,7 +73,7 @@ def _order(value: bytes | None) -> Read:
             parse_float=Fraction,
             parse_constant=_constant,
         )
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RefusedError from error
     _demand(type(found) is dict and _levels(found) <= 64)
     order = Read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -182,35 +183,53 @@ def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[R
     Offsets that hold no record (transaction markers, aborted or compacted records) are passed over.
     Raises OffsetsLost if the range has left the topic, KafkaUnavailable if nothing comes for 30 seconds.
     """
-    if start >= end:
-        return
-    with errors_told(settings), closing(consumer(settings)) as reader:
-        reader.assign([TopicPartition(settings.kafka_topic, partition, start)])
-        while True:
-            first = reader.poll(_SILENCE)
-            if first is None:
-                raise KafkaUnavailable(
-                    f"Kafka at {settings.kafka_bootstrap_servers} sent nothing of {settings.kafka_topic}"
-                    f" partition {partition} for {_SILENCE:g} seconds."
+    if start < end:
+        with errors_told(settings), closing(consumer(settings)) as reader:
+            yield from _read(reader, settings, partition, start, end)
+
+
+def holds_records(settings: Settings, partition: int, start: int, end: int) -> bool:
+    """Whether `read` would find anything. The thread's client is kept: this is asked behind each transaction."""
+    if getattr(_kept, "settings", None) != settings:
+        _kept.reader, _kept.settings = consumer(settings, **{"fetch.message.max.bytes": 10_000}), settings
+    reader: Consumer = _kept.reader
+    with errors_told(settings):
+        try:
+            return any(True for _ in _read(reader, settings, partition, start, end))
+        finally:
+            reader.unassign()  # or it would go on fetching
+
+
+_kept = threading.local()
+
+
+def _read(reader: Consumer, settings: Settings, partition: int, start: int, end: int) -> Iterator[Record]:
+    reader.assign([TopicPartition(settings.kafka_topic, partition, start)])
+    while True:
+        first = reader.poll(_SILENCE)
+        if first is None:
+            raise KafkaUnavailable(
+                f"Kafka at {settings.kafka_bootstrap_servers} sent nothing of {settings.kafka_topic}"
+                f" partition {partition} for {_SILENCE:g} seconds."
+            )
+        # What else has arrived by now: with a timeout, consume would wait for all 10,000.
+        for message in (first, *reader.consume(10_000, timeout=0)):
+            if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
+                # The end that Kafka lets a read_committed reader see; what lies before it has been read.
+                return
+            if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise OffsetsLost(
+                    f"Offset {start} of {settings.kafka_topic} partition {partition} is not in the topic.",
+                    hint="Retention or a deletion removed it; see `orderflow status`.",
                 )
-            # What else has arrived by now: with a timeout, consume would wait for all 10,000.
-            for message in (first, *reader.consume(10_000, timeout=0)):
-                if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
-                    # The end that Kafka lets a read_committed reader see; what lies before it has been read.
-                    return
-                if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
-                    raise OffsetsLost(
-                        f"Offset {start} of {settings.kafka_topic} partition {partition} is not in the topic.",
-                        hint="Retention or a deletion removed it; see `orderflow status`.",
-                    )
-                if error is not None:
-                    raise KafkaException(error)
-                record = _record(message)
-                if record.offset >= end:
-                    return
-                yield record
-                if record.offset + 1 == end:  # the broker tells the end only after half a second of waiting
-                    return
+            if error is not None:
+                raise KafkaException(error)
+            record = _record(message)
+            if record.offset >= end:
+                return
+            yield record
+            if record.offset + 1 == end:  # the broker tells the end only after half a second of waiting
+                return
 
 
 def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -324,6 +324,12 @@ class System:
     def hears(self, words: str) -> None:
         """Wait until the sink says these words, or has said them since the mark."""
         until(lambda: self.said(words), self.sink)
+
+    def hears_soon(self, words: str, seconds: float = 10) -> bool:
+        """Whether the sink says these words within so long, or has said them since the mark."""
+        with suppress(AssertionError):
+            until(lambda: self.said(words), self.sink, seconds)
+        return self.said(words)
 
     def positions(self) -> dict[int, int]:
         return dict(self.sql("SELECT kafka_partition, next_offset FROM orders_ledger"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
 from orderflow.order import Order, Reason
@@ -22,7 +22,7 @@ from tests.sql import select
 _Coordinates = tuple[int, int]
 
 
-@pytest.mark.parametrize(("engine", "kind"), [("spark", "mysql"), ("direct", "mysql")])
+@pytest.mark.parametrize(("engine", "kind"), [("spark", "mysql"), ("direct", "mariadb")])
 def test_every_record_of_the_corpus_meets_its_fate(
     engine: str, kind: str, kafka: str, topic: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -94,11 +94,10 @@ def test_every_record_of_the_corpus_meets_its_fate(
 
 def _make_topic(settings: Settings) -> None:
     topic.create(settings)
-    resource = ConfigResource(
-        ConfigResource.Type.TOPIC, settings.kafka_topic, set_config={"max.message.bytes": str(32 * 1024 * 1024)}
-    )
+    largest = ConfigEntry("max.message.bytes", str(32 * 1024 * 1024), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_topic, incremental_configs=[largest])
     admin = AdminClient(topic.client_config(settings))
-    admin.alter_configs([resource])[resource].result()
+    admin.incremental_alter_configs([resource])[resource].result()
 
 
 def _with_its_own_id(number: int, case: Case) -> Case:

@@ -83,6 +83,7 @@ def _options(scratch: Path) -> dict[str, str]:
         "spark.python.daemon.module": "orderflow.pipeline.daemon",
         "spark.speculation": "false",
         "spark.sql.adaptive.enabled": "false",
+        "spark.sql.execution.arrow.maxBytesPerBatch": "16m",  # 256m by default: records may be large, the heap is not
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(TRANSACTION_ROWS),  # one batch is one transaction
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",

@@ -32,6 +32,7 @@ def frame(spark: SparkSession, settings: Settings, next_offsets: Mapping[int, in
         .option("includeHeaders", str(settings.kafka_headers == "keep").lower())
         .option("kafkaConsumer.pollTimeoutMs", _KAFKA_PATIENCE)
         .option("kafka.isolation.level", "read_committed")
+        .option("kafka.allow.auto.create.topics", "false")  # a deleted topic stays away, and is named
         .option("kafka.default.api.timeout.ms", _KAFKA_PATIENCE)
         .option("kafka.request.timeout.ms", _KAFKA_PATIENCE)
         .load()
@@ -57,6 +58,6 @@ class TopicSource(NamedTuple):
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         """Whether a committed record can be read with `start` <= offset < `end`."""
         try:
-            return any(True for _ in topic.read(self.settings, partition, start, end))
+            return topic.holds_records(self.settings, partition, start, end)
         except OffsetsLost as lost:
             raise Interrupted(lost.message) from lost  # the next start finds and names all that is lost
