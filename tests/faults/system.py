@@ -261,7 +261,8 @@ class System:
         client = KafkaProducer(bootstrap_servers=self.producers_settings.kafka_bootstrap_servers)
         values = [case.value for case in corpus.CASES if len(case.value or b"") < _LARGEST]
         for value in self.draw.choices(values, k=count):
-            client.send(self.direct.kafka_topic, value=value, key=self.draw.choice([None, b"", b"key", value]))
+            key = self.draw.choice([b"", b"key", value, None])
+            client.send(self.direct.kafka_topic, value=value, key=b"" if value is None else key)  # it refuses neither
         client.flush(60)
         client.close()
 
