@@ -182,6 +182,7 @@ def test_the_highest_number_may_stand_anywhere(settings: Settings) -> None:
     assert highest_after(0, None, good % b"ORDER-000300") == 300
     for key in (b"ORDER-99999", b"order-999999", b"ORDER-999999 ", b"XORDER-999999", b"\xff"):
         assert highest_after(2, key, (good % b"ORDER-999999")[:-1]) == 300  # neither key nor order is sound
+    assert highest_after(1, b"ORDER-" + b"9" * 44, good % (b"ORDER-1" + b"0" * 18)) == 300  # not of our making
 
 
 def next_number(settings: Settings) -> int:

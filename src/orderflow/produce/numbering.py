@@ -22,11 +22,12 @@ GROUP = "orderflow-numbering"
 WORTH_KEEPING = 100_000  # records, read in about half a second
 _KEY = re.compile(ORDER_ID.pattern.encode())
 _PREFIX = len("ORDER-")
+_END_OF_OURS = 10**18  # a larger one is somebody else's, and must not leave later producers without room
 _STEP = 10_000  # records between two movements of the progress bar
 
 
 def next_number(settings: Settings, info: TopicInfo, progress: Progress) -> int:
-    """One more than the highest order number among the topic's keys and good orders; 1 if there is none.
+    """One more than the highest order number (of 18 digits at most) among the topic's keys and good orders, or 1.
 
     The highest may stand anywhere, so every record is read, but only once: Kafka keeps how far a long reading got,
     and the next one goes on there. `progress` gets a task that counts the records.
@@ -42,7 +43,8 @@ def next_number(settings: Settings, info: TopicInfo, progress: Progress) -> int:
     task = progress.add_task("highest order number", total=unread)
     for partition, (start, end) in ranges.items():
         for count, record in enumerate(topic.read(settings, partition, start, end), start=1):
-            highest = max(highest, _number(record))
+            if (number := _number(record)) < _END_OF_OURS:
+                highest = max(highest, number)
             if not count % _STEP:
                 progress.advance(task, _STEP)
     progress.remove_task(task)

@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from orderflow.errors import RecordRejected
-from orderflow.order import FIELDS, Reason
+from orderflow.order import FIELDS, Order, Reason
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row
 
@@ -156,21 +156,25 @@ def _second(seconds: int) -> str:
 
 def _as_lines(rows: Sequence[Row]) -> str:
     """The rows in LOAD DATA's format."""
-    text = "".join([_line(row, row.order.product_name, row.order.product_category) for row in rows])
+    text = _plain_lines(rows)
     # Tabs, newlines and backslashes in names are rare: look once for all rows, then escape them in all.
     if text.count("\n") == len(rows) and text.count("\t") == len(rows) * _TABS and "\\" not in text:
         return text
+    return _plain_lines([row._replace(order=_escaped(row.order)) for row in rows])
+
+
+def _plain_lines(rows: Sequence[Row]) -> str:
+    produced = {timestamp: produced_at(timestamp) or _NULL for timestamp in {row.timestamp for row in rows}}
     return "".join(
         [
-            _line(row, row.order.product_name.translate(_ESCAPES), row.order.product_category.translate(_ESCAPES))
-            for row in rows
+            f"{order.customer_id}\t{order.order_id}\t{order.product_name}\t{order.product_category}"
+            f"\t{order.unit_price}\t{order.quantity}\t{order.total_price}\t{order.order_timestamp}"
+            f"\t{offset}\t{produced[timestamp]}\n"
+            for order, offset, timestamp in rows
         ]
     )
 
 
-def _line(row: Row, name: str, category: str) -> str:
-    order, offset, timestamp = row
-    return (
-        f"{order.customer_id}\t{order.order_id}\t{name}\t{category}\t{order.unit_price}\t{order.quantity}"
-        f"\t{order.total_price}\t{order.order_timestamp}\t{offset}\t{produced_at(timestamp) or _NULL}\n"
-    )
+def _escaped(order: Order) -> Order:
+    name, category = order.product_name.translate(_ESCAPES), order.product_category.translate(_ESCAPES)
+    return replace(order, product_name=name, product_category=category)
