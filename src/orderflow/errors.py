@@ -5,6 +5,7 @@
     ├── Unavailable               the environment's: wait, say so, go on when it is back
     │   ├── KafkaUnavailable
     │   ├── DatabaseUnavailable
+    │   ├── SparkUnavailable
     │   ├── LedgerGap             the engine is ahead of the ledger: start again from the ledger's position
     │   └── Interrupted           a worker or the engine died; nothing was lost, start again
     ├── Contention                another transaction was in the way: repeat this one at once
@@ -74,6 +75,10 @@ class KafkaUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     """MySQL does not answer, or cannot take writes now (restarting, read-only, full, too many connections)."""
+
+
+class SparkUnavailable(Unavailable):
+    """The Spark cluster does not answer, or has no executor for the sink."""
 
 
 class LedgerGap(Unavailable):

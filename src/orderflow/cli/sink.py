@@ -27,6 +27,13 @@ def sink(
         EngineName,
         typer.Option(help="What carries the records: spark, or direct, this process itself, for one small machine."),
     ] = EngineName.SPARK,
+    master: Annotated[
+        str | None,
+        typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…; local[N] for N tasks here."),
+    ] = None,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="With --master: bring OrderFlow's Python packages to the cluster's workers.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Store what is in the topic now, then exit.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per look at the sink's state, on stdout.")
@@ -44,12 +51,18 @@ def sink(
     What is missing (database, tables, topic) is made at start; `orderflow init --dry-run` shows it before.
     Kafka and MySQL are those of the KAFKA_… and MYSQL_… settings.
 
+    On a cluster, workers find OrderFlow in the same virtual environment at the same path, or get it by --ship;
+    docs/scaling.md shows both.
+
     Exit code: 0 stopped as asked, or everything stored with --once; 2 something only a person can mend.
 
-    Examples: `orderflow sink`; from cron: `orderflow sink --once && orderflow audit`
+    Examples: `orderflow sink`; from cron: `orderflow sink --once && orderflow audit`; on a cluster:
+    `orderflow sink --master spark://spark-1:7077 --ship`
     """
     from orderflow.pipeline.supervisor import Progress, Supervisor
 
+    if (master or ship) and engine is not EngineName.SPARK:
+        raise typer.BadParameter("--master and --ship are Spark's")
     log.setup()
 
     def tell(progress: Progress) -> None:
@@ -57,17 +70,20 @@ def sink(
             print(json.dumps(progress._asdict()), flush=True)
 
     settings = context.load()
-    Supervisor(settings, engine=_engine(engine, settings), once=once, tell=tell).run()
+    Supervisor(settings, engine=_engine(engine, settings, master, ship), once=once, tell=tell).run()
 
 
-def _engine(name: EngineName, settings: Settings) -> Engine:
+def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool) -> Engine:
     if name is EngineName.DIRECT:
         from orderflow.pipeline.direct import DirectEngine
 
         return DirectEngine(settings)
-    from orderflow.embedded import jars, java
-    from orderflow.pipeline.session import Runtime
+    from orderflow.embedded import cache, jars, java
+    from orderflow.pipeline import packing
+    from orderflow.pipeline.session import MASTER, Runtime
     from orderflow.pipeline.spark import SparkEngine
 
     found, classpath = java.find(), jars.paths("spark")
-    return SparkEngine(settings, Runtime(classpath, found.home, found.options("spark", classpath)))
+    options = found.options("spark", classpath)
+    packages = packing.pack(cache.once) if ship else None
+    return SparkEngine(settings, Runtime(classpath, found.home, options, master or MASTER, packages))

@@ -37,6 +37,12 @@ def up(
     rate: Annotated[
         float | None, typer.Option(min=0, help="Orders per second; without it one every PRODUCTION_INTERVAL seconds.")
     ] = None,
+    brokers: Annotated[
+        int, typer.Option(min=1, max=9, help="Kafka brokers. With three, each record has three replicas.")
+    ] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: it needs no cluster.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
@@ -50,7 +56,8 @@ def up(
     Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
     2 something did not start or ended by itself.
 
-    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`
+    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; a cluster to try out, in a
+    folder of its own: `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow import audit
     from orderflow.embedded import stack
@@ -60,7 +67,7 @@ def up(
         signal.signal(number, signal.default_int_handler)
     current = settings.load()
     with stack.only_one(current):
-        parts = stack.Stack(current)
+        parts = stack.Stack(current, brokers, workers)
         watch = _Watch(parts)
         try:
             if orders:
@@ -95,13 +102,18 @@ class _Watch:
 
     def start(self, producer: list[str]) -> None:
         """Everything side by side: the sink waits by itself until Kafka and the database answer."""
-        self.parts.start_servers()
-        self.parts.start_command("sink", [])
-        for server in self.parts.servers:
+        parts = self.parts
+        parts.start_servers()
+        alone = len(parts.brokers) < 2 and not parts.master  # a cluster answers before all of its members are there
+        if alone:
+            parts.start_command("sink", [])
+        for server in parts.servers:
             server.wait_ready()
             logger.info("%s: %s at %s", server.name, server.describe(), server.address)
+        if not alone:
+            parts.start_command("sink", ["--master", parts.master.url] if parts.master else [])
         self._sent_before = self._sent()
-        self.parts.start_command("produce", producer)
+        parts.start_command("produce", producer)
 
     @property
     def sent(self) -> int:
@@ -139,11 +151,13 @@ class _Watch:
     def rows(self) -> list[tuple[str, str, str]]:
         """Part, where it runs, what it is or last said."""
         parts, current = self.parts, self.parts.settings
-        kafka = parts.kafka.describe() if parts.kafka else "yours (KAFKA_BOOTSTRAP_SERVERS)"
-        database = parts.database.describe() if parts.database else "yours (MYSQL_HOST)"
+        yours = [
+            *([] if parts.brokers else [("Kafka", current.kafka_bootstrap_servers, "yours (KAFKA_BOOTSTRAP_SERVERS)")]),
+            *([] if parts.database else [("Database", current.database_address, "yours (MYSQL_HOST)")]),
+        ]
         return [
-            ("Kafka", current.kafka_bootstrap_servers, kafka),
-            ("Database", current.database_address, database),
+            *yours,
+            *((server.name, server.address, server.describe()) for server in parts.servers),
             *(
                 (
                     name.capitalize(),
@@ -186,7 +200,7 @@ def _panel(watch: _Watch) -> RenderableType:
     from rich.table import Table
 
     table = Table(title="OrderFlow: Ctrl-C stops", title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
-    table.add_column("part", min_width=11, no_wrap=True)
+    table.add_column("part", min_width=14, no_wrap=True)
     table.add_column("where", min_width=30, no_wrap=True)
     table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in watch.rows():

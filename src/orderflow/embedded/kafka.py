@@ -1,4 +1,4 @@
-"""An Apache Kafka broker of one node (KRaft: it is its own controller), from its Maven jars."""
+"""Apache Kafka brokers (KRaft: each is a controller, too), from its Maven jars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import base64
 import os
 import secrets
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -20,8 +22,8 @@ from orderflow.embedded.process import LocalServer, free_port
 # read as Latin-1, and a comma would part two folders.
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={node}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
@@ -32,22 +34,47 @@ broker.session.timeout.ms=2000
 broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=1
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 """
+_MOST_REPLICAS = 3
+
+
+class Quorum(NamedTuple):
+    """What the brokers of one cluster share: the ports of their controllers, and the file with the cluster's id."""
+
+    ports: Sequence[int]
+    id_file: Path
 
 
 class Kafka(LocalServer):
-    name = "Kafka"
+    """The only broker of a cluster, or its `node`, counted from 1."""
+
+    def __init__(self, folder: Path, port: int, node: int = 1, quorum: Quorum | None = None) -> None:
+        self.name = f"Kafka {node}" if quorum else "Kafka"
+        self._node, self._quorum = node, quorum
+        super().__init__(folder, port)
 
     def describe(self) -> str:
         [version] = [c.split(":")[2] for c in jars.locked("kafka") if c.startswith("org.apache.kafka:kafka_")]
         return f"Apache Kafka {version}, embedded"
 
     def _script(self) -> str:
-        (self.folder / "server.properties").write_text(_PROPERTIES.format(port=self.port, controller_port=free_port()))
+        controllers = self._quorum.ports if self._quorum else [free_port()]
+        replicas = min(_MOST_REPLICAS, len(controllers))
+        properties = _PROPERTIES.format(
+            node=self._node,
+            port=self.port,
+            controller_port=controllers[self._node - 1],
+            voters=",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, start=1)),
+            replicas=replicas,
+            in_sync=min(2, replicas),  # one of three may be away
+        )
+        (self.folder / "server.properties").write_text(properties)
         found, classpath = java.find(), jars.paths("kafka")
         run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", classpath), "-Dlog4j2.level=WARN"])
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
@@ -63,15 +90,24 @@ class Kafka(LocalServer):
 
         def serves() -> bool:
             try:
-                return bool(client.list_topics(timeout=0.2).cluster_id == self._cluster_id())
+                found = client.list_topics(timeout=0.2)
             except KafkaException:
                 return False
+            return bool(found.cluster_id == self._cluster_id() and self._node in found.brokers)
 
         return serves
 
     def _cluster_id(self) -> str:
         """Made once; it tells this broker from any other that may answer on the port."""
-        path = self.folder / "cluster-id"
+        path = self._quorum.id_file if self._quorum else self.folder / "cluster-id"
         if not path.exists():
             path.write_text(base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("="))
         return path.read_text()
+
+
+def cluster(folder: Path, ports: Sequence[int]) -> list[Kafka]:
+    """A broker for each port. Where there are three, each record has three replicas, and two of them at least."""
+    if len(ports) == 1:
+        return [Kafka(folder / "kafka", ports[0])]
+    quorum = Quorum([free_port() for _ in ports], folder / f"cluster-id-of-{len(ports)}")
+    return [Kafka(folder / f"kafka-{node}-of-{len(ports)}", port, node, quorum) for node, port in enumerate(ports, 1)]

@@ -11,7 +11,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import psutil
 
@@ -136,7 +135,7 @@ class LocalServer(ABC):
     `start` returns at once, so that several start side by side; `wait_ready` waits.
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder.resolve(), port

@@ -19,8 +19,9 @@ import msgspec
 import psutil
 
 from orderflow.embedded.database import Database
-from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, Process, free_port, is_running, stop_leftover
+from orderflow.embedded.spark import SparkMaster, SparkWorker
 from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings, is_given
 
@@ -38,7 +39,7 @@ class State(msgspec.Struct, kw_only=True):
     """What another process must know. Secrets stay in the files that the servers keep them in."""
 
     up: Identity
-    bootstrap_servers: str | None = None  # of the embedded broker, if there is one
+    bootstrap_servers: str | None = None  # of the embedded brokers, if there are any
     database_port: int | None = None  # of the embedded database, if there is one
     parts: dict[str, Identity] = {}
 
@@ -46,14 +47,23 @@ class State(msgspec.Struct, kw_only=True):
 class Stack:
     """The parts of one `orderflow up`, started side by side and stopped in order."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Choose what is embedded and where it listens; nothing is started yet."""
+    def __init__(self, settings: Settings, brokers: int = 1, workers: int = 0) -> None:
+        """Choose what is embedded and where it listens; nothing is started yet.
+
+        With `workers`, the sink runs on a Spark cluster of so many, else in a process of its own.
+        """
         self.home = settings.home
-        self.kafka = None if is_given("kafka_bootstrap_servers") else _kafka(self.home, _port("Kafka", KAFKA_PORT))
+        self.brokers = [] if is_given("kafka_bootstrap_servers") else _brokers(self.home, brokers)
         self.database = None if is_given("mysql_host") else _database(self.home, _port("the database", DATABASE_PORT))
+        self.master = SparkMaster(self.home / "spark-master", free_port()) if workers else None
+        self.workers = [
+            SparkWorker(self.home / f"spark-worker-{number}", number, self.master)
+            for number in range(1, workers + 1)
+            if self.master
+        ]
         self._state = State(
             up=_identity(os.getpid()),
-            bootstrap_servers=self.kafka.address if self.kafka else None,
+            bootstrap_servers=",".join(broker.address for broker in self.brokers) or None,
             database_port=self.database.port if self.database else None,
         )
         dashboard_port = _port("the dashboard", settings.dashboard_port)
@@ -63,7 +73,7 @@ class Stack:
     @property
     def servers(self) -> list[LocalServer]:
         """The embedded ones."""
-        return [server for server in (self.kafka, self.database) if server]
+        return [server for server in (*self.brokers, self.database, self.master, *self.workers) if server]
 
     def start_servers(self) -> None:
         """Start the embedded servers and return at once."""
@@ -213,8 +223,9 @@ def _port(name: str, wanted: int) -> int:
     return found
 
 
-def _kafka(home: Path, port: int) -> Kafka:
-    return Kafka(home / "kafka", port)
+def _brokers(home: Path, count: int) -> list[Kafka]:
+    wanted = [_port("Kafka", KAFKA_PORT), *(free_port() for _ in range(count - 1))]
+    return cluster(home, wanted)
 
 
 def _database(home: Path, port: int) -> Database:

@@ -6,6 +6,7 @@ The settings' effect was measured on 2 cores at 1,000 orders/s: event to commit 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +19,41 @@ if TYPE_CHECKING:
 
 # One more task than the default topic has partitions: tasks wait for MySQL (46 k → 57 k rows/s on 2 cores).
 MASTER = "local[4]"
+_LOOPBACK = re.compile(r"spark://(localhost|127\.)")
+_PACKAGES = "orderflow-packages"  # the folder that executors unpack them into
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Runtime(NamedTuple):
-    """What Spark's JVM is made of: the connector's jars, a JAVA_HOME, and options for its quick start."""
+    """What Spark's JVM is made of: the connector's jars, a JAVA_HOME, and options for its quick start.
+
+    `master` is where the tasks run. `packages` is an archive of what they import, where it must be brought along.
+    """
 
     jars: Sequence[Path]
     java_home: Path
     java_options: Sequence[str]
+    master: str = MASTER
+    packages: Path | None = None
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the tasks run in processes of a cluster, not in the driver's own."""
+        return not self.master.startswith("local")
 
 
 def start(runtime: Runtime, scratch: Path) -> SparkSession:
     """Start Spark, or join the one that `spark-submit` has started."""
-    os.environ["PYSPARK_PYTHON"] = sys.executable
+    if not runtime.on_cluster:
+        os.environ["PYSPARK_PYTHON"] = sys.executable
+    elif "PYSPARK_PYTHON" not in os.environ:  # the same place on each machine, unless all is brought along
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        os.environ["PYSPARK_PYTHON"] = version if runtime.packages else sys.executable
     if not _submitted():
         os.environ["JAVA_HOME"] = str(runtime.java_home)
-        os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+        if not runtime.on_cluster or _LOOPBACK.match(runtime.master):
+            os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("orderflow sink")
@@ -98,16 +116,24 @@ def _options(scratch: Path) -> dict[str, str]:
 
 def _launch_options(runtime: Runtime) -> dict[str, str]:
     """What only a JVM of our own can be given."""
-    return {
-        "spark.master": MASTER,
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
+    options = {
+        "spark.master": runtime.master,
         "spark.driver.memory": "600m",
         "spark.driver.extraJavaOptions": " ".join([*runtime.java_options, f"-Dlog4j2.configurationFile={_LOGGING}"]),
         # On the class path rather than in spark.jars: nothing is copied at start.
         "spark.driver.extraClassPath": os.pathsep.join(map(str, runtime.jars)),
-        # Hadoop's own local file system forks a chmod for each checkpoint file; this one does not.
-        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+    }
+    if runtime.on_cluster:
+        options["spark.jars"] = ",".join(map(str, runtime.jars))
+        if runtime.packages:
+            options["spark.archives"] = f"{runtime.packages}#{_PACKAGES}"
+            options["spark.executorEnv.PYTHONPATH"] = _PACKAGES
+        return options
+    return options | {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        # Hadoop's own local file system forks a chmod for each checkpoint file; this one does not.
+        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
     }

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orderflow.errors import Interrupted
+from orderflow.errors import Interrupted, SparkUnavailable
 from orderflow.pipeline import session, sink, source
 from orderflow.pipeline.engine import background
 from orderflow.settings import Settings
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REGISTRATION = 10.0  # seconds that executors are given to come up
+_LOOK = 5.0  # seconds between two looks at them
+
 
 class SparkEngine:
     """See Engine."""
@@ -37,6 +40,8 @@ class SparkEngine:
         self._scratch: Path
         self._session: Future[SparkSession]
         self._query: StreamingQuery
+        self._looked = 0.0
+        self._told = 0, 0  # executors and slots
 
     def open(self, scratch: Path) -> None:
         """Start the JVM. An error elsewhere need not wait for it: it ends with this process."""
@@ -44,8 +49,7 @@ class SparkEngine:
         self._session = background("spark-start", lambda: session.start(self._runtime, scratch))
 
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
-        with _jvm_errors():
-            spark = self._session.result()
+        spark = self._ready()
         checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)  # scratch: the ledger is the checkpoint
         write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=self._scratch)
         with _jvm_errors():
@@ -59,7 +63,56 @@ class SparkEngine:
             stream = stream.trigger(availableNow=True) if once else stream.trigger(processingTime="0 seconds")
             self._query = stream.start()
 
+    def _ready(self) -> SparkSession:
+        """Spark, with an executor at least.
+
+        Raises SparkUnavailable.
+        """
+        from py4j.protocol import Py4JJavaError
+
+        with _jvm_errors():
+            try:
+                spark = self._session.result()
+                if spark.sparkContext._jsc.sc().isStopped():  # the cluster has ended it
+                    spark.stop()
+                    self.open(self._scratch)
+                    spark = self._session.result()
+            except Py4JJavaError as error:
+                self.open(self._scratch)
+                raise SparkUnavailable(
+                    f"Spark at {self._runtime.master} does not answer: {_first_line(str(error.java_exception))}"
+                ) from error
+        if self._runtime.on_cluster:
+            self._check_executors()
+        return spark
+
+    def _check_executors(self) -> None:
+        """Raises SparkUnavailable where none comes."""
+        context = self._session.result().sparkContext
+        deadline = time.monotonic() + _REGISTRATION
+        with _jvm_errors():
+            # The driver counts as one.
+            while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < 1:
+                if time.monotonic() > deadline:
+                    raise SparkUnavailable(
+                        f"Spark at {self._runtime.master} has no executor for the sink.",
+                        hint="Is a worker alive there, with a free core and 1 GB of memory?",
+                    )
+                time.sleep(0.1)
+            slots = context.defaultParallelism
+        if (executors, slots) != self._told:
+            self._told = executors, slots
+            log.info(
+                "Spark at %s: %d executors with %d task slots; each slot has one connection to MySQL at most.",
+                self._runtime.master,
+                executors,
+                slots,
+            )
+
     def wait(self, seconds: float) -> bool:
+        if self._runtime.on_cluster and time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._check_executors()
         with _jvm_errors():
             return bool(self._query.awaitTermination(seconds))  # type: ignore[arg-type]
 

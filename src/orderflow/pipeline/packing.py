@@ -1,0 +1,59 @@
+"""The sink's Python packages as one archive, for machines of a cluster that do not have them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import orderflow
+
+log = logging.getLogger(__name__)
+
+# What a worker imports, each with what it requires; Spark brings its own pyspark.
+_ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pandas", "prometheus-client", "pyarrow")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def pack(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The archive, made by `once(name, make)` if these versions have not been packed before.
+
+    It fits machines with the same Python version, operating system and processor.
+    """
+    found = {dist.name: dist for root in _ROOTS for dist in _with_required(root)}
+    sources = sorted(Path(orderflow.__file__).parent.rglob("*"))
+    digest = hashlib.sha256()
+    for dist in found.values():
+        digest.update(f"{dist.name} {dist.version}\n".encode())
+    for path in sources:
+        digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
+
+    def make(folder: Path) -> None:
+        log.info("Packing %d packages for the cluster's workers, once for these versions.", len(found) + 1)
+        with tarfile.open(folder / "packages.tgz", "w:gz", compresslevel=1) as archive:
+            archive.add(Path(orderflow.__file__).parent, "orderflow", filter=_no_bytecode)
+            for dist in found.values():
+                for file in dist.files or ():
+                    if ".." not in file.parts:  # a command's script
+                        archive.add(file.locate(), str(file), recursive=False, filter=_no_bytecode)
+
+    return once(f"packages-{digest.hexdigest()[:16]}", make) / "packages.tgz"
+
+
+def _with_required(name: str) -> Iterator[Distribution]:
+    dist = distribution(name)
+    yield dist
+    for requirement in dist.requires or ():
+        required, _, marker = requirement.partition(";")
+        if "extra" not in marker and "platform" not in marker:
+            found = _NAME.match(required)
+            assert found
+            yield from _with_required(found[0])
+
+
+def _no_bytecode(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "__pycache__" in member.name else member

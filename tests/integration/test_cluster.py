@@ -1,0 +1,138 @@
+"""On a cluster: three brokers, a Spark master and two workers, each killed in its turn; the audit decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from orderflow import audit, topic
+from orderflow.embedded.kafka import Kafka, cluster
+from orderflow.embedded.process import LocalServer, Process, free_port
+from orderflow.embedded.spark import SparkMaster, SparkWorker
+from orderflow.settings import Settings
+from tests.processes import run, running, says, until
+from tests.servers import scratch_folder
+from tests.sql import select
+
+_PARTITIONS = 6
+
+
+@dataclass
+class Cluster:
+    brokers: list[Kafka]
+    master: SparkMaster
+    workers: list[SparkWorker]
+
+    @property
+    def servers(self) -> list[LocalServer]:
+        return [*self.brokers, self.master, *self.workers]
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Cluster]:
+    with scratch_folder() as folder, ExitStack() as stack:
+        master = SparkMaster(folder / "master", free_port())
+        workers = [SparkWorker(folder / f"worker-{number}", number, master) for number in (1, 2)]
+        made = Cluster(cluster(folder, [free_port() for _ in range(3)]), master, workers)
+        for server in made.servers:
+            stack.callback(server.kill)
+            server.start()
+        for server in made.servers:
+            server.wait_ready()
+        yield made
+
+
+@pytest.fixture
+def settings(own: Cluster, mysql_server: Settings) -> Settings:
+    addresses = ",".join(broker.address for broker in own.brokers)
+    return msgspec.structs.replace(
+        mysql_server, mysql_database="cluster", kafka_bootstrap_servers=addresses, kafka_topic="orders"
+    )
+
+
+def _next_offsets(settings: Settings) -> int:
+    return int(select(settings, "SELECT SUM(next_offset) FROM orders_ledger")[0][0] or 0)
+
+
+def _until_it_stores(settings: Settings, sink: Process) -> None:
+    """Wait until the ledger moves."""
+    before = _next_offsets(settings)
+    until(lambda: _next_offsets(settings) > before, sink)
+
+
+def _revive(server: LocalServer) -> None:
+    server.start()
+    server.wait_ready()
+
+
+def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path: Path) -> None:
+    assert run(settings, "init", "--partitions", str(_PARTITIONS), cwd=tmp_path).returncode == 0
+    admin = AdminClient(topic.client_config(settings))
+    [leader, *_] = {
+        part.leader for part in admin.list_topics(settings.kafka_topic).topics[settings.kafka_topic].partitions.values()
+    }
+    on_cluster = ("sink", "--json", "--master", own.master.url, "--ship")
+    with (
+        running(settings, "produce", "--rate", "300", folder=tmp_path, name="producer") as producer,
+        running(settings, *on_cluster, folder=tmp_path, name="first") as first,
+    ):
+        _until_it_stores(settings, first)
+        assert says(first, "2 executors with 4 task slots")()
+        _check_no_secret_shows(own, settings)
+
+        own.workers[0].kill()  # and its executor
+        _until_it_stores(settings, first)
+        _revive(own.workers[0])
+        _until_it_stores(settings, first)
+
+        own.brokers[leader - 1].kill()
+        _until_it_stores(settings, first)
+        _revive(own.brokers[leader - 1])
+        _until_it_stores(settings, first)
+
+        own.master.kill()
+        _until_it_stores(settings, first)
+        _revive(own.master)
+        _until_it_stores(settings, first)
+
+        grown = [NewPartitions(settings.kafka_topic, 2 * _PARTITIONS)]
+        admin.create_partitions(grown)[settings.kafka_topic].result()
+        until(lambda: select(settings, "SELECT COUNT(*) FROM orders_ledger") == [(2 * _PARTITIONS,)], first)
+        _until_it_stores(settings, first)
+
+        with running(settings, *on_cluster, folder=tmp_path, name="second") as second:
+            until(says(second, "Another sink is active"), second)
+            first.kill()
+            _until_it_stores(settings, second)
+            producer.terminate()
+            until(lambda: not producer.alive)
+            until(lambda: _lag(settings) == 0, second)
+            second.terminate()
+            until(lambda: not second.alive)
+            assert second.exit_code == 0, second.last_lines()
+    assert producer.exit_code == 0, producer.last_lines()
+    report = audit.run(settings)
+    assert report.proven and not report.not_yet_stored, report.sentence()
+
+
+def _lag(settings: Settings) -> int:
+    info = topic.describe(settings)
+    ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
+    return ends - _next_offsets(settings)
+
+
+def _check_no_secret_shows(own: Cluster, settings: Settings) -> None:
+    """Neither in a command line nor in what Spark's daemons and executors have written."""
+    for process in psutil.process_iter(["cmdline"]):
+        assert settings.mysql_password not in " ".join(process.info["cmdline"] or [])
+    for server in (own.master, *own.workers):
+        for path in server.folder.rglob("*"):
+            if path.is_file() and path.suffix in ("", ".log"):
+                assert settings.mysql_password.encode() not in path.read_bytes(), path
