@@ -154,7 +154,7 @@ def broker_stopped(system: System) -> None:
 @action()
 def sinks_line_to_kafka_slow(system: System) -> None:
     line = system.kafka.for_sink
-    line.delay, line.rate = 0.1, 50_000
+    line.delay, line.rate = 0.1, 400_000
     system.until_it_stores()
     line.heal()
 
