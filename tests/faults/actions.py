@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mysql.connector
 import psutil
 from confluent_kafka.admin import NewPartitions
 
@@ -310,7 +311,8 @@ def _end_sessions(system: System, oldest: int | None = None) -> None:
         f"SELECT id FROM information_schema.processlist WHERE user = '{system.settings.mysql_user}' ORDER BY id"
     )
     for (session,) in sessions[:oldest]:
-        system.sql(f"KILL {session}")
+        with suppress(mysql.connector.DatabaseError):  # it has ended by itself meanwhile
+            system.sql(f"KILL {session}")
 
 
 @action()
