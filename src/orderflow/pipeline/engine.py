@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from orderflow.store.run import TRANSACTION_ROWS
 from orderflow.topic import TopicInfo
 
 Result = TypeVar("Result")
@@ -36,6 +38,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End the engine."""
+
+
+def spare_the_collector() -> None:
+    """What a run is made of holds no cycles: looking for some at Python's default of 700 objects took a quarter of
+    the time, measured in the direct engine."""
+    gc.set_threshold(5 * TRANSACTION_ROWS)
 
 
 def background(name: str, work: Callable[[], Result]) -> Future[Result]:
