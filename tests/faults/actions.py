@@ -69,6 +69,7 @@ def producer_killed_mid_send(system: System) -> None:
         until(lambda: _in_topic(system) > before + 500, burst)
     system.producer.kill()
     system.producer.start()
+    until(lambda: any("Sending to" in line for line in system.producer.last_lines()), system.producer)
 
 
 def _in_topic(system: System) -> int:
