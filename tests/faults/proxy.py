@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -43,6 +44,12 @@ class _Link:
     server: asyncio.StreamWriter
     greeted: bool = False
     doomed: bool = False
+    half_closed: bool = False
+
+    def half_close(self) -> None:
+        self.half_closed = True
+        with suppress(OSError):  # it has gone by itself
+            self.client.write_eof()
 
     def cut(self) -> None:
         for end in (self.client, self.server):
@@ -86,7 +93,7 @@ class Proxy:
 
     def half_close(self) -> None:
         """Tell every client that its server has said its last word, while the server still listens."""
-        self._call(self._each(lambda link: link.client.write_eof()))
+        self._call(self._each(_Link.half_close))
 
     def heal(self) -> None:
         """A sound line again; connections that a fault has garbled are reset."""
@@ -134,6 +141,8 @@ class Proxy:
                 continue
             if to_client and not link.greeted:
                 piece, link.greeted = self.greeting(piece), True
+            if to_client and link.half_closed:
+                continue
             if to_client and link.doomed:
                 link.cut()
                 return
@@ -145,5 +154,5 @@ class Proxy:
                 link.doomed = True
             sink.write(piece)
             await sink.drain()
-        if sink.can_write_eof():
+        if not (to_client and link.half_closed) and sink.can_write_eof():
             sink.write_eof()
