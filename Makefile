@@ -8,7 +8,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'
 
-.PHONY: help setup up test faults lint lock clean
+# Pieces of `orderflow bench`, with their options.
+PIECES ?= limit producer sink 'sink --engine direct' latency 'latency --engine direct' idle 'idle --engine direct' growth
+
+.PHONY: help setup up test faults bench lint lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -24,6 +27,9 @@ test: setup lint ## Check and test everything
 faults: setup .venv/.dev ## Faults drawn by a seed under load, proven each round: make faults ROUNDS=50 SEED=7
 	@$(BIN)/python -m tests.faults.runner $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ENGINE),--engine $(ENGINE))
+
+bench: setup .venv/.dev ## Measure, as docs/performance.md says: make bench PIECES="limit 'sink --rows 1000000'"
+	@set -e; for piece in $(PIECES); do $(BIN)/orderflow bench $$piece; done
 
 lint: .venv/.dev ## Check style, types and the direction of imports
 	$(BIN)/ruff check

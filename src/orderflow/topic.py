@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -17,22 +19,25 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    Producer,
     TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
+from orderflow import tls
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicMissing
 from orderflow.settings import Settings
 
 DEFAULT_PARTITIONS = 3
+GROUP = "orderflow-reader"  # the client asks for a name, and for its coordinator, though nobody joins
 TIMEOUT = 10.0  # seconds a request may take
+_REACH_TIMEOUT = 5.0  # seconds that an attempt to reach a broker waits, if none refuses
 _SILENCE = 30.0  # seconds a reader waits for the next records
-_REFUSALS = {
-    KafkaError._AUTHENTICATION,
+_LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
+_REFUSALS = _LOGIN_REFUSED | {
     KafkaError._SSL,
     KafkaError._INVALID_ARG,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -71,11 +76,89 @@ class Record(NamedTuple):
 
 def client_config(settings: Settings) -> dict[str, str | int | float | bool]:
     """librdkafka's configuration that producer, consumer and admin client have in common."""
-    return {
+    protocol = settings.kafka_security_protocol
+    config: dict[str, str | int | float | bool] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": "orderflow",
         "log_level": 0,  # failures come back as error codes; librdkafka's own lines on stderr repeat them
+        "security.protocol": protocol,
     }
+    if protocol.startswith("SASL"):
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_sasl_username
+        config["sasl.password"] = settings.kafka_password
+    if protocol.endswith("SSL"):
+        files = {
+            "ssl.ca.location": settings.kafka_ssl_ca_location,
+            "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+            "ssl.key.location": settings.kafka_ssl_key_location,
+            "ssl.key.password": settings.kafka_ssl_key_password,
+        }
+        config |= {name: value for name, value in files.items() if value}
+    return config
+
+
+def reach(settings: Settings) -> None:
+    """Return when a broker has answered; where one will not talk to us, say why.
+
+    Raises KafkaRefused, or KafkaUnavailable as soon as it is known that no broker answers, after 5 seconds at most. (A
+    request of an admin client only ever times out, whatever the reason.)
+    """
+    errors: list[KafkaError] = []
+    deadline = time.monotonic() + _REACH_TIMEOUT
+    try:
+        client = Producer(client_config(settings) | {"error_cb": errors.append})
+    except KafkaException as exception:
+        raise classify(exception.args[0], settings) from exception
+    while True:
+        try:
+            brokers = client.list_topics(timeout=1.0).brokers.values()
+        except KafkaException as exception:
+            client.poll(0)
+            refusals = [error for error in errors if error.code() in _REFUSALS]
+            none_left = any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in errors)
+            if refusals or none_left or time.monotonic() > deadline:
+                for server in settings.kafka_bootstrap_servers.split(","):
+                    address = urlsplit(f"//{server.strip()}")
+                    _check_tls(settings, address.hostname or "", address.port or 9092, listen=True)
+                raise classify([*refusals, *errors, exception.args[0]][0], settings) from None
+        else:
+            if settings.kafka_security_protocol.endswith("SSL"):
+                for broker in brokers:  # the names they advertise, which may not be those of their certificates
+                    _check_tls(settings, broker.host, broker.port, listen=False)
+            return
+
+
+def _check_tls(settings: Settings, host: str, port: int, *, listen: bool) -> None:
+    """Raises KafkaRefused if TLS is what keeps us from this broker."""
+    where = f"Kafka at {host}:{port}"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    encrypted, certificate = settings.kafka_security_protocol.endswith("SSL"), settings.kafka_ssl_certificate_location
+    if not encrypted:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    elif settings.kafka_ssl_ca_location:
+        context.load_verify_locations(settings.kafka_ssl_ca_location)
+    else:
+        context.load_default_certs()
+    if encrypted and certificate:
+        context.load_cert_chain(certificate, settings.kafka_ssl_key_location, settings.kafka_ssl_key_password)
+    try:
+        tls.shake_hands(context, host, port, listen=listen and encrypted)
+    except ssl.SSLCertVerificationError as error:
+        what, hint = tls.told(error, host, "KAFKA_SSL_CA_LOCATION", "KAFKA_BOOTSTRAP_SERVERS, advertised.listeners")
+        raise KafkaRefused(f"{where} is not trusted: {what}.", hint=hint) from error
+    except tls.ClientCertificateRefusedError as error:
+        what = "refuses the client certificate" if certificate else "asks for a client certificate"
+        raise KafkaRefused(
+            f"{where} {what}.", hint="Set KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION to one it trusts."
+        ) from error
+    except OSError:  # it is away, or speaks no TLS; that is not told apart
+        return
+    if not encrypted:
+        raise KafkaRefused(
+            f"{where} speaks TLS, and KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}.",
+            hint="Set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL.",
+        )
 
 
 def describe(settings: Settings) -> TopicInfo:
@@ -255,7 +338,7 @@ def consumer(settings: Settings, **more: str | int | bool) -> Consumer:
     return Consumer(
         client_config(settings)
         | {
-            "group.id": "orderflow-reader",  # required by the client
+            "group.id": GROUP,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "enable.partition.eof": True,
@@ -280,6 +363,7 @@ def _raw(data: str | bytes | None) -> bytes | None:
 @lru_cache(maxsize=1)
 def _admin(settings: Settings) -> AdminClient:
     """Kept: a client ends its pending requests when it is collected, and connecting takes longer than asking."""
+    reach(settings)
     return AdminClient(client_config(settings))
 
 
@@ -289,19 +373,35 @@ def errors_told(settings: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaException as exception:
-        raise classify(exception.args[0], settings) from exception
+        error = classify(exception.args[0], settings)
+        if settings.kafka_security_protocol != "PLAINTEXT" and not isinstance(error, TopicMissing):
+            reach(settings)  # a timeout may be a refusal, and one over TLS has more to say
+        raise error from exception
 
 
 def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
     """The class of error that a client's error code belongs to."""
-    where = f"Kafka at {settings.kafka_bootstrap_servers}"
+    where, told = f"Kafka at {settings.kafka_bootstrap_servers}", error.str().rstrip(".")
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return TopicMissing(
             f"Topic {settings.kafka_topic} does not exist on {settings.kafka_bootstrap_servers}.",
             hint="`orderflow init` creates it, or name another in KAFKA_TOPIC.",
         )
+    if error.code() in _LOGIN_REFUSED:
+        return KafkaRefused(
+            f"{where} refuses user {settings.kafka_sasl_username}, by {settings.kafka_sasl_mechanism}: {told}.",
+            hint="Check KAFKA_SASL_USERNAME, KAFKA_PASSWORD (or KAFKA_PASSWORD_FILE) and KAFKA_SASL_MECHANISM.",
+        )
+    if error.code() == KafkaError._INVALID_ARG:
+        return KafkaRefused(
+            f"{where} cannot be asked: {told}.",
+            hint="Check the KAFKA_SSL_… setting of that name, and KAFKA_SSL_KEY_PASSWORD.",
+        )
     if error.code() in _REFUSALS:
         return KafkaRefused(
-            f"{where} refuses: {error.str()}.", hint="Check KAFKA_BOOTSTRAP_SERVERS and the user's rights."
+            f"{where} refuses: {told}.",
+            hint="Check KAFKA_BOOTSTRAP_SERVERS, and grant the user what `orderflow init --grants` prints.",
         )
-    return KafkaUnavailable(f"{where} does not answer: {error.str()}.")
+    protocol = settings.kafka_security_protocol
+    hint = f"If it runs, it may not speak {protocol} there: see KAFKA_SECURITY_PROTOCOL."
+    return KafkaUnavailable(f"{where} does not answer: {told}.", hint="" if protocol == "PLAINTEXT" else hint)

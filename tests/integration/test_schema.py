@@ -83,7 +83,10 @@ def test_nothing_is_there(database: Settings) -> None:
         f"database {database.mysql_database}",
         *(
             f"table orders{suffix}"
-            for suffix in ("", "_ledger", "_quarantine", "_record_parts", "_losses", "_by_minute", "_per_minute")
+            for suffix in (
+                *("", "_ledger", "_quarantine", "_record_parts"),
+                *("_losses", "_audits", "_by_minute", "_per_minute", "_per_day", "_per_reason"),
+            )
         ),
     ]
     assert schema.prepare(database) == planned
@@ -192,7 +195,7 @@ def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: 
         assert_sound(database)
 
 
-@pytest.mark.parametrize("done", range(1, 9))
+@pytest.mark.parametrize("done", range(1, 12))
 def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int) -> None:
     """Each of its statements commits by itself, so the program may end after any of them."""
     execute(seed, ROWS)
@@ -321,7 +324,11 @@ def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["orders_ledger", "orders_quarantine", "orders_record_parts", "orders_losses", "orders_by_minute"]
+    "table",
+    [
+        *("orders_ledger", "orders_quarantine", "orders_record_parts"),
+        *("orders_losses", "orders_audits", "orders_by_minute"),
+    ],
 )
 def test_another_s_table_under_one_of_our_names_is_refused(database: Settings, table: str) -> None:
     schema.prepare(database)

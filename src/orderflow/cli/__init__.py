@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import log, quarantine
+from orderflow.cli import bench, log, quarantine
 from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
@@ -38,6 +38,7 @@ app = typer.Typer(
 for command in (up, down, status, top, track, init, produce, sink, console, dashboard, audit, accept_loss, doctor):
     app.command()(command)
 app.add_typer(quarantine.app)
+app.add_typer(bench.app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orderflow.cli import context, log
 from orderflow.cli.text import safe
+from orderflow.errors import OrderFlowError
 
 if TYPE_CHECKING:
     from orderflow.audit import Finding, Report
+    from orderflow.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def audit(
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")] = False,
+    log_format: log.Format = None,
 ) -> None:
     """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
 
     Reads the topic again up to the ledger's position and compares all eight fields of every row; then looks for rows
     that no record accounts for, and compares the ledger's counters and the rollup with what was found. Producer and
-    sink may go on meanwhile. It changes nothing.
+    sink may go on meanwhile. It changes nothing; its result goes to the table of audits, where dashboard and
+    metrics find it.
 
     Of each kind of difference, the first hundred are listed by topic, partition, offset and order_id.
 
@@ -31,17 +38,38 @@ def audit(
 
     from orderflow.audit import run
 
+    log.setup()
+    current = context.load()
     console = log.console()
     columns = TextColumn("Audit"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
-        report = run(context.load(), lambda done, total: progress.update(task, completed=done, total=total))
+        report = run(current, lambda done, total: progress.update(task, completed=done, total=total))
+    _keep(current, report)
     if as_json:
         print(json.dumps(report.summary()))
     else:
         _print(report)
     if not report.proven:
         raise typer.Exit(1)
+
+
+def _keep(current: Settings, report: Report) -> None:
+    from orderflow.store import audits
+    from orderflow.store.connection import Connection
+
+    try:
+        with Connection(current) as connection:
+            findings = sum(report.counts.values())
+            audits.record(
+                connection,
+                proven=report.proven,
+                records=report.records,
+                findings=findings,
+                sentence=report.sentence(),
+            )
+    except OrderFlowError as error:  # the result stands without
+        logger.warning("Dashboard and metrics will not know of this audit: %s", error.message)
 
 
 def _print(report: Report) -> None:

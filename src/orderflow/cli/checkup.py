@@ -84,6 +84,7 @@ class _Examination:
             ("Kafka", (), self._kafka),
             ("topic", ("Kafka",), self._topic),
             ("database", (), self._database),
+            ("reader", ("database",), self._reader),
             ("version", ("database",), self._version),
             ("local_infile", ("database",), self._local_infile),
             ("sql_mode", ("database",), self._sql_mode),
@@ -149,11 +150,13 @@ class _Examination:
         return "ok", found
 
     def _kafka(self) -> _Found:
+        topic.reach(self._settings)
         with topic.errors_told(self._settings):
             admin = AdminClient(topic.client_config(self._settings))
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
         count = len(cluster.nodes)
-        return "ok", f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
+        brokers = f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
+        return "ok", f"{brokers}, by {self._settings.kafka_security_protocol}"
 
     def _topic(self) -> _Found:
         try:
@@ -164,7 +167,15 @@ class _Examination:
 
     def _database(self) -> _Found:
         kind = "MariaDB" if self._server.is_mariadb else "MySQL"
-        return "ok", f"{kind} at {self._settings.database_address} lets user {self._settings.mysql_user} in"
+        by = server.encryption(self._settings) or "plain text"
+        if by != "plain text" and not self._settings.mysql_ssl_ca:
+            by += ", its certificate unverified"
+        return "ok", f"{kind} at {self._settings.database_address} lets user {self._settings.mysql_user} in, by {by}"
+
+    def _reader(self) -> _Found:
+        reader = self._settings.for_reading
+        with Connection(reader, database=False):
+            return "ok", f"user {reader.mysql_user} is let in, for dashboard, status, track, top and audit"
 
     def _version(self) -> _Found:
         version, release = self._server.version, self._server.release

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orderflow.cli import context, log
 
 
-def dashboard() -> None:
+def dashboard(log_format: log.Format = None) -> None:
     """Serve the live page: rates, revenue, latency, lag, the newest orders, search, the quarantine.
 
     Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. On an address that others can reach

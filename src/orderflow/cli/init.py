@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from orderflow.cli import context
 from orderflow.errors import TopicMissing
+from orderflow.settings import Settings
 
 
 def init(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what is missing, as SQL; change nothing.")
+    ] = False,
+    grants: Annotated[
+        bool, typer.Option("--grants", help="Only print the users and their rights, as SQL and kafka-acls commands.")
     ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topic, if it has to be made.")] = 3,
 ) -> None:
@@ -21,12 +27,18 @@ def init(
     The sink does the same at start. A table of orders with the eight columns that is there already is taken over;
     one that differs is refused, with the difference and the statement that would mend it.
 
-    Example: `orderflow init --dry-run > orderflow.sql`, for a user who may not create tables.
+    Examples: `orderflow init --dry-run > orderflow.sql`, for a user who may not create tables;
+    `orderflow init --grants > grants.sql`, for an administrator, once the tables are there: see docs/security.md.
     """
     from orderflow import topic
     from orderflow.store import schema
+    from orderflow.store.grants import grants as granted
 
     current = context.load()
+    if grants:
+        print("-- MySQL: choose a password where it says change-me.", *granted(current), sep="\n")
+        print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(current)), sep="\n")
+        return
     if dry_run:
         for step in schema.missing(current):
             print(f"-- {step.what}\n{schema.statement_of(step, current)}\n")
@@ -47,3 +59,22 @@ def init(
         f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
     )
+
+
+def _kafka_acls(settings: Settings) -> Iterator[str]:
+    """kafka-acls commands that let each role do its part."""
+    from orderflow.produce import numbering
+    from orderflow.topic import GROUP
+
+    topic = ["--topic", settings.kafka_topic]
+    for role, operations, resource in (
+        ("producer", ("Read", "Write"), topic),
+        ("producer", ("Read",), ["--group", numbering.GROUP]),
+        ("sink", ("Read",), topic),
+        ("reader", ("Read",), topic),
+        *((role, ("Describe",), ["--group", GROUP]) for role in ("producer", "sink", "reader")),
+    ):
+        allowed = [argument for operation in operations for argument in ("--operation", operation)]
+        server = ["--bootstrap-server", settings.kafka_bootstrap_servers, "--command-config", "admin.properties"]
+        principal = ["--add", "--allow-principal", f"User:orderflow_{role}"]
+        yield shlex.join(["kafka-acls.sh", *server, *principal, *allowed, *resource])

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import time
+from datetime import UTC, datetime
 from functools import cache
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from orderflow import settings
 from orderflow.cli.text import safe
 from orderflow.errors import OrderFlowError
 
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
 _FILE_BYTES, _FILES_KEPT = 10 * 1024 * 1024, 5
+_NOT_EXTRA = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
+
+
+def _choose(format_: str | None) -> str | None:
+    if format_:
+        os.environ["LOG_FORMAT"] = format_  # for this process and those it starts
+    return format_
+
+
+Format = Annotated[
+    Literal["text", "json"] | None,
+    typer.Option(
+        "--log-format", callback=_choose, show_default="LOG_FORMAT", help="json: a JSON object per log line, on stderr."
+    ),
+]
 
 
 @cache
@@ -41,6 +62,11 @@ def setup(file: Path | None = None) -> None:
 
 def show_error(error: OrderFlowError) -> None:
     """The error's sentence and what to do about it."""
+    if _as_json():
+        record = logging.makeLogRecord({"name": "orderflow", "levelno": logging.ERROR, "levelname": "ERROR"})
+        record.msg, record.hint, record.error = error.message, error.hint, type(error).__name__
+        console().print(Text(_JsonFormatter().format(record)))
+        return
     lines = [("error", "bold red", error.message), ("hint", "bold cyan", error.hint)]
     for label, style, text in lines:
         if text:
@@ -55,6 +81,20 @@ class _SafeFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **{name: value for name, value in vars(record).items() if name not in _NOT_EXTRA},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
 class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         console().print(Text(self.format(record), style=_STYLES.get(record.levelno, "")))
@@ -63,5 +103,10 @@ class _ConsoleHandler(logging.Handler):
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:
     formatter = _SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(_JsonFormatter() if _as_json() else formatter)
     logger.addHandler(handler)
+
+
+def _as_json() -> bool:
+    """Asked of the environment: the settings may be what an error is about."""
+    return settings.read_environment().get("LOG_FORMAT", "").strip() == "json"

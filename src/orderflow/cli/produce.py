@@ -6,7 +6,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +49,7 @@ def produce(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per second on stdout, and a last one with the counts.")
     ] = False,
+    log_format: log.Format = None,
 ) -> None:
     """Send orders to Kafka: made-up ones from a catalogue, or your own.
 
@@ -77,6 +78,8 @@ def produce(
     """
     from rich.progress import Progress
 
+    from orderflow.metrics.producer import ProducerMetrics
+    from orderflow.metrics.server import serving
     from orderflow.produce import files, numbering
     from orderflow.produce.delivery import connect
     from orderflow.produce.generator import Generator
@@ -87,10 +90,20 @@ def produce(
         raise typer.BadParameter("--file sends what the file holds; --count, --seed, --bad and --repeat do not apply")
     current = context.load()
     log.setup(LOG_FILE)
+    metrics = ProducerMetrics()
+
+    def tell(state: State) -> None:
+        metrics.show(state.sent, state.failed, state.in_flight, waiting=state.waiting)
+        if as_json:
+            _print_json(state)
+
     if rate is None and not count and not file and current.production_interval:
         rate = 1 / current.production_interval
     generator: Generator | None = None
-    with Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress:
+    with (
+        serving(current, "producer_metrics_port", metrics),
+        Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
+    ):
         if file:
             messages = files.messages(file, progress)  # before Kafka: a wrong path is said at once
             connect(current)
@@ -101,7 +114,7 @@ def produce(
             messages = iter(generator)
         logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
         started = time.monotonic()
-        sender = _send(messages, count, current, rate or None, as_json)
+        sender = _send(messages, count, current, rate or None, tell)
     _print_result(sender, time.monotonic() - started, generator, as_json)
     if sender.refusal:
         raise sender.refusal
@@ -110,7 +123,11 @@ def produce(
 
 
 def _send(
-    messages: Iterator[Message], count: int | None, current: Settings, rate: float | None, as_json: bool
+    messages: Iterator[Message],
+    count: int | None,
+    current: Settings,
+    rate: float | None,
+    tell: Callable[[State], None],
 ) -> Delivery:
     """Send `count` of them, or all, unless a signal says stop."""
     from orderflow.produce.delivery import FLUSH_TIMEOUT, Delivery, Stop
@@ -120,7 +137,7 @@ def _send(
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    watch = Watch(_print_json if as_json else lambda state: None)
+    watch = Watch(tell)
     sender = Delivery(current, rate, stop, watch)
     try:
         for message in paced(messages, rate, sender.wait) if rate else messages:

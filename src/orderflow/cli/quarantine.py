@@ -39,8 +39,15 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", _TIME]
 _HEAD = f"{'id':>8} {'quarantined (UTC)':<19} {'partition':>9} {'offset':>10}  {'reason':<19} {'order':<16} detail"
 
+
+def _reasons(incomplete: str) -> list[str]:
+    from orderflow import order
+
+    return [reason for reason in order.Reason if reason.startswith(incomplete)]
+
+
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of records.")]
-Reason = Annotated[str | None, typer.Option(help="Only this reason.")]
+Reason = Annotated[str | None, typer.Option(help="Only this reason.", autocompletion=_reasons)]
 Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined at this time (UTC) or later.")]
 Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined before this time (UTC).")]
 Partition = Annotated[int | None, typer.Option(help="Only this partition.")]

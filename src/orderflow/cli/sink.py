@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from orderflow.cli import context, log
@@ -23,6 +23,7 @@ class EngineName(StrEnum):
 
 
 def sink(
+    *,
     engine: Annotated[
         EngineName,
         typer.Option(help="What carries the records: spark, or direct, this process itself, for one small machine."),
@@ -38,6 +39,7 @@ def sink(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per look at the sink's state, on stdout.")
     ] = False,
+    log_format: log.Format = None,
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
@@ -59,18 +61,24 @@ def sink(
     Examples: `orderflow sink`; from cron: `orderflow sink --once && orderflow audit`; on a cluster:
     `orderflow sink --master spark://spark-1:7077 --ship`
     """
+    from orderflow.metrics.server import serving
+    from orderflow.metrics.sink import SinkMetrics
     from orderflow.pipeline.supervisor import Progress, Supervisor
 
     if (master or ship) and engine is not EngineName.SPARK:
         raise typer.BadParameter("--master and --ship are Spark's")
     log.setup()
+    settings = context.load()
+    metrics = SinkMetrics()
 
     def tell(progress: Progress) -> None:
+        metrics.show(*progress)
         if as_json:
-            print(json.dumps(progress._asdict()), flush=True)
+            print(msgspec.json.encode(progress._asdict()).decode(), flush=True)
 
-    settings = context.load()
-    Supervisor(settings, engine=_engine(engine, settings, master, ship), once=once, tell=tell).run()
+    carrier = _engine(engine, settings, master, ship)
+    with serving(settings, "sink_metrics_port", metrics):
+        Supervisor(settings, engine=carrier, once=once, tell=tell, listen=metrics.listen).run()
 
 
 def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool) -> Engine:

@@ -30,6 +30,7 @@ _STALLED = 180.0  # seconds without progress after which --orders gives up
 
 
 def up(
+    *,
     orders: Annotated[
         int | None,
         typer.Option(min=1, help="Send so many orders as fast as possible, store and audit them, then stop."),
@@ -44,6 +45,7 @@ def up(
         int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: it needs no cluster.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
+    log_format: log.Format = None,
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import resources
 
 import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,6 +23,7 @@ from orderflow.errors import InputInvalid, OrderFlowError
 from orderflow.insights import track
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.sales import WINDOWS
+from orderflow.metrics import viewer
 from orderflow.settings import Settings
 from orderflow.store import reading
 from orderflow.store.connection import Connection
@@ -69,11 +71,22 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
         limit = int(before) if before.isdecimal() and len(before) < 19 else reading.EVERY_ID
         return await answer(partial(reading.quarantined, reason=reason or None, before=limit))
 
+    async def metrics(_: Request) -> Response:
+        async with few:
+            found = await feed.look()
+        return Response(viewer.page(found), media_type=CONTENT_TYPE_LATEST)
+
+    async def health(_: Request) -> Response:
+        return Response('{"ready":true,"state":"running"}', media_type="application/json")
+
     app = Starlette(
         routes=[
             Route("/", page),
             Route("/login", login, methods=["GET", "POST"]),
             Route("/events", events),
+            Route("/metrics", metrics),
+            Route("/live", health),
+            Route("/ready", health),  # it serves while Kafka and MySQL are away, and shows it
             Route("/api/search", search),
             Route("/api/orders/{order_id}", order),
             Route("/api/quarantine", quarantine),

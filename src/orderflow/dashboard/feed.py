@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from orderflow.insights.monitor import LOOK, Monitor
+from orderflow.insights.monitor import LOOK, Monitor, Snapshot
 
 _FIRST_LOOK = 0.1  # seconds between two looks while there is nothing to show yet
 _LINGER = 10.0  # seconds that the monitor goes on without viewers: a page that is reloaded is back at once
@@ -43,6 +43,16 @@ class Feed:
                 if (found := self._history(window)) and found[0] is not seen:
                     seen = found[0]
                     yield ServerSentEvent(found[1], event="history")
+
+    async def look(self) -> Snapshot:
+        """What is known now; where nobody watches, a look is taken, which a silent server makes 4 seconds long."""
+        if self._looking:
+            return self._monitor.snapshot()
+        monitor = self._make_monitor()
+        with monitor.watching():
+            while "asking" in ((found := monitor.snapshot()).kafka.state, found.database.state):
+                await asyncio.sleep(_FIRST_LOOK)
+        return found
 
     @contextlib.contextmanager
     def _viewing(self, window: str) -> Iterator[None]:

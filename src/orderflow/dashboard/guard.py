@@ -23,7 +23,8 @@ from orderflow.settings import Settings
 COOKIE = "orderflow_dashboard"
 _WRONG_TOKEN_PAUSE = 1.0  # seconds, against guessing
 _LONGEST_FORM = 4096  # bytes
-_OPEN = ("/login", "/static/style.css", "/static/theme.js", "/static/icon.svg")  # what the form itself needs
+# What the form itself needs, and what orchestrators ask.
+_OPEN = ("/login", "/static/style.css", "/static/theme.js", "/static/icon.svg", "/live", "/ready")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"

@@ -212,6 +212,7 @@ def _reaching(settings: Settings, state: State) -> Settings:
             mysql_port=database.port,
             mysql_user=database.user,
             mysql_password=database.password,
+            mysql_password_file="",
         )
     return settings
 

@@ -18,13 +18,14 @@ from typing import Literal
 
 import msgspec
 
-from orderflow.errors import OrderFlowError
+from orderflow.errors import DatabaseRefused, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
 from orderflow.insights.status import Status
 from orderflow.settings import Settings
-from orderflow.store import ledger, reading
+from orderflow.store import audits, ledger, reading
+from orderflow.store.audits import Audit
 from orderflow.store.connection import Connection
 from orderflow.store.reading import SalesOf, StoredOrder
 
@@ -70,6 +71,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     today: SalesOf | None
     products: SalesOf | None
     open_by_reason: dict[str, int]
+    audit: Audit | None
 
 
 class _Asked:
@@ -117,6 +119,7 @@ class Monitor:
         self._today: SalesOf | None = None
         self._products: SalesOf | None = None
         self._open_by_reason: dict[str, int] = {}
+        self._audit: Audit | None = None
         self._histories: dict[str, History] = {}
 
     @contextmanager
@@ -154,6 +157,7 @@ class Monitor:
             today=self._today,
             products=self._products,
             open_by_reason=self._open_by_reason,
+            audit=self._audit,
         )
 
     def _sink(self, kafka: Part, database: Part) -> Part:
@@ -255,4 +259,12 @@ class Monitor:
     def _read_rarely(self, connection: Connection) -> None:
         self._today = sales.today(connection)
         self._products = reading.products(connection)
+        self._audit = _last_audit(connection)
         self._open_by_reason = reading.open_by_reason(connection) if self._status and self._status.quarantined else {}
+
+
+def _last_audit(connection: Connection) -> Audit | None:
+    try:
+        return audits.last(connection)
+    except DatabaseRefused:  # an older sink has not made the table, or this user may not read it: the rest is shown
+        return None

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
 from orderflow.errors import Interrupted
+from orderflow.metrics import transactions
 from orderflow.pipeline.engine import background, spare_the_collector
 from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
@@ -126,7 +127,10 @@ class DirectEngine:
                     else:
                         raise KafkaException(error)
                 for partition, messages in runs.items():
-                    writer.commit(self._run(partition, messages))
+                    run = self._run(partition, messages)
+                    committed = writer.commit(run)
+                    if self._settings.sink_metrics_port:
+                        transactions.tell(self._scratch, run, committed, writer.timing)
                 if ends and not unread:
                     return
 

@@ -103,6 +103,8 @@ def _options(scratch: Path) -> dict[str, str]:
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.execution.arrow.maxBytesPerBatch": "16m",  # 256m by default: records may be large, the heap is not
         "spark.sql.execution.arrow.maxRecordsPerBatch": str(TRANSACTION_ROWS),  # one batch is one transaction
+        # Spark hides what looks like a password by itself; plans would show the key of a client certificate.
+        "spark.sql.redaction.options.regex": "(?i)url|jaas|keystore",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",
         "spark.sql.streaming.checkpointFileManagerClass": (

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orderflow.errors import OrderFlowError, from_wire
+from orderflow.metrics import transactions
 from orderflow.pipeline.engine import spare_the_collector
 from orderflow.pipeline.source import TopicSource
 from orderflow.store.run import Run
@@ -39,7 +40,10 @@ def write(batches: Iterator[pa.RecordBatch], source: TopicSource, scratch: Path)
             partitions = batch.column("partition").unique()
             for partition in partitions:
                 one = batch if len(partitions) == 1 else batch.filter(pc.field("partition") == partition)
-                _writer_for(source, scratch).commit(_run(one))
+                writer, run = _writer_for(source, scratch), _run(one)
+                committed = writer.commit(run)
+                if source.settings.sink_metrics_port:
+                    transactions.tell(scratch, run, committed, writer.timing)
     except OrderFlowError as error:
         _close()
         raise WorkerError(error.to_wire()) from error

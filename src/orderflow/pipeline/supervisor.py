@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -33,6 +33,8 @@ from orderflow.errors import (
     TopicMissing,
     Unavailable,
 )
+from orderflow.insights import status
+from orderflow.insights.status import Status
 from orderflow.pipeline.engine import Engine
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
@@ -52,14 +54,12 @@ _SCRATCH = "orderflow-sink-"
 
 
 class Progress(NamedTuple):
-    """What the sink says of itself. `lag` is in records; None where Kafka does not answer."""
+    """What the sink says of itself. `status` where it has looked; `error` is the class of what it waits out."""
 
-    state: str  # starting, standby, running, waiting, stopped
+    state: str  # standby, running, waiting
     message: str
-    stored: int = 0
-    duplicates: int = 0
-    quarantined: int = 0
-    lag: int | None = None
+    status: Status | None = None
+    error: str = ""
 
 
 class Supervisor:
@@ -72,11 +72,14 @@ class Supervisor:
         engine: Engine,
         once: bool = False,
         tell: Callable[[Progress], None] = lambda _: None,
+        listen: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
+        """`tell` is told of each look and each failed attempt; `listen` may open something in the scratch folder."""
         self._settings = settings
         self._engine = engine
         self._once = once
         self._tell = tell
+        self._listen = listen
         self._stop = threading.Event()
         self._positions: dict[int, int] = {}
 
@@ -85,7 +88,7 @@ class Supervisor:
 
         Raises OperatorError where only a person can help. Everything else is waited out.
         """
-        with _signals(self._ask_to_stop), _scratch() as scratch:
+        with _signals(self._ask_to_stop), _scratch() as scratch, self._listen(scratch):
             self._engine.open(scratch)  # beside the first look at Kafka and MySQL
             self._keep_running()
             self._engine.close()
@@ -106,6 +109,7 @@ class Supervisor:
                         f"The sink failed {fruitless} times in a row at the same position: {error.message}",
                         hint="Nothing is lost. See the log above, and `orderflow doctor`.",
                     ) from error
+                self._tell(Progress("waiting", error.message, error=type(error).__name__))
                 if time.monotonic() - reminded > _REMINDER_INTERVAL:
                     self._say_waiting(error)
                     reminded = time.monotonic()
@@ -178,8 +182,8 @@ class Supervisor:
             if time.monotonic() - looked > _PROGRESS_INTERVAL:
                 looked = time.monotonic()
                 progress = self._progress(connection, info)
-                if told is None or progress[2:] != told[2:]:
-                    log.info("%s", progress.message)
+                if told is None or progress.message != told.message:
+                    log.info("%s", progress.message, extra={"lag": progress.status and progress.status.lag})
                 self._tell(progress)
                 told = progress
         self._tell(self._progress(connection, info))
@@ -188,26 +192,24 @@ class Supervisor:
         """A look at ledger and topic, which also notices a lost leadership and a topic made again."""
         entries = [entry for entry in ledger.entries(connection) if entry.topic == info.name]
         self._positions = {entry.partition: entry.next_offset for entry in entries}
-        stored, duplicates, quarantined = ledger.totals(entries)
         found = topic.describe(self._settings)
         ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
-        lag = self._lag(found)
-        message = f"{stored} stored, {duplicates} duplicates, {quarantined} quarantined, lag {lag}"
-        return Progress("running", message, stored, duplicates, quarantined, lag)
+        ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
+        now = status.combine(self._settings, entries, ends, newest=None)
+        message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
+        return Progress("running", message, now)
 
-    def _lag(self, info: TopicInfo) -> int:
-        bounds = topic.bounds(self._settings, info.partitions)
+    def _lag(self) -> int:
+        bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
         return sum(max(0, bounds[part].end - self._positions.get(part, bounds[part].first)) for part in bounds)
 
     def _say_waiting(self, error: OrderFlowError) -> None:
         try:
-            lag = self._lag(topic.describe(self._settings))
-            waiting = f" {lag} records wait in Kafka." if self._positions else ""
+            waiting = f" {self._lag()} records wait in Kafka." if self._positions else ""
         except OrderFlowError:  # Kafka itself is what is awaited, or what the next attempt will tell
-            lag, waiting = None, ""
+            waiting = ""
         next_step = "Starting again at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
-        log.warning("%s %s%s", error.message, next_step, waiting)
-        self._tell(Progress("waiting", error.message, lag=lag))
+        log.warning("%s %s%s", error.message, next_step, waiting, extra={"error": type(error).__name__})
 
 
 @contextmanager

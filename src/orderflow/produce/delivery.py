@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 DELIVERY_TIMEOUT = 300.0  # seconds; a broker may be away that long before an order counts as failed
 FLUSH_TIMEOUT = 30.0  # seconds from a stop request to giving up on what is not acknowledged
 EACH_LOGGED = 10.0  # orders per second up to which each order gets its line
-_REACH_TIMEOUT = 5.0  # seconds that one attempt waits for a broker which does not refuse
 _POLL = 0.1  # seconds that a signal may have to wait
 
 
@@ -54,7 +53,7 @@ def connect(settings: Settings) -> TopicInfo:
     attempts = settings.kafka_connect_attempts
     for attempt in range(1, attempts + 1):
         try:
-            _reach(settings)
+            topic.reach(settings)
             return topic.ensure(settings)
         except KafkaUnavailable as error:
             log.warning("Attempt %d of %d: %s", attempt, attempts, error.message)
@@ -64,23 +63,6 @@ def connect(settings: Settings) -> TopicInfo:
         f"Kafka at {settings.kafka_bootstrap_servers} cannot be reached; {attempts} attempts failed.",
         hint="Check that a broker runs there, or set KAFKA_BOOTSTRAP_SERVERS; `orderflow up` starts one.",
     )
-
-
-def _reach(settings: Settings) -> None:
-    """Raises as soon as it is known that no broker can be reached: an admin request only ever times out."""
-    errors: list[KafkaError] = []
-    client = Producer(topic.client_config(settings) | {"error_cb": errors.append})
-    deadline = time.monotonic() + _REACH_TIMEOUT
-    while True:
-        try:
-            client.list_topics(timeout=1.0)
-            return
-        except KafkaException as exception:
-            client.poll(0)
-            if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in errors):
-                raise topic.classify(errors[0], settings) from None
-            if time.monotonic() > deadline:
-                raise topic.classify(exception.args[0], settings) from None
 
 
 class Delivery:
@@ -167,7 +149,11 @@ class Delivery:
             self._serve(_POLL)
 
     def _serve(self, seconds: float) -> None:
-        self._producer.poll(seconds)
+        try:
+            self._producer.poll(seconds)
+        except KafkaException as exception:  # fatal: this client sends nothing any more
+            self.refusal = topic.classify(exception.args[0], self._settings)
+            self._stop.now()
         if (now := time.monotonic()) >= self._next_second:
             self._next_second = max(self._next_second, now - 1.0) + 1.0
             self._each_second(self)

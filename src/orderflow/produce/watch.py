@@ -16,12 +16,16 @@ _SILENCE = 5.0  # seconds without an acknowledgement until that is said
 
 
 class State(NamedTuple):
-    """Messages acknowledged, failed, and neither; `rate` is the acknowledged ones per second since the last look."""
+    """Messages acknowledged, failed, and neither; `rate` is the acknowledged ones per second since the last look.
+
+    `waiting`: Kafka has acknowledged nothing for long.
+    """
 
     sent: int
     failed: int
     in_flight: int
     rate: float
+    waiting: bool = False
 
 
 class Watch:
@@ -45,7 +49,7 @@ class Watch:
             self._summed_up = now
             log.info("Sent %d, now %.0f per second; %d in flight", state.sent, rate, state.in_flight)
         self._last, self._looked = state, now
-        self._tell(state)
+        self._tell(state._replace(waiting=self._silent))
 
     def _watch_silence(self, state: State, now: float) -> None:
         if state.sent > self._last.sent or not state.in_flight:

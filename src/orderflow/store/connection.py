@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import mysql.connector
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
+from orderflow import tls
 from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError
 from orderflow.settings import Settings
 from orderflow.store import statements
@@ -65,7 +66,8 @@ TOO_LARGE_PACKET = 1153
 UNKNOWN_DATABASE = 1049
 ACCESS_DENIED = {1044, 1045, 1142, 1143, 1227, 1370, 1698, 3118}
 _FIRST_CLIENT_ERROR, _LAST_CLIENT_ERROR = 2000, 2999
-_CLIENT_REFUSALS = {2026, 2054, 2059, 2061}  # TLS and authentication plugins
+_CLIENT_REFUSALS = {2054, 2059, 2061}  # authentication plugins
+_TLS_REFUSED = 2026
 
 
 class LocalInfileOffError(Exception):
@@ -94,17 +96,18 @@ class Connection:
         alone. Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
-        # A name would make the client library prefer a Unix socket; localhost means TCP here.
-        host = "127.0.0.1" if settings.mysql_host == "localhost" else settings.mysql_host
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}
-        with self.errors_told():
+        options |= {
+            "host": settings.mysql_host,
+            "port": settings.mysql_port,
+            "user": settings.mysql_user,
+            "password": settings.mysql_password,
+            **_tls_options(settings),
+        }
+        with self.errors_told(), _tls_refusal_told(settings, options):
             raw = mysql.connector.connect(
-                host=host,
-                port=settings.mysql_port,
-                user=settings.mysql_user,
-                password=settings.mysql_password,
                 charset="utf8mb4",
                 collation="utf8mb4_bin",
                 autocommit=False,
@@ -168,6 +171,31 @@ class Connection:
             raise classify(error, self._settings) from error
 
 
+def _tls_options(settings: Settings) -> dict[str, Any]:
+    mode = settings.mysql_ssl_mode or ("VERIFY_IDENTITY" if settings.mysql_ssl_ca else "PREFERRED")
+    options: dict[str, Any] = {"ssl_verify_cert": mode != "PREFERRED", "ssl_verify_identity": mode == "VERIFY_IDENTITY"}
+    files = {"ssl_ca": settings.mysql_ssl_ca, "ssl_cert": settings.mysql_ssl_cert, "ssl_key": settings.mysql_ssl_key}
+    return options | {name: path for name, path in files.items() if path}
+
+
+@contextmanager
+def _tls_refusal_told(settings: Settings, options: dict[str, Any]) -> Iterator[None]:
+    """Says what is wrong with the server's certificate; the client's C library does not."""
+    try:
+        yield
+    except mysql.connector.Error as error:
+        if error.errno != _TLS_REFUSED:
+            raise
+        try:
+            mysql.connector.connect(**options, use_pure=True, connection_timeout=CONNECT_TIMEOUT).close()
+        except mysql.connector.Error as again:
+            if (cause := tls.cause(again)) is None:
+                raise error from again
+            what, hint = tls.told(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
+            raise DatabaseRefused(f"MySQL at {settings.database_address} is not trusted: {what}.", hint=hint) from again
+        raise
+
+
 def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError:
     """The class of error that a server's or client's error number belongs to."""
     where = f"MySQL at {settings.database_address}"
@@ -177,9 +205,15 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
     if error.errno in UNAVAILABLE:
         return DatabaseUnavailable(f"{where} cannot take writes now: {told}.")
     if error.errno in ACCESS_DENIED or error.errno in _CLIENT_REFUSALS:
+        who = "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL"
         return DatabaseRefused(
             f"{where} refuses user {settings.mysql_user}: {told}.",
-            hint="Check MYSQL_USER and MYSQL_PASSWORD, and grant the user what is missing.",
+            hint=f"Check {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE), and grant the user what is missing.",
+        )
+    if error.errno == _TLS_REFUSED:
+        return DatabaseRefused(
+            f"{where} cannot be spoken to by TLS: {told}.",
+            hint="Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
         )
     if error.errno == UNKNOWN_DATABASE:
         return DatabaseRefused(
@@ -191,5 +225,7 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
             f"{where} takes no record of this size: {told}.", hint="Raise the server's max_allowed_packet."
         )
     if error.errno is None or error.errno < 0 or _FIRST_CLIENT_ERROR <= error.errno <= _LAST_CLIENT_ERROR:
-        return DatabaseUnavailable(f"{where} does not answer: {told}.")
+        # A server that does not trust a client's certificate only hangs up.
+        hint = "If it runs, it may not trust the certificate in MYSQL_SSL_CERT." if settings.mysql_ssl_cert else ""
+        return DatabaseUnavailable(f"{where} does not answer: {told}.", hint=hint)
     return DatabaseRefused(f"{where} refuses a statement: {told}.", hint="`orderflow doctor` checks the tables.")

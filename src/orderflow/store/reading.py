@@ -92,11 +92,7 @@ def opened(settings: Settings) -> Iterator[Connection]:
 
     Raises DatabaseUnavailable or DatabaseRefused.
     """
-    if settings.mysql_reader_user:
-        settings = msgspec.structs.replace(
-            settings, mysql_user=settings.mysql_reader_user, mysql_password=settings.mysql_reader_password
-        )
-    with Connection(settings) as connection:
+    with Connection(settings.for_reading) as connection:
         connection.run("set_read_only")
         connection.run("set_time_limit")
         yield connection

@@ -18,8 +18,11 @@ _CREATE = {
     "quarantine": "create_quarantine",
     "parts": "create_parts",
     "losses": "create_losses",
+    "audits": "create_audits",
     "by_minute": "create_by_minute",
     "per_minute": "create_per_minute",
+    "per_day": "create_per_day",
+    "per_reason": "create_per_reason",
 }
 _PROVENANCE = {
     "kafka_partition": "INT NULL",
@@ -38,6 +41,13 @@ class Step(NamedTuple):
 
     what: str
     statement: str
+
+
+def everything(settings: Settings) -> list[Step]:
+    """What `prepare` would make on a server that has nothing of it, in order."""
+    names = statements.table_names(settings)
+    database = Step(f"database {settings.mysql_database}", "create_database")
+    return [database, *(Step(f"table {names[key]}", statement) for key, statement in _CREATE.items())]
 
 
 def missing(settings: Settings) -> list[Step]:
@@ -74,15 +84,15 @@ def prepare(settings: Settings) -> list[Step]:
 
 
 def statement_of(step: Step, settings: Settings) -> str:
-    """The step's SQL, for a person to read or run."""
-    return statements.sql(step.statement, settings) + ";"
+    """The step's SQL, for a person to read or run; what follows a new database is meant for that one."""
+    then = ["use_database"] if step.statement == "create_database" else []
+    return "\n".join(statements.sql(name, settings) + ";" for name in (step.statement, *then))
 
 
 def _missing(connection: Connection, settings: Settings) -> list[Step]:
     names = statements.table_names(settings)
     if not connection.run("select_schema", (settings.mysql_database,)).rows:
-        database = Step(f"database {settings.mysql_database}", "create_database")
-        return [database, *(Step(f"table {names[key]}", statement) for key, statement in _CREATE.items())]
+        return everything(settings)
     where = (settings.mysql_database, *names.values())
     tables = ", ".join(["%s"] * len(names))
     engines: dict[str, str | None] = dict(connection.run("select_tables", where, tables=tables).rows)
@@ -113,7 +123,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
         if adopt or adopting:
             what = f"provenance of the rows in table {names['orders']}"
             steps += [Step(what, statement) for statement in _ADOPT[adopting:]]
-    for key in ("ledger", "quarantine", "parts", "losses", "by_minute"):
+    for key in ("ledger", "quarantine", "parts", "losses", "audits", "by_minute"):
         expected = re.findall(r"^  `?([a-z_]+)`? [A-Z]+", statements.sql(_CREATE[key], settings), re.MULTILINE)
         if names[key] not in engines:
             continue

@@ -22,6 +22,7 @@ _RUN = {
     "insert_quarantine": 13,
     "insert_part": 0,
     "insert_loss": 0,
+    "insert_audit": 0,
     "add_by_minute": 6,
 }
 _INDEXED = {"customer_id": "idx_customer", "order_timestamp": "idx_timestamp"}
@@ -57,6 +58,12 @@ def ask(settings: Settings) -> Server:
     """
     with Connection(settings, database=False) as connection:
         return Server(*connection.run("select_server").rows[0])
+
+
+def encryption(settings: Settings) -> str:
+    """The TLS version that connections use, empty where they are in plain text."""
+    with Connection(settings, database=False) as connection:
+        return str(connection.run("show_encryption").rows[0][1])
 
 
 def refusals(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:

@@ -72,13 +72,13 @@ class RollupDifference(NamedTuple):
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Connection]:
-    """A connection whose statements all see the moment it was opened at.
+    """A connection, of MYSQL_READER_USER if that is set, whose statements all see the moment it was opened at.
 
     Ledger, orders, quarantine and rollup agree in it, for they are written in one transaction. Under READ COMMITTED
     each statement would see its own moment. The server keeps old row versions for it: it must not stay open for hours.
     Raises DatabaseUnavailable or DatabaseRefused.
     """
-    with Connection(settings) as connection:
+    with Connection(settings.for_reading) as connection:
         connection.run("set_repeatable_read")
         connection.run("start_snapshot")
         yield connection

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from orderflow import order
@@ -18,8 +18,11 @@ def table_names(settings: Settings) -> dict[str, str]:
         "quarantine": f"{prefix}_quarantine",
         "parts": f"{prefix}_record_parts",
         "losses": f"{prefix}_losses",
+        "audits": f"{prefix}_audits",
         "by_minute": f"{prefix}_by_minute",
         "per_minute": f"{prefix}_per_minute",
+        "per_day": f"{prefix}_per_day",
+        "per_reason": f"{prefix}_per_reason",
     }
 
 
@@ -28,14 +31,16 @@ def sql(name: str, settings: Settings, **placeholders: str) -> str:
 
     `placeholders` fills lists of %s whose length only the caller knows.
     """
-    identifiers = {key: f"`{table}`" for key, table in table_names(settings).items()}
-    return _text(name).format(
-        **identifiers,
-        database=f"`{settings.mysql_database}`",
-        order_names=", ".join(order.FIELDS),
-        order_columns=",\n  ".join(f"{column} {kind}" for column, kind in order.columns().items()),
-        **placeholders,
-    )
+    return _text(name).format(**_identifiers(settings), **placeholders)
+
+
+@lru_cache(maxsize=8)  # each transaction asks several times
+def _identifiers(settings: Settings) -> dict[str, str]:
+    return {key: f"`{table}`" for key, table in table_names(settings).items()} | {
+        "database": f"`{settings.mysql_database}`",
+        "order_names": ", ".join(order.FIELDS),
+        "order_columns": ",\n  ".join(f"{column} {kind}" for column, kind in order.columns().items()),
+    }
 
 
 @cache

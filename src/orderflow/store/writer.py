@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -45,6 +46,17 @@ class Committed(NamedTuple):
     unknown_fields: Counter[str] = Counter()
 
 
+class Timing(NamedTuple):
+    """Seconds that each step of a transaction took, and how many attempts before it met contention."""
+
+    lock: float  # of the ledger's row; with it, the look into a gap
+    decode: float
+    write: float  # of the orders
+    account: float  # conflicts, quarantine, rollup, ledger
+    commit: float
+    contentions: int = 0
+
+
 class Writer:
     """Commits runs over one connection, which it keeps. Not for use by two threads at once."""
 
@@ -58,6 +70,7 @@ class Writer:
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self._judged = 0, 0  # records, and how many of them were rejected
+        self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self._connection = Connection(settings, infile_folder=self._infile.parent)
         with suppress(DatabaseRefused):  # MySQL lets administrators alone; see orders._left_out
             self._connection.run("set_warnings")
@@ -82,10 +95,12 @@ class Writer:
         DatabaseRefused, and Contention after many attempts. Nothing of the run is stored then, or, if a COMMIT's reply
         was lost, all; the writer must be closed.
         """
-        bisect = False
+        bisect, contentions, self.timing = False, 0, None
         for attempt in range(_CONTENTION_ATTEMPTS):
             try:
-                return self._transaction(run, bisect)
+                committed = self._transaction(run, bisect)
+                self.timing = self.timing and self.timing._replace(contentions=contentions)
+                return committed
             except RowsRefusedError:
                 # Rare, so it costs the good case nothing: all again, now looking for the rows at fault.
                 self._connection.rollback()
@@ -94,6 +109,7 @@ class Writer:
                 self._connection.rollback()
                 self.uses_load_data = False
             except Contention:
+                contentions += 1
                 self._connection.rollback()
                 time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311
         raise Contention(
@@ -102,6 +118,7 @@ class Writer:
 
     def _transaction(self, run: Run, bisect: bool) -> Committed:
         connection, source = self._connection, self._source
+        laps = [time.perf_counter()]
         next_offset, stored_at = self._lock_ledger(run.partition)
         run = run.since(next_offset)
         if not run.offsets:
@@ -113,6 +130,7 @@ class Writer:
                 f"{source.topic} partition {run.partition} was handed over from offset {run.offsets[0]}, but records"
                 f" from offset {next_offset} on are not accounted for.",
             )
+        laps.append(time.perf_counter())
         reading = decode_many(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
         rows: list[Row] = []
         bad: list[Bad] = []
@@ -121,8 +139,10 @@ class Writer:
                 rows.append(Row(result, run.offsets[index], run.timestamps[index]))
             else:
                 bad.append(Bad(index, result))
+        laps.append(time.perf_counter())
         stamp = Stamp(run.partition, stored_at)
         left_out, refused = self._write(rows, stamp) if not bisect else self._write_bisecting(rows, stamp)
+        laps.append(time.perf_counter())
         conflicts = [(row, rejected) for row, there in left_out if (rejected := orders.conflict(row, there))]
         for row, rejected in (*conflicts, *refused):
             bad.append(Bad(bisect_left(run.offsets, row.offset), rejected, row.order.order_id))
@@ -149,8 +169,12 @@ class Writer:
                 run.partition,
             ),
         )
+        laps.append(time.perf_counter())
         connection.commit()
+        laps.append(time.perf_counter())
         self._judged = judged
+        lock, decode, write, account, commit = (end - start for start, end in pairwise(laps))
+        self.timing = Timing(lock, decode, write, account, commit)
         return committed
 
     def _judge(self, run: Run, bad: Sequence[Bad]) -> tuple[int, int]:

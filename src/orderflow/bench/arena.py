@@ -1,0 +1,170 @@
+"""Where a benchmark runs: its servers, a fresh database and topic for each run, and what machine that is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import psutil
+from confluent_kafka.admin import AdminClient
+
+from orderflow import topic
+from orderflow.embedded import debian
+from orderflow.embedded.database import Database
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import LocalServer, Process, free_port
+from orderflow.errors import InputInvalid
+from orderflow.settings import Settings, is_given
+from orderflow.store import server
+from orderflow.store.connection import Connection
+
+_DURABLE = {"innodb_flush_log_at_trx_commit": 1, "innodb_doublewrite": True, "log_bin": True, "sync_binlog": 1}
+
+
+class Arena(NamedTuple):
+    """`settings` reach the servers; each run replaces the names of database and topic in them."""
+
+    folder: Path
+    settings: Settings
+    machine: dict[str, object]
+    servers: dict[str, int]  # name to process id of those started here
+
+    @contextmanager
+    def database(self, topic_name: str) -> Iterator[Settings]:
+        """A fresh database for what is in this topic; gone afterwards."""
+        names = {"mysql_database": _fresh("orderflow_bench_"), "kafka_topic": topic_name}
+        settings = msgspec.structs.replace(self.settings, **names)
+        _run_all(settings, "create_database")
+        try:
+            yield settings
+        finally:
+            _run_all(settings, "bench_drop_database")
+            self.tidy()
+
+    @contextmanager
+    def topic(self) -> Iterator[str]:
+        """A fresh topic, gone afterwards."""
+        settings = msgspec.structs.replace(self.settings, kafka_topic=_fresh("orderflow-bench-"))
+        topic.create(settings)
+        try:
+            yield settings.kafka_topic
+        finally:
+            admin = AdminClient(topic.client_config(settings))
+            admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
+
+    def tidy(self) -> None:
+        """Remove binary logs, which become as large as the tables; those of a server that is not ours stay."""
+        if "Database" in self.servers:
+            _run_all(self.settings, "bench_purge_logs")
+
+    def orderflow(
+        self, name: str, settings: Settings, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> Process:
+        """`orderflow ARGUMENTS`, not started yet; `name` is what messages call it."""
+        command = [sys.executable, "-m", "orderflow", *arguments]
+        log = self.folder / f"{_fresh('command-')}.log"
+        return Process(name, command, log=log, env=self.environment(settings) | dict(env or {}), cwd=self.folder)
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """For a command that shall meet these servers. It works in the arena's folder, where no .env lies."""
+        return os.environ | settings.environment()
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Arena]:
+    """Servers of its own in ORDERFLOW_HOME, on the disk a user's data would lie on; or those that settings name.
+
+    Raises StartFailed, and InputInvalid where a server was told to be less durable than it is shipped.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=settings.home)))
+        started: list[LocalServer] = []
+        if not is_given("kafka_bootstrap_servers"):
+            started.append(Kafka(folder / "kafka", free_port()))
+            settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=started[-1].address)
+        if not is_given("mysql_host"):
+            genuine = shutil.which("mysqld") or debian.available()
+            database = Database(folder / "database", free_port(), "mysql" if genuine else None)
+            started.append(database)
+            settings = msgspec.structs.replace(
+                settings,
+                mysql_host="127.0.0.1",
+                mysql_port=database.port,
+                mysql_user=database.user,
+                mysql_password=database.password,
+            )
+        for one in started:
+            stack.callback(one.kill)  # its data is thrown away
+            one.start()
+        for one in started:
+            one.wait_ready()
+        yield Arena(folder, settings, _machine(settings, folder), {s.name: s.process.identity[0] for s in started})
+
+
+def _machine(settings: Settings, folder: Path) -> dict[str, object]:
+    found = server.ask(settings)
+    with Connection(settings, database=False) as connection:
+        [(doublewrite, buffer_pool)] = connection.run("bench_select_durability").rows
+    durability = {
+        "innodb_flush_log_at_trx_commit": found.flush_log_at_commit,
+        "innodb_doublewrite": str(doublewrite) not in ("0", "OFF"),
+        # MariaDB ships without a binary log.
+        "log_bin": bool(found.log_bin) or found.is_mariadb,
+        "sync_binlog": found.sync_binlog if not found.is_mariadb else 1,
+    }
+    if durability != _DURABLE:
+        raise InputInvalid(
+            f"MySQL at {settings.database_address} is less durable than it is shipped: {durability}.",
+            hint=f"Set them to {_DURABLE}; a figure that is bought with durability means nothing.",
+        )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "load_before": os.getloadavg()[0],
+        "kernel": platform.platform(),
+        "file_system": _file_system(folder) if not is_given("mysql_host") else "of the database server named",
+        "python": platform.python_version(),
+        "database": found.version,
+        "binary_log": bool(found.log_bin),
+        "buffer_pool_mb": buffer_pool // 2**20,
+        "kafka": "external" if is_given("kafka_bootstrap_servers") else Kafka(folder, 0).describe(),
+        "spark": metadata.version("pyspark"),
+        "compression": settings.kafka_compression,
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _file_system(folder: Path) -> str:
+    mounts = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
+
+
+def _run_all(settings: Settings, *statements: str) -> None:
+    with Connection(settings, database=False) as connection:
+        for statement in statements:
+            connection.run(statement)
+
+
+def _fresh(prefix: str) -> str:
+    return prefix + uuid.uuid4().hex[:12]

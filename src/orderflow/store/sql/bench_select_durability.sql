@@ -1,0 +1,1 @@
+SELECT @@GLOBAL.innodb_doublewrite, @@GLOBAL.innodb_buffer_pool_size

@@ -1,0 +1,3 @@
+SELECT order_id
+FROM {orders}
+WHERE order_id IN ({ids})

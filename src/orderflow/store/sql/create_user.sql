@@ -1,0 +1,1 @@
+CREATE USER IF NOT EXISTS {user} IDENTIFIED BY 'change-me'{encryption}

@@ -1,0 +1,1 @@
+GRANT {privileges} ON {database}.{table} TO {user}

@@ -1,0 +1,133 @@
+"""Each piece of the benchmark at a tiny size. The figures mean nothing here; that they are there, and honest, does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka.admin import AdminClient
+from rich.progress import Progress
+
+from orderflow.bench import backlog, limit
+from orderflow.settings import Settings
+from tests import processes, sql
+
+
+@pytest.fixture
+def servers(mysql_server: Settings, kafka: str) -> Settings:
+    return msgspec.structs.replace(mysql_server, kafka_bootstrap_servers=kafka)
+
+
+def _bench(settings: Settings, folder: Path, *arguments: str) -> Any:
+    done = processes.run(settings, "bench", *arguments, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["machine"]["database"]
+    return found
+
+
+def _left(settings: Settings) -> list[str]:
+    server = msgspec.structs.replace(settings, mysql_database="mysql")
+    databases = [name for (name,) in sql.select(server, "SHOW DATABASES") if name.startswith("orderflow_bench_")]
+    topics = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers}).list_topics(timeout=10).topics
+    return databases + [name for name in topics if name.startswith("orderflow-bench-")]
+
+
+def test_limit_on_servers_of_its_own(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "orderflow", "bench", "limit", "--rows=1000", "--rounds=1", "--chart=limit.svg"],
+        env=env | {"NO_COLOR": "1", "COLUMNS": "200"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=processes.PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("│ exact") == 6 and "Database" in done.stdout
+    assert "6 connections" in (tmp_path / "limit.svg").read_text()
+    assert not list((tmp_path / ".orderflow").iterdir())
+
+
+def test_sink_direct(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "sink", "--engine=direct", "--rows=30000", "--rounds=1", "--connections=2")
+    assert found["share_of_limit"] == round(found["steady"] / found["limit"], 3) > 0
+    assert [run["exact"] for run in found["runs"]] == [True, True]
+    assert {"decode and check", "render", "MySQL: the rows", "read from Kafka"} < found["steps"].keys()
+    assert not _left(servers)
+
+
+def test_steps_within_spark(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "sink", "--rows=20000", "--rounds=1", "--connections=1")
+    assert {"decode and check", "MySQL: the rows", "receive from Spark"} < found["steps"].keys()
+    assert found["steps"]["Spark's driver, addBatch"] > 0
+    [run] = [run for run in found["runs"] if run["contestant"] == "sink (spark)"]
+    assert {"sink", "sink: JVM", "sink: workers"} <= run["memory"].keys()
+
+
+def test_latency(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "latency", "--engine=direct", "--rate=50", "--rate=200", "--seconds=2")
+    slow, fast = found["rates"]
+    assert (slow["orders"], fast["orders"]) == (100, 100)  # all of the slow ones, every fourth of the fast ones
+    for rate in (slow, fast):
+        assert 0 < rate["p50"] <= rate["p95"] <= rate["p99"] <= rate["max"]
+        assert rate["resolution"] > 0
+    assert found["table"] == "exact" and not _left(servers)
+
+
+def test_producer(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "producer", "--rows=2000", "--rounds=1")
+    assert {"orderflow, gzip", "orderflow, lz4", "kafka-python, gzip"} < found["orders_per_second"].keys()
+    assert all(rate > 0 for rate in found["orders_per_second"].values())
+
+
+def test_growth_and_soak(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "growth", "--engine=direct", "--size=2000", "--size=500", "--rows=700")
+    assert [run["contestant"].split(", at ")[-1] for run in found["runs"]] == ["500 rows"] * 2 + ["2,000 rows"] * 2
+    assert all(run["exact"] for run in found["runs"])
+
+    found = _bench(servers, tmp_path, "growth", "--engine=direct", "--soak=0.05")
+    assert list(found["memory"]) == ["start", "middle", "end"]
+    assert all(look["sink"] > 1e6 for look in found["memory"].values())
+
+
+def test_idle(servers: Settings, tmp_path: Path) -> None:
+    found = _bench(servers, tmp_path, "idle", "--engine=direct", "--seconds=4")
+    assert found["idle"]["sink"]["memory"] > 1 and found["one_order_per_2_s"]["sink"]["cpu"] >= 0
+    assert found["restart_after_sigkill_s"] > 0 and found["up_to_first_order_s"] > 1
+    assert not _left(servers)
+
+
+def test_a_table_that_is_wrong_is_found_out(database: Settings, tmp_path: Path) -> None:
+    with Progress(disable=True) as progress:
+        server = msgspec.structs.replace(database, mysql_database="mysql")
+        sql.execute(server, f"CREATE DATABASE {database.mysql_database} CHARACTER SET utf8mb4")
+        limit.make_table(database)
+        files = limit.make_files(islice(backlog.messages(), 25_000), tmp_path)
+        limit.load(database, files.paths, 2, progress)
+        assert backlog.check(database, 25_000, progress).exact
+
+        sql.execute(database, f"DELETE FROM orders WHERE order_id = 'ORDER-{backlog.FIRST}'")
+        sql.execute(database, f"UPDATE orders SET quantity = 0 WHERE order_id = 'ORDER-{backlog.FIRST + 24_000}'")
+        sql.execute(database, "UPDATE orders SET order_id = 'ORDER-9' ORDER BY order_id DESC LIMIT 1")
+        verdict = backlog.check(database, 25_000, progress)
+    assert verdict == (25_000, 2, 1, 1, f"ORDER-{backlog.FIRST}") and not verdict.exact
+
+
+def test_a_server_that_is_less_durable_is_refused(servers: Settings, tmp_path: Path) -> None:
+    server = msgspec.structs.replace(servers, mysql_database="mysql")
+    sql.execute(server, "SET GLOBAL sync_binlog = 0")
+    try:
+        refused = processes.run(servers, "bench", "limit", "--rows=10", cwd=tmp_path)
+    finally:
+        sql.execute(server, "SET GLOBAL sync_binlog = 1")
+    assert refused.returncode == 2
+    assert "less durable" in refused.stderr and "sync_binlog" in refused.stderr

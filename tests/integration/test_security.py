@@ -1,0 +1,630 @@
+"""TLS, SASL and least privilege, against servers that insist on them; and no secret shows anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from argparse import ArgumentParser
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from string import Formatter
+from typing import Any, NamedTuple
+
+import msgspec
+import mysql.connector
+import psutil
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+from rich.progress import Progress
+
+from orderflow import topic
+from orderflow.embedded import debian
+from orderflow.embedded.process import Process, free_port
+from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused
+from orderflow.produce import numbering
+from orderflow.produce.delivery import Delivery, Stop
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema, statements
+from orderflow.store.connection import ACCESS_DENIED, Connection
+from tests.certificates import OTHER_HOST, Authority, Certificate
+from tests.processes import run, running, until
+from tests.secured import SecuredDatabase, SecuredKafka
+from tests.servers import running as serving
+
+# Every secret contains it: whatever is around may be escaped.
+_MARK = f"never-shown-{uuid.uuid4().hex}"
+# A password may contain what JAAS, SQL, JSON and a shell treat as special, and more than ASCII.
+_PASSWORDS = {
+    f"orderflow_{role}": f"""a"b\\c d'e$é {role} {_MARK}""" for role in ("producer", "sink", "reader", "nobody")
+}
+_KEY_PASSWORD = f"key {_MARK}"
+
+
+class Authorities(NamedTuple):
+    """Whom the servers and clients trust, and one that nobody trusts."""
+
+    trusted: Authority
+    stranger: Authority
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("security")
+
+
+@pytest.fixture(scope="module")
+def authorities(folder: Path) -> Authorities:
+    return Authorities(Authority(folder / "ca", "trusted"), Authority(folder / "ca", "stranger"))
+
+
+@pytest.fixture(scope="module")
+def client(authorities: Authorities) -> Certificate:
+    return authorities.trusted.issue("client", passphrase=_KEY_PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def broker(folder: Path, server_folder: Path, authorities: Authorities) -> Iterator[SecuredKafka]:
+    broker = SecuredKafka(server_folder / "secured-kafka", authorities.trusted, _PASSWORDS)
+    with serving(broker):
+        admin = Settings(kafka_bootstrap_servers=broker.address)
+        topic.create(admin)
+        for principal in ("User:orderflow_sink", "User:CN=client"):
+            allow = f"kafka-acls.sh --add --allow-principal {principal} --operation Read --topic orders"
+            _create_acls(broker, _acls(allow))
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def mysql_tls(server_folder: Path, authorities: Authorities) -> Iterator[SecuredDatabase]:
+    if not shutil.which("mysqld") and not debian.available():
+        pytest.skip("no genuine MySQL here: neither mysqld on PATH, nor apt-get to download it")
+    database = SecuredDatabase(server_folder / "secured-mysql", "mysql", authorities.trusted)
+    with serving(database):
+        yield database
+
+
+@pytest.fixture(scope="module")
+def mariadb_tls(server_folder: Path, authorities: Authorities) -> Iterator[SecuredDatabase]:
+    database = SecuredDatabase(server_folder / "secured-mariadb", "mariadb", authorities.trusted)
+    with serving(database):
+        yield database
+
+
+def _kafka(broker: SecuredKafka, authority: Authority, listener: str = "SASL_SSL", role: str = "sink") -> Settings:
+    return Settings(
+        kafka_bootstrap_servers=broker.at(listener),
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_username=f"orderflow_{role}",
+        kafka_password=_PASSWORDS[f"orderflow_{role}"],
+        kafka_ssl_ca_location=str(authority.certificate),
+    )
+
+
+def _with(settings: Settings, **changes: Any) -> Settings:
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _joined(kafka: Settings, database: Settings) -> Settings:
+    """The settings of both."""
+    changes = {name: value for name, value in msgspec.structs.asdict(database).items() if name.startswith("mysql")}
+    return _with(kafka, **changes)
+
+
+def _shows(settings: Settings, certificate: Certificate) -> Settings:
+    return _with(
+        settings,
+        kafka_ssl_certificate_location=str(certificate.certificate),
+        kafka_ssl_key_location=str(certificate.key),
+        kafka_ssl_key_password=_KEY_PASSWORD,
+    )
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
+def test_kafka_lets_in_by_password(
+    broker: SecuredKafka, authorities: Authorities, protocol: str, mechanism: str
+) -> None:
+    settings = _with(
+        _kafka(broker, authorities.trusted, protocol),
+        kafka_security_protocol=protocol,
+        kafka_sasl_mechanism=mechanism,
+    )
+    assert len(topic.describe(settings).partitions) == 3
+
+
+def test_kafka_lets_in_by_certificate(broker: SecuredKafka, authorities: Authorities, client: Certificate) -> None:
+    settings = _with(_kafka(broker, authorities.trusted, "SSL"), kafka_security_protocol="SSL")
+    assert len(topic.describe(_shows(settings, client)).partitions) == 3
+
+
+def _kafka_faults(
+    broker: SecuredKafka, known: Authorities, client: Certificate
+) -> dict[str, tuple[Settings, str, str]]:
+    """Name to settings, what the error says, and the setting or words that its hint names."""
+    good = _kafka(broker, known.trusted)
+    by_certificate = _with(good, kafka_bootstrap_servers=broker.at("SSL"), kafka_security_protocol="SSL")
+    wrong = f"wrong {_MARK}"
+    foreign = _shows(by_certificate, known.stranger.issue("foreigner", passphrase=_KEY_PASSWORD))
+    return {
+        "wrong password": (_with(good, kafka_password=wrong), "refuses user orderflow_sink", "KAFKA_PASSWORD"),
+        "unknown user": (_with(good, kafka_sasl_username="who"), "refuses user who", "KAFKA_SASL_USERNAME"),
+        "wrong authority": (
+            _kafka(broker, known.stranger),
+            "signed by an authority that is not trusted",
+            "KAFKA_SSL_CA_LOCATION",
+        ),
+        "no authority": (_with(good, kafka_ssl_ca_location=""), "not trusted", "KAFKA_SSL_CA_LOCATION"),
+        "expired": (_kafka(broker, known.trusted, "EXPIRED"), "certificate has expired", "renewed"),
+        "other host": (
+            _kafka(broker, known.trusted, "ELSEWHERE"),
+            "for another host name than 127.0.0.1",
+            "KAFKA_BOOTSTRAP_SERVERS",
+        ),
+        "no client certificate": (
+            by_certificate,
+            "asks for a client certificate",
+            "KAFKA_SSL_CERTIFICATE_LOCATION",
+        ),
+        "foreign client certificate": (foreign, "refuses the client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION"),
+        "wrong key password": (
+            _with(_shows(by_certificate, client), kafka_ssl_key_password=wrong),
+            "ssl.key.location failed",
+            "KAFKA_SSL_KEY_PASSWORD",
+        ),
+        "no TLS": (_with(good, kafka_security_protocol="SASL_PLAINTEXT"), "speaks TLS", "KAFKA_SECURITY_PROTOCOL"),
+        "plain text": (_with(good, kafka_security_protocol="PLAINTEXT"), "speaks TLS", "KAFKA_SECURITY_PROTOCOL"),
+        "no right": (_with(good, kafka_topic="secret"), "refuses", "--grants"),
+    }
+
+
+def test_kafka_refusals_name_what_is_wrong(
+    broker: SecuredKafka, authorities: Authorities, client: Certificate, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, (settings, says, hint) in _kafka_faults(broker, authorities, client).items():
+        with pytest.raises(KafkaRefused) as refused:
+            topic.describe(settings)
+        assert says in refused.value.message, name
+        assert hint in refused.value.hint, name
+        assert _MARK not in str(refused.value) + refused.value.hint + repr(settings)
+    assert _MARK not in "".join(capfd.readouterr())
+
+
+@pytest.fixture(params=["mysql_tls", "mariadb_tls"])
+def database(request: pytest.FixtureRequest, authorities: Authorities) -> Iterator[SecuredDatabase]:
+    found: SecuredDatabase = request.getfixturevalue(request.param)
+    yield found
+    found.show(authorities.trusted.issue("good-again"))
+
+
+def _database(database: SecuredDatabase, authority: Authority) -> Settings:
+    return Settings(
+        mysql_host="127.0.0.1",
+        mysql_port=database.port,
+        mysql_user=database.user,
+        mysql_password=database.password,
+        mysql_ssl_ca=str(authority.certificate),
+        mysql_database="mysql",
+    )
+
+
+def _cipher(settings: Settings) -> str:
+    with Connection(settings) as connection, connection._raw.cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        [(_, cipher)] = cursor.fetchall()
+        return str(cipher)
+
+
+def test_the_database_is_spoken_to_by_tls(database: SecuredDatabase, authorities: Authorities) -> None:
+    good = _database(database, authorities.trusted)
+    assert _cipher(good)
+    assert _cipher(_with(good, mysql_host="localhost")), "the name is checked against what the user has set"
+    assert _cipher(_with(good, mysql_ssl_ca="")), "encrypted unasked, where the server can"
+    for hosts, mode in ((OTHER_HOST, "VERIFY_CA"), ("DNS:localhost", None)):
+        database.show(authorities.trusted.issue("other", hosts))
+        assert _cipher(_with(good, mysql_ssl_mode=mode, mysql_host="localhost"))
+
+
+def test_the_database_lets_in_by_certificate(
+    database: SecuredDatabase, authorities: Authorities, client: Certificate
+) -> None:
+    good = _database(database, authorities.trusted)
+    _execute(good, "CREATE USER IF NOT EXISTS certified@'%' IDENTIFIED BY 'pw' REQUIRE X509")
+    certified = _with(good, mysql_user="certified", mysql_password="pw", mysql_database="information_schema")
+    with pytest.raises(DatabaseRefused, match="refuses user certified"):
+        Connection(certified)
+    plain = authorities.trusted.issue("plain-client")
+    shown = _with(certified, mysql_ssl_cert=str(plain.certificate), mysql_ssl_key=str(plain.key))
+    assert _cipher(shown)
+    foreign = authorities.stranger.issue("foreign-client")
+    with pytest.raises(DatabaseUnavailable) as hung_up:  # it does not say why
+        Connection(_with(certified, mysql_ssl_cert=str(foreign.certificate), mysql_ssl_key=str(foreign.key)))
+    assert "MYSQL_SSL_CERT" in hung_up.value.hint
+
+
+def test_database_refusals_name_what_is_wrong(
+    database: SecuredDatabase, authorities: Authorities, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = _database(database, authorities.trusted)
+    faults = {
+        "wrong password": (_with(good, mysql_password=_MARK), "refuses user root", "MYSQL_PASSWORD"),
+        "wrong reader's password": (
+            _with(good, mysql_reader_user="root", mysql_reader_password=_MARK).for_reading,
+            "refuses user root",
+            "MYSQL_READER_PASSWORD",
+        ),
+        "wrong authority": (
+            _database(database, authorities.stranger),
+            "signed by an authority that is not trusted",
+            "MYSQL_SSL_CA",
+        ),
+        "no authority": (_with(good, mysql_ssl_ca=__file__), "cannot be spoken to by TLS", "MYSQL_SSL_CA"),
+    }
+    for name, fault in faults.items():
+        _assert_refused(name, *fault)
+    database.show(authorities.trusted.issue("elsewhere", OTHER_HOST))
+    _assert_refused("other host", good, "for another host name than 127.0.0.1", "MYSQL_HOST")
+    if database.program.kind == "mariadb":  # MySQL does not load one that has expired, but may run with it
+        database.show(authorities.trusted.issue("expired-server", days=-1))
+        _assert_refused("expired", good, "certificate has expired", "renewed")
+    assert _MARK not in "".join(capfd.readouterr())
+
+
+def _assert_refused(name: str, settings: Settings, says: str, hint: str) -> None:
+    with pytest.raises(DatabaseRefused) as refused:
+        Connection(settings)
+    assert says in refused.value.message, name
+    assert hint in refused.value.hint, name
+    assert _MARK not in str(refused.value) + refused.value.hint
+
+
+def test_a_server_without_tls_is_refused_where_it_is_asked_for(
+    mariadb_server: Settings, authorities: Authorities
+) -> None:
+    settings = _with(mariadb_server, mysql_ssl_ca=str(authorities.trusted.certificate), mysql_database="mysql")
+    _assert_refused("no TLS", settings, "cannot be spoken to by TLS", "MYSQL_SSL_MODE")
+
+
+def test_the_doctor_and_the_commands_say_it(
+    broker: SecuredKafka, mariadb_tls: SecuredDatabase, authorities: Authorities, folder: Path
+) -> None:
+    wrong = _joined(_kafka(broker, authorities.trusted, "EXPIRED"), _database(mariadb_tls, authorities.stranger))
+    done = run(wrong, "doctor", "--json", cwd=folder)
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1
+    assert "certificate has expired" in found["Kafka"]["found"]
+    assert "MYSQL_SSL_CA" in found["database"]["hint"]
+    for arguments, says in (
+        (("sink", "--engine", "direct"), "signed by an authority that is not trusted"),
+        (("produce", "--count", "1"), "certificate has expired"),
+    ):
+        done = run(wrong, *arguments, cwd=folder)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+
+
+def _execute(settings: Settings, *texts: str) -> None:
+    with mysql.connector.connect(
+        host=settings.mysql_host,
+        port=settings.mysql_port,
+        user=settings.mysql_user,
+        password=settings.mysql_password,
+        autocommit=True,
+    ) as connection:
+        for text in texts:
+            connection.cursor().execute(text)
+
+
+def _acls(command: str) -> list[AclBinding]:
+    """What a kafka-acls command says."""
+    parser = ArgumentParser()
+    parser.add_argument("--operation", action="append")
+    for option in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
+        parser.add_argument(option)
+    parser.add_argument("--add", action="store_true")
+    program, *arguments = shlex.split(command)
+    given = parser.parse_args(arguments)
+    assert program == "kafka-acls.sh" and given.add
+    kind, name = (ResourceType.TOPIC, given.topic) if given.topic else (ResourceType.GROUP, given.group)
+    return [
+        AclBinding(
+            *(kind, name, ResourcePatternType.LITERAL, given.allow_principal, "*"),
+            *(AclOperation[operation.upper()], AclPermissionType.ALLOW),
+        )
+        for operation in given.operation
+    ]
+
+
+def _create_acls(broker: SecuredKafka, acls: list[AclBinding]) -> None:
+    for done in broker.admin.create_acls(acls).values():
+        done.result()
+
+
+def _delete_acl(broker: SecuredKafka, acl: AclBinding) -> None:
+    wanted = AclBindingFilter(
+        *(acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host),
+        *(acl.operation, acl.permission_type),
+    )
+    for done in broker.admin.delete_acls([wanted]).values():
+        assert len(done.result()) == 1
+
+
+class Granted(NamedTuple):
+    """Roles with what `orderflow init --grants` gives them, and who may do everything."""
+
+    administrator: Settings
+    producer: Settings
+    sink: Settings
+    reader: Settings
+    statements: list[str]
+    acls: list[AclBinding]
+
+
+@pytest.fixture(scope="module")
+def granted(
+    broker: SecuredKafka, mysql_tls: SecuredDatabase, authorities: Authorities, client: Certificate, folder: Path
+) -> Granted:
+    database = _with(_database(mysql_tls, authorities.trusted), mysql_database="shop", kafka_topic="granted")
+    administrator = _with(database, kafka_bootstrap_servers=broker.address)
+    assert run(administrator, "init", cwd=folder).returncode == 0
+    printed = run(administrator, "init", "--grants", cwd=folder).stdout.splitlines()
+    granting = [line.removesuffix(";") for line in printed if not line.startswith("--")]
+    for line in granting:
+        role = next(role for role in _PASSWORDS if role in line)
+        password = _PASSWORDS[role].replace("\\", "\\\\").replace("'", "''")
+        _execute(administrator, line.replace("change-me", password))
+    acls = [acl for line in printed if line.startswith("-- kafka-acls") for acl in _acls(line.removeprefix("-- "))]
+    _create_acls(broker, acls)
+
+    def role(name: str, listener: str = "SASL_SSL") -> Settings:
+        file = folder / f"{name}.password"
+        file.write_text(_PASSWORDS[f"orderflow_{name}"] + "\n")
+        return _with(
+            _joined(_kafka(broker, authorities.trusted, listener, name), database),
+            kafka_topic="granted",
+            kafka_password_file=str(file),
+            mysql_user=f"orderflow_{name}",
+            mysql_password=_PASSWORDS[f"orderflow_{name}"],
+            mysql_password_file=str(file),
+        )
+
+    key_password = folder / "key.password"
+    key_password.write_text(_KEY_PASSWORD)
+    sink = _with(_shows(role("sink", "BOTH"), client), kafka_ssl_key_password_file=str(key_password))
+    return Granted(administrator, role("producer"), sink, role("reader"), granting, acls)
+
+
+def _refused(settings: Settings) -> set[str]:
+    """The store's statements on rows that this user may not run, and the tables it does not see."""
+    anything: defaultdict[str, str] = defaultdict(lambda: "NULL", rows="(NULL)", tables="NULL")
+    refused = {step.what for step in schema.missing(settings)}
+    with Connection(settings) as connection, connection._raw.cursor() as cursor:
+        for file in resources.files("orderflow.store").joinpath("sql").iterdir():
+            text, name = file.read_text(), file.name.removesuffix(".sql")
+            if not text.startswith(("SELECT", "INSERT", "UPDATE")) or name.startswith(("adopt_", "bench_")):
+                continue
+            filled = {field for _, field, _, _ in Formatter().parse(text) if field}
+            known = {field: anything[field] for field in filled & {"rows", "ids", "tables", "categories"}}
+            try:
+                cursor.execute(
+                    "PREPARE asked FROM %s", (statements.sql(name, settings, **known).replace("%s", "NULL"),)
+                )
+            except mysql.connector.Error as error:
+                if error.errno in ACCESS_DENIED:
+                    refused.add(name)
+    return refused
+
+
+def test_the_sinks_rights_are_what_it_needs_and_no_more(granted: Granted) -> None:
+    assert not _refused(granted.sink)
+    for statement in granted.statements:
+        if not statement.startswith("GRANT") or "orderflow_sink" not in statement:
+            continue
+        privileges, where = statement.removeprefix("GRANT ").split(" ON ")
+        for privilege in privileges.split(", "):
+            _execute(granted.administrator, f"REVOKE {privilege} ON {where.replace(' TO ', ' FROM ')}")
+            assert _refused(granted.sink), f"{privilege} ON {where} is not needed"
+            _execute(granted.administrator, f"GRANT {privilege} ON {where}")
+    assert not _refused(granted.sink)
+
+
+def test_the_reader_can_write_nothing(granted: Granted) -> None:
+    refused = _refused(granted.reader)
+    assert refused
+    assert not {name for name in refused if name.startswith("select_")}
+    for table in statements.table_names(granted.reader).values():
+        for text in (f"DELETE FROM {table}", f"UPDATE {table} SET a = 1", f"INSERT INTO {table} VALUES ()"):
+            with pytest.raises(mysql.connector.Error) as denied:
+                _execute(granted.reader, "USE shop", text)
+            assert denied.value.errno in ACCESS_DENIED
+
+
+def test_kafka_rights_are_what_each_role_needs_and_no_more(
+    broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def writes(settings: Settings) -> None:
+        delivery = Delivery(settings, None, Stop(), lambda _: None)
+        delivery.send((b"k", b"v", 0))
+        delivery.flush()
+        if delivery.refusal:
+            raise delivery.refusal
+
+    def reads(settings: Settings) -> None:
+        info = topic.describe(settings)
+        with topic.errors_told(settings), closing(topic.consumer(settings)) as consumer:
+            consumer.assign([TopicPartition(info.name, partition, 0) for partition in info.partitions])
+            for message in consumer.consume(1_000, timeout=1):
+                if (error := message.error()) and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+
+    def produces(settings: Settings) -> None:
+        writes(settings)
+        reads(settings)
+
+    for role, action in {"producer": produces, "sink": reads}.items():
+        settings = getattr(granted, role)
+        action(settings)
+        for acl in [acl for acl in granted.acls if acl.principal == f"User:orderflow_{role}"]:
+            if acl.name == numbering.GROUP:  # its lack is only said
+                continue
+            _delete_acl(broker, acl)
+            try:
+                with pytest.raises(KafkaRefused):
+                    _until_refused(partial(action, settings))
+            finally:
+                _create_acls(broker, [acl])
+    for role in ("sink", "reader"):
+        settings = getattr(granted, role)
+        reads(settings)
+        with pytest.raises(KafkaRefused, match="refuses"):
+            writes(settings)
+    monkeypatch.setattr(numbering, "WORTH_KEEPING", -1)
+    with Progress(disable=True) as progress:
+        numbering.next_number(granted.producer, topic.describe(granted.producer), progress)
+    assert not caplog.messages, "the producer may keep how far it has read"
+
+
+def _until_refused(action: Callable[[], None]) -> None:
+    """A broker learns of a right that was taken away a moment later."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        action()
+
+
+# `orderflow sink` whose Spark shows all it can: its page, its event log, its own log at INFO, and the query explained.
+_SHOWING_SINK = """
+import sys
+from pathlib import Path
+from orderflow.cli import main
+from orderflow.pipeline import session, source
+
+frame = source.frame
+def explained(*arguments):
+    records = frame(*arguments)
+    records.explain(extended=True)
+    return records
+source.frame = explained
+port, folder = sys.argv.pop(), Path(sys.argv.pop())
+(folder / "events").mkdir()
+session._LOGGING = folder / "log4j2.properties"
+session._LOGGING.write_text(Path(session.__file__).with_name("log4j2.properties").read_text().replace("off", "info"))
+options = session._launch_options
+session._launch_options = lambda runtime: options(runtime) | {
+    "spark.ui.enabled": "true",
+    "spark.ui.port": port,
+    "spark.sql.ui.explainMode": "extended",
+    "spark.eventLog.enabled": "true",
+    "spark.eventLog.dir": str(folder / "events"),
+    "spark.eventLog.compress": "false",
+}
+main()
+"""
+
+
+def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path, tmp_path: Path) -> None:
+    """The system over TLS with the printed rights, and a search of all that it shows meanwhile."""
+    said = [run(granted.producer, "produce", "--count", "300", "--bad", "0.1", cwd=tmp_path)]
+    ui, metrics = free_port(), free_port()
+    sink = Process(
+        "sink",
+        [sys.executable, "-c", _SHOWING_SINK, "sink", str(tmp_path), str(ui)],
+        log=tmp_path / "sink.log",
+        env=os.environ | _with(granted.sink, sink_metrics_port=metrics).environment(),
+        cwd=tmp_path,
+    )
+    shown: dict[str, str] = {}
+    sink.start()
+    try:
+        until(lambda: _accounted_for(granted.sink) == _written(granted.sink), sink)
+        shown |= _read_site(f"http://127.0.0.1:{ui}") | _read_site(f"http://127.0.0.1:{metrics}", "/metrics")
+        assert any("KafkaTable" in page for page in shown.values()), "the plans are shown in full"
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                shown[f"argv {process.pid}"] = " ".join(process.cmdline())
+        for process in psutil.Process(sink.identity[0]).children(recursive=True):
+            with suppress(psutil.Error):
+                shown[f"environ {process.pid}"] = str(process.environ())
+        said.append(run(granted.sink, "doctor", "--json", cwd=tmp_path))
+        # A query that fails is shown with its plan.
+        _execute(granted.administrator, "REVOKE INSERT ON shop.orders FROM orderflow_sink@'%'")
+        said.append(run(granted.producer, "produce", "--count", "1", cwd=tmp_path))
+        until(lambda: not sink.alive)
+    finally:
+        sink.kill()
+        _execute(granted.administrator, "GRANT INSERT ON shop.orders TO orderflow_sink@'%'")
+    assert sink.exit_code == 2
+    assert "refuses user orderflow_sink" in "\n".join(sink.last_lines())
+    said.append(run(granted.sink, "sink", "--engine", "direct", "--once", cwd=tmp_path))
+    for arguments in (("status", "--json"), ("audit",)):
+        said.append(run(granted.reader, *arguments, cwd=tmp_path))
+    said.append(run(granted.sink, "quarantine", "discard", "--all", "--because", "seen", cwd=tmp_path))
+    for done in said:
+        assert done.returncode == 0, (done.args, done.stdout, done.stderr)
+    assert [check for check in json.loads(said[1].stdout)["checks"] if check["status"] != "ok"] == []
+    with running(_with(granted.reader, dashboard_port=ui), "dashboard", folder=tmp_path, name="dashboard") as page:
+        until(lambda: _answers(f"http://127.0.0.1:{ui}/metrics"), page)
+        shown |= _read_site(f"http://127.0.0.1:{ui}", "/metrics")
+    shown |= {str(done.args): done.stdout + done.stderr for done in said}
+    shown |= {str(file): file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}
+    for event in ("SparkListenerSQLExecutionStart", "QueryTerminatedEvent", "StreamingRelationV2"):
+        assert any(event in text for text in shown.values()), "the event log is searched"
+    key = granted.sink.kafka_ssl_key_location
+    secrets = (_MARK, Path(key).read_text().splitlines()[1], granted.administrator.mysql_password)
+    assert [where for where, text in shown.items() if any(secret in text for secret in secrets)] == []
+
+
+def _accounted_for(settings: Settings) -> int:
+    with Connection(settings) as connection:
+        return sum(entry.next_offset for entry in ledger.entries(connection))
+
+
+def _written(settings: Settings) -> int:
+    bounds = topic.bounds(settings, topic.describe(settings).partitions)
+    return sum(bound.end for bound in bounds.values())
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+def _read_site(address: str, start: str = "/") -> dict[str, str]:
+    """Every page that can be reached from the first by links, and what Spark's REST API tells of its application."""
+    found: dict[str, str] = {}
+    wanted = [start, "/api/v1/applications"]
+    while wanted:
+        path = wanted.pop()
+        if path in found or path.startswith("/static") or "kill" in path:
+            continue
+        try:
+            with urllib.request.urlopen(address + path, timeout=30) as answer:
+                found[path] = answer.read().decode(errors="replace")
+        except urllib.error.HTTPError:
+            found[path] = ""
+        wanted += [link.replace("&amp;", "&") for link in re.findall(r"""href=["'](/[^"'#]*)""", found[path])]
+        for application in re.findall(r'"id" : "(local-\d+)"', found[path]) if path.endswith("applications") else ():
+            of_it = ("jobs", "stages?details=true", "executors", "environment", "sql?details=true&planDescription=true")
+            wanted += [f"/api/v1/applications/{application}/{what}" for what in of_it]
+    return {address + path: text for path, text in found.items()}

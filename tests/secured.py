@@ -1,0 +1,123 @@
+"""A broker and a database behind locks: TLS, SASL, and no right that was not granted."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import mysql.connector
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import free_port
+from tests.certificates import OTHER_HOST, Authority, Certificate
+
+# Listener to its protocol. SSL and BOTH ask for a client certificate; the last two show a wrong one of their own.
+LISTENERS = {
+    "SSL": "SSL",
+    "BOTH": "SASL_SSL",
+    "SASL_SSL": "SASL_SSL",
+    "SASL_PLAINTEXT": "SASL_PLAINTEXT",
+    "EXPIRED": "SASL_SSL",
+    "ELSEWHERE": "SASL_SSL",
+}
+_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+
+
+class SecuredKafka(Kafka):
+    """A broker that lets nobody do anything unless granted, but on its plain listener, which is the administrator's."""
+
+    def __init__(self, folder: Path, authority: Authority, users: dict[str, str]) -> None:
+        super().__init__(folder, free_port())
+        self._authority, self._users = authority, users
+        self._ports = {name: free_port() for name in LISTENERS}
+        good = authority.issue("broker")
+        self._certificates = {"": good, "EXPIRED": authority.issue("expired", days=-1)}
+        self._certificates["ELSEWHERE"] = authority.issue("elsewhere", OTHER_HOST)
+
+    def at(self, listener: str) -> str:
+        """Bootstrap servers of this listener."""
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """Who may do everything."""
+        return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
+    def wait_ready(self, timeout: float = 120) -> None:
+        super().wait_ready(timeout)
+        for user, password in self._users.items():
+            for mechanism in (ScramMechanism.SCRAM_SHA_512, ScramMechanism.SCRAM_SHA_256):
+                credential = ScramCredentialInfo(mechanism, 4096)
+                upsertion = UserScramCredentialUpsertion(user, credential, password.encode())
+                self.admin.alter_user_scram_credentials([upsertion])[user].result()
+
+    def _script(self) -> str:
+        script = super()._script()
+        path = self.folder / "server.properties"
+        more = "".join(f",{name}://127.0.0.1:{port}" for name, port in self._ports.items())
+        lines = [
+            line + (more if line.startswith(("listeners=", "advertised.listeners=")) else "")
+            for line in path.read_text().splitlines()
+        ]
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | LISTENERS
+        plain_users = " ".join(f'user_{user}="{_escaped(password)}"' for user, password in self._users.items())
+        plain = f"org.apache.kafka.common.security.plain.PlainLoginModule required {plain_users};"
+        lines += [
+            "listener.security.protocol.map=" + ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+            "inter.broker.listener.name=PLAINTEXT",
+            "ssl.keystore.type=PEM",
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={self._authority.certificate}",
+            *(f"listener.name.{name}.ssl.client.auth=required" for name in ("ssl", "both")),
+            f"sasl.enabled.mechanisms={','.join(_MECHANISMS)}",
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users=User:ANONYMOUS",
+        ]
+        for name, certificate in self._certificates.items():
+            lines.append(f"{f'listener.name.{name.lower()}.' if name else ''}ssl.keystore.location={certificate.both}")
+        for name, protocol in LISTENERS.items():
+            if protocol.startswith("SASL"):
+                lines.append(f"listener.name.{name.lower()}.plain.sasl.jaas.config={plain}")
+                for mechanism in _MECHANISMS[:2]:
+                    lines.append(
+                        f"listener.name.{name.lower()}.{mechanism.lower()}.sasl.jaas.config="
+                        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                    )
+        path.write_text("\n".join(lines) + "\n")
+        return script
+
+
+def _escaped(password: str) -> str:
+    """For a JAAS string within a properties file, which is read as Latin-1."""
+    quoted = password.replace("\\", "\\\\").replace('"', '\\"')
+    return quoted.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
+
+
+class SecuredDatabase(Database):
+    """A database with TLS, whose certificate can be changed while it runs. `authority` is whose clients it trusts."""
+
+    def __init__(self, folder: Path, kind: Kind, authority: Authority) -> None:
+        super().__init__(folder, free_port(), kind)
+        self._authority = authority
+        self._certificate = authority.issue(f"{kind}-server")
+
+    def show(self, certificate: Certificate) -> None:
+        """Show this certificate from now on."""
+        for mine, other in zip(self._certificate, certificate, strict=True):
+            mine.write_bytes(other.read_bytes())
+        reload = "ALTER INSTANCE RELOAD TLS" if self.program.kind == "mysql" else "FLUSH SSL"
+        root = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
+        with mysql.connector.connect(**root) as connection:
+            connection.cursor().execute(reload)
+
+    def _script(self) -> str:
+        files = {"ca": self._authority.certificate, "cert": self._certificate.certificate, "key": self._certificate.key}
+        options = " ".join(f"--ssl-{name}={path}" for name, path in files.items())
+        return f"{super()._script().replace('--skip-ssl', '').rstrip()} {options}\n"

@@ -1,0 +1,98 @@
+"""What the benchmark computes, without servers."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow.bench import backlog, report, sampling, usage
+from orderflow.bench.contest import Measured, median
+from orderflow.bench.latency import percentile
+from orderflow.order import decode
+
+
+def test_the_rows_it_compares_with_are_the_orders_it_sends() -> None:
+    count = backlog.CHUNK + 10
+    rows = [line.split("\t") for chunk in backlog.lines(islice(backlog.messages(), count)) for line in chunk]
+    orders = [decode(value) for _, value, _ in islice(backlog.messages(), count)]
+    assert rows == [
+        [*map(str, msgspec.structs.astuple(order)[:-1]), order.order_timestamp.replace("T", " ")] for order in orders
+    ]
+    assert [row[1] for row in rows] == sorted(row[1] for row in rows)
+    assert len({row[7] for row in rows}) == math.ceil(count / 1000)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.001, 1))
+def test_percentile(values: list[float], share: float) -> None:
+    found = percentile(sorted(values), share)
+    assert sum(value <= found for value in values) >= share * len(values)
+    assert sum(value < found for value in values) < share * len(values)
+
+
+def _measured(steady: float, table: str = "exact") -> Measured:
+    return Measured(
+        contestant="x", rows=1, seconds=1, steady=steady, cpu={}, memory={}, table=table, exact=table == "exact"
+    )
+
+
+def test_one_wrong_table_spoils_the_median() -> None:
+    assert median([_measured(3), _measured(1), _measured(2)]).steady == 2
+    spoilt = median([_measured(3, "WRONG: 1 missing"), _measured(1), _measured(2)])
+    assert (spoilt.steady, spoilt.exact, spoilt.table) == (2, False, "WRONG: 1 missing")
+
+
+def test_a_chart_is_sound_and_to_scale() -> None:
+    drawn = ElementTree.fromstring(report.svg(report.Bars("<a & b>", "rows/s", [("x<y", 50), ("long", 100)])))
+    short, long = (float(bar.attrib["width"]) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect"))
+    assert long == 2 * short
+    assert "x<y" in [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_usage_counts_a_process_once_and_its_children_with_it() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        roots = {"sink": parent.pid, "rest": os.getpid()}
+        before = usage.look(roots)
+        deadline = time.monotonic() + 30
+        while (used := usage.cpu(usage.look(roots), before)).get("sink: workers", 0) < 0.2:
+            assert time.monotonic() < deadline
+        assert used["sink"] < 0.2
+        memory = usage.memory(usage.look(roots))
+        assert memory["sink: workers"] > 1e6 and memory["rest"] > 1e6
+        assert usage.of_sink(memory) == memory["sink"] + memory["sink: workers"]
+        assert not usage.cpu(usage.look({"rest": os.getpid(), "sink": parent.pid}), before).get("sink: workers")
+    finally:
+        os.killpg(parent.pid, 9)
+        parent.wait()
+
+
+def test_sampling_sees_what_forked_processes_do(tmp_path: Path) -> None:
+    program = (
+        "import os, time\n"
+        "from itertools import islice\n"
+        "from orderflow.bench import backlog\n"
+        "from orderflow.order import decode_many\n"
+        "values = [value for _, value, _ in islice(backlog.messages(), 1000)]\n"
+        "end = time.monotonic() + 1.5\n"
+        "child = os.fork()\n"
+        "while time.monotonic() < end: decode_many(values)\n"
+        "if child: os.waitpid(child, 0)\n"
+    )
+    folder = tmp_path / "seen"
+    env = os.environ | sampling.install(folder)
+    subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=60)
+    assert len(list(folder.glob("*.json"))) == 2
+    seen = sampling.read(folder)
+    assert seen.keys() == {"decode and check"}
+    assert 1 < seen["decode and check"] < 4

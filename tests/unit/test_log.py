@@ -1,0 +1,56 @@
+"""Log lines as JSON: one object a line, whatever is logged, and from every command."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_cli import orderflow, python
+
+
+def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
+    program = (
+        "import logging, pathlib; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
+        "logger = logging.getLogger('orderflow.here')\n"
+        "logger.warning('%s waits', 'a\\x1b[31m\\u202e\\nb', extra={'lag': 7, 'path': pathlib.Path('x')})\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: logger.exception('it broke')\n"
+    )
+    found = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo", LOG_FORMAT="json")
+    assert found.stderr == (tmp_path / "the.log").read_text()
+    assert found.stderr.isascii() and "\x1b" not in found.stderr
+    first, second = map(json.loads, found.stderr.splitlines())
+    said = datetime.fromisoformat(first.pop("time"))
+    assert said.utcoffset() == UTC.utcoffset(None) and abs((datetime.now(UTC) - said).total_seconds()) < 60
+    assert first == {
+        "level": "warning",
+        "logger": "orderflow.here",
+        "message": "a\x1b[31m\u202e\nb waits",
+        "lag": 7,
+        "path": "x",
+    }
+    assert second["message"] == "it broke" and "ZeroDivisionError: division by zero" in second["exception"]
+
+
+@pytest.mark.parametrize("dotenv", [True, False])
+def test_an_error_is_an_object_too(tmp_path: Path, dotenv: bool) -> None:
+    if dotenv:
+        (tmp_path / ".env").write_text("LOG_FORMAT=json")
+    option = [] if dotenv else ["--log-format", "json"]
+    found = orderflow("produce", *option, cwd=tmp_path, STARTING_ORDER_ID="x")
+    assert found.returncode == 2 and found.stdout == ""
+    [line] = found.stderr.splitlines()
+    said = json.loads(line)
+    assert (said["level"], said["error"]) == ("error", "SettingInvalid")
+    assert said["message"].startswith("STARTING_ORDER_ID is 'x'") and said["hint"].startswith("Set STARTING_ORDER_ID")
+
+
+@pytest.mark.parametrize("command", ["sink", "produce", "dashboard", "up", "audit"])
+def test_the_option_is_there_and_refuses_other_formats(tmp_path: Path, command: str) -> None:
+    found = orderflow(command, "--log-format", "xml", cwd=tmp_path)
+    assert found.returncode == 2 and "'xml' is not one of" in found.stderr
+    found = orderflow(command, cwd=tmp_path, LOG_FORMAT="xml")
+    assert found.returncode == 2 and found.stderr.startswith("error: LOG_FORMAT is 'xml'")

@@ -1,0 +1,201 @@
+"""The list of metrics in the docs is what is exported; what ships in deploy/ names no other. Counting is exact."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from orderflow.embedded.process import free_port
+from orderflow.errors import SettingInvalid
+from orderflow.insights.monitor import Monitor
+from orderflow.insights.status import PartitionStatus, Status
+from orderflow.metrics import transactions
+from orderflow.metrics.producer import ProducerMetrics
+from orderflow.metrics.server import serving
+from orderflow.metrics.sink import SinkMetrics
+from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
+from orderflow.metrics.viewer import ViewerMetrics
+from orderflow.settings import Settings
+from orderflow.store.run import Run
+from orderflow.store.writer import Committed, Timing
+from tests.processes import until
+from tests.prometheus import Page, get
+
+ROOT = Path(__file__).parents[2]
+STATUS = Status(
+    topic="orders",
+    stored=10,
+    duplicates=2,
+    quarantined=1,
+    unknown_fields=3,
+    lag=None,
+    partitions=(
+        PartitionStatus(partition=0, next_offset=13, end=20, lag=7),
+        PartitionStatus(partition=1, next_offset=5, end=None, lag=None),
+    ),
+    accounted_at=datetime(2025, 1, 15, tzinfo=UTC),
+    newest_order=None,
+    newest_age_seconds=None,
+)
+
+
+def exported() -> dict[tuple[str, str, str], set[str]]:
+    """(Name, type, help) of every metric, and by which commands it is exported."""
+    viewer = CollectorRegistry()
+    viewer.register(ViewerMetrics(Monitor(Settings()).snapshot()))
+    registries = {"sink": SinkMetrics().registry, "producer": ProducerMetrics().registry, "dashboard": viewer}
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for command, registry in registries.items():
+        for family in registry.collect():
+            if family.name.startswith("orderflow_"):
+                name = f"{family.name}_total" if family.type == "counter" else family.name
+                found.setdefault((name, family.type, family.documentation), set()).add(command)
+    return found
+
+
+def test_the_docs_list_what_is_exported() -> None:
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(orderflow_\w+)` \| (\w+) \| .*? \| .*? \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+    listed = {(name, kind, text): set(by.split(", ")) for name, kind, by, text in rows}
+    assert len(listed) == len(rows)
+    assert listed == exported()
+
+
+def test_names_have_base_units() -> None:
+    for name, kind, text in exported():
+        assert re.fullmatch(r"orderflow_[a-z_]+", name)
+        assert name.endswith("_total") == (kind == "counter")
+        assert not re.search(r"_(ms|millis|minutes|kb|percent)", name) and text.endswith(".")
+
+
+@pytest.mark.parametrize("path", ["deploy/prometheus/alerts.yml", "deploy/grafana/orderflow.json", "docs/metrics.md"])
+def test_what_ships_names_no_metric_that_is_not_exported(path: str) -> None:
+    known = {name for name, *_ in exported()}
+    known |= {
+        f"{name}_{part}" for name, kind, _ in exported() if kind == "histogram" for part in ("bucket", "sum", "count")
+    }
+    named = set(re.findall(r"\borderflow_[a-z_]*[a-z]\b", (ROOT / path).read_text("utf-8")))
+    assert named and named <= known
+
+
+def test_every_alert_is_explained() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
+    explained = re.findall(r"^\| (OrderFlow\w+) \|", (ROOT / "docs/metrics.md").read_text("utf-8"), re.MULTILINE)
+    assert alerts == explained
+
+
+def test_the_board_fits_grafana() -> None:
+    board = json.loads((ROOT / "deploy/grafana/orderflow.json").read_text("utf-8"))
+    places = [(place["y"], place["x"], place["w"]) for panel in board["panels"] for place in [panel["gridPos"]]]
+    assert places == sorted(places) and all(x + width <= 24 for _, x, width in places)
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    metrics = SinkMetrics()
+    assert Page(generate_latest(metrics.registry).decode()).value("orderflow_stored_total") is None
+    metrics.show("running", "", STATUS, "")
+    found = Page(generate_latest(metrics.registry).decode())
+    assert found.value("orderflow_stored_total", topic="orders") == 10
+    assert found.by("orderflow_ledger_offset", "partition") == {"0": 13, "1": 5}
+    assert found.by("orderflow_lag_records", "partition") == {"0": 7}
+    metrics.show("waiting", "MySQL is away", None, "DatabaseUnavailable")
+    found = Page(generate_latest(metrics.registry).decode())
+    assert found.value("orderflow_stored_total") is None and found.value("orderflow_lag_records") is None
+    assert found.by("orderflow_sink_retries_total", "error") == {"DatabaseUnavailable": 1}
+    assert found.value("orderflow_sink_state", state="waiting") == 1
+    assert metrics.health() == (False, "waiting", "MySQL is away")
+    assert not [name for name in found.families if name.endswith("_created")]
+
+
+@given(late=st.lists(st.floats(-5, 400), min_size=1, max_size=50), none=st.integers(0, 3))
+def test_each_record_is_in_the_bucket_of_its_latency(late: list[float], none: int) -> None:
+    now = time.time()
+    told = transactions.of(
+        Run(0, [], [-1] * none + [int((now - one) * 1000) for one in late], [], []),
+        Committed(quarantined=Counter(conflict=1)),
+        Timing(1, 1, 1, 1, 1),
+        now,
+    )
+    taken = [now - int((now - one) * 1000) / 1000 for one in late]
+    edges = [float("-inf"), *LATENCY_BUCKETS, float("inf")]
+    for count, above, upto in zip(told.late, edges, edges[1:], strict=False):
+        near = [one for one in taken if abs(one - above) < 1e-6 or abs(one - upto) < 1e-6]
+        assert abs(count - sum(above < one <= upto for one in taken)) <= len(near)
+    assert sum(told.late) == len(late)
+    assert told.late_sum == pytest.approx(max(0, sum(taken)), abs=0.01 * len(late))
+
+
+def test_nobody_waits_for_a_listener_that_is_slow_or_absent(tmp_path: Path) -> None:
+    run, committed, timing = Run(0, [], [0], [], []), Committed(), Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2)
+    transactions.tell(tmp_path, run, committed, timing)
+    heard: list[Transaction] = []
+
+    def listen(told: Transaction) -> None:
+        heard.append(told)
+        until(lambda: len(heard) < 2 or slow == "no")
+
+    slow = "yes"
+    with transactions.heard(tmp_path, listen):
+        started = time.monotonic()
+        for _ in range(2_000):
+            transactions.tell(tmp_path, run, committed, timing)
+        transactions.tell(tmp_path, run, committed, None)
+        assert time.monotonic() - started < 10
+        slow = "no"
+        until(lambda: len(heard) > 2)
+    assert len(heard) <= 2_000 and heard[0].timing == timing
+
+
+def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    with SinkMetrics().listen(folder):
+        transactions.tell(folder, Run(0, [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
+    assert "Transactions are not measured" in caplog.text
+
+
+@cache
+def _port() -> Settings:
+    return Settings(producer_metrics_port=free_port())
+
+
+def test_a_taken_port_and_another_s_address_are_sentences() -> None:
+    with (
+        serving(_port(), "producer_metrics_port", ProducerMetrics()),
+        pytest.raises(SettingInvalid, match=r"Metrics cannot be served on 127\.0\.0\.1:\d+: .*in use\.") as taken,
+        serving(_port(), "producer_metrics_port", ProducerMetrics()),
+    ):
+        pass
+    assert "PRODUCER_METRICS_PORT" in taken.value.hint
+    elsewhere = Settings(metrics_host="192.0.2.1", sink_metrics_port=1)
+    with (
+        pytest.raises(SettingInvalid, match=r"192\.0\.2\.1"),
+        serving(elsewhere, "sink_metrics_port", SinkMetrics()),
+    ):
+        pass
+
+
+def test_it_also_listens_on_ipv6_and_ends_with_the_block() -> None:
+    settings = Settings(metrics_host="::1", producer_metrics_port=_port().producer_metrics_port)
+    address = f"http://[::1]:{settings.producer_metrics_port}"
+    with serving(settings, "producer_metrics_port", ProducerMetrics()):
+        assert get(f"{address}/live")[0] == 200
+        assert get(f"{address}/ready")[0] == 503
+        assert "orderflow_producer_sent_total 0.0" in get(f"{address}/metrics?")[1]
+    assert get(f"{address}/live")[0] == 0
+
+
+def test_nothing_is_served_unless_asked_for() -> None:
+    with serving(Settings(), "sink_metrics_port", SinkMetrics()):
+        pass
