@@ -23,7 +23,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
 from orderflow import tls
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicMissing
@@ -209,6 +209,20 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
         if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was quicker
             raise classify(error, settings) from exception
     return when_led(settings)
+
+
+def grow(settings: Settings, partitions: int) -> TopicInfo:
+    """Give the topic so many partitions.
+
+    Raises KafkaRefused (it has as many, or the user may not), KafkaUnavailable.
+    """
+    name = settings.kafka_topic
+    with errors_told(settings):
+        _admin(settings).create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT)[name].result()
+    deadline = time.monotonic() + TIMEOUT
+    while len((info := when_led(settings)).partitions) < partitions and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return info
 
 
 def _auto_creation(settings: Settings) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka, cluster
@@ -102,8 +102,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         _revive(own.master)
         _until_it_stores(settings, first)
 
-        grown = [NewPartitions(settings.kafka_topic, 2 * _PARTITIONS)]
-        admin.create_partitions(grown)[settings.kafka_topic].result()
+        assert run(settings, "init", "--partitions", str(2 * _PARTITIONS), cwd=tmp_path).returncode == 0
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders_ledger") == [(2 * _PARTITIONS,)], first)
         _until_it_stores(settings, first)
 

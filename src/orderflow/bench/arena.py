@@ -24,6 +24,7 @@ from orderflow.embedded import debian
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import LocalServer, Process, free_port
+from orderflow.embedded.spark import SparkMaster, SparkWorker
 from orderflow.errors import InputInvalid
 from orderflow.settings import Settings, is_given
 from orderflow.store import server
@@ -53,15 +54,28 @@ class Arena(NamedTuple):
             self.tidy()
 
     @contextmanager
-    def topic(self) -> Iterator[str]:
+    def topic(self, partitions: int = topic.DEFAULT_PARTITIONS) -> Iterator[str]:
         """A fresh topic, gone afterwards."""
         settings = msgspec.structs.replace(self.settings, kafka_topic=_fresh("orderflow-bench-"))
-        topic.create(settings)
+        topic.create(settings, partitions)
         try:
             yield settings.kafka_topic
         finally:
             admin = AdminClient(topic.client_config(settings))
             admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
+
+    @contextmanager
+    def spark(self, workers: int) -> Iterator[str]:
+        """A Spark cluster of so many workers, by its master's address."""
+        master = SparkMaster(self.folder / "spark-master", free_port())
+        servers = [master, *(SparkWorker(self.folder / f"spark-{number}", number, master) for number in range(workers))]
+        with ExitStack() as stack:
+            for server in servers:
+                stack.callback(server.kill)
+                server.start()
+            for server in servers:
+                server.wait_ready()
+            yield master.url
 
     def tidy(self) -> None:
         """Remove binary logs, which become as large as the tables; those of a server that is not ours stay."""

@@ -21,16 +21,17 @@ from orderflow.store.connection import Connection
 
 
 class Sink:
-    """`engine` is spark or direct; `env` is added to its environment."""
+    """`engine` is spark or direct; `master` is that of a Spark cluster; `env` is added to its environment."""
 
     guarantees = "contract, ledger, duplicates told apart, quarantine, rollup, provenance"
 
-    def __init__(self, engine: str, env: Mapping[str, str] | None = None) -> None:
-        self.engine, self.name, self._env = engine, f"sink ({engine})", env
+    def __init__(self, engine: str, env: Mapping[str, str] | None = None, master: str | None = None) -> None:
+        self.name, self._env = f"sink ({engine})", env
+        self._arguments = ["--engine", engine, *(["--master", master] if master else [])]
 
     def process(self, arena: Arena, settings: Settings) -> Process:
         schema.prepare(settings)
-        return arena.orderflow(self.name, settings, "sink", "--engine", self.engine, env=self._env)
+        return arena.orderflow(self.name, settings, "sink", *self._arguments, env=self._env)
 
     def position(self, connection: Connection, settings: Settings) -> int:
         mine = [entry for entry in ledger.entries(connection) if entry.topic == settings.kafka_topic]

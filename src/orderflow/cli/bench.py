@@ -152,6 +152,26 @@ def idle(
     _run(partial(piece.bench, engine=engine.value, seconds=seconds), as_json, chart)
 
 
+@app.command()
+def scale(
+    *,
+    partitions: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Of the topic; may be repeated.", show_default="1, 3, 6 and 12"),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Orders in the backlog.")] = 1_000_000,
+    as_json: AsJson = False,
+    chart: Chart = None,
+) -> None:
+    """How the sink's rate changes with partitions and with the workers of a Spark cluster, on this one machine.
+
+    Example: `orderflow bench scale --partitions 3 --partitions 12 --rows 300000`
+    """
+    from orderflow.bench import scale as piece
+
+    _run(partial(piece.bench, partitions=partitions or piece.PARTITIONS, rows=rows), as_json, chart)
+
+
 def _run(piece: Callable[[Arena, Progress], Report], as_json: bool, chart: Path | None) -> None:
     """Start the servers, measure, show. Exit code 1 if a table did not hold what was sent."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

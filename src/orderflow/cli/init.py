@@ -20,12 +20,18 @@ def init(
     grants: Annotated[
         bool, typer.Option("--grants", help="Only print the users and their rights, as SQL and kafka-acls commands.")
     ] = False,
-    partitions: Annotated[int, typer.Option(min=1, help="Partitions of the topic, if it has to be made.")] = 3,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Partitions of the topic; one with fewer gets more. Unset: 3 where it has to be made."
+        ),
+    ] = None,
 ) -> None:
     """Make what is missing: the topic, the database, the tables.
 
     The sink does the same at start. A table of orders with the eight columns that is there already is taken over;
-    one that differs is refused, with the difference and the statement that would mend it.
+    one that differs is refused, with the difference and the statement that would mend it. Partitions may be added while
+    everything runs.
 
     Examples: `orderflow init --dry-run > orderflow.sql`, for a user who may not create tables;
     `orderflow init --grants > grants.sql`, for an administrator, once the tables are there: see docs/security.md.
@@ -45,14 +51,17 @@ def init(
         try:
             topic.describe(current)
         except TopicMissing:
-            print(f"-- topic {current.kafka_topic} is missing: `orderflow init` makes it, {partitions} partitions")
+            print(f"-- topic {current.kafka_topic} is missing: `orderflow init` makes it")
         return
     made = [step.what for step in schema.prepare(current)]
     try:
         info = topic.describe(current)
     except TopicMissing:
-        info = topic.create(current, partitions)
+        info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
         made.append(f"topic {info.name}")
+    if partitions and len(info.partitions) < partitions:
+        made.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
+        info = topic.grow(current, partitions)
     for what in made:
         print(f"Made {what}.")
     print(

@@ -22,6 +22,7 @@ DELIVERY_TIMEOUT = 300.0  # seconds; a broker may be away that long before an or
 FLUSH_TIMEOUT = 30.0  # seconds from a stop request to giving up on what is not acknowledged
 EACH_LOGGED = 10.0  # orders per second up to which each order gets its line
 _POLL = 0.1  # seconds that a signal may have to wait
+_SHORTEST_POLL = 0.001  # seconds; the client takes less for 0, and the wait would spin
 
 
 class Stop:
@@ -140,7 +141,7 @@ class Delivery:
         """Serve reports for so long. Returns False at once when a stop is requested."""
         deadline = time.monotonic() + seconds
         while not self._stop.requested and (rest := deadline - time.monotonic()) > 0:
-            self._serve(min(rest, _POLL))
+            self._serve(max(_SHORTEST_POLL, min(rest, _POLL)))
         return not self._stop.requested
 
     def flush(self) -> None:
