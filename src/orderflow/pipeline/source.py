@@ -39,6 +39,7 @@ def frame(spark: SparkSession, settings: Settings, next_offsets: Mapping[int, in
         .option("maxOffsetsPerTrigger", MAX_OFFSETS_PER_TRIGGER)
         .option("includeHeaders", str(settings.kafka_headers == "keep").lower())
         .option("kafkaConsumer.pollTimeoutMs", _KAFKA_PATIENCE)
+        .option("fetchOffset.numRetries", 1)  # a query that asks again cannot be stopped meanwhile
         .option("kafka.isolation.level", "read_committed")
         .option("kafka.allow.auto.create.topics", "false")  # a deleted topic stays away, and is named
         .option("kafka.default.api.timeout.ms", _KAFKA_PATIENCE)
