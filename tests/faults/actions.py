@@ -319,6 +319,7 @@ def _end_sessions(system: System, oldest: int | None = None) -> None:
 @action()
 def second_sink_takes_over_then_a_third(system: System) -> None:
     for _ in range(2):
+        system.until_it_stores()  # so it leads
         former = system.sink
         system.replace_sink()
         system.hears("Another sink is active")
@@ -329,6 +330,7 @@ def second_sink_takes_over_then_a_third(system: System) -> None:
 @action()
 def leadership_lost(system: System) -> None:
     """The first sink's sessions end while a second stands by: for a moment, both believe to be the active one."""
+    system.until_it_stores()  # so it leads
     former = system.sink
     system.replace_sink()
     system.hears("Another sink is active")
