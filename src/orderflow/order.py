@@ -75,6 +75,12 @@ def _column(sql: str) -> dict[str, str]:
     return {"column": sql}
 
 
+# What JSON Schema can say of a rule that is checked in `_read_exactly`; the decoder does not look at it.
+_NO_NUL = {"pattern": r"^[^\u0000]*$"}
+# Not multipleOf 0.01: validators that compute with floats would refuse 1.1.
+_MONEY = {"exclusiveMinimum": 0, "exclusiveMaximum": int(MONEY_LIMIT)}
+
+
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One order, as it stands in the message and in the table's row."""
 
@@ -85,6 +91,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             max_length=50,
             description="`ORDER-` and six or more digits, 50 characters at most",
             extra=_column("VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin NOT NULL"),
+            extra_json_schema={"pattern": f"^{ORDER_ID.pattern}$"},
         ),
     ]
     product_name: Annotated[
@@ -94,6 +101,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             max_length=255,
             description="1 to 255 characters",
             extra=_column("VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL"),
+            extra_json_schema=_NO_NUL,
         ),
     ]
     product_category: Annotated[
@@ -103,22 +111,32 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
             max_length=100,
             description="1 to 100 characters",
             extra=_column("VARCHAR(100) CHARACTER SET utf8mb4 NOT NULL"),
+            extra_json_schema=_NO_NUL,
         ),
     ]
     unit_price: Annotated[
         Decimal,
-        Meta(description="above 0, exact, at most two decimals", extra=_column("DECIMAL(10,2) NOT NULL")),
+        Meta(
+            description="above 0, exact, at most two decimals",
+            extra=_column("DECIMAL(10,2) NOT NULL"),
+            extra_json_schema=_MONEY,
+        ),
     ]
     quantity: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]
     total_price: Annotated[
         Decimal,
-        Meta(description="equals unit_price × quantity exactly", extra=_column("DECIMAL(10,2) NOT NULL")),
+        Meta(
+            description="equals unit_price × quantity exactly",
+            extra=_column("DECIMAL(10,2) NOT NULL"),
+            extra_json_schema=_MONEY,
+        ),
     ]
     order_timestamp: Annotated[
         str,
         Meta(
             description="`YYYY-MM-DDTHH:MM:SS`, a real date, UTC, no zone suffix",
             extra=_column("DATETIME NOT NULL"),
+            extra_json_schema={"pattern": f"^{TIMESTAMP.pattern}$"},
         ),
     ]
 

@@ -16,6 +16,7 @@ from orderflow.cli import bench, log, quarantine
 from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
+from orderflow.cli.contract import contract
 from orderflow.cli.dashboard import dashboard
 from orderflow.cli.doctor import doctor
 from orderflow.cli.down import down
@@ -35,7 +36,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, top, track, init, produce, sink, console, dashboard, audit, accept_loss, doctor):
+for command in (
+    *(up, down, status, top, track),
+    *(init, produce, sink, console, dashboard),
+    *(audit, accept_loss, doctor, contract),
+):
     app.command()(command)
 app.add_typer(quarantine.app)
 app.add_typer(bench.app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl  # noqa: F401 # where hashlib alone has loaded OpenSSL, the client's C extension would meet half of another
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path

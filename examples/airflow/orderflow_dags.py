@@ -1,8 +1,8 @@
 """OrderFlow in Airflow 3: every hour what is in the topic is stored and proven; every day the quarantine is reported.
 
-Put this file into Airflow's folder of DAGs. The tasks run the `orderflow` command, from a virtual environment of its own
-(it shares no package with Airflow) that is on the PATH of Airflow's workers. So are its settings in their environment:
-KAFKA_BOOTSTRAP_SERVERS, MYSQL_HOST, MYSQL_PASSWORD_FILE and so on.
+Put this file into Airflow's folder of DAGs. The tasks run the `orderflow` command: have it on the PATH of Airflow's
+workers, from a virtual environment of its own, since the two need different versions of packages. Its settings
+(KAFKA_BOOTSTRAP_SERVERS, MYSQL_HOST, MYSQL_PASSWORD_FILE and so on) belong in the workers' environment.
 
 Alerts and reports are sent to the URL in Airflow's variable `orderflow_alert_url`, as {"text": …}, which Slack,
 Mattermost and others take. Without it they stand in the log.
@@ -52,7 +52,7 @@ with DAG("orderflow_quarantine", schedule="@daily", catchup=False, max_active_ru
     @task
     def report(dag_run: Any = None) -> dict[str, int]:
         """Tell what was quarantined on the day before the run, in UTC, by reason, and is still open."""
-        until = dag_run.run_after.date()
+        until = (dag_run.logical_date or dag_run.run_after).date()
         since = until - timedelta(days=1)
         command = ["orderflow", "quarantine", "list", "--since", str(since), "--until", str(until), "--json"]
         listed = subprocess.run(command, stdout=subprocess.PIPE, check=True)

@@ -1,0 +1,35 @@
+"""`orderflow contract`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+from orderflow.cli import context
+
+
+def contract(
+    format_: Annotated[
+        Literal["json-schema", "asyncapi", "sql"],
+        typer.Option("--format", help="json-schema (2020-12), asyncapi (3.0), or sql: the tables and views."),
+    ] = "json-schema",
+) -> None:
+    """Print the contract of the orders for other tools.
+
+    Kafka, topic and names of tables are those of the settings; no server is asked.
+
+    Examples: `orderflow contract > order.schema.json`; `orderflow contract --format asyncapi > asyncapi.json`;
+    `orderflow contract --format sql > orderflow.sql`
+    """
+    from orderflow import contract as made
+    from orderflow.store import schema
+
+    settings = context.load()
+    if format_ == "sql":
+        for step in schema.everything(settings):
+            print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
+        return
+    document = made.json_schema() if format_ == "json-schema" else made.asyncapi(settings)
+    print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,108 @@
+"""docs/tables.md on real servers: every column is there, every query runs, and the views say what the tables hold."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from orderflow import audit
+from orderflow.settings import Settings
+from orderflow.store import schema, statements
+from tests.corpus import numbered, quoted
+from tests.integration.test_audit import delete_before, send, store
+from tests.integration.test_store import ask, commit, run_of
+from tests.sql import execute, raw_session, select
+
+PAGES = Path(__file__).parents[2] / "docs"
+PAGE = (PAGES / "tables.md").read_text("utf-8")
+DAY = datetime.date(2025, 1, 15)
+
+
+@pytest.fixture
+def filled(database: Settings) -> Settings:
+    """Four orders on two days, in two categories that differ by case, over two partitions; three bad records."""
+    schema.prepare(database)
+    late = {"order_timestamp": quoted("2025-01-15T23:59:59"), "product_category": quoted("sports & outdoors")}
+    commit(database, run_of([numbered(1), numbered(2, **late), b"{", b"[]", b"{"]))
+    commit(database, run_of([numbered(3, order_timestamp=quoted("2025-01-16T00:00:00")), numbered(4)], partition=1))
+    return database
+
+
+def test_the_page_lists_every_column(filled: Settings) -> None:
+    sections = re.findall(r"^## `(\w+)`$(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+    documented = {
+        name: re.findall(r"^\| (\w+) \| (\w+)(?:\([\d,]+\))? \|", text, re.MULTILINE) for name, text in sections
+    }
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, column, kind in select(
+        filled,
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE()"
+        " ORDER BY table_name, ordinal_position",
+    ):
+        found.setdefault(table, []).append((column, kind.upper()))
+    assert documented.keys() == set(statements.table_names(filled).values())
+    for name, columns in documented.items():
+        assert [("column", "type"), *found[name]] == columns
+
+
+def test_the_queries_of_the_page_answer(filled: Settings) -> None:
+    queries = re.findall(r"```sql\n(.*?);\n```", PAGE, re.DOTALL)
+    answers = dict(zip(queries, ask(filled, *queries), strict=True))
+    assert len(queries) >= 8 and all(answers.values()), answers
+    assert next(rows for query, rows in answers.items() if "equal_to_the_cent" in query) == [(1,)]
+    assert {row[:2] for row in next(rows for query, rows in answers.items() if "per_reason" in query)} == {
+        ("malformed_json", 2),
+        ("not_an_object", 1),
+    }
+
+
+def test_the_views_sum_what_the_tables_hold(filled: Settings) -> None:
+    assert select(filled, "SELECT * FROM orders_per_day ORDER BY day, orders") == [
+        (DAY, "sports & outdoors", 1, 2, Decimal("91.98")),
+        (DAY, "Sports & Outdoors", 2, 4, Decimal("183.96")),
+        (DAY + datetime.timedelta(1), "Sports & Outdoors", 1, 2, Decimal("91.98")),
+    ]
+    assert select(filled, "SELECT orders, revenue FROM orders_per_minute WHERE minute = '2025-01-15 14:30:00'") == [
+        (2, Decimal("183.96"))
+    ]
+    assert select(
+        filled, "SELECT reason, status, records, first_quarantined_at <= last_quarantined_at FROM orders_per_reason"
+    ) == [("malformed_json", "open", 2, 1), ("not_an_object", "open", 1, 1)]
+
+
+def test_a_view_of_a_later_version_is_made_for_an_older_database(filled: Settings) -> None:
+    execute(filled, "DROP VIEW orders_per_day")
+    assert [step.statement for step in schema.prepare(filled)] == ["create_per_day"]
+    assert select(filled, "SELECT SUM(orders) FROM orders_per_day") == [(4,)]
+
+
+def test_old_orders_are_archived_as_the_page_says(settings: Settings) -> None:
+    """The records of two old orders, and a duplicate of one, have left the topic."""
+    page = (PAGES / "operations.md").read_text("utf-8")
+    [statements_of_page] = re.findall(r"<!-- archive: .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
+    old = {"order_timestamp": quoted("2024-12-31T23:59:59")}
+    send(settings, [numbered(1, **old), numbered(1, **old), numbered(2, **old), b"{", numbered(3), numbered(4)])
+    store(settings)
+    delete_before(settings, TopicPartition(settings.kafka_topic, 0, 3))
+    assert audit.run(settings).proven
+    with raw_session(settings) as session, session.cursor() as cursor:
+        cursor.execute("CREATE TABLE orders_archive LIKE orders")
+        for statement in statements_of_page.replace("'orders'", f"'{settings.kafka_topic}'").split(";\n"):
+            if statement:
+                cursor.execute(statement)
+                cursor.fetchall() if cursor.description else None
+    assert select(settings, "SELECT order_id, kafka_offset FROM orders_archive ORDER BY 1") == [
+        ("ORDER-000001", 0),
+        ("ORDER-000002", 2),
+    ]
+    assert select(settings, "SELECT order_id FROM orders ORDER BY 1") == [("ORDER-000003",), ("ORDER-000004",)]
+    send(settings, [numbered(5)])
+    store(settings)
+    report = audit.run(settings)
+    assert report.proven, report.sentence()
+    assert (report.stored, report.quarantined, report.unprovable) == (3, 1, 0)

@@ -1,0 +1,179 @@
+"""The exported contract: valid by the standards' own rules, and never stricter than the decoder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from orderflow import contract, order
+from orderflow.embedded import cache
+from orderflow.errors import RecordRejected
+from orderflow.order import Order, Reason
+from orderflow.settings import Settings
+from orderflow.store import schema
+from tests.corpus import CASES, TRUNCATED, message, quoted
+from tests.unit.test_cli import orderflow
+
+ASYNCAPI = "@asyncapi/specs@6.11.1"  # npm; has the meta-schemas
+# What JSON Schema cannot say, as far as a reader of JSON gets to it at all.
+BEYOND = {
+    *(Reason.WRONG_TOTAL, Reason.EXCESS_SCALE, Reason.DUPLICATE_KEY, Reason.INVALID_TEXT, Reason.TOO_DEEP),
+    *(Reason.OVERSIZED_VALUE, Reason.BYTE_ORDER_MARK, Reason.INVALID_TIMESTAMP, Reason.WRONG_TYPE),
+}
+
+
+def _matches(_validator: Any, pattern: str, text: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    # Python's $ also matches before a line break at the end; that of JSON Schema's regular expressions does not.
+    if isinstance(text, str) and not re.search(pattern.replace("$", r"\Z"), text):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern}")
+
+
+SCHEMA = contract.json_schema()
+VALIDATOR = jsonschema.validators.extend(Draft202012Validator, {"pattern": _matches})(SCHEMA)
+
+
+def accepts(value: bytes, **numbers: Any) -> bool:
+    """Whether a user of the schema takes the message, reading numbers as floats unless told otherwise."""
+    numbers["parse_int"] = lambda digits: int(digits[:20])  # Python refuses to read more than 4,300 digits
+    numbers["parse_constant"] = int  # NaN is no JSON, nor an int
+    try:
+        return VALIDATOR.is_valid(json.loads(value.decode(), **numbers))
+    except (ValueError, RecursionError):
+        return False
+
+
+def reading(value: bytes) -> Order | Reason:
+    try:
+        return order.decode(value)
+    except RecordRejected as rejected:
+        return Reason(rejected.reason)
+
+
+def test_it_is_a_json_schema() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*order.FIELDS]
+
+
+def test_it_accepts_of_the_corpus_what_the_decoder_accepts() -> None:
+    accepted: set[Reason] = set()
+    values = [case.value for case in CASES if case.value is not None]
+    for value, found in ((value, reading(value)) for value in (*values, *TRUNCATED)):
+        if isinstance(found, Order):
+            assert accepts(value) and accepts(value, parse_float=Decimal), value[:500]
+        elif accepts(value):
+            accepted.add(found)
+    assert accepted <= BEYOND
+
+
+@given(
+    st.builds(
+        message,
+        customer_id=st.integers(-1, 2**32).map(str),
+        quantity=st.sampled_from(["1", "2", "3", "0", "2.5", "2147483648", "null", '"2"']),
+        unit_price=st.decimals(0, 10**9, places=2).map(str),
+        total_price=st.decimals(0, 10**9, places=2).map(str),
+        product_name=st.text(st.characters(codec="utf-8"), max_size=300).map(quoted),
+        order_id=st.from_regex(r"ORDER-[0-9]{4,8}", fullmatch=True).map(quoted),
+        order_timestamp=st.datetimes().map(lambda time: quoted(time.isoformat(timespec="seconds"))),
+    )
+)
+def test_it_is_as_strict_as_it_can(value: bytes) -> None:
+    if (found := reading(value)) not in BEYOND:
+        assert accepts(value) == isinstance(found, Order), found
+
+
+@given(st.decimals("0.01", "99999999.99", places=2), st.integers(1, 9))
+def test_no_price_is_lost_to_floats(price: Decimal, quantity: int) -> None:
+    value = message(unit_price=str(price), quantity=str(quantity), total_price=str(price * quantity))
+    assert accepts(value) == isinstance(reading(value), Order)
+
+
+def test_what_it_cannot_say_is_told() -> None:
+    for value in (
+        message(total_price="91.99"),
+        message(unit_price="45.991"),
+        message(quantity="2.0"),
+        message(order_timestamp='"2025-02-30T00:00:00"'),
+        message(product_name=r'"\ud800"'),
+        b'{"quantity": 2, ' + message()[1:],
+    ):
+        assert accepts(value) and reading(value) in BEYOND
+    for words in (
+        "unit_price × quantity",
+        "two decimals",
+        "date exists",
+        "not 2.0",
+        "surrogate",
+        "no key stands twice",
+    ):
+        assert words in SCHEMA["$comment"]
+
+
+@pytest.fixture(scope="module")
+def asyncapi_meta_schema() -> Any:
+    if not shutil.which("npm"):
+        pytest.skip("no npm here, to get AsyncAPI's meta-schema with")
+    name = ASYNCAPI.replace("/", "-")
+    path = cache.once(name, _pack) / "package/schemas/3.0.0-without-$id.json"
+    return json.loads(path.read_text("utf-8"))
+
+
+def _pack(folder: Path) -> None:
+    subprocess.run(["npm", "pack", "--silent", ASYNCAPI], cwd=folder, check=True, capture_output=True)
+    [archive] = folder.glob("*.tgz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+
+
+def test_it_is_an_asyncapi_document(asyncapi_meta_schema: Any) -> None:
+    settings = Settings(
+        kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
+    )
+    document = contract.asyncapi(settings)
+    assert [error.message for error in Draft7Validator(asyncapi_meta_schema).iter_errors(document)] == []
+    del document["channels"]["orders"]["messages"]["order"]["$ref"]
+    document["operations"]["storeOrder"]["action"] = "store"
+    assert len([*Draft7Validator(asyncapi_meta_schema).iter_errors(document)]) == 1
+
+
+def test_the_asyncapi_document_says_where_and_what() -> None:
+    settings = Settings(
+        kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
+    )
+    document = contract.asyncapi(settings)
+    assert [*document["servers"].values()] == [
+        {"host": "a:9092", "protocol": "kafka-secure"},
+        {"host": "b:9092", "protocol": "kafka-secure"},
+    ]
+    assert document["channels"]["orders"]["address"] == "shop"
+    for reference in re.findall(r'"\$ref": "#/(.*?)"', json.dumps(document)):
+        found: Any = document
+        for step in reference.split("/"):
+            found = found[step]
+    payload = document["components"]["messages"]["order"]["payload"]
+    assert {"$schema": SCHEMA["$schema"], **payload} == SCHEMA
+
+
+def test_the_command_prints_them(tmp_path: Path) -> None:
+    printed = {name: orderflow("contract", "--format", name, cwd=tmp_path, MYSQL_TABLE="shop") for name in
+               ("json-schema", "asyncapi", "sql")}  # fmt: skip
+    assert json.loads(printed["json-schema"].stdout) == SCHEMA
+    assert json.loads(printed["asyncapi"].stdout) == contract.asyncapi(Settings())
+    settings = msgspec.structs.replace(Settings(), mysql_table="shop")
+    for step in schema.everything(settings):
+        assert schema.statement_of(step, settings) in printed["sql"].stdout
