@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -64,11 +65,12 @@ def _lag(settings: Settings) -> int:
 
 def _descendants(process: Process, name: str) -> list[psutil.Process]:
     """The processes below it whose command line holds `name`."""
-    try:
-        below = psutil.Process(process.identity[0]).children(recursive=True)
-        return [child for child in below if name in child.cmdline()]
-    except psutil.NoSuchProcess:
-        return []
+    found = []
+    for child in psutil.Process(process.identity[0]).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in child.cmdline():
+                found.append(child)
+    return found
 
 
 def _until_it_stores(settings: Settings, sink: Process) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orderflow.errors import Interrupted, SparkUnavailable
 from orderflow.pipeline import session, sink, source
@@ -64,24 +64,31 @@ class SparkEngine:
             self._query = stream.start()
 
     def _ready(self) -> SparkSession:
-        """Spark, with an executor at least.
+        """Spark, on a cluster with an executor at least.
 
+        A JVM that is gone cannot be replaced within this process: the process is started over in its place.
         Raises SparkUnavailable.
         """
+        try:
+            with _jvm_errors():
+                return self._living_session()
+        except JvmGone as gone:
+            log.warning("%s Starting it over.", gone.message)
+            _start_over()
+
+    def _living_session(self) -> SparkSession:
         from py4j.protocol import Py4JJavaError
 
-        with _jvm_errors():
-            try:
-                spark = self._session.result()
-                if spark.sparkContext._jsc.sc().isStopped():  # the cluster has ended it
-                    spark.stop()
-                    self.open(self._scratch)
-                    spark = self._session.result()
-            except Py4JJavaError as error:
+        try:
+            spark = self._session.result()
+            if spark.sparkContext._jsc.sc().isStopped():  # the cluster has ended it
+                spark.stop()
                 self.open(self._scratch)
-                raise SparkUnavailable(
-                    f"Spark at {self._runtime.master} does not answer: {_first_line(str(error.java_exception))}"
-                ) from error
+                spark = self._session.result()
+        except Py4JJavaError as error:
+            self.open(self._scratch)
+            told = _first_line(str(error.java_exception))
+            raise SparkUnavailable(f"Spark at {self._runtime.master} does not answer: {told}") from error
         if self._runtime.on_cluster:
             self._check_executors()
         return spark
@@ -130,7 +137,10 @@ class SparkEngine:
             self._query.stop()
 
     def close(self) -> None:
-        session.stop(self._session.result())
+        from py4j.protocol import Py4JError
+
+        with suppress(Py4JError, ConnectionError):  # a signal to the whole process group has ended the JVM already
+            session.stop(self._session.result())
 
 
 def _batch_id(query: StreamingQuery) -> int:
@@ -138,12 +148,13 @@ def _batch_id(query: StreamingQuery) -> int:
     return int(progress["batchId"]) if progress else -1
 
 
+class JvmGone(Interrupted):
+    """Spark's JVM has ended."""
+
+
 @contextmanager
 def _jvm_errors() -> Iterator[None]:
-    """Turns what Spark and its gateway raise into our classes.
-
-    A JVM that is gone cannot be replaced within this process: the process is started over in its place.
-    """
+    """Turns what Spark and its gateway raise into our classes."""
     from py4j.protocol import Py4JError, Py4JNetworkError
     from pyspark.errors import PySparkRuntimeError
     from pyspark.errors.exceptions.captured import CapturedException
@@ -154,13 +165,11 @@ def _jvm_errors() -> Iterator[None]:
         text = str(exception)
         raise sink.told(text) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.") from exception
     except (Py4JNetworkError, ConnectionError) as exception:
-        log.warning("Spark's JVM is gone (%s); starting it over.", exception)
-        _start_over()
+        raise JvmGone(f"Spark's JVM is gone ({exception}).") from exception
     except PySparkRuntimeError as exception:
         if exception.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
-        log.warning("Spark's JVM ended while it started; starting it over.")
-        _start_over()
+        raise JvmGone("Spark's JVM ended while it started.") from exception
     except Py4JError as exception:
         raise Interrupted(f"Spark's gateway failed: {_first_line(str(exception))}") from exception
 
@@ -171,7 +180,7 @@ def _root_cause(exception: CapturedException) -> str:
     return _first_line(exception._desc)
 
 
-def _start_over() -> None:
+def _start_over() -> NoReturn:
     time.sleep(1)  # so that a JVM that cannot live does not spin
     sys.stdout.flush()
     # MySQL's client library lets its sockets live on across exec: the session that leads would never end.

@@ -100,6 +100,8 @@ class Supervisor:
             try:
                 return self._lead_and_run()
             except (Unavailable, Contention) as error:  # Contention: a session that has died, or hangs, holds a lock
+                if self._stop.is_set():
+                    return None
                 if before != self._positions:
                     # It has moved since: this is another outage.
                     before, wait, fruitless, reminded = dict(self._positions), _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
