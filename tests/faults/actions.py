@@ -389,7 +389,7 @@ def database_killed(system: System) -> None:
 def database_restarted(system: System) -> None:
     system.database.stop()
     system.hears("records wait in Kafka")
-    assert system.said('{"state": "waiting"')
+    assert system.said('{"state":"waiting"')
     system.revive(system.database)
 
 

@@ -153,7 +153,7 @@ def test_it_waits_for_a_database_that_is_away_and_catches_up(
         until(says(sink, "stored, 0 duplicates"), sink)
         database_of_its_own.stop()
         until(says(sink, "records wait in Kafka"), sink)
-        waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state": "waiting"')]
+        waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state":"waiting"')]
         assert "does not answer" in waiting[-1]["message"] or "cannot take writes" in waiting[-1]["message"]
         database_of_its_own.start()
         database_of_its_own.wait_ready()

@@ -41,7 +41,7 @@ class _Daemon(LocalServer):
             with urllib.request.urlopen(f"http://127.0.0.1:{self._page}/json/", timeout=1) as answer:
                 state: dict[str, object] = json.load(answer)
                 return state
-        except (URLError, ConnectionError, TimeoutError):
+        except (URLError, ConnectionError, TimeoutError, json.JSONDecodeError):  # it is still coming up
             return {}
 
     def describe(self) -> str:
