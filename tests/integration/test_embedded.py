@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.process import free_port
 from orderflow.errors import StartFailed
 from tests.servers import running
 
@@ -114,11 +114,12 @@ def test_kafka_runs_on_jdk4pys_java(server_folder: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("kind", [Kafka, Database])
-def test_a_taken_port_is_named(kind: type[LocalServer], tmp_path: Path) -> None:
+def test_a_taken_port_is_named(kind: type[Kafka | Database], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StartFailed, match=f"{kind.name} cannot listen on 127.0.0.1:{port}"):
-            kind(tmp_path, port).start()
+        server = kind(tmp_path, port)
+        with pytest.raises(StartFailed, match=f"{server.name} cannot listen on 127.0.0.1:{port}"):
+            server.start()
 
 
 def test_a_server_that_cannot_start_shows_its_own_words(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -614,7 +615,8 @@ def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyP
             waits.append(seconds)
             other.rollback()
 
-        monkeypatch.setattr(writer_module, "time", SimpleNamespace(sleep=wait))
+        clock = SimpleNamespace(sleep=wait, perf_counter=time.perf_counter)
+        monkeypatch.setattr(writer_module, "time", clock)
         with _lock_timeout_of_a_second(store), Writer(store, TOPIC) as writer:
             assert writer.commit(run_of([numbered(1)], 1)).stored == 1
     assert len(waits) == 1

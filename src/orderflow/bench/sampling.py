@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 _INTERVAL = 0.001  # seconds between two looks; a C call that keeps the interpreter's lock delays the next one
-_WRITE_INTERVAL = 0.2  # seconds; a worker may be killed at any moment
+_WRITE_INTERVAL = 0.05  # seconds; a worker may be killed at any moment
 
 _STEPS = {
     "orderflow.order": "decode and check",

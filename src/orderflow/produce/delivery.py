@@ -93,6 +93,8 @@ class Delivery:
                 **({"compression.level": 1} if settings.kafka_compression == "gzip" else {}),
                 # Java's and kafka-python's way: a key has one partition, whichever client sends it.
                 "partitioner": "murmur2_random",
+                # Partitions added while it sends are used from then on; librdkafka's default is 5 minutes.
+                "topic.metadata.refresh.interval.ms": 10_000,
                 "linger.ms": 0 if self.log_each else 5,
                 "queue.buffering.max.kbytes": 128 * 1024,
                 "message.timeout.ms": int(DELIVERY_TIMEOUT * 1000),
