@@ -1,12 +1,7 @@
 """The contract: what an order is, and the strict reading of a message's raw bytes.
 
-`Order` is the one definition. The decoder reads it directly, the table's columns come from its annotations, and
-the rules that types cannot express stand in `_read_exactly`.
-
-Two readings give the same answer, and a property test holds them together: `_read_exactly` follows the contract
-step by step and names the reason of a rejection; the msgspec decoder confirms good records many times faster.
-A record is accepted by the fast reading only where that reading is as strict as the exact one; everything else
-goes to the exact one.
+`Order` is the one definition: the table's columns and the exported contract come from its annotations. `read_exactly`
+follows the contract step by step and names the reason of a rejection; `reading` confirms many good records at once.
 """
 
 from __future__ import annotations
@@ -19,8 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import lru_cache
-from operator import methodcaller
-from typing import Annotated, Any, NamedTuple, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 from msgspec import Meta
@@ -39,8 +33,6 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 ORDER_ID = re.compile(r"ORDER-[0-9]{6,44}")
 TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
-_AMOUNT = r"[0-9]{1,8}(?:\.[0-9]{1,2})?"
-_PLAIN = re.compile(rf"(?:{ORDER_ID.pattern} {_AMOUNT} {_AMOUNT} {TIMESTAMP.pattern}\n)*+")
 
 
 class Reason(StrEnum):
@@ -75,7 +67,7 @@ def _column(sql: str) -> dict[str, str]:
     return {"column": sql}
 
 
-# What JSON Schema can say of a rule that is checked in `_read_exactly`; the decoder does not look at it.
+# What JSON Schema can say of a rule that is checked in `read_exactly`; the decoder does not look at it.
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
 # Not multipleOf 0.01: validators that compute with floats would refuse 1.1.
 _MONEY = {"exclusiveMinimum": 0, "exclusiveMaximum": int(MONEY_LIMIT)}
@@ -146,12 +138,6 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 FIELDS: tuple[str, ...] = Order.__struct_fields__
-# Of an order in plain spelling: the quotes of eight keys and four texts.
-_QUOTES = 2 * (len(FIELDS) + 4)
-# A run that is not all good is read in pieces of this size, so that one bad record slows down few others.
-_PIECE = 32
-_quotes = methodcaller("count", b'"')
-_read_many = msgspec.json.Decoder(list[Order]).decode
 
 
 def columns() -> dict[str, str]:
@@ -166,89 +152,18 @@ def _extra(node: msgspec.inspect.Type) -> dict[str, str]:
     return node.extra or {}
 
 
-class Reading(NamedTuple):
-    """What a run of values turned out to be: one result for each value, in order."""
-
-    results: Sequence[Order | RecordRejected]
-    unknown_fields: Counter[str]
-
-
-def decode_many(values: Sequence[bytes | None], *, enforce_ranges: bool = False) -> Reading:
-    """Read a run of message values. Never raises for what a value holds."""
-    if (orders := _read_plain(values, enforce_ranges)) is not None:
-        return Reading(orders, Counter())
-    results: list[Order | RecordRejected] = []
-    unknown: Counter[str] = Counter()
-    for start in range(0, len(values), _PIECE):
-        piece = values[start : start + _PIECE]
-        results += _read_plain(piece, enforce_ranges) or [_result(value, enforce_ranges, unknown) for value in piece]
-    return Reading(results, unknown)
-
-
 def decode(value: bytes | None, *, enforce_ranges: bool = False) -> Order:
     """Read one message value.
 
     Raises RecordRejected with the reason and a sentence of detail.
     """
-    result = _result(value, enforce_ranges, Counter())
-    if isinstance(result, RecordRejected):
-        raise result
-    return result
-
-
-def _result(value: bytes | None, enforce_ranges: bool, unknown: Counter[str]) -> Order | RecordRejected:
-    if orders := _read_plain((value,), enforce_ranges):
-        return orders[0]
-    try:
-        order, names = _read_exactly(value, enforce_ranges)
-    except RecordRejected as rejected:
-        return rejected
-    unknown.update(names)
+    order, _ = read_exactly(value, enforce_ranges)
     return order
 
 
-def _read_plain(values: Sequence[bytes | None], enforce_ranges: bool) -> list[Order] | None:
-    """All values as orders if each is beyond doubt one, in plain spelling; None otherwise.
-
-    The values are read as one JSON array. That cannot mistake the borders between them: an accepted order needs
-    24 quotes at least and each value has exactly 24, so the n orders found own the quotes of one value each, and
-    a comma between two values can stand neither within an object nor within a text. It also rules out repeated
-    keys, quoted numbers and escaped quotes, which all bring more quotes.
-    """
-    if None in values:
-        return None
-    known = cast("Sequence[bytes]", values)
-    if set(map(_quotes, known)) != {_QUOTES} or max(map(len, known)) > MAX_VALUE_BYTES:
-        return None
-    text = b",".join(known)
-    # Escapes of NUL and of surrogates: the exact reading judges them.
-    if b"\\" in text and (b"\\u0000" in text or b"\\ud" in text or b"\\uD" in text):
-        return None
-    try:
-        orders = _read_many(b"[%b]" % text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    if len(orders) != len(values) or not _all_sound(orders):
-        return None
-    if enforce_ranges and any(map(_outside_ranges, orders)):
-        return None
-    return orders
-
-
-def _all_sound(orders: Sequence[Order]) -> bool:
-    """Whether all orders keep the rules that their types do not express."""
-    # The amounts' own texts: this also keeps 45.990 and 4599e-2, which are as good, to the exact reading.
-    plain = "".join([f"{o.order_id} {o.unit_price} {o.total_price} {o.order_timestamp}\n" for o in orders])
-    return (
-        _PLAIN.fullmatch(plain) is not None
-        and plain.count("\n") == len(orders)  # none hides a line break, and a second line behind it
-        and all(map(_is_real_date, {order.order_timestamp[:10] for order in orders}))
-        and all([order.unit_price * order.quantity == order.total_price > 0 for order in orders])
-    )
-
-
 @lru_cache(maxsize=4096)
-def _is_real_date(text: str) -> bool:
+def is_real_date(text: str) -> bool:
+    """Whether it is one in ISO 8601."""
     try:
         date.fromisoformat(text)
     except ValueError:
@@ -256,8 +171,11 @@ def _is_real_date(text: str) -> bool:
     return True
 
 
-def _read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequence[str]]:
-    """The contract, step by step: the order and the names of its unknown fields."""
+def read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequence[str]]:
+    """The contract, step by step: the order and the names of its unknown fields.
+
+    Raises RecordRejected.
+    """
     fields = _read_object(value)
     for name in FIELDS:
         if name not in fields:
@@ -276,7 +194,7 @@ def _read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Seq
     )
     if not ORDER_ID.fullmatch(order.order_id):
         _reject(Reason.INVALID_ORDER_ID, f"order_id is {_shown(order.order_id)}, not ORDER- and 6 to 44 digits")
-    if not TIMESTAMP.fullmatch(order.order_timestamp) or not _is_real_date(order.order_timestamp[:10]):
+    if not TIMESTAMP.fullmatch(order.order_timestamp) or not is_real_date(order.order_timestamp[:10]):
         _reject(
             Reason.INVALID_TIMESTAMP,
             f"order_timestamp is {_shown(order.order_timestamp)}, not a real YYYY-MM-DDTHH:MM:SS without zone",
@@ -287,7 +205,7 @@ def _read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Seq
             f"total_price is {order.total_price}, but {order.unit_price} × {order.quantity}"
             f" = {order.unit_price * order.quantity}",
         )
-    if enforce_ranges and (found := _outside_ranges(order)):
+    if enforce_ranges and (found := outside_ranges(order)):
         _reject(Reason.OUTSIDE_RANGES, f"{found} (ORDER_RANGES=enforce)")
     return order, [name for name in fields if name not in FIELDS]
 
@@ -404,7 +322,7 @@ def _text(fields: dict[str, Any], name: str, unfit: Reason = Reason.INVALID_TEXT
     return value
 
 
-def _outside_ranges(order: Order) -> str:
+def outside_ranges(order: Order) -> str:
     """What lies outside the generator's ranges, as a clause; empty if nothing does."""
     if order.customer_id not in CUSTOMER_IDS:
         return f"customer_id {order.customer_id} is not from {CUSTOMER_IDS.start} to {CUSTOMER_IDS.stop - 1}"

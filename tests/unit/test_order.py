@@ -10,6 +10,7 @@ import pytest
 from orderflow import order
 from orderflow.errors import RecordRejected
 from orderflow.order import Order, Reason
+from orderflow.reading import read
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
 
@@ -28,7 +29,7 @@ def outcome(value: bytes | None, *, enforce_ranges: bool = False) -> Order | Rea
 def outcomes(values: list[bytes | None], *, enforce_ranges: bool = False) -> list[Order | Reason]:
     return [
         Reason(result.reason) if isinstance(result, RecordRejected) else result
-        for result in order.decode_many(values, enforce_ranges=enforce_ranges).results
+        for result in read(values, enforce_ranges=enforce_ranges).results
     ]
 
 
@@ -83,7 +84,7 @@ def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
 
 @pytest.mark.parametrize("text", JSON)
 def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
-    reading = order.decode_many([message(coupon=text), SAMPLE])
+    reading = read([message(coupon=text), SAMPLE])
     assert reading.results == [ORDER, ORDER]
     assert reading.unknown_fields == Counter({"coupon": 1})
     assert isinstance(outcome(text.encode()), Reason)
@@ -125,12 +126,13 @@ def test_values_are_exact() -> None:
 
 
 def test_unknown_fields_are_counted_by_name_over_the_run() -> None:
-    reading = order.decode_many([*RUN, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
+    reading = read([*RUN, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
     assert reading.unknown_fields == Counter(a=2, b=1)
 
 
 def test_an_empty_run() -> None:
-    assert order.decode_many([]) == order.Reading([], Counter())
+    reading = read([])
+    assert reading.results == [] and not reading.unknown_fields
 
 
 IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}

@@ -13,7 +13,8 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, differences
 from orderflow.audit.report import LISTED, Finding, Report
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
-from orderflow.order import Order, decode_many
+from orderflow.order import Order
+from orderflow.reading import read
 from orderflow.settings import Settings
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
@@ -99,7 +100,7 @@ class _Audit:
         others, replayed = self._check_quarantine(part, records, start, end)
         # What ORDER_RANGES=enforce rejected is in the quarantine, and dealt with; what was stored before the setting
         # was changed stays stored. So here the contract decides without it.
-        results = decode_many([record.value for record in others]).results
+        results = read([record.value for record in others]).results
         rows = snapshot.orders(self._connection, [result.order_id for result in results if isinstance(result, Order)])
         peers = [peer for peer in self._by_number[part.entry.partition] if peer is not part]
         stored = duplicates = 0

@@ -21,6 +21,7 @@ _WRITE_INTERVAL = 0.05  # seconds; a worker may be killed at any moment
 
 _STEPS = {
     "orderflow.order": "decode and check",
+    "orderflow.reading": "decode and check",
     "orderflow.store.orders": "render",
     "orderflow.store.quarantine": "quarantine",
     "orderflow.store.rollup": "rollup",

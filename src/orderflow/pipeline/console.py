@@ -21,4 +21,7 @@ def arriving(settings: Settings, *, from_beginning: bool) -> Iterator[tuple[Reco
     """
     enforce = settings.order_ranges == "enforce"
     for record in topic.follow(settings, from_beginning=from_beginning):
-        yield record, order.decode_many([record.value], enforce_ranges=enforce).results[0]
+        try:
+            yield record, order.decode(record.value, enforce_ranges=enforce)
+        except RecordRejected as rejected:
+            yield record, rejected

@@ -6,26 +6,28 @@ Rejected: a staging table and INSERT … SELECT (45–70 k rows/s where LOAD DAT
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec.structs import astuple, replace
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orderflow.errors import RecordRejected
-from orderflow.order import FIELDS, Order, Reason
+from orderflow.order import FIELDS, Reason
+from orderflow.reading import as_orders
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row
 
 DUPLICATE_ENTRY = 1062
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s, more rows gain nothing
 _SELECT_IDS = 1000
-_TABS = len(FIELDS) + 1
 _NULL = "\\N"
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n"}  # the backslash first
+_TEXTS = ("product_name", "product_category")
 _ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
 
 
@@ -51,12 +53,22 @@ class LeftOut(NamedTuple):
     there: Stored
 
 
-def load(connection: Connection, rows: Sequence[Row], stamp: Stamp, infile: Path) -> list[LeftOut]:
+def as_rows(accepted: pa.Table, offsets: Sequence[int], timestamps: Sequence[int]) -> pa.Table:
+    """The orders of a reading with the other columns of LOAD DATA, from the offsets and timestamps of its run."""
+    places = accepted["place"]
+    milliseconds = pa.array(timestamps, pa.int64()).take(places)
+    known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less(milliseconds, _YEAR_10000))
+    produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
+    rows = accepted.select(FIELDS).append_column("kafka_offset", pa.array(offsets, pa.int64()).take(places))
+    return rows.append_column("produced_at", produced)
+
+
+def load(connection: Connection, rows: pa.Table, stamp: Stamp, infile: Path) -> list[LeftOut]:
     """Write by LOAD DATA LOCAL through the file `infile`; gives back the rows whose order_id was taken.
 
     Raises RowsRefusedError.
     """
-    infile.write_text(_as_lines(rows), "utf-8", newline="\n")
+    infile.write_bytes(_as_lines(rows))
     try:
         result = connection.run("load_orders", (str(infile), stamp.partition, stamp.stored_at))
     finally:
@@ -64,17 +76,27 @@ def load(connection: Connection, rows: Sequence[Row], stamp: Stamp, infile: Path
     return _left_out(connection, rows, stamp, result)
 
 
-def insert(connection: Connection, rows: Sequence[Row], stamp: Stamp) -> list[LeftOut]:
+def insert(connection: Connection, rows: pa.Table, stamp: Stamp) -> list[LeftOut]:
     """The same by multi-row INSERT, for servers with local_infile off."""
     left_out: list[LeftOut] = []
     for start in range(0, len(rows), _INSERT_ROWS):
-        some = rows[start : start + _INSERT_ROWS]
-        values = [
-            (*astuple(row.order), row.offset, produced_at(row.timestamp), stamp.partition, stamp.stored_at)
-            for row in some
-        ]
+        some = rows.slice(start, _INSERT_ROWS)
+        columns = [column.to_pylist() for column in some.columns]
+        values = [(*row, stamp.partition, stamp.stored_at) for row in zip(*columns, strict=True)]
         left_out += _left_out(connection, some, stamp, connection.run_rows("insert_orders", values))
     return left_out
+
+
+def each(rows: pa.Table) -> Iterable[Row]:
+    """The rows one by one."""
+    return map(Row, as_orders(rows), rows["kafka_offset"].to_pylist())
+
+
+def without(rows: pa.Table, offsets: Collection[int]) -> pa.Table:
+    """The rows but those of these offsets."""
+    if not offsets:
+        return rows
+    return rows.filter(pc.invert(pc.is_in(rows["kafka_offset"], pa.array(offsets, pa.int64()))))
 
 
 def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, Stored]:
@@ -109,7 +131,7 @@ def conflict(row: Row, there: Stored) -> RecordRejected | None:
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {', '.join(differing)}")
 
 
-def _left_out(connection: Connection, rows: Sequence[Row], stamp: Stamp, result: Result) -> list[LeftOut]:
+def _left_out(connection: Connection, rows: pa.Table, stamp: Stamp, result: Result) -> list[LeftOut]:
     """The rows the server did not write, which must be exactly those whose key was taken.
 
     LOCAL (and IGNORE) make the server clamp and truncate instead of refusing, so any other warning is a refusal.
@@ -124,7 +146,7 @@ def _left_out(connection: Connection, rows: Sequence[Row], stamp: Stamp, result:
         raise RowsRefusedError(other[0] if other else f"{missing} rows left out with {len(told)} warnings")
     # The warnings' texts only say where to look first; what counts is what stands in the table.
     hinted = {order_id for _, _, text in told for order_id in _ORDER_ID_IN_TEXT.findall(text)}
-    left_out = _taken(connection, [row for row in rows if row.order.order_id in hinted], stamp)
+    left_out = _taken(connection, rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string()))), stamp)
     if len(left_out) != missing:
         left_out = _taken(connection, rows, stamp)
     if len(left_out) != missing:
@@ -132,12 +154,12 @@ def _left_out(connection: Connection, rows: Sequence[Row], stamp: Stamp, result:
     return left_out
 
 
-def _taken(connection: Connection, rows: Sequence[Row], stamp: Stamp) -> list[LeftOut]:
+def _taken(connection: Connection, rows: pa.Table, stamp: Stamp) -> list[LeftOut]:
     """The rows whose order_id stands in the table with the coordinates of another record."""
-    stored = find(connection, (row.order.order_id for row in rows))
+    stored = find(connection, rows["order_id"].to_pylist())
     return [
         LeftOut(row, there)
-        for row in rows
+        for row in each(rows)
         if (there := stored.get(row.order.order_id)) and (there.offset, there.stamp) != (row.offset, stamp)
     ]
 
@@ -154,27 +176,12 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _as_lines(rows: Sequence[Row]) -> str:
+def _as_lines(rows: pa.Table) -> pa.Buffer:
     """The rows in LOAD DATA's format."""
-    text = _plain_lines(rows)
-    # Tabs, newlines and backslashes in names are rare: look once for all rows, then escape them in all.
-    if text.count("\n") == len(rows) and text.count("\t") == len(rows) * _TABS and "\\" not in text:
-        return text
-    return _plain_lines([row._replace(order=_escaped(row.order)) for row in rows])
-
-
-def _plain_lines(rows: Sequence[Row]) -> str:
-    produced = {timestamp: produced_at(timestamp) or _NULL for timestamp in {row.timestamp for row in rows}}
-    return "".join(
-        [
-            f"{order.customer_id}\t{order.order_id}\t{order.product_name}\t{order.product_category}"
-            f"\t{order.unit_price}\t{order.quantity}\t{order.total_price}\t{order.order_timestamp}"
-            f"\t{offset}\t{produced[timestamp]}\n"
-            for order, offset, timestamp in rows
-        ]
-    )
-
-
-def _escaped(order: Order) -> Order:
-    name, category = order.product_name.translate(_ESCAPES), order.product_category.translate(_ESCAPES)
-    return replace(order, product_name=name, product_category=category)
+    columns = [column.cast(pa.string()) for column in rows.columns]
+    for index in map(FIELDS.index, _TEXTS):
+        if pc.any(pc.match_substring_regex(columns[index], r"[\\\t\n]")).as_py():
+            for special, escaped in _ESCAPES.items():
+                columns[index] = pc.replace_substring(columns[index], special, escaped)
+    lines = pc.binary_join_element_wise(*columns, "\t", null_handling="replace", null_replacement=_NULL)
+    return pc.binary_join(pa.ListArray.from_arrays([0, len(rows)], lines.combine_chunks()), "\n")[0].as_buffer()

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from orderflow.errors import Contention, InputInvalid, RecordRejected
 from orderflow.order import Order, Reason, decode
+from orderflow.reading import as_table
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.orders import Stamp
 from orderflow.store.quarantine import Entry
-from orderflow.store.run import Row
 
 _ATTEMPTS = 20  # to get through deadlocks and lock timeouts
 _LONGEST_WAIT = 2.0  # seconds between two of them
@@ -103,16 +103,16 @@ def _transaction(connection: Connection, entry: Entry, order: Order, by: str, me
     if status != "open":
         return _before(entry, status)
     timestamp = -1 if entry.produced_at is None else (entry.produced_at - _EPOCH) // timedelta(milliseconds=1)
-    row = Row(order, entry.offset, timestamp)
-    left_out = orders.insert(connection, [row], Stamp(entry.partition, now))
-    if left_out and (rejected := orders.conflict(row, left_out[0].there)):
+    rows = orders.as_rows(as_table([order], [0]), [entry.offset], [timestamp])
+    left_out = orders.insert(connection, rows, Stamp(entry.partition, now))
+    if left_out and (rejected := orders.conflict(*left_out[0])):
         if mended is None:
             # So that whoever looks for conflicts finds it.
             values = (rejected.reason, rejected.message, order.order_id, entry.quarantine_id)
             connection.run("set_conflict", values)
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not left_out:
-        rollup.add(connection, [row], entry.partition)
+        rollup.add(connection, rows, entry.partition)
     counted = (next_offset, not left_out, len(left_out), 0, 0, entry.topic, entry.partition)
     connection.run("advance_ledger", counted)
     connection.run("resolve_replayed", (by, now, mended, entry.quarantine_id))

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from decimal import Decimal
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orderflow.store.connection import Connection
-from orderflow.store.run import Row
 
 _ROWS = 1000  # per statement
+_SUMS = [("quantity", "count"), ("quantity", "sum"), ("total_price", "sum")]
 
 
-def add(connection: Connection, rows: Iterable[Row], partition: int) -> None:
+def add(connection: Connection, rows: pa.Table, partition: int) -> None:
     """Count rows that were stored in this transaction."""
-    sums: defaultdict[tuple[str, str], list[Decimal | int]] = defaultdict(lambda: [0, 0, Decimal(0)])
-    for order, _, _ in rows:
-        entry = sums[order.order_timestamp[:16], order.product_category]
-        entry[0] += 1
-        entry[1] += order.quantity
-        entry[2] += order.total_price
+    minutes = pc.utf8_slice_codeunits(rows["order_timestamp"], 0, 16)
+    groups = rows.append_column("minute", minutes).group_by(["minute", "product_category"], use_threads=False)
+    columns = [column.to_pylist() for column in groups.aggregate(_SUMS).columns]
     # One order for all writers, so that two of them cannot deadlock here.
-    ordered = sorted(sums.items())
+    ordered = sorted(zip(*columns, strict=True))
     for start in range(0, len(ordered), _ROWS):
         connection.run_rows(
             "add_by_minute",
             [
-                (f"{minute}:00", category, partition, *numbers)
-                for (minute, category), numbers in ordered[start : start + _ROWS]
+                (f"{minute}:00", category, partition, *sums)
+                for minute, category, *sums in ordered[start : start + _ROWS]
             ],
         )

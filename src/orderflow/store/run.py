@@ -54,8 +54,7 @@ class Source(Protocol):
 
 
 class Row(NamedTuple):
-    """An accepted order on its way into the table, with its coordinates and its record's timestamp."""
+    """An accepted order on its way into the table, with its offset."""
 
     order: Order
     offset: int
-    timestamp: int

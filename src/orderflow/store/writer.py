@@ -19,8 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+import pyarrow as pa
+
 from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected, TooManyRejected
-from orderflow.order import Order, Reason, decode_many
+from orderflow.order import Reason
+from orderflow.reading import read
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError
@@ -131,14 +134,9 @@ class Writer:
                 f" from offset {next_offset} on are not accounted for.",
             )
         laps.append(time.perf_counter())
-        reading = decode_many(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
-        rows: list[Row] = []
-        bad: list[Bad] = []
-        for index, result in enumerate(reading.results):
-            if isinstance(result, Order):
-                rows.append(Row(result, run.offsets[index], run.timestamps[index]))
-            else:
-                bad.append(Bad(index, result))
+        reading = read(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
+        rows = orders.as_rows(reading.orders, run.offsets, run.timestamps)
+        bad = [Bad(place, rejected) for place, rejected in reading.rejected]
         laps.append(time.perf_counter())
         stamp = Stamp(run.partition, stored_at)
         left_out, refused = self._write(rows, stamp) if not bisect else self._write_bisecting(rows, stamp)
@@ -146,8 +144,7 @@ class Writer:
         conflicts = [(row, rejected) for row, there in left_out if (rejected := orders.conflict(row, there))]
         for row, rejected in (*conflicts, *refused):
             bad.append(Bad(bisect_left(run.offsets, row.offset), rejected, row.order.order_id))
-        unwritten = {row.offset for row, _ in (*left_out, *refused)}
-        written = [row for row in rows if row.offset not in unwritten] if unwritten else rows
+        written = orders.without(rows, [row.offset for row, _ in (*left_out, *refused)])
         judged = self._judge(run, bad)
         quarantine.insert(connection, source, run, bad, stored_at)
         rollup.add(connection, written, run.partition)
@@ -208,14 +205,14 @@ class Writer:
         ledger.check_topic_id(source.topic, source.topic_id, topic_id)
         return next_offset, now
 
-    def _write(self, rows: Sequence[Row], stamp: Stamp) -> tuple[list[LeftOut], list[Refused]]:
-        if not rows:
+    def _write(self, rows: pa.Table, stamp: Stamp) -> tuple[list[LeftOut], list[Refused]]:
+        if not len(rows):
             return [], []
         if self.uses_load_data:
             return orders.load(self._connection, rows, stamp, self._infile), []
         return orders.insert(self._connection, rows, stamp), []
 
-    def _write_bisecting(self, rows: Sequence[Row], stamp: Stamp) -> tuple[list[LeftOut], list[Refused]]:
+    def _write_bisecting(self, rows: pa.Table, stamp: Stamp) -> tuple[list[LeftOut], list[Refused]]:
         """Write the rows, halving what the server refuses until the single rows at fault are found."""
         self._connection.run("savepoint")
         try:
@@ -223,7 +220,8 @@ class Writer:
         except RowsRefusedError as refusal:
             self._connection.run("rollback_to_savepoint")
             if len(rows) == 1:
-                return [], [(rows[0], RecordRejected(Reason.REFUSED_BY_DATABASE, str(refusal)))]
+                rejected = RecordRejected(Reason.REFUSED_BY_DATABASE, str(refusal))
+                return [], [(row, rejected) for row in orders.each(rows)]
         middle = len(rows) // 2
         left, refused_left = self._write_bisecting(rows[:middle], stamp)
         right, refused_right = self._write_bisecting(rows[middle:], stamp)
