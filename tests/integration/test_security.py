@@ -7,7 +7,10 @@ import os
 import re
 import shlex
 import shutil
+import socket
+import struct
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +18,8 @@ import uuid
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -58,6 +62,8 @@ _PASSWORDS = {
     f"orderflow_{role}": f"""a"b\\c d'e$é {role} {_MARK}""" for role in ("producer", "sink", "reader", "nobody")
 }
 _KEY_PASSWORD = f"key {_MARK}"
+_EVERY_PROTOCOL = 3  # ETH_P_ALL of linux/if_ether.h
+_LONGEST_PACKET = 65_536
 
 
 class Authorities(NamedTuple):
@@ -590,6 +596,61 @@ def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path,
     key = granted.sink.kafka_ssl_key_location
     secrets = (_MARK, Path(key).read_text().splitlines()[1], granted.administrator.mysql_password)
     assert [where for where, text in shown.items() if any(secret in text for secret in secrets)] == []
+
+
+def test_no_order_passes_the_line_in_clear(granted: Granted, broker: SecuredKafka, tmp_path: Path) -> None:
+    def seen(producer: Settings) -> bytes:
+        addresses = (producer.kafka_bootstrap_servers, granted.sink.kafka_bootstrap_servers)
+        ports = {granted.sink.mysql_port, *(int(address.rpartition(":")[2]) for address in addresses)}
+        with _wiretap(ports) as heard:
+            for settings, *arguments in (
+                (_with(producer, kafka_compression="none"), "produce", "--count", "50"),
+                (granted.sink, "sink", "--engine", "direct", "--once"),
+            ):
+                done = run(settings, *arguments, cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+        return b"".join(heard)
+
+    in_clear = _with(
+        granted.producer,
+        kafka_bootstrap_servers=broker.at("SASL_PLAINTEXT"),
+        kafka_security_protocol="SASL_PLAINTEXT",
+    )
+    assert b"order_timestamp" in seen(in_clear), "what is in clear is heard"
+    heard = seen(granted.producer)
+    assert len(heard) > 50 * 200
+    for word in (b"order_timestamp", b"ORDER-", _MARK.encode(), b"LOAD DATA", b"orders_ledger"):
+        assert word not in heard
+
+
+@contextmanager
+def _wiretap(ports: set[int]) -> Iterator[list[bytes]]:
+    """What passes between clients and these ports on the loopback device while the block lasts."""
+    try:
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERY_PROTOCOL))
+    except PermissionError:
+        pytest.skip("listening on the line takes root's rights (CAP_NET_RAW)")
+    heard: list[bytes] = []
+    done = threading.Event()
+
+    def listen() -> None:
+        while not done.is_set():
+            with suppress(TimeoutError):
+                packet = tap.recv(_LONGEST_PACKET)
+                header = 4 * (packet[0] & 0x0F)  # of IPv4, then TCP with the ports in front
+                if ports.intersection(struct.unpack_from(">HH", packet, header)):
+                    heard.append(packet)
+
+    with tap, ThreadPoolExecutor(1) as pool:
+        tap.bind(("lo", 0))
+        tap.settimeout(0.2)
+        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024 * 1024)
+        listening = pool.submit(listen)
+        try:
+            yield heard
+        finally:
+            done.set()
+            listening.result()
 
 
 def _accounted_for(settings: Settings) -> int:
