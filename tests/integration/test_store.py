@@ -33,7 +33,7 @@ from orderflow.errors import (
 )
 from orderflow.order import FIELDS, Order, Reason
 from orderflow.settings import Settings
-from orderflow.store import ledger, schema
+from orderflow.store import ledger, orders, schema
 from orderflow.store import writer as writer_module
 from orderflow.store.connection import Connection
 from orderflow.store.run import Run
@@ -621,6 +621,14 @@ def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyP
             assert writer.commit(run_of([numbered(1)], 1)).stored == 1
     assert len(waits) == 1
     assert_sound(store)
+
+
+def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Settings) -> None:
+    """READ COMMITTED: a duplicate is compared with the row that took its key, not with an older snapshot."""
+    with Connection(store) as connection:
+        assert not orders.find(connection, ["ORDER-000001"])
+        commit(store, run_of([numbered(1)]))
+        assert orders.find(connection, ["ORDER-000001"])
 
 
 def test_endless_contention_is_told(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
