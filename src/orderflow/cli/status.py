@@ -25,7 +25,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks of --watch.")] = 2.0,
 ) -> None:
-    """Show how the flow stands: stored, duplicates, quarantined, lag by partition, the newest order and its age.
+    """Show how the flow stands: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
 
     Asks the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
     While one of them is away, --watch says so and goes on. `orderflow top` shows more of what moves.
@@ -84,6 +84,9 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
             f"  partition {part.partition}: next offset {part.next_offset:,}, end {_number(part.end)},"
             f" lag {_number(part.lag)}"
         )
+    if found.open_by_reason:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.open_by_reason.items())
+        yield f"Open in quarantine: {reasons}"
     if found.newest_order:
         yield f"Newest order {found.newest_order}, {found.newest_age_seconds:,.0f} s old"
 

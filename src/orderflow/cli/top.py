@@ -11,13 +11,14 @@ from orderflow.cli import context
 from orderflow.cli.text import safe
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from orderflow.insights.monitor import Part, Snapshot
 
 _STYLES = {"ok": "green", "asking": "dim", "waiting": "yellow", "away": "bold red"}
 _LEVELS = " ▁▂▃▄▅▆▇█"
+_NARROW = 72  # columns; below, an order has no customer
 
 
 def top() -> None:
@@ -39,27 +40,32 @@ def top() -> None:
     try:
         with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
-                live.update(_view(monitor.snapshot(), console.height), refresh=True)
+                live.update(_view(monitor.snapshot(), console), refresh=True)
                 time.sleep(LOOK)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-def _view(found: Snapshot, height: int) -> RenderableType:
+def _view(found: Snapshot, console: Console) -> RenderableType:
     from rich.console import Group
 
     above = Group(_parts(found), "", _figures(found), "")
-    return Group(above, _latest(found, max(3, height - 18)))
+    rows = console.height - len(console.render_lines(above)) - 1
+    return Group(above, _latest(found, max(0, rows), narrow=console.width < _NARROW))
 
 
 def _parts(found: Snapshot) -> Table:
     from rich.text import Text
 
-    table = _table()
+    table = _table(wrap=True)
     for name, part in (("Kafka", found.kafka), ("Sink", found.sink), ("MySQL", found.database)):
         table.add_row(name, _told(part))
     if found.sink_says:
         table.add_row("", Text(safe(found.sink_says), style="dim"))
+    if found.audit:
+        style = _STYLES["ok" if found.audit.proven else "away"]
+        said = Text(f"{safe(found.audit.sentence)} {found.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
+        table.add_row("Last audit", said)
     return table
 
 
@@ -83,34 +89,37 @@ def _figures(found: Snapshot) -> Table:
         table.add_row("Lag", f"{_number(status.lag):>12}  by partition {lags}")
         table.add_row("Stored", f"{status.stored:>12,}")
         table.add_row("Duplicates", f"{status.duplicates:>12,}")
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.open_by_reason.items())
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in (status.open_by_reason or {}).items())
         table.add_row("Quarantined", f"{status.quarantined:>12,}  {f'open: {reasons}' if reasons else ''}")
     return table
 
 
-def _latest(found: Snapshot, rows: int) -> Table:
+def _latest(found: Snapshot, rows: int, *, narrow: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim")
-    table.add_column("Placed, UTC", width=19, no_wrap=True)
+    table.add_column("UTC", no_wrap=True)
     table.add_column("Order", no_wrap=True)
-    table.add_column("Customer", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("Customer", justify="right", no_wrap=True)
     table.add_column("Product", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("Total", justify="right", no_wrap=True)
     for order in found.latest[:rows]:
-        placed = f"{order.order_timestamp:%Y-%m-%d %H:%M:%S}"
+        today = order.order_timestamp.date() == found.at.date()
+        placed = f"{order.order_timestamp:%H:%M:%S}" if today else f"{order.order_timestamp:%Y-%m-%d}"
+        customer = () if narrow else (str(order.customer_id),)
         name = Text(safe(order.product_name))  # not a str, in which rich reads brackets as styles
-        table.add_row(placed, order.order_id, str(order.customer_id), name, f"{order.total_price:,}")
+        table.add_row(placed, order.order_id, *customer, name, f"{order.total_price:,}")
     return table
 
 
-def _table() -> Table:
+def _table(*, wrap: bool = False) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), expand=True)
     table.add_column(width=18, style="dim", no_wrap=True)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
     return table
 
 

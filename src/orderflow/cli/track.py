@@ -12,6 +12,8 @@ from orderflow.cli import context
 from orderflow.cli.text import safe
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from orderflow.insights.track import Story
 
 
@@ -52,9 +54,13 @@ def _lines(found: Story) -> Iterator[str]:
         else:
             yield f"  record     partition {order.partition}, offset {order.offset}"
         if order.produced_at:
-            yield f"  in Kafka   {order.produced_at:%Y-%m-%d %H:%M:%S.%f} UTC, {found.to_kafka:,.3f} s after that"
+            yield f"  in Kafka   {_instant(order.produced_at)} ({found.to_kafka:+,.3f} s)"
         if order.stored_at and found.to_table is not None:
-            yield f"  in table   {order.stored_at:%Y-%m-%d %H:%M:%S.%f} UTC, {found.to_table:,.3f} s after that"
+            yield f"  in table   {_instant(order.stored_at)} ({found.to_table:+,.3f} s)"
     for one in found.quarantined:
         yield f"In the quarantine as {one.quarantine_id} ({one.status}): {one.reason}, {safe(one.detail)}"
         yield f"  partition {one.partition}, offset {one.offset}, {one.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _instant(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} UTC"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -32,7 +33,13 @@ _AGAIN = 1.0  # seconds before a part that was killed is started again
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # wanted; another is taken where they are not free
 _SPARE = {"dashboard"}  # no order waits for it
 
+_STAMP = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # before a line's message
+
 Identity = tuple[int, float]
+
+
+class _JsonLine(msgspec.Struct):
+    message: str
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -191,14 +198,23 @@ def running(settings: Settings) -> Settings | None:
 
 
 def last_said(settings: Settings, name: str) -> str | None:
-    """The last line in the log of this command of the folder's `up`; None if none runs, or it said nothing yet."""
+    """What this command of the folder's `up` last logged, without time and level; None if none runs, or nothing yet."""
     state = _read(settings.home)
     path = settings.home / "logs" / f"{name}.log"
     if state is None or not is_running(*state.up) or not path.exists():
         return None
     with path.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-        return next(reversed(log.read().decode(errors="replace").splitlines()), None)
+        line = next(reversed(log.read().decode(errors="replace").splitlines()), None)
+    return line and _message(line)
+
+
+def _message(line: str) -> str:
+    """Of a log line in either LOG_FORMAT; a line of another form, such as the JVM's, as it is."""
+    try:
+        return msgspec.json.decode(line, type=_JsonLine).message
+    except msgspec.DecodeError:
+        return _STAMP.sub("", line)
 
 
 def _reaching(settings: Settings, state: State) -> Settings:

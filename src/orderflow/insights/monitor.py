@@ -70,7 +70,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     latest: tuple[StoredOrder, ...]
     today: SalesOf | None
     products: SalesOf | None
-    open_by_reason: dict[str, int]
     audit: Audit | None
 
 
@@ -112,8 +111,9 @@ class Monitor:
         self._read_at: datetime | None = None
         self._stored: deque[tuple[float, int]] = deque(maxlen=_RATES + 1)  # (monotonic seconds, orders)
         self._positions: tuple[float, int] = (0.0, -1)  # when they last moved, their sum
-        self._led: float | None = None  # when a sink was last seen to be active
-        self._led_asked: float | None = None  # when it was first asked
+        self._looked: float | None = None  # when an active sink was last looked for
+        self._unled: float | None = None  # since when none was found
+        self._led = False  # whether one ever was
         self._latency: Latency | None = None
         self._latest: tuple[StoredOrder, ...] = ()
         self._today: SalesOf | None = None
@@ -156,28 +156,28 @@ class Monitor:
             latest=self._latest,
             today=self._today,
             products=self._products,
-            open_by_reason=self._open_by_reason,
             audit=self._audit,
         )
 
     def _sink(self, kafka: Part, database: Part) -> Part:
         """The sink holds a named lock in the database while it is active; so whoever can ask there knows of it."""
-        now = time.monotonic()
         if database.state != "ok":
             known = "cannot be seen" if database.state == "away" else "is being looked for"
             return Part("asking", f"The sink {known}: it shows itself in MySQL. A running one waits for MySQL, too.")
         found = self._status
         if kafka.state == "away":  # a sink that waits for it takes the lock for moments only
-            if self._led is None:
+            if not self._led:
                 return Part("asking", "No sink was seen yet; one may wait for Kafka.")
             return Part("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
-        if self._led is None or now - self._led > _SILENCE:
+        if self._looked is None:
+            return Part("asking", "Looking for an active sink.")
+        if (since := self._unled) is not None:
             # When another sink takes over, nobody holds the lock for a moment.
-            if self._led_asked is None or now - self._led_asked < _SILENCE:
+            if self._looked - since < _SILENCE:
                 return Part("asking", "Looking for an active sink.")
             waiting = f" {found.lag:,} records wait in Kafka." if found and found.lag else ""
             return Part("away", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`.")
-        still = now - self._positions[0]
+        still = self._looked - self._positions[0]
         if found and found.lag and still > _STALLED:
             return Part(
                 "waiting", f"The sink is active, but stored nothing for {still:.0f} seconds; {found.lag:,} wait."
@@ -189,8 +189,9 @@ class Monitor:
         if len(samples) < 2:
             return None
         now, stored = samples[-1]
-        before, stored_before = next(sample for sample in samples if now - sample[0] <= _RATE_SPAN)
-        return max(0.0, (stored - stored_before) / (now - before)) if now > before else None
+        recent = [sample for sample in samples[:-1] if now - sample[0] <= _RATE_SPAN]
+        before, stored_before = recent[0] if recent else samples[-2]  # looks are rarer where the database is slow
+        return max(0.0, (stored - stored_before) / (now - before))
 
     def _rates(self) -> tuple[float, ...]:
         samples = list(self._stored)
@@ -227,10 +228,10 @@ class Monitor:
         while not stop.is_set():
             began = time.monotonic()
             self._database.begin()
-            self._read_often(connection)
             if began >= due:
                 due = began + _SLOW_LOOK
                 self._read_rarely(connection)
+            self._read_often(connection)
             for window in tuple(windows):
                 known = self._histories.get(window)
                 if known is None or datetime.now(UTC) - known.at > WINDOWS[window].step / 12:
@@ -244,12 +245,12 @@ class Monitor:
         entries = ledger.entries(connection)
         now = time.monotonic()
         led = ledger.is_led(connection, self._settings)
-        self._led_asked = self._led_asked or now
-        self._led = now if led else self._led
+        self._looked, self._led = now, self._led or led
+        self._unled = None if led else self._unled or now
         self._latest = reading.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
-        found = status.combine(self._settings, entries, self._ends, newest)
+        found = status.combine(self._settings, entries, self._ends, newest, self._open_by_reason)
         position = sum(part.next_offset for part in found.partitions)
         if position != self._positions[1] or not found.lag:
             self._positions = now, position
@@ -260,7 +261,7 @@ class Monitor:
         self._today = sales.today(connection)
         self._products = reading.products(connection)
         self._audit = _last_audit(connection)
-        self._open_by_reason = reading.open_by_reason(connection) if self._status and self._status.quarantined else {}
+        self._open_by_reason = reading.open_by_reason(connection)
 
 
 def _last_audit(connection: Connection) -> Audit | None:

@@ -10,7 +10,7 @@ import msgspec
 from orderflow import topic
 from orderflow.errors import KafkaUnavailable, TopicMissing
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders
+from orderflow.store import ledger, orders, reading
 from orderflow.store.connection import Connection
 
 
@@ -26,7 +26,8 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The flow at one moment. Counts are records since the ledger began; `lag` is records not yet stored.
 
-    `accounted_at` is when the ledger last moved, in UTC.
+    `accounted_at` is when the ledger last moved, in UTC. `open_by_reason` counts the quarantine's open records,
+    the most frequent reason first; None where it was not asked.
     """
 
     topic: str
@@ -39,10 +40,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     accounted_at: datetime | None
     newest_order: str | None
     newest_age_seconds: float | None
+    open_by_reason: dict[str, int] | None = None
 
 
 def read(connection: Connection, settings: Settings) -> Status:
-    """Ask ledger, table and topic.
+    """Ask ledger, tables and topic.
 
     Raises the connection's errors; Kafka's absence shows as None.
     """
@@ -50,7 +52,8 @@ def read(connection: Connection, settings: Settings) -> Status:
         found = ends(settings)
     except (KafkaUnavailable, TopicMissing):
         found = {}
-    return combine(settings, ledger.entries(connection), found, orders.newest(connection))
+    entries = ledger.entries(connection)
+    return combine(settings, entries, found, orders.newest(connection), reading.open_by_reason(connection))
 
 
 def ends(settings: Settings) -> dict[int, int]:
@@ -63,9 +66,13 @@ def ends(settings: Settings) -> dict[int, int]:
 
 
 def combine(
-    settings: Settings, entries: Sequence[ledger.Entry], ends: Mapping[int, int], newest: tuple[str, datetime] | None
+    settings: Settings,
+    entries: Sequence[ledger.Entry],
+    ends: Mapping[int, int],
+    newest: tuple[str, datetime] | None,
+    open_by_reason: dict[str, int] | None = None,
 ) -> Status:
-    """The status that ledger, topic (empty where it is not known) and the newest order make."""
+    """The status that ledger, topic (empty where it is not known), the newest order and the quarantine make."""
     own = [entry for entry in entries if entry.topic == settings.kafka_topic]
     positions = {entry.partition: entry.next_offset for entry in own}
     parts = tuple(
@@ -89,6 +96,7 @@ def combine(
         accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in own), default=None),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age(newest[1]) if newest else None,
+        open_by_reason=open_by_reason,
     )
 
 

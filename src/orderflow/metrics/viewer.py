@@ -38,7 +38,7 @@ class ViewerMetrics:
             latency.add_metric(["0.99"], found.latency.p99)
         yield latency
         open_ = GaugeMetricFamily("orderflow_quarantine_open", "Open records of the quarantine.", labels=["reason"])
-        for reason, count in found.open_by_reason.items():
+        for reason, count in ((found.status and found.status.open_by_reason) or {}).items():
             open_.add_metric([reason], count)
         yield open_
         proven = GaugeMetricFamily("orderflow_audit_proven", "1 if the last audit proved everything, 0 if it did not.")

@@ -82,7 +82,7 @@ class Bars {
     const series = names.map((_, row) => ({ fill: colourOf(names, row), width: 0, paths: bars, points: { show: false } }));
     return {
       ...this.#size(),
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
       scales: { x: { time: true, range: (_, least, most) => [least - this.#half(), most + this.#half()] }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
@@ -109,8 +109,8 @@ class Bars {
 }
 
 export class Flow {
-  #orders = new Bars(byId("orders-chart"), byId("orders-at"), (value) => `${rate(value)} per second`);
-  #revenue = new Bars(byId("revenue-chart"), byId("revenue-at"), (value) => `${compact(value)} per minute`);
+  #orders = new Bars(byId("orders-chart"), byId("orders-at"), rate);
+  #revenue = new Bars(byId("revenue-chart"), byId("revenue-at"), compact);
   #history = null;
 
   constructor() {

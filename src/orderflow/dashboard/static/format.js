@@ -3,14 +3,14 @@
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const cents = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3 });
 const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
 
 const utc = (options) => new Intl.DateTimeFormat(undefined, { timeZone: "UTC", ...options });
 const clock = utc({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const hour = utc({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = utc({ dateStyle: "medium" });
-const full = utc({ dateStyle: "medium", timeStyle: "medium" });
+const full = utc({ dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 
 export const number = (value) => (value == null ? "–" : whole.format(value));
 export const money = (text) => (text == null ? "–" : cents.format(text));

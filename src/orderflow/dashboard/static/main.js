@@ -20,7 +20,7 @@ function snapshot(found) {
   overview(found);
   spark.draw(found.rates);
   if (found.read_at) orders.latest(found.latest);
-  if (found.status) records.follow(found.status.quarantined, found.open_by_reason);
+  if (found.status) records.follow(found.status.quarantined, found.status.open_by_reason);
   const age = found.read_at ? (Date.parse(found.at) - Date.parse(found.read_at)) / 1000 : 0;
   notice(age > STALE ? `MySQL was last read ${duration(age)} ago, at ${timeOfDay(found.read_at)} UTC: what you see is from then.` : "");
 }

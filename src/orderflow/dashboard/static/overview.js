@@ -1,7 +1,7 @@
 // What the snapshot says at a glance: the servers, the figures of now and today, the side panels.
 
-import { byId, fill, make, set } from "/static/dom.js";
-import { date, duration, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
+import { byId, fill, make, set, show } from "/static/dom.js";
+import { date, duration, moment, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
 
 const STATES = { ok: "answers", asking: "looking", waiting: "waiting", away: "away" };
 
@@ -11,11 +11,13 @@ export function overview(snapshot) {
   part("database", snapshot.database);
   set(byId("sink").querySelector(".says"), snapshot.sink_says ? `It says: ${visible(snapshot.sink_says)}` : "");
   set(byId("per-second"), rate(snapshot.stored_per_second));
-  if (snapshot.status) account(snapshot.status);
+  if (!snapshot.status || !snapshot.today) return; // nothing was read yet
+  account(snapshot.status);
   latency(snapshot.latency, snapshot.at);
-  if (snapshot.today) today(snapshot.today);
-  quarantine(snapshot);
+  today(snapshot.today);
+  quarantine(snapshot.status);
   products(snapshot.products);
+  audit(snapshot.audit, snapshot.at);
 }
 
 // A long number is written smaller, and never cut.
@@ -53,29 +55,40 @@ function account(status) {
 }
 
 function latency(found, now) {
+  show(byId("p50").nextElementSibling, found !== null);
   set(byId("p50"), found ? duration(found.p50) : "–");
   if (!found) return set(byId("p99"), "no recent order");
   const age = (Date.parse(now) - Date.parse(found.stored_at)) / 1000;
-  const when = age > 60 ? `, stored ${duration(age)} ago` : "";
-  set(byId("p99"), `p99 ${duration(found.p99)} · of ${number(found.orders)}${when}`);
+  set(byId("p99"), `p99 ${duration(found.p99)}${age > 60 ? `, ${duration(age)} ago` : ` · of ${number(found.orders)}`}`);
 }
 
 function today(sales) {
   big("today-orders", number(sales.orders));
   set(byId("today-units"), `${number(sales.units)} units`);
   big("today-revenue", money(sales.revenue));
-  set(byId("today-span"), `placed on ${date(sales.since)}, UTC`);
+  set(byId("today-span"), `${date(sales.since)}, UTC`);
 }
 
-function quarantine(snapshot) {
-  if (!snapshot.status) return;
-  const reasons = Object.entries(snapshot.open_by_reason);
+function quarantine(status) {
+  const reasons = Object.entries(status.open_by_reason);
   const open = reasons.reduce((sum, [, count]) => sum + count, 0);
   big("open", number(open));
   set(byId("open-note"), reasons.length ? `mostly ${reasons[0][0]}` : "no bad record waits");
   byId("open").classList.toggle("warn", open > 0);
   const pairs = reasons.flatMap(([reason, count]) => [reason, number(count)]);
+  show(byId("reasons-empty"), open === 0);
   fill(byId("reasons"), pairs, () => make(byId("reasons").children.length % 2 ? "dd" : "dt"), (node, text) => set(node, text));
+}
+
+function audit(found, now) {
+  const node = byId("audit");
+  const [sentence, note] = node.querySelectorAll("p");
+  node.dataset.state = found ? (found.proven ? "proven" : "failed") : "none";
+  set(sentence, found ? visible(found.sentence) : "None yet.");
+  if (!found) return set(note, "`orderflow audit` reads the topic again and accounts for every record.");
+  const age = (Date.parse(now) - Date.parse(found.audited_at)) / 1000;
+  const what = found.proven ? "" : " `orderflow audit` lists what it finds.";
+  set(note, `${moment(found.audited_at)} UTC, ${duration(Math.max(0, age))} ago.${what}`);
 }
 
 function products(sales) {

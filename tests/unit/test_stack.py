@@ -1,0 +1,39 @@
+"""What the folder of an `up` tells others."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from orderflow.embedded import stack
+from orderflow.settings import Settings
+
+WAITS = "MySQL at db:3306 does not answer. Waiting for it."
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"2025-01-15T14:30:45Z WARNING {WAITS}", WAITS),
+        (f"2025-01-15T14:30:45Z INFO    {WAITS}", WAITS),
+        (json.dumps({"time": "2025-01-15T14:30:45.120+00:00", "level": "warning", "message": WAITS}), WAITS),
+        (
+            "25/01/15 14:30:45 WARN NativeCodeLoader: Unable to load",
+            "25/01/15 14:30:45 WARN NativeCodeLoader: Unable to load",
+        ),
+        ('{"no": "log line"}', '{"no": "log line"}'),
+    ],
+)
+def test_what_the_sink_said_last_is_told_without_time_and_level(tmp_path: Path, line: str, said: str) -> None:
+    settings = Settings(orderflow_home=str(tmp_path))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/sink.log").write_text(f"before\n{line}\n")
+    assert stack.last_said(settings, "sink") is None  # no `up` runs
+    own = (os.getpid(), psutil.Process().create_time())
+    (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
+    assert stack.last_said(settings, "sink") == said

@@ -1,0 +1,107 @@
+"""What open dashboards cost the sink: `python -m tests.viewers`, on a machine that does nothing else.
+
+The same backlog is drained in turns with nobody watching, and with ten viewers of one dashboard whose metrics are
+scraped once a second. Servers, contestants and the comparison of each table are those of `orderflow bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice, pairwise
+from statistics import median
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from orderflow import settings as all_settings
+from orderflow.bench import arena, backlog
+from orderflow.bench.arena import Arena
+from orderflow.bench.contest import Measured, drain, measure, running
+from orderflow.bench.sink import Sink
+from orderflow.embedded.process import free_port
+from orderflow.settings import Settings
+from orderflow.store import schema
+from tests.processes import says, until
+
+VIEWERS = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--engine", default="direct", choices=["direct", "spark"], help="of the sink (%(default)s)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="orders in the backlog (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="of one run without and one with (%(default)s)")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the servers would outlive it
+    progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+    without: list[Measured] = []
+    watched: list[Measured] = []
+    with arena.opened(all_settings.load()) as place, progress, place.topic() as topic:
+        filled = msgspec.structs.replace(place.settings, kafka_topic=topic)
+        backlog.send(filled, islice(backlog.messages(), given.rows), given.rows, progress)
+        drained = partial(drain, Sink(given.engine), place, rows=given.rows, progress=progress)
+        for _ in range(given.rounds):
+            without.append(measure(place, topic, given.rows, progress, drained))
+
+            def under_eyes(settings: Settings) -> Measured:
+                with _viewers(place, settings) as seen:
+                    found: Measured = drained(settings)
+                print(f"{without[-1].steady:>9,.0f} rows/s unwatched {found.steady:>9,.0f} watched; looks {seen}")
+                return found
+
+            watched.append(measure(place, topic, given.rows, progress, under_eyes))
+    shares = [seen.steady / alone.steady for alone, seen in zip(without, watched, strict=True)]
+    print(f"watched / unwatched: median {median(shares):.3f}, of {', '.join(f'{share:.3f}' for share in shares)}")
+    noise = ", ".join(f"{after.steady / before.steady:.3f}" for before, after in pairwise(without))
+    print(f"unwatched, from one run to the next: {noise}")
+    if not all(run.exact for run in (*without, *watched)):
+        sys.exit("A table did not hold what was sent.")
+
+
+@contextmanager
+def _viewers(place: Arena, settings: Settings) -> Iterator[list[int]]:
+    """Ten viewers of a dashboard, and a scraper; gives the looks that each has had so far."""
+    settings = msgspec.structs.replace(settings, dashboard_port=free_port())
+    schema.prepare(settings)
+    over = threading.Event()
+    seen = [0] * (VIEWERS + 1)
+
+    def watch(place: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=30)
+        connection.request("GET", "/events?window=1h")
+        answer = connection.getresponse()
+        while not over.is_set():
+            seen[place] += answer.readline().startswith(b"event: snapshot")
+
+    def scrape() -> None:
+        while not over.wait(1):
+            connection = http.client.HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=30)
+            connection.request("GET", "/metrics")
+            seen[VIEWERS] += connection.getresponse().read().startswith(b"# HELP")
+            connection.close()
+
+    with running(place.orderflow("dashboard", settings, "dashboard")) as dashboard:
+        until(says(dashboard, "Dashboard at"), dashboard)
+        threads = [threading.Thread(target=watch, args=(number,)) for number in range(VIEWERS)]
+        threads.append(threading.Thread(target=scrape))
+        for thread in threads:
+            thread.start()
+        until(lambda: all(count > 1 for count in seen), dashboard)
+        try:
+            yield seen
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+
+if __name__ == "__main__":
+    main()
