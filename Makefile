@@ -9,7 +9,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock'
 
 # Pieces of `orderflow bench`, with their options.
-PIECES ?= limit producer sink 'sink --engine direct' latency 'latency --engine direct' idle 'idle --engine direct' growth
+PIECES ?= limit producer sink 'sink --engine direct' latency 'latency --engine direct' idle 'idle --engine direct' growth rivals
 
 .PHONY: help setup up test faults bench lint lock clean
 
@@ -42,6 +42,7 @@ lock: .venv/.dev ## Write the lock files anew: the newest versions that pyprojec
 	$(LOCK) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	echo 'setuptools>=80' | $(LOCK) --upgrade - --output-file requirements-build.txt
 	$(BIN)/python -m orderflow.embedded.lock
+	$(BIN)/python -m orderflow.bench.rivals.jars
 
 clean: ## Remove what setup and the tests made here; the data in .orderflow stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info

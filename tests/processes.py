@@ -16,15 +16,15 @@ from orderflow.settings import Settings
 PATIENCE = 180.0  # seconds; a slow machine is no failure, an endless wait is
 
 
-def run(settings: Settings, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`orderflow ARGUMENTS` to its end."""
+def run(settings: Settings, *arguments: str, cwd: Path, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    """`orderflow ARGUMENTS` to its end, for so many seconds at most."""
     return subprocess.run(
         [sys.executable, "-m", "orderflow", *arguments],
         env=os.environ | settings.environment(),
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=patience,
         check=False,
     )
 

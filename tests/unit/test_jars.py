@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pyspark
 import pytest
 
+from orderflow.bench.rivals import jars as rivals
 from orderflow.embedded import jars, maven
 from orderflow.errors import StartFailed
 
@@ -84,9 +85,12 @@ def test_a_changed_byte_is_refused(one_jar: Path) -> None:
     assert str(one_jar) in refused.value.hint
 
 
-def test_the_lock_names_every_jar_with_its_hash() -> None:
-    for group in get_args(jars.Group):
-        for coordinate, jar in jars.locked(group).items():
+@pytest.mark.parametrize("lock", [jars.LOCK, rivals.LOCK], ids=["servers", "rivals"])
+def test_the_lock_names_every_jar_with_its_hash(lock: Path) -> None:
+    groups = json.loads(lock.read_text())
+    assert groups
+    for locked in groups.values():
+        for coordinate, jar in locked.items():
             assert len(coordinate.split(":")) == 3
             assert len(bytes.fromhex(str(jar["sha256"]))) == 32
             assert int(jar["size"]) > 0

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -86,9 +86,14 @@ class Arena(NamedTuple):
         self, name: str, settings: Settings, *arguments: str, env: Mapping[str, str] | None = None
     ) -> Process:
         """`orderflow ARGUMENTS`, not started yet; `name` is what messages call it."""
-        command = [sys.executable, "-m", "orderflow", *arguments]
+        return self.command(name, settings, [sys.executable, "-m", "orderflow", *arguments], env)
+
+    def command(
+        self, name: str, settings: Settings, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Any other command; it finds the settings in its environment."""
         log = self.folder / f"{_fresh('command-')}.log"
-        return Process(name, command, log=log, env=self.environment(settings) | dict(env or {}), cwd=self.folder)
+        return Process(name, argv, log=log, env=self.environment(settings) | dict(env or {}), cwd=self.folder)
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """For a command that shall meet these servers. It works in the arena's folder, where no .env lies."""

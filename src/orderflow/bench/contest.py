@@ -21,7 +21,7 @@ from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 
 _POLL = 0.05  # seconds between two looks at how far it is
-_STALLED = 90.0  # seconds without a row until a run is given up
+STALLED = 90.0  # seconds without a row until a run is given up
 _MIDDLE = 0.2, 0.8  # the steady rate is taken between these shares of all rows
 
 
@@ -97,8 +97,8 @@ def drain(contestant: Contestant, arena: Arena, settings: Settings, rows: int, p
                         marks.append((now, found, usage.look(roots)))
                 if not process.alive:
                     raise process.failure(f"{process.name} ended with exit code {process.exit_code}.")
-                if now - moved > _STALLED:
-                    raise process.failure(f"{process.name} stored nothing for {_STALLED:g} s, {before:,} rows before.")
+                if now - moved > STALLED:
+                    raise process.failure(f"{process.name} stored nothing for {STALLED:g} s, {before:,} rows before.")
         progress.remove_task(task)
     # Too few rows for a middle: all that was stored since the start.
     (since, stored_before, looks_before), (until, stored, looks) = (

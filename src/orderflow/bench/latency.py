@@ -21,7 +21,7 @@ from rich.progress import Progress, TaskID
 from orderflow import topic
 from orderflow.bench import backlog, usage
 from orderflow.bench.arena import Arena
-from orderflow.bench.backlog import PacedSender
+from orderflow.bench.backlog import PacedSender, Verdict
 from orderflow.bench.contest import Contestant, running
 from orderflow.bench.report import Bars, Report, Table
 from orderflow.bench.sink import Sink
@@ -143,18 +143,7 @@ def percentile(ascending: Sequence[float], share: float) -> float:
 def bench(arena: Arena, progress: Progress, *, engine: str, rates: Sequence[float], seconds: float) -> Report:
     """One sink, at one rate after the other."""
     contestant = Sink(engine)
-    found: list[Latency] = []
-    sent = 0
-    with arena.topic() as name, arena.database(name) as settings:
-        process = contestant.process(arena, settings)
-        with Connection(settings) as connection, running(process):
-            course = _Course(contestant, process, settings, connection, arena.servers, backlog.messages(), progress)
-            for rate in rates:
-                warm_up, count = math.ceil(rate * seconds * _WARM_UP), math.ceil(rate * seconds)
-                course.run(rate, warm_up, "warm-up")
-                found.append(course.run(rate, count, "measuring"))
-                sent += warm_up + count
-        verdict = backlog.check(settings, sent, progress)
+    found, verdict = measure(contestant, arena, progress, rates, seconds)
     return Report(
         data={"engine": engine, "seconds": seconds, "table": str(verdict), "rates": msgspec.to_builtins(found)},
         tables=[
@@ -171,6 +160,27 @@ def bench(arena: Arena, progress: Progress, *, engine: str, rates: Sequence[floa
         ),
         exact=verdict.exact,
     )
+
+
+def measure(
+    contestant: Contestant, arena: Arena, progress: Progress, rates: Sequence[float], seconds: float
+) -> tuple[list[Latency], Verdict]:
+    """Its figures at one rate after the other, so many seconds each after a warm-up; and what its table held.
+
+    Raises StartFailed.
+    """
+    found: list[Latency] = []
+    sent = 0
+    with arena.topic() as name, arena.database(name) as settings:
+        process = contestant.process(arena, settings)
+        with Connection(settings) as connection, running(process):
+            course = _Course(contestant, process, settings, connection, arena.servers, backlog.messages(), progress)
+            for rate in rates:
+                warm_up, count = math.ceil(rate * seconds * _WARM_UP), math.ceil(rate * seconds)
+                course.run(rate, warm_up, "warm-up")
+                found.append(course.run(rate, count, "measuring"))
+                sent += warm_up + count
+        return found, backlog.check(settings, sent, progress)
 
 
 def _row(one: Latency) -> list[str]:

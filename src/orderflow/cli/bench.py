@@ -172,6 +172,31 @@ def scale(
     _run(partial(piece.bench, partitions=partitions or piece.PARTITIONS, rows=rows), as_json, chart)
 
 
+@app.command()
+def rivals(
+    *,
+    rows: Annotated[int, typer.Option(min=1, help="Orders in the backlog.")] = 1_000_000,
+    rounds: Rounds = 3,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="This contestant; may be repeated.", show_default="all"),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Of 1,000 orders per second, for the latency.")] = 60,
+    as_json: AsJson = False,
+    chart: Chart = None,
+) -> None:
+    """OrderFlow's two engines beside what people would use instead, each set up for its best speed.
+
+    Spark's JDBC writer, Debezium's JDBC sink, Flink SQL, consumers written by hand; and what each does with messages
+    that are no orders. A rival's wrong table is a finding: the exit code tells of OrderFlow's own tables alone.
+
+    Example: `orderflow bench rivals --only direct --only upsert --rows 300000 --rounds 1`
+    """
+    from orderflow.bench.rivals import compare as piece
+
+    _run(partial(piece.bench, rows=rows, rounds=rounds, seconds=seconds, only=only or []), as_json, chart)
+
+
 def _run(piece: Callable[[Arena, Progress], Report], as_json: bool, chart: Path | None) -> None:
     """Start the servers, measure, show. Exit code 1 if a table did not hold what was sent."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -1,7 +1,8 @@
 """The jars Kafka, Spark's Kafka connector and MariaDB come in: exactly those of `jars.lock`, or none.
 
 `make lock` (lock.py) writes the lock: group, coordinate, SHA-256 and size in bytes. Here the locked jars are
-fetched by jgo, without any POM, and compared with their hash after download and before every use.
+fetched by jgo, without any POM, and compared with their hash after download and before every use. Others may have a
+lock file of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -20,22 +20,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from orderflow.embedded import cache
 from orderflow.errors import StartFailed
 
-Group = Literal["kafka", "spark", "mariadb"]
 LOCK = Path(__file__).with_name("jars.lock")
 
 
-def locked(group: Group) -> dict[str, dict[str, str | int]]:
-    """Coordinate (group:artifact:version) to its `sha256` and `size` in bytes."""
-    jars: dict[str, dict[str, str | int]] = json.loads(LOCK.read_text())[group]
+def locked(group: str, lock: Path | None = None) -> dict[str, dict[str, str | int]]:
+    """Coordinate (group:artifact:version) to its `sha256` and `size` in bytes; of `jars.lock` unless told another."""
+    jars: dict[str, dict[str, str | int]] = json.loads((lock or LOCK).read_text())[group]
     return jars
 
 
-def paths(group: Group) -> list[Path]:
+def paths(group: str, lock: Path | None = None) -> list[Path]:
     """The group's jars, in the lock's order; what the cache lacks is downloaded first.
 
     Raises StartFailed if one cannot be downloaded, or is not byte for byte the locked one.
     """
-    jars = locked(group)
+    jars = locked(group, lock)
     if not all(cached(coordinate).exists() for coordinate in jars):
         with cache.changing() as scratch:
             if missing := {c: jar for c, jar in jars.items() if not cached(c).exists()}:
@@ -51,7 +50,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(group: Group, jars: Mapping[str, Mapping[str, str | int]], scratch: Path) -> None:
+def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: Path) -> None:
     from orderflow.embedded import maven  # 0.3 s, and needed once per machine
 
     total = sum(int(jar["size"]) for jar in jars.values())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import pyspark
 
 from orderflow.embedded import jars, maven
 
-ROOTS: dict[jars.Group, list[str]] = {
+ROOTS = {
     "kafka": [
         "org.apache.kafka:kafka_2.13:4.3.1",
         "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",  # without it the broker's log stays empty
@@ -23,19 +24,25 @@ ROOTS: dict[jars.Group, list[str]] = {
 }
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as repository:
-        lock = {
-            group: {c: _entry(c, Path(repository)) for c in sorted(_closure(group, Path(repository)))}
-            for group in ROOTS
+def write(lock: Path, roots: Mapping[str, Sequence[str]], without: Container[str] = ()) -> None:
+    """Lock what these groups of roots need, but for the group:artifact of `without`."""
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder)
+        locked = {
+            group: {
+                found: _entry(found, repository)
+                for found in sorted(_closure(group, of_group, repository))
+                if found.rpartition(":")[0] not in without
+            }
+            for group, of_group in roots.items()
         }
-    jars.LOCK.write_text(json.dumps(lock, indent=1) + "\n")
+    lock.write_text(json.dumps(locked, indent=1) + "\n")
 
 
-def _closure(group: jars.Group, repository: Path) -> set[str]:
+def _closure(group: str, roots: Sequence[str], repository: Path) -> set[str]:
     context = maven.context(repository)
     # "!": a root's dependencyManagement binds itself alone, as in Maven; jgo would let it change the others.
-    dependencies = [context.create_dependency(f"{root}!") for root in ROOTS[group]]
+    dependencies = [context.create_dependency(f"{root}!") for root in roots]
     return {
         f"{found.groupId}:{found.artifactId}:{found.version}"
         for part in context.resolver.resolve(dependencies)
@@ -55,4 +62,4 @@ def _entry(coordinate: str, repository: Path) -> dict[str, str | int]:
 
 
 if __name__ == "__main__":
-    main()
+    write(jars.LOCK, ROOTS)

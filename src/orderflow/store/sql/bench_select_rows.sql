@@ -1,0 +1,2 @@
+SELECT {order_names}
+FROM {orders}

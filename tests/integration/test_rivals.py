@@ -1,0 +1,65 @@
+"""The rivals at a tiny size: each fills the table, and what it does with messages that are no orders is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from orderflow.settings import Settings
+from tests import processes
+
+
+@pytest.fixture
+def servers(mysql_server: Settings, kafka: str) -> Settings:
+    return msgspec.structs.replace(mysql_server, kafka_bootstrap_servers=kafka)
+
+
+def _rivals(settings: Settings, folder: Path, *names: str) -> Any:
+    """What was found of each of these contestants."""
+    arguments = ["--rows=3000", "--rounds=1", "--seconds=1", "--json", *(f"--only={name}" for name in names)]
+    # A rival is started up to five times.
+    done = processes.run(settings, "bench", "rivals", *arguments, cwd=folder, patience=500)
+    assert done.returncode == 0, done.stderr
+    all_found = json.loads(done.stdout)["contestants"]
+    for found in all_found:
+        assert not found["failures"]
+        [run] = found["runs"]
+        assert run["steady"] > 0 and run["memory"]["sink"] > 1e6
+        assert (run["table"], found["stream_table"]) == ("exact", "exact")
+        assert 0 < found["stream"]["p50"] <= found["stream"]["p99"]
+        assert found["guarantees"]
+    return [tuple(found["bad_messages"].values()) for found in all_found]
+
+
+def test_scripts_written_by_hand_beside_ours(servers: Settings, tmp_path: Path) -> None:
+    direct, upsert, load_data = _rivals(servers, tmp_path, "direct", "upsert", "load-data")
+    assert direct == ("quarantined, malformed_json", "quarantined, wrong_type")
+    assert upsert == ("skipped", "stops for ever, 10 of 20 good ones stored")
+    assert load_data == ("skipped", "stored, quantity 0")
+
+
+@pytest.mark.long  # five starts of a JVM, for what the others prove of the command already
+def test_the_original_design(servers: Settings, tmp_path: Path) -> None:
+    assert _rivals(servers, tmp_path, "original-rewritten") == [
+        ("stops for ever, 10 of 20 good ones stored", "stored, quantity NULL")
+    ]
+
+
+def test_debezium(servers: Settings, tmp_path: Path) -> None:
+    assert _rivals(servers, tmp_path, "debezium") == [
+        ("stops for ever, 10 of 20 good ones stored", "stored, quantity 0")
+    ]
+
+
+@pytest.mark.long  # the same
+def test_flink(servers: Settings, tmp_path: Path) -> None:
+    assert _rivals(servers, tmp_path, "flink") == [("skipped", "stored, quantity NULL")]
+
+
+def test_an_unknown_contestant(servers: Settings, tmp_path: Path) -> None:
+    refused = processes.run(servers, "bench", "rivals", "--only=sqoop", cwd=tmp_path)
+    assert refused.returncode == 2 and "sqoop" in refused.stderr and "load-data" in refused.stderr
