@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from kafka import KafkaProducer
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import free_port
+from orderflow.embedded.process import Process, free_port
 from orderflow.order import FIELDS
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.processes import run, running, says, until
-from tests.sql import execute, select
+from tests.sql import execute, raw_session, select
 
 SAMPLE = (
     b'{"customer_id": 87654, "order_id": "ORDER-000001", "product_name": "Yoga Mat",'
@@ -136,6 +137,36 @@ def own(mysql_server: Settings, kafka: str, topic: str) -> Settings:
     return msgspec.structs.replace(
         mysql_server, kafka_bootstrap_servers=kafka, kafka_topic=topic, mysql_database=topic.replace("-", "_")
     )
+
+
+_IMPATIENT = "from orderflow import cli; from orderflow.pipeline import supervisor; supervisor._STALLED = 3; cli.main()"
+
+
+@pytest.mark.parametrize("engine", ["spark", "direct"])
+def test_an_engine_that_hangs_is_started_again(settings: Settings, tmp_path: Path, engine: str) -> None:
+    schema.prepare(settings)
+    topic.ensure(settings)
+    _send_in_transactions(settings)
+    sink = Process(
+        "sink",
+        [sys.executable, "-c", _IMPATIENT, "sink", "--engine", engine, "--json"],
+        log=tmp_path / "sink.log",
+        env=os.environ | settings.environment(),
+        cwd=tmp_path,
+    )
+    sink.start()
+    try:
+        until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(20,)], sink)
+        until(lambda: sum('"state":"running"' in line for line in sink.last_lines(1000)) > 3, sink)
+        assert not says(sink, "Nothing was stored for")(), "the marker at the end of partition 0 is no record"
+        with raw_session(settings) as other:  # whoever waits for a lock is silent
+            other.cursor().execute("SELECT * FROM orders_ledger FOR UPDATE")
+            assert run(settings, "produce", "--count", "50", cwd=tmp_path).returncode == 0
+            until(says(sink, "Nothing was stored for"), sink)
+        until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(70,)], sink)
+    finally:
+        sink.kill()
+    assert audit.run(settings).proven
 
 
 @pytest.mark.parametrize("engine", ["spark", "direct"])

@@ -86,6 +86,10 @@ class DirectEngine:
                 raise Interrupted(f"Topic {self._info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         return not running
 
+    def activity(self) -> str:
+        running = sum(not thread.done() for thread in self._threads)
+        return f"{running} of {len(self._threads)} threads wait for Kafka or MySQL"
+
     def finish(self, seconds: float) -> None:
         self._stopping.set()
         wait(self._threads, seconds)

@@ -30,6 +30,9 @@ class Engine(Protocol):
         Raises the class of its failure.
         """
 
+    def activity(self) -> str:
+        """What it does now, in its own words."""
+
     def finish(self, seconds: float) -> None:
         """Let what is under way be committed, for so long at most."""
 

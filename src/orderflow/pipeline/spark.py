@@ -123,6 +123,10 @@ class SparkEngine:
         with _jvm_errors():
             return bool(self._query.awaitTermination(seconds))  # type: ignore[arg-type]
 
+    def activity(self) -> str:
+        with _jvm_errors():
+            return str(self._query.status["message"])
+
     def finish(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         with _jvm_errors():

@@ -38,7 +38,7 @@ from orderflow.insights.status import Status
 from orderflow.pipeline.engine import Engine
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
-from orderflow.store.connection import Connection
+from orderflow.store.connection import ANSWER_TIMEOUT, Connection
 from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ _PROGRESS_INTERVAL = 5.0  # seconds between two looks at ledger and topic, and t
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _STANDBY_LOOK = 1.0  # seconds
+# Seconds without progress while records wait, until the engine is started again: longer than MySQL is given to answer.
+_STALLED = ANSWER_TIMEOUT + 30.0
 _FINISH_BATCH = 30.0  # seconds that a graceful stop gives the batch
 _FRUITLESS_STARTS = 8
 _SCRATCH = "orderflow-sink-"
@@ -177,6 +179,7 @@ class Supervisor:
         """Return when the flow has ended well or a stop was asked for; raise the class of its failure."""
         looked = -_PROGRESS_INTERVAL
         told: Progress | None = None
+        moved, before = time.monotonic(), self._positions
         while not self._engine.wait(_POLL):
             if self._stop.is_set():
                 self._engine.finish(_FINISH_BATCH)
@@ -188,7 +191,25 @@ class Supervisor:
                     log.info("%s", progress.message, extra={"lag": progress.status and progress.status.lag})
                 self._tell(progress)
                 told = progress
+                if self._positions != before:
+                    moved, before = looked, self._positions
+                if looked - moved > _STALLED:
+                    self._check_nothing_waits(info, looked - moved)
+                    moved = looked
         self._tell(self._progress(connection, info))
+
+    def _check_nothing_waits(self, info: TopicInfo, seconds: float) -> None:
+        """An engine may hang without a word. Markers of transactions at a partition's end are nothing to wait for.
+
+        Raises Interrupted.
+        """
+        for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
+            start = self._positions[part]
+            if start < bounds.end and topic.holds_records(self._settings, part, start, bounds.end):
+                raise Interrupted(
+                    f"Nothing was stored for {seconds:.0f} seconds, though {info.name} partition {part} holds records"
+                    f" from offset {start} on (the engine says: {self._engine.activity()})."
+                )
 
     def _progress(self, connection: Connection, info: TopicInfo) -> Progress:
         """A look at ledger and topic, which also notices a lost leadership and a topic made again."""
