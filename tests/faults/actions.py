@@ -453,6 +453,7 @@ def too_many_connections(system: System) -> None:
 def deadlock(system: System) -> None:
     """A session holds an order_id that the sink wants, then wants the ledger row that the sink holds."""
     number = system.draw.randrange(10**9, 10**12)
+    system.until_it_stores()  # or this session might meet the locks of an earlier fault
     with system.session() as other:
         cursor = other.cursor()
         # Whoever has written less is rolled back: let that be the sink.
