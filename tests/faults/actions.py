@@ -408,18 +408,17 @@ def database_line_cut(system: System) -> None:
 def commit_reply_lost(system: System) -> None:
     """The server has the COMMIT; its answer never comes."""
     trap = system.database.proxy.trap = Trap(b"COMMIT")
-    system.hears(_WAITING)  # not at the first COMMIT: a worker that an earlier fault left behind loses it in silence
+    # Not at the first COMMIT: a worker that an earlier fault left behind loses it in silence.
+    until(lambda: trap.sprung and system.said(_WAITING), system.sink)
     system.database.proxy.heal()
-    assert trap.sprung
 
 
 @action()
 def commit_lost(system: System) -> None:
     """The connection ends before the server has the COMMIT."""
     trap = system.database.proxy.trap = Trap(b"COMMIT", mysql_error(1180, "Got error 5 during COMMIT"))
-    system.hears(_WAITING)
+    until(lambda: trap.sprung and system.said(_WAITING), system.sink)
     system.database.proxy.heal()
-    assert trap.sprung
 
 
 @action()
@@ -453,7 +452,8 @@ def too_many_connections(system: System) -> None:
 def deadlock(system: System) -> None:
     """A session holds an order_id that the sink wants, then wants the ledger row that the sink holds."""
     number = system.draw.randrange(10**9, 10**12)
-    system.until_it_stores()  # or this session might meet the locks of an earlier fault
+    before = system.positions()[0]
+    until(lambda: system.positions()[0] != before, system.sink)  # or this session might meet an earlier fault's locks
     with system.session() as other:
         cursor = other.cursor()
         # Whoever has written less is rolled back: let that be the sink.
