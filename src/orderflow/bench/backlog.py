@@ -100,19 +100,19 @@ class PacedSender:
         self.probes: list[str] = []
         self.every = every
         self.seconds = 0.0
-        self._delivery = Delivery(settings, rate, Stop(), lambda _: None)
-        self._orders = paced(iter(orders), rate, self._delivery.wait)
-        self.done = background("sender", self._send)
+        self.done = background("sender", lambda: self._send(settings, orders, rate))
 
-    def _send(self) -> None:
+    def _send(self, settings: Settings, orders: Iterable[Message], rate: float) -> None:
+        # It ends with this method: a client that lives on would make the topic again when it is gone.
+        delivery = Delivery(settings, rate, Stop(), lambda _: None)
         started = time.monotonic()
-        for number, message in enumerate(self._orders):
-            self._delivery.send(message)
+        for number, message in enumerate(paced(iter(orders), rate, delivery.wait)):
+            delivery.send(message)
             if number % self.every == 0:
                 assert message[0]
                 self.probes.append(message[0].decode())
         self.seconds = time.monotonic() - started
-        self._delivery.flush()
+        delivery.flush()
 
 
 def check(settings: Settings, rows: int, progress: Progress) -> Verdict:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -87,17 +88,20 @@ def _note_batches(seconds: Counter[str]) -> bool:
     """Once this process has imported Spark's queries: note what the driver says of each micro-batch, as it is asked."""
     if (query := getattr(sys.modules.get("pyspark.sql.streaming.query"), "StreamingQuery", None)) is None:
         return False
-    wait, noted = query.awaitTermination, set[int]()
+    noted = set[int]()
 
-    def wait_and_note(self: Any, timeout: float) -> Any:
-        for progress in self.recentProgress:
-            if progress["batchId"] not in noted:
-                noted.add(progress["batchId"])
-                for part, milliseconds in progress["durationMs"].items():
-                    seconds[f"Spark's driver, {part}"] += milliseconds / 1000
-        return wait(self, timeout)
+    def note_before(method: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(self: Any, *arguments: Any) -> Any:
+            for progress in self.recentProgress:
+                if progress["batchId"] not in noted:
+                    noted.add(progress["batchId"])
+                    for part, milliseconds in progress["durationMs"].items():
+                        seconds[f"Spark's driver, {part}"] += milliseconds / 1000
+            return method(self, *arguments)
 
-    query.awaitTermination = wait_and_note
+        return noting
+
+    query.awaitTermination, query.stop = note_before(query.awaitTermination), note_before(query.stop)
     return True
 
 
