@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import Interrupted
 from orderflow.metrics import transactions
-from orderflow.pipeline.engine import background, spare_the_collector
+from orderflow.pipeline.engine import background, tune_memory
 from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
 from orderflow.store.run import TRANSACTION_ROWS, Run
@@ -57,7 +57,7 @@ class DirectEngine:
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
-        spare_the_collector()
+        tune_memory()
 
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
         self._info, self._looked = info, time.monotonic()

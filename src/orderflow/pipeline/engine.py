@@ -43,10 +43,14 @@ class Engine(Protocol):
         """End the engine."""
 
 
-def spare_the_collector() -> None:
-    """What a run is made of holds no cycles: looking for some at Python's default of 700 objects took a quarter of
-    the time, measured in the direct engine."""
+def tune_memory() -> None:
+    """For a process that writes. What a run is made of holds no cycles: looking for some at Python's default of 700
+    objects took a quarter of the time, measured in the direct engine. Arrow's own pool kept 60 MB more than the
+    system's, at the same speed, with three threads."""
+    import pyarrow as pa
+
     gc.set_threshold(5 * TRANSACTION_ROWS)
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def background(name: str, work: Callable[[], Result]) -> Future[Result]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from orderflow.errors import OrderFlowError, from_wire
 from orderflow.metrics import transactions
-from orderflow.pipeline.engine import spare_the_collector
+from orderflow.pipeline.engine import tune_memory
 from orderflow.pipeline.source import TopicSource
 from orderflow.store.run import Run
 from orderflow.store.writer import Writer
@@ -81,7 +81,7 @@ def _writer_for(source: TopicSource, scratch: Path) -> Writer:
     if _writer is not None and _writer[0] != source:
         _close()
     if _writer is None:
-        spare_the_collector()
+        tune_memory()
         _writer = source, Writer(source.settings, source, scratch if scratch.is_dir() else None)
     return _writer[1]
 
