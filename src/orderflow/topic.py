@@ -271,6 +271,10 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
 
     with errors_told(settings):
         first, end = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    if unknown := sorted(partition for partition in partitions if first[partition] < 0 or end[partition] < 0):
+        raise KafkaUnavailable(
+            f"Kafka at {settings.kafka_bootstrap_servers} knows no end of partition {unknown[0]} now."
+        )
     return {partition: Bounds(first[partition], end[partition]) for partition in partitions}
 
 

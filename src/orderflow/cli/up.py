@@ -61,7 +61,6 @@ def up(
     Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; a cluster to try out, in a
     folder of its own: `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
-    from orderflow import audit
     from orderflow.embedded import stack
 
     log.setup()
@@ -75,7 +74,10 @@ def up(
             if orders:
                 watch.start(["--count", str(orders)])
                 _store_all(watch)
-                report = audit.run(parts.settings)
+                report = _audited(watch)
+                while report.not_yet_stored:  # a broker that had just restarted told an older end
+                    _store_all(watch)
+                    report = _audited(watch)
                 _stop_in_order(watch)
                 _show_proof(report, watch, as_json)
                 if not report.proven:
@@ -245,6 +247,22 @@ def _store_all(watch: _Watch) -> None:
                 sink = watch.parts.commands["sink"]
                 raise sink.failure(f"Nothing was stored for {_STALLED:g} s; {watch.summary()}")
             time.sleep(_LOOK / 5)
+
+
+def _audited(watch: _Watch) -> Report:
+    """The proof. A server that does not answer is waited for."""
+    from orderflow import audit
+
+    deadline = time.monotonic() + _STALLED
+    while True:
+        try:
+            return audit.run(watch.parts.settings)
+        except Unavailable as unavailable:
+            if time.monotonic() > deadline:
+                raise
+            logger.warning("%s The audit begins again.", unavailable.message)
+        watch.parts.revive()
+        time.sleep(_LOOK)
 
 
 def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:
