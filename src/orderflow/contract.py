@@ -75,5 +75,4 @@ def _order() -> dict[str, Any]:
     for field in schema["properties"].values():
         if field.get("format") == "decimal":
             field["type"] = "number"  # msgspec would write a Decimal as a string
-    del schema["additionalProperties"]  # the fast reading leaves unknown fields to the exact one, which accepts them
     return schema | {"$comment": _BEYOND}

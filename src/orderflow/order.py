@@ -67,13 +67,13 @@ def _column(sql: str) -> dict[str, str]:
     return {"column": sql}
 
 
-# What JSON Schema can say of a rule that is checked in `read_exactly`; the decoder does not look at it.
+# What JSON Schema can say of a rule that is checked in `read_exactly`.
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
 # Not multipleOf 0.01: validators that compute with floats would refuse 1.1.
 _MONEY = {"exclusiveMinimum": 0, "exclusiveMaximum": int(MONEY_LIMIT)}
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class Order(msgspec.Struct, frozen=True, gc=False):
     """One order, as it stands in the message and in the table's row."""
 
     customer_id: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]

@@ -74,10 +74,8 @@ def up(
             if orders:
                 watch.start(["--count", str(orders)])
                 _store_all(watch)
-                report = _audited(watch)
-                while report.not_yet_stored:  # a broker that had just restarted told an older end
+                while (report := _audited(watch)).not_yet_stored:  # a broker just restarted had told an older end
                     _store_all(watch)
-                    report = _audited(watch)
                 _stop_in_order(watch)
                 _show_proof(report, watch, as_json)
                 if not report.proven:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from orderflow.errors import RecordRejected
 from orderflow.order import FIELDS, Reason
-from orderflow.reading import as_orders
+from orderflow.reading import TEXTS, as_lines, as_orders
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row
 
@@ -27,7 +27,6 @@ _SELECT_IDS = 1000
 _NULL = "\\N"
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n"}  # the backslash first
-_TEXTS = ("product_name", "product_category")
 _ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
 
 
@@ -179,9 +178,9 @@ def _second(seconds: int) -> str:
 def _as_lines(rows: pa.Table) -> pa.Buffer:
     """The rows in LOAD DATA's format."""
     columns = [column.cast(pa.string()) for column in rows.columns]
-    for index in map(FIELDS.index, _TEXTS):
+    for index in map(FIELDS.index, TEXTS):
         if pc.any(pc.match_substring_regex(columns[index], r"[\\\t\n]")).as_py():
             for special, escaped in _ESCAPES.items():
                 columns[index] = pc.replace_substring(columns[index], special, escaped)
     lines = pc.binary_join_element_wise(*columns, "\t", null_handling="replace", null_replacement=_NULL)
-    return pc.binary_join(pa.ListArray.from_arrays([0, len(rows)], lines.combine_chunks()), "\n")[0].as_buffer()
+    return as_lines(lines.combine_chunks())
