@@ -356,9 +356,11 @@ def checkpoint_truncated(system: System) -> None:
 
 
 def _checkpoints(system: System) -> list[Path]:
-    found = list(Path("/dev/shm").glob(f"orderflow-sink-{system.sink.identity[0]}-*/checkpoint-*"))
-    assert found
-    return found
+    def found() -> list[Path]:
+        return list(Path("/dev/shm").glob(f"orderflow-sink-{system.sink.identity[0]}-*/checkpoint-*"))
+
+    until(lambda: bool(found()), system.sink)  # the one before it may just have been deleted
+    return found()
 
 
 @action("spark")
