@@ -39,7 +39,7 @@ class Feeder:
         self._next += len(values)
         with Writer(self._settings, _Topic(self._settings.kafka_topic)) as writer:
             produced = [int((time.time() - late) * 1000)] * len(values)
-            return writer.commit(Run(0, offsets, produced, [b"key"] * len(values), values))
+            return writer.commit(Run([0] * len(values), offsets, produced, [b"key"] * len(values), values))
 
 
 def order(number: int, placed: datetime | None = None, **fields: object) -> bytes:

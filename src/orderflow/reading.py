@@ -7,7 +7,6 @@ names the reason. A property test holds the two together. Rejected: msgspec on t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -60,7 +59,7 @@ class Reading(NamedTuple):
 
     orders: pa.Table
     rejected: Sequence[tuple[int, RecordRejected]]
-    unknown_fields: Counter[str]
+    unknown_fields: Sequence[tuple[int, Sequence[str]]]  # place and names
 
     @property
     def results(self) -> list[Order | RecordRejected]:
@@ -79,10 +78,10 @@ def read(values: Sequence[bytes | None], *, enforce_ranges: bool = False) -> Rea
     if enforce_ranges:
         orders = orders.filter(pa.array([not outside_ranges(order) for order in as_orders(orders)], pa.bool_()))
     if orders.num_rows == len(values):
-        return Reading(orders, (), Counter())
+        return Reading(orders, (), ())
     accepted: list[tuple[object, ...]] = []
     rejected: list[tuple[int, RecordRejected]] = []
-    unknown: Counter[str] = Counter()
+    unknown: list[tuple[int, Sequence[str]]] = []
     for place in sorted({*range(len(values))}.difference(orders["place"].to_pylist())):
         try:
             order, names = read_exactly(values[place], enforce_ranges)
@@ -90,7 +89,8 @@ def read(values: Sequence[bytes | None], *, enforce_ranges: bool = False) -> Rea
             rejected.append((place, rejection))
         else:
             accepted.append((order, place))
-            unknown.update(names)
+            if names:
+                unknown.append((place, names))
     if accepted:
         others = as_table(*zip(*accepted, strict=True))
         orders = pa.concat_tables([orders, others]).sort_by("place") if orders.num_rows else others

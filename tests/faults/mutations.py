@@ -43,13 +43,13 @@ MUTATIONS = (
         "skip rule one too far",
         "partitions_added",  # elsewhere most runs begin after a transaction's marker, and the rule skips nothing
         "src/orderflow/store/run.py",
-        {"if found >= offset)": "if found > offset)"},
+        {"if offset >= positions": "if offset > positions"},
     ),
     Mutation(
         "skip rule one too short",
         "zombie_that_awakes_late",
         "src/orderflow/store/run.py",
-        {"if found >= offset)": "if found >= offset - 1)"},
+        {"if offset >= positions": "if offset >= -1 + positions"},
     ),
     Mutation(
         "conflict treated as duplicate",

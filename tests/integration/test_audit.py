@@ -77,7 +77,7 @@ def writer(settings: Settings) -> Iterator[Callable[[], int]]:
                 count += len(records)
                 if records:
                     _, offsets, timestamps, keys, values = zip(*records, strict=True)
-                    writing.commit(Run(number, offsets, timestamps, keys, values))
+                    writing.commit(Run([number] * len(offsets), offsets, timestamps, keys, values))
             return count
 
         yield store
@@ -742,7 +742,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
             for partition in (0, 1, 2):
                 records = list(itertools.islice(topic.read(settings, partition, start, start + 10), 10))
                 _, offsets, timestamps, keys, some = zip(*records, strict=True)
-                writing.commit(Run(partition, offsets, timestamps, keys, some))
+                writing.commit(Run([partition] * len(offsets), offsets, timestamps, keys, some))
                 if stop.is_set():
                     return
 

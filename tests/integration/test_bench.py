@@ -61,7 +61,7 @@ def test_sink_direct(servers: Settings, tmp_path: Path) -> None:
     found = _bench(servers, tmp_path, "sink", "--engine=direct", "--rows=30000", "--rounds=1", "--connections=2")
     assert found["share_of_limit"] == round(found["steady"] / found["limit"], 3) > 0
     assert [run["exact"] for run in found["runs"]] == [True, True]
-    assert {"decode and check", "render", "MySQL: the rows", "read from Kafka"} < found["steps"].keys()
+    assert {"decode and check", "render", "MySQL: the rows", "wait for records"} < found["steps"].keys()
     assert not _left(servers)
 
 

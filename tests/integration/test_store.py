@@ -28,6 +28,7 @@ from orderflow.errors import (
     DatabaseUnavailable,
     LedgerGap,
     OffsetsLost,
+    OrderFlowError,
     TooManyRejected,
     TopicRecreated,
 )
@@ -37,6 +38,7 @@ from orderflow.store import ledger, orders, schema
 from orderflow.store import writer as writer_module
 from orderflow.store.connection import Connection
 from orderflow.store.run import Run
+from orderflow.store.turn import Turn
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
 from tests.servers import running
@@ -65,7 +67,7 @@ TOPIC = Topic()
 
 def run_of(values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key") -> Run:
     count = len(values)
-    return Run(partition, range(start, start + count), [PRODUCED] * count, [key] * count, values)
+    return Run([partition] * count, range(start, start + count), [PRODUCED] * count, [key] * count, values)
 
 
 def commit(settings: Settings, run: Run, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
@@ -603,6 +605,130 @@ def test_writers_that_store_each_other_s_duplicates_in_opposite_order_both_finis
         first, second = pool.map(work, range(2))
     assert first.stored + second.stored == first.duplicates + second.duplicates == 400
     assert_sound(store)
+
+
+# Several partitions in one transaction, and transactions that overlap.
+
+
+def mixed(*runs: Run) -> Run:
+    """One run of all of them, a record of each in turn."""
+    turns = [
+        row for rows in itertools.zip_longest(*(zip(*run[:-1], strict=True) for run in runs)) for row in rows if row
+    ]
+    return Run(*zip(*turns, strict=True))
+
+
+def test_a_run_of_several_partitions_is_one_transaction(store: Settings, load_data: bool) -> None:
+    commit(store, run_of([numbered(0), b"{"], 0, 1), load_data=load_data)
+    first = run_of([numbered(9), numbered(2), b"?", numbered(5, customer_id="7")])
+    second = run_of([b"{", numbered(5), numbered(9), numbered(4), numbered(3, coupon="1")], 1, 1)
+    committed = commit(store, mixed(first, second, run_of([numbered(1)], 0, 4)), load_data=load_data)
+    assert committed == Committed(
+        stored=6,
+        duplicates=1,
+        quarantined=Counter({Reason.MALFORMED_JSON: 1, Reason.CONFLICT: 1}),
+        unknown_fields=Counter(coupon=1),
+    )
+    placed = select(store, "SELECT order_id, kafka_partition, kafka_offset FROM orders ORDER BY order_id")
+    assert placed == [
+        ("ORDER-000000", 1, 0),
+        ("ORDER-000001", 4, 0),
+        ("ORDER-000002", 0, 1),
+        ("ORDER-000003", 1, 5),
+        ("ORDER-000004", 1, 4),
+        ("ORDER-000005", 1, 2),  # it came before the other one
+        ("ORDER-000009", 0, 0),
+    ]
+    refused = select(store, "SELECT kafka_partition, kafka_offset, reason, record_value FROM orders_quarantine")
+    assert sorted(refused) == [
+        (0, 2, "malformed_json", b"?"),
+        (0, 3, "conflict", numbered(5, customer_id="7")),
+        (1, 1, "malformed_json", b"{"),
+    ]
+    ledger_ = (
+        "SELECT kafka_partition, next_offset, `stored`, duplicates, quarantined, unknown_fields FROM orders_ledger"
+    )
+    assert select(store, f"{ledger_} ORDER BY 1") == [(0, 4, 2, 0, 2, 0), (1, 6, 4, 1, 1, 1), (4, 1, 1, 0, 0, 0)]
+    assert_sound(store)
+
+
+def in_turns(
+    settings: Settings, *runs: Run, source: Topic = TOPIC, load_data: bool = True
+) -> list[Committed | OrderFlowError]:
+    """What becomes of these runs, each by a writer of its own, which begin together."""
+    turns = [Turn()]
+    for _ in runs[1:]:
+        turns.append(Turn(turns[-1]))
+    start = threading.Barrier(len(runs))
+
+    def work(run: Run, turn: Turn) -> Committed | OrderFlowError:
+        try:
+            with turn, Writer(settings, source) as writer:
+                writer.uses_load_data = load_data
+                start.wait()
+                return writer.commit(run, turn)
+        except OrderFlowError as error:
+            return error
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        return list(pool.map(work, runs, turns))
+
+
+def test_a_run_is_written_while_the_one_before_it_is_committed(store: Settings) -> None:
+    commit(store, run_of([numbered(0)]))
+    with raw_session(store) as other, Writer(store, TOPIC) as one, Writer(store, TOPIC) as two:
+        other.cursor().execute("INSERT INTO orders VALUES (1, 'ORDER-000001', 'a', 'b', 1, 1, 1, '2025-01-15')")
+        first, second = (turn := Turn()), Turn(turn)
+        with ThreadPoolExecutor(2) as pool:
+            before = pool.submit(_in_turn, one, run_of([numbered(1)], 1), first)
+            behind = pool.submit(_in_turn, two, run_of([numbered(2)], 2), second)
+            # The second one has its rows, and waits for the first one's lock on the ledger.
+            waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            until(lambda: select(store, waiting) == [(2,)])
+            with raw_session(store) as reader, reader.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+                cursor.execute("SELECT order_id FROM orders ORDER BY 1")
+                assert ("ORDER-000002",) in cursor.fetchall()
+            assert select(store, "SELECT COUNT(*) FROM orders") == [(1,)]
+            other.rollback()
+            assert before.result(60) == behind.result(60) == Committed(stored=1)
+    assert select(store, "SELECT next_offset, `stored` FROM orders_ledger") == [(3, 3)]
+    assert_sound(store)
+
+
+def _in_turn(writer: Writer, run: Run, turn: Turn) -> Committed:
+    with turn:
+        return writer.commit(run, turn)
+
+
+def test_runs_in_a_line_that_hold_each_other_s_orders_all_finish(store: Settings, load_data: bool) -> None:
+    """Each wants keys that the next one has taken meanwhile: the server breaks the deadlocks."""
+    numbers = [*range(300), *range(299, -1, -1), *range(150, 450), *range(300)]
+    runs = [run_of([numbered(n) for n in numbers[start : start + 100]], start) for start in range(0, 1200, 100)]
+    found = in_turns(store, *runs, load_data=load_data)
+    assert sum(one.stored for one in found if isinstance(one, Committed)) == 450
+    assert sum(one.duplicates for one in found if isinstance(one, Committed)) == 750
+    assert select(store, "SELECT next_offset, `stored`, duplicates FROM orders_ledger") == [(1200, 450, 750)]
+    assert_sound(store)
+
+
+@pytest.mark.parametrize(
+    "second", [run_of([numbered(3)], 2), run_of([numbered(1), numbered(3)], 0), run_of([b"?"], 0, 7)]
+)
+def test_a_run_that_does_not_follow_the_one_before_it_is_written_again(store: Settings, second: Run) -> None:
+    """Behind a gap without records, an overlap, a partition that the ledger does not know."""
+    found = in_turns(store, run_of([numbered(1)]), second)
+    # Of two that overlap, either may be the one that is through first.
+    assert sum(one.stored + one.quarantined.total() for one in found if isinstance(one, Committed)) == 2
+    assert select(store, "SELECT SUM(`stored` + quarantined) FROM orders_ledger") == [(2,)]
+
+
+def test_behind_a_run_that_fails_nothing_is_stored(store: Settings) -> None:
+    source = TOPIC._replace(records=frozenset({(0, 0)}))
+    first, last = in_turns(store, run_of([b"?"] * 2000), run_of([numbered(1)], 2000), source=source)
+    assert isinstance(first, TooManyRejected) and isinstance(last, LedgerGap)
+    assert "partition 0 was handed over from offset 2000" in last.message
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
 def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def test_what_is_unknown_is_left_out() -> None:
 def test_each_record_is_in_the_bucket_of_its_latency(late: list[float], none: int) -> None:
     now = time.time()
     told = transactions.of(
-        Run(0, [], [-1] * none + [int((now - one) * 1000) for one in late], [], []),
+        Run([], [], [-1] * none + [int((now - one) * 1000) for one in late], [], []),
         Committed(quarantined=Counter(conflict=1)),
         Timing(1, 1, 1, 1, 1),
         now,
@@ -137,7 +137,7 @@ def test_each_record_is_in_the_bucket_of_its_latency(late: list[float], none: in
 
 
 def test_nobody_waits_for_a_listener_that_is_slow_or_absent(tmp_path: Path) -> None:
-    run, committed, timing = Run(0, [], [0], [], []), Committed(), Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2)
+    run, committed, timing = Run([], [], [0], [], []), Committed(), Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2)
     transactions.tell(tmp_path, run, committed, timing)
     heard: list[Transaction] = []
 
@@ -161,7 +161,7 @@ def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
     with SinkMetrics().listen(folder):
-        transactions.tell(folder, Run(0, [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
+        transactions.tell(folder, Run([], [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
     assert "Transactions are not measured" in caplog.text
 
 

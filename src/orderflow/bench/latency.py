@@ -65,17 +65,22 @@ class _Course(NamedTuple):
     sequence: Iterator[Message]
     progress: Progress
 
-    def run(self, rate: float, count: int, name: str) -> Latency:
-        """Send the next so many orders at this rate; wait until all that are asked for are visible.
+    def run(self, rate: float, warm_up: int, count: int) -> Latency:
+        """Send the next so many orders at this rate, one stream; wait until all that are asked for are visible.
+
+        The warm-up is the client's too: one that has just begun holds its first orders for half a second.
 
         Raises StartFailed if the contestant ends, or they are not within a minute after the last one was sent.
         """
         ends = self._ends()
         roots = self.servers | {"sink": self.process.identity[0], "watching and sending": os.getpid()}
-        task = self.progress.add_task(f"{self.contestant.name}, {rate:,g} orders/s, {name}", total=count)
+        task = self.progress.add_task(f"{self.contestant.name}, {rate:,g} orders/s", total=count)
+        orders, every = islice(self.sequence, warm_up + count), max(1, round(rate / _ASKED_FOR))
+        sender = PacedSender(self.settings, orders, rate, every, warm_up)
+        while not (sender.probes or sender.done.done()):
+            time.sleep(_PAUSE)
         with usage.PeakMemory(roots) as peak:
             started, before = time.monotonic(), usage.look(roots)
-            sender = PacedSender(self.settings, islice(self.sequence, count), rate, max(1, round(rate / _ASKED_FOR)))
             seen, gaps = self._watch(sender, task)
             used, seconds = usage.cpu(usage.look(roots), before), time.monotonic() - started
         self.progress.remove_task(task)
@@ -83,7 +88,7 @@ class _Course(NamedTuple):
         taken = sorted(visible * 1000 - created[order_id] for order_id, visible in seen.items())
         return Latency(
             rate=rate,
-            sent_per_second=round(count / sender.seconds, 1),
+            sent_per_second=round((warm_up + count) / sender.seconds, 1),
             orders=len(taken),
             **{name: round(percentile(taken, share), 1) for name, share in _SHARES.items()},
             resolution=round(percentile(sorted(gaps), 0.99) * 1000, 1),
@@ -177,8 +182,7 @@ def measure(
             course = _Course(contestant, process, settings, connection, arena.servers, backlog.messages(), progress)
             for rate in rates:
                 warm_up, count = math.ceil(rate * seconds * _WARM_UP), math.ceil(rate * seconds)
-                course.run(rate, warm_up, "warm-up")
-                found.append(course.run(rate, count, "measuring"))
+                found.append(course.run(rate, warm_up, count))
                 sent += warm_up + count
         return found, backlog.check(settings, sent, progress)
 

@@ -28,11 +28,13 @@ _STEPS = {
     "orderflow.store.rollup": "rollup",
     "orderflow.store.writer": "rest of the writer",
     "orderflow.store.run": "rest of the writer",
-    "orderflow.pipeline.direct": "read from Kafka",
+    "orderflow.store.turn": "wait for its turn",
+    "orderflow.pipeline.direct": "wait for records",
     "orderflow.pipeline.sink": "receive from Spark",
-    "orderflow.pipeline.source": "read from Kafka",
-    "orderflow.topic": "read from Kafka",
+    "orderflow.pipeline.source": "look into a gap",
+    "orderflow.topic": "look into a gap",
 }
+_OVERSEERS = ("orderflow.pipeline.supervisor", "orderflow.bench")  # threads that only wait for others
 _LOADS = {"load_orders", "insert_orders"}
 
 
@@ -110,7 +112,7 @@ def _step(leaf: FrameType | None) -> str | None:
     stack: list[tuple[str, FrameType]] = []
     while leaf:
         name = leaf.f_globals.get("__name__", "")
-        if name.startswith(("orderflow.pipeline.supervisor", "orderflow.bench")):
+        if name.startswith(_OVERSEERS) or leaf.f_code.co_name == "_carry_all":
             return None
         if name.startswith("orderflow."):
             stack.append((name, leaf))

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import closing
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
-from orderflow.errors import Interrupted
+from orderflow.errors import Interrupted, LedgerGap, OrderFlowError
 from orderflow.metrics import transactions
 from orderflow.pipeline.engine import background, tune_memory
 from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
 from orderflow.store.run import TRANSACTION_ROWS, Run
+from orderflow.store.turn import Turn
 from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
 
-# Threads with a connection each: they wait for MySQL most of the time.
-_THREADS = 3
-_POLL = 0.25  # seconds a thread waits for records before it looks whether it shall stop
+_THREADS = 3  # with a connection each: two of them write, see Turn, while another one reads
+_POLL = 0.25  # seconds to wait for records before a look whether to stop
 _TOPIC_INTERVAL = 5.0  # seconds between two looks at the topic
 # The topic was deleted, made again, or has lost records: the next start finds out, and names it.
 _TOPIC_CHANGED = {
@@ -37,22 +38,25 @@ _TOPIC_CHANGED = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
+_FEW = 1000  # records: to write them beside another transaction costs more than to wait for it, and for some more
+_QUEUED = 2 * TRANSACTION_ROWS  # records that wait in the client, of all partitions together
 _TUNING = {
     "fetch.wait.max.ms": 100,
-    "queued.min.messages": 2 * TRANSACTION_ROWS,
-    "queued.max.messages.kbytes": 16 * 1024,  # of each thread; it bounds the memory
+    "queued.max.messages.kbytes": 32 * 1024,  # it bounds the memory; that it is reached should be rare, see _Reader
+    "fetch.message.max.bytes": 256 * 1024,  # of a partition at a time: if it holds no batch, only one of them is served
+    "fetch.queue.backoff.ms": 10,  # by default the client rests for a second when enough is queued
 }
 
 
 class DirectEngine:
-    """See Engine. Each thread has some of the partitions, a consumer of its own and a writer of its own."""
+    """See Engine. Its threads share one consumer and take turns, each with a writer of its own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scratch: Path
         self._info: TopicInfo
         self._stopping = threading.Event()
-        self._threads: list[Future[None]] = []
+        self._flow: Future[None]
         self._looked = 0.0
 
     def open(self, scratch: Path) -> None:
@@ -62,37 +66,28 @@ class DirectEngine:
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
         self._info, self._looked = info, time.monotonic()
         self._stopping = threading.Event()  # a new one: a thread that still waits for MySQL must see the old one set
-        bounds = topic.bounds(self._settings, info.partitions) if once else {}
-        ends = {partition: bound.end for partition, bound in bounds.items() if positions[partition] < bound.end}
-        partitions = sorted(ends if once else positions)
-        shares = [partitions[start::_THREADS] for start in range(min(_THREADS, len(partitions)))]
-        self._threads = [
-            background(
-                f"direct-{number}",
-                lambda share=share, stopping=self._stopping: self._carry(  # type: ignore[misc]
-                    {partition: positions[partition] for partition in share}, ends, stopping
-                ),
-            )
-            for number, share in enumerate(shares)
-        ]
+        ends = None
+        if once:
+            bounds = topic.bounds(self._settings, info.partitions)
+            ends = {partition: bound.end for partition, bound in bounds.items() if positions[partition] < bound.end}
+        self._flow = background("direct", partial(self._carry_all, positions, ends, self._stopping))
 
     def wait(self, seconds: float) -> bool:
-        done, running = wait(self._threads, seconds, FIRST_EXCEPTION)
-        for thread in done:
-            thread.result()
-        if running and time.monotonic() - self._looked > _TOPIC_INTERVAL:
+        if wait([self._flow], seconds).done:
+            self._flow.result()
+            return True
+        if time.monotonic() - self._looked > _TOPIC_INTERVAL:
             self._looked = time.monotonic()
             if added := set(topic.describe(self._settings).partitions).difference(self._info.partitions):
                 raise Interrupted(f"Topic {self._info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
-        return not running
+        return False
 
     def activity(self) -> str:
-        running = sum(not thread.done() for thread in self._threads)
-        return f"{running} of {len(self._threads)} threads wait for Kafka or MySQL"
+        return "its threads wait for Kafka or MySQL"
 
     def finish(self, seconds: float) -> None:
         self._stopping.set()
-        wait(self._threads, seconds)
+        wait([self._flow], seconds)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -100,51 +95,120 @@ class DirectEngine:
     def close(self) -> None:
         """Nothing is left to end: a thread that still waits for MySQL cannot do harm, by the ledger."""
 
-    def _carry(self, positions: Mapping[int, int], ends: Mapping[int, int], stopping: threading.Event) -> None:
+    def _carry_all(
+        self, positions: Mapping[int, int], ends: Mapping[int, int] | None, stopping: threading.Event
+    ) -> None:
         """Commit what comes from these offsets on, until told to stop; with `ends`, until these have been reached."""
-        name, source = self._settings.kafka_topic, TopicSource(self._settings, self._info.topic_id)
-        unread = {partition: end for partition, end in ends.items() if partition in positions}
-        with (
-            topic.errors_told(self._settings),
-            closing(topic.consumer(self._settings, **_TUNING, **{"enable.partition.eof": bool(ends)})) as consumer,
-            Writer(self._settings, source, self._scratch) as writer,
-        ):
-            consumer.assign([TopicPartition(name, partition, offset) for partition, offset in positions.items()])
-            while not stopping.is_set():
-                first = consumer.poll(_POLL)
-                if first is None:
-                    continue
-                runs: defaultdict[int, list[Message]] = defaultdict(list)
-                # What else has arrived by now: with a timeout, consume would wait for all of them.
-                for message in (first, *consumer.consume(TRANSACTION_ROWS - 1, timeout=0)):
-                    partition, error = message.partition(), message.error()
-                    if error is None:
-                        assert partition is not None
-                        runs[partition].append(message)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        offset = message.offset()
-                        assert partition is not None and offset is not None
-                        if offset >= unread.get(partition, offset + 1):
-                            del unread[partition]
-                    elif error.code() in _TOPIC_CHANGED:
-                        raise Interrupted(f"{name} partition {partition} cannot be read on: {error.str()}.")
-                    else:
-                        raise KafkaException(error)
-                for partition, messages in runs.items():
-                    run = self._run(partition, messages)
-                    committed = writer.commit(run)
-                    if self._settings.sink_metrics_port:
-                        transactions.tell(self._scratch, run, committed, writer.timing)
-                if ends and not unread:
-                    return
+        with _Reader(self._settings, positions, ends, stopping) as reader:
+            threads = [background(f"direct-{number}", partial(self._carry, reader)) for number in range(_THREADS)]
+            done, _ = wait(threads, return_when=FIRST_EXCEPTION)
+            stopping.set()
+            wait(threads)
+            for thread in done:
+                thread.result()
 
-    def _run(self, partition: int, messages: Sequence[Message]) -> Run:
+    def _carry(self, reader: _Reader) -> None:
+        source = TopicSource(self._settings, self._info.topic_id)
+        with topic.errors_told(self._settings), Writer(self._settings, source, self._scratch) as writer:
+            while arrived := reader.next():
+                turn, messages = arrived
+                with turn:
+                    run = self._run(messages)
+                    try:
+                        committed = writer.commit(run, turn)
+                    except LedgerGap:
+                        if reader.stopping.is_set():  # the run before it has failed, and says why
+                            return
+                        raise
+                    except OrderFlowError:
+                        reader.stopping.set()
+                        raise
+                if self._settings.sink_metrics_port:
+                    transactions.tell(self._scratch, run, committed, writer.timing)
+
+    def _run(self, messages: Sequence[Message]) -> Run:
         keep = self._settings.kafka_headers == "keep"
         return Run(
-            partition,
-            offsets=[message.offset() for message in messages],  # type: ignore[misc] # None only in errors
+            partitions=[message.partition() for message in messages],  # type: ignore[misc] # None only in errors
+            offsets=[message.offset() for message in messages],  # type: ignore[misc]
             timestamps=[message.timestamp()[1] for message in messages],
             keys=[message.key() for message in messages],
             values=[message.value() for message in messages],
             headers=[message.headers() or () for message in messages] if keep else None,  # type: ignore[misc]
         )
+
+
+class _Reader:
+    """The records from some positions on, for several threads, until `stopping` is set or the ends are reached.
+
+    The partitions are read in step, each with its share of the queue: orders that were made together should be stored
+    together. A partition that falls behind is a second slow filling of the same pages.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        positions: Mapping[int, int],
+        ends: Mapping[int, int] | None,
+        stopping: threading.Event,
+    ) -> None:
+        """With `ends`, only these partitions are read.
+
+        Raises KafkaUnavailable and its kin.
+        """
+        self.stopping = stopping
+        self._topic = settings.kafka_topic
+        self._unread = None if ends is None else dict(ends)
+        self._reading = threading.Lock()
+        self._last: Turn | None = None
+        wanted = positions if ends is None else ends
+        queued = {"queued.min.messages": _QUEUED // max(1, len(wanted))}
+        with topic.errors_told(settings):
+            self._consumer = topic.consumer(settings, **_TUNING, **queued, **{"enable.partition.eof": ends is not None})
+            self._consumer.assign(
+                [TopicPartition(self._topic, partition, positions[partition]) for partition in wanted]
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._consumer.close()
+
+    def next(self) -> tuple[Turn, list[Message]] | None:
+        """Some records and their turn to be committed; None if no more shall come.
+
+        Raises Interrupted and KafkaException.
+        """
+        with self._reading:
+            while not self.stopping.is_set() and self._unread != {}:
+                records = self._arrived(1, _POLL)
+                records += self._arrived(TRANSACTION_ROWS - len(records), 0)
+                if not records:
+                    continue
+                if len(records) < _FEW and self._last:
+                    self._last.await_end()
+                    records += self._arrived(TRANSACTION_ROWS - len(records), 0)
+                self._last = Turn(self._last)
+                return self._last, records
+        return None
+
+    def _arrived(self, most: int, seconds: float) -> list[Message]:
+        """The records that have come, and those that come in these seconds until there are so many."""
+        return [message for message in self._consumer.consume(most, seconds) if self._is_record(message)]
+
+    def _is_record(self, message: Message) -> bool:
+        """Or else the end of a partition, which may be one that is waited for."""
+        partition, error = message.partition(), message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            offset = message.offset()
+            assert partition is not None and offset is not None
+            if self._unread and offset >= self._unread.get(partition, offset + 1):
+                del self._unread[partition]
+            return False
+        self.stopping.set()  # nobody shall read on behind what has arrived with this
+        if error.code() in _TOPIC_CHANGED:
+            raise Interrupted(f"{self._topic} partition {partition} cannot be read on: {error.str()}.")
+        raise KafkaException(error)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orderflow.errors import OrderFlowError, from_wire
 from orderflow.metrics import transactions
@@ -36,14 +35,10 @@ def write(batches: Iterator[pa.RecordBatch], source: TopicSource, scratch: Path)
     """
     try:
         for batch in batches:
-            # Spark gives a task one partition's records, in order; were it ever to mix them, each would be a run.
-            partitions = batch.column("partition").unique()
-            for partition in partitions:
-                one = batch if len(partitions) == 1 else batch.filter(pc.field("partition") == partition)
-                writer, run = _writer_for(source, scratch), _run(one)
-                committed = writer.commit(run)
-                if source.settings.sink_metrics_port:
-                    transactions.tell(scratch, run, committed, writer.timing)
+            writer, run = _writer_for(source, scratch), _run(batch)
+            committed = writer.commit(run)
+            if source.settings.sink_metrics_port:
+                transactions.tell(scratch, run, committed, writer.timing)
     except OrderFlowError as error:
         _close()
         raise WorkerError(error.to_wire()) from error
@@ -67,7 +62,7 @@ def _run(batch: pa.RecordBatch) -> Run:
             [(header["key"], header["value"]) for header in record or ()] for record in columns["headers"].to_pylist()
         ]
     return Run(
-        partition=columns["partition"][0].as_py(),
+        partitions=columns["partition"].to_pylist(),
         offsets=columns["offset"].to_pylist(),
         timestamps=columns["timestamp"].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64()).to_pylist(),
         keys=columns["key"].to_pylist(),

@@ -119,6 +119,7 @@ class Connection:
             )
             assert isinstance(raw, MySQLConnectionAbstract)
             self._raw = raw
+            self._cursor = raw.cursor()  # one for all: each new one asks the server whether it is still there
         self.run("set_session")
         self.run("set_isolation")
 
@@ -128,10 +129,10 @@ class Connection:
         Raises Contention, DatabaseUnavailable, DatabaseRefused, by the server's error number.
         """
         text = statements.sql(statement, self._settings, **placeholders)
-        with self.errors_told(), self._raw.cursor() as cursor:
-            cursor.execute(text, tuple(values))  # type: ignore[arg-type]
-            rows = cursor.fetchall() if cursor.description else []
-            return Result(rows, cursor.rowcount, cursor.warning_count)  # type: ignore[arg-type]
+        with self.errors_told():
+            self._cursor.execute(text, tuple(values))  # type: ignore[arg-type]
+            rows = self._cursor.fetchall() if self._cursor.description else []
+            return Result(rows, self._cursor.rowcount, self._cursor.warning_count)  # type: ignore[arg-type]
 
     def run_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
         """Execute the statement of this name once, for at least one row of values, all of one length."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -45,6 +45,21 @@ class Loss(NamedTuple):
     end_offset: int
     accepted_at: datetime | None = None  # UTC, naive, as the server gives it
     accepted_by: str | None = None
+
+
+class Locked(NamedTuple):
+    """A partition's position, which nobody else can move until the transaction ends; `now` is the server's UTC."""
+
+    next_offset: int
+    topic_id: str
+    now: datetime
+
+
+def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
+    """Lock these partitions, in ascending order as everybody does; gives back those that the ledger knows."""
+    marks = ", ".join(["%s"] * len(partitions))
+    rows = connection.run("lock_ledger", (topic, *partitions), partitions=marks).rows
+    return {partition: Locked(*found) for partition, *found in rows}
 
 
 def entries(connection: Connection) -> list[Entry]:
@@ -102,14 +117,13 @@ def accept_losses(
     Raises TopicRecreated, and the connection's errors; nothing has changed then, unless a COMMIT's reply was lost.
     """
     accepted: list[Loss] = []
-    for partition, end in sorted(first_offsets.items()):
-        for next_offset, known_id, now in connection.run("lock_ledger", (topic, partition)).rows:
-            check_topic_id(topic, topic_id, known_id)
-            if next_offset < end:
-                loss = Loss(topic, topic_id, partition, next_offset, end, now, by)
-                connection.run("insert_loss", loss)
-                connection.run("advance_ledger", (end, 0, 0, 0, 0, topic, partition))
-                accepted.append(loss)
+    for partition, (next_offset, known_id, now) in lock(connection, topic, first_offsets).items():
+        check_topic_id(topic, topic_id, known_id)
+        if next_offset < (end := first_offsets[partition]):
+            loss = Loss(topic, topic_id, partition, next_offset, end, now, by)
+            connection.run("insert_loss", loss)
+            connection.run("advance_ledger", (end, 0, 0, 0, 0, topic, partition))
+            accepted.append(loss)
     connection.commit()
     return accepted
 

@@ -6,7 +6,7 @@ Rejected: a staging table and INSERT … SELECT (45–70 k rows/s where LOAD DAT
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -19,30 +19,25 @@ from orderflow.errors import RecordRejected
 from orderflow.order import FIELDS, Reason
 from orderflow.reading import TEXTS, as_lines, as_orders
 from orderflow.store.connection import Connection, Result, RowsRefusedError
-from orderflow.store.run import Row
+from orderflow.store.run import Row, Run
 
 DUPLICATE_ENTRY = 1062
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s, more rows gain nothing
 _SELECT_IDS = 1000
 _NULL = "\\N"
+_RECORD = ("kafka_partition", "kafka_offset", "produced_at")
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n"}  # the backslash first
 _ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
-
-
-class Stamp(NamedTuple):
-    """What the rows of one transaction have in common; it tells them from all other rows."""
-
-    partition: int
-    stored_at: datetime
 
 
 class Stored(NamedTuple):
     """A row as it stands in the table; `order` as Order.row gives it."""
 
     order: tuple[object, ...]
+    partition: int | None
     offset: int | None
-    stamp: Stamp
+    stored_at: datetime | None
 
 
 class LeftOut(NamedTuple):
@@ -52,50 +47,58 @@ class LeftOut(NamedTuple):
     there: Stored
 
 
-def as_rows(accepted: pa.Table, offsets: Sequence[int], timestamps: Sequence[int]) -> pa.Table:
-    """The orders of a reading with the other columns of LOAD DATA, from the offsets and timestamps of its run."""
+def as_rows(accepted: pa.Table, run: Run) -> pa.Table:
+    """The orders of a reading of the run, with LOAD DATA's other columns and their places, sorted by order_id.
+
+    Sorted, what comes from several partitions meets each page of the table once, and two transactions cannot want
+    the same keys in opposite orders. Of two orders with one id, the run's first stays first.
+    """
+    accepted = accepted.sort_by("order_id")
     places = accepted["place"]
-    milliseconds = pa.array(timestamps, pa.int64()).take(places)
+    partitions, offsets, milliseconds = (
+        pa.array(column, pa.int64()).take(places) for column in (run.partitions, run.offsets, run.timestamps)
+    )
     known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less(milliseconds, _YEAR_10000))
     produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
-    rows = accepted.select(FIELDS).append_column("kafka_offset", pa.array(offsets, pa.int64()).take(places))
-    return rows.append_column("produced_at", produced)
+    columns = [partitions, offsets, produced, places]
+    return pa.table([*accepted.select(FIELDS).columns, *columns], names=[*FIELDS, *_RECORD, "place"])
 
 
-def load(connection: Connection, rows: pa.Table, stamp: Stamp, infile: Path) -> list[LeftOut]:
+def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[LeftOut]:
     """Write by LOAD DATA LOCAL through the file `infile`; gives back the rows whose order_id was taken.
 
     Raises RowsRefusedError.
     """
-    infile.write_bytes(_as_lines(rows))
+    infile.write_bytes(_as_lines(rows.drop_columns("place")))
     try:
-        result = connection.run("load_orders", (str(infile), stamp.partition, stamp.stored_at))
+        result = connection.run("load_orders", (str(infile), stored_at))
     finally:
         infile.unlink()
-    return _left_out(connection, rows, stamp, result)
+    return _left_out(connection, rows, stored_at, result)
 
 
-def insert(connection: Connection, rows: pa.Table, stamp: Stamp) -> list[LeftOut]:
+def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[LeftOut]:
     """The same by multi-row INSERT, for servers with local_infile off."""
     left_out: list[LeftOut] = []
     for start in range(0, len(rows), _INSERT_ROWS):
         some = rows.slice(start, _INSERT_ROWS)
-        columns = [column.to_pylist() for column in some.columns]
-        values = [(*row, stamp.partition, stamp.stored_at) for row in zip(*columns, strict=True)]
-        left_out += _left_out(connection, some, stamp, connection.run_rows("insert_orders", values))
+        columns = [column.to_pylist() for column in some.drop_columns("place").columns]
+        values = [(*row, stored_at) for row in zip(*columns, strict=True)]
+        left_out += _left_out(connection, some, stored_at, connection.run_rows("insert_orders", values))
     return left_out
 
 
 def each(rows: pa.Table) -> Iterable[Row]:
     """The rows one by one."""
-    return map(Row, as_orders(rows), rows["kafka_offset"].to_pylist())
+    columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "place"))
+    return map(Row, as_orders(rows), *columns)
 
 
-def without(rows: pa.Table, offsets: Collection[int]) -> pa.Table:
-    """The rows but those of these offsets."""
-    if not offsets:
+def without(rows: pa.Table, places: Collection[int]) -> pa.Table:
+    """The rows but those of these places."""
+    if not places:
         return rows
-    return rows.filter(pc.invert(pc.is_in(rows["kafka_offset"], pa.array(offsets, pa.int64()))))
+    return rows.filter(pc.invert(pc.is_in(rows["place"], pa.array(places, pa.int64()))))
 
 
 def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, Stored]:
@@ -107,7 +110,7 @@ def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, Stored]:
         for *order, partition, offset, stored_at in connection.run(
             "select_orders", some, ids=", ".join(["%s"] * len(some))
         ).rows:
-            found[str(order[1])] = Stored(tuple(order), offset, Stamp(partition, stored_at))
+            found[str(order[1])] = Stored(tuple(order), partition, offset, stored_at)
     return found
 
 
@@ -130,7 +133,7 @@ def conflict(row: Row, there: Stored) -> RecordRejected | None:
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {', '.join(differing)}")
 
 
-def _left_out(connection: Connection, rows: pa.Table, stamp: Stamp, result: Result) -> list[LeftOut]:
+def _left_out(connection: Connection, rows: pa.Table, stored_at: datetime, result: Result) -> list[LeftOut]:
     """The rows the server did not write, which must be exactly those whose key was taken.
 
     LOCAL (and IGNORE) make the server clamp and truncate instead of refusing, so any other warning is a refusal.
@@ -145,21 +148,21 @@ def _left_out(connection: Connection, rows: pa.Table, stamp: Stamp, result: Resu
         raise RowsRefusedError(other[0] if other else f"{missing} rows left out with {len(told)} warnings")
     # The warnings' texts only say where to look first; what counts is what stands in the table.
     hinted = {order_id for _, _, text in told for order_id in _ORDER_ID_IN_TEXT.findall(text)}
-    left_out = _taken(connection, rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string()))), stamp)
+    left_out = _taken(connection, rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string()))), stored_at)
     if len(left_out) != missing:
-        left_out = _taken(connection, rows, stamp)
+        left_out = _taken(connection, rows, stored_at)
     if len(left_out) != missing:
         raise RowsRefusedError(f"{missing} rows left out, of which {len(left_out)} stand in the table")
     return left_out
 
 
-def _taken(connection: Connection, rows: pa.Table, stamp: Stamp) -> list[LeftOut]:
-    """The rows whose order_id stands in the table with the coordinates of another record."""
+def _taken(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[LeftOut]:
+    """The rows whose order_id stands in the table with the coordinates of another record, or of another transaction."""
     stored = find(connection, rows["order_id"].to_pylist())
     return [
         LeftOut(row, there)
         for row in each(rows)
-        if (there := stored.get(row.order.order_id)) and (there.offset, there.stamp) != (row.offset, stamp)
+        if (there := stored.get(row.order.order_id)) and there[1:] != (row.partition, row.offset, stored_at)
     ]
 
 

@@ -99,13 +99,13 @@ def insert(connection: Connection, source: Source, run: Run, bad: Sequence[Bad],
             rows, size = [], 0
         rows.append(
             (
-                *(source.topic, source.topic_id, run.partition, run.offsets[place], *fields),
+                *(source.topic, source.topic_id, run.partitions[place], run.offsets[place], *fields),
                 *(produced_at(run.timestamps[place]), at, rejected.reason, rejected.message, order_id, len(parts)),
             )
         )
         size += weight
         for part in parts:
-            connection.run("insert_part", (source.topic_id, run.partition, run.offsets[place], *part))
+            connection.run("insert_part", (source.topic_id, run.partitions[place], run.offsets[place], *part))
     connection.run_rows("insert_quarantine", rows)
 
 

@@ -19,8 +19,8 @@ from orderflow.reading import as_table
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.orders import Stamp
 from orderflow.store.quarantine import Entry
+from orderflow.store.run import Run
 
 _ATTEMPTS = 20  # to get through deadlocks and lock timeouts
 _LONGEST_WAIT = 2.0  # seconds between two of them
@@ -90,21 +90,22 @@ def replay(
 
 def _transaction(connection: Connection, entry: Entry, order: Order, by: str, mended: bytes | None) -> Outcome:
     """All but its end."""
-    found = connection.run("lock_ledger", (entry.topic, entry.partition)).rows
-    if not found:
+    found = ledger.lock(connection, entry.topic, [entry.partition])
+    if entry.partition not in found:
         raise InputInvalid(
             f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which the ledger does not"
             " know.",
             hint="The ledger was changed by hand; `orderflow audit` tells what is missing.",
         )
-    next_offset, topic_id, now = found[0]
+    next_offset, topic_id, now = found[entry.partition]
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.run("lock_quarantine", (entry.quarantine_id,)).rows
     if status != "open":
         return _before(entry, status)
     timestamp = -1 if entry.produced_at is None else (entry.produced_at - _EPOCH) // timedelta(milliseconds=1)
-    rows = orders.as_rows(as_table([order], [0]), [entry.offset], [timestamp])
-    left_out = orders.insert(connection, rows, Stamp(entry.partition, now))
+    record = Run([entry.partition], [entry.offset], [timestamp], [None], [None])
+    rows = orders.as_rows(as_table([order], [0]), record)
+    left_out = orders.insert(connection, rows, now)
     if left_out and (rejected := orders.conflict(*left_out[0])):
         if mended is None:
             # So that whoever looks for conflicts finds it.
@@ -112,7 +113,7 @@ def _transaction(connection: Connection, entry: Entry, order: Order, by: str, me
             connection.run("set_conflict", values)
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not left_out:
-        rollup.add(connection, rows, entry.partition)
+        rollup.add(connection, rows)
     counted = (next_offset, not left_out, len(left_out), 0, 0, entry.topic, entry.partition)
     connection.run("advance_ledger", counted)
     connection.run("resolve_replayed", (by, now, mended, entry.quarantine_id))

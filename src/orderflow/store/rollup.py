@@ -8,21 +8,19 @@ import pyarrow.compute as pc
 from orderflow.store.connection import Connection
 
 _ROWS = 1000  # per statement
+_KEYS = ["minute", "product_category", "kafka_partition"]
 _SUMS = [("quantity", "count"), ("quantity", "sum"), ("total_price", "sum")]
 
 
-def add(connection: Connection, rows: pa.Table, partition: int) -> None:
+def add(connection: Connection, rows: pa.Table) -> None:
     """Count rows that were stored in this transaction."""
     minutes = pc.utf8_slice_codeunits(rows["order_timestamp"], 0, 16)
-    groups = rows.append_column("minute", minutes).group_by(["minute", "product_category"], use_threads=False)
+    groups = rows.append_column("minute", minutes).group_by(_KEYS, use_threads=False)
     columns = [column.to_pylist() for column in groups.aggregate(_SUMS).columns]
     # One order for all writers, so that two of them cannot deadlock here.
     ordered = sorted(zip(*columns, strict=True))
     for start in range(0, len(ordered), _ROWS):
         connection.run_rows(
             "add_by_minute",
-            [
-                (f"{minute}:00", category, partition, *sums)
-                for minute, category, *sums in ordered[start : start + _ROWS]
-            ],
+            [(f"{minute}:00", *rest) for minute, *rest in ordered[start : start + _ROWS]],
         )

@@ -1,8 +1,8 @@
-"""What goes into the store: a run of raw records of one partition, and who can look into the topic."""
+"""What goes into the store: a run of raw records, and who can look into the topic."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from orderflow.order import Order
@@ -12,27 +12,36 @@ TRANSACTION_ROWS = 20_000
 
 
 class Run(NamedTuple):
-    """Consecutive raw records of one partition, as columns of equal length, offsets ascending.
+    """Raw records as columns of equal length; those of each partition are consecutive, their offsets ascending.
 
     `timestamps` are milliseconds since 1970 UTC. `headers` is None where they were not asked for.
     """
 
-    partition: int
+    partitions: Sequence[int]
     offsets: Sequence[int]
     timestamps: Sequence[int]
     keys: Sequence[bytes | None]
     values: Sequence[bytes | None]
     headers: Sequence[Sequence[tuple[str, bytes | None]]] | None = None
 
-    def since(self, offset: int) -> Run:
-        """The records at `offset` and after it."""
-        skip = next((index for index, found in enumerate(self.offsets) if found >= offset), len(self.offsets))
-        if not skip:
+    def starts(self) -> dict[int, int]:
+        """The first offset of each partition."""
+        return dict(zip(reversed(self.partitions), reversed(self.offsets), strict=True))
+
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last record of each partition."""
+        return {
+            partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
+        }
+
+    def since(self, positions: Mapping[int, int]) -> Run:
+        """The records at these offsets, by partition, and after them; the run itself if that is all of it."""
+        if all(first >= positions[partition] for partition, first in self.starts().items()):
             return self
-        headers = self.headers[skip:] if self.headers is not None else None
-        return Run(
-            self.partition, self.offsets[skip:], self.timestamps[skip:], self.keys[skip:], self.values[skip:], headers
-        )
+        coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
+        kept = [place for place, (partition, offset) in coordinates if offset >= positions[partition]]
+        columns = self if self.headers is not None else self[:-1]
+        return Run(*([column[place] for place in kept] for column in columns))  # type: ignore[arg-type, index]
 
 
 class Source(Protocol):
@@ -54,7 +63,9 @@ class Source(Protocol):
 
 
 class Row(NamedTuple):
-    """An accepted order on its way into the table, with its offset."""
+    """An accepted order on its way into the table, with its record's coordinates and place in the run."""
 
     order: Order
+    partition: int
     offset: int
+    place: int

@@ -76,7 +76,7 @@ def refusals(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:
     with Connection(settings) as connection:
         for name, width in wanted.items():
             row = f"({', '.join(['NULL'] * width)})"
-            text = statements.sql(name, settings, rows=row, ids="NULL").replace("%s", "NULL")
+            text = statements.sql(name, settings, rows=row, ids="NULL", partitions="NULL").replace("%s", "NULL")
             try:
                 connection.run("prepare", (text,))
             except DatabaseRefused as refused:

@@ -1,2 +1,2 @@
-INSERT IGNORE INTO {orders} ({order_names}, kafka_offset, produced_at, kafka_partition, stored_at)
+INSERT IGNORE INTO {orders} ({order_names}, kafka_partition, kafka_offset, produced_at, stored_at)
 VALUES {rows}

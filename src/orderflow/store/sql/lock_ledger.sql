@@ -1,4 +1,5 @@
-SELECT next_offset, topic_id, UTC_TIMESTAMP(6)
+SELECT kafka_partition, next_offset, topic_id, UTC_TIMESTAMP(6)
 FROM {ledger}
-WHERE topic = %s AND kafka_partition = %s
+WHERE topic = %s AND kafka_partition IN ({partitions})
+ORDER BY kafka_partition
 FOR UPDATE
