@@ -6,11 +6,13 @@ sinks apart already, and after a kill the group's session must expire (45 s by d
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import partial
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,6 +63,7 @@ class DirectEngine:
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
+        sys.meta_path.insert(0, _NoPandas())
         tune_memory()
 
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
@@ -136,6 +139,14 @@ class DirectEngine:
             values=[message.value() for message in messages],
             headers=[message.headers() or () for message in messages] if keep else None,  # type: ignore[misc]
         )
+
+
+class _NoPandas(MetaPathFinder):
+    """Arrow imports pandas where it is installed, to look for its types in lists: 32 MB for nothing."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
 
 
 class _Reader:
