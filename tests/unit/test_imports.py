@@ -1,4 +1,4 @@
-"""What processes that write import: the MySQL client's C extension, without which it is silently a slow one; no pandas."""
+"""What processes that write import: the MySQL client with its C extension, silently a slow one without it; no pandas."""
 
 from __future__ import annotations
 
