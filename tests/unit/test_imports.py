@@ -1,4 +1,4 @@
-"""What processes that write import: the MySQL client with its C extension, silently a slow one without it; no pandas."""
+"""What processes that write import: the C extension of the MySQL client, silently slow without it, and no pandas."""
 
 from __future__ import annotations
 
