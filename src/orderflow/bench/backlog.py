@@ -93,15 +93,13 @@ def send(settings: Settings, orders: Iterable[Message], rows: int, progress: Pro
 
 class PacedSender:
     """Sends orders at a steady pace in a thread of its own. `probes` are the ids of every n-th that was sent so far,
-    but for the first ones, `warm_up`; `done` holds the error if it failed.
+    but for the first ones, so many; `done` holds the error if it failed.
     """
 
-    def __init__(
-        self, settings: Settings, orders: Iterable[Message], rate: float, every: int, warm_up: int = 0
-    ) -> None:
+    def __init__(self, settings: Settings, orders: Iterable[Message], rate: float, every: int, first: int = 0) -> None:
         self.probes: list[str] = []
         self.every = every
-        self.warm_up = warm_up
+        self.first = first
         self.seconds = 0.0
         self.done = background("sender", lambda: self._send(settings, orders, rate))
 
@@ -111,7 +109,7 @@ class PacedSender:
         started = time.monotonic()
         for number, message in enumerate(paced(iter(orders), rate, delivery.wait)):
             delivery.send(message)
-            if number >= self.warm_up and number % self.every == 0:
+            if number >= self.first and number % self.every == 0:
                 assert message[0]
                 self.probes.append(message[0].decode())
         self.seconds = time.monotonic() - started

@@ -36,6 +36,7 @@ _PAUSE = 0.002  # seconds between an answer and the next question
 _AT_ONCE = 500  # orders in one question
 _PATIENCE = 60.0  # seconds after the last order was sent
 _WARM_UP = 0.25  # of the measured time
+_CLIENTS_WARM_UP = 1.0  # seconds: a new client of Kafka's holds its first orders for half of one
 _SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -65,18 +66,16 @@ class _Course(NamedTuple):
     sequence: Iterator[Message]
     progress: Progress
 
-    def run(self, rate: float, warm_up: int, count: int) -> Latency:
-        """Send the next so many orders at this rate, one stream; wait until all that are asked for are visible.
-
-        The warm-up is the client's too: one that has just begun holds its first orders for half a second.
+    def run(self, rate: float, count: int, first: int = 0) -> Latency:
+        """Send the next so many orders at this rate, behind some first ones; wait until all asked for are visible.
 
         Raises StartFailed if the contestant ends, or they are not within a minute after the last one was sent.
         """
         ends = self._ends()
         roots = self.servers | {"sink": self.process.identity[0], "watching and sending": os.getpid()}
         task = self.progress.add_task(f"{self.contestant.name}, {rate:,g} orders/s", total=count)
-        orders, every = islice(self.sequence, warm_up + count), max(1, round(rate / _ASKED_FOR))
-        sender = PacedSender(self.settings, orders, rate, every, warm_up)
+        orders, every = islice(self.sequence, first + count), max(1, round(rate / _ASKED_FOR))
+        sender = PacedSender(self.settings, orders, rate, every, first)
         while not (sender.probes or sender.done.done()):
             time.sleep(_PAUSE)
         with usage.PeakMemory(roots) as peak:
@@ -88,7 +87,7 @@ class _Course(NamedTuple):
         taken = sorted(visible * 1000 - created[order_id] for order_id, visible in seen.items())
         return Latency(
             rate=rate,
-            sent_per_second=round((warm_up + count) / sender.seconds, 1),
+            sent_per_second=round((first + count) / sender.seconds, 1),
             orders=len(taken),
             **{name: round(percentile(taken, share), 1) for name, share in _SHARES.items()},
             resolution=round(percentile(sorted(gaps), 0.99) * 1000, 1),
@@ -181,9 +180,12 @@ def measure(
         with Connection(settings) as connection, running(process):
             course = _Course(contestant, process, settings, connection, arena.servers, backlog.messages(), progress)
             for rate in rates:
-                warm_up, count = math.ceil(rate * seconds * _WARM_UP), math.ceil(rate * seconds)
-                found.append(course.run(rate, warm_up, count))
-                sent += warm_up + count
+                warm_up, first, count = (
+                    math.ceil(rate * one) for one in (seconds * _WARM_UP, _CLIENTS_WARM_UP, seconds)
+                )
+                course.run(rate, warm_up)
+                found.append(course.run(rate, count, first))
+                sent += warm_up + first + count
         return found, backlog.check(settings, sent, progress)
 
 
