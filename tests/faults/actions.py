@@ -248,6 +248,7 @@ def _later(system: System) -> Iterator[None]:
 
 @action("spark")
 def engine_killed(system: System) -> None:
+    system.until_it_stores()  # a sink that has just begun has no JVM yet
     for jvm in system.below("org.apache.spark.deploy.SparkSubmit"):
         jvm.kill()
     system.hears("JVM is gone")
@@ -366,6 +367,7 @@ def _checkpoints(system: System) -> list[Path]:
 @action("spark")
 def sinks_disk_full(system: System) -> None:
     """Neither Spark nor a worker can write a byte to a file of theirs."""
+    system.until_it_stores()  # a sink that has just begun has neither
     _limit_files(system, 1)
     system.hears(_AGAIN)
     _limit_files(system, psutil.RLIM_INFINITY)
