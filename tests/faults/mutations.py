@@ -43,7 +43,7 @@ MUTATIONS = (
         "skip rule one too far",
         "partitions_added",  # elsewhere most runs begin after a transaction's marker, and the rule skips nothing
         "src/orderflow/store/run.py",
-        {"if offset >= positions": "if offset > positions"},
+        {"first >= positions": "first > positions", "if offset >= positions": "if offset > positions"},
     ),
     Mutation(
         "skip rule one too short",
