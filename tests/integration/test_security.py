@@ -429,7 +429,7 @@ def _refused(settings: Settings) -> set[str]:
             if not text.startswith(("SELECT", "INSERT", "UPDATE")) or name.startswith(("adopt_", "bench_")):
                 continue
             filled = {field for _, field, _, _ in Formatter().parse(text) if field}
-            known = {field: anything[field] for field in filled & {"rows", "ids", "tables", "categories"}}
+            known = {field: anything[field] for field in filled & {"rows", "ids", "partitions", "tables", "categories"}}
             try:
                 cursor.execute(
                     "PREPARE asked FROM %s", (statements.sql(name, settings, **known).replace("%s", "NULL"),)
