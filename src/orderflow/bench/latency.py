@@ -123,6 +123,7 @@ class _Course(NamedTuple):
             if not self.process.alive or time.time() > deadline:
                 raise self.process.failure(f"{self.contestant.name} left {len(waiting)} orders out.")
             time.sleep(_PAUSE)
+        sender.done.result()  # it may have failed before there was anything to watch
         return seen, gaps
 
     def _ends(self) -> dict[int, int]:
