@@ -13,6 +13,7 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -74,7 +75,8 @@ def _reach(connection: Any, point: str) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread, so that it stops here: to the process, another thread may take it, and this one runs on.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "hold":
             # A stopped process whose parents die is woken by SIGHUP and SIGCONT; this one sleeps on.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
