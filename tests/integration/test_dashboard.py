@@ -352,9 +352,15 @@ def test_an_hour_of_looks_leaves_nothing_behind(page: Page) -> None:
     devtools.send("Performance.enable")
     looks = Path(__file__).with_name("looks.js").read_text()
 
-    def kept() -> dict[str, float]:
+    def counted() -> dict[str, float]:
+        page.evaluate("new Promise(requestAnimationFrame)")
         devtools.send("HeapProfiler.collectGarbage")
         return {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+
+    def kept() -> dict[str, float]:
+        # The server's own looks still come: what one of them has just replaced may outlive one collection.
+        counts = [counted() for _ in range(5)]
+        return {name: min(count[name] for count in counts) for name in counts[0]}
 
     page.evaluate(looks, 300)
     before = kept()
