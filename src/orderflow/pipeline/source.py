@@ -41,6 +41,8 @@ def frame(spark: SparkSession, settings: Settings, next_offsets: Mapping[int, in
         .option("kafkaConsumer.pollTimeoutMs", _KAFKA_PATIENCE)
         .option("fetchOffset.numRetries", 1)  # a query that asks again cannot be stopped meanwhile
         .option("kafka.isolation.level", "read_committed")
+        # A task's reading may wait for a question that the task before it left with the broker: 500 ms by default.
+        .option("kafka.fetch.max.wait.ms", 10)
         .option("kafka.allow.auto.create.topics", "false")  # a deleted topic stays away, and is named
         .option("kafka.default.api.timeout.ms", _KAFKA_PATIENCE)
         .option("kafka.request.timeout.ms", _KAFKA_PATIENCE)
