@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -81,6 +82,21 @@ class Arena(NamedTuple):
         """Remove binary logs, which become as large as the tables; those of a server that is not ours stay."""
         if "Database" in self.servers:
             _run_all(self.settings, "bench_purge_logs")
+
+    @contextmanager
+    def tables_in_memory(self) -> Iterator[None]:
+        """The database may keep much of its tables in memory meanwhile; a server that is not ours stays as it is."""
+        if "Database" not in self.servers:
+            yield
+            return
+        with Connection(self.settings, database=False) as connection:
+            [(_, shipped)] = connection.run("bench_select_durability").rows
+            room = psutil.virtual_memory().available // 3
+            connection.run("bench_set_buffer_pool", (shipped * max(1, room // shipped),))  # other sizes are refused
+            yield
+            connection.run("bench_set_buffer_pool", (shipped,))
+            while int(connection.run("bench_show_buffer_pool").rows[0][1]) > shipped:
+                time.sleep(0.1)
 
     def orderflow(
         self, name: str, settings: Settings, *arguments: str, env: Mapping[str, str] | None = None

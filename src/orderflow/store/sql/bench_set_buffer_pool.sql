@@ -1,0 +1,1 @@
+SET GLOBAL innodb_buffer_pool_size = %s
