@@ -25,6 +25,7 @@ from orderflow.errors import RecordRejected
 INT_MAX = 2**31 - 1  # MySQL's INT
 CENT = Decimal("0.01")
 MONEY_LIMIT = Decimal(10) ** 8  # DECIMAL(10,2) holds less than this
+TEXTS = {"product_name": 255, "product_category": 100}  # free texts and their most characters
 MAX_VALUE_BYTES = 1024 * 1024  # Kafka's default message.max.bytes is of this size
 
 MAX_DEPTH = 64  # levels of arrays and objects, in fields the contract does not know
@@ -68,9 +69,19 @@ def _column(sql: str) -> dict[str, str]:
 
 
 # What JSON Schema can say of a rule that is checked in `read_exactly`.
-_NO_NUL = {"pattern": r"^[^\u0000]*$"}
 # Not multipleOf 0.01: validators that compute with floats would refuse 1.1.
 _MONEY = {"exclusiveMinimum": 0, "exclusiveMaximum": int(MONEY_LIMIT)}
+
+
+def _free_text(field: str) -> Meta:
+    longest = TEXTS[field]
+    return Meta(
+        min_length=1,
+        max_length=longest,
+        description=f"1 to {longest} characters",
+        extra=_column(f"VARCHAR({longest}) CHARACTER SET utf8mb4 NOT NULL"),
+        extra_json_schema={"pattern": r"^[^\u0000]*$"},
+    )
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
@@ -86,26 +97,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
             extra_json_schema={"pattern": f"^{ORDER_ID.pattern}$"},
         ),
     ]
-    product_name: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=255,
-            description="1 to 255 characters",
-            extra=_column("VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL"),
-            extra_json_schema=_NO_NUL,
-        ),
-    ]
-    product_category: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=100,
-            description="1 to 100 characters",
-            extra=_column("VARCHAR(100) CHARACTER SET utf8mb4 NOT NULL"),
-            extra_json_schema=_NO_NUL,
-        ),
-    ]
+    product_name: Annotated[str, _free_text("product_name")]
+    product_category: Annotated[str, _free_text("product_category")]
     unit_price: Annotated[
         Decimal,
         Meta(
@@ -185,8 +178,8 @@ def read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequ
     order = Order(
         customer_id=_integer(fields, "customer_id"),
         order_id=_text(fields, "order_id", Reason.INVALID_ORDER_ID),
-        product_name=_text(fields, "product_name", longest=255),
-        product_category=_text(fields, "product_category", longest=100),
+        product_name=_text(fields, "product_name"),
+        product_category=_text(fields, "product_category"),
         unit_price=_money(fields, "unit_price"),
         quantity=_integer(fields, "quantity"),
         total_price=_money(fields, "total_price"),
@@ -309,11 +302,11 @@ def _money(fields: dict[str, Any], name: str) -> Decimal:
     return in_cents
 
 
-def _text(fields: dict[str, Any], name: str, unfit: Reason = Reason.INVALID_TEXT, longest: int | None = None) -> str:
+def _text(fields: dict[str, Any], name: str, unfit: Reason = Reason.INVALID_TEXT) -> str:
     value = fields[name]
     if type(value) is not str:
         _reject(Reason.WRONG_TYPE, f"{name} is {_kind(value)}, not a string")
-    if longest and not 1 <= len(value) <= longest:
+    if (longest := TEXTS.get(name)) and not 1 <= len(value) <= longest:
         _reject(Reason.WRONG_LENGTH, f"{name} has {len(value)} characters, not 1 to {longest}")
     if "\0" in value:
         _reject(unfit, f"{name} holds a NUL character")

@@ -21,6 +21,7 @@ from orderflow.order import (
     CENT,
     FIELDS,
     ORDER_ID,
+    TEXTS,
     TIMESTAMP,
     Order,
     is_real_date,
@@ -28,7 +29,6 @@ from orderflow.order import (
     read_exactly,
 )
 
-TEXTS = {"product_name": 255, "product_category": 100}  # free texts and their most characters
 _INTEGERS = ("customer_id", "quantity")
 _AMOUNTS = ("unit_price", "total_price")
 # Their ranges are those of the contract: what does not fit is an error to Arrow.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from orderflow.audit.report import Values
 from orderflow.order import FIELDS, Order
 from orderflow.store.ledger import Entry, Loss
-from orderflow.store.snapshot import StoredOrder
 from orderflow.topic import Bounds
 
 _QUARANTINED = -1  # no hash is -1
@@ -73,10 +72,10 @@ def _hash(order_id: str) -> int:
     return hash(order_id) or 1  # 0 is nobody's
 
 
-def differences(order: Order, row: StoredOrder) -> dict[str, Values]:
-    """Field to its two values, where they differ."""
+def differences(order: Order, there: Sequence[object]) -> dict[str, Values]:
+    """Field to its two values, where the order and a row that should be its own differ."""
     return {
-        name: Values(record=str(given), table=str(there))
-        for name, given, there in zip(FIELDS, order.row(), row.order, strict=True)
-        if given != there
+        name: Values(record=str(given), table=str(found))
+        for name, given, found in zip(FIELDS, order.row(), there, strict=True)
+        if given != found
     }

@@ -16,7 +16,7 @@ from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.order import Order
 from orderflow.reading import read
 from orderflow.settings import Settings
-from orderflow.store import snapshot
+from orderflow.store import orders, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
 from orderflow.topic import Bounds, Record
@@ -101,7 +101,7 @@ class _Audit:
         # What ORDER_RANGES=enforce rejected is in the quarantine, and dealt with; what was stored before the setting
         # was changed stays stored. So here the contract decides without it.
         results = read([record.value for record in others]).results
-        rows = snapshot.orders(self._connection, [result.order_id for result in results if isinstance(result, Order)])
+        rows = orders.find(self._connection, [result.order_id for result in results if isinstance(result, Order)])
         peers = [peer for peer in self._by_number[part.entry.partition] if peer is not part]
         stored = duplicates = 0
         for record, result in zip(others, results, strict=True):
@@ -121,7 +121,7 @@ class _Audit:
             if is_own:
                 part.own(record.offset, result.order_id)
             if row.order != result.row():
-                fields = differences(result, row)
+                fields = differences(result, row.order)
                 what = f"is stored with another {', '.join(fields)}"
                 if not is_own:
                     what += ", by another record; so it should be in the quarantine"

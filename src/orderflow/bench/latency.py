@@ -29,6 +29,7 @@ from orderflow.embedded.process import Process
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
+from orderflow.store.statements import marks
 
 RATES = [10, 100, 1_000, 5_000, 10_000]  # orders per second
 _ASKED_FOR = 50  # orders per second
@@ -106,7 +107,7 @@ class _Course(NamedTuple):
             asked += len(new)
             waiting |= dict.fromkeys(new)
             if ids := list(islice(waiting, _AT_ONCE)):
-                rows = self.connection.run("bench_select_visible", ids, ids=", ".join(["%s"] * len(ids))).rows
+                rows = self.connection.run("bench_select_visible", ids, ids=marks(ids)).rows
                 now = time.time()
                 if last:
                     gaps.append(now - last)

@@ -136,7 +136,7 @@ class Connection:
 
     def run_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
         """Execute the statement of this name once, for at least one row of values, all of one length."""
-        line = f"({', '.join(['%s'] * len(rows[0]))})"
+        line = f"({statements.marks(rows[0])})"
         return self.run(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))
 
     def commit(self) -> None:

@@ -57,8 +57,7 @@ class Locked(NamedTuple):
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
     """Lock these partitions, in ascending order as everybody does; gives back those that the ledger knows."""
-    marks = ", ".join(["%s"] * len(partitions))
-    rows = connection.run("lock_ledger", (topic, *partitions), partitions=marks).rows
+    rows = connection.run("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
     return {partition: Locked(*found) for partition, *found in rows}
 
 

@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orderflow.errors import RecordRejected
-from orderflow.order import FIELDS, Reason
-from orderflow.reading import TEXTS, as_lines, as_orders
+from orderflow.order import FIELDS, TEXTS, Reason
+from orderflow.reading import as_lines, as_orders
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row, Run
+from orderflow.store.statements import marks
 
 DUPLICATE_ENTRY = 1062
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s, more rows gain nothing
-_SELECT_IDS = 1000
+_SELECT_IDS = 1000  # per statement; more gain nothing
 _NULL = "\\N"
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
@@ -107,9 +108,7 @@ def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for start in range(0, len(ids), _SELECT_IDS):
         some = ids[start : start + _SELECT_IDS]
-        for *order, partition, offset, stored_at in connection.run(
-            "select_orders", some, ids=", ".join(["%s"] * len(some))
-        ).rows:
+        for *order, partition, offset, stored_at in connection.run("select_orders", some, ids=marks(some)).rows:
             found[str(order[1])] = Stored(tuple(order), partition, offset, stored_at)
     return found
 

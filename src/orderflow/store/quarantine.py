@@ -18,6 +18,7 @@ from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection
 from orderflow.store.orders import produced_at
 from orderflow.store.run import Run, Source
+from orderflow.store.statements import marks
 
 _STATEMENT_BYTES = 1024 * 1024  # larger ones gain nothing
 _FRAME_BYTES = 8192  # of a packet, for all that is not key, value or headers
@@ -144,7 +145,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.run("select_quarantine_ids", some, ids=", ".join(["%s"] * len(some))).rows
+        rows = connection.run("select_quarantine_ids", some, ids=marks(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -170,8 +171,7 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        ids = ", ".join(["%s"] * len(some))
-        changed += connection.run("resolve_discarded", (by, because, *some), ids=ids).changed
+        changed += connection.run("resolve_discarded", (by, because, *some), ids=marks(some)).changed
         connection.commit()
     return changed
 

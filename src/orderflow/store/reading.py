@@ -16,6 +16,7 @@ import msgspec
 
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
+from orderflow.store.statements import marks
 
 EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
@@ -150,7 +151,7 @@ def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Buc
     rows = connection.run(
         "select_history",
         (seconds, *names, _naive(over.since), _naive(over.until)),
-        categories=", ".join(["%s"] * len(names)),
+        categories=marks(names),
     ).rows
     return tuple(
         Bucket(datetime.fromtimestamp(int(number) * seconds, UTC), category, int(orders), revenue)

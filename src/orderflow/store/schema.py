@@ -94,7 +94,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     if not connection.run("select_schema", (settings.mysql_database,)).rows:
         return everything(settings)
     where = (settings.mysql_database, *names.values())
-    tables = ", ".join(["%s"] * len(names))
+    tables = statements.marks(names)
     engines: dict[str, str | None] = dict(connection.run("select_tables", where, tables=tables).rows)
     columns: dict[str, dict[str, str]] = {}
     adopting = False

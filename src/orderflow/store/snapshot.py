@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -13,16 +13,6 @@ from orderflow.store import quarantine
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import Entry
 from orderflow.store.quarantine import Status
-
-_SELECT_IDS = 1000  # per statement; more gain nothing
-
-
-class StoredOrder(NamedTuple):
-    """A row of the orders table; `order` as Order.row gives it. Rows added by hand have no coordinates."""
-
-    order: tuple[object, ...]
-    partition: int | None
-    offset: int | None
 
 
 class Quarantined(NamedTuple):
@@ -87,16 +77,6 @@ def opened(settings: Settings) -> Iterator[Connection]:
 def ledger(connection: Connection) -> list[Entry]:
     """All rows, by topic and partition."""
     return [Entry(*row) for row in connection.run("select_ledger").rows]
-
-
-def orders(connection: Connection, order_ids: Sequence[str]) -> dict[str, StoredOrder]:
-    """The rows of these ids that stand in the table."""
-    found: dict[str, StoredOrder] = {}
-    for start in range(0, len(order_ids), _SELECT_IDS):
-        some = order_ids[start : start + _SELECT_IDS]
-        rows = connection.run("select_orders", some, ids=", ".join(["%s"] * len(some))).rows
-        found |= {row[1]: StoredOrder(row[:8], row[8], row[9]) for row in rows}
-    return found
 
 
 def quarantined(connection: Connection, topic_id: str, partition: int, start: int, end: int) -> dict[int, Quarantined]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache, lru_cache
 from importlib import resources
 
@@ -29,9 +30,14 @@ def table_names(settings: Settings) -> dict[str, str]:
 def sql(name: str, settings: Settings, **placeholders: str) -> str:
     """The statement of this name for these settings' tables.
 
-    `placeholders` fills lists of %s whose length only the caller knows.
+    `placeholders` fills lists of %s whose length only the caller knows, see `marks`.
     """
     return _text(name).format(**_identifiers(settings), **placeholders)
+
+
+def marks(values: Collection[object]) -> str:
+    """A %s for each of the values."""
+    return ", ".join(["%s"] * len(values))
 
 
 @lru_cache(maxsize=8)  # each transaction asks several times

@@ -134,23 +134,23 @@ class Writer:
         early = turn.await_second()
         watch.lap("lock")
         for attempt in range(_CONTENTION_ATTEMPTS):
+            pause = 0.0
             try:
                 committed = self._transaction(content, turn, watch, bisect=bisect, early=early)
                 self.timing = self.timing and self.timing._replace(contentions=contentions)
                 return committed
             except _NotNextError:
-                self._connection.rollback()
+                pass  # it was written too early
             except RowsRefusedError:
                 # Rare, so it costs the good case nothing: all again, now looking for the rows at fault.
-                self._connection.rollback()
                 bisect = True
             except LocalInfileOffError:
-                self._connection.rollback()
                 self.uses_load_data = False
             except Contention:
                 contentions += 1
-                self._connection.rollback()
-                time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311
+                pause = random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt))  # noqa: S311
+            self._connection.rollback()
+            time.sleep(pause)
             turn.await_first()
             early = False
         partitions = ", ".join(map(str, sorted({*run.partitions})))

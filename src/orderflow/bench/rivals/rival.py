@@ -9,6 +9,7 @@ from orderflow.bench.arena import Arena
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
+from orderflow.store.statements import marks
 
 _PROBES = 500
 
@@ -38,7 +39,7 @@ class Rival(ABC):
         """
         if self._waiting:
             ids = sorted(self._waiting)
-            found = connection.run("bench_select_visible", ids, ids=", ".join(["%s"] * len(ids))).rows
+            found = connection.run("bench_select_visible", ids, ids=marks(ids)).rows
             self._waiting.difference_update(order_id for (order_id,) in found)
         if self._waiting:
             return (self._probes - len(self._waiting)) * self._rows // self._probes
