@@ -40,12 +40,12 @@ lint: .venv/.dev ## Check style, types and the direction of imports
 lock: .venv/.dev ## Write the lock files anew: the newest versions that pyproject.toml and lock.py allow
 	$(LOCK) --upgrade pyproject.toml --output-file requirements.txt
 	$(LOCK) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
-	echo 'setuptools>=80' | $(LOCK) --upgrade - --output-file requirements-build.txt
+	printf 'setuptools>=80\nziglang>=0.15\n' | $(LOCK) --upgrade - --output-file requirements-build.txt
 	$(BIN)/python -m orderflow.embedded.lock
 	$(BIN)/python -m orderflow.bench.rivals.jars
 
 clean: ## Remove what setup and the tests made here; the data in .orderflow stays
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
+	rm -rf .venv build src/orderflow/native/native.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info
 
 .venv/bin/python:
 	@for python in $(PYTHON); do \
@@ -60,10 +60,13 @@ clean: ## Remove what setup and the tests made here; the data in .orderflow stay
 	exit 1
 
 # pyspark comes as source, so setuptools is there first. Everything is held to its hash but OrderFlow itself.
-.venv/.runtime: requirements.txt requirements-build.txt pyproject.toml | .venv/bin/python
+# The compiler leaves when it has done its work: it takes 400 MB.
+.venv/.runtime: requirements.txt requirements-build.txt pyproject.toml setup.py src/orderflow/native/native.c \
+		| .venv/bin/python
 	$(PIP) --require-hashes -r requirements-build.txt
 	$(PIP) --require-hashes -r requirements.txt
 	$(PIP) --no-deps --editable .
+	$(BIN)/python -m pip uninstall --disable-pip-version-check --quiet --yes ziglang
 	@touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.runtime

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -154,9 +153,7 @@ def decode(value: bytes | None, *, enforce_ranges: bool = False) -> Order:
     return order
 
 
-@lru_cache(maxsize=4096)
-def is_real_date(text: str) -> bool:
-    """Whether it is one in ISO 8601."""
+def _is_real_date(text: str) -> bool:
     try:
         date.fromisoformat(text)
     except ValueError:
@@ -187,7 +184,7 @@ def read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequ
     )
     if not ORDER_ID.fullmatch(order.order_id):
         _reject(Reason.INVALID_ORDER_ID, f"order_id is {_shown(order.order_id)}, not ORDER- and 6 to 44 digits")
-    if not TIMESTAMP.fullmatch(order.order_timestamp) or not is_real_date(order.order_timestamp[:10]):
+    if not TIMESTAMP.fullmatch(order.order_timestamp) or not _is_real_date(order.order_timestamp[:10]):
         _reject(
             Reason.INVALID_TIMESTAMP,
             f"order_timestamp is {_shown(order.order_timestamp)}, not a real YYYY-MM-DDTHH:MM:SS without zone",

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from random import Random
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orderflow import order, reading
+from orderflow import native, order, reading
 from orderflow.errors import RecordRejected
 from orderflow.order import FIELDS, Order
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, escaped, message, numbered, quoted
 
 often = settings(max_examples=500)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _many_are_few() -> Iterator[None]:
-    """Let the reading of many have its say, however few the values are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_FEW", 0)
-        yield
 
 
 # What a line of the fast reading's checks looks like, so that texts can pose as such lines.
@@ -212,16 +202,8 @@ def check(value: bytes) -> None:
 
 
 def quickly(value: bytes) -> list[Order]:
-    """What the reading of many makes of the value, if it takes it: by its look from afar, and by its spelling."""
-    values = pa.array([value], pa.large_binary())
-    found: list[Order] = []
-    with suppress(pa.ArrowInvalid):
-        text = values.cast(pa.large_string())
-        found += reading.as_orders(reading._parsed(text, reading._seem_plain(text)))
-    with suppress(pa.ArrowInvalid):
-        text = values.view(pa.large_string())
-        found += reading.as_orders(reading._parsed(text, pc.match_substring_regex(text, reading._PLAIN)))
-    return found
+    """What the reading of many makes of the value, if it takes it."""
+    return [*reading.as_orders(native.read(pa.array([value], pa.large_binary()), reading.SCHEMA))]
 
 
 def check_run(values: list[bytes | None]) -> None:
@@ -340,6 +322,16 @@ def test_crafted_borders_are_read_like_their_parts() -> None:
         check_run([*reversed(values)])
         check_run([numbered(1), *values, numbered(2)])
         check_run([*values] * 20)
+
+
+def test_a_key_that_stands_for_another_is_a_repeated_one() -> None:
+    tokens = {name: json.dumps(value) for name, value in json.loads(SAMPLE).items()}
+    for lacking in FIELDS:
+        for twice in FIELDS:
+            names = [twice if name == lacking else name for name in FIELDS]
+            value = "{" + ", ".join([f'"{name}": {tokens[name]}' for name in names]) + "}"
+            check(value.encode())
+            assert bool(quickly(value.encode())) == (lacking == twice)
 
 
 def test_fast_and_exact_reading_agree_on_the_corpus() -> None:

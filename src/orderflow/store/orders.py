@@ -15,9 +15,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orderflow import native
 from orderflow.errors import RecordRejected
 from orderflow.order import FIELDS, TEXTS, Reason
-from orderflow.reading import as_lines, as_orders
+from orderflow.reading import as_orders
 from orderflow.store.connection import Connection, Result, RowsRefusedError
 from orderflow.store.run import Row, Run
 from orderflow.store.statements import marks
@@ -25,10 +26,9 @@ from orderflow.store.statements import marks
 DUPLICATE_ENTRY = 1062
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s, more rows gain nothing
 _SELECT_IDS = 1000  # per statement; more gain nothing
-_NULL = "\\N"
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
+_TIMES = ("order_timestamp", "produced_at")
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n"}  # the backslash first
 _ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
 
 
@@ -70,7 +70,9 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 
     Raises RowsRefusedError.
     """
-    infile.write_bytes(_as_lines(rows.drop_columns("place")))
+    produced = rows["produced_at"].fill_null(native.NONE)
+    written = rows.select([*FIELDS, *_RECORD[:-1]]).append_column(_RECORD[-1], produced)
+    infile.write_bytes(native.write(written, times=_TIMES, free_texts=TEXTS))
     try:
         result = connection.run("load_orders", (str(infile), stored_at))
     finally:
@@ -175,14 +177,3 @@ def produced_at(timestamp: int) -> str | None:
 @lru_cache(maxsize=4096)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _as_lines(rows: pa.Table) -> pa.Buffer:
-    """The rows in LOAD DATA's format."""
-    columns = [column.cast(pa.string()) for column in rows.columns]
-    for index in map(FIELDS.index, TEXTS):
-        if pc.any(pc.match_substring_regex(columns[index], r"[\\\t\n]")).as_py():
-            for special, escaped in _ESCAPES.items():
-                columns[index] = pc.replace_substring(columns[index], special, escaped)
-    lines = pc.binary_join_element_wise(*columns, "\t", null_handling="replace", null_replacement=_NULL)
-    return as_lines(lines.combine_chunks())

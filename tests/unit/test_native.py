@@ -1,0 +1,59 @@
+"""What is compiled says the same as what stands in for it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orderflow import native, reading
+from tests.corpus import CASES, SAMPLE, TEXTS, numbered
+
+numbers = st.integers(-(2**63), 2**63 - 1)
+texts = st.one_of(st.sampled_from(list(TEXTS.values())), st.text(), st.text(alphabet="\\\t\nNné🧘")).filter(
+    lambda text: text.isprintable() or not any("\ud800" <= character <= "\udfff" for character in text)
+)
+moments = st.datetimes().map(lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000))
+rows = st.tuples(
+    st.integers(-(2**31), 2**31 - 1),
+    st.from_regex(r"ORDER-[0-9]{6,44}", fullmatch=True),
+    texts,
+    st.integers(1, 10**10 - 1).map(lambda cents: Decimal(cents) / 100),
+    moments.map(lambda time: time.isoformat(timespec="seconds")),
+    st.one_of(st.just(native.NONE), moments.map(lambda time: time.isoformat(" ", "milliseconds"))),
+    numbers,
+)
+SCHEMA = pa.schema(
+    {
+        "small": pa.int32(),
+        "name": pa.string(),
+        "free": pa.string(),
+        "amount": pa.decimal128(10, 2),
+        "time": pa.string(),
+        "moment": pa.string(),
+        "large": pa.int64(),
+    }
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, min_size=1, max_size=6), st.integers(0, 3))
+def test_lines(found: list[tuple[object, ...]], start: int) -> None:
+    table = pa.table([*zip(*found, strict=True)], schema=SCHEMA)
+    for part in (table, table.slice(start), table.slice(start, 1), pa.concat_tables([table, table])):
+        lines = native.write(part, times=("time", "moment"), free_texts=("free",))
+        assert lines.to_pybytes() == native._written(part, ("time", "moment"), ("free",))
+
+
+def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [*(case.value for case in CASES), *(numbered(number) for number in range(50)), SAMPLE]
+    compiled = reading.read(values)
+    assert 0 < native.read(pa.array(values, pa.large_binary()), reading.SCHEMA).num_rows < compiled.orders.num_rows
+    monkeypatch.setattr(native, "IS_COMPILED", False)
+    exact = reading.read(values)
+    assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
+    told = [[(place, rejected.message) for place, rejected in found.rejected] for found in (compiled, exact)]
+    assert told[0] == told[1]
