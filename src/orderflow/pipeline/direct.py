@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from functools import partial
@@ -41,6 +42,7 @@ _TOPIC_CHANGED = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
 _FEW = 1000  # records: to write them beside another transaction costs more than to wait for it, and for some more
+_AHEAD = 2 * TRANSACTION_ROWS  # records that are there to choose from, see _Reader
 _QUEUED = 2 * TRANSACTION_ROWS  # records that wait in the client, of all partitions together
 _TUNING = {
     "fetch.wait.max.ms": 100,
@@ -134,7 +136,7 @@ class DirectEngine:
         return Run(
             partitions=[message.partition() for message in messages],  # type: ignore[misc] # None only in errors
             offsets=[message.offset() for message in messages],  # type: ignore[misc]
-            timestamps=[message.timestamp()[1] for message in messages],
+            timestamps=[_time(message) for message in messages],
             keys=[message.key() for message in messages],
             values=[message.value() for message in messages],
             headers=[message.headers() or () for message in messages] if keep else None,  # type: ignore[misc]
@@ -152,8 +154,9 @@ class _NoPandas(MetaPathFinder):
 class _Reader:
     """The records from some positions on, for several threads, until `stopping` is set or the ends are reached.
 
-    The partitions are read in step, each with its share of the queue: orders that were made together should be stored
-    together. A partition that falls behind is a second slow filling of the same pages.
+    The partitions are read in step, each with its share of the queue, and of a backlog the oldest records are handed
+    out first: orders that were made together are stored together. So the table is filled from one end, its pages once;
+    where a transaction takes what has come, they are filled several times, and split into halves.
     """
 
     def __init__(
@@ -172,6 +175,7 @@ class _Reader:
         self._unread = None if ends is None else dict(ends)
         self._reading = threading.Lock()
         self._last: Turn | None = None
+        self._waiting: dict[int, list[Message]] = {}  # by partition: what has come
         wanted = positions if ends is None else ends
         queued = {"queued.min.messages": _QUEUED // max(1, len(wanted))}
         with topic.errors_told(settings):
@@ -192,17 +196,31 @@ class _Reader:
         Raises Interrupted and KafkaException.
         """
         with self._reading:
-            while not self.stopping.is_set() and self._unread != {}:
-                records = self._arrived(1, _POLL)
-                records += self._arrived(TRANSACTION_ROWS - len(records), 0)
-                if not records:
+            while not self.stopping.is_set() and (self._waiting or self._unread != {}):
+                if not (count := self._receive(_POLL)):
                     continue
-                if len(records) < _FEW and self._last:
+                if count < _FEW and self._last:
                     self._last.await_end()
-                    records += self._arrived(TRANSACTION_ROWS - len(records), 0)
+                    self._receive(0)
                 self._last = Turn(self._last)
-                return self._last, records
+                return self._last, self._take()
         return None
+
+    def _receive(self, seconds: float) -> int:
+        """Let in what has come; if nothing waits, wait so long for it. Gives back how many records wait now."""
+        arrived = [] if self._waiting else self._arrived(1, seconds)
+        count = sum(map(len, self._waiting.values())) + len(arrived)
+        arrived += self._arrived(_AHEAD - count, 0)
+        for message in arrived:
+            self._waiting.setdefault(message.partition(), []).append(message)  # type: ignore[arg-type] # as in _run
+        return count + len(arrived)
+
+    def _take(self) -> list[Message]:
+        counts = oldest(self._waiting, TRANSACTION_ROWS)
+        taken = [message for partition, waiting in self._waiting.items() for message in waiting[: counts[partition]]]
+        left = {partition: waiting[counts[partition] :] for partition, waiting in self._waiting.items()}
+        self._waiting = {partition: waiting for partition, waiting in left.items() if waiting}
+        return taken
 
     def _arrived(self, most: int, seconds: float) -> list[Message]:
         """The records that have come, and those that come in these seconds until there are so many."""
@@ -223,3 +241,22 @@ class _Reader:
         if error.code() in _TOPIC_CHANGED:
             raise Interrupted(f"{self._topic} partition {partition} cannot be read on: {error.str()}.")
         raise KafkaException(error)
+
+
+def oldest(waiting: Mapping[int, Sequence[Message]], most: int) -> dict[int, int]:
+    """How many of each partition's first records to take, `most` of all at most: of more than that, the oldest."""
+    counts = {partition: len(records) for partition, records in waiting.items()}
+    if sum(counts.values()) <= most:
+        return counts
+    # Each 16th stands for those up to the next one, so there are not more than `most` before the cut.
+    cut = sorted([_time(record) for records in waiting.values() for record in records[::16]])[most // 16]
+    counts = {partition: bisect_left(records, cut, key=_time) for partition, records in waiting.items()}
+    if most // 2 <= sum(counts.values()) <= most:
+        return counts
+    return {
+        partition: min(len(records), most // len(waiting)) for partition, records in waiting.items()
+    }  # times say nothing
+
+
+def _time(message: Message) -> int:
+    return message.timestamp()[1]
