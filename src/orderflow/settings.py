@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_topic: Annotated[TopicName, Meta(description="Topic that carries the orders.")] = "orders"
     kafka_compression: Annotated[
         Literal["gzip", "lz4", "snappy", "zstd", "none"], Meta(description="Codec of the producer's batches.")
-    ] = "zstd"
+    ] = "gzip"
     kafka_connect_attempts: Annotated[
         int,
         Meta(ge=1, description="How often the producer tries to reach Kafka at start before it gives up."),

@@ -142,7 +142,8 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
         assert health(flow.producer_metrics_port)[1:] == (200, {"ready": True, "state": "running", "message": ""})
         until(lambda: query(port, "query", query="orderflow_audit_proven == 1")["result"], prometheus)
 
-        targets = query(port, "targets")["activeTargets"]
+        until(lambda: all(target["health"] != "unknown" for target in _targets(port)), prometheus)
+        targets = _targets(port)
         assert {target["scrapePool"]: (target["health"], target["lastError"]) for target in targets} == dict.fromkeys(
             ("orderflow-sink", "orderflow-producer", "orderflow-dashboard"), ("up", "")
         )
@@ -164,6 +165,10 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
     assert {name: seen.get(name) for name in told.keys() - unseen} == {
         name: told[name] for name in told.keys() - unseen
     }
+
+
+def _targets(port: int) -> Any:
+    return query(port, "targets")["activeTargets"]
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def test_kafka_python_reads_what_is_sent_by_default(produce: Run, settings: Sett
 
 @pytest.mark.parametrize(("codec", "most"), [("", 0.3), ("gzip", 0.3), ("lz4", 0.5), ("zstd", 0.3), ("none", 1.3)])
 def test_batches_are_compressed(produce: Run, settings: Settings, codec: str, most: float) -> None:
-    """The setting is empty, that is zstd, first."""
+    """The setting is empty, that is gzip, first."""
     produce("--count", 5_000, KAFKA_COMPRESSION=codec)
     plain = sum(len(record.key or b"") + len(record.value or b"") for record in records(settings))
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)

@@ -21,21 +21,23 @@ from orderflow.store.writer import Writer
 
 OUTPUT = "stored long"  # what mapInArrow must declare; nothing is sent back
 
-_writer: tuple[TopicSource, Writer] | None = None  # a worker process keeps its connection between micro-batches
+_writer: tuple[object, Writer] | None = None  # a worker process keeps its connection between micro-batches
 
 
 class WorkerError(Exception):
     """Carries an OrderFlowError's type and texts through Spark, which passes on nothing but text."""
 
 
-def write(batches: Iterator[pa.RecordBatch], source: TopicSource, scratch: Path) -> Iterator[pa.RecordBatch]:
-    """Commit each batch as one transaction.
+def write(
+    batches: Iterator[pa.RecordBatch], source: TopicSource, scratch: Path, *, alone: bool
+) -> Iterator[pa.RecordBatch]:
+    """Commit each batch as one transaction. `alone` says that the topic has no other partition.
 
     Raises WorkerError.
     """
     try:
         for batch in batches:
-            writer, run = _writer_for(source, scratch), _run(batch)
+            writer, run = _writer_for(source, scratch, alone), _run(batch)
             committed = writer.commit(run)
             if source.settings.sink_metrics_port:
                 transactions.tell(scratch, run, committed, writer.timing)
@@ -71,13 +73,14 @@ def _run(batch: pa.RecordBatch) -> Run:
     )
 
 
-def _writer_for(source: TopicSource, scratch: Path) -> Writer:
+def _writer_for(source: TopicSource, scratch: Path, alone: bool) -> Writer:
     global _writer  # noqa: PLW0603 - the worker process's own
-    if _writer is not None and _writer[0] != source:
+    wanted = source, alone
+    if _writer is not None and _writer[0] != wanted:
         _close()
     if _writer is None:
         tune_memory()
-        _writer = source, Writer(source.settings, source, scratch if scratch.is_dir() else None)
+        _writer = wanted, Writer(source.settings, source, scratch if scratch.is_dir() else None, alone=alone)
     return _writer[1]
 
 

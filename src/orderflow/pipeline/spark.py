@@ -51,7 +51,8 @@ class SparkEngine:
     def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
         spark = self._ready()
         checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)  # scratch: the ledger is the checkpoint
-        write = partial(sink.write, source=source.TopicSource(self._settings, info.topic_id), scratch=self._scratch)
+        where = source.TopicSource(self._settings, info.topic_id)
+        write = partial(sink.write, source=where, scratch=self._scratch, alone=len(info.partitions) == 1)
         with _jvm_errors():
             session.add_jars(spark, self._runtime.jars)
             stream = (

@@ -48,13 +48,23 @@ class LeftOut(NamedTuple):
     there: Stored
 
 
-def as_rows(accepted: pa.Table, run: Run) -> pa.Table:
+def as_rows(accepted: pa.Table, run: Run, *, alone: bool = True) -> pa.Table:
     """The orders of a reading of the run, with LOAD DATA's other columns and their places, sorted by order_id.
 
-    Sorted, what comes from several partitions meets each page of the table once, and two transactions cannot want
-    the same keys in opposite orders. Of two orders with one id, the run's first stays first.
+    Sorted, they fill each page of the table once, and two transactions cannot want the same keys in opposite orders. Of
+    two orders with one id, the run's first stays first. Where others fill the gaps between them, they are sorted by the
+    id's last digit first: a full page is split into halves, and only what comes to it from all sides fills both again.
     """
-    accepted = accepted.sort_by("order_id")
+    if alone:
+        accepted = accepted.sort_by("order_id")
+    else:
+        endings = pc.utf8_slice_codeunits(accepted["order_id"], -1)
+        accepted = accepted.take(
+            pc.sort_indices(
+                pa.table({"ending": endings, "order_id": accepted["order_id"]}),
+                sort_keys=[("ending", "ascending"), ("order_id", "ascending")],
+            )
+        )
     places = accepted["place"]
     partitions, offsets, milliseconds = (
         pa.array(column, pa.int64()).take(places) for column in (run.partitions, run.offsets, run.timestamps)

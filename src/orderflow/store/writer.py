@@ -89,13 +89,16 @@ class _Watch:
 class Writer:
     """Commits runs over one connection, which it keeps. Not for use by two threads at once."""
 
-    def __init__(self, settings: Settings, source: Source, folder: Path | None = None) -> None:
+    def __init__(self, settings: Settings, source: Source, folder: Path | None = None, *, alone: bool = True) -> None:
         """Connect. LOAD DATA's files lie in a fresh folder under `folder` (default: the system's temporary one).
+
+        Not `alone` are writers each of which stores one of several partitions.
 
         Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
         self._source = source
+        self._alone = alone
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self._judged = 0, 0  # records, and how many of them were rejected
@@ -160,7 +163,9 @@ class Writer:
 
     def _read(self, run: Run) -> _Content:
         reading = read(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
-        return _Content(run, orders.as_rows(reading.orders, run), reading.rejected, reading.unknown_fields)
+        return _Content(
+            run, orders.as_rows(reading.orders, run, alone=self._alone), reading.rejected, reading.unknown_fields
+        )
 
     def _transaction(self, content: _Content, turn: Turn, watch: _Watch, *, bisect: bool, early: bool) -> Committed:
         connection, source = self._connection, self._source
