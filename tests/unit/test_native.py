@@ -45,7 +45,7 @@ def test_lines(found: list[tuple[object, ...]], start: int) -> None:
     table = pa.table([*zip(*found, strict=True)], schema=SCHEMA)
     for part in (table, table.slice(start), table.slice(start, 1), pa.concat_tables([table, table])):
         lines = native.write(part, times=("time", "moment"), free_texts=("free",))
-        assert lines.to_pybytes() == native._written(part, ("time", "moment"), ("free",))
+        assert lines.to_pybytes() == native._write_in_python(part, ("time", "moment"), ("free",))
 
 
 def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:

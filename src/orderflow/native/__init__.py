@@ -45,20 +45,21 @@ def read(values: pa.Array, schema: pa.Schema) -> pa.Table:
     if not (IS_COMPILED and len(values)):
         return schema.empty_table()
     _, ends, data = values.buffers()
-    buffers = []
-    for kind in schema.types:
-        if kind == pa.string():
-            buffers += [pa.allocate_buffer(4 * (len(values) + 1)), pa.allocate_buffer(data.size if data else 0)]
-        else:
-            buffers += [pa.allocate_buffer(len(values) * kind.bit_width // 8)]
-    columns = (ctypes.c_void_p * len(buffers))(*(buffer.address for buffer in buffers))
+    sizes = [
+        [4 * (len(values) + 1), data.size if data else 0]
+        if kind == pa.string()
+        else [len(values) * kind.bit_width // 8]
+        for kind in schema.types
+    ]
+    buffers = [[pa.allocate_buffer(size) for size in of_column] for of_column in sizes]
+    addresses = [buffer.address for of_column in buffers for buffer in of_column]
+    columns = (ctypes.c_void_p * len(addresses))(*addresses)
     rows = _library().orderflow_read(len(values), ends.address, data.address if data else None, columns)
-    left = iter(buffers)
-    arrays = []
-    for kind in schema.types:
-        parts = [next(left), next(left)] if kind == pa.string() else [next(left)]
-        arrays.append(pa.Array.from_buffers(kind, rows, [None, *parts]))
-    return pa.table(arrays, schema=schema)
+    found = [
+        pa.Array.from_buffers(kind, rows, [None, *of_column])
+        for kind, of_column in zip(schema.types, buffers, strict=True)
+    ]
+    return pa.table(found, schema=schema)
 
 
 def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]) -> pa.Buffer:
@@ -68,7 +69,7 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
     with T or a space, or \N.
     """
     if not IS_COMPILED:
-        return pa.py_buffer(_written(rows, times, free_texts))
+        return pa.py_buffer(_write_in_python(rows, times, free_texts))
     columns = [column.combine_chunks() for column in rows.columns]
     written = (_Written * len(columns))()
     size = 0
@@ -87,7 +88,7 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
     return lines
 
 
-def _written(rows: pa.Table, times: Collection[str], free_texts: Collection[str]) -> bytes:
+def _write_in_python(rows: pa.Table, times: Collection[str], free_texts: Collection[str]) -> bytes:
     columns: list[list[str]] = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         texts = [str(value) for value in column.to_pylist()]

@@ -114,6 +114,7 @@ static In read_escape(In at, In end, Out *into) {
         return at + 1;
     }
     int32_t code = hexadecimal(++at, end);
+    if (code <= 0) return NULL;
     at += 4;
     if (code >= 0xD800 && code < 0xDC00) {
         if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return NULL;
@@ -121,7 +122,7 @@ static In read_escape(In at, In end, Out *into) {
         if (low < 0xDC00 || low > 0xDFFF) return NULL;
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         at += 6;
-    } else if (code <= 0 || (code >= 0xDC00 && code < 0xE000)) {
+    } else if (code >= 0xDC00 && code < 0xE000) {
         return NULL;
     }
     if (code < 0x80) {

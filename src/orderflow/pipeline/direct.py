@@ -253,9 +253,8 @@ def oldest(waiting: Mapping[int, Sequence[Message]], most: int) -> dict[int, int
     counts = {partition: bisect_left(records, cut, key=_time) for partition, records in waiting.items()}
     if most // 2 <= sum(counts.values()) <= most:
         return counts
-    return {
-        partition: min(len(records), most // len(waiting)) for partition, records in waiting.items()
-    }  # times say nothing
+    # Their times say nothing.
+    return {partition: min(len(records), most // len(waiting)) for partition, records in waiting.items()}
 
 
 def _time(message: Message) -> int:

@@ -113,7 +113,7 @@ def _options(scratch: Path) -> dict[str, str]:
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",
         "spark.sql.streaming.numRecentProgressUpdates": "2",
-        "spark.sql.streaming.pollingDelay": "100ms",  # the default of 10 takes 14 % of a core without orders, not 2.5
+        "spark.sql.streaming.pollingDelay": "100ms",  # the default of 10 takes 14 % of a core without orders, not 5
         "spark.sql.streaming.stopTimeout": "30s",  # a query that hangs is left behind, not waited for
     }
 

@@ -55,16 +55,11 @@ def as_rows(accepted: pa.Table, run: Run, *, alone: bool = True) -> pa.Table:
     two orders with one id, the run's first stays first. Where others fill the gaps between them, they are sorted by the
     id's last digit first: a full page is split into halves, and only what comes to it from all sides fills both again.
     """
-    if alone:
-        accepted = accepted.sort_by("order_id")
-    else:
-        endings = pc.utf8_slice_codeunits(accepted["order_id"], -1)
-        accepted = accepted.take(
-            pc.sort_indices(
-                pa.table({"ending": endings, "order_id": accepted["order_id"]}),
-                sort_keys=[("ending", "ascending"), ("order_id", "ascending")],
-            )
-        )
+    by = [("order_id", "ascending")]
+    if not alone:
+        accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
+        by.insert(0, ("last_digit", "ascending"))
+    accepted = accepted.sort_by(by)
     places = accepted["place"]
     partitions, offsets, milliseconds = (
         pa.array(column, pa.int64()).take(places) for column in (run.partitions, run.offsets, run.timestamps)
