@@ -43,6 +43,8 @@ def frame(spark: SparkSession, settings: Settings, next_offsets: Mapping[int, in
         .option("kafka.isolation.level", "read_committed")
         # A task's reading may wait for a question that the task before it left with the broker: 500 ms by default.
         .option("kafka.fetch.max.wait.ms", 10)
+        # Spark throws away what its client has fetched beyond a poll, and asks the broker for offsets after each.
+        .option("kafka.max.poll.records", 4000)
         .option("kafka.allow.auto.create.topics", "false")  # a deleted topic stays away, and is named
         .option("kafka.default.api.timeout.ms", _KAFKA_PATIENCE)
         .option("kafka.request.timeout.ms", _KAFKA_PATIENCE)
