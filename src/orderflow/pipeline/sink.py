@@ -21,7 +21,8 @@ from orderflow.store.writer import Writer
 
 OUTPUT = "stored long"  # what mapInArrow must declare; nothing is sent back
 
-_writer: tuple[object, Writer] | None = None  # a worker process keeps its connection between micro-batches
+# A worker process keeps its connection between micro-batches, as long as source and `alone` stay the same.
+_writer: tuple[tuple[TopicSource, bool], Writer] | None = None
 
 
 class WorkerError(Exception):

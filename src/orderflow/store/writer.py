@@ -163,9 +163,8 @@ class Writer:
 
     def _read(self, run: Run) -> _Content:
         reading = read(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
-        return _Content(
-            run, orders.as_rows(reading.orders, run, alone=self._alone), reading.rejected, reading.unknown_fields
-        )
+        rows = orders.as_rows(reading.orders, run, alone=self._alone)
+        return _Content(run, rows, reading.rejected, reading.unknown_fields)
 
     def _transaction(self, content: _Content, turn: Turn, watch: _Watch, *, bisect: bool, early: bool) -> Committed:
         connection, source = self._connection, self._source
