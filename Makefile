@@ -16,7 +16,7 @@ PIECES ?= limit producer sink 'sink --engine direct' latency 'latency --engine d
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
-setup: .venv/.servers ## Prepare everything: .venv, Java, Kafka, Spark's connector, database
+setup: .venv/.servers ## Prepare everything: .venv, Java, Kafka, database
 
 up: setup ## Start Kafka, the database, the sink and the producer; Ctrl-C stops them
 	@$(BIN)/orderflow up $(ARGS)

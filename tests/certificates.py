@@ -35,9 +35,7 @@ class Authority:
         _openssl("x509", "-req", "-in", str(request), *signed, "-days", str(days), "-out", str(certificate))
         if passphrase:
             protected = key.with_suffix(".protected")
-            # Before Java 19, it reads keys that are encrypted in this old way alone.
-            as_java_reads = ("-topk8", "-v1", "PBE-SHA1-3DES", "-passout", f"pass:{passphrase}")
-            _openssl("pkcs8", "-in", str(key), *as_java_reads, "-out", str(protected))
+            _openssl("pkcs8", "-topk8", "-in", str(key), "-passout", f"pass:{passphrase}", "-out", str(protected))
             protected.rename(key)
         both.write_text(key.read_text() + certificate.read_text())
         return Certificate(certificate, key, both)

@@ -63,12 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_ssl_certificate_location: Annotated[
         str, Meta(description="PEM file of the client certificate, for brokers that ask for one.")
     ] = ""
-    kafka_ssl_key_location: Annotated[str, Meta(description="PEM file of its key, in PKCS #8.")] = ""
+    kafka_ssl_key_location: Annotated[str, Meta(description="PEM file of its key.")] = ""
     kafka_ssl_key_password: Annotated[str, Meta(description="Password of that key.")] = ""
     kafka_ssl_key_password_file: Annotated[str, Meta(description="File that holds that password instead.")] = ""
     kafka_headers: Annotated[
         Literal["drop", "keep"],
-        Meta(description="keep: a quarantined record keeps its Kafka headers (each micro-batch then carries them)."),
+        Meta(description="keep: a quarantined record keeps its Kafka headers."),
     ] = "drop"
     production_interval: Annotated[float, Meta(ge=0, description="Seconds between two orders of the producer.")] = 2.0
     starting_order_id: (

@@ -231,7 +231,7 @@ class System:
     def _kill_taken(self) -> None:
         """A process that stopped itself outlives its group's end."""
         for pid in self._taken():
-            if psutil.pid_exists(pid) and "orderflow" in " ".join(psutil.Process(pid).cmdline()):
+            if psutil.pid_exists(pid) and {"orderflow", "pyspark.daemon"}.intersection(psutil.Process(pid).cmdline()):
                 send_signal(pid, signal.SIGKILL)
 
     def pause(self, process: Process) -> None:

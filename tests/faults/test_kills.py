@@ -94,7 +94,7 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
         _until_it_stores(own, sink)
         noticed = says(sink, "Starting again at the ledger's position")
         while not noticed():  # a worker killed between two tasks is replaced in silence
-            for worker in _descendants(sink, "orderflow.pipeline.daemon"):
+            for worker in _descendants(sink, "pyspark.daemon"):
                 worker.kill()
             _until_it_stores(own, sink)
         _until_it_stores(own, sink)

@@ -67,8 +67,7 @@ def test_sink_direct(servers: Settings, tmp_path: Path) -> None:
 
 def test_steps_within_spark(servers: Settings, tmp_path: Path) -> None:
     found = _bench(servers, tmp_path, "sink", "--rows=60000", "--rounds=1", "--connections=1")
-    assert {"decode and check", "MySQL: the rows", "receive from Spark"} < found["steps"].keys()
-    assert found["steps"]["Spark's driver, addBatch"] > 0
+    assert {"decode and check", "MySQL: the rows", "wait for records"} < found["steps"].keys()
     [run] = [run for run in found["runs"] if run["contestant"] == "sink (spark)"]
     assert {"sink", "sink: JVM", "sink: workers"} <= run["memory"].keys()
 

@@ -84,7 +84,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         running(settings, *on_cluster, folder=tmp_path, name="first") as first,
     ):
         _until_it_stores(settings, first)
-        assert says(first, "2 executors with 4 task slots")()
+        assert says(first, "2 executors")()
         _check_no_secret_shows(own, settings)
 
         own.workers[0].kill()  # and its executor

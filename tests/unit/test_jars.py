@@ -97,12 +97,12 @@ def test_the_lock_names_every_jar_with_its_hash(lock: Path) -> None:
 
 
 def test_the_connector_is_of_pysparks_version() -> None:
-    assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}" in jars.locked("spark")
+    assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}" in jars.locked("spark", rivals.LOCK)
 
 
 def test_jars_that_pyspark_ships_are_not_added_again() -> None:
     shipped = {path.name.rpartition("-")[0] for path in (Path(pyspark.__file__).parent / "jars").glob("*.jar")}
-    assert not {coordinate.split(":")[1] for coordinate in jars.locked("spark")} & shipped
+    assert not {coordinate.split(":")[1] for coordinate in jars.locked("spark", rivals.LOCK)} & shipped
 
 
 @pytest.mark.usefixtures("mirror")

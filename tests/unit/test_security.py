@@ -1,4 +1,4 @@
-"""Secrets in settings, what is locked by hash, and the commands of docs/security.md."""
+"""Secrets in settings, what is locked by hash, and the settings that docs/security.md names."""
 
 from __future__ import annotations
 
@@ -100,12 +100,3 @@ def test_the_page_names_settings_that_exist() -> None:
     assert named <= known
     security = {name for name in known if re.match(r"(KAFKA|MYSQL)_(S(ECURITY|ASL|SL)|\w*PASSWORD_FILE)", name)}
     assert security - named <= {"KAFKA_SSL_KEY_PASSWORD"}, "each of the rest is explained"
-
-
-@pytest.mark.parametrize("command", re.findall(r"^openssl .*$", PAGE, re.MULTILINE))
-def test_the_pages_openssl_commands_make_keys_that_spark_reads(tmp_path: Path, command: str) -> None:
-    old = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "old.key"]
-    subprocess.run(old, cwd=tmp_path, check=True)
-    asked = ["-passout", "pass:secret"] if "-nocrypt" not in command else []
-    subprocess.run([*command.split(), *asked], cwd=tmp_path, check=True)
-    assert re.match(r"-----BEGIN (ENCRYPTED )?PRIVATE KEY-----", (tmp_path / "client.key").read_text())

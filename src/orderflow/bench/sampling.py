@@ -12,10 +12,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 _INTERVAL = 0.001  # seconds between two looks; a C call that keeps the interpreter's lock delays the next one
 _WRITE_INTERVAL = 0.05  # seconds; a worker may be killed at any moment
@@ -29,8 +27,7 @@ _STEPS = {
     "orderflow.store.writer": "rest of the writer",
     "orderflow.store.run": "rest of the writer",
     "orderflow.store.turn": "wait for its turn",
-    "orderflow.pipeline.direct": "wait for records",
-    "orderflow.pipeline.sink": "receive from Spark",
+    "orderflow.pipeline.flow": "wait for records",
     "orderflow.pipeline.source": "look into a gap",
     "orderflow.topic": "look into a gap",
 }
@@ -70,10 +67,9 @@ def _begin(folder: Path) -> None:
 def _watch(file: Path) -> None:
     seconds: Counter[str] = Counter()
     own, last = threading.get_ident(), time.monotonic()
-    written, noting = last, False
+    written = last
     while True:
         time.sleep(_INTERVAL)
-        noting = noting or _note_batches(seconds)
         now = time.monotonic()
         for thread, frame in sys._current_frames().items():
             if thread != own and (step := _step(frame)):
@@ -86,33 +82,12 @@ def _watch(file: Path) -> None:
             new.replace(file)
 
 
-def _note_batches(seconds: Counter[str]) -> bool:
-    """Once this process has imported Spark's queries: note what the driver says of each micro-batch, as it is asked."""
-    if (query := getattr(sys.modules.get("pyspark.sql.streaming.query"), "StreamingQuery", None)) is None:
-        return False
-    noted = set[int]()
-
-    def note_before(method: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(self: Any, *arguments: Any) -> Any:
-            for progress in self.recentProgress:
-                if progress["batchId"] not in noted:
-                    noted.add(progress["batchId"])
-                    for part, milliseconds in progress["durationMs"].items():
-                        seconds[f"Spark's driver, {part}"] += milliseconds / 1000
-            return method(self, *arguments)
-
-        return noting
-
-    query.awaitTermination, query.stop = note_before(query.awaitTermination), note_before(query.stop)
-    return True
-
-
 def _step(leaf: FrameType | None) -> str | None:
     """What a thread is doing; None where it writes nothing."""
     stack: list[tuple[str, FrameType]] = []
     while leaf:
         name = leaf.f_globals.get("__name__", "")
-        if name.startswith(_OVERSEERS) or leaf.f_code.co_name == "_carry_all":
+        if name.startswith(_OVERSEERS) or (name, leaf.f_code.co_name) == ("orderflow.pipeline.flow", "run"):
             return None
         if name.startswith("orderflow."):
             stack.append((name, leaf))
@@ -126,6 +101,5 @@ def _step(leaf: FrameType | None) -> str | None:
             if statement := frame.f_locals.get("statement"):
                 return "MySQL: the rows" if statement in _LOADS else "MySQL: other statements"
         elif step := _STEPS.get(name):
-            hands_over = frame.f_code.co_name == "_run" or any(f.f_code.co_name == "_run" for _, f in stack)
-            return "hand over" if hands_over and name.startswith("orderflow.pipeline.") else step
+            return "hand over" if any(found.f_code.co_name == "_as_run" for _, found in stack) else step
     return None

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +15,7 @@ import mysql.connector
 from confluent_kafka.admin import AdminClient
 
 from orderflow import topic
-from orderflow.embedded import jars, java
+from orderflow.embedded import java
 from orderflow.errors import OrderFlowError, TableDrifted, TopicMissing
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
@@ -78,7 +77,6 @@ class _Examination:
         return [
             ("Python", (), self._python),
             ("Java", (), self._java),
-            ("jars", (), self._jars),
             ("MySQL client", (), self._client),
             ("disk", (), self._disk),
             ("Kafka", (), self._kafka),
@@ -114,20 +112,6 @@ class _Examination:
     def _java(self) -> _Found:
         found = java.find()
         return "ok", f"{found.version} from {found.source}: {found.home}"
-
-    def _jars(self) -> _Found:
-        locked = jars.locked("spark")
-        spark = metadata.version("pyspark")
-        if f"org.apache.spark:spark-sql-kafka-0-10_2.13:{spark}" not in locked:
-            return "error", f"pyspark is {spark}, the Kafka connector another", "Install what requirements.txt pins."
-        if absent := [name for name in locked if not jars.cached(name).exists()]:
-            return (
-                "warning",
-                f"{len(absent)} of Spark's {len(locked)} jars are not here yet",
-                "The sink downloads them at start.",
-            )
-        jars.paths("spark")
-        return "ok", f"Spark's {len(locked)} jars, as jars.lock has them"
 
     def _client(self) -> _Found:
         version = mysql.connector.__version__

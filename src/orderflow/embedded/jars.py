@@ -1,4 +1,4 @@
-"""The jars Kafka, Spark's Kafka connector and MariaDB come in: exactly those of `jars.lock`, or none.
+"""The jars Kafka and MariaDB come in: exactly those of `jars.lock`, or none.
 
 `make lock` (lock.py) writes the lock: group, coordinate, SHA-256 and size in bytes. Here the locked jars are
 fetched by jgo, without any POM, and compared with their hash after download and before every use. Others may have a

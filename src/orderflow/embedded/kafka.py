@@ -76,7 +76,7 @@ class Kafka(LocalServer):
         )
         (self.folder / "server.properties").write_text(properties)
         found, classpath = java.find(), jars.paths("kafka")
-        run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", classpath), "-Dlog4j2.level=WARN"])
+        run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", *classpath), "-Dlog4j2.level=WARN"])
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
         return (
             f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, classpath)))}\n"

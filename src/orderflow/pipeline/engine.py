@@ -16,13 +16,13 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """It keeps no position of its own: each start is told the ledger's."""
+    """It keeps no position of its own: each start is at the ledger's."""
 
     def open(self, scratch: Path) -> None:
         """Begin to come up, without waiting for it. `scratch` is a folder that no later run needs."""
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
-        """Store the records from these offsets on; with `once`, those that are there now."""
+    def start(self, info: TopicInfo, ends: Mapping[int, int] | None) -> None:
+        """Store the records from the ledger's positions on; with `ends`, those before these offsets."""
 
     def wait(self, seconds: float) -> bool:
         """Whether the flow has ended, waiting so long for it.

@@ -15,7 +15,7 @@ import orderflow
 log = logging.getLogger(__name__)
 
 # What a worker imports, each with what it requires; Spark brings its own pyspark.
-_ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pandas", "pyarrow")
+_ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from orderflow.errors import Interrupted, SparkUnavailable
-from orderflow.pipeline import session, sink, source
+from orderflow.pipeline import session, sink
 from orderflow.pipeline.engine import background
+from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
 from orderflow.topic import TopicInfo
 
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REGISTRATION = 10.0  # seconds that executors are given to come up
+_SETTLING = 1.0  # seconds after the last of them
 _LOOK = 5.0  # seconds between two looks at them
+_MICRO_BATCH = 600.0  # seconds; between two, no order is stored for half a second
 
 
 class SparkEngine:
-    """See Engine."""
+    """See Engine. Spark says where flows run, and starts them again; each task of its one query is a flow."""
 
     def __init__(self, settings: Settings, runtime: session.Runtime) -> None:
         self._settings = settings
@@ -40,29 +42,41 @@ class SparkEngine:
         self._scratch: Path
         self._session: Future[SparkSession]
         self._query: StreamingQuery
+        self._going: Path  # a file, while the flows shall go on
+        self._master = runtime.master
+        self._executors = 1
         self._looked = 0.0
-        self._told = 0, 0  # executors and slots
 
     def open(self, scratch: Path) -> None:
         """Start the JVM. An error elsewhere need not wait for it: it ends with this process."""
         self._scratch = scratch
         self._session = background("spark-start", lambda: session.start(self._runtime, scratch))
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], *, once: bool) -> None:
+    def start(self, info: TopicInfo, ends: Mapping[int, int] | None) -> None:
+        from pyspark.sql.functions import udf
+
         spark = self._ready()
-        checkpoint = tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)  # scratch: the ledger is the checkpoint
-        where = source.TopicSource(self._settings, info.topic_id)
-        write = partial(sink.write, source=where, scratch=self._scratch, alone=len(info.partitions) == 1)
+        flows = min(self._executors, len(info.partitions))
+        shares = [info.partitions[number::flows] for number in range(flows)]
+        descriptor, going = tempfile.mkstemp(prefix="going-", dir=self._scratch)
+        os.close(descriptor)
+        self._going = Path(going)
+        source = TopicSource(self._settings, info.topic_id)
+        flow = sink.Sink(source, shares, ends, self._scratch, self._going, _MICRO_BATCH)
         with _jvm_errors():
-            session.add_jars(spark, self._runtime.jars)
-            stream = (
-                source.frame(spark, self._settings, positions)
-                .mapInArrow(write, sink.OUTPUT)
-                .writeStream.format("noop")
-                .option("checkpointLocation", checkpoint)
+            numbers = (
+                spark.readStream.format("rate-micro-batch")  # one number for each task
+                .option("rowsPerBatch", flows)
+                .option("numPartitions", flows)
+                .load()
             )
-            stream = stream.trigger(availableNow=True) if once else stream.trigger(processingTime="0 seconds")
-            self._query = stream.start()
+            stream = (
+                numbers.select(udf(flow.store, "long", useArrow=False)("value"))
+                .writeStream.format("noop")
+                # Scratch: the ledger is the checkpoint.
+                .option("checkpointLocation", tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch))
+            )
+            self._query = (stream if ends is None else stream.trigger(availableNow=True)).start()
 
     def _ready(self) -> SparkSession:
         """Spark, on a cluster with an executor at least.
@@ -90,37 +104,43 @@ class SparkEngine:
             self.open(self._scratch)
             told = _first_line(str(error.java_exception))
             raise SparkUnavailable(f"Spark at {self._runtime.master} does not answer: {told}") from error
-        if self._runtime.on_cluster:
-            self._check_executors()
+        self._master = str(spark.sparkContext.master)  # spark-submit's, where that has started it
+        self._executors = self._await_executors() if self._on_cluster else 1
         return spark
 
-    def _check_executors(self) -> None:
-        """Raises SparkUnavailable where none comes."""
-        context = self._session.result().sparkContext
+    @property
+    def _on_cluster(self) -> bool:
+        return not self._master.startswith("local")
+
+    def _await_executors(self) -> int:
+        """How many executors there are, once no more have come for a second.
+
+        Raises SparkUnavailable where none comes.
+        """
+        found, settled = 0, 0.0
         deadline = time.monotonic() + _REGISTRATION
+        while not found or time.monotonic() < settled:
+            if (now := self._count_executors()) != found:
+                found, settled = now, time.monotonic() + _SETTLING
+            if not found and time.monotonic() > deadline:
+                raise SparkUnavailable(
+                    f"Spark at {self._master} has no executor for the sink.",
+                    hint="Is a worker alive there, with a free core and 1 GB of memory?",
+                )
+            time.sleep(0.1)
+        log.info("Spark at %s: %d executors, each with one flow at most.", self._master, found)
+        return found
+
+    def _count_executors(self) -> int:
+        self._looked = time.monotonic()
         with _jvm_errors():
             # The driver counts as one.
-            while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < 1:
-                if time.monotonic() > deadline:
-                    raise SparkUnavailable(
-                        f"Spark at {self._runtime.master} has no executor for the sink.",
-                        hint="Is a worker alive there, with a free core and 1 GB of memory?",
-                    )
-                time.sleep(0.1)
-            slots = context.defaultParallelism
-        if (executors, slots) != self._told:
-            self._told = executors, slots
-            log.info(
-                "Spark at %s: %d executors with %d task slots; each slot has one connection to MySQL at most.",
-                self._runtime.master,
-                executors,
-                slots,
-            )
+            return int(self._session.result().sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
     def wait(self, seconds: float) -> bool:
-        if self._runtime.on_cluster and time.monotonic() - self._looked > _LOOK:
-            self._looked = time.monotonic()
-            self._check_executors()
+        look = self._on_cluster and time.monotonic() - self._looked > _LOOK
+        if look and (executors := self._count_executors()) != self._executors:
+            raise Interrupted(f"Spark at {self._master} has {executors} executors, not {self._executors}.")
         with _jvm_errors():
             return bool(self._query.awaitTermination(seconds))  # type: ignore[arg-type]
 
@@ -129,28 +149,29 @@ class SparkEngine:
             return str(self._query.status["message"])
 
     def finish(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        with _jvm_errors():
-            before = _batch_id(self._query)
-            while time.monotonic() < deadline and self._query.isActive:
-                if not self._query.status["isDataAvailable"] or _batch_id(self._query) != before:
-                    return
-                time.sleep(0.01)
+        self._going.unlink()
+        if self._on_cluster:  # whose processes do not see it: Spark ends them
+            return
+        deadline, before = time.monotonic() + seconds, self._batch()
+        while time.monotonic() < deadline and self._batch() == before and not self.wait(0.01):
+            pass
 
     def stop(self) -> None:
+        self._going.unlink(missing_ok=True)
         with _jvm_errors():
             self._query.stop()
+
+    def _batch(self) -> int:
+        """The micro-batch that has ended last."""
+        with _jvm_errors():
+            progress: Any = self._query.lastProgress
+        return int(progress["batchId"]) if progress else -1
 
     def close(self) -> None:
         from py4j.protocol import Py4JError
 
         with suppress(Py4JError, ConnectionError):  # a signal to the whole process group has ended the JVM already
             session.stop(self._session.result())
-
-
-def _batch_id(query: StreamingQuery) -> int:
-    progress: Any = query.lastProgress
-    return int(progress["batchId"]) if progress else -1
 
 
 class JvmGone(Interrupted):

@@ -136,8 +136,8 @@ class Supervisor:
             info = self._topic(connection)
             first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
             self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-            self._check_not_ahead(info)
-            self._engine.start(info, self._positions, once=self._once)
+            ends = self._ends(info)
+            self._engine.start(info, ends if self._once else None)
             try:
                 self._watch(connection, info)
             finally:
@@ -168,14 +168,19 @@ class Supervisor:
                 " another MYSQL_TABLE.",
             ) from missing
 
-    def _check_not_ahead(self, info: TopicInfo) -> None:
-        """A broker that restarts may show an older end for a moment; one that lost records shows it for good."""
-        for part, bounds in topic.bounds(self._settings, info.partitions).items():
-            if self._positions[part] > bounds.end:
+    def _ends(self, info: TopicInfo) -> dict[int, int]:
+        """Where the topic's partitions end now, which must not be before the ledger's positions.
+
+        A broker that restarts may show an older end for a moment; one that lost records shows it for good.
+        """
+        ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+        for part, end in ends.items():
+            if self._positions[part] > end:
                 raise KafkaUnavailable(
-                    f"{info.name} partition {part} ends at offset {bounds.end}, before the ledger's position"
+                    f"{info.name} partition {part} ends at offset {end}, before the ledger's position"
                     f" {self._positions[part]}: Kafka is recovering, or has lost records that are stored."
                 )
+        return ends
 
     def _watch(self, connection: Connection, info: TopicInfo) -> None:
         """Return when the flow has ended well or a stop was asked for; raise the class of its failure."""
@@ -219,6 +224,8 @@ class Supervisor:
         self._positions = {entry.partition: entry.next_offset for entry in entries}
         found = topic.describe(self._settings)
         ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
+        if added := set(found.partitions).difference(info.partitions):
+            raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
         now = status.combine(self._settings, entries, ends, newest=None)
         message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
@@ -261,7 +268,7 @@ def _signals(ask_to_stop: Callable[[], None]) -> Iterator[None]:
 def _scratch() -> Iterator[Path]:
     """A folder for Spark's checkpoint and LOAD DATA's files: nothing in it is needed by a later run.
 
-    In memory where the system offers it, since a checkpoint writes several files per micro-batch.
+    In memory where the system offers it: LOAD DATA's files are read as soon as they are written.
     """
     memory = Path("/dev/shm")  # noqa: S108
     base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())

@@ -3,11 +3,12 @@
 With this folder on PYTHONPATH, every Python process (Spark's workers inherit it) looks into the folder
 ORDERFLOW_FAULTS before and after each statement. A file `STATEMENT.before` or `STATEMENT.after` holds what is to
 happen there: `kill`, `stop`, `hold` until a file `awake` appears, or the number of an error. It happens once: the
-process that renames the file to `taken.PID` is the one.
+process that renames the file to `taken.PID` is the one. Spark's micro-batches are short, so that many end.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib.abc
 import importlib.util
 import os
@@ -21,26 +22,31 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_MODULE = "orderflow.store.connection"
+_STORE, _SPARK = "orderflow.store.connection", "orderflow.pipeline.spark"
+_MICRO_BATCH = 5.0  # seconds
 _FOLDER = Path(os.environ["ORDERFLOW_FAULTS"])
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Lets the connection's module be loaded as ever, then puts the kill points around its statements."""
+    """Lets these modules be loaded as ever, then puts the kill points around the connection's statements."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != _MODULE:
+        if name not in (_STORE, _SPARK):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
         assert spec is not None and spec.loader is not None
         execute = spec.loader.exec_module
 
-        def execute_and_watch(module: ModuleType) -> None:
+        def execute_and_change(module: ModuleType) -> None:
             execute(module)
-            _watch(module.Connection)
+            if name == _STORE:
+                _watch(module.Connection)
+            else:
+                module._MICRO_BATCH = _MICRO_BATCH  # type: ignore[attr-defined]
 
-        spec.loader.exec_module = execute_and_watch  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
         return spec
 
 
@@ -79,7 +85,7 @@ def _reach(connection: Any, point: str) -> None:
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "hold":
             # A stopped process whose parents die is woken by SIGHUP and SIGCONT; this one sleeps on.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            ctypes.CDLL(None).signal(signal.SIGHUP, 1)  # SIG_IGN; Python's own is for main threads only
             while not (_FOLDER / "awake").exists():
                 time.sleep(0.02)
         case number:

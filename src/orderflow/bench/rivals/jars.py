@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyspark
+
 from orderflow.embedded import jars
 
 LOCK = Path(__file__).with_name("jars.lock")
 _DRIVER = "com.mysql:mysql-connector-j:9.7.0"
 _LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 ROOTS = {
-    "driver": [_DRIVER],
+    "spark": [f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}", _DRIVER],
     "debezium": [
         "org.apache.kafka:connect-runtime:4.3.1",
         "org.apache.kafka:connect-json:4.3.1",

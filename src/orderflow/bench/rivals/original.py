@@ -9,7 +9,6 @@ from pathlib import Path
 from orderflow.bench.arena import Arena
 from orderflow.bench.rivals import jars
 from orderflow.bench.rivals.rival import Rival, jdbc_url
-from orderflow.embedded import jars as embedded
 from orderflow.embedded import java
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
@@ -24,7 +23,7 @@ class Original(Rival):
 
     def _process(self, arena: Arena, settings: Settings) -> Process:
         checkpoint = arena.folder / f"checkpoint-{settings.mysql_database}"
-        classpath = os.pathsep.join(map(str, [*embedded.paths("spark"), *jars.paths("driver")]))
+        classpath = os.pathsep.join(map(str, jars.paths("spark")))
         script = Path(__file__).with_name("spark_jdbc.py")
         return arena.command(
             self.name,

@@ -1,4 +1,4 @@
-"""Which of the records that wait the direct engine takes first."""
+"""Which of the records that wait a flow takes first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.pipeline.direct import oldest
+from orderflow.pipeline.flow import oldest
 
 
 class Record(NamedTuple):
