@@ -37,7 +37,7 @@ MUTATIONS = (
         "ledger update removed",
         "database_line_cut",
         "src/orderflow/store/sql/advance_ledger.sql",
-        {"SET next_offset = %s,": "SET next_offset = next_offset + 0 * %s,"},
+        {"next_offset = VALUES(next_offset),": "next_offset = next_offset + 0 * VALUES(next_offset),"},
     ),
     Mutation(
         "skip rule one too far",

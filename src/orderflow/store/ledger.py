@@ -55,10 +55,26 @@ class Locked(NamedTuple):
     now: datetime
 
 
+class Advance(NamedTuple):
+    """A partition's new position, and what is added to its counters."""
+
+    next_offset: int
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    unknown_fields: int = 0
+
+
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
     """Lock these partitions, in ascending order as everybody does; gives back those that the ledger knows."""
     rows = connection.run("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
     return {partition: Locked(*found) for partition, *found in rows}
+
+
+def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
+    """Move partitions that are locked; `now` is the server's UTC."""
+    rows = [(topic, partition, topic_id, move.next_offset, *move, now) for partition, move in moves.items()]
+    connection.run_rows("advance_ledger", rows)
 
 
 def entries(connection: Connection) -> list[Entry]:
@@ -121,7 +137,7 @@ def accept_losses(
         if next_offset < (end := first_offsets[partition]):
             loss = Loss(topic, topic_id, partition, next_offset, end, now, by)
             connection.run("insert_loss", loss)
-            connection.run("advance_ledger", (end, 0, 0, 0, 0, topic, partition))
+            advance(connection, topic, topic_id, now, {partition: Advance(end)})
             accepted.append(loss)
     connection.commit()
     return accepted

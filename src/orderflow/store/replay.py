@@ -19,6 +19,7 @@ from orderflow.reading import as_table
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
+from orderflow.store.ledger import Advance
 from orderflow.store.quarantine import Entry
 from orderflow.store.run import Run
 
@@ -114,8 +115,8 @@ def _transaction(connection: Connection, entry: Entry, order: Order, by: str, me
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not left_out:
         rollup.add(connection, rows)
-    counted = (next_offset, not left_out, len(left_out), 0, 0, entry.topic, entry.partition)
-    connection.run("advance_ledger", counted)
+    counted = Advance(next_offset, stored=int(not left_out), duplicates=len(left_out))
+    ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
     connection.run("resolve_replayed", (by, now, mended, entry.quarantine_id))
     return Outcome(Result.DUPLICATE if left_out else Result.STORED, order.order_id)
 

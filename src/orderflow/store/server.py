@@ -17,7 +17,7 @@ _RUN = {
     "select_orders": 0,
     "insert_orders": 12,
     "open_ledger": 0,
-    "advance_ledger": 0,
+    "advance_ledger": 10,
     "lock_ledger": 0,
     "insert_quarantine": 13,
     "insert_part": 0,

@@ -25,6 +25,7 @@ from orderflow.reading import read
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError
+from orderflow.store.ledger import Advance
 from orderflow.store.orders import LeftOut
 from orderflow.store.quarantine import Bad
 from orderflow.store.run import Row, Run, Source
@@ -204,9 +205,11 @@ class Writer:
         duplicates = Counter(row.partition for row, _ in left_out) - Counter(row.partition for row, _ in conflicts)
         quarantined = Counter(run.partitions[one.place] for one in bad)
         unknown = Counter(run.partitions[place] for place, names in content.unknown_fields for _ in names)
-        for partition, end in run.ends().items():
-            counted = (stored[partition], duplicates[partition], quarantined[partition], unknown[partition])
-            connection.run("advance_ledger", (end, *counted, source.topic, partition))
+        moves = {
+            part: Advance(end, stored[part], duplicates[part], quarantined[part], unknown[part])
+            for part, end in run.ends().items()
+        }
+        ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
         watch.lap("account")
         connection.commit()
         watch.lap("commit")
