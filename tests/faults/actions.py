@@ -370,6 +370,7 @@ def sinks_disk_full(system: System) -> None:
     system.until_it_stores()  # a sink that has just begun has neither
     _limit_files(system, 1)
     system.hears(_AGAIN)
+    assert system.said("Spark's query ended: OSError: [Errno 27] File too large.")
     _limit_files(system, psutil.RLIM_INFINITY)
 
 

@@ -109,7 +109,14 @@ def soak(arena: Arena, progress: Progress, *, engine: str, minutes: float) -> Re
                 time.sleep(0.1)
         verdict = backlog.check(settings, count, progress)
     return Report(
-        data={"engine": engine, "minutes": minutes, "rate": SOAK_RATE, "behind": behind, "memory": looks},
+        data={
+            "engine": engine,
+            "minutes": minutes,
+            "rate": SOAK_RATE,
+            "behind": behind,
+            "memory": looks,
+            "table": str(verdict),
+        },
         tables=[
             Table(
                 f"{sink.name}: MB (PSS) in {minutes:g} minutes at {SOAK_RATE:,} orders/s; table {verdict}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -203,7 +204,9 @@ def _jvm_errors() -> Iterator[None]:
 def _root_cause(exception: CapturedException) -> str:
     while exception._cause is not None:
         exception = exception._cause
-    return _first_line(exception._desc)
+    # A worker's own error stands at the end of its traceback, before Spark's SQLSTATE.
+    found = re.search(r"Traceback .*\n(\S.*)\n SQLSTATE", exception._desc, re.DOTALL)
+    return _first_line(found[1] if found else exception._desc)
 
 
 def _start_over() -> NoReturn:
