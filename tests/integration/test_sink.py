@@ -169,6 +169,31 @@ def test_an_engine_that_hangs_is_started_again(settings: Settings, tmp_path: Pat
     assert audit.run(settings).proven
 
 
+_SHORT = "from orderflow import cli; from orderflow.pipeline import spark; spark._MICRO_BATCH = 0.3; cli.main()"
+
+
+def test_sparks_micro_batches_follow_each_other(own: Settings, tmp_path: Path) -> None:
+    def sink(*arguments: str) -> Process:
+        command = [sys.executable, "-c", _SHORT, "sink", *arguments]
+        return Process("sink", command, log=tmp_path / "sink.log", env=os.environ | own.environment(), cwd=tmp_path)
+
+    assert run(own, "produce", "--count", "60000", cwd=tmp_path).returncode == 0
+    once = sink("--once")  # which takes longer than a micro-batch
+    once.start()
+    until(lambda: not once.alive)
+    assert once.exit_code == 0, once.last_lines()
+    assert _accounted(own) == 60_000
+    endless = sink()
+    endless.start()
+    try:
+        assert run(own, "produce", "--count", "1000", "--rate", "150", cwd=tmp_path).returncode == 0
+        until(lambda: _accounted(own) == 61_000, endless)
+    finally:
+        endless.kill()
+    assert "Starting again" not in "\n".join(endless.last_lines(1000))
+    assert audit.run(own).proven
+
+
 @pytest.mark.parametrize("engine", ["spark", "direct"])
 def test_it_stops_gracefully(own: Settings, tmp_path: Path, engine: str) -> None:
     with running(own, "sink", "--engine", engine, "--json", folder=tmp_path) as sink:

@@ -97,6 +97,7 @@ def _launch_options(runtime: Runtime) -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
     }
     if runtime.on_cluster:
+        options["spark.dynamicAllocation.enabled"] = "false"  # the flows need their executors from the start
         if runtime.packages:
             options["spark.archives"] = f"{runtime.packages}#{_PACKAGES}"
             options["spark.executorEnv.PYTHONPATH"] = _PACKAGES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -44,7 +45,6 @@ class SparkEngine:
         self._session: Future[SparkSession]
         self._query: StreamingQuery
         self._going: Path  # a file, while the flows shall go on
-        self._master = runtime.master
         self._executors = 1
         self._looked = 0.0
 
@@ -63,7 +63,8 @@ class SparkEngine:
         os.close(descriptor)
         self._going = Path(going)
         source = TopicSource(self._settings, info.topic_id)
-        flow = sink.Sink(source, shares, ends, self._scratch, self._going, _MICRO_BATCH)
+        seconds = _MICRO_BATCH if ends is None else math.inf
+        flow = sink.Sink(source, shares, ends, self._scratch, self._going, seconds)
         with _jvm_errors():
             numbers = (
                 spark.readStream.format("rate-micro-batch")  # one number for each task
@@ -105,13 +106,10 @@ class SparkEngine:
             self.open(self._scratch)
             told = _first_line(str(error.java_exception))
             raise SparkUnavailable(f"Spark at {self._runtime.master} does not answer: {told}") from error
-        self._master = str(spark.sparkContext.master)  # spark-submit's, where that has started it
-        self._executors = self._await_executors() if self._on_cluster else 1
+        # It is spark-submit's, where that has started it.
+        self._runtime = self._runtime._replace(master=str(spark.sparkContext.master))
+        self._executors = self._await_executors() if self._runtime.on_cluster else 1
         return spark
-
-    @property
-    def _on_cluster(self) -> bool:
-        return not self._master.startswith("local")
 
     def _await_executors(self) -> int:
         """How many executors there are, once no more have come for a second.
@@ -125,11 +123,11 @@ class SparkEngine:
                 found, settled = now, time.monotonic() + _SETTLING
             if not found and time.monotonic() > deadline:
                 raise SparkUnavailable(
-                    f"Spark at {self._master} has no executor for the sink.",
+                    f"Spark at {self._runtime.master} has no executor for the sink.",
                     hint="Is a worker alive there, with a free core and 1 GB of memory?",
                 )
             time.sleep(0.1)
-        log.info("Spark at %s: %d executors, each with one flow at most.", self._master, found)
+        log.info("Spark at %s: %d executors, each with one flow at most.", self._runtime.master, found)
         return found
 
     def _count_executors(self) -> int:
@@ -139,9 +137,9 @@ class SparkEngine:
             return int(self._session.result().sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
     def wait(self, seconds: float) -> bool:
-        look = self._on_cluster and time.monotonic() - self._looked > _LOOK
+        look = self._runtime.on_cluster and time.monotonic() - self._looked > _LOOK
         if look and (executors := self._count_executors()) != self._executors:
-            raise Interrupted(f"Spark at {self._master} has {executors} executors, not {self._executors}.")
+            raise Interrupted(f"Spark at {self._runtime.master} has {executors} executors, not {self._executors}.")
         with _jvm_errors():
             return bool(self._query.awaitTermination(seconds))  # type: ignore[arg-type]
 
@@ -150,8 +148,8 @@ class SparkEngine:
             return str(self._query.status["message"])
 
     def finish(self, seconds: float) -> None:
-        self._going.unlink()
-        if self._on_cluster:  # whose processes do not see it: Spark ends them
+        self._going.unlink(missing_ok=True)
+        if self._runtime.on_cluster:  # whose processes do not see it: Spark ends them
             return
         deadline, before = time.monotonic() + seconds, self._batch()
         while time.monotonic() < deadline and self._batch() == before and not self.wait(0.01):
