@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -107,7 +108,7 @@ class _Examination:
         return schema.missing(self._settings)
 
     def _python(self) -> _Found:
-        return "ok", platform.python_version()
+        return "ok", f"{platform.python_version()}, with pyspark {metadata.version('pyspark')}"
 
     def _java(self) -> _Found:
         found = java.find()
