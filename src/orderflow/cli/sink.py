@@ -93,4 +93,4 @@ def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool
 
     found = java.find()
     packages = packing.pack(cache.once) if ship else None
-    return SparkEngine(settings, Runtime(found.home, found.options(*java.SPARK), master or MASTER, packages))
+    return SparkEngine(settings, Runtime(found.home, found.options(*java.of_spark()), master or MASTER, packages))

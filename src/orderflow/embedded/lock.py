@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import pyspark
 
 from orderflow.embedded import jars, maven
 
@@ -20,22 +18,24 @@ ROOTS = {
 }
 
 
-def write(lock: Path, roots: Mapping[str, Sequence[str]], without: Container[str] = ()) -> None:
-    """Lock what these groups of roots need, but for the group:artifact of `without`."""
+def write(
+    lock: Path, roots: Mapping[str, Sequence[str]], without: Callable[[str, str], bool] = lambda group, jar: False
+) -> None:
+    """Lock what these groups of roots need, but for what `without` names: group, and group:artifact of the jar."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         locked = {
             group: {
                 found: _entry(found, repository)
-                for found in sorted(_closure(group, of_group, repository))
-                if found.rpartition(":")[0] not in without
+                for found in sorted(_closure(of_group, repository))
+                if not without(group, found.rpartition(":")[0])
             }
             for group, of_group in roots.items()
         }
     lock.write_text(json.dumps(locked, indent=1) + "\n")
 
 
-def _closure(group: str, roots: Sequence[str], repository: Path) -> set[str]:
+def _closure(roots: Sequence[str], repository: Path) -> set[str]:
     context = maven.context(repository)
     # "!": a root's dependencyManagement binds itself alone, as in Maven; jgo would let it change the others.
     dependencies = [context.create_dependency(f"{root}!") for root in roots]
@@ -43,13 +43,7 @@ def _closure(group: str, roots: Sequence[str], repository: Path) -> set[str]:
         f"{found.groupId}:{found.artifactId}:{found.version}"
         for part in context.resolver.resolve(dependencies)
         for found in part
-        if not (group == "spark" and _in_pyspark(found.artifactId))
     }
-
-
-def _in_pyspark(artifact: str) -> bool:
-    """Whether pyspark ships it: a second version of it beside Spark's own would be a gamble."""
-    return any((Path(pyspark.__file__).parent / "jars").glob(f"{artifact}-[0-9]*.jar"))
 
 
 def _entry(coordinate: str, repository: Path) -> dict[str, str | int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
-
-import pyspark
 
 from orderflow.embedded import jars
 
@@ -12,7 +11,7 @@ LOCK = Path(__file__).with_name("jars.lock")
 _DRIVER = "com.mysql:mysql-connector-j:9.7.0"
 _LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 ROOTS = {
-    "spark": [f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}", _DRIVER],
+    "spark": [f"org.apache.spark:spark-sql-kafka-0-10_2.13:{metadata.version('pyspark')}", _DRIVER],
     "debezium": [
         "org.apache.kafka:connect-runtime:4.3.1",
         "org.apache.kafka:connect-json:4.3.1",
@@ -51,7 +50,15 @@ def paths(group: str) -> list[Path]:
     return jars.paths(group, LOCK)
 
 
+def _left_out(group: str, jar: str) -> bool:
+    """A second version of what pyspark ships, beside Spark's own, would be a gamble."""
+    import pyspark
+
+    shipped = Path(pyspark.__file__).parent / "jars"
+    return jar in _WITHOUT or (group == "spark" and any(shipped.glob(f"{jar.partition(':')[2]}-[0-9]*.jar")))
+
+
 if __name__ == "__main__":
     from orderflow.embedded import lock
 
-    lock.write(LOCK, ROOTS, _WITHOUT)
+    lock.write(LOCK, ROOTS, _left_out)
