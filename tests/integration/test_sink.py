@@ -139,7 +139,16 @@ def own(mysql_server: Settings, kafka: str, topic: str) -> Settings:
     )
 
 
-_IMPATIENT = "from orderflow import cli; from orderflow.pipeline import supervisor; supervisor._STALLED = 3; cli.main()"
+def _changed_sink(change: str, settings: Settings, folder: Path, *arguments: str) -> Process:
+    """A sink, not started yet, one of whose constants in `orderflow.pipeline` is another."""
+    code = f"from orderflow import cli; from orderflow.pipeline import spark, supervisor; {change}; cli.main()"
+    return Process(
+        "sink",
+        [sys.executable, "-c", code, "sink", *arguments],
+        log=folder / "sink.log",
+        env=os.environ | settings.environment(),
+        cwd=folder,
+    )
 
 
 @pytest.mark.parametrize("engine", ["spark", "direct"])
@@ -147,13 +156,7 @@ def test_an_engine_that_hangs_is_started_again(settings: Settings, tmp_path: Pat
     schema.prepare(settings)
     topic.ensure(settings)
     _send_in_transactions(settings)
-    sink = Process(
-        "sink",
-        [sys.executable, "-c", _IMPATIENT, "sink", "--engine", engine, "--json"],
-        log=tmp_path / "sink.log",
-        env=os.environ | settings.environment(),
-        cwd=tmp_path,
-    )
+    sink = _changed_sink("supervisor._STALLED = 3", settings, tmp_path, "--engine", engine, "--json")
     sink.start()
     try:
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(20,)], sink)
@@ -169,21 +172,15 @@ def test_an_engine_that_hangs_is_started_again(settings: Settings, tmp_path: Pat
     assert audit.run(settings).proven
 
 
-_SHORT = "from orderflow import cli; from orderflow.pipeline import spark; spark._MICRO_BATCH = 0.3; cli.main()"
-
-
 def test_sparks_micro_batches_follow_each_other(own: Settings, tmp_path: Path) -> None:
-    def sink(*arguments: str) -> Process:
-        command = [sys.executable, "-c", _SHORT, "sink", *arguments]
-        return Process("sink", command, log=tmp_path / "sink.log", env=os.environ | own.environment(), cwd=tmp_path)
-
+    short = "spark._MICRO_BATCH = 0.3"
     assert run(own, "produce", "--count", "60000", cwd=tmp_path).returncode == 0
-    once = sink("--once")  # which takes longer than a micro-batch
+    once = _changed_sink(short, own, tmp_path, "--once")  # which takes longer than a micro-batch
     once.start()
     until(lambda: not once.alive)
     assert once.exit_code == 0, once.last_lines()
     assert _accounted(own) == 60_000
-    endless = sink()
+    endless = _changed_sink(short, own, tmp_path)
     endless.start()
     try:
         assert run(own, "produce", "--count", "1000", "--rate", "150", cwd=tmp_path).returncode == 0

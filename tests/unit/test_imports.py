@@ -1,9 +1,10 @@
-"""What processes that write import: the C extension of the MySQL client, silently slow without it."""
+"""What processes that write import: the C extension of the MySQL client, silently slow without it, and no pandas."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,4 +20,16 @@ import pytest
 )
 def test_the_fast_client_is_used(modules: str) -> None:
     code = f"import {modules}, mysql.connector, sys; sys.exit(not mysql.connector.HAVE_CEXT)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_that_writes_does_without_pandas(tmp_path: Path) -> None:
+    (tmp_path / "pandas.py").write_text("__version__ = '2.3.3'\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path;"
+        " from orderflow.pipeline.direct import DirectEngine; from orderflow.reading import read;"
+        " from orderflow.settings import Settings; import pyarrow;"
+        " DirectEngine(Settings()).open(Path()); read([b'']); pyarrow.array([1]);"
+        " sys.exit(sys.modules.get('pandas') is not None)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
