@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orderflow.embedded.process import Process
@@ -57,10 +58,13 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
     result = json.loads(smoke.stdout)
     assert (result["proven"], result["sent"], result["stored"], result["missing"]) == (True, 2000, 2000, [])
 
-    up = _up(tmp_path, ["--rate", "20"])
+    up = _up(tmp_path, ["--engine", "direct", "--rate", "20"])
     up.start()
     try:
         until(lambda: _status(tmp_path)["stored"] > 2000, up)
+
+        sink, _ = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]["sink"]
+        assert not psutil.Process(sink).children()  # no JVM
 
         [page] = re.findall(r"Dashboard: (http://\S+)", "\n".join(up.last_lines(100)))
         with urllib.request.urlopen(page) as answer:

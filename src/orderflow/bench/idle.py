@@ -62,7 +62,7 @@ def bench(arena: Arena, progress: Progress, *, engine: str, seconds: float) -> R
             restart = time.monotonic() - killed
             progress.advance(task)
         verdict = backlog.check(settings, before + 1, progress)
-    first = _first_order_of_up(arena)
+    first = _first_order_of_up(arena, engine)
     progress.advance(task)
     return Report(
         data={
@@ -104,7 +104,7 @@ def _watch(roots: dict[str, int], seconds: float) -> dict[str, dict[str, float]]
     }
 
 
-def _first_order_of_up(arena: Arena) -> float:
+def _first_order_of_up(arena: Arena, engine: str) -> float:
     """Seconds from `orderflow up` in an empty folder, all it needs being installed, to the first row.
 
     It starts the servers of its own choice, whatever the settings name.
@@ -114,7 +114,7 @@ def _first_order_of_up(arena: Arena) -> float:
         own = {name: value for name, value in os.environ.items() if name not in names}
         process = Process(
             "orderflow up",
-            [sys.executable, "-m", "orderflow", "up"],
+            [sys.executable, "-m", "orderflow", "up", "--engine", engine],
             log=Path(home) / "up.log",
             env=own | {"ORDERFLOW_HOME": home},
             cwd=Path(home),

@@ -48,7 +48,7 @@ def sink(
     time on the same table and topic, it stands by and takes over when the first one ends.
 
     Both engines give the same guarantees, and either may take over from the other at any moment: both stand on the
-    ledger. Spark is the way to scale on a cluster; direct needs no Java and a third of the memory.
+    ledger. Spark is the way to scale on a cluster; direct needs no Java and a quarter of the memory.
 
     What is missing (database, tables, topic) is made at start; `orderflow init --dry-run` shows it before.
     Kafka and MySQL are those of the KAFKA_… and MYSQL_… settings.

@@ -12,6 +12,7 @@ import typer
 
 from orderflow import settings
 from orderflow.cli import log
+from orderflow.cli.sink import EngineName
 from orderflow.cli.text import safe
 from orderflow.errors import DatabaseRefused, TopicMissing, Unavailable
 
@@ -38,6 +39,9 @@ def up(
     rate: Annotated[
         float | None, typer.Option(min=0, help="Orders per second; without it one every PRODUCTION_INTERVAL seconds.")
     ] = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="What carries the records: spark, or direct, the sink's process itself.")
+    ] = EngineName.SPARK,
     brokers: Annotated[
         int, typer.Option(min=1, max=9, help="Kafka brokers. With three, each record has three replicas.")
     ] = 1,
@@ -58,18 +62,21 @@ def up(
     Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
     2 something did not start or ended by itself.
 
-    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; a cluster to try out, in a
-    folder of its own: `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
+    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; without Spark
+    `orderflow up --engine direct`; a cluster to try out, in a folder of its own:
+    `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow.embedded import stack
 
+    if workers and engine is not EngineName.SPARK:
+        raise typer.BadParameter("--workers are Spark's")
     log.setup()
     for number in (signal.SIGTERM, signal.SIGHUP):  # `orderflow down`, and a terminal that is closed
         signal.signal(number, signal.default_int_handler)
     current = settings.load()
     with stack.only_one(current):
         parts = stack.Stack(current, brokers, workers)
-        watch = _Watch(parts)
+        watch = _Watch(parts, engine)
         try:
             if orders:
                 watch.start(["--count", str(orders)])
@@ -96,8 +103,8 @@ def up(
 class _Watch:
     """Starts the parts and looks at how they do."""
 
-    def __init__(self, parts: Stack) -> None:
-        self.parts = parts
+    def __init__(self, parts: Stack, engine: EngineName) -> None:
+        self.parts, self._engine = parts, engine
         self.status: Status | None = None  # None until tables and servers answer, and while they do not
         self.last: Status | None = None  # the last one that was not None
         self._sent_before = 0
@@ -106,14 +113,15 @@ class _Watch:
         """Everything side by side: the sink waits by itself until Kafka and the database answer."""
         parts = self.parts
         parts.start_servers()
+        sink = ["--engine", self._engine, *(["--master", parts.master.url] if parts.master else [])]
         alone = len(parts.brokers) < 2 and not parts.master  # a cluster answers before all of its members are there
         if alone:
-            parts.start_command("sink", [])
+            parts.start_command("sink", sink)
         for server in parts.servers:
             server.wait_ready()
             logger.info("%s: %s at %s", server.name, server.describe(), server.address)
         if not alone:
-            parts.start_command("sink", ["--master", parts.master.url] if parts.master else [])
+            parts.start_command("sink", sink)
         self._sent_before = self._sent()
         parts.start_command("produce", producer)
 

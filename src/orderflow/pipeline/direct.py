@@ -1,4 +1,4 @@
-"""This process itself as the engine, without Spark: for one machine, in a third of the memory."""
+"""This process itself as the engine, without Spark: for one machine, in a quarter of the memory."""
 
 from __future__ import annotations
 
