@@ -77,6 +77,7 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
         until(lambda: not up.alive)
         assert up.exit_code == 0
     finally:
+        _orderflow(tmp_path, "down")
         up.kill()
 
     after = _orderflow(tmp_path, "up", "--orders", "10", "--json")
