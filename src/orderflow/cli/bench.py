@@ -13,7 +13,7 @@ import typer
 
 from orderflow import settings
 from orderflow.cli import log
-from orderflow.cli.sink import EngineName
+from orderflow.cli.sink import EngineChoice, EngineName
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,7 +29,6 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="The figures and the machine as one JSON object.")]
 Chart = Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the figures.")]
-Engine = Annotated[EngineName, typer.Option(help="What carries the records: spark or direct.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Turns of each contestant; the median counts.")]
 
 
@@ -53,7 +52,7 @@ def limit(
 @app.command()
 def sink(
     *,
-    engine: Engine = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     rows: Annotated[int, typer.Option(min=1, help="Orders in the backlog.")] = 5_000_000,
     rounds: Rounds = 3,
     connections: Annotated[
@@ -76,7 +75,7 @@ def sink(
 @app.command()
 def latency(
     *,
-    engine: Engine = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     rate: Annotated[
         list[float] | None, typer.Option(min=1, help="Orders per second; may be repeated.", show_default="10 to 10,000")
     ] = None,
@@ -113,7 +112,7 @@ def producer(
 @app.command()
 def growth(
     *,
-    engine: Engine = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     size: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Rows in the table; may be repeated.", show_default="1, 10 and 50 million"),
@@ -141,7 +140,7 @@ def growth(
 @app.command()
 def idle(
     *,
-    engine: Engine = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     seconds: Annotated[float, typer.Option(min=1, help="To watch each state.")] = 30,
     as_json: AsJson = False,
     chart: Chart = None,

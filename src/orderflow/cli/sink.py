@@ -22,12 +22,15 @@ class EngineName(StrEnum):
     DIRECT = "direct"
 
 
+EngineChoice = Annotated[
+    EngineName,
+    typer.Option(help="What carries the records: spark, or direct, the sink's process itself, for one small machine."),
+]
+
+
 def sink(
     *,
-    engine: Annotated[
-        EngineName,
-        typer.Option(help="What carries the records: spark, or direct, this process itself, for one small machine."),
-    ] = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     master: Annotated[
         str | None,
         typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…."),

@@ -12,7 +12,7 @@ import typer
 
 from orderflow import settings
 from orderflow.cli import log
-from orderflow.cli.sink import EngineName
+from orderflow.cli.sink import EngineChoice, EngineName
 from orderflow.cli.text import safe
 from orderflow.errors import DatabaseRefused, TopicMissing, Unavailable
 
@@ -39,9 +39,7 @@ def up(
     rate: Annotated[
         float | None, typer.Option(min=0, help="Orders per second; without it one every PRODUCTION_INTERVAL seconds.")
     ] = None,
-    engine: Annotated[
-        EngineName, typer.Option(help="What carries the records: spark, or direct, the sink's process itself.")
-    ] = EngineName.SPARK,
+    engine: EngineChoice = EngineName.SPARK,
     brokers: Annotated[
         int, typer.Option(min=1, max=9, help="Kafka brokers. With three, each record has three replicas.")
     ] = 1,
