@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -36,14 +37,22 @@ def _orderflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-def _up(folder: Path, arguments: Sequence[str] = ()) -> Process:
-    return Process(
+@contextmanager
+def _up(folder: Path, *arguments: str) -> Iterator[Process]:
+    """It runs; afterwards nothing of it does, whatever has failed."""
+    up = Process(
         "up",
         [sys.executable, "-m", "orderflow", "up", *arguments],
         log=folder / "up.log",
         env=_environment(folder),
         cwd=folder,
     )
+    up.start()
+    try:
+        yield up
+    finally:
+        _orderflow(folder, "down")
+        up.kill()
 
 
 def _status(folder: Path) -> dict[str, int]:
@@ -58,9 +67,7 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
     result = json.loads(smoke.stdout)
     assert (result["proven"], result["sent"], result["stored"], result["missing"]) == (True, 2000, 2000, [])
 
-    up = _up(tmp_path, ["--engine", "direct", "--rate", "20"])
-    up.start()
-    try:
+    with _up(tmp_path, "--engine", "direct", "--rate", "20") as up:
         until(lambda: _status(tmp_path)["stored"] > 2000, up)
 
         sink, _ = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]["sink"]
@@ -76,9 +83,6 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
         assert _orderflow(tmp_path, "down").returncode == 0
         until(lambda: not up.alive)
         assert up.exit_code == 0
-    finally:
-        _orderflow(tmp_path, "down")
-        up.kill()
 
     after = _orderflow(tmp_path, "up", "--orders", "10", "--json")
     assert after.returncode == 0, after.stderr
@@ -89,14 +93,13 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
-    up = _up(tmp_path)
-    up.start()
-    until(says(up, "Database:"), up)
-    os.kill(up.identity[0], signal.SIGKILL)
-    until(lambda: not up.alive)
-    after = _orderflow(tmp_path, "down")
-    assert after.returncode == 0 and "Stopped" in after.stdout, after.stderr
-    assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
+    with _up(tmp_path) as up:
+        until(says(up, "Database:"), up)
+        os.kill(up.identity[0], signal.SIGKILL)
+        until(lambda: not up.alive)
+        after = _orderflow(tmp_path, "down")
+        assert after.returncode == 0 and "Stopped" in after.stdout, after.stderr
+        assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
 
 
 def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -> None:
@@ -110,9 +113,7 @@ def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the processes of this system")
 def test_no_password_in_any_command_line(tmp_path: Path) -> None:
-    up = _up(tmp_path)
-    up.start()
-    try:
+    with _up(tmp_path) as up:
         until((tmp_path / "home" / "logs" / "produce.log").exists, up)
         password = (tmp_path / "home" / "database" / "password").read_text()
 
@@ -122,6 +123,3 @@ def test_no_password_in_any_command_line(tmp_path: Path) -> None:
             except OSError:
                 continue  # it has ended
             assert password.encode() not in line
-    finally:
-        _orderflow(tmp_path, "down")
-        up.kill()
