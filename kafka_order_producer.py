@@ -1,4 +1,4 @@
-"""Send orders to Kafka: the same as `orderflow produce`, from a clone that is not installed too."""
+"""Send orders to Kafka. Equivalent to `orderflow produce`; it also works in a clone that is not installed."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests: the one on PATH, else Debian's own, unpacked without root."""
+"""A headless Chromium for tests: the one on PATH, otherwise Debian's, unpacked without root rights."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fon
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser; skips the test where there is none and none can be had."""
+    """Yield the browser; skip the test if none is installed and none can be unpacked."""
     on_path = shutil.which("chromium") or shutil.which("google-chrome")
     if not on_path and not debian.available() and not os.environ.get("CI"):
         pytest.skip("no Chromium here: neither on PATH, nor apt-get to download it")
     program, env = (on_path, {}) if on_path else _unpacked()
-    # Its sandbox needs rights that containers and root lack; the pages are our own.
+    # Chromium's sandbox needs rights that containers and root lack. The tests load only their own pages.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--lang=en-US"], env=dict(os.environ) | env
@@ -43,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def _unpacked() -> tuple[str, dict[str, str | float | bool]]:
-    prefix = cache.once("chromium", _unpack)
+    prefix = cache.get_or_create("chromium", _unpack)
     [program] = prefix.glob("usr/lib/chromium/*headless*shell")
     libraries = [*prefix.glob("lib/*-linux-gnu*"), *prefix.glob("usr/lib/*-linux-gnu*")]
     libraries += prefix.glob("usr/lib/*-linux-gnu*/pulseaudio")
@@ -55,7 +55,7 @@ def _unpacked() -> tuple[str, dict[str, str | float | bool]]:
 
 def _unpack(prefix: Path) -> None:
     debian.unpack(prefix, ["chromium-headless-shell", "fonts-inter", "fonts-dejavu-core"])
-    # A program of this machine's runs with this machine's libc, whose loader fits no other.
+    # A program built on this machine needs this machine's libc, which works only with its own loader.
     for library in ("c", "m", "dl", "rt", "pthread", "resolv", "util"):
         for path in prefix.glob(f"lib/*-linux-gnu*/lib{library}.so.*"):
             path.unlink()

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, by openssl: what it issues is good, expired, or another host's."""
+"""A test certificate authority based on openssl. It issues valid, expired and wrong-host certificates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
 
 
 class Certificate(NamedTuple):
-    """Paths of PEM files. `both` holds key and certificate, as Kafka's brokers want them."""
+    """Paths of PEM files. `both` holds key and certificate, the form that Kafka brokers need."""
 
     certificate: Path
     key: Path
@@ -26,7 +26,7 @@ class Authority:
         _openssl("req", "-x509", *_NEW_KEY, "-noenc", "-subj", f"/CN={name}", *self._out(self.certificate, self._key))
 
     def issue(self, name: str, hosts: str = THIS_HOST, *, days: int = 2, passphrase: str = "") -> Certificate:
-        """A certificate for these hosts, whose subject is CN=`name`; with negative `days`, one that has expired."""
+        """Issue a certificate for these hosts with the subject CN=`name`. With negative `days`, it has expired."""
         certificate, key, both = (self._folder / f"{name}{end}" for end in (".pem", ".key", ".both.pem"))
         request = self._folder / f"{name}.csr"
         names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={hosts}"]
@@ -35,7 +35,9 @@ class Authority:
         _openssl("x509", "-req", "-in", str(request), *signed, "-days", str(days), "-out", str(certificate))
         if passphrase:
             protected = key.with_suffix(".protected")
-            _openssl("pkcs8", "-topk8", "-in", str(key), "-passout", f"pass:{passphrase}", "-out", str(protected))
+            # Java before 19 reads only keys in this old encryption.
+            as_java_reads = ("-topk8", "-v1", "PBE-SHA1-3DES", "-passout", f"pass:{passphrase}")
+            _openssl("pkcs8", "-in", str(key), *as_java_reads, "-out", str(protected))
             protected.rename(key)
         both.write_text(key.read_text() + certificate.read_text())
         return Certificate(certificate, key, both)

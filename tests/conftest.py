@@ -1,4 +1,4 @@
-"""Fixtures: one server of each kind per session, started when the first test asks for it."""
+"""Fixtures: one server of each kind per session, started when the first test needs it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from orderflow.settings import Settings
-from tests import servers
+from tests import lifeline, servers
 
-# Time is measured in benchmarks; a slow machine fails no test.
+lifeline.tie()
+
+# Benchmarks measure time. A slow machine must not fail a test.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
 
@@ -48,7 +50,7 @@ def mariadb_server(server_folder: Path) -> Iterator[Settings]:
 
 @pytest.fixture(params=["mysql", "mariadb"])
 def database(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings with the name of a database that does not exist yet, on MySQL and on MariaDB."""
+    """Settings with the name of a database that does not exist yet; one for MySQL and one for MariaDB."""
     server: Settings = request.getfixturevalue(f"{request.param}_server")
     settings = msgspec.structs.replace(server, mysql_database=_fresh("test_"))
     yield settings

@@ -1,8 +1,8 @@
-"""The bad-input corpus as data: raw message values with the outcome that DESIGN section 2 demands of each.
+"""The bad-input corpus as data: raw message values and the outcome that the contract requires for each.
 
-`CASES` are single values, `TRUNCATED` the sample cut at every length, `STORIES` records whose outcome depends on
-what was stored before them. `TEXTS` must come through unharmed. `JSON` and `NOT_JSON` are small documents in the
-manner of the public JSON conformance suites.
+`CASES` are single values. `TRUNCATED` is the sample cut at every length. `STORIES` are records whose outcome depends
+on earlier records. `TEXTS` must be stored unchanged. `JSON` and `NOT_JSON` are small documents in the style of the
+public JSON conformance suites.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from orderflow.order import FIELDS, MAX_VALUE_BYTES, Order, Reason
+from orderflow.contract.definition import FIELDS, MAX_VALUE_BYTES, Order, Reason
 
 SAMPLE = (
     b'{"customer_id": 87654, "order_id": "ORDER-000001", "product_name": "Yoga Mat", '
@@ -48,7 +48,7 @@ _TEXT_FIELDS = ("order_id", "product_name", "product_category", "order_timestamp
 
 
 class Case(NamedTuple):
-    """A message value, and the order it holds or the reason of its rejection."""
+    """A message value, and the order it holds or the reason for its rejection."""
 
     name: str
     value: bytes | None
@@ -56,7 +56,7 @@ class Case(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A record, and what becomes of it."""
+    """A record and its outcome."""
 
     value: bytes
     outcome: Literal["stored", "duplicate"] | Reason
@@ -65,35 +65,35 @@ class Step(NamedTuple):
 
 
 class Story(NamedTuple):
-    """Records in the order of their arrival, in batches; before each batch the sink starts anew."""
+    """Records in order of arrival, in batches. The sink restarts before each batch."""
 
     name: str
     batches: tuple[tuple[Step, ...], ...]
 
 
 def message(**tokens: str | None) -> bytes:
-    """The sample with other JSON texts as its fields' values; None leaves a field out, new names are added."""
+    """Return the sample with other JSON texts as field values. None omits a field; new names are added."""
     fields = {name: text for name, text in {**_TOKENS, **tokens}.items() if text is not None}
     return ("{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}").encode()
 
 
 def good(**values: object) -> Order:
-    """The sample's order with other values."""
+    """Return the sample's order with other values."""
     return msgspec.structs.replace(ORDER, **values)
 
 
 def numbered(number: int, **tokens: str | None) -> bytes:
-    """A good message with an order_id of its own."""
+    """Return a valid message with its own order_id."""
     return message(order_id=f'"ORDER-{number:06}"', **tokens)
 
 
 def quoted(text: str) -> str:
-    """The text as a JSON string, with no more escapes than needed."""
+    """Return the text as a JSON string with as few escapes as possible."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def escaped(text: str) -> str:
-    """The text as a JSON string of nothing but escapes."""
+    """Return the text as a JSON string in which every character is escaped."""
     units = text.encode("utf-16-be").hex()
     return '"' + "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)) + '"'
 
@@ -367,7 +367,7 @@ def _time() -> Iterator[Case]:
         *("-001-01-15T14:30:45", "+2025-01-15T14:30:45", "2025-01-15T14:30:45 ", " 2025-01-15T14:30:45"),
         *("2025-01-15T14:30:45\n", "2025-01-15T14:30:-5", "2025-01-15T14:30:４5", "٢٠٢٥-٠١-١٥T14:30:45"),
         *("2025‐01‐15T14:30:45", "1736951445", "1736951445000"),
-        "2025-01-15T14:30:45\nORDER-000002 1 1 2025-01-01T00:00:00",  # a line of what the fast reading checks
+        "2025-01-15T14:30:45\nORDER-000002 1 1 2025-01-01T00:00:00",  # has the form of a line that the fast path checks
     ):  # fmt: skip
         yield Case(f"time {text!r}", message(order_timestamp=quoted(text)), Reason.INVALID_TIMESTAMP)
     yield Case("epoch milliseconds", message(order_timestamp="1736951445000"), Reason.WRONG_TYPE)

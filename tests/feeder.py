@@ -1,15 +1,15 @@
-"""Orders put into the tables by the store's own writer, without Kafka: what readers are tested with."""
+"""Stores orders in the tables with the store's own writer, without Kafka, to test readers of the tables."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.run import Run
+from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import message, quoted
 
@@ -24,9 +24,12 @@ class _Topic(NamedTuple):
     def holds_records(self, _partition: int, _start: int, _end: int) -> bool:
         return False
 
+    def request_identity_check(self) -> Callable[[], None]:
+        return lambda: None
+
 
 class Feeder:
-    """Stores records as partition 0's next ones."""
+    """Stores records as the next ones of partition 0."""
 
     def __init__(self, settings: Settings) -> None:
         schema.prepare(settings)
@@ -34,23 +37,23 @@ class Feeder:
         self._next = 0
 
     def store(self, *values: bytes | None, late: float = 0.05) -> Committed:
-        """One transaction; the records came to Kafka so many seconds ago."""
+        """Store one transaction. Kafka received its records `late` seconds ago."""
         offsets = range(self._next, self._next + len(values))
         self._next += len(values)
         with Writer(self._settings, _Topic(self._settings.kafka_topic)) as writer:
             produced = [int((time.time() - late) * 1000)] * len(values)
-            return writer.commit(Run([0] * len(values), offsets, produced, [b"key"] * len(values), values))
+            return writer.commit(RecordBatch([0] * len(values), offsets, produced, [b"key"] * len(values), values))
 
 
 def order(number: int, placed: datetime | None = None, **fields: object) -> bytes:
-    """An order placed now unless told otherwise; `fields` are JSON numbers (as text or int), or text in quotes."""
+    """Return an order placed at `placed` (default: now). `fields` are JSON numbers (as text or int) or quoted text."""
     placed = placed or datetime.now(UTC)
     tokens = {"order_id": f'"ORDER-{number:06d}"', "order_timestamp": f'"{placed:%Y-%m-%dT%H:%M:%S}"'}
     return message(**tokens, **{name: str(value) for name, value in fields.items()})
 
 
 def priced(number: int, cents: int, quantity: int, placed: datetime | None = None, **texts: str) -> bytes:
-    """An order of this unit price; `texts` are plain strings, such as product_name."""
+    """Return an order of this unit price. `texts` are plain strings, such as product_name."""
     amounts = {
         "unit_price": f"{cents // 100}.{cents % 100:02d}",
         "quantity": str(quantity),
@@ -60,7 +63,7 @@ def priced(number: int, cents: int, quantity: int, placed: datetime | None = Non
 
 
 def many(first: int, count: int, categories: Sequence[str] = ("Sports & Outdoors",)) -> list[bytes]:
-    """Orders of different amounts, products and customers."""
+    """Return orders with different amounts, products and customers."""
     return [
         priced(
             number,

@@ -1,4 +1,4 @@
-"""OrderFlow's commands as processes, and conditions to wait for."""
+"""Runs OrderFlow's commands as processes, and waits for conditions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from pathlib import Path
 
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
+from tests.sql import select
 
-PATIENCE = 180.0  # seconds; a slow machine is no failure, an endless wait is
+ROOT = Path(__file__).parents[1]
+PATIENCE = 300.0  # seconds; a slow machine must not fail a test, but an endless wait must
 
 
-def run(settings: Settings, *arguments: str, cwd: Path, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """`orderflow ARGUMENTS` to its end, for so many seconds at most."""
+def run(
+    settings: Settings, *arguments: str, cwd: Path, patience: float = PATIENCE, module: str = "orderflow"
+) -> subprocess.CompletedProcess[str]:
+    """Run `orderflow ARGUMENTS`, or another module's command, to its end, for at most `patience` seconds."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
-        [sys.executable, "-m", "orderflow", *arguments],
-        env=os.environ | settings.environment(),
+        [sys.executable, "-m", module, *arguments],
+        env=os.environ | settings.environment() | ({} if module == "orderflow" else {"PYTHONPATH": path}),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -31,7 +36,7 @@ def run(settings: Settings, *arguments: str, cwd: Path, patience: float = PATIEN
 
 @contextmanager
 def running(settings: Settings, *arguments: str, folder: Path, name: str = "command") -> Iterator[Process]:
-    """`orderflow ARGUMENTS` while the block lasts; killed at its end."""
+    """Run `orderflow ARGUMENTS` while the block lasts, then kill it."""
     process = Process(
         name,
         [sys.executable, "-m", "orderflow", *arguments],
@@ -47,15 +52,26 @@ def running(settings: Settings, *arguments: str, folder: Path, name: str = "comm
 
 
 def until(condition: Callable[[], object], process: Process | None = None, patience: float = PATIENCE) -> None:
-    """Wait for the condition; fail if it does not come, or the process ends before."""
+    """Wait for the condition. Fail after `patience` seconds, or if the process ends first."""
     deadline = time.monotonic() + patience
     while not condition():
         told = "\n".join(process.last_lines(30)) if process else ""
         assert process is None or process.alive, f"it ended with exit code {process.exit_code}:\n{told}"
         assert time.monotonic() < deadline, f"it did not come:\n{told}"
-        time.sleep(0.1)
+        time.sleep(0.15)  # InnoDB refreshes its list of transactions only 0.1 s after the last read
+
+
+def until_it_stores(settings: Settings, sink: Process) -> None:
+    """Wait until the ledger's positions change."""
+    before = next_offsets(settings)
+    until(lambda: next_offsets(settings) > before, sink)
+
+
+def next_offsets(settings: Settings) -> int:
+    """Return the sum of the ledger's positions."""
+    return int(select(settings, "SELECT SUM(next_offset) FROM orders_ledger")[0][0] or 0)
 
 
 def says(process: Process, words: str) -> Callable[[], bool]:
-    """Whether the process has said these words."""
+    """Return a condition: the process has logged these words."""
     return lambda: any(words in line for line in process.last_lines(10_000))

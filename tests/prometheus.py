@@ -1,4 +1,4 @@
-"""What Prometheus reads and does: pages of metrics, and Debian's own Prometheus, unpacked without root."""
+"""Pages of metrics, as Prometheus reads them, and Debian's own Prometheus, unpacked without root rights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from orderflow.embedded import cache, debian
 
 Labels = dict[str, str]
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the tests' servers listen on loopback
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
-    """Status and body; 0 where nobody answers."""
+    """Return status and body; the status is 0 if no server answers."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with DIRECT.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -38,14 +39,14 @@ class Page:
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The sum of the samples of this name with these labels among theirs; None if there is none."""
+        """Return the sum of the samples with this name and these labels; None if there is none."""
         found = [
             sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
         ]
         return sum(found) if found else None
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """The values of this name by one of its labels."""
+        """Return the values of this name, keyed by one label."""
         return {sample.labels[label]: sample.value for sample in self.samples if sample.name == name}
 
 
@@ -56,18 +57,18 @@ def page(port: int, path: str = "metrics", **headers: str) -> Page:
 
 
 def query(port: int, path: str, **parameters: str) -> Any:
-    """What Prometheus answers on its API; None where it does not yet."""
+    """Return the answer of Prometheus's API; None if it does not answer yet."""
     status, text = get(f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
     return json.loads(text)["data"] if status == 200 else None
 
 
 def program(name: str) -> str:
-    """`prometheus` or `promtool`; skips the test where it cannot be had."""
+    """Return the path of `prometheus` or `promtool`; skip the test if it is not available."""
     if on_path := shutil.which(name):
         return on_path
     if not debian.available() and not os.environ.get("CI"):
         pytest.skip(f"no {name} here: neither on PATH, nor apt-get to download it")
-    return str(cache.once("prometheus", _unpack) / "usr/bin" / name)
+    return str(cache.get_or_create("prometheus", _unpack) / "usr/bin" / name)
 
 
 def _unpack(prefix: Path) -> None:

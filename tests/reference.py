@@ -1,6 +1,6 @@
-"""The contract read slowly, from DESIGN section 2 alone: what order.py must agree with, whatever the bytes.
+"""A slow, independent implementation of the contract. order.py must agree with it for any bytes.
 
-Money is counted in whole cents, so nothing here rounds.
+It counts money in whole cents, so it never rounds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from orderflow.order import Order
+from orderflow.contract.definition import Order
 
 
 class Read(NamedTuple):
@@ -27,19 +27,19 @@ class Read(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The value is no order."""
+    """The value is not an order."""
 
 
 class Whole(str):
-    """A JSON number that is spelled as an integer, as its text."""
+    """The text of a JSON number that is written as an integer."""
 
 
 class Fraction(str):
-    """A JSON number with a decimal point or an exponent, as its text."""
+    """The text of a JSON number with a decimal point or an exponent."""
 
 
 def read(value: bytes | None) -> Read | None:
-    """The order that the value holds; None if it breaks the contract."""
+    """Return the order that the value holds; None if it breaks the contract."""
     try:
         return _order(value)
     except (RefusedError, RecursionError):
@@ -47,7 +47,7 @@ def read(value: bytes | None) -> Read | None:
 
 
 def by_value(order: Order) -> Read:
-    """The decoder's order, as this reading gives it."""
+    """Convert the decoder's order into this module's form."""
     unit_cents, total_cents = order.unit_price * 100, order.total_price * 100
     assert unit_cents == int(unit_cents) and total_cents == int(total_cents)
     return Read(
@@ -67,7 +67,7 @@ def _order(value: bytes | None) -> Read:
     assert value is not None
     try:
         found = json.loads(
-            value.decode("utf-8"),  # json.loads would guess at the encoding of bytes
+            value.decode("utf-8"),  # json.loads guesses the encoding of bytes
             object_pairs_hook=_object,
             parse_int=Whole,
             parse_float=Fraction,
@@ -118,7 +118,7 @@ def _constant(name: str) -> None:
 
 def _integer(found: object) -> int:
     _demand(type(found) is Whole)
-    number = int(str(found)[:12])  # ten digits are too many already, and Python refuses to read thousands
+    number = int(str(found)[:12])  # ten digits are already too many, and Python refuses to read thousands
     _demand(1 <= number <= 2147483647)
     return number
 
@@ -135,7 +135,7 @@ def _cents(found: object) -> int:
     _demand(type(found) in (Whole, Fraction))
     try:
         amount = Decimal(str(found))
-    except InvalidOperation as error:  # an exponent of many digits: far above or far below any amount
+    except InvalidOperation as error:  # the exponent has many digits: the number is far above or below any amount
         raise RefusedError from error
     _demand(Decimal("0.01") <= amount <= Decimal("99999999.99"))
     whole, _, fraction = f"{amount:f}".partition(".")

@@ -1,7 +1,7 @@
-"""Pictures of the dashboard for the docs, of a flow that really runs: `python -m tests.screenshots FOLDER`.
+"""Takes screenshots of the dashboard for the docs from a running system: `python -m tests.screenshots FOLDER`.
 
-Starts `orderflow up` in a scratch folder, lets it run for some minutes, and takes the page at three sizes, light and
-dark. Beside the producer of `up` another one sends bad and repeated records.
+Starts `orderflow up` in a scratch folder, waits some minutes, and captures the page in three sizes, light and dark.
+A second producer sends bad and repeated records.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from orderflow.embedded.process import Process, free_port
+from tests import lifeline
 from tests.browser import chromium
 from tests.processes import says, until
 
@@ -27,6 +28,7 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=12, help="how long it runs before (%(default)s)")
     given = arguments.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
+    lifeline.tie()
     with tempfile.TemporaryDirectory(prefix="orderflow-screenshots-") as scratch:
         _run(Path(scratch), given.folder.resolve(), given.rate, given.minutes)
 
@@ -57,7 +59,7 @@ def _shoot(address: str, folder: Path) -> None:
     with chromium() as browser:
         watching = browser.new_page()
         watching.goto(address)
-        watching.wait_for_timeout(130_000)  # the line of rates is of the last two minutes, if somebody watches
+        watching.wait_for_timeout(130_000)  # the rate chart covers the last two minutes in which a page was open
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
                 mobile = size != "desktop"

@@ -1,4 +1,4 @@
-"""A broker and a database behind locks: TLS, SASL, and no right that was not granted."""
+"""A broker and a database with TLS, authentication (SASL) and only explicitly granted rights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
 from tests.certificates import OTHER_HOST, Authority, Certificate
 
-# Listener to its protocol. SSL and BOTH ask for a client certificate; the last two show a wrong one of their own.
+# Listener to protocol. SSL and BOTH require a client certificate. The last two present an invalid server certificate.
 LISTENERS = {
     "SSL": "SSL",
     "BOTH": "SASL_SSL",
@@ -31,7 +31,7 @@ _MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 
 
 class SecuredKafka(Kafka):
-    """A broker that lets nobody do anything unless granted, but on its plain listener, which is the administrator's."""
+    """A broker that permits only what is granted, except on its plain listener, which administrators use."""
 
     def __init__(self, folder: Path, authority: Authority, users: dict[str, str]) -> None:
         super().__init__(folder, free_port())
@@ -42,12 +42,12 @@ class SecuredKafka(Kafka):
         self._certificates["ELSEWHERE"] = authority.issue("elsewhere", OTHER_HOST)
 
     def at(self, listener: str) -> str:
-        """Bootstrap servers of this listener."""
+        """Return the bootstrap servers of this listener."""
         return f"127.0.0.1:{self._ports[listener]}"
 
     @cached_property
     def admin(self) -> AdminClient:
-        """Who may do everything."""
+        """Return a client with all rights."""
         return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
 
     def wait_ready(self, timeout: float = 120) -> None:
@@ -95,13 +95,13 @@ class SecuredKafka(Kafka):
 
 
 def _escaped(password: str) -> str:
-    """For a JAAS string within a properties file, which is read as Latin-1."""
+    """Escape for a JAAS string in a properties file, which Java reads as Latin-1."""
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
     return quoted.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
 
 
 class SecuredDatabase(Database):
-    """A database with TLS, whose certificate can be changed while it runs. `authority` is whose clients it trusts."""
+    """A database with TLS whose certificate can change while it runs. It trusts client certificates of `authority`."""
 
     def __init__(self, folder: Path, kind: Kind, authority: Authority) -> None:
         super().__init__(folder, free_port(), kind)
@@ -109,7 +109,7 @@ class SecuredDatabase(Database):
         self._certificate = authority.issue(f"{kind}-server")
 
     def show(self, certificate: Certificate) -> None:
-        """Show this certificate from now on."""
+        """Use this certificate from now on."""
         for mine, other in zip(self._certificate, certificate, strict=True):
             mine.write_bytes(other.read_bytes())
         reload = "ALTER INSTANCE RELOAD TLS" if self.program.kind == "mysql" else "FLUSH SSL"

@@ -1,7 +1,7 @@
-"""The servers the tests run against: started here, or named by the environment, behind one interface.
+"""The servers that the tests use: started here, or external ones named by environment variables.
 
 TEST_KAFKA_BOOTSTRAP_SERVERS names an external broker. TEST_MYSQL_HOST names an external MySQL, with
-TEST_MYSQL_PORT (3306), TEST_MYSQL_USER (root) and TEST_MYSQL_PASSWORD (empty); TEST_MARIADB_… likewise.
+TEST_MYSQL_PORT (3306), TEST_MYSQL_USER (root) and TEST_MYSQL_PASSWORD (empty). TEST_MARIADB_… work the same way.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from orderflow.embedded.database import Database, Kind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import LocalServer, free_port
 from orderflow.settings import Settings
+from tests import lifeline
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards: in memory if 2 GB are free there, for the servers sync at every commit."""
+    """A temporary folder: in memory if 2 GB are free there, because the servers sync at every commit."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
     with tempfile.TemporaryDirectory(prefix="orderflow-test-", dir=memory if roomy else None) as folder:
+        lifeline.remove_at_end(Path(folder))
         yield Path(folder)
 
 
@@ -38,7 +40,7 @@ def running(server: LocalServer) -> Iterator[None]:
         server.wait_ready()
         yield
     finally:
-        server.kill()  # its data is thrown away: no need to stop in order
+        server.kill()  # its data is discarded, so it need not shut down cleanly
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""SQL as a person would type it, outside the store."""
+"""Runs SQL as a user would, without the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def raw_session(settings: Settings, *, autocommit: bool = False) -> Any:
         password=settings.mysql_password,
         database=settings.mysql_database,
         collation="utf8mb4_bin",
-        ssl_disabled=True,  # a handshake takes longer than most tests
+        ssl_disabled=True,  # a TLS handshake takes longer than most tests
         autocommit=autocommit,
     )
 

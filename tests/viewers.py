@@ -1,14 +1,13 @@
-"""What open dashboards cost the sink: `python -m tests.viewers`, on a machine that does nothing else.
+"""Measures what open dashboards cost the sink: `python -m tests.viewers`, on an otherwise idle machine.
 
-The same backlog is drained in turns with nobody watching, and with ten viewers of one dashboard whose metrics are
-scraped once a second. Servers, contestants and the comparison of each table are those of `orderflow bench`.
+The sink drains the same backlog alternately without viewers and with ten viewers of one dashboard whose metrics are
+scraped once a second. Servers, contestants and the comparison of each table come from `python -m benchmarks`.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,14 +20,15 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks import arena, backlog
+from benchmarks.arena import Arena
+from benchmarks.contest import Measured, drain, measure, running
+from benchmarks.sink import Sink
 from orderflow import settings as all_settings
-from orderflow.bench import arena, backlog
-from orderflow.bench.arena import Arena
-from orderflow.bench.contest import Measured, drain, measure, running
-from orderflow.bench.sink import Sink
 from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
 from orderflow.store import schema
+from tests import lifeline
 from tests.processes import says, until
 
 VIEWERS = 10
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="orders in the backlog (%(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="of one run without and one with (%(default)s)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the servers would outlive it
+    lifeline.tie()
     progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     without: list[Measured] = []
     watched: list[Measured] = []
@@ -68,7 +68,7 @@ def main() -> None:
 
 @contextmanager
 def _viewers(place: Arena, settings: Settings) -> Iterator[list[int]]:
-    """Ten viewers of a dashboard, and a scraper; gives the looks that each has had so far."""
+    """Run ten viewers of a dashboard and a scraper; yield the number of updates that each has received so far."""
     settings = msgspec.structs.replace(settings, dashboard_port=free_port())
     schema.prepare(settings)
     over = threading.Event()

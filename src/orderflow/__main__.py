@@ -1,6 +1,17 @@
-"""`python -m orderflow`: the command line."""
+"""The entry point of `orderflow` and of `python -m orderflow`."""
 
-from orderflow.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C ends it with exit code 130, even during its import."""
+    try:
+        from orderflow import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

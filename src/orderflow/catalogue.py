@@ -1,4 +1,4 @@
-"""The products the generator draws from. With ORDER_RANGES=enforce they are part of the contract too."""
+"""The products of the generated orders. With ORDER_RANGES=enforce they are part of the contract too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOWEST_PRICE, HIGHEST_PRICE = Decimal("50.00"), Decimal("999.99")
 
 
 class Product(NamedTuple):
-    """A product, its category, and the prices it is sold at (in cents, both ends included)."""
+    """A product, its category, and its price range in cents (inclusive)."""
 
     name: str
     category: str

@@ -1,88 +1,110 @@
-"""Every error OrderFlow raises on purpose, as one tree whose classes decide what happens next.
+"""All errors that OrderFlow raises intentionally. The class of an error decides what happens next.
 
     OrderFlowError
-    ├── RecordRejected            a record's fault: it is quarantined, the others go on   (order.py)
-    ├── Unavailable               the environment's: wait, say so, go on when it is back
+    ├── RecordRejected            a record breaks the contract: it is quarantined, the other records are stored
+    ├── Unavailable               a dependency is unavailable: log it, wait, and resume
     │   ├── KafkaUnavailable
     │   ├── DatabaseUnavailable
+    │   ├── UnknownDatabaseError  an error number that is not listed: retry for a bounded time, then OperatorError
     │   ├── SparkUnavailable
-    │   ├── LedgerGap             the engine is ahead of the ledger: start again from the ledger's position
-    │   └── Interrupted           a worker or the engine died; nothing was lost, start again
-    ├── Contention                another transaction was in the way: repeat this one at once
-    └── OperatorError             only a person can mend it: stop with a non-zero exit
+    │   ├── OutOfResources        this machine is short of disk space, memory or file descriptors
+    │   ├── LedgerGap             the engine is ahead of the ledger: restart at the ledger's position
+    │   └── Interrupted           a worker or the engine died: restart, nothing is lost
+    ├── Contention                a conflict with another transaction: retry this one at once
+    └── OperatorError             only a person can fix it: stop with a non-zero exit code
         ├── SettingInvalid        a setting is missing or wrong
-        ├── InputInvalid          a file or argument given to a command is wrong
-        ├── KafkaRefused          credentials, authorisation, or a request the broker will never accept
-        ├── DatabaseRefused       credentials, privileges, or a statement the server will never accept
-        ├── TableDrifted          a table differs from what OrderFlow writes
-        ├── TopicMissing          the topic does not exist and may not be created
-        ├── TopicRecreated        the topic is not the one the ledger knows
-        ├── OffsetsLost           unread records are gone from the topic (retention, deletion)
-        ├── TooManyRejected       nearly nothing of the topic is an order: the wrong topic, or a broken producer
+        ├── InputInvalid          a file or an argument of a command is wrong
+        ├── ExtraMissing          an optional part of OrderFlow is not installed
+        ├── FileUnusable          a file or folder that OrderFlow needs cannot be read or written: rights, a full disk
+        ├── KafkaRefused          wrong credentials, missing rights, or a request that the broker never accepts
+        ├── DatabaseRefused       wrong credentials, missing privileges, or a statement that the server never accepts
+        ├── TableDrifted          a table's definition differs from the expected one
+        ├── SchemaTooNew          a newer version of OrderFlow has changed the tables
+        ├── TopicMissing          the topic does not exist and must not be created
+        ├── TopicRecreated        the topic's id differs from the ledger's
+        ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
+        ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
+        ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
-        ├── AlreadyRunning        another process holds what this one needs
-        └── StartFailed           a part that `orderflow up` starts did not come up
+        ├── AlreadyRunning        another process uses the same folder
+        └── StartFailed           a process did not become ready, or something it needs could not be downloaded
 
-Each message is a sentence that names the thing and its value; `hint` names the setting or the command that
-mends it. Code branches on these types, never on a message's text.
+Each message is a sentence that names the thing and its value. `hint` names the setting or the command that fixes it.
+Code branches on these classes, never on a message's text.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
 class OrderFlowError(Exception):
-    """Base of the tree. `hint` says what to do about it; it may be empty only where waiting is the answer."""
+    """Base class. `hint` describes what to do; it may be empty only if waiting is enough."""
 
-    retriable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 2
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # a traceback in a user's own program shows it
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self).__name__, self.message, self.hint)
+        return _rebuild, (type(self).__name__, self._arguments())
 
     def to_wire(self) -> str:
-        """One line of JSON that carries the error's type and texts out of a worker process."""
-        return json.dumps({"error": type(self).__name__, "message": self.message, "hint": self.hint})
+        """Return the error's type and texts as one line of JSON, for the transport out of a worker process."""
+        return json.dumps({"error": type(self).__name__} | self._arguments())
+
+    def _arguments(self) -> dict[str, str]:
+        return {"message": self.message, "hint": self.hint}
 
 
 class RecordRejected(OrderFlowError):
-    """A record breaks the contract. `reason` is one of order.Reason; the message is the detail."""
+    """A record breaks the contract. `reason` is a value of contract.definition.Reason; the message is the detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return RecordRejected, (self.reason, self.message)
+    def _arguments(self) -> dict[str, str]:
+        return {"reason": self.reason, "detail": self.message}
 
 
 class Unavailable(OrderFlowError):
-    """Something OrderFlow depends on does not answer now. Keep the position, back off, try again."""
-
-    retriable = True
+    """Something that OrderFlow depends on does not answer now. Keep the position, back off, and retry."""
 
 
 class KafkaUnavailable(Unavailable):
-    """No broker answers, or the answer says to try again later."""
+    """No broker answers, or the answer is a retriable error."""
 
 
 class DatabaseUnavailable(Unavailable):
     """MySQL does not answer, or cannot take writes now (restarting, read-only, full, too many connections)."""
 
 
+class UnknownDatabaseError(Unavailable):
+    """The database server raised an error with an unlisted number, so it may be temporary or permanent.
+
+    The caller retries for a bounded time, and then raises DatabaseRefused.
+    """
+
+
 class SparkUnavailable(Unavailable):
     """The Spark cluster does not answer, or has no executor for the sink."""
 
 
+class OutOfResources(Unavailable):
+    """This machine is short of disk space, memory or file descriptors."""
+
+
 class LedgerGap(Unavailable):
-    """Readable records lie before the first one handed over: the batch is refused, lest they be skipped."""
+    """The topic has readable records before the batch's first record. The batch is refused so that none is skipped."""
 
 
 class Interrupted(Unavailable):
@@ -90,33 +112,43 @@ class Interrupted(Unavailable):
 
 
 class Contention(OrderFlowError):
-    """A deadlock or a lock timeout: repeat the whole transaction."""
-
-    retriable = True
+    """A deadlock or a lock timeout: retry the whole transaction."""
 
 
 class OperatorError(OrderFlowError):
-    """Waiting will not help: a person has to change something."""
+    """Waiting does not help: a person must change something."""
 
 
 class SettingInvalid(OperatorError):
-    """A setting has a value that cannot work."""
+    """A setting has an invalid value."""
 
 
 class InputInvalid(OperatorError):
-    """A file or an argument given to a command cannot be used."""
+    """A file or an argument of a command cannot be used."""
+
+
+class ExtraMissing(OperatorError):
+    """An optional part of OrderFlow is not installed."""
+
+
+class FileUnusable(OperatorError):
+    """A file or folder that OrderFlow needs cannot be read or written."""
 
 
 class KafkaRefused(OperatorError):
-    """The broker refuses, and will go on refusing."""
+    """The broker refuses a request permanently."""
 
 
 class DatabaseRefused(OperatorError):
-    """The database server refuses, and will go on refusing."""
+    """The database server refuses a statement or a login permanently."""
 
 
 class TableDrifted(OperatorError):
-    """A table's shape differs from the one OrderFlow writes."""
+    """A table's definition differs from the one that OrderFlow expects."""
+
+
+class SchemaTooNew(OperatorError):
+    """A newer version of OrderFlow has created or changed the tables."""
 
 
 class TopicMissing(OperatorError):
@@ -124,11 +156,15 @@ class TopicMissing(OperatorError):
 
 
 class TopicRecreated(OperatorError):
-    """The topic was deleted and made again: its offsets mean other records than the ledger's."""
+    """The topic was deleted and created again: its offsets and the ledger's refer to different records."""
 
 
 class OffsetsLost(OperatorError):
     """Records that were never stored are no longer in the topic."""
+
+
+class BatchBroken(OperatorError):
+    """A batch of the topic is damaged: it fails Kafka's checksum, or cannot be decoded. No client can read it."""
 
 
 class TooManyRejected(OperatorError):
@@ -136,29 +172,46 @@ class TooManyRejected(OperatorError):
 
 
 class EngineFailed(OperatorError):
-    """The engine failed many times in a row without any progress, for a reason OrderFlow does not know."""
+    """The engine failed many times in a row without progress, for an unknown reason."""
 
 
 class AlreadyRunning(OperatorError):
-    """Another process of the same kind works in the same place."""
+    """Another process of the same kind uses the same folder."""
 
 
 class StartFailed(OperatorError):
-    """A part that `orderflow up` starts did not come up, or ended by itself."""
+    """A process did not become ready, or exited; or something that it needs could not be downloaded."""
+
+
+_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+@contextmanager
+def translate_shortages(failure: str) -> Iterator[None]:
+    """Translate OSErrors about full disks, memory or descriptors into OutOfResources. `failure` begins the message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SHORTAGES:
+            raise
+        raise OutOfResources(
+            f"{failure}: {error.strerror}.",
+            hint="Free some space there, or set TMPDIR to a folder with free space.",
+        ) from error
 
 
 def from_wire(line: str) -> OrderFlowError:
-    """The error that `to_wire` wrote.
+    """Return the error from a line that `to_wire` wrote.
 
-    Raises ValueError if the line is not one of its lines.
+    Raises ValueError if it is another line.
     """
     fields = json.loads(line)
-    return _rebuild(fields["error"], fields["message"], fields["hint"])
+    return _rebuild(fields.pop("error"), fields)
 
 
-def _rebuild(name: str, message: str, hint: str) -> OrderFlowError:
+def _rebuild(name: str, arguments: dict[str, str]) -> OrderFlowError:
     known = {cls.__name__: cls for cls in _tree(OrderFlowError)}
-    return known[name](message, hint=hint)
+    return known[name](**arguments)
 
 
 def _tree(cls: type[OrderFlowError]) -> list[type[OrderFlowError]]:

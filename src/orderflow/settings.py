@@ -1,29 +1,37 @@
 """Every setting in one place: environment variable, type, default, unit and help.
 
-`env.example` and the settings table in the README are checked against this file by a test.
-A value in the real environment wins over one in `.env`.
+A test compares `env.example` and the table in docs/settings.md with this file.
+A value in the real environment overrides one in `.env`. Whatever a later step parses (addresses, numbers, certificates)
+is checked here, so that a command fails at its start with the setting's name.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterable, Mapping
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import dotenv
 import msgspec
+from dotenv.parser import parse_stream
 from msgspec import Meta
 
+from orderflow import addresses, tls
 from orderflow.errors import SettingInvalid
 
+_LINE_BREAK_AT_END = re.compile(r"\r?\n\Z")
+_FILE_LIMIT = 1024 * 1024  # bytes of .env, of a password, or of a certificate
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrOff = Annotated[int, Meta(ge=0, le=65535)]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,64}\Z")]
 TopicName = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
-# The longest table OrderFlow derives from MYSQL_TABLE appends 14 characters; MySQL allows 64.
-TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,48}\Z")]
-# They name files, which must be readable where the command starts; that of x_file becomes x.
+# The longest table name that OrderFlow derives from MYSQL_TABLE appends 18 characters; MySQL allows 64.
+TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,46}\Z")]
+_INTERVAL = re.compile(r"[1-9][0-9]{0,5} (millisecond|second|minute|hour)s?")
+# These name files, which must be readable where the command starts. The content of x_file becomes x.
 _FILES = {
     *("kafka_password_file", "kafka_ssl_key_password_file", "mysql_password_file", "mysql_reader_password_file"),
     *("kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location"),
@@ -31,11 +39,33 @@ _FILES = {
 }
 
 
+def parse_trigger(text: str) -> str:
+    """Return the trigger. Raises ValueError with the reason if it is invalid."""
+    if text not in ("micro-batch", "realtime", "auto") and not _INTERVAL.fullmatch(text):
+        raise ValueError('it is neither micro-batch, realtime nor auto, nor an interval such as "2 seconds"')
+    return text
+
+
+# Each converts text to the value in use, or raises ValueError with the reason.
+_PARSERS: dict[str, Callable[[str], str]] = {
+    "kafka_bootstrap_servers": addresses.parse_brokers,
+    "mysql_host": addresses.parse_host,
+    "dashboard_host": addresses.parse_host,
+    "metrics_host": addresses.parse_host,
+    "sink_trigger": parse_trigger,
+}
+# Certificate authority, client certificate, its key, and the key's password.
+_TLS_SETTINGS = (
+    ("kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location", "kafka_ssl_key_password"),
+    ("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key", ""),
+)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may set, validated once, at start. Field `mysql_host` is variable `MYSQL_HOST`."""
+    """All user settings, validated once, at start. Field `mysql_host` is variable `MYSQL_HOST`."""
 
     kafka_bootstrap_servers: Annotated[
-        str, Meta(min_length=1, description="Kafka brokers, host:port, separated by commas.")
+        str, Meta(min_length=1, description="Kafka brokers, host:port or [IPv6]:port, separated by commas.")
     ] = "localhost:9092"
     kafka_topic: Annotated[TopicName, Meta(description="Topic that carries the orders.")] = "orders"
     kafka_compression: Annotated[
@@ -43,12 +73,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "gzip"
     kafka_connect_attempts: Annotated[
         int,
-        Meta(ge=1, description="How often the producer tries to reach Kafka at start before it gives up."),
+        Meta(
+            ge=1, le=1_000_000, description="How often the producer tries to reach Kafka at start before it gives up."
+        ),
     ] = 5
-    kafka_connect_wait: Annotated[float, Meta(ge=0, description="Seconds between these attempts.")] = 3.0
+    kafka_connect_wait: Annotated[
+        float, Meta(ge=0, le=86_400, description="Seconds between these attempts, 86,400 at most.")
+    ] = 3.0
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Meta(description="How the brokers are spoken to: PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT."),
+        Meta(description="Kafka security protocol: PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT."),
     ] = "PLAINTEXT"
     kafka_sasl_mechanism: Annotated[
         Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"],
@@ -70,13 +104,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["drop", "keep"],
         Meta(description="keep: a quarantined record keeps its Kafka headers."),
     ] = "drop"
-    production_interval: Annotated[float, Meta(ge=0, description="Seconds between two orders of the producer.")] = 2.0
+    production_interval: Annotated[
+        float, Meta(ge=0, le=86_400, description="Seconds between two orders of the producer, 86,400 at most.")
+    ] = 2.0
     starting_order_id: (
         Annotated[
             int,
             Meta(
                 ge=1,
-                description="Number of the first order; unset, the producer goes on after the topic's highest.",
+                description="Number of the first order; unset, the producer continues after the topic's highest.",
             ),
         ]
         | None
@@ -94,6 +130,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " 1: never.",
         ),
     ] = 0.9
+    sink_trigger: Annotated[
+        str,
+        Meta(
+            description="When Spark stores what has arrived: micro-batch (as soon as the last one has ended), an"
+            ' interval such as "2 seconds", realtime (record by record, needs Spark 4.1), or auto (realtime, and'
+            " micro-batches while many records wait).",
+        ),
+    ] = "micro-batch"
+    max_offsets_per_trigger: Annotated[
+        int,
+        Meta(
+            ge=1, le=1_000_000_000, description="Records of one of Spark's micro-batches at most, over all partitions."
+        ),
+    ] = 300_000
     mysql_host: Annotated[str, Meta(min_length=1, description="MySQL or MariaDB server, reached by TCP.")] = "localhost"
     mysql_port: Annotated[Port, Meta(description="Port of that server, 1 to 65535.")] = 3306
     mysql_database: Annotated[Name, Meta(description="Database that holds the tables.")] = "ecommerce"
@@ -133,7 +183,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dashboard_token: Annotated[
         Annotated[str, Meta(min_length=16)] | None,
         Meta(
-            description="What viewers of the dashboard must give once, 16 characters or more; unset, nobody is asked."
+            description="Token that viewers of the dashboard enter once, 16 characters or more; unset: none is needed."
         ),
     ] = None
     metrics_host: Annotated[
@@ -143,12 +193,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sink_metrics_port: Annotated[
         PortOrOff, Meta(description="Port of the sink's /metrics, /live and /ready; 0: none.")
     ] = 0
-    producer_metrics_port: Annotated[PortOrOff, Meta(description="The same of the producer.")] = 0
+    producer_metrics_port: Annotated[
+        PortOrOff, Meta(description="Port of the producer's /metrics, /live and /ready; 0: none.")
+    ] = 0
     log_format: Annotated[
         Literal["text", "json"], Meta(description="json: a JSON object per log line, for log collectors.")
     ] = "text"
     orderflow_home: Annotated[
-        str, Meta(min_length=1, description="Folder of everything `orderflow up` keeps: data, logs, state.")
+        str, Meta(min_length=1, description="Folder for the data, logs and state of `orderflow up`: data, logs, state.")
     ] = ".orderflow"
 
     @property
@@ -169,7 +221,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def for_reading(self) -> Settings:
-        """These settings with MYSQL_READER_USER in the place of MYSQL_USER, if it is set."""
+        """These settings with MYSQL_READER_USER in place of MYSQL_USER, if it is set."""
         if not self.mysql_reader_user:
             return self
         return msgspec.structs.replace(
@@ -177,7 +229,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def environment(self) -> dict[str, str]:
-        """The variables that give another process these settings, secrets included that no file holds."""
+        """The variables that pass these settings to another process, including secrets that no file holds."""
         given = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
         return {
             name.upper(): "" if value is None or given.get(f"{name}_file") else str(value)
@@ -188,7 +240,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(f'{name}={value}' for name, value in self.shown().items())})"
 
     def shown(self) -> dict[str, str]:
-        """Variable name to value, with secrets replaced by asterisks."""
+        """Variable names and values, with secrets replaced by asterisks."""
         return {
             field.name.upper(): "***" if is_secret(field.name) and value else str(value)
             for field in msgspec.structs.fields(self)
@@ -197,55 +249,103 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_secret(name: str) -> bool:
-    """Whether the setting's value may never be shown."""
+    """Whether the setting's value must never be shown."""
     return name.lower().endswith(("password", "token"))
 
 
 def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> Settings:
-    """Settings from the environment and `.env` in the working directory.
+    """Read the settings from the environment and from `.env` in the working directory.
 
-    An empty variable counts as unset, but for MYSQL_PASSWORD, where both mean no password. What a …_FILE names is read.
-    Raises SettingInvalid, which names the variable, its value and what would be right.
+    An empty variable counts as unset. Spaces around a value are dropped, except around a secret. The file that a …_FILE
+    names is read; its text, without one line break at its end, is the secret.
+    Raises SettingInvalid, which names the variable or the file, its value, and what is expected.
     """
     values = read_environment(environ, dotenv_path)
     given: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        text = values.get(field.name.upper(), "").strip()
-        if not text:
-            continue
-        try:
-            given[field.name] = msgspec.convert(text, field.type, strict=False)
-        except msgspec.ValidationError as error:
-            shown = "***" if is_secret(field.name) else repr(text)
-            raise SettingInvalid(
-                f"{field.name.upper()} is {shown}: {_plain(error)}.",
-                hint=f"Set {field.name.upper()} in the environment or in .env. {help_of(field.name)}",
-            ) from None
-    for name in _FILES.intersection(given):
-        content = _read(name, given[name])
+        if text := _given(field.name, values):
+            given[field.name] = _parse(field.name, field.type, text)
+    for name in sorted(_FILES.intersection(given)):
+        content = _read_setting_file(name, given[name])
         if (secret := name.removesuffix("_file")) != name:
             if secret in given:
                 raise SettingInvalid(
                     f"{secret.upper()} and {name.upper()} are both set.", hint=f"Unset {secret.upper()}."
                 )
-            given[secret] = content.rstrip("\r\n")
+            if content.startswith("\ufeff"):
+                raise _invalid(name, repr(given[name]), "the file begins with a byte order mark")
+            given[secret] = _LINE_BREAK_AT_END.sub("", content)
     _check_together(current := Settings(**given))
+    _check_tls(current)
+    _check_home(current)
     return current
 
 
-def _read(name: str, path: str) -> str:
+def _given(name: str, values: Mapping[str, str]) -> str:
+    """Return the setting's text; empty if it is unset."""
+    text = values.get(name.upper(), "")
+    return text if is_secret(name) else text.strip()
+
+
+def _parse(name: str, type_: Any, text: str) -> object:
     try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingInvalid(
-            f"{name.upper()} is {path!r}, which cannot be read: {reason}.",
-            hint=f"Set {name.upper()} in the environment or in .env. {help_of(name)}",
-        ) from None
+        text.encode()
+        value = msgspec.convert(text, type_, strict=False)
+        return _PARSERS[name](value) if name in _PARSERS else value
+    except UnicodeEncodeError:
+        reason = "it is not UTF-8"
+    except msgspec.ValidationError as error:
+        reason = _plain(error)
+    except ValueError as error:
+        reason = str(error)
+    raise _invalid(name, "***" if is_secret(name) else repr(text), reason)
+
+
+def _invalid(name: str, shown: str, reason: str) -> SettingInvalid:
+    return SettingInvalid(f"{name.upper()} is {shown}: {reason}.", hint=_hint(name))
+
+
+def _hint(name: str) -> str:
+    return f"Set {name.upper()} in the environment or in .env. {help_of(name)}"
+
+
+def _read_setting_file(name: str, path: str) -> str:
+    """Return the text of the file that a setting names.
+
+    Raises SettingInvalid.
+    """
+    try:
+        return _read_text(Path(path))
+    except _UnreadableError as error:
+        raise SettingInvalid(f"{name.upper()} is {path!r}, which cannot be read: {error}.", hint=_hint(name)) from None
+
+
+class _UnreadableError(Exception):
+    """The reason why a file cannot be read as text."""
+
+
+def _read_text(path: Path) -> str:
+    """Return the file's text unchanged, including line breaks.
+
+    Raises _UnreadableError.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+        text = data.decode()
+    except OSError as error:
+        raise _UnreadableError(error.strerror) from None
+    except UnicodeDecodeError:
+        raise _UnreadableError("it is not UTF-8") from None
+    if len(data) > _FILE_LIMIT:
+        raise _UnreadableError("it is larger than 1 MiB")
+    if "\0" in text:
+        raise _UnreadableError("it is not UTF-8 text, but holds NUL characters")
+    return text
 
 
 def _check_together(current: Settings) -> None:
-    """Raises SettingInvalid where one setting calls for another that is not set."""
+    """Raise SettingInvalid if one setting requires another that is not set."""
     sasl = current.kafka_security_protocol.startswith("SASL")
     verifies = current.mysql_ssl_mode in ("VERIFY_CA", "VERIFY_IDENTITY")
     for needs, wanted, because in (
@@ -258,30 +358,96 @@ def _check_together(current: Settings) -> None:
         (current.mysql_ssl_key, "mysql_ssl_cert", "MYSQL_SSL_KEY is set"),
     ):
         if needs and not getattr(current, wanted):
-            raise SettingInvalid(
-                f"{because}, but {wanted.upper()} is not.",
-                hint=f"Set {wanted.upper()} in the environment or in .env. {help_of(wanted)}",
-            )
+            raise SettingInvalid(f"{because}, but {wanted.upper()} is not.", hint=_hint(wanted))
+
+
+def _check_tls(current: Settings) -> None:
+    """Raise SettingInvalid if a PEM file does not hold what its setting requires."""
+    for authority, certificate, key, password in _TLS_SETTINGS:
+        files = {"authority": authority, "certificate": certificate, "key": key}
+        paths = [getattr(current, name) for name in files.values()]
+        for problem in tls.file_problems(*paths, password=getattr(current, password) if password else ""):
+            name = files[problem.what]
+            raise _invalid(name, repr(getattr(current, name)), problem.reason)
+
+
+def _check_home(current: Settings) -> None:
+    """Raise SettingInvalid if ORDERFLOW_HOME is not a folder that this user may read. It need not exist yet."""
+    try:
+        home = current.home
+        if not stat.S_ISDIR(home.stat().st_mode):
+            reason = "it is not a folder"
+        elif not os.access(home, os.R_OK | os.X_OK):
+            reason = "this user may not read it"
+        else:
+            return
+    except FileNotFoundError:
+        return
+    except RuntimeError:  # a symbolic link to itself, or ~ without a home
+        reason = "it leads nowhere: a symbolic link to itself, or ~ of a user without a home"
+    except OSError as error:
+        reason = str(error.strerror)
+    raise _invalid("orderflow_home", repr(current.orderflow_home), reason)
 
 
 def is_given(name: str, environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> bool:
     """Whether the user set this variable, in the environment or in `.env`."""
-    return bool(read_environment(environ, dotenv_path).get(name.upper(), "").strip())
+    return bool(_given(name, read_environment(environ, dotenv_path)))
 
 
 def read_environment(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> dict[str, str]:
-    """The environment on top of `.env` (of the working directory unless a path is given)."""
-    from_file = dotenv.dotenv_values(dotenv_path or Path.cwd() / ".env", interpolate=False)
-    return {k: v for k, v in from_file.items() if v is not None} | dict(os.environ if environ is None else environ)
+    """Return the environment merged over `.env` (of the working directory unless a path is given).
+
+    Raises SettingInvalid if `.env` exists and cannot be read, or the working directory no longer exists.
+    """
+    return _read_dotenv(dotenv_path or working_directory() / ".env") | dict(os.environ if environ is None else environ)
+
+
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises SettingInvalid if it no longer exists.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise SettingInvalid(
+            f"The working directory, where .env and ORDERFLOW_HOME are looked for, cannot be used: {error.strerror}.",
+            hint="It may have been deleted. Change to another folder with cd.",
+        ) from None
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """Return the file's variables; none if the file does not exist."""
+    try:
+        # Every process reads the file, some more than once: only a regular file has the same content each time.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _UnreadableError("it is not a regular file")
+        bindings = list(parse_stream(io.StringIO(_read_text(path).replace("\r\n", "\n"))))
+    except FileNotFoundError:
+        return {}
+    except (OSError, _UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingInvalid(
+            f"{path} cannot be read: {reason}.",
+            hint="It holds the settings of this folder. Make it a readable text file in UTF-8, or remove it.",
+        ) from None
+    for binding in bindings:
+        if binding.error:
+            raise SettingInvalid(
+                f"Line {binding.original.line} of {path} is neither NAME=value nor a comment.",
+                hint="Put a value with special characters into single quotes; begin a comment with #.",
+            )
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
 
 
 def help_of(name: str) -> str:
-    """The setting's description."""
+    """Return the setting's description."""
     return next(text for setting, _, text in table() if setting == name.upper())
 
 
 def table() -> Iterable[tuple[str, str, str]]:
-    """(variable, default as text, description) of every setting, in order."""
+    """Yield (variable, default as text, description) for every setting, in order."""
     hints = msgspec.inspect.type_info(Settings)
     assert isinstance(hints, msgspec.inspect.StructType)
     for field in hints.fields:

@@ -1,58 +1,94 @@
-"""Why a TLS handshake fails, by OpenSSL's numbers: the clients of Kafka and MySQL pass on its text alone."""
+"""Explains failed TLS handshakes by OpenSSL's error numbers. The Kafka and MySQL clients only return texts."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Literal, NamedTuple
 
 _TIMEOUT = 5.0  # seconds
-_LAST_WORD = 1.0  # seconds: under TLS 1.3 a server refuses a client's certificate only after the handshake
+_REFUSAL_TIMEOUT = 1.0  # seconds: with TLS 1.3 a server refuses a client certificate only after the handshake
 
 # X509_V_ERR_… of OpenSSL's x509_vfy.h.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNTRUSTED = {18, 19, 20, 21}
-_OTHER_HOST = {62, 64}  # name, IP address
+_OTHER_HOST = {62, 64}  # host name, IP address
 
 
 class ClientCertificateRefusedError(Exception):
-    """The server ended the connection over the client's certificate, or for want of one."""
+    """The server closed the connection because of a refused or missing client certificate."""
 
 
-def shake_hands(context: ssl.SSLContext, host: str, port: int, *, listen: bool) -> None:
-    """One handshake, which raises ssl.SSLError or OSError if it fails.
+class FileProblem(NamedTuple):
+    """A PEM file that cannot be used, and the reason."""
 
-    With `listen`, what the server has against the client's certificate is waited for a second:
-    ClientCertificateRefusedError.
+    what: Literal["authority", "certificate", "key"]
+    reason: str
+
+
+def file_problems(authority: str, certificate: str, key: str, *, password: str) -> Iterator[FileProblem]:
+    """Yield the problems of these readable PEM files. An empty path means no file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        try:
+            context.load_verify_locations(authority)
+        except ssl.SSLError:
+            yield FileProblem("authority", "it contains no certificate in PEM format")
+    if certificate and key and (problem := _chain_problem(certificate, key, password)):
+        yield problem
+
+
+def _chain_problem(certificate: str, key: str, password: str) -> FileProblem | None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(certificate)
+    except ssl.SSLError:
+        return FileProblem("certificate", "it contains no certificate in PEM format")
+    try:
+        context.load_cert_chain(certificate, key, lambda: password)
+    except (ssl.SSLError, ValueError) as error:  # ValueError: a password of more than 1,024 bytes
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            return FileProblem("key", "it is the key of another certificate")
+        return FileProblem("key", "it contains no private key in PEM format, or the password does not decrypt it")
+    return None
+
+
+def handshake(context: ssl.SSLContext, host: str, port: int, *, await_refusal: bool) -> None:
+    """Do one handshake.
+
+    Raises ssl.SSLError or OSError if it fails. With `await_refusal`, waits one second for the server to refuse the
+    client certificate, and then raises ClientCertificateRefusedError.
     """
     with (
-        socket.create_connection((host, port), _TIMEOUT) as raw,
-        context.wrap_socket(raw, server_hostname=host) as line,
+        socket.create_connection((host, port), _TIMEOUT) as tcp,
+        context.wrap_socket(tcp, server_hostname=host) as connection,
     ):
-        line.settimeout(_LAST_WORD if listen else 0)
+        connection.settimeout(_REFUSAL_TIMEOUT if await_refusal else 0)
         try:
             with suppress(TimeoutError, ssl.SSLWantReadError):
-                line.recv(1)
+                connection.recv(1)
         except ssl.SSLEOFError:
-            return  # the server has ended the connection without a word
+            return  # the server has closed the connection without an error
         except ssl.SSLError as error:
             raise ClientCertificateRefusedError from error
 
 
-def cause(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """The verification failure behind an exception, if there is one."""
+def find_verification_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Return the certificate verification error that caused an exception; None if there is none."""
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__
     return error
 
 
-def told(error: ssl.SSLCertVerificationError, host: str, authority: str, address: str) -> tuple[str, str]:
-    """What is wrong with the server's certificate, and the way out; `authority` and `address` name settings."""
+def explain(error: ssl.SSLCertVerificationError, host: str, authority: str, address: str) -> tuple[str, str]:
+    """Return the problem of the server's certificate and a hint. `authority` and `address` are names of settings."""
     code = error.verify_code
     if code == _EXPIRED:
         return "its certificate has expired", "Have the server's certificate renewed."
     if code == _NOT_YET_VALID:
-        return "its certificate is not valid yet", "Set both clocks by NTP, or have the certificate issued anew."
+        return "its certificate is not valid yet", "Synchronize both clocks by NTP, or have the certificate reissued."
     if code in _UNTRUSTED:
         return (
             "its certificate is signed by an authority that is not trusted",
@@ -60,7 +96,7 @@ def told(error: ssl.SSLCertVerificationError, host: str, authority: str, address
         )
     if code in _OTHER_HOST:
         return (
-            f"its certificate is for another host name than {host}",
-            f"Name the server as its certificate does ({address}), or have it issued for {host} too.",
+            f"its certificate is not valid for host name {host}",
+            f"Use a host name from the certificate ({address}), or have it issued for {host} too.",
         )
     return f"its certificate cannot be trusted ({error.verify_message})", f"Check {authority} and the certificate."

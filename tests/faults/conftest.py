@@ -1,4 +1,4 @@
-"""The servers that faults are done to: they must not be those of the other tests."""
+"""The servers that the faults damage. They must not be the servers of the other tests."""
 
 from __future__ import annotations
 

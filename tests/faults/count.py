@@ -1,9 +1,9 @@
-"""The independent count: plain SQL, a plain consumer, and the slow reading of the contract; nothing of the audit."""
+"""An independent count with plain SQL, a plain consumer and the reference decoder. It uses no code of the audit."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ Where = tuple[int, int]  # partition, offset
 
 
 class Count(NamedTuple):
-    """What the topic's committed records come to."""
+    """The numbers of the topic's committed records by outcome."""
 
     records: int
     stored: int
@@ -26,11 +26,12 @@ class Count(NamedTuple):
     quarantined: int
 
 
-def count(settings: Settings) -> Count:
-    """Compare tables and topic, record by record; the sink must have stored all of it.
+def count(settings: Settings, refused: Container[str] = ()) -> Count:
+    """Compare tables and topic record by record. The sink must have stored everything.
 
-    Of the records with one order_id, the earliest of some partition stands in the table. Those that say the same are
-    duplicates, the others are conflicts; with the records that are no orders, these are the quarantine.
+    Of the records with one order_id, the table holds the earliest one of one of their partitions. Equal records are
+    duplicates; different ones are conflicts. The quarantine holds the conflicts, the records that are not orders, and
+    the orders that the database has `refused`.
     """
     good: defaultdict[str, dict[Where, Read]] = defaultdict(dict)
     quarantine: dict[Where, bytes | None] = {}
@@ -38,7 +39,7 @@ def count(settings: Settings) -> Count:
     for where, value in _records(settings):
         values[where] = value
         order = reference.read(value)
-        if order is None:
+        if order is None or order.order_id in refused:
             quarantine[where] = value
         else:
             good[order.order_id][where] = order
@@ -66,7 +67,7 @@ def count(settings: Settings) -> Count:
 
 
 def _records(settings: Settings) -> Iterator[tuple[Where, bytes | None]]:
-    """Every committed record."""
+    """Return every committed record."""
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,

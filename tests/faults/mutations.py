@@ -1,7 +1,7 @@
-"""The sink made wrong on purpose, in a copy of the tree: the suite must notice each time.
+"""Deliberate errors (mutations) in sink and audit, in a copy of the tree. The tests must detect each of them.
 
-`python -m tests.faults.mutations` prints a line per mutation, and ends with exit code 1 if one was not noticed. With
-names, only these.
+`python -m tests.faults.mutations` prints a line per mutation, and ends with exit code 1 if one was not detected.
+Arguments select mutations by name.
 """
 
 from __future__ import annotations
@@ -15,47 +15,58 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import lifeline
+
 _TREE = Path(__file__).resolve().parents[2]
-_PATIENCE = 60  # seconds that a mutated sink is given to do what it no longer can
+_PATIENCE = 60  # seconds; how long a test waits for something that a mutated sink may never do
+_DIRECT = "tests/faults/test_direct.py"
 
 
 class Mutation(NamedTuple):
-    """In `path`, each text becomes another; then the test that does `fault` must fail."""
+    """Replaces texts in `path`; then the test that does `fault` must fail.
+
+    `fault` is a fault of the direct engine or, in another file of `tests`, an expression for pytest -k.
+    """
 
     name: str
     fault: str
     path: str
     changes: Mapping[str, str]
+    tests: str = _DIRECT
 
 
-_QUARANTINE = "        quarantine.insert(connection, source, run, bad, stored_at)\n"
+_QUARANTINE = "        quarantine.insert(connection, source, batch, bad, stored_at)\n"
 _COMMIT = "        connection.commit()\n"
 _WRITER = "src/orderflow/store/writer.py"
+_RUN = "src/orderflow/audit/run.py"
+_PARTITION = "src/orderflow/audit/partition.py"
+_CHANGES = "tests/integration/test_audit_changes.py"
+_UNIT = "tests/unit/test_audit.py"
 
 MUTATIONS = (
     Mutation(
         "ledger update removed",
         "database_line_cut",
-        "src/orderflow/store/sql/advance_ledger.sql",
+        "src/orderflow/store/sql/ledger/advance_ledger.sql",
         {"next_offset = VALUES(next_offset),": "next_offset = next_offset + 0 * VALUES(next_offset),"},
     ),
     Mutation(
         "skip rule one too far",
-        "partitions_added",  # elsewhere most runs begin after a transaction's marker, and the rule skips nothing
-        "src/orderflow/store/run.py",
+        "partitions_added",  # elsewhere most batches begin after a transaction marker, and the rule skips nothing
+        "src/orderflow/store/record_batch.py",
         {"first >= positions": "first > positions", "if offset >= positions": "if offset > positions"},
     ),
     Mutation(
         "skip rule one too short",
         "zombie_that_awakes_late",
-        "src/orderflow/store/run.py",
+        "src/orderflow/store/record_batch.py",
         {"if offset >= positions": "if offset >= -1 + positions"},
     ),
     Mutation(
         "conflict treated as duplicate",
         "garbage",
         "src/orderflow/store/orders.py",
-        {"    if not differing:\n        return None\n": "    if differing or not differing:\n        return None\n"},
+        {'"there", "here")):\n        return None\n': '"there", "here")) or True:\n        return None\n'},
     ),
     Mutation(
         "commit before quarantine",
@@ -63,37 +74,144 @@ MUTATIONS = (
         _WRITER,
         {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
     ),
+    Mutation(
+        "no look into a gap",
+        "test_a_gap_with_records_is_refused and mysql",
+        _WRITER,
+        {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, position)"},
+        "tests/integration/test_store.py",
+    ),
+    Mutation(
+        "a look into a gap that ends too early",
+        "test_a_gap_with_records_is_refused and mysql",
+        _WRITER,
+        {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, first - 1)"},
+        "tests/integration/test_store.py",
+    ),
+    Mutation(
+        "audit: adopted rows are believed",
+        "moved and mysql and forged",
+        _RUN,
+        {"        self._check_adoption(claimed)\n": ""},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: the ledger's first offset is believed",
+        "moved and mysql and first_offset",
+        _RUN,
+        {"if first < end and topic.holds_records": "if first > end and topic.holds_records"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: quarantined values are not read again",
+        "moved and mysql and good",
+        _RUN,
+        {"if not wrong and (what := check_reason": "if wrong and (what := check_reason"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: conflicts are believed",
+        "reason_holds",
+        "src/orderflow/audit/reasons.py",
+        {"        if row is None or is_same:\n": "        if is_same:\n"},
+        _UNIT,
+    ),
+    Mutation(
+        "audit: refusals are believed",
+        "reason_holds",
+        "src/orderflow/audit/reasons.py",
+        {"if row is None or not _existed_at(row, record, quarantined.quarantined_at):": "if row is None or row:"},
+        _UNIT,
+    ),
+    Mutation(
+        "audit: produced_at is believed",
+        "changed_column and mysql and orders-produced_at",
+        _PARTITION,
+        {"    if not is_timestamp(row.produced_at, record.timestamp):\n": "    if record.timestamp < -1:\n"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: stored_at is believed",
+        "changed_column and mysql and orders-stored_at",
+        _RUN,
+        {"elif agree and sum(": "elif not agree and sum("},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: losses are not counted",
+        "moved and mysql and loss and deleted",
+        _RUN,
+        {"part.checks.lost != lost:": "part.checks.lost < lost:"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: a row's coordinates are those of any record",
+        "test_it_finds and mysql and (another and coordinates)",
+        _PARTITION,
+        {"and self._row_hashes[offset - self.start] == _hash(order_id)": ""},
+        "tests/integration/test_audit.py",
+    ),
+    Mutation(
+        "audit: any record of an order_id may be the stored one",
+        "moved and mysql and duplicate and offset",
+        _RUN,
+        {"elif not is_own and self._has_later_coordinates(part": "elif is_own and self._has_later_coordinates(part"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: the rollup is believed",
+        "test_it_finds and mysql and rollup and cent",
+        _RUN,
+        {"        audit.compare_rollup()\n": ""},
+        "tests/integration/test_audit.py",
+    ),
+    Mutation(
+        "audit: views are believed",
+        "changed_view and mysql and more",
+        _RUN,
+        {"        audit.compare_views()\n": ""},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: engines are believed",
+        "another_engine and mysql and orders_ledger",
+        "src/orderflow/store/schema.py",
+        {'if str(found.engines[name]).upper() != "INNODB":': "if found.engines[name] is None:"},
+        _CHANGES,
+    ),
 )
 
 
 def main() -> int:
+    lifeline.tie()
     unnoticed = 0
     for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:
             tree = Path(folder) / "tree"
             shutil.copytree(_TREE, tree, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
-            _mutate(tree, mutation)
-            noticed = _fails(tree, mutation.fault)
+            path = tree / mutation.path
+            path.write_text(mutated(path.read_text("utf-8"), mutation), "utf-8")
+            noticed = _fails(tree, mutation)
         unnoticed += not noticed
         print(f"{mutation.name}: {'noticed' if noticed else 'NOT NOTICED'} by {mutation.fault}", flush=True)
     return 1 if unnoticed else 0
 
 
-def _mutate(tree: Path, mutation: Mutation) -> None:
-    path = tree / mutation.path
-    text = path.read_text()
+def mutated(text: str, mutation: Mutation) -> str:
+    """Return the file's text with the mutation's changes. Each text to replace must occur exactly once."""
     for found, changed in mutation.changes.items():
-        assert text.count(found) == 1, f"{found!r} is not in {path} once"
+        assert text.count(found) == 1, f"{found!r} is not in {mutation.path} once"
         text = text.replace(found, changed)
-    path.write_text(text)
+    return text
 
 
-def _fails(tree: Path, fault: str) -> bool:
-    """Whether the fault's test fails there, for the reason that a mutation gives: a wait or a proof."""
+def _fails(tree: Path, mutation: Mutation) -> bool:
+    """Return whether the mutation's test fails for the expected reason: a wait or a proof."""
+    chosen = f"[{mutation.fault}]" if mutation.tests == _DIRECT else mutation.fault
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "tests/faults/test_actions.py", "-p", "no:cacheprovider", "-W", "ignore"),
-            *("--timeout", str(_PATIENCE), "--tb", "short", "-k", f"direct-{fault}]"),
+            *(sys.executable, "-m", "pytest", mutation.tests, "-p", "no:cacheprovider", "-W", "ignore"),
+            *("--timeout", str(_PATIENCE), "--tb", "short", "-k", chosen),
         ],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree / "src")},

@@ -1,4 +1,4 @@
-"""A TCP proxy whose line can be cut, frozen, slowed, made deaf, or trapped at a byte pattern."""
+"""A TCP proxy that can cut, freeze or slow down its connections, discard replies, or react to a byte pattern."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PIECE = 64 * 1024
 
 
 def mysql_error(number: int, message: str) -> bytes:
-    """The packet by which a server answers a command with this error (MySQL's client/server protocol, ERR_Packet)."""
+    """Return the packet with which a server reports this error (MySQL's client/server protocol, ERR_Packet)."""
     payload = b"\xff" + number.to_bytes(2, "little") + b"#HY000" + message.encode()
     return len(payload).to_bytes(3, "little") + b"\x01" + payload
 
 
 def without_tls(greeting: bytes) -> bytes:
-    """A server's first packet (Protocol::HandshakeV10) that offers no TLS, so that the proxy can read along."""
+    """Remove the TLS offer from a server's first packet (Protocol::HandshakeV10), so that the proxy can read along."""
     low_capabilities = greeting.index(b"\0", 5) + 1 + 4 + 8 + 1
     high_byte = low_capabilities + 1
     return greeting[:high_byte] + bytes([greeting[high_byte] & ~0x08]) + greeting[high_byte + 1 :]
@@ -27,10 +27,10 @@ def without_tls(greeting: bytes) -> bytes:
 
 @dataclass
 class Trap:
-    """Springs when a client sends `pattern`.
+    """Triggers when a client sends `pattern`.
 
-    With an `answer` the server never sees the piece, and the client gets the answer; without, the server gets it,
-    and the connection is cut when its reply comes.
+    With an `answer`, the proxy sends the answer to the client, and the server never receives the data. Without one, the
+    server receives the data, and the proxy cuts the connection when the reply arrives.
     """
 
     pattern: bytes
@@ -48,7 +48,7 @@ class _Link:
 
     def half_close(self) -> None:
         self.half_closed = True
-        with suppress(OSError):  # it has gone by itself
+        with suppress(OSError):  # it has already closed
             self.client.write_eof()
 
     def cut(self) -> None:
@@ -58,18 +58,19 @@ class _Link:
 
 @dataclass
 class Proxy:
-    """127.0.0.1:`port` leads to 127.0.0.1:`target`, as well as the faults that are set let it."""
+    """Forwards 127.0.0.1:`port` to 127.0.0.1:`target`, subject to the faults that are set."""
 
     target: int
     port: int = 0
-    greeting: Callable[[bytes], bytes] = bytes  # what becomes of the server's first piece
-    down: bool = False  # nobody is let in
-    frozen: bool = False  # nothing passes and nothing is closed, as with a pulled cable
-    deaf: bool = False  # what servers say is thrown away
-    delay: float = 0.0  # seconds that each piece waits
-    rate: float = 0.0  # bytes per second and direction; 0: as many as come
+    greeting: Callable[[bytes], bytes] = bytes  # transforms the first data from the server
+    source: str = "127.0.0.1"  # the address from which the proxy connects to the server
+    down: bool = False  # refuses all clients
+    frozen: bool = False  # passes nothing and closes nothing, like a pulled cable
+    deaf: bool = False  # discards everything that servers send
+    delay: float = 0.0  # seconds by which each chunk of data is delayed
+    rate: float = 0.0  # bytes per second and direction; 0: unlimited
     trap: Trap | None = None
-    swallowed: int = 0  # bytes thrown away
+    swallowed: int = 0  # bytes discarded
     _links: set[_Link] = field(default_factory=set)
 
     def __enter__(self) -> Self:
@@ -82,7 +83,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.down = True
-        self._server.close()
+        self._loop.call_soon_threadsafe(self._server.close)  # calling it from this thread is not safe
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -92,11 +93,11 @@ class Proxy:
         self._call(self._each(_Link.cut))
 
     def half_close(self) -> None:
-        """Tell every client that its server has said its last word, while the server still listens."""
+        """Signal every client that its server will send nothing more, while the server still receives."""
         self._call(self._each(_Link.half_close))
 
     def heal(self) -> None:
-        """A sound line again; connections that a fault has garbled are reset."""
+        """Remove all faults. Reset the connections that a fault has corrupted."""
         garbled = self.deaf
         self.down = self.frozen = self.deaf = False
         self.delay = self.rate = 0.0
@@ -116,7 +117,7 @@ class Proxy:
         try:
             if self.down:
                 raise ConnectionRefusedError
-            from_server, server = await asyncio.open_connection("127.0.0.1", self.target)
+            from_server, server = await asyncio.open_connection("127.0.0.1", self.target, local_addr=(self.source, 0))
         except OSError:
             client.transport.abort()
             return
@@ -125,7 +126,7 @@ class Proxy:
         try:
             await asyncio.gather(self._pump(link, from_client, server), self._pump(link, from_server, client))
         except OSError:
-            pass  # an end is gone: so is the other
+            pass  # one side is closed, so the other side closes too
         finally:
             self._links.discard(link)
             link.cut()

@@ -1,7 +1,7 @@
-"""Rounds of faults drawn by a seed: producers write while they strike; then all heals and drains, and is proven.
+"""Rounds of random faults, drawn from a seed. Producers write during the faults; then the sink recovers and is audited.
 
-`python -m tests.faults.runner --rounds 50 --seed 123`. Each round has a seed of its own, the first one the seed
-given, and is replayed by it alone.
+`python -m tests.faults.runner --rounds 50 --seed 123`. The first round has the given seed, and each round has its own.
+A round's seed is enough to replay it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+from tests import lifeline
 from tests.faults.actions import ACTIONS, ENGINES
 from tests.faults.count import Count
 from tests.faults.system import Engine, Servers, System, servers
 from tests.servers import scratch_folder
 
-_LONGEST_PAUSE = 30.0  # seconds that a process is stopped
+_LONGEST_PAUSE = 30.0  # seconds for which a process is stopped
 
 
 class Step(NamedTuple):
-    """A fault, and whether the flow may recover before the next one strikes."""
+    """A fault, and whether the sink may recover before the next fault."""
 
     name: str
     calm: bool
 
 
 class Round(NamedTuple):
-    """What a seed comes to."""
+    """The round that a seed produces."""
 
     seed: int
     engine: Engine
@@ -41,7 +42,7 @@ class Round(NamedTuple):
 
 
 def drawn(seed: int, engine: Engine | None = None, count: int = 5) -> Round:
-    """The round of this seed, with so many faults."""
+    """Return the round of this seed, with `count` faults."""
     draw = Random(seed)
     by_draw: Engine = draw.choice(("spark", "spark", "direct"))
     rate = draw.choice((50, 200, 500, 1000))
@@ -50,13 +51,19 @@ def drawn(seed: int, engine: Engine | None = None, count: int = 5) -> Round:
     return Round(seed, chosen, rate, tuple(Step(name, draw.random() < 0.5) for name in names))
 
 
-def play(servers: Servers, round_: Round, longest_pause: float, tell: Callable[[str], None] = print) -> Count:
-    """Do it, and prove that nothing was lost or doubled.
+def play(
+    servers: Servers,
+    round_: Round,
+    longest_pause: float,
+    tell: Callable[[str], None] = print,
+    trigger: str = "micro-batch",
+) -> Count:
+    """Play the round, and prove that nothing was lost or duplicated.
 
     Raises AssertionError.
     """
     draw = Random(round_.seed)
-    with System(servers, f"seed{round_.seed}", round_.engine, draw, longest_pause, round_.rate) as system:
+    with System(servers, f"seed{round_.seed}", round_.engine, draw, longest_pause, round_.rate, trigger) as system:
         try:
             for step in round_.steps:
                 tell(f"  {step.name}")
@@ -77,16 +84,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=Random().randrange(10**6))
     parser.add_argument("--engine", choices=("spark", "direct"))
+    parser.add_argument("--trigger", default="micro-batch", help="of Spark (%(default)s)")
     arguments = parser.parse_args()
+    lifeline.tie()
     with scratch_folder() as folder, servers(folder) as started:
         for number in range(arguments.rounds):
             round_ = drawn(arguments.seed + number, arguments.engine)
             print(f"Round {number + 1} of {arguments.rounds}, {round_}", flush=True)
             began = time.monotonic()
             try:
-                count = play(started, round_, _LONGEST_PAUSE, lambda line: print(line, flush=True))
+                count = play(started, round_, _LONGEST_PAUSE, lambda line: print(line, flush=True), arguments.trigger)
             except BaseException:
                 engine = f" ENGINE={arguments.engine}" if arguments.engine else ""
+                engine += f" TRIGGER={arguments.trigger}"
                 print(f"NOT PROVEN. Again by: make faults ROUNDS=1 SEED={round_.seed}{engine}", flush=True)
                 raise
             parts = f"{count.stored} stored + {count.duplicates} duplicates + {count.quarantined} quarantined"

@@ -1,4 +1,4 @@
-"""What the faults are done to: a broker and a database behind proxies, a sink, and producers of several kinds."""
+"""The system under test: broker and database behind proxies, a sink, and several kinds of producers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests import corpus
 from tests.faults import transactions
 from tests.faults.count import Count, count
 from tests.faults.proxy import Proxy, without_tls
-from tests.processes import until
+from tests.processes import run, until
 from tests.sql import raw_session, select
 
 Engine = Literal["spark", "direct"]
@@ -45,7 +45,7 @@ _LARGEST = 100_000  # bytes; larger values of the corpus only take time
 
 
 class ProxiedKafka(Kafka):
-    """A broker that sends the sink's and the producers' clients to a proxy each, and all others to itself."""
+    """A broker that directs the sink's and the producers' clients to one proxy each, and other clients to itself."""
 
     def __init__(self, folder: Path, port: int) -> None:
         super().__init__(folder, port)
@@ -71,7 +71,7 @@ class ProxiedKafka(Kafka):
 
 
 class ProxiedDatabase(Database):
-    """A database that gives up waiting for a lock soon, whose proxy can read along and opens when it is ready."""
+    """A database with a short lock timeout. Its proxy can read along, and opens when the database is ready."""
 
     def __init__(self, folder: Path, port: int, kind: Kind) -> None:
         super().__init__(folder, port, kind)
@@ -90,7 +90,7 @@ class ProxiedDatabase(Database):
         self.proxy.down = False
 
     def know_the_sink(self, password: str) -> None:
-        """Without TLS, MySQL lets in those it has let in before, since its start and their last password."""
+        """Log in as the sink's user. Without TLS, MySQL then accepts this user until its restart or a new password."""
         root = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
         with mysql.connector.connect(**root, autocommit=True) as connection:
             cursor = connection.cursor()
@@ -101,14 +101,14 @@ class ProxiedDatabase(Database):
 
 @dataclass
 class Servers:
-    """The broker and the database that several systems use, one after the other."""
+    """The broker and the database. Several systems use them, one after the other."""
 
     folder: Path
     kafka: ProxiedKafka
     database: ProxiedDatabase
 
     def root(self) -> Settings:
-        """Settings that lead past the proxies, with all rights, to no database in particular."""
+        """Settings with all rights that bypass the proxies and name no database."""
         return Settings(
             kafka_bootstrap_servers=self.kafka.address,
             mysql_host="127.0.0.1",
@@ -135,16 +135,19 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 @dataclass
 class System:
-    """One topic, one database, one sink; `draw` decides whatever a fault leaves to chance."""
+    """One topic, one database and one sink. `draw` makes every random choice of a fault."""
 
     servers: Servers
     name: str
     engine: Engine
     draw: Random
-    longest_pause: float = 3.0  # seconds that a process may be stopped
+    longest_pause: float = 3.0  # seconds for which a process may be stopped
     rate: int = 150  # orders per second of `orderflow produce`
+    trigger: str = "micro-batch"  # of the Spark engine
+    refused: set[str] = field(default_factory=set)  # orders that the database has refused
     _mark: int = 0
     _sinks: int = 0
+    _databases: list[str] = field(default_factory=list)
     _parts: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -162,6 +165,7 @@ class System:
             mysql_port=self.database.proxy.port,
             mysql_user=_USER,
             mysql_password=_PASSWORD,
+            sink_trigger=self.trigger,
         )
         self.admin = AdminClient({"bootstrap.servers": self.direct.kafka_bootstrap_servers, "log_level": 0})
         self.sink = self._new_sink()
@@ -180,8 +184,7 @@ class System:
 
     def __enter__(self) -> System:
         try:
-            self.sql(f"CREATE DATABASE {self.direct.mysql_database}", database="mysql")
-            self.sql(f"GRANT ALL ON {self.direct.mysql_database}.* TO '{_USER}'@'127.0.0.1'")
+            self._create_database()
             topic.create(self.direct)
             for process in (self.producer, self.transactional, self.sink):
                 process.start()
@@ -196,24 +199,25 @@ class System:
         self._parts.close()
         for line in (self.kafka.for_sink, self.kafka.for_producers, self.database.proxy):
             line.heal()
-        for server in (self.kafka, self.database):  # a fault that failed may have left it in any state
+        for server in (self.kafka, self.database):  # a failed fault may have left it in any state
             if not server.process.alive:
                 self.revive(server)
             send_signal(server.process.identity[0], signal.SIGCONT)
-        self.sql(f"DROP DATABASE {self.direct.mysql_database}", database="mysql")
+        for name in self._databases:
+            self.sql(f"DROP DATABASE {name}", database="mysql")
         name = self.direct.kafka_topic
         if name in self.admin.list_topics(timeout=10).topics:
             self.admin.delete_topics([name])[name].result()
 
-    # What is done to it
+    # Actions.
 
     def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
-        """As root, past the proxy."""
+        """Run the statement as root, without the proxy."""
         where = msgspec.structs.replace(self.direct, mysql_database=database) if database else self.direct
         return select(where, statement)
 
     def plan(self, point: str, act: str) -> None:
-        """What the next process to come to this kill point does there; see hooks/sitecustomize.py."""
+        """Plan what the next process does at this kill point; see hooks/sitecustomize.py."""
         for taken in self.plans.glob("taken.*"):
             taken.unlink()
         new = self.plans / "new"
@@ -221,7 +225,7 @@ class System:
         new.rename(self.plans / point)
 
     def until_taken(self) -> int:
-        """Wait until the plan is carried out; the pid of the process that did."""
+        """Wait until a process carries out the plan, and return its pid."""
         until(self._taken)
         return self._taken()[0]
 
@@ -229,18 +233,20 @@ class System:
         return [int(path.suffix[1:]) for path in self.plans.glob("taken.*")]
 
     def _kill_taken(self) -> None:
-        """A process that stopped itself outlives its group's end."""
+        """Kill the processes that stopped themselves, because they survive the end of their group."""
         for pid in self._taken():
-            if psutil.pid_exists(pid) and {"orderflow", "pyspark.daemon"}.intersection(psutil.Process(pid).cmdline()):
+            if psutil.pid_exists(pid) and {"orderflow", "orderflow.spark.daemon"}.intersection(
+                psutil.Process(pid).cmdline()
+            ):
                 send_signal(pid, signal.SIGKILL)
 
     def pause(self, process: Process) -> None:
-        """SIGSTOP for a while, then SIGCONT."""
+        """Send SIGSTOP, and SIGCONT some time later."""
         with stopped(process.identity[0]):
             time.sleep(self.draw.uniform(1, self.longest_pause))
 
     def replace_sink(self) -> None:
-        """Start another sink, which is the system's from here on; the former is left to itself."""
+        """Start another sink, which becomes the system's sink. The former one keeps running."""
         self.sink, self._mark = self._new_sink(), 0
         self.sink.start()
 
@@ -248,31 +254,63 @@ class System:
         self._sinks += 1
         return self.orderflow(f"sink-{self._sinks}", "sink", "--json", "--engine", self.engine)
 
+    def _create_database(self) -> None:
+        name = self.direct.mysql_database
+        self.sql(f"CREATE DATABASE {name}", database="mysql")
+        self._databases.append(name)
+        self.sql(f"GRANT ALL ON {name}.* TO '{_USER}'@'127.0.0.1'")
+
+    def begin_anew(self) -> None:
+        """Create new tables, a new sink and new producers for another topic, which may have fewer partitions."""
+        name = f"{self._databases[0]}_{len(self._databases)}"
+        self.direct, self.settings = (
+            msgspec.structs.replace(settings, mysql_database=name) for settings in (self.direct, self.settings)
+        )
+        self._create_database()
+        self.refused.clear()
+        self.replace_sink()
+        for producer in (self.producer, self.transactional):
+            producer.kill()
+            producer.start()
+        # Before that, SIGTERM would end it without its own handler.
+        until(lambda: any("Sending to" in line for line in self.producer.last_lines()), self.producer)
+        until(lambda: self.sql("SHOW TABLES LIKE 'orders_ledger'"), self.sink)
+
+    def run(self, *arguments: str) -> None:
+        """Run `orderflow ARGUMENTS`, which must succeed."""
+        done = run(self.settings, *arguments, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+
     def revive(self, part: Kafka | Database) -> None:
         part.start()
         part.wait_ready()
 
     def cut_sessions(self) -> None:
-        """Reset the sink's connections to the database: it makes new ones."""
+        """Reset the sink's connections to the database, so that it opens new ones."""
         self.database.proxy.cut()
 
     def send_garbage(self, count: int = 100) -> None:
-        """The bad-input corpus from kafka-python, with any key, to any partition."""
+        """Send values of the bad-input corpus with kafka-python, with any key, to any partition."""
         client = KafkaProducer(bootstrap_servers=self.producers_settings.kafka_bootstrap_servers)
         values = [case.value for case in corpus.CASES if len(case.value or b"") < _LARGEST]
         for value in self.draw.choices(values, k=count):
             key = self.draw.choice([b"", b"key", value, None])
-            client.send(self.direct.kafka_topic, value=value, key=b"" if value is None else key)  # it refuses neither
+            client.send(self.direct.kafka_topic, value=value, key=b"" if value is None else key)  # never both None
         client.flush(60)
         client.close()
 
     def send(self, start: int, count: int, partition: int = -1, clock: Callable[[], float] = time.time) -> None:
-        """Good orders with these numbers, past the proxies."""
+        """Send valid orders with these numbers, without the proxies."""
         client = Producer({"bootstrap.servers": self.direct.kafka_bootstrap_servers})
         for number, (key, value, _) in zip(range(count), Generator(start, clock=clock), strict=False):
             part = partition if partition >= 0 else number % self.partitions()
             client.produce(self.direct.kafka_topic, value, key, part)
         assert client.flush(60) == 0
+
+    @property
+    def may_be_realtime(self) -> bool:
+        """Whether the sink may run in real-time mode now."""
+        return self.trigger in ("realtime", "auto")
 
     def partitions(self) -> int:
         return len(topic.describe(self.direct).partitions)
@@ -285,7 +323,7 @@ class System:
 
     @contextmanager
     def started(self, process: Process) -> Iterator[Process]:
-        """The process while the block lasts."""
+        """Run the process while the block lasts."""
         process.start()
         try:
             yield process
@@ -296,13 +334,13 @@ class System:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("KAFKA_", "MYSQL_"))}
         log = self.folder / f"{name}.log"
         process = Process(name, argv, log=log, env=inherited | environment, cwd=self.folder)
-        self._parts.callback(process.kill)  # nothing happens if it has ended
+        self._parts.callback(process.kill)  # does nothing if the process has ended
         return process
 
-    # What is looked at
+    # Checks.
 
     def below(self, name: str) -> list[psutil.Process]:
-        """The sink's processes whose command line holds `name`."""
+        """Return the sink's processes whose command line contains `name`."""
         found = []
         for child in psutil.Process(self.sink.identity[0]).children(recursive=True):
             try:
@@ -313,21 +351,21 @@ class System:
         return found
 
     def mark(self) -> None:
-        """`hears` begins to listen here."""
+        """Set the position in the sink's log from which `said` and `hears` read."""
         self._mark = self.sink.log.stat().st_size if self.sink.log.exists() else 0
 
     def said(self, words: str) -> bool:
-        """Whether the sink has said these words since the mark."""
+        """Return whether the sink has logged these words since the mark."""
         with self.sink.log.open("rb") as log:
             log.seek(self._mark)
             return words in log.read().decode(errors="replace")
 
     def hears(self, words: str) -> None:
-        """Wait until the sink says these words, or has said them since the mark."""
+        """Wait until the sink has logged these words since the mark."""
         until(lambda: self.said(words), self.sink)
 
     def hears_soon(self, words: str, seconds: float = 10) -> bool:
-        """Whether the sink says these words within so long, or has said them since the mark."""
+        """Return whether the sink has logged these words since the mark, or logs them within `seconds`."""
         with suppress(AssertionError):
             until(lambda: self.said(words), self.sink, seconds)
         return self.said(words)
@@ -336,12 +374,12 @@ class System:
         return dict(self.sql("SELECT kafka_partition, next_offset FROM orders_ledger"))
 
     def until_it_stores(self, sink: Process | None = None) -> None:
-        """Wait until the ledger moves."""
+        """Wait until the ledger's positions change."""
         before = self.positions()
         until(lambda: self.positions() != before, sink or self.sink)
 
     def until_caught_up(self, sink: Process | None = None) -> None:
-        """Wait until all is stored that is in the topic now: until an order sent behind it is, in each partition."""
+        """Wait until everything now in the topic is stored: send an order to each partition and wait for it."""
         first, partitions = self.draw.randrange(10**9, 10**12), self.partitions()
         self.send(first, partitions)
         ids = ", ".join(f"'ORDER-{number}'" for number in range(first, first + partitions))
@@ -349,7 +387,7 @@ class System:
         until(lambda: self.sql(found) == [(partitions,)], sink or self.sink)
 
     def prove(self) -> None:
-        """Everything up to now is stored, and the audit proves it; the flow goes on."""
+        """Wait until everything sent so far is stored, and audit it while the system keeps running."""
         self.until_caught_up()
         assert self.sink.alive, self.sink.last_lines()
         report = audit.run(self.direct)
@@ -357,25 +395,25 @@ class System:
         assert report.proven, (report.sentence(), findings)
 
     def drain(self) -> Count:
-        """End the producers, let the sink store everything, and prove it twice."""
+        """Stop the producers, let the sink store everything, and prove it twice."""
         for producer in (self.producer, self.transactional):
             producer.terminate()
             until(lambda producer=producer: not producer.alive)  # type: ignore[misc]
         assert self.producer.exit_code == 0, self.producer.last_lines()
         self.prove()
-        counted = count(self.direct)
+        counted = count(self.direct, self.refused)
         report = audit.run(self.direct)
         assert Count(report.records, report.stored, report.duplicates, report.quarantined) == counted
         return counted
 
     def session(self) -> Any:
-        """A session as root, past the proxy, with an open transaction."""
+        """Return a session as root, without the proxy, with an open transaction."""
         return raw_session(self.direct)
 
 
 @contextmanager
 def stopped(*pids: int) -> Iterator[None]:
-    """SIGSTOP while the block lasts."""
+    """Stop these processes with SIGSTOP while the block lasts."""
     for pid in pids:
         send_signal(pid, signal.SIGSTOP)
         until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)  # type: ignore[misc]
@@ -387,7 +425,7 @@ def stopped(*pids: int) -> Iterator[None]:
 
 
 def ended(process: Process) -> int | None:
-    """Wait until it ends; its exit code."""
+    """Wait until the process ends, and return its exit code."""
     until(lambda: not process.alive)
     return process.exit_code
 

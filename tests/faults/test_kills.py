@@ -1,4 +1,4 @@
-"""What a bad day brings, under load: afterwards every record is accounted for, by the audit and by a plain count."""
+"""Failures under load. Afterwards the audit and an independent count must account for every record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orderflow import audit, topic
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import next_offsets, run, running, says, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -26,7 +26,7 @@ _PRODUCE = ("produce", "--rate", "1000", "--bad", "0.01", "--repeat", "0.01")
 
 @pytest.fixture
 def database_of_its_own() -> Iterator[Database]:
-    """A server that may be killed."""
+    """Yield a server that the test may kill."""
     with scratch_folder() as folder:
         server = Database(folder / "mysql", free_port(), "mysql")
         server.start()
@@ -60,28 +60,17 @@ def _prove(settings: Settings, sent: int) -> None:
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - _next_offsets(settings)
+    return ends - next_offsets(settings)
 
 
 def _descendants(process: Process, name: str) -> list[psutil.Process]:
-    """The processes below it whose command line holds `name`."""
+    """Return the descendants of the process whose command line contains `name`."""
     found = []
     for child in psutil.Process(process.identity[0]).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if name in child.cmdline():
                 found.append(child)
     return found
-
-
-def _until_it_stores(settings: Settings, sink: Process) -> None:
-    """Wait until the ledger moves."""
-    before = _next_offsets(settings)
-    until(lambda: _next_offsets(settings) > before, sink)
-
-
-def _next_offsets(settings: Settings) -> int:
-    [(accounted,)] = select(settings, "SELECT SUM(next_offset) FROM orders_ledger")
-    return int(accounted or 0)
 
 
 def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Database, tmp_path: Path) -> None:
@@ -91,26 +80,26 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
         running(own, *_PRODUCE, folder=tmp_path, name="producer") as producer,
         running(own, "sink", folder=tmp_path, name="sink") as sink,
     ):
-        _until_it_stores(own, sink)
-        noticed = says(sink, "Starting again at the ledger's position")
-        while not noticed():  # a worker killed between two tasks is replaced in silence
-            for worker in _descendants(sink, "pyspark.daemon"):
+        until_it_stores(own, sink)
+        noticed = says(sink, "Restarting at the ledger's position")
+        while not noticed():  # Spark replaces a worker killed between two tasks without an error
+            for worker in _descendants(sink, "orderflow.spark.daemon"):
                 worker.kill()
-            _until_it_stores(own, sink)
-        _until_it_stores(own, sink)
-        time.sleep(draw.uniform(0, 1))  # at whatever instruction
+            until_it_stores(own, sink)
+        until_it_stores(own, sink)
+        time.sleep(draw.uniform(0, 1))  # at any instruction
 
         database_of_its_own.kill()
         until(says(sink, "Waiting for it"), sink)
         database_of_its_own.start()
         database_of_its_own.wait_ready()
-        _until_it_stores(own, sink)
+        until_it_stores(own, sink)
         time.sleep(draw.uniform(0, 1))
 
         for jvm in _descendants(sink, "org.apache.spark.deploy.SparkSubmit"):
             jvm.kill()
-        until(says(sink, "JVM is gone"), sink)
-        _until_it_stores(own, sink)
+        until(says(sink, "JVM has exited"), sink)
+        until_it_stores(own, sink)
         time.sleep(draw.uniform(0, 1))
 
         sink.kill()  # the driver itself
@@ -118,13 +107,13 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
         until(lambda: not producer.alive)
         assert producer.exit_code == 0
 
-    for scratch in Path("/dev/shm").glob("orderflow-sink-*"):
+    for scratch in Path("/dev/shm").glob("orderflow-scratch-*"):
         if not psutil.pid_exists(int(scratch.name.split("-")[2])):
-            shutil.rmtree(scratch)  # Spark's checkpoint: nothing in it matters
+            shutil.rmtree(scratch)  # Spark's checkpoint: OrderFlow does not need it
     finished = run(own, "sink", "--once", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert _lag(own) == 0
-    _prove(own, _next_offsets(own))
+    _prove(own, next_offsets(own))
 
 
 def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -> None:
@@ -140,7 +129,7 @@ def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -
             producer.terminate()
             until(lambda: not producer.alive)
             until(lambda: _lag(own) == 0, second)
-    _prove(own, _next_offsets(own))
+    _prove(own, next_offsets(own))
 
 
 def test_it_waits_for_a_database_that_is_away_and_catches_up(
@@ -160,4 +149,4 @@ def test_it_waits_for_a_database_that_is_away_and_catches_up(
         producer.terminate()
         until(lambda: not producer.alive)
         until(lambda: _lag(own) == 0, sink)
-    _prove(own, _next_offsets(own))
+    _prove(own, next_offsets(own))

@@ -1,4 +1,4 @@
-"""What only a person can mend ends the sink with exit code 2 and a sentence; once it is mended, the sink goes on."""
+"""Errors that only an operator can fix end the sink with exit code 2. After the fix the sink continues."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from confluent_kafka import TopicPartition
 from orderflow import audit, topic
 from tests.faults.proxy import without_tls
 from tests.faults.system import Servers, System, ended
-from tests.processes import run, until
+from tests.processes import until
 
 
-@pytest.fixture(params=["direct", pytest.param("spark", marks=pytest.mark.long)])
+@pytest.fixture(params=["direct", "spark"])
 def system(request: pytest.FixtureRequest, fault_servers: Servers) -> Iterator[System]:
     name = f"{request.node.originalname}_{request.param}".removeprefix("test_")
     with System(fault_servers, name[:50], request.param, Random(1)) as running:
@@ -23,14 +23,14 @@ def system(request: pytest.FixtureRequest, fault_servers: Servers) -> Iterator[S
 
 
 def _ends_with(system: System, words: str) -> None:
-    code, told = ended(system.sink), "\n".join(system.sink.last_lines(40))
-    assert code == 2, told
-    assert words in told, told
-    assert "Traceback" not in told[told.rindex("error: ") :], told  # Spark's own, of a worker, may come before
+    code, output = ended(system.sink), "\n".join(system.sink.last_lines(40))
+    assert code == 2, output
+    assert words in output, output
+    assert "Traceback" not in output[output.rindex("error: ") :], output  # Spark may log a worker's traceback before
 
 
 def _stop_producers(system: System) -> None:
-    """They would make a deleted topic again."""
+    """Kill the producers, because they would recreate a deleted topic."""
     system.producer.kill()
     system.transactional.kill()
 
@@ -51,7 +51,7 @@ def test_topic_recreated(system: System) -> None:
     _stop_producers(system)
     line = system.kafka.for_sink
     line.down = True
-    line.cut()  # or it would see that the topic is missing
+    line.cut()  # otherwise the sink would detect that the topic is missing
     _delete_topic(system)
     topic.create(system.direct)
     line.heal()
@@ -64,7 +64,7 @@ def test_retention_overtakes_the_sink(system: System) -> None:
     position = system.positions()[0]
     line = system.kafka.for_sink
     line.down = True
-    line.cut()  # a process that is stopped would find the answer to its last question when it awakes
+    line.cut()  # a stopped process would read the pending reply when it resumes
     system.send(10**13, 20, partition=0)
     where = TopicPartition(system.direct.kafka_topic, 0, position + 20)
     system.admin.delete_records([where])[where].result()
@@ -73,8 +73,7 @@ def test_retention_overtakes_the_sink(system: System) -> None:
     _ends_with(system, "Records are gone from the topic before they were stored")
     lost = f"{system.direct.kafka_topic} partition 0 offsets {position} to {position + 19}"
     assert system.said(lost)
-    accepted = run(system.settings, "accept-loss", "--yes", cwd=system.folder)
-    assert accepted.returncode == 0, accepted.stderr
+    system.run("accept-loss", "--yes")
     system.sink.start()
     system.prove()
     assert audit.run(system.direct).lost_offsets == 20
@@ -82,9 +81,9 @@ def test_retention_overtakes_the_sink(system: System) -> None:
 
 def test_credentials_changed(system: System) -> None:
     system.until_caught_up()  # every worker has its session
-    system.database.proxy.greeting = bytes  # with TLS: without, MySQL asks for it before it looks at the password
+    system.database.proxy.greeting = bytes  # with TLS: without it, MySQL requests TLS before it checks the password
     system.database.know_the_sink("second")
-    if system.engine == "direct":  # Spark may begin a session at any time
+    if system.engine == "direct":  # Spark may open a session at any time
         system.until_it_stores()
     system.cut_sessions()
     _ends_with(system, f"refuses user {system.settings.mysql_user}: Access denied")

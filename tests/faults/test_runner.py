@@ -1,10 +1,19 @@
-"""One short round of the runner; `make faults` plays as many as told."""
+"""One short round of the runner. `make faults` plays any number of rounds."""
 
 from __future__ import annotations
 
-from tests.faults import runner
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.faults import mutations, runner
+from tests.faults.actions import ENGINES
+from tests.faults.stage import FAULTS, LARGE
 from tests.faults.system import Servers
 
+_ROOT = Path(__file__).parents[2]
 _SEED = 20
 
 
@@ -16,3 +25,18 @@ def test_a_round_is_proven(fault_servers: Servers) -> None:
 def test_a_seed_draws_the_same_round_again() -> None:
     assert runner.drawn(_SEED) == runner.drawn(_SEED)
     assert len({runner.drawn(seed).steps for seed in range(100)}) == 100
+
+
+def test_the_page_lists_every_fault_and_where_it_runs() -> None:
+    page = (_ROOT / "docs/faults.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([\w, ]+) \| ([\w, ]+) \|$", page, re.MULTILINE)
+    assert {name: rounds for name, _, rounds in rows} == {name: ", ".join(sorted(ENGINES[name])) for name in ENGINES}
+    tested = {engine: {name for name, engines, _ in rows if engine in engines.split(", ")} for engine in FAULTS}
+    assert tested == {"direct": {*FAULTS["direct"], LARGE}, "spark": {*FAULTS["spark"]}}
+
+
+@pytest.mark.parametrize("mutation", mutations.MUTATIONS, ids=lambda mutation: mutation.name)
+def test_each_mutation_still_applies(mutation: mutations.Mutation) -> None:
+    changed = mutations.mutated((_ROOT / mutation.path).read_text("utf-8"), mutation)
+    if mutation.path.endswith(".py"):
+        ast.parse(changed)

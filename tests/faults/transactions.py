@@ -1,4 +1,4 @@
-"""A transactional producer as a process: commits or aborts by draw, until it is killed or told to stop."""
+"""A transactional producer as a process. It commits or aborts at random until it is killed or stopped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from confluent_kafka import KafkaException, Producer
 
 from orderflow.produce.generator import Generator
 
-TIMEOUT = 3.0  # seconds after which the broker aborts a transaction that hangs
+TIMEOUT = 3.0  # seconds after which the broker aborts an open transaction
 _ORDERS = 20
 
 
 def main(bootstrap: str, topic: str, seed: str) -> None:
-    """Says `open` when a transaction's orders are in the topic, then waits a moment and ends the transaction."""
+    """Print `open` when a transaction's orders are in the topic, then wait a moment and end the transaction."""
     draw, messages, stopping = Random(seed), iter(Generator(800_000_000, seed=1)), []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     while not stopping:
@@ -24,7 +24,7 @@ def main(bootstrap: str, topic: str, seed: str) -> None:
             producer = Producer(
                 {
                     "bootstrap.servers": bootstrap,
-                    "transactional.id": topic,  # a successor fences, and ends what its predecessor left open
+                    "transactional.id": topic,  # a successor fences it, and ends its open transaction
                     "transaction.timeout.ms": int(TIMEOUT * 1000),
                     "log_level": 0,
                 }

@@ -1,4 +1,4 @@
-"""The DAGs of examples/airflow in a real Airflow, in a virtual environment of its own, against real servers."""
+"""The DAGs of examples/airflow in a real Airflow, in its own virtual environment, with real servers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples/airflow"
 
 @pytest.fixture(scope="module")
 def airflow() -> Path:
-    """The Python that has Airflow, in the versions of requirements.txt."""
+    """Return the Python of an environment with Airflow, in the versions of requirements.txt."""
     versions = (EXAMPLES / "requirements.txt").read_bytes()
     name = f"airflow-{sys.version_info.major}.{sys.version_info.minor}-{sha256(versions).hexdigest()[:12]}"
-    return cache.once(name, _install) / "bin/python"
+    return cache.get_or_create(name, _install) / "bin/python"
 
 
 def _install(folder: Path) -> None:
@@ -39,7 +39,7 @@ def _install(folder: Path) -> None:
 
 
 class _Told(HTTPServer):
-    """What alerts and reports are sent to."""
+    """The receiver of alerts and reports."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -63,7 +63,7 @@ def told() -> Iterator[_Told]:
         server.shutdown()
 
 
-@pytest.mark.long  # it takes two minutes; tests/unit/test_docs.py checks the commands of the DAGs
+@pytest.mark.long  # takes two minutes; tests/unit/test_docs.py checks the commands of the DAGs
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
 def test_the_dags_store_prove_report_and_alert(settings: Settings, airflow: Path, told: _Told, tmp_path: Path) -> None:
     program = tmp_path / "bin/orderflow"

@@ -1,4 +1,4 @@
-"""The audit finds every kind of difference, and finds none where there is none."""
+"""The audit finds every kind of difference, and reports none where there is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -17,20 +18,24 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
-from orderflow import order as contract
+from orderflow.audit.report import Kind
+from orderflow.contract import definition
 from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated
-from orderflow.pipeline.source import TopicSource
 from orderflow.settings import Settings
-from orderflow.store import ledger, quarantine, schema
+from orderflow.store import ledger, quarantine, schema, snapshot
 from orderflow.store.connection import Connection
+from orderflow.store.record_batch import RecordBatch
 from orderflow.store.replay import replay
-from orderflow.store.run import Run
 from orderflow.store.writer import Writer
+from orderflow.topic_source import TopicSource
 from tests.processes import run
 from tests.sql import execute, select
 
-TABLES = ("orders", "orders_ledger", "orders_quarantine", "orders_record_parts", "orders_losses", "orders_by_minute")
-NONE = {"missing": 0, "different": 0, "extra": 0, "quarantine": 0, "counters": 0, "rollup": 0}
+TABLES = (
+    *("orders", "orders_ledger", "orders_quarantine", "orders_quarantine_chunks"),
+    *("orders_losses", "orders_by_minute", "orders_adoption", "orders_audits"),
+)
+NONE = dict.fromkeys(get_args(Kind), 0)
 
 
 def order(number: int, **changed: object) -> bytes:
@@ -62,7 +67,7 @@ def delete_topic(settings: Settings) -> None:
 
 @contextmanager
 def writer(settings: Settings) -> Iterator[Callable[[], int]]:
-    """A function that stores what has come into the topic, and says how many records that were."""
+    """Return a function that stores the topic's new records and returns their number."""
     info = topic.ensure(settings)
     schema.prepare(settings)
     source = TopicSource(settings, info.topic_id)
@@ -77,7 +82,7 @@ def writer(settings: Settings) -> Iterator[Callable[[], int]]:
                 count += len(records)
                 if records:
                     _, offsets, timestamps, keys, values = zip(*records, strict=True)
-                    writing.commit(Run([number] * len(offsets), offsets, timestamps, keys, values))
+                    writing.commit(RecordBatch([number] * len(offsets), offsets, timestamps, keys, values))
             return count
 
         yield store
@@ -96,7 +101,7 @@ def counts(report: audit.Report) -> tuple[int, int, int, int]:
 
 
 def columns(settings: Settings, table: str) -> str:
-    """All of the table's columns, the invisible ones too."""
+    """Return all columns of the table, including the invisible ones."""
     found = select(
         settings,
         "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
@@ -117,14 +122,14 @@ def restore(settings: Settings) -> None:
 
 
 def fill(settings: Settings) -> None:
-    """Nine records: five stored (two of them in partition 1), a duplicate, a conflict, and two malformed."""
+    """Send and store nine records: five stored (two of them in partition 1), a duplicate, a conflict, two malformed."""
     send(settings, [order(1), order(2), order(3), b"{", order(1)])
     send(settings, [order(4), order(5), order(4, quantity=1, total_price=45.99), None], partition=1, key=None)
     store(settings)
 
 
 def fill_resolved(settings: Settings) -> None:
-    """Partition 0: three replayed (one of them a duplicate), one mended, one discarded, one open. Partition 1: three
+    """Partition 0: three replayed (one of them a duplicate), one corrected, one discarded, one open. Partition 1: three
     lost, one stored."""
     send(settings, [order(1), order(2), order(1), b"{", None, order(3)])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
@@ -132,7 +137,7 @@ def fill_resolved(settings: Settings) -> None:
         entries = list(quarantine.matching(connection, quarantine.Filter()))
         for entry in entries[:3]:
             assert replay(connection, settings, entry, by="ann@desk").result.good
-        assert replay(connection, settings, entries[3], by="ann@desk", mended=order(7)).result.good
+        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).result.good
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -143,7 +148,7 @@ def fill_resolved(settings: Settings) -> None:
 
 
 def lose(settings: Settings, partition: int, count: int) -> None:
-    """Records come and go before the sink sees them."""
+    """Send records and delete them from the topic before the sink reads them."""
     send(settings, [order(100 + number) for number in range(count)], partition)
     where = TopicPartition(settings.kafka_topic, partition, topic.bounds(settings, [partition])[partition].end)
     delete_before(settings, where)
@@ -162,13 +167,13 @@ def stored(settings: Settings) -> Settings:
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def template(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
-    """The same, made once for many tests, with a copy of each table."""
+    """Settings of a database filled by `fill`, created once for many tests, with a copy of each table."""
     yield from made_once(request, kafka, fill)
 
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def resolved(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
-    """Likewise, with records that were replayed, mended and discarded, and a loss that was accepted."""
+    """The same, filled by `fill_resolved`: replayed, corrected and discarded records, and an accepted loss."""
     yield from made_once(request, kafka, fill_resolved)
 
 
@@ -279,7 +284,7 @@ FOUND: dict[str, tuple[str, dict[str, int]]] = {
     "row added by hand as if it had been there before": (
         "INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,"
         " order_timestamp, kafka_partition) VALUES (1, '', 'x', 'y', 1, 1, 1, '2025-01-01', -1)",
-        {"rollup": 1},
+        {"adoption": 1, "rollup": 1},
     ),
     "row deleted and added again by hand": (
         "DELETE FROM orders WHERE order_id = 'ORDER-000002';"
@@ -293,7 +298,7 @@ FOUND: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "coordinates of two rows swapped": (
         "UPDATE orders SET kafka_offset = 3 - kafka_offset WHERE order_id IN ('ORDER-000002', 'ORDER-000003')",
-        {"extra": 2, "counters": 2},
+        {"extra": 2, "different": 1, "counters": 2},
     ),
     "fields of two rows swapped": (
         "UPDATE orders SET customer_id = 100005 - customer_id WHERE order_id IN ('ORDER-000002', 'ORDER-000003')",
@@ -362,7 +367,7 @@ FOUND: dict[str, tuple[str, dict[str, int]]] = {
     "ledger row added": (
         "INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, updated_at)"
         " SELECT topic, 9, topic_id, 0, 0, 1, updated_at FROM orders_ledger WHERE kafka_partition = 0",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "ledger set back": (
         "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
@@ -407,23 +412,23 @@ RESOLVED: dict[str, tuple[str, dict[str, int]]] = {
         "DELETE FROM orders WHERE order_id = 'ORDER-000002'",
         {"missing": 1, "counters": 1, "rollup": 1},
     ),
-    "mended order deleted": (
+    "corrected order deleted": (
         "DELETE FROM orders WHERE order_id = 'ORDER-000007'",
         {"missing": 1, "counters": 1, "rollup": 1},
     ),
-    "mended value changed": (
-        "UPDATE orders_quarantine SET mended_value = REPLACE(mended_value, 'Mat', 'mat') WHERE kafka_offset = 3",
+    "corrected value changed": (
+        "UPDATE orders_quarantine SET corrected_value = REPLACE(corrected_value, 'Mat', 'mat') WHERE kafka_offset = 3",
         {"different": 1},
     ),
-    "mended value removed": (
-        "UPDATE orders_quarantine SET mended_value = NULL WHERE kafka_offset = 3",
+    "corrected value removed": (
+        "UPDATE orders_quarantine SET corrected_value = NULL WHERE kafka_offset = 3",
         {"missing": 1, "extra": 1, "counters": 1},
     ),
-    "mended value added to an open record": (
-        "UPDATE orders_quarantine SET mended_value = '{' WHERE kafka_offset = 5",
+    "corrected value added to an open record": (
+        "UPDATE orders_quarantine SET corrected_value = '{' WHERE kafka_offset = 5",
         {"quarantine": 1},
     ),
-    "original value of a mended record changed": (
+    "original value of a corrected record changed": (
         "UPDATE orders_quarantine SET record_value = '}' WHERE kafka_offset = 3",
         {"quarantine": 1},
     ),
@@ -486,19 +491,19 @@ RESOLVED: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "loss that reaches into what the topic holds": (
         "UPDATE orders_losses SET end_offset = 4",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "loss before the ledger begins": (
         "UPDATE orders_losses SET first_offset = -1",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "losses that overlap": (
         "INSERT INTO orders_losses SELECT topic, topic_id, kafka_partition, 1, 2, accepted_at, 'x' FROM orders_losses",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "loss of a partition that the ledger does not know": (
         "UPDATE orders_losses SET kafka_partition = 9",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "loss of another topic": (
         "UPDATE orders_losses SET topic_id = 'x'",
@@ -525,8 +530,8 @@ def test_what_was_resolved_and_lost_is_told(resolved: Settings, tmp_path: Path) 
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
-        "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates came back from the"
-        " quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that was"
+        "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
+        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that was"
         " accepted."
     )
     shown, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)
@@ -545,7 +550,7 @@ def test_what_was_replayed_and_left_the_topic_is_no_longer_provable(settings: Se
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 6, 9)
 
 
-def test_a_record_in_parts_is_compared_whole(settings: Settings) -> None:
+def test_a_record_in_chunks_is_compared_whole(settings: Settings) -> None:
     topic.ensure(settings)
     schema.prepare(settings)
     [(before,)] = select(settings, "SELECT @@GLOBAL.max_allowed_packet")
@@ -555,10 +560,10 @@ def test_a_record_in_parts_is_compared_whole(settings: Settings) -> None:
         store(settings)
         report = audit.run(settings)
         assert (report.proven, counts(report)) == (True, (2, 1, 0, 1))
-        execute(settings, "UPDATE orders_record_parts SET bytes = REPLACE(bytes, 'x', '') WHERE part > 0")
+        execute(settings, "UPDATE orders_quarantine_chunks SET bytes = REPLACE(bytes, 'x', '') WHERE chunk_index > 0")
         assert audit.run(settings).proven
-        execute(settings, "DELETE FROM orders_record_parts WHERE part = 1")
-        assert audit.run(settings).counts == NONE | {"quarantine": 1}
+        execute(settings, "DELETE FROM orders_quarantine_chunks WHERE chunk_index = 1")
+        assert audit.run(settings).counts == NONE | {"quarantine": 2}
     finally:
         execute(settings, f"SET GLOBAL max_allowed_packet = {before}")
 
@@ -614,7 +619,7 @@ def test_the_exit_code_tells(template: Settings, tmp_path: Path) -> None:
     assert run(elsewhere, "audit", cwd=tmp_path).returncode == 2
 
 
-# What is no difference
+# Not a difference.
 
 
 def test_aborted_transactions_are_no_records(settings: Settings) -> None:
@@ -632,9 +637,9 @@ def test_aborted_transactions_are_no_records(settings: Settings) -> None:
 
 def test_rows_of_before_are_adopted(settings: Settings) -> None:
     with Connection(settings, database=False) as connection:
-        connection.run("create_database")
-    execute(settings, f"CREATE TABLE orders ({', '.join(f'{name} {sql}' for name, sql in contract.columns().items())},"
-                      " PRIMARY KEY (order_id))")  # fmt: skip
+        connection.execute("create_database")
+    columns = ", ".join(f"{name} {sql}" for name, sql in definition.columns().items())
+    execute(settings, f"CREATE TABLE orders ({columns}, PRIMARY KEY (order_id))")
     for number in (1, 2, 3):
         execute(
             settings,
@@ -646,13 +651,74 @@ def test_rows_of_before_are_adopted(settings: Settings) -> None:
     report = audit.run(settings)
     assert (report.proven, counts(report)) == (True, (3, 1, 1, 1))
     assert (report.adopted, report.by_reason) == (3, {"conflict": 1})
+    assert report.sentence().endswith(" 3 rows were adopted with the table: no record accounts for them.")
+    for forged in (
+        f"INSERT INTO orders ({', '.join(definition.FIELDS)}, kafka_partition)"
+        " VALUES (1, 'ORDER-000666', 'x', 'y', 1, 1, 1, '2025-01-15 14:00:00', -1)",
+        "UPDATE orders SET unit_price = 46.00 WHERE order_id = 'ORDER-000003'",
+    ):
+        execute(settings, forged)
+        assert audit.run(settings).counts["adoption"] == 1
+        # After an operator archives or corrects adopted rows, the rows are counted again like this.
+        execute(settings, "DROP TABLE orders_adoption")
+        assert audit.run(settings).counts["tables"] == 1
+        schema.prepare(settings)
+        assert audit.run(settings).counts["adoption"] == 0
+
+
+def test_tables_of_an_earlier_version_are_audited_after_an_upgrade(settings: Settings) -> None:
+    """Its partitions lack sums of losses and times. The audit reports this, and checks everything else."""
+    fill(settings)
+    execute(settings, "DROP TABLE orders_adoption")
+    execute(settings, "ALTER TABLE orders_ledger DROP COLUMN lost, DROP COLUMN times_rows, DROP COLUMN times_sum")
+    execute(settings, "DELETE FROM orders_schema")
+    made = [step.statement for step in schema.prepare(settings)]
+    assert made == ["0002_extend_ledger", "insert_schema_version", "insert_schema_version", "create_adoption"]
+    send(settings, [order(6)], partition=2)
+    store(settings)
+    report = audit.run(settings)
+    assert (report.proven, report.partitions_unchecked, counts(report)) == (True, 3, (10, 6, 1, 3))
+    assert report.sentence().endswith(
+        " An earlier version of OrderFlow wrote to 3 partitions: their losses, stored_at and quarantined_at are not"
+        " checked."
+    )
+    execute(settings, "UPDATE orders SET produced_at = produced_at + INTERVAL 1 SECOND")
+    assert audit.run(settings).counts["different"] == 6
+
+
+def test_what_lies_before_the_ledger_is_named(settings: Settings) -> None:
+    """Records deleted from the topic before OrderFlow's first start are not a loss, and are not accounted for."""
+    lose(settings, 0, 3)
+    send(settings, [order(1), order(2)])
+    store(settings)
+    report = audit.run(settings)
+    assert (report.proven, report.before_ledger, counts(report)) == (True, 3, (2, 2, 0, 0))
+    assert report.sentence().endswith(" 3 offsets are before the ledger's first offsets and are not accounted for.")
+    execute(settings, "UPDATE orders_ledger SET first_offset = 4, `stored` = 1 WHERE kafka_partition = 0")
+    execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000001'")
+    report = audit.run(settings)
+    assert not report.proven
+    assert "the topic holds records of offsets 3 to 3, before the ledger's first_offset" in {
+        finding.what for finding in report.counters
+    }
+
+
+def test_a_conflict_that_became_a_refused_row_is_found(stored: Settings) -> None:
+    """This happens on a server without warnings, where the sink treats conflicts as refusals."""
+    send(stored, [order(3, quantity=1, total_price=45.99)])
+    store(stored)
+    execute(stored, "UPDATE orders_quarantine SET reason = 'refused_by_database' WHERE kafka_offset = 5")
+    [finding] = audit.run(stored).quarantine
+    assert finding.what == (
+        "is in the quarantine for refused_by_database, but its order was stored before: it is a conflict"
+    )
 
 
 def test_several_topics_may_fill_one_table(settings: Settings) -> None:
-    """The second is a mirror of the first, so that its records have the same coordinates, and brings one more."""
+    """The second topic is a mirror of the first with one more record, so its records have the same coordinates."""
     mirror = msgspec.structs.replace(settings, kafka_topic=f"{settings.kafka_topic}-mirror")
     values = [order(1), order(2), b"{"]
-    for number, which in enumerate((mirror, settings)):  # not in the order of their names
+    for number, which in enumerate((mirror, settings)):  # not in alphabetical order
         send(which, [*values, order(7 + number)])
         store(which)
     try:
@@ -687,18 +753,18 @@ def test_a_topic_of_before_that_is_gone_cannot_be_read_again(stored: Settings) -
 
 def test_what_retention_removed_is_no_longer_provable(stored: Settings) -> None:
     admin = AdminClient(topic.client_config(stored))
-    where = TopicPartition(stored.kafka_topic, 0, 2)  # orders 1 and 2; the duplicate of order 1 is still there
+    where = TopicPartition(stored.kafka_topic, 0, 2)  # orders 1 and 2; the duplicate of order 1 remains
     admin.delete_records([where])[where].result()
     report = audit.run(stored)
     assert (report.proven, report.counts, counts(report)) == (True, NONE, (7, 3, 1, 3))
     assert (report.unreadable_offsets, report.unprovable) == (2, 2)
     assert "2 older offsets are gone from the topic" in report.sentence()
-    where = TopicPartition(stored.kafka_topic, 1, 4)  # a conflict and a malformed one with it
+    where = TopicPartition(stored.kafka_topic, 1, 4)  # includes a conflict and a malformed record
     admin.delete_records([where])[where].result()
     report = audit.run(stored)
     assert (report.proven, report.counts, counts(report)) == (True, NONE, (3, 1, 1, 1))
     assert (report.unreadable_offsets, report.unprovable) == (6, 6)
-    execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # nobody can say what it was, but that it was
+    execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
     assert audit.run(stored).counts == NONE | {"counters": 1, "rollup": 1}
 
 
@@ -742,7 +808,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
             for partition in (0, 1, 2):
                 records = list(itertools.islice(topic.read(settings, partition, start, start + 10), 10))
                 _, offsets, timestamps, keys, some = zip(*records, strict=True)
-                writing.commit(Run([partition] * len(offsets), offsets, timestamps, keys, some))
+                writing.commit(RecordBatch([partition] * len(offsets), offsets, timestamps, keys, some))
                 if stop.is_set():
                     return
 
@@ -768,6 +834,31 @@ def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
     execute(stored, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
     execute(stored, f"GRANT SELECT ON {stored.mysql_database}.* TO {name}@'%'")
     try:
-        assert audit.run(msgspec.structs.replace(stored, mysql_user=name, mysql_password="secret")).proven
+        reader = msgspec.structs.replace(stored, mysql_user=name, mysql_password="secret")
+        assert audit.run(reader).proven
+        execute(stored, f"REVOKE SELECT ON {stored.mysql_database}.* FROM {name}@'%'")
+        tables = select(stored, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
+        for (table,) in tables:
+            execute(stored, f"GRANT SELECT ON {stored.mysql_database}.{table} TO {name}@'%'")
+        assert audit.run(reader).proven
+        for table in ("orders_adoption", "orders_per_day"):
+            execute(stored, f"REVOKE SELECT ON {stored.mysql_database}.{table} FROM {name}@'%'")
+            with pytest.raises(DatabaseRefused, match=f"refuses user {name}"):
+                audit.run(reader)
+            execute(stored, f"GRANT SELECT ON {stored.mysql_database}.{table} TO {name}@'%'")
     finally:
         execute(stored, f"DROP USER {name}@'%'")
+
+
+def test_a_table_altered_meanwhile_lets_it_begin_again(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    altered = []
+
+    def alter_once(connection: Connection) -> None:
+        if not altered:
+            altered.append(True)
+            execute(stored, "ALTER TABLE orders COMMENT = 'changed', ALGORITHM = COPY")
+
+    before = snapshot.ledger
+    monkeypatch.setattr(snapshot, "ledger", lambda connection: (before(connection), alter_once(connection))[0])
+    assert audit.run(stored).proven
+    assert altered

@@ -1,4 +1,4 @@
-"""On a cluster: three brokers, a Spark master and two workers, each killed in its turn; the audit decides."""
+"""A cluster of three brokers, a Spark master and two workers, each killed in turn. The audit must prove the result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka, cluster
-from orderflow.embedded.process import LocalServer, Process, free_port
-from orderflow.embedded.spark import SparkMaster, SparkWorker
+from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import next_offsets, run, running, says, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -57,16 +57,6 @@ def settings(own: Cluster, mysql_server: Settings) -> Settings:
     )
 
 
-def _next_offsets(settings: Settings) -> int:
-    return int(select(settings, "SELECT SUM(next_offset) FROM orders_ledger")[0][0] or 0)
-
-
-def _until_it_stores(settings: Settings, sink: Process) -> None:
-    """Wait until the ledger moves."""
-    before = _next_offsets(settings)
-    until(lambda: _next_offsets(settings) > before, sink)
-
-
 def _revive(server: LocalServer) -> None:
     server.start()
     server.wait_ready()
@@ -83,33 +73,33 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         running(settings, "produce", "--rate", "300", folder=tmp_path, name="producer") as producer,
         running(settings, *on_cluster, folder=tmp_path, name="first") as first,
     ):
-        _until_it_stores(settings, first)
-        assert says(first, "2 executors")()
+        until_it_stores(settings, first)
+        assert says(first, "2 executors with 4 task slots")()
         _check_no_secret_shows(own, settings)
 
-        own.workers[0].kill()  # and its executor
-        _until_it_stores(settings, first)
+        own.workers[0].kill()  # with its executor
+        until_it_stores(settings, first)
         _revive(own.workers[0])
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
 
         own.brokers[leader - 1].kill()
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
         _revive(own.brokers[leader - 1])
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
 
         own.master.kill()
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
         _revive(own.master)
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
 
         assert run(settings, "init", "--partitions", str(2 * _PARTITIONS), cwd=tmp_path).returncode == 0
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders_ledger") == [(2 * _PARTITIONS,)], first)
-        _until_it_stores(settings, first)
+        until_it_stores(settings, first)
 
         with running(settings, *on_cluster, folder=tmp_path, name="second") as second:
             until(says(second, "Another sink is active"), second)
             first.kill()
-            _until_it_stores(settings, second)
+            until_it_stores(settings, second)
             producer.terminate()
             until(lambda: not producer.alive)
             until(lambda: _lag(settings) == 0, second)
@@ -124,11 +114,11 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - _next_offsets(settings)
+    return ends - next_offsets(settings)
 
 
 def _check_no_secret_shows(own: Cluster, settings: Settings) -> None:
-    """Neither in a command line nor in what Spark's daemons and executors have written."""
+    """Check the command lines and the logs of Spark's daemons and executors."""
     for process in psutil.process_iter(["cmdline"]):
         assert settings.mysql_password not in " ".join(process.info["cmdline"] or [])
     for server in (own.master, *own.workers):

@@ -1,4 +1,4 @@
-"""The corpus through the whole pipeline, mixed among good orders: each record's outcome, and the audit's word."""
+"""The corpus in the whole pipeline, mixed with valid orders: each record's outcome, and the audit's result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
-from orderflow.order import Order, Reason
+from orderflow.contract.definition import Order, Reason
 from orderflow.settings import Settings
 from tests.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
 from tests.processes import run
@@ -79,7 +79,7 @@ def test_every_record_of_the_corpus_meets_its_fate(
             assert quarantined[coordinates] == (expected, case.value), case.name
     assert all(coordinates in rows for coordinates in good)
     for story, steps in zip(STORIES, placed, strict=True):
-        # Of partitions that are read side by side either may come first: what counts is how often each outcome came.
+        # Partitions read in parallel may arrive in any order, so only the number of each outcome counts.
         found = Counter(
             quarantined[at][0] if at in quarantined else "stored" if at in rows else "duplicate" for at, _ in steps
         )
@@ -101,7 +101,7 @@ def _make_topic(settings: Settings) -> None:
 
 
 def _with_its_own_id(number: int, case: Case) -> Case:
-    """Cases share an order_id; here each accepted one gets its own, if its value spells the id plainly."""
+    """Cases share an order_id. Give each accepted case its own if its value contains the id unescaped."""
     own = f"ORDER-8{number:05}"
     if not isinstance(case.expected, Order) or not case.value or case.value.count(b'"ORDER-000001"') != 1:
         return case
@@ -114,7 +114,7 @@ def _renamed(steps: Iterable[Step], story: int) -> list[Step]:
 
 
 class _Sender:
-    """Sends record by record, each to the partition and offset that it tells."""
+    """Sends record by record. `send` returns the record's partition and offset."""
 
     def __init__(self, settings: Settings) -> None:
         self._topic = settings.kafka_topic

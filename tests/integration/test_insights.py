@@ -1,4 +1,4 @@
-"""The read side on both servers: what it says is what SQL says, and it can neither change nor hold up anything."""
+"""The read side on both servers: it agrees with SQL, changes nothing and blocks nothing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from orderflow.store import audits, ledger, reading
 from orderflow.store.connection import Connection
 from tests.corpus import message
 from tests.feeder import Feeder, many, order, priced
-from tests.processes import until as until_
+from tests.processes import until
 from tests.sql import execute, select
 
-until = partial(until_, patience=60)
-CATEGORIES = [f"Category {letter}" for letter in "ABCDEFGHI"]  # two more than are told apart
+CATEGORIES = [f"Category {letter}" for letter in "ABCDEFGHI"]  # two more than are shown separately
 
 
 @pytest.fixture
@@ -39,7 +38,11 @@ def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) ->
     feeder.store(*many(1, 500, CATEGORIES))
     feeder.store(priced(900, 99_999, 3, now - timedelta(days=400)), priced(901, 12_345, 2, now + timedelta(days=400)))
     with reading.opened(database) as connection:
-        today, hour, products = sales.today(connection), sales.history(connection, "1h"), reading.products(connection)
+        today, hour, products = (
+            sales.read_today(connection),
+            sales.read_history(connection, "1h"),
+            reading.products(connection),
+        )
 
     where = (
         f"FROM orders WHERE order_timestamp >= '{today.since:%Y-%m-%d}' AND order_timestamp < '{today.until:%Y-%m-%d}'"
@@ -57,7 +60,7 @@ def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) ->
     assert sum(bucket.orders for bucket in others) == sum(
         count for name, count, *_ in select(database, by_category) if name not in shown
     )
-    assert products and products.orders == 501  # the one from the past too, the one from the future not
+    assert products and products.orders == 501  # includes the one in the past, but not the one in the future
     assert [(one.name, one.units) for one in products.leading] == select(
         database,
         "SELECT product_name, SUM(quantity) FROM orders WHERE order_timestamp <= UTC_TIMESTAMP()"
@@ -67,18 +70,18 @@ def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) ->
 
 def test_empty_tables_say_nothing_and_nothing_breaks(database: Settings, feeder: Feeder) -> None:
     with reading.opened(database) as connection:
-        assert sales.today(connection).revenue == Decimal("0.00")
-        assert sales.history(connection, "24h").buckets == ()
+        assert sales.read_today(connection).revenue == Decimal("0.00")
+        assert sales.read_history(connection, "24h").buckets == ()
         assert reading.products(connection) is None
         assert latency.read(connection, datetime.now(UTC)) is None
         assert reading.latest(connection, 5) == ()
         assert reading.quarantined(connection) == ()
-        assert track.story(connection, "1").order is None
+        assert track.track_order(connection, "1").order is None
 
 
 def test_latest_and_latency_are_of_what_comes_now(database: Settings, feeder: Feeder) -> None:
     now = datetime.now(UTC)
-    feeder.store(order(1, now - timedelta(days=300)), late=3600)  # a replay of the past
+    feeder.store(order(1, now - timedelta(days=300)), late=3600)  # a replay of old records
     feeder.store(order(2, now + timedelta(days=300)))  # a wrong clock
     feeder.store(*(order(number, now - timedelta(seconds=5)) for number in range(10, 20)), late=2)
     feeder.store(*(order(number, now - timedelta(seconds=4)) for number in range(20, 120)), late=0.25)
@@ -96,9 +99,9 @@ def test_an_order_has_its_story(database: Settings, feeder: Feeder) -> None:
     feeder.store(sent, late=0.5)
     feeder.store(sent, order(123, customer_id=5), order(124, customer_id=5), b"not JSON")
     with reading.opened(database) as connection:
-        story = track.story(connection, "123")
+        story = track.track_order(connection, "123")
         found = track.search(connection, " 5 ")
-        assert track.story(connection, "order-000124").order == found.orders[0]
+        assert track.track_order(connection, "order-000124").order == found.orders[0]
         every = reading.quarantined(connection)
         [malformed] = reading.quarantined(connection, "malformed_json")
         assert malformed in every and len(every) == 2
@@ -125,19 +128,19 @@ def test_a_long_record_is_cut(database: Settings, feeder: Feeder) -> None:
 
 
 def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> None:
-    """By the rows that the server's storage engine hands out."""
+    """Measured by the rows that the server's storage engine reads."""
     feeder.store(*many(1, 6000), *[b"no order"] * 60)
     with reading.opened(database) as connection:
         looks = {
             "latest": lambda: reading.latest(connection, 20),
             "latency": lambda: latency.read(connection, datetime.now(UTC)),
             "products": lambda: reading.products(connection),
-            "today": lambda: sales.today(connection),
-            **{window: partial(sales.history, connection, window) for window in sales.WINDOWS},
+            "today": lambda: sales.read_today(connection),
+            **{window: partial(sales.read_history, connection, window) for window in sales.WINDOWS},
             "ledger": lambda: ledger.entries(connection),
             "leader": lambda: ledger.is_led(connection, database),
             "audit": lambda: audits.last(connection),
-            "story": lambda: track.story(connection, "123"),
+            "story": lambda: track.track_order(connection, "123"),
             "search": lambda: track.search(connection, "50007"),
             "quarantine": lambda: reading.quarantined(connection),
             "reason": lambda: reading.quarantined(connection, "malformed_json"),
@@ -157,7 +160,7 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
                 found[name] = rows_read() - before
             return found
 
-        # Those of the last two seconds are not looked at.
+        # latency.read excludes the orders of the last two seconds.
         until(lambda: (found := latency.read(connection, datetime.now(UTC))) and found.orders == 2000)
         few = costs()
         feeder.store(*many(6001, 6000), *[b"no order"] * 60)
@@ -170,7 +173,8 @@ def test_readers_change_nothing_and_do_not_linger(database: Settings, feeder: Fe
     feeder.store(order(1))
     with reading.opened(database) as connection:
         with pytest.raises(DatabaseUnavailable, match=r"(?i)read.only"):
-            connection.run("open_ledger", ("orders", 7, "id", 0, 0))
+            values = {"topic": "orders", "partition": 7, "topic_id": "id", "first_offset": 0}
+            connection.execute("open_ledger", values)
         connection.rollback()
         begun = time.monotonic()
         with connection._raw.cursor() as cursor, pytest.raises(Exception, match=r"(?i)maximum|max_statement_time"):

@@ -1,4 +1,4 @@
-"""The producer against a real broker: what it says it sent is what the topic holds."""
+"""The producer with a real broker: the topic contains exactly what the producer reports as sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from confluent_kafka.admin import AdminClient
 from kafka import KafkaAdminClient, KafkaConsumer
 from rich.progress import Progress
 
-from orderflow import order, topic
+from orderflow import topic
+from orderflow.contract import exact_path
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
 from orderflow.errors import RecordRejected
@@ -37,8 +38,8 @@ def settings(kafka: str, topic: str) -> Settings:
     return Settings(kafka_bootstrap_servers=kafka, kafka_topic=topic)
 
 
-class Run:
-    """`kafka_order_producer.py` in a folder of its own."""
+class RecordBatch:
+    """Runs `kafka_order_producer.py` in its own folder."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
@@ -71,14 +72,14 @@ class Run:
 
 
 def said(text: str, process: subprocess.Popen[str]) -> bool:
-    """Waits for a line with it; False when the process ended without one."""
+    """Wait for a line with this text. Return False if the process ends without one."""
     assert process.stderr is not None
     return any(text in line for line in process.stderr)
 
 
 @pytest.fixture
-def produce(tmp_path: Path, settings: Settings) -> Run:
-    return Run(tmp_path, settings)
+def produce(tmp_path: Path, settings: Settings) -> RecordBatch:
+    return RecordBatch(tmp_path, settings)
 
 
 def records(settings: Settings) -> list[Record]:
@@ -91,7 +92,7 @@ def records(settings: Settings) -> list[Record]:
 
 
 def order_ids(settings: Settings) -> list[str]:
-    return sorted(order.decode(record.value).order_id for record in records(settings))
+    return sorted(exact_path.decode(record.value).order_id for record in records(settings))
 
 
 def ids(start: int, count: int) -> list[str]:
@@ -105,17 +106,17 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def test_what_was_sent_is_in_the_topic(produce: Run, settings: Settings) -> None:
+def test_what_was_sent_is_in_the_topic(produce: RecordBatch, settings: Settings) -> None:
     last = produce("--count", 20_000, "--bad", 0.05, "--repeat", 0.05, "--seed", 3, "--json").lines[-1]
     assert last["done"] and (last["sent"], last["failed"], last["in_flight"]) == (20_000, 0, 0)
     assert last["good"] + last["bad"] + last["repeated"] == 20_000
     found = records(settings)
     assert len(found) == 20_000
-    assert {record.partition for record in found} == {0, 1, 2}  # made with three
+    assert {record.partition for record in found} == {0, 1, 2}  # the topic was created with three partitions
     orders, rejected = Counter[bytes | None](), 0
     for record in found:
         try:
-            assert order.decode(record.value).order_id.encode() == record.key
+            assert exact_path.decode(record.value).order_id.encode() == record.key
             orders[record.value] += 1
         except RecordRejected:
             rejected += 1
@@ -124,7 +125,7 @@ def test_what_was_sent_is_in_the_topic(produce: Run, settings: Settings) -> None
     assert orders.total() - len(orders) == last["repeated"]
 
 
-def test_kafka_python_reads_what_is_sent_by_default(produce: Run, settings: Settings) -> None:
+def test_kafka_python_reads_what_is_sent_by_default(produce: RecordBatch, settings: Settings) -> None:
     produce("--count", 500)
     consumer = KafkaConsumer(
         settings.kafka_topic,
@@ -135,12 +136,12 @@ def test_kafka_python_reads_what_is_sent_by_default(produce: Run, settings: Sett
     found = {record.key: record.value for record in islice(consumer, 500)}
     consumer.close()
     assert sorted(found) == [name.encode() for name in ids(1, 500)]
-    assert all(order.decode(value).order_id.encode() == key for key, value in found.items())
+    assert all(exact_path.decode(value).order_id.encode() == key for key, value in found.items())
 
 
 @pytest.mark.parametrize(("codec", "most"), [("", 0.3), ("gzip", 0.3), ("lz4", 0.5), ("zstd", 0.3), ("none", 1.3)])
-def test_batches_are_compressed(produce: Run, settings: Settings, codec: str, most: float) -> None:
-    """The setting is empty, that is gzip, first."""
+def test_batches_are_compressed(produce: RecordBatch, settings: Settings, codec: str, most: float) -> None:
+    """The empty setting means gzip."""
     produce("--count", 5_000, KAFKA_COMPRESSION=codec)
     plain = sum(len(record.key or b"") + len(record.value or b"") for record in records(settings))
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
@@ -156,7 +157,7 @@ def test_batches_are_compressed(produce: Run, settings: Settings, codec: str, mo
     assert most / 3 < stored / plain < most
 
 
-def test_numbers_go_on_and_start_where_told(produce: Run, settings: Settings) -> None:
+def test_numbers_go_on_and_start_where_told(produce: RecordBatch, settings: Settings) -> None:
     produce("--count", 10)
     produce("--count", 10, STARTING_ORDER_ID="500")
     produce("--count", 10)
@@ -176,13 +177,13 @@ def test_the_highest_number_may_stand_anywhere(settings: Settings) -> None:
         return next_number(settings) - 1
 
     assert next_number(settings) == 1
-    assert highest_after(2, b"ORDER-000007", None) == 7  # a bad record has used its number
+    assert highest_after(2, b"ORDER-000007", None) == 7  # a bad record also uses its number
     assert highest_after(1, b"ORDER-0000000123", b"") == 123
     assert highest_after(0, b"some other key", good % b"ORDER-000200") == 200
     assert highest_after(0, None, good % b"ORDER-000300") == 300
     for key in (b"ORDER-99999", b"order-999999", b"ORDER-999999 ", b"XORDER-999999", b"\xff"):
-        assert highest_after(2, key, (good % b"ORDER-999999")[:-1]) == 300  # neither key nor order is sound
-    assert highest_after(1, b"ORDER-" + b"9" * 44, good % (b"ORDER-1" + b"0" * 18)) == 300  # not of our making
+        assert highest_after(2, key, (good % b"ORDER-999999")[:-1]) == 300  # neither key nor order is valid
+    assert highest_after(1, b"ORDER-" + b"9" * 44, good % (b"ORDER-1" + b"0" * 18)) == 300  # never generated
 
 
 def next_number(settings: Settings) -> int:
@@ -190,8 +191,8 @@ def next_number(settings: Settings) -> int:
         return numbering.next_number(settings, topic.describe(settings), progress)
 
 
-def test_a_long_topic_is_read_once(produce: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbering, "WORTH_KEEPING", 1_000)
+def test_a_long_topic_is_read_once(produce: RecordBatch, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numbering, "SAVE_THRESHOLD", 1_000)
     read = Counter[int]()
 
     def counted(settings: Settings, partition: int, start: int, end: int) -> Iterator[Record]:
@@ -210,11 +211,11 @@ def test_a_long_topic_is_read_once(produce: Run, settings: Settings, monkeypatch
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
     eventually(lambda: settings.kafka_topic not in admin.list_topics(timeout=10).topics)
-    produce("--count", 2_000)  # under the same name, another topic
+    produce("--count", 2_000)  # another topic of the same name
     assert next_number(settings) == 2_001
 
 
-def test_own_orders_are_sent_from_files(produce: Run, settings: Settings, tmp_path: Path) -> None:
+def test_own_orders_are_sent_from_files(produce: RecordBatch, settings: Settings, tmp_path: Path) -> None:
     header = "customer_id,order_id,product_name,product_category,unit_price,quantity,total_price,order_timestamp"
     row = "87654,ORDER-{:06d},Yoga Mat,Sports & Outdoors,45.90,2,91.80,2025-01-15T14:30:45"
     (tmp_path / "orders.csv").write_text("\n".join([header, *map(row.format, range(1, 1_001))]))
@@ -225,16 +226,19 @@ def test_own_orders_are_sent_from_files(produce: Run, settings: Settings, tmp_pa
     (tmp_path / "orders.jsonl").write_bytes(b"\n".join([*lines, b"rubbish", b""]))
     assert produce("--file", "orders.csv", "--json").lines[-1]["sent"] == 1_000
     assert produce("--file", "orders.jsonl", "--json").lines[-1]["sent"] == 1_001
-    assert "cannot be read as CSV from line 3 on" in produce("--file", "broken.csv", code=2).err
+    assert (
+        "broken.csv is not CSV in line 3: a quote is opened and not closed"
+        in produce("--file", "broken.csv", code=2).err
+    )
     found = {record.key or b"": record.value or b"" for record in records(settings)}
     assert found.pop(b"") == b"rubbish"
-    assert sorted(found) == [name.encode() for name in ids(1, 1_000) + ids(2_001, 1_000) + ids(5_000, 1)]
+    assert sorted(found) == [name.encode() for name in ids(1, 1_000) + ids(2_001, 1_000)], "nothing of broken.csv"
     assert [found[b"ORDER-%06d" % number] for number in range(2_001, 3_001)] == lines
     assert b'"unit_price": 45.90, "quantity": 2, "total_price": 91.80' in found[b"ORDER-000777"]
 
 
 def test_a_line_too_large_for_kafka_is_counted_and_the_others_go(
-    produce: Run, settings: Settings, tmp_path: Path
+    produce: RecordBatch, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "o.jsonl").write_bytes(b'{"order_id": "ORDER-000001"}\n' + b"x" * 2_000_000 + b'\n{"order_id": "B"}\n')
     result = produce("--file", "o.jsonl", "--json", code=1)
@@ -244,10 +248,10 @@ def test_a_line_too_large_for_kafka_is_counted_and_the_others_go(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_flushes(produce: Run, settings: Settings, number: signal.Signals) -> None:
+def test_a_signal_flushes(produce: RecordBatch, settings: Settings, number: signal.Signals) -> None:
     process = produce.start("--rate", 0, "--json")
     assert process.stdout is not None
-    process.stdout.readline()  # a second has passed
+    process.stdout.readline()  # the first line comes after 1 s
     process.send_signal(number)
     last = produce.finish(process).lines[-1]
     assert last["done"] and last["in_flight"] == 0
@@ -255,7 +259,7 @@ def test_a_signal_flushes(produce: Run, settings: Settings, number: signal.Signa
     assert next_number(settings) == last["good"] + 1
 
 
-def test_the_default_pace_logs_each_order(produce: Run, settings: Settings, tmp_path: Path) -> None:
+def test_the_default_pace_logs_each_order(produce: RecordBatch, settings: Settings, tmp_path: Path) -> None:
     process = produce.start(PRODUCTION_INTERVAL="0.2")
     log = tmp_path / "kafka_producer.log"
     eventually(lambda: log.exists() and log.read_text().count("Sent ORDER-") >= 3)
@@ -267,14 +271,14 @@ def test_the_default_pace_logs_each_order(produce: Run, settings: Settings, tmp_
     assert line.startswith(time.strftime("%Y-%m-%dT", time.gmtime())) and line[19:27] == "Z INFO  "
 
 
-def test_the_pace_is_kept(produce: Run) -> None:
+def test_the_pace_is_kept(produce: RecordBatch) -> None:
     started = time.monotonic()
     lines = produce("--rate", 1_000, "--count", 3_000, "--json").lines
     assert time.monotonic() - started >= 2.9
     assert lines[0]["sent"] + lines[0]["in_flight"] < 1_500
 
 
-def test_no_broker_is_a_sentence_after_the_attempts(produce: Run) -> None:
+def test_no_broker_is_a_sentence_after_the_attempts(produce: RecordBatch) -> None:
     started = time.monotonic()
     result = produce(
         code=2,
@@ -287,14 +291,14 @@ def test_no_broker_is_a_sentence_after_the_attempts(produce: Run) -> None:
     assert "cannot be reached; 3 attempts failed.\nhint: " in result.err
 
 
-def test_a_broker_that_comes_late_is_reached(produce: Run, server_folder: Path, tmp_path: Path) -> None:
+def test_a_broker_that_comes_late_is_reached(produce: RecordBatch, server_folder: Path, tmp_path: Path) -> None:
     broker = Kafka(server_folder / tmp_path.name, free_port())
     process = produce.start("--count", 5, "--json", KAFKA_BOOTSTRAP_SERVERS=broker.address, KAFKA_CONNECT_ATTEMPTS="30")
     with running(broker):
         assert produce.finish(process).lines[-1]["sent"] == 5
 
 
-def test_a_broker_that_stops_answering_is_waited_for(produce: Run, server_folder: Path, tmp_path: Path) -> None:
+def test_a_broker_that_stops_answering_is_waited_for(produce: RecordBatch, server_folder: Path, tmp_path: Path) -> None:
     broker = Kafka(server_folder / tmp_path.name, free_port())
     with running(broker):
         pid = broker.process.identity[0]
@@ -304,8 +308,8 @@ def test_a_broker_that_stops_answering_is_waited_for(produce: Run, server_folder
         os.kill(pid, signal.SIGSTOP)
         assert said("acknowledged nothing", process)
         os.kill(pid, signal.SIGCONT)
-        assert said("answers again", process)
-        os.kill(pid, signal.SIGSTOP)  # and now for good
+        assert said("acknowledges again", process)
+        os.kill(pid, signal.SIGSTOP)  # this time it is not resumed
         assert said("acknowledged nothing", process)
         process.send_signal(signal.SIGINT)
         assert said("Stopping", process)

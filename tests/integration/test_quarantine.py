@@ -1,4 +1,4 @@
-"""The quarantine's life on real servers: records are kept whole, replayed exactly once, discarded with a reason."""
+"""Quarantined records on real servers: they are kept whole, replayed exactly once, or discarded with a reason."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseUnavailable, InputInvalid
-from orderflow.order import Reason
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
+from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import Entry, Filter
 from orderflow.store.replay import Outcome, Result, replay
 from orderflow.store.writer import Writer
@@ -35,7 +36,7 @@ def store(database: Settings) -> Settings:
 
 
 def keep(settings: Settings, values: Sequence[bytes | None], start: int = 0, partition: int = 0) -> None:
-    """Have the sink quarantine them: all sample orders lie outside of the generator's ranges."""
+    """Quarantine these values: all sample orders are outside of the generator's ranges."""
     enforcing = msgspec.structs.replace(settings, order_ranges="enforce")
     assert commit(enforcing, run_of(values, start, partition)).quarantined.total() == len(values)
 
@@ -52,13 +53,13 @@ def replay_all(settings: Settings, wanted: Filter = ANY, **options: Any) -> list
 
 
 def everything(settings: Settings) -> list[Any]:
-    """All tables, but for the moments of the transactions."""
-    resolved = "SELECT quarantine_id, resolved_by, resolved_because, mended_value FROM orders_quarantine ORDER BY 1"
+    """Return all tables without the times of the transactions."""
+    resolved = "SELECT quarantine_id, resolved_by, resolved_because, corrected_value FROM orders_quarantine ORDER BY 1"
     return [*tables(settings), ask(settings, resolved)]
 
 
 def assert_sound(settings: Settings) -> None:
-    """Each record counted in its place, each replayed one once more; the rollup equal to the table."""
+    """Check that each record is counted once, each replayed one once more, and that the rollup equals the table."""
     by_minute, counted, [(records, accounted, *told)], [(stored, kept, replayed)] = ask(
         settings,
         "SELECT * FROM orders_by_minute ORDER BY 1, 2, 3",
@@ -142,23 +143,23 @@ def test_a_record_without_a_time_has_none_as_an_order(store: Settings) -> None:
     assert select(store, "SELECT produced_at, kafka_offset FROM orders") == [(None, 0)]
 
 
-def test_what_was_mended_is_stored_and_what_came_is_kept(store: Settings) -> None:
+def test_a_corrected_value_is_stored_and_the_original_is_kept(store: Settings) -> None:
     keep(store, [b"\xff{", b"{"])
     first, second = entries(store)
     with Connection(store) as connection:
 
-        def mend(entry: Entry, value: bytes) -> Result:
-            return replay(connection, store, entry, by="ann@desk", mended=value).result
+        def correct(entry: Entry, value: bytes) -> Result:
+            return replay(connection, store, entry, by="ann@desk", corrected=value).result
 
-        assert mend(first, b"{}") is Result.REJECTED
-        assert mend(first, numbered(7)) is Result.STORED
-        assert mend(first, numbered(8)) is Result.REPLAYED_BEFORE
+        assert correct(first, b"{}") is Result.REJECTED
+        assert correct(first, numbered(7)) is Result.STORED
+        assert correct(first, numbered(8)) is Result.REPLAYED_BEFORE
         before = everything(store)
-        assert mend(second, numbered(7, customer_id="5")) is Result.CONFLICT
-        assert everything(store) == before, "what would be mended so is not: the record is as it was"
+        assert correct(second, numbered(7, customer_id="5")) is Result.CONFLICT
+        assert everything(store) == before, "a correction that conflicts leaves the record as it was"
         [entry, _] = entries(store)
         found = quarantine.content(connection, entry)
-    assert (found.value, found.mended) == (b"\xff{", numbered(7))
+    assert (found.value, found.corrected) == (b"\xff{", numbered(7))
     assert (entry.status, entry.resolved_by) == ("replayed", "ann@desk")
     assert entry.resolved_at and abs(entry.resolved_at - entry.quarantined_at) < timedelta(minutes=5)
     assert select(store, "SELECT order_id, kafka_offset FROM orders") == [("ORDER-000007", 0)]
@@ -180,7 +181,7 @@ def test_a_session_killed_before_any_statement_leaves_the_record_as_it_was(
     before = everything(store)
     statements: list[str] = []
     fatal = 0
-    run, end = Connection.run, Connection.commit
+    run, end = Connection.execute, Connection.commit
 
     def reach(statement: str) -> None:
         statements.append(statement)
@@ -190,7 +191,7 @@ def test_a_session_killed_before_any_statement_leaves_the_record_as_it_was(
             execute(store, f"KILL {session}")
             until(lambda: not select(store, f"{sessions} AND id = {session}"))
 
-    def run_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
+    def execute_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
         reach(statement)
         return run(self, statement, *args, **placeholders)
 
@@ -199,7 +200,7 @@ def test_a_session_killed_before_any_statement_leaves_the_record_as_it_was(
         end(self)
 
     [entry] = entries(store)
-    monkeypatch.setattr(Connection, "run", run_reached)
+    monkeypatch.setattr(Connection, "execute", execute_reached)
     monkeypatch.setattr(Connection, "commit", commit_reached)
     for number in itertools.count(1):
         with Connection(store) as connection:
@@ -255,7 +256,7 @@ def test_two_replays_at_once_store_each_record_once(store: Settings) -> None:
 
 @contextmanager
 def waiting_behind(settings: Settings, statement: str) -> Iterator[tuple[Any, Any]]:
-    """A session that holds what the statement locks, and a replay of record 1 that waits for it."""
+    """Yield a session with the statement's locks, and a replay of record 1 that waits for them."""
     [entry, *_] = entries(settings)
     with Connection(settings) as connection, ThreadPoolExecutor(1) as pool, raw_session(settings) as other:
         cursor = other.cursor()
@@ -286,7 +287,7 @@ def test_a_replay_waits_for_a_transaction_that_stores_the_same_order(
 def test_a_sink_s_transaction_of_the_partition_goes_first(store: Settings) -> None:
     keep(store, [numbered(1)])
     with waiting_behind(store, "SELECT next_offset FROM orders_ledger FOR UPDATE") as (other, outcome):
-        # Nothing of the replay stands in the sink's way while it waits.
+        # While the replay waits, it holds no lock that the sink needs.
         with raw_session(store) as third:
             cursor = third.cursor()
             cursor.execute("SELECT status FROM orders_quarantine FOR UPDATE NOWAIT")
@@ -323,7 +324,7 @@ def test_replays_and_a_sink_that_store_the_same_orders_at_once(store: Settings) 
     assert_sound(store)
 
 
-# Look, and discard.
+# List and discard.
 
 
 def test_filters(store: Settings) -> None:
@@ -392,7 +393,7 @@ def test_an_unknown_id_is_named(store: Settings) -> None:
         quarantine.get(connection, [99, 1, 98])
 
 
-# Records larger than the server's packets.
+# Records larger than the server's packet limit.
 
 
 @contextmanager
@@ -415,7 +416,7 @@ def kept_whole(settings: Settings) -> list[tuple[bytes | None, bytes | None, Any
 def test_a_record_larger_than_the_server_s_packets_is_kept_whole_and_stops_nothing(
     store: Settings, load_data: bool
 ) -> None:
-    """20 MB against 16 MiB, MariaDB's default; each byte of it takes two in SQL."""
+    """20 MB with a limit of 16 MiB, MariaDB's default. Each byte takes two in SQL."""
     large = b"'\\" * 10_000_000
     with packet(store, 16 * 1024 * 1024):
         committed = commit(store, run_of([numbered(1), large, b"{", numbered(2)]), load_data=load_data)
@@ -439,12 +440,12 @@ def test_key_value_and_headers_of_any_size(store: Settings) -> None:
         with packet(store, size):
             assert commit(store, run).quarantined.total() == len(triples)
             assert kept_whole(store) == triples
-        assert select(store, "SELECT COUNT(*) > 0 FROM orders_record_parts") == [(size < sizes[-1],)]
+        assert select(store, "SELECT COUNT(*) > 0 FROM orders_quarantine_chunks") == [(size < sizes[-1],)]
         empty(store)
-        execute(store, "DELETE FROM orders_record_parts")
+        execute(store, "DELETE FROM orders_quarantine_chunks")
 
 
-def test_a_large_record_is_rolled_back_with_its_parts(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_record_is_rolled_back_with_its_chunks(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Connection) -> None:
         raise DatabaseUnavailable("gone")
 
@@ -452,17 +453,17 @@ def test_a_large_record_is_rolled_back_with_its_parts(store: Settings, monkeypat
     execute(store, "INSERT INTO orders_ledger VALUES ('orders', 0, 'first', 0, 0, 0, 0, 0, 0, UTC_TIMESTAMP())")
     with packet(store, 1024 * 1024), pytest.raises(DatabaseUnavailable):
         commit(store, run_of([b"x" * 3_000_000]))
-    assert ask(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_record_parts") == [[], []]
+    assert ask(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_quarantine_chunks") == [[], []]
 
 
-# A quarantine of before.
-
-LATER = "resolved_because, mended_value, parts"
+# The quarantine table of an earlier version.
 
 
 def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     new = select(store, "SHOW CREATE TABLE orders_quarantine")
-    execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {one}' for one in LATER.split(', '))}")
+    later = ("resolved_because", "corrected_value", "chunks")
+    execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {one}' for one in later)}")
+    execute(store, "DELETE FROM orders_schema")
     execute(
         store,
         "INSERT INTO orders_ledger VALUES ('orders', 0, 'first', 0, 1, 0, 0, 1, 0, UTC_TIMESTAMP())",
@@ -472,15 +473,21 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_value, quarantined_at,"
         " reason, detail) VALUES ('orders', 'first', 0, 0, '{', UTC_TIMESTAMP(), 'malformed_json', '')",
     )
-    [step] = schema.missing(store)
-    assert step.what == f"columns {LATER} of table orders_quarantine"
-    assert "ADD COLUMN mended_value" in schema.statement_of(step, store)
-    assert schema.prepare(store) == [step]
+    steps = schema.missing(store)
+    assert [step.what for step in steps] == [
+        "migration 1 (columns resolved_because, mended_value, parts of table orders_quarantine)",
+        "schema version 1",
+        "migration 3 (columns corrected_value, chunks of table orders_quarantine)",
+        "schema version 3",
+        f"schema version {LATEST}",
+    ]
+    assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)
+    assert schema.prepare(store) == steps
     assert schema.missing(store) == []
     assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
     [entry] = entries(store)
     with Connection(store) as connection:
-        assert replay(connection, store, entry, by="ann@desk", mended=message()).result is Result.STORED
+        assert replay(connection, store, entry, by="ann@desk", corrected=message()).result is Result.STORED
     assert_sound(store)
 
 

@@ -1,4 +1,4 @@
-"""`orderflow quarantine` and `accept-loss`: every command that docs/quarantine.md shows, and what they say."""
+"""`orderflow quarantine` and `accept-loss`: every command that docs/quarantine.md shows, and its output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shell(settings: Settings, command: str, cwd: Path, **environ: str) -> subpro
 
 @pytest.fixture
 def kept(settings: Settings) -> Settings:
-    """Records 1 to 6: two that are good without ORDER_RANGES, a quoted number, two malformed, a conflict."""
+    """Records 1 to 6: two that are valid without ORDER_RANGES, a quoted number, two malformed, a conflict."""
     send(settings, [order(1), order(2), order(3, quantity="2"), HOSTILE, None])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     send(settings, [order(10), order(10, customer_id=5)])
@@ -55,7 +55,7 @@ def test_the_commands_of_the_page_do_what_it_says(kept: Settings, tmp_path: Path
                 store(kept)
             assert "orderflow accept-loss" in lost.value.hint
         ended = shell(kept, command, tmp_path)
-        # 1: not all that the dry run looks at is good, and what is lost is not accepted yet.
+        # Exit code 1: some records of the dry run are invalid, and the loss is not accepted yet.
         negative = command.endswith("--dry-run") or command == "orderflow accept-loss"
         assert (ended.returncode, "Traceback" in ended.stderr) == (int(negative), False), (command, ended.stderr)
         assert ended.stdout.replace("\n", "").isprintable(), command
@@ -78,7 +78,7 @@ def test_the_commands_of_the_page_do_what_it_says(kept: Settings, tmp_path: Path
     assert (again.returncode, json.loads(again.stdout)["losses"]) == (0, [])
 
 
-def test_a_record_is_shown_and_mended(kept: Settings, tmp_path: Path) -> None:
+def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None:
     shown = shell(kept, "orderflow quarantine show 4", tmp_path).stdout
     assert "|.]0;x.....{|" in shown and shown.replace("\n", "").isprintable()
     as_json = json.loads(shell(kept, "orderflow quarantine show 4 --json", tmp_path).stdout)
@@ -86,20 +86,20 @@ def test_a_record_is_shown_and_mended(kept: Settings, tmp_path: Path) -> None:
     assert as_json["quarantined_at"].endswith("Z")
 
     editor = tmp_path / "an editor"
-    editor.write_text('#!/bin/sh\ncp "$1" seen\ncat mended >"$1"\n')
+    editor.write_text('#!/bin/sh\ncp "$1" seen\ncat corrected >"$1"\n')
     editor.chmod(0o755)
-    (tmp_path / "mended").write_bytes(order(4))
+    (tmp_path / "corrected").write_bytes(order(4))
     edit = "orderflow quarantine replay --edit 4"
     for problem, hint in (("", "Set one"), ("true", ""), ("false", ""), ("/nowhere", "another")):
         refused = shell(kept, edit, tmp_path, EDITOR=problem, VISUAL="")
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False) and hint in refused.stderr
     still_bad = shell(kept, f"echo '{{}}' | {edit} --value-file -", tmp_path)
     assert (still_bad.returncode, "rejected" in still_bad.stdout) == (1, True)
-    mended = shell(kept, f"{edit} --by ann@desk --json", tmp_path, VISUAL=f"'{editor}'", EDITOR="false")
-    assert (mended.returncode, json.loads(mended.stdout)["result"]) == (0, "stored")
+    corrected = shell(kept, f"{edit} --by ann@desk --json", tmp_path, VISUAL=f"'{editor}'", EDITOR="false")
+    assert (corrected.returncode, json.loads(corrected.stdout)["result"]) == (0, "stored")
     assert (tmp_path / "seen").read_bytes() == HOSTILE
     assert select(
-        kept, "SELECT record_value, mended_value, status, resolved_by FROM orders_quarantine WHERE quarantine_id = 4"
+        kept, "SELECT record_value, corrected_value, status, resolved_by FROM orders_quarantine WHERE quarantine_id = 4"
     ) == [(HOSTILE, order(4), "replayed", "ann@desk")]
     assert shell(kept, edit, tmp_path, EDITOR="true").returncode == 2
     assert audit.run(kept).proven

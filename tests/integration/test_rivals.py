@@ -1,4 +1,4 @@
-"""The rivals at a tiny size: each fills the table, and what it does with messages that are no orders is seen."""
+"""The rivals at a tiny size: each fills the table. The tests show how each handles messages that are not orders."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def servers(mysql_server: Settings, kafka: str) -> Settings:
 
 
 def _rivals(settings: Settings, folder: Path, *names: str) -> Any:
-    """What was found of each of these contestants."""
+    """Run these contestants and return their results."""
     arguments = ["--rows=3000", "--rounds=1", "--seconds=1", "--json", *(f"--only={name}" for name in names)]
     # A rival is started up to five times.
-    done = processes.run(settings, "bench", "rivals", *arguments, cwd=folder, patience=500)
+    done = processes.run(settings, "rivals", *arguments, cwd=folder, patience=500, module="benchmarks")
     assert done.returncode == 0, done.stderr
     all_found = json.loads(done.stdout)["contestants"]
     for found in all_found:
@@ -38,28 +38,28 @@ def _rivals(settings: Settings, folder: Path, *names: str) -> Any:
 def test_scripts_written_by_hand_beside_ours(servers: Settings, tmp_path: Path) -> None:
     direct, upsert, load_data = _rivals(servers, tmp_path, "direct", "upsert", "load-data")
     assert direct == ("quarantined, malformed_json", "quarantined, wrong_type")
-    assert upsert == ("skipped", "stops for ever, 10 of 20 good ones stored")
+    assert upsert == ("skipped", "stops permanently, 10 of 20 good orders stored")
     assert load_data == ("skipped", "stored, quantity 0")
 
 
-@pytest.mark.long  # five starts of a JVM, for what the others prove of the command already
+@pytest.mark.long  # five JVM starts, for behavior that the other tests already prove of the command
 def test_the_original_design(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "original-rewritten") == [
-        ("stops for ever, 10 of 20 good ones stored", "stored, quantity NULL")
+        ("stops permanently, 10 of 20 good orders stored", "stored, quantity NULL")
     ]
 
 
 def test_debezium(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "debezium") == [
-        ("stops for ever, 10 of 20 good ones stored", "stored, quantity 0")
+        ("stops permanently, 10 of 20 good orders stored", "stored, quantity 0")
     ]
 
 
-@pytest.mark.long  # the same
+@pytest.mark.long  # like the test above
 def test_flink(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "flink") == [("skipped", "stored, quantity NULL")]
 
 
 def test_an_unknown_contestant(servers: Settings, tmp_path: Path) -> None:
-    refused = processes.run(servers, "bench", "rivals", "--only=sqoop", cwd=tmp_path)
+    refused = processes.run(servers, "rivals", "--only=sqoop", cwd=tmp_path, module="benchmarks")
     assert refused.returncode == 2 and "sqoop" in refused.stderr and "load-data" in refused.stderr

@@ -1,23 +1,32 @@
-"""The tables on real servers: made where missing, taken over where a user made them, refused where they differ."""
+"""The tables on real servers: created if missing, adopted if a user created them, refused if they differ."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from orderflow import order
+from orderflow.contract import definition
+from orderflow.contract.definition import Reason
+from orderflow.embedded import debian as packages
+from orderflow.embedded.database import Database
+from orderflow.embedded.process import free_port
 from orderflow.errors import DatabaseRefused, OperatorError, TableDrifted
-from orderflow.order import Reason
 from orderflow.settings import Settings
-from orderflow.store import schema
+from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
+from orderflow.store.migrations import LATEST
 from orderflow.store.writer import Committed
 from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
 from tests.integration.test_store import ask, assert_sound, commit, run_of
+from tests.servers import running
 from tests.sql import execute, select
 
 SEED = """
@@ -47,9 +56,9 @@ INSERT INTO orders VALUES
 
 @pytest.fixture
 def seed(database: Settings) -> Settings:
-    """A database with the table that the original system's users made by hand."""
+    """Create a database with the table that users of the original system created by hand."""
     with Connection(database, database=False) as connection:
-        connection.run("create_database")
+        connection.execute("create_database")
     execute(database, SEED.format(null=" NOT NULL"))
     return database
 
@@ -64,17 +73,17 @@ def columns(settings: Settings, table: str) -> dict[str, str]:
 
 
 def assert_ours(settings: Settings) -> None:
-    """Nothing is missing, readers see the contract's columns alone, and orders can be stored."""
+    """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
     assert schema.missing(settings) == schema.prepare(settings) == []
     found = columns(settings, "orders")
-    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*order.FIELDS}
+    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.FIELDS}
     assert {name for name, kind in found.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
     assert commit(settings, run_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
-    assert select(settings, f"SELECT {', '.join(order.FIELDS)} FROM orders") == [ORDER.row()]
+    assert select(settings, f"SELECT {', '.join(definition.FIELDS)} FROM orders") == [ORDER.row()]
 
 
 def test_nothing_is_there(database: Settings) -> None:
@@ -84,10 +93,11 @@ def test_nothing_is_there(database: Settings) -> None:
         *(
             f"table orders{suffix}"
             for suffix in (
-                *("", "_ledger", "_quarantine", "_record_parts"),
-                *("_losses", "_audits", "_by_minute", "_per_minute", "_per_day", "_per_reason"),
+                *("", "_ledger", "_quarantine", "_quarantine_chunks"),
+                *("_losses", "_audits", "_by_minute", "_per_minute", "_per_day", "_per_reason", "_schema", "_adoption"),
             )
         ),
+        f"schema version {LATEST}",
     ]
     assert schema.prepare(database) == planned
     assert_ours(database)
@@ -103,7 +113,7 @@ def test_nothing_is_there(database: Settings) -> None:
 def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None:
     schema.prepare(database)
     created = select(database, "SHOW CREATE TABLE orders")[0][1]
-    for name, kind in order.columns().items():
+    for name, kind in definition.columns().items():
         declared = re.search(rf"`{name}` (.*)", created)
         assert declared
         for word in kind.replace(" CHARACTER SET utf8mb4", "").split():
@@ -135,11 +145,13 @@ def test_the_printed_statements_make_the_same(seed: Settings) -> None:
     assert_adopted(seed)
 
 
-# A table made by hand.
+# A table created by hand.
 
 
 def assert_adopted(settings: Settings) -> None:
     assert schema.missing(settings) == []
+    [counted] = select(settings, "SELECT orders, row_checksum > 0 FROM orders_adoption")
+    assert counted == (5, 1)
     partitions, rollup, units = ask(
         settings,
         "SELECT kafka_partition, COUNT(*) FROM orders GROUP BY 1",
@@ -174,7 +186,7 @@ def test_a_table_with_rows_is_taken_over(seed: Settings) -> None:
 
 def test_a_nullable_table_is_taken_over(database: Settings) -> None:
     with Connection(database, database=False) as connection:
-        connection.run("create_database")
+        connection.execute("create_database")
     execute(database, SEED.format(null=""))
     execute(database, ROWS)
     schema.prepare(database)
@@ -183,7 +195,7 @@ def test_a_nullable_table_is_taken_over(database: Settings) -> None:
 
 def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: Settings) -> None:
     with Connection(database, database=False) as connection:
-        connection.run("create_database")
+        connection.execute("create_database")
     execute(database, SEED.format(null=""))
     execute(database, ROWS)
     execute(database, "INSERT INTO orders (order_id) VALUES ('ORDER-000200')")
@@ -195,9 +207,9 @@ def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: 
         assert_sound(database)
 
 
-@pytest.mark.parametrize("done", range(1, 12))
+@pytest.mark.parametrize("done", range(1, 15))
 def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int) -> None:
-    """Each of its statements commits by itself, so the program may end after any of them."""
+    """Each statement commits on its own, so the program may end after any of them."""
     execute(seed, ROWS)
     steps = schema.missing(seed)
     assert done < len(steps)
@@ -211,7 +223,7 @@ def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int)
 
 def test_columns_in_another_order_and_other_collations_do(database: Settings) -> None:
     with Connection(database, database=False) as connection:
-        connection.run("create_database")
+        connection.execute("create_database")
     execute(
         database,
         "CREATE TABLE orders (order_timestamp DATETIME, total_price DECIMAL(10,2), QUANTITY INT,"
@@ -280,11 +292,11 @@ OWN_DRIFTS = [
 ]
 
 
-def assert_refused_and_mended(settings: Settings) -> None:
+def assert_refused_and_fixed(settings: Settings) -> None:
     for check in (schema.missing, schema.prepare):
         with pytest.raises(TableDrifted, match=r"orders\b") as drifted:
             check(settings)
-    statements = re.fullmatch(r"Mend it with: (.*;) Or name another table in MYSQL_TABLE\.", drifted.value.hint)
+    statements = re.fullmatch(r"Fix it with: (.*;) Or name another table in MYSQL_TABLE\.", drifted.value.hint)
     assert statements, drifted.value.hint
     for statement in statements[1].rstrip(";").split("; "):
         execute(settings, statement)
@@ -295,14 +307,14 @@ def assert_refused_and_mended(settings: Settings) -> None:
 @pytest.mark.parametrize("drift", DRIFTS)
 def test_a_table_made_by_hand_that_differs_is_refused_and_the_hint_mends_it(seed: Settings, drift: str) -> None:
     execute(seed, f"ALTER TABLE orders {drift}")
-    assert_refused_and_mended(seed)
+    assert_refused_and_fixed(seed)
 
 
 @pytest.mark.parametrize("drift", OWN_DRIFTS)
 def test_a_table_of_ours_that_differs_is_refused_and_the_hint_mends_it(database: Settings, drift: str) -> None:
     schema.prepare(database)
     execute(database, f"ALTER TABLE orders {drift}")
-    assert_refused_and_mended(database)
+    assert_refused_and_fixed(database)
 
 
 def test_several_differences_are_told_at_once(seed: Settings) -> None:
@@ -311,7 +323,7 @@ def test_several_differences_are_told_at_once(seed: Settings) -> None:
         schema.prepare(seed)
     for found in ("quantity is missing", "note is unknown", "unit_price is double, not decimal(10,2)"):
         assert found in drifted.value.message
-    assert_refused_and_mended(seed)
+    assert_refused_and_fixed(seed)
 
 
 def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
@@ -320,24 +332,161 @@ def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
     with pytest.raises(TableDrifted, match=r"orders\b.* view") as drifted:
         schema.prepare(seed)
     assert "MYSQL_TABLE" in drifted.value.hint
-    assert "ALTER TABLE" not in drifted.value.hint  # no statement makes a table of a view
+    assert "ALTER TABLE" not in drifted.value.hint  # no statement turns a view into a table
 
 
 @pytest.mark.parametrize(
     "table",
     [
-        *("orders_ledger", "orders_quarantine", "orders_record_parts"),
-        *("orders_losses", "orders_audits", "orders_by_minute"),
+        *("orders_ledger", "orders_quarantine", "orders_quarantine_chunks"),
+        *("orders_losses", "orders_audits", "orders_by_minute", "orders_schema", "orders_adoption"),
     ],
 )
 def test_another_s_table_under_one_of_our_names_is_refused(database: Settings, table: str) -> None:
     schema.prepare(database)
     execute(database, f"DROP TABLE {table}")
     execute(database, f"CREATE TABLE {table} (id INT PRIMARY KEY)")
-    with pytest.raises(TableDrifted, match=rf"{table} lacks the columns .*\.$") as drifted:
+    with pytest.raises(TableDrifted, match=rf"{table} lacks the columns .*\.") as drifted:
         schema.prepare(database)
     assert drifted.value.hint
     assert select(database, f"SELECT * FROM {table}") == []
+
+
+# Changes of the other tables. The ledger matters most, because "exactly once" depends on it.
+COMPANION_DRIFTS = [
+    ("orders_ledger", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_quarantine", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_quarantine_chunks", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_losses", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_audits", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_by_minute", "ENGINE = MEMORY", "engine is MEMORY"),
+    ("orders_schema", "ENGINE = MyISAM", "engine is MyISAM"),
+    ("orders_ledger", "MODIFY next_offset INT NOT NULL", "next_offset is int, not bigint"),
+    ("orders_ledger", "MODIFY next_offset BIGINT UNSIGNED NOT NULL", "bigint unsigned"),
+    ("orders_ledger", "MODIFY `stored` BIGINT NULL", "stored may be NULL"),
+    ("orders_ledger", "MODIFY updated_at DATETIME NOT NULL", "updated_at is datetime, not datetime(6)"),
+    (
+        "orders_ledger",
+        "MODIFY topic VARCHAR(249) CHARACTER SET ascii NOT NULL",
+        "topic is compared by ascii_general_ci",
+    ),
+    ("orders_ledger", "DROP PRIMARY KEY", "primary key is missing"),
+    ("orders_ledger", "DROP PRIMARY KEY, ADD PRIMARY KEY (topic, kafka_partition, topic_id)", "primary key is topic,"),
+    ("orders_ledger", "ADD UNIQUE KEY one_each (topic)", "key one_each makes topic unique too"),
+    ("orders_ledger", "ADD COLUMN note INT NOT NULL", "note is unknown"),
+    ("orders_quarantine", "MODIFY record_value BLOB NULL", "record_value is blob, not longblob"),
+    ("orders_quarantine", "MODIFY detail TEXT CHARACTER SET latin1 NOT NULL", "detail is text latin1"),
+    ("orders_quarantine", "MODIFY status ENUM('open', 'replayed') NOT NULL", "status is enum('open','replayed')"),
+    ("orders_quarantine", "DROP INDEX idx_coordinates", "no key makes topic_id,kafka_partition,kafka_offset unique"),
+    ("orders_quarantine", "MODIFY quarantine_id BIGINT NOT NULL", "quarantine_id is not AUTO_INCREMENT"),
+    ("orders_by_minute", "MODIFY revenue DECIMAL(10,2) NOT NULL", "revenue is decimal(10,2), not decimal(30,2)"),
+    ("orders_by_minute", "DROP PRIMARY KEY, ADD PRIMARY KEY (minute)", "primary key is minute, not"),
+]
+
+
+@pytest.mark.parametrize(("table", "drift", "told"), COMPANION_DRIFTS)
+def test_another_table_that_differs_is_refused_and_the_hint_fixes_it(
+    database: Settings, table: str, drift: str, told: str
+) -> None:
+    schema.prepare(database)
+    execute(database, f"ALTER TABLE {table} {drift}")
+    with pytest.raises(TableDrifted, match=rf"{table} is not as OrderFlow writes it: .*{re.escape(told)}") as drifted:
+        schema.prepare(database)
+    statement = re.fullmatch(r"Fix it with: (ALTER TABLE .*);", drifted.value.hint)
+    assert statement
+    execute(database, statement[1])
+    assert_ours(database)
+
+
+def test_columns_that_do_no_harm_are_let_alone(database: Settings) -> None:
+    schema.prepare(database)
+    execute(
+        database, "ALTER TABLE orders_quarantine ADD COLUMN ticket VARCHAR(20), ADD COLUMN seen INT DEFAULT 0 NOT NULL"
+    )
+    assert_ours(database)
+
+
+def test_a_view_is_checked_too(database: Settings) -> None:
+    schema.prepare(database)
+    execute(database, "CREATE OR REPLACE VIEW orders_per_day AS SELECT DATE(minute) AS day FROM orders_by_minute")
+    with pytest.raises(TableDrifted, match="orders_per_day has the columns day, not day, product_category") as drifted:
+        schema.prepare(database)
+    execute(database, drifted.value.hint.split(": ")[1].rstrip(";"))
+    assert [step.statement for step in schema.prepare(database)] == ["create_per_day"]
+    execute(database, "DROP VIEW orders_per_day")
+    execute(database, "CREATE TABLE orders_per_day (day DATE)")
+    with pytest.raises(TableDrifted, match="orders_per_day is a table, not a view"):
+        schema.prepare(database)
+    execute(database, "DROP TABLE orders_per_day")
+    execute(database, "RENAME TABLE orders_losses TO losses")
+    execute(database, "CREATE VIEW orders_losses AS SELECT * FROM losses")
+    with pytest.raises(TableDrifted, match="orders_losses is a view, not a table"):
+        schema.prepare(database)
+
+
+def test_several_tables_are_told_at_once(database: Settings) -> None:
+    schema.prepare(database)
+    for table in ("orders_ledger", "orders_losses"):
+        execute(database, f"ALTER TABLE {table} ENGINE = MyISAM")
+    with pytest.raises(TableDrifted, match=r"orders_ledger is not .*orders_losses is not") as drifted:
+        schema.prepare(database)
+    for statement in re.findall(r"ALTER TABLE [^;]*", drifted.value.hint):
+        execute(database, statement)
+    assert_ours(database)
+
+
+# Servers that do not preserve the case of names.
+
+
+class _FoldingDatabase(Database):
+    """A server that accepts names in any case and stores them in lower case (as on Windows and many RDS servers)."""
+
+    def _script(self) -> str:
+        fold = "--lower-case-table-names=1"
+        script = super()._script().replace(" --datadir=", f" {fold} --datadir=")
+        if self.program.kind == "mysql":
+            return script
+        return script.replace(f"{fold} --datadir=./data.new", "--datadir=./data.new")  # a script, not the server
+
+
+@pytest.mark.parametrize("kind", ["mysql", "mariadb"])
+def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder: Path, tmp_path: Path) -> None:
+    if kind == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
+        pytest.skip("no genuine MySQL here")
+    folding = _FoldingDatabase(server_folder / tmp_path.name, free_port(), kind)
+    settings = Settings(
+        mysql_host="127.0.0.1", mysql_port=folding.port, mysql_password=folding.password,
+        mysql_database="Shop", mysql_table="Orders",
+    )  # fmt: skip
+    with running(folding):
+        assert len(schema.prepare(settings)) == len(schema.everything(settings))
+        assert schema.missing(settings) == schema.prepare(settings) == []
+        assert commit(settings, run_of([SAMPLE])).stored == 1
+        assert server.missing_indexes(settings) == []
+        assert list(server.refusals(settings)) == []
+        spelled = msgspec.structs.replace(settings, mysql_database="shop", mysql_table="ORDERS")
+        with Connection(settings) as first, Connection(spelled) as second:
+            assert ledger.take_leadership(first, settings, 0)
+            assert not ledger.take_leadership(second, spelled, 0)
+        execute(settings, "ALTER TABLE orders_ledger ENGINE = MyISAM")
+        with pytest.raises(TableDrifted, match=r"Shop\.Orders_ledger .*MyISAM"):
+            schema.prepare(settings)
+        by_hand = msgspec.structs.replace(settings, mysql_table="ByHand")
+        execute(by_hand, SEED.format(null=" NOT NULL").replace("TABLE orders", "TABLE ByHand"))
+        execute(by_hand, ROWS.replace("INTO orders", "INTO byhand"))
+        assert "adopt_orders" in [step.statement for step in schema.prepare(by_hand)]
+        assert schema.missing(by_hand) == []
+        assert commit(by_hand, run_of([SAMPLE])).stored == 1
+
+
+def test_where_case_matters_another_s_table_is_not_ours(database: Settings) -> None:
+    schema.prepare(database)
+    if select(database, "SELECT @@lower_case_table_names")[0][0]:
+        pytest.skip("not on this server")
+    other = msgspec.structs.replace(database, mysql_table="Orders")
+    assert len(schema.prepare(other)) == len(schema.everything(other)) - 1  # the database exists
+    assert commit(other, run_of([SAMPLE])).stored == 1
+    assert select(database, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
 def test_a_refused_table_is_left_as_it_is(seed: Settings) -> None:

@@ -1,4 +1,4 @@
-"""TLS, SASL and least privilege, against servers that insist on them; and no secret shows anywhere."""
+"""TLS, SASL and least privilege, with servers that require them. No secret appears in any output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
@@ -46,18 +45,18 @@ from orderflow.embedded import debian
 from orderflow.embedded.process import Process, free_port
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused
 from orderflow.produce import numbering
-from orderflow.produce.delivery import Delivery, Stop
+from orderflow.produce.delivery import Delivery, StopRequest
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, statements
-from orderflow.store.connection import ACCESS_DENIED, Connection
+from orderflow.store.connection import Connection
 from tests.certificates import OTHER_HOST, Authority, Certificate
 from tests.processes import run, running, until
 from tests.secured import SecuredDatabase, SecuredKafka
 from tests.servers import running as serving
 
-# Every secret contains it: whatever is around may be escaped.
+# Every secret contains this mark. The text around it may be escaped.
 _MARK = f"never-shown-{uuid.uuid4().hex}"
-# A password may contain what JAAS, SQL, JSON and a shell treat as special, and more than ASCII.
+# Passwords may contain non-ASCII characters, and characters that are special in JAAS, SQL, JSON and a shell.
 _PASSWORDS = {
     f"orderflow_{role}": f"""a"b\\c d'e$é {role} {_MARK}""" for role in ("producer", "sink", "reader", "nobody")
 }
@@ -65,9 +64,11 @@ _KEY_PASSWORD = f"key {_MARK}"
 _EVERY_PROTOCOL = 3  # ETH_P_ALL of linux/if_ether.h
 _LONGEST_PACKET = 65_536
 
+ACCESS_DENIED = {1044, 1045, 1142, 1143, 1227, 1370}  # to a database, a table, a column, an administrator's command
+
 
 class Authorities(NamedTuple):
-    """Whom the servers and clients trust, and one that nobody trusts."""
+    """An authority that the servers and clients trust, and one that they do not trust."""
 
     trusted: Authority
     stranger: Authority
@@ -131,7 +132,7 @@ def _with(settings: Settings, **changes: Any) -> Settings:
 
 
 def _joined(kafka: Settings, database: Settings) -> Settings:
-    """The settings of both."""
+    """Return the settings of both servers."""
     changes = {name: value for name, value in msgspec.structs.asdict(database).items() if name.startswith("mysql")}
     return _with(kafka, **changes)
 
@@ -166,7 +167,7 @@ def test_kafka_lets_in_by_certificate(broker: SecuredKafka, authorities: Authori
 def _kafka_faults(
     broker: SecuredKafka, known: Authorities, client: Certificate
 ) -> dict[str, tuple[Settings, str, str]]:
-    """Name to settings, what the error says, and the setting or words that its hint names."""
+    """Return, by name, settings, the error message, and the setting or words that its hint names."""
     good = _kafka(broker, known.trusted)
     by_certificate = _with(good, kafka_bootstrap_servers=broker.at("SSL"), kafka_security_protocol="SSL")
     wrong = f"wrong {_MARK}"
@@ -183,12 +184,12 @@ def _kafka_faults(
         "expired": (_kafka(broker, known.trusted, "EXPIRED"), "certificate has expired", "renewed"),
         "other host": (
             _kafka(broker, known.trusted, "ELSEWHERE"),
-            "for another host name than 127.0.0.1",
+            "is not valid for host name 127.0.0.1",
             "KAFKA_BOOTSTRAP_SERVERS",
         ),
         "no client certificate": (
             by_certificate,
-            "asks for a client certificate",
+            "requires a client certificate",
             "KAFKA_SSL_CERTIFICATE_LOCATION",
         ),
         "foreign client certificate": (foreign, "refuses the client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION"),
@@ -197,8 +198,8 @@ def _kafka_faults(
             "ssl.key.location failed",
             "KAFKA_SSL_KEY_PASSWORD",
         ),
-        "no TLS": (_with(good, kafka_security_protocol="SASL_PLAINTEXT"), "speaks TLS", "KAFKA_SECURITY_PROTOCOL"),
-        "plain text": (_with(good, kafka_security_protocol="PLAINTEXT"), "speaks TLS", "KAFKA_SECURITY_PROTOCOL"),
+        "no TLS": (_with(good, kafka_security_protocol="SASL_PLAINTEXT"), "uses TLS", "KAFKA_SECURITY_PROTOCOL"),
+        "plain text": (_with(good, kafka_security_protocol="PLAINTEXT"), "uses TLS", "KAFKA_SECURITY_PROTOCOL"),
         "no right": (_with(good, kafka_topic="secret"), "refuses", "--grants"),
     }
 
@@ -262,7 +263,7 @@ def test_the_database_lets_in_by_certificate(
     shown = _with(certified, mysql_ssl_cert=str(plain.certificate), mysql_ssl_key=str(plain.key))
     assert _cipher(shown)
     foreign = authorities.stranger.issue("foreign-client")
-    with pytest.raises(DatabaseUnavailable) as hung_up:  # it does not say why
+    with pytest.raises(DatabaseUnavailable) as hung_up:  # the server gives no reason
         Connection(_with(certified, mysql_ssl_cert=str(foreign.certificate), mysql_ssl_key=str(foreign.key)))
     assert "MYSQL_SSL_CERT" in hung_up.value.hint
 
@@ -288,8 +289,8 @@ def test_database_refusals_name_what_is_wrong(
     for name, fault in faults.items():
         _assert_refused(name, *fault)
     database.show(authorities.trusted.issue("elsewhere", OTHER_HOST))
-    _assert_refused("other host", good, "for another host name than 127.0.0.1", "MYSQL_HOST")
-    if database.program.kind == "mariadb":  # MySQL does not load one that has expired, but may run with it
+    _assert_refused("other host", good, "is not valid for host name 127.0.0.1", "MYSQL_HOST")
+    if database.program.kind == "mariadb":  # MySQL does not load an expired certificate, but may keep running with one
         database.show(authorities.trusted.issue("expired-server", days=-1))
         _assert_refused("expired", good, "certificate has expired", "renewed")
     assert _MARK not in "".join(capfd.readouterr())
@@ -341,7 +342,7 @@ def _execute(settings: Settings, *texts: str) -> None:
 
 
 def _acls(command: str) -> list[AclBinding]:
-    """What a kafka-acls command says."""
+    """Parse a kafka-acls command."""
     parser = ArgumentParser()
     parser.add_argument("--operation", action="append")
     for option in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
@@ -375,7 +376,7 @@ def _delete_acl(broker: SecuredKafka, acl: AclBinding) -> None:
 
 
 class Granted(NamedTuple):
-    """Roles with what `orderflow init --grants` gives them, and who may do everything."""
+    """Roles with the rights that `orderflow init --grants` prints, and an administrator."""
 
     administrator: Settings
     producer: Settings
@@ -419,20 +420,27 @@ def granted(
     return Granted(administrator, role("producer"), sink, role("reader"), granting, acls)
 
 
+_FILLED_BY_CALLERS = {"rows", "ids", "marks", "partitions", "tables", "categories", "columns", "view", "definition"}
+
+
 def _refused(settings: Settings) -> set[str]:
-    """The store's statements on rows that this user may not run, and the tables it does not see."""
-    anything: defaultdict[str, str] = defaultdict(lambda: "NULL", rows="(NULL)", tables="NULL")
+    """Return the store's statements on rows that this user may not run, and the tables that it cannot see."""
+    anything: defaultdict[str, str] = defaultdict(
+        lambda: "NULL", rows="(NULL)", tables="NULL", view="dual", definition="SELECT 1"
+    )
     refused = {step.what for step in schema.missing(settings)}
     with Connection(settings) as connection, connection._raw.cursor() as cursor:
-        for file in resources.files("orderflow.store").joinpath("sql").iterdir():
-            text, name = file.read_text(), file.name.removesuffix(".sql")
-            if not text.startswith(("SELECT", "INSERT", "UPDATE")) or name.startswith(("adopt_", "bench_")):
+        for name, file in statements.files().items():
+            text = statements.without_comment(file.read_text("utf-8"))
+            if not text.startswith(("SELECT", "INSERT", "UPDATE")) or name.startswith(
+                ("adopt_", "insert_schema", "need_")
+            ):
                 continue
             filled = {field for _, field, _, _ in Formatter().parse(text) if field}
-            known = {field: anything[field] for field in filled & {"rows", "ids", "partitions", "tables", "categories"}}
+            known = {field: anything[field] for field in filled & _FILLED_BY_CALLERS}
             try:
                 cursor.execute(
-                    "PREPARE asked FROM %s", (statements.sql(name, settings, **known).replace("%s", "NULL"),)
+                    "PREPARE asked FROM %s", (statements.with_null(statements.sql(name, settings, **known)),)
                 )
             except mysql.connector.Error as error:
                 if error.errno in ACCESS_DENIED:
@@ -468,15 +476,15 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
     broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def writes(settings: Settings) -> None:
-        delivery = Delivery(settings, None, Stop(), lambda _: None)
+        delivery = Delivery(settings, None, StopRequest(), lambda _: None)
         delivery.send((b"k", b"v", 0))
         delivery.flush()
-        if delivery.refusal:
-            raise delivery.refusal
+        if delivery.fatal_error:
+            raise delivery.fatal_error
 
     def reads(settings: Settings) -> None:
         info = topic.describe(settings)
-        with topic.errors_told(settings), closing(topic.consumer(settings)) as consumer:
+        with topic.translate_errors(settings), closing(topic.consumer(settings)) as consumer:
             consumer.assign([TopicPartition(info.name, partition, 0) for partition in info.partitions])
             for message in consumer.consume(1_000, timeout=1):
                 if (error := message.error()) and error.code() != KafkaError._PARTITION_EOF:
@@ -490,7 +498,7 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
         settings = getattr(granted, role)
         action(settings)
         for acl in [acl for acl in granted.acls if acl.principal == f"User:orderflow_{role}"]:
-            if acl.name == numbering.GROUP:  # its lack is only said
+            if acl.name == numbering.GROUP:  # without it, the command only reports that
                 continue
             _delete_acl(broker, acl)
             try:
@@ -503,32 +511,40 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
         reads(settings)
         with pytest.raises(KafkaRefused, match="refuses"):
             writes(settings)
-    monkeypatch.setattr(numbering, "WORTH_KEEPING", -1)
+    monkeypatch.setattr(numbering, "SAVE_THRESHOLD", -1)
     with Progress(disable=True) as progress:
         numbering.next_number(granted.producer, topic.describe(granted.producer), progress)
     assert not caplog.messages, "the producer may keep how far it has read"
 
 
 def _until_refused(action: Callable[[], None]) -> None:
-    """A broker learns of a right that was taken away a moment later."""
+    """Repeat until refused: a broker applies a revoked right with a short delay."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         action()
 
 
-# `orderflow sink` whose Spark shows all it can: its page, its event log, and its own log at INFO.
+# `orderflow sink` with all of Spark's output: its web UI, its event log, its log at INFO, and the explained query.
 _SHOWING_SINK = """
 import sys
 from pathlib import Path
 from orderflow.cli import main
-from orderflow.pipeline import session
+from orderflow.pipeline import spark_engine
+from orderflow.spark import session as spark_session
 
+read_records = spark_engine.read_records
+def explained(*arguments, **options):
+    records = read_records(*arguments, **options)
+    records.explain(extended=True)
+    return records
+spark_engine.read_records = explained
 port, folder = sys.argv.pop(), Path(sys.argv.pop())
 (folder / "events").mkdir()
-session._LOGGING = folder / "log4j2.properties"
-session._LOGGING.write_text(Path(session.__file__).with_name("log4j2.properties").read_text().replace("off", "info"))
-options = session._launch_options
-session._launch_options = lambda runtime: options(runtime) | {
+spark_session._LOGGING = folder / "log4j2.properties"
+logging = Path(spark_session.__file__).with_name("log4j2.properties").read_text().replace("off", "info")
+spark_session._LOGGING.write_text(logging)
+options = spark_session._launch_options
+spark_session._launch_options = lambda runtime: options(runtime) | {
     "spark.ui.enabled": "true",
     "spark.ui.port": port,
     "spark.sql.ui.explainMode": "extended",
@@ -541,7 +557,7 @@ main()
 
 
 def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path, tmp_path: Path) -> None:
-    """The system over TLS with the printed rights, and a search of all that it shows meanwhile."""
+    """Run the system over TLS with the printed rights, and search all of its output."""
     said = [run(granted.producer, "produce", "--count", "300", "--bad", "0.1", cwd=tmp_path)]
     ui, metrics = free_port(), free_port()
     sink = Process(
@@ -556,7 +572,7 @@ def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path,
     try:
         until(lambda: _accounted_for(granted.sink) == _written(granted.sink), sink)
         shown |= _read_site(f"http://127.0.0.1:{ui}") | _read_site(f"http://127.0.0.1:{metrics}", "/metrics")
-        assert any("BatchEvalPython" in page for page in shown.values()), "the plans are shown in full"
+        assert any("KafkaTable" in page for page in shown.values()), "the plans are shown in full"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 shown[f"argv {process.pid}"] = " ".join(process.cmdline())
@@ -564,7 +580,7 @@ def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path,
             with suppress(psutil.Error):
                 shown[f"environ {process.pid}"] = str(process.environ())
         said.append(run(granted.sink, "doctor", "--json", cwd=tmp_path))
-        # A query that fails is shown with its plan.
+        # Spark shows the plan of a failed query.
         _execute(granted.administrator, "REVOKE INSERT ON shop.orders FROM orderflow_sink@'%'")
         said.append(run(granted.producer, "produce", "--count", "1", cwd=tmp_path))
         until(lambda: not sink.alive)
@@ -585,7 +601,7 @@ def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path,
         shown |= _read_site(f"http://127.0.0.1:{ui}", "/metrics")
     shown |= {str(done.args): done.stdout + done.stderr for done in said}
     shown |= {str(file): file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}
-    for event in ("SparkListenerSQLExecutionStart", "QueryTerminatedEvent"):
+    for event in ("SparkListenerSQLExecutionStart", "QueryTerminatedEvent", "StreamingRelationV2"):
         assert any(event in text for text in shown.values()), "the event log is searched"
     key = granted.sink.kafka_ssl_key_location
     secrets = (_MARK, Path(key).read_text().splitlines()[1], granted.administrator.mysql_password)
@@ -619,7 +635,7 @@ def test_no_order_passes_the_line_in_clear(granted: Granted, broker: SecuredKafk
 
 @contextmanager
 def _wiretap(ports: set[int]) -> Iterator[list[bytes]]:
-    """What passes between clients and these ports on the loopback device while the block lasts."""
+    """Capture the traffic between clients and these ports on the loopback device while the block lasts."""
     try:
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERY_PROTOCOL))
     except PermissionError:
@@ -631,7 +647,7 @@ def _wiretap(ports: set[int]) -> Iterator[list[bytes]]:
         while not done.is_set():
             with suppress(TimeoutError):
                 packet = tap.recv(_LONGEST_PACKET)
-                header = 4 * (packet[0] & 0x0F)  # of IPv4, then TCP with the ports in front
+                header = 4 * (packet[0] & 0x0F)  # the IPv4 header, followed by TCP, which starts with the ports
                 if ports.intersection(struct.unpack_from(">HH", packet, header)):
                     heard.append(packet)
 
@@ -666,7 +682,7 @@ def _answers(address: str) -> bool:
 
 
 def _read_site(address: str, start: str = "/") -> dict[str, str]:
-    """Every page that can be reached from the first by links, and what Spark's REST API tells of its application."""
+    """Return every page that links lead to from the first, and what Spark's REST API reports about its application."""
     found: dict[str, str] = {}
     wanted = [start, "/api/v1/applications"]
     while wanted:

@@ -1,11 +1,14 @@
-"""The sink on real servers: everything that flows is accounted for, and an operator's errors end it in a sentence."""
+"""The sink on real servers: every record is accounted for, and an operator's error ends the sink with a sentence."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,13 +19,14 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka import KafkaProducer
 
 from orderflow import audit, topic
+from orderflow.contract.definition import FIELDS
+from orderflow.embedded import cache
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import Process, free_port
-from orderflow.order import FIELDS
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.processes import run, running, says, until
+from tests.processes import PATIENCE, run, running, says, until
 from tests.sql import execute, raw_session, select
 
 SAMPLE = (
@@ -64,8 +68,61 @@ def test_everything_that_flows_is_accounted_for(settings: Settings, tmp_path: Pa
     assert audit.run(settings) == report
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may take another user id")
+@pytest.mark.parametrize("engine", ["spark", "direct"])
+def test_a_user_unknown_to_the_system(settings: Settings, tmp_path: Path, engine: str) -> None:
+    """A container may run under any user id. Hadoop cannot log in then; the direct engine needs no user name."""
+    home = tmp_path / "größe mit platz"
+    home.mkdir()
+    os.chown(home, 54321, 54321)
+    assert run(settings, "produce", "--count", "100", cwd=tmp_path).returncode == 0
+    user = ["--reuid", "54321", "--regid", "54321", "--clear-groups"]
+    rights = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    hosts = {"HOME": str(home), "LC_ALL": "C", "XDG_CACHE_HOME": str(cache.folder().parent), "TMPDIR": str(home)}
+    environment = {name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME")}
+    done = subprocess.run(
+        ["setpriv", *user, *rights, sys.executable, "-m", "orderflow", "sink", "--engine", engine, "--once"],
+        env=environment | settings.environment() | hosts,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if engine == "spark":
+        assert done.returncode == 2 and "the system has no name for the user id 54321" in done.stderr, done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert select(settings, "SELECT COUNT(*) FROM orders") == [(100,)]
+    assert done.stderr.splitlines()[-1].endswith("100 stored, 0 duplicates, 0 quarantined, lag 0"), done.stderr
+
+
+_STARTED_TWICE = """
+import psutil
+from py4j.protocol import Py4JJavaError
+from orderflow.spark import session
+runtime = session.runtime()
+for mode in ("wrong", "wrong", "FIFO"):
+    try:
+        spark = session._session("test", runtime, {"spark.scheduler.mode": mode})
+    except Py4JJavaError:
+        assert mode == "wrong"
+    jvms = [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
+    assert len(jvms) == 1, jvms
+assert spark.range(3).count() == 3
+session.stop(spark)
+"""
+
+
+def test_a_context_that_does_not_start_is_retried_in_the_same_jvm(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTED_TWICE], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def _send_in_transactions(settings: Settings) -> None:
-    """Ten orders committed, ten aborted, ten committed: their markers leave gaps in the offsets."""
+    """Commit ten orders, abort ten, commit ten. Their transaction markers leave gaps in the offsets."""
     producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions()
     messages = iter(Generator(700_000_000, seed=1))
@@ -74,6 +131,7 @@ def _send_in_transactions(settings: Settings) -> None:
         for _ in range(10):
             key, value, _ = next(messages)
             producer.produce(settings.kafka_topic, key=key, value=value, partition=0)
+        producer.flush()  # a transaction can be aborted only after the partition has joined it
         if commit:
             producer.commit_transaction()
         else:
@@ -140,8 +198,8 @@ def own(mysql_server: Settings, kafka: str, topic: str) -> Settings:
 
 
 def _changed_sink(change: str, settings: Settings, folder: Path, *arguments: str) -> Process:
-    """A sink, not started yet, one of whose constants in `orderflow.pipeline` is another."""
-    code = f"from orderflow import cli; from orderflow.pipeline import spark, supervisor; {change}; cli.main()"
+    """Return a sink, not started yet, with a changed constant in `orderflow.pipeline`."""
+    code = f"from orderflow import cli; from orderflow.pipeline import direct, spark_engine; {change}; cli.main()"
     return Process(
         "sink",
         [sys.executable, "-c", code, "sink", *arguments],
@@ -156,45 +214,52 @@ def test_an_engine_that_hangs_is_started_again(settings: Settings, tmp_path: Pat
     schema.prepare(settings)
     topic.ensure(settings)
     _send_in_transactions(settings)
-    sink = _changed_sink("supervisor._STALLED = 3", settings, tmp_path, "--engine", engine, "--json")
+    change = "direct.STALL_TIMEOUT = 3; spark_engine.STALL_TIMEOUT = 8"
+    sink = _changed_sink(change, settings, tmp_path, "--engine", engine, "--json")
     sink.start()
     try:
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(20,)], sink)
-        until(lambda: sum('"state":"running"' in line for line in sink.last_lines(1000)) > 3, sink)
-        assert not says(sink, "Nothing was stored for")(), "the marker at the end of partition 0 is no record"
-        with raw_session(settings) as other:  # whoever waits for a lock is silent
+        started, before = _count(sink, "Nothing was stored for"), _count(sink, '"state":"running"')
+        until(lambda: _count(sink, '"state":"running"') > before + 3, sink)
+        assert _count(sink, "Nothing was stored for") == started, "the marker at the end of partition 0 is no record"
+        with raw_session(settings) as other:  # a sink that waits for a lock logs nothing
             other.cursor().execute("SELECT * FROM orders_ledger FOR UPDATE")
             assert run(settings, "produce", "--count", "50", cwd=tmp_path).returncode == 0
-            until(says(sink, "Nothing was stored for"), sink)
+            until(lambda: _count(sink, "Nothing was stored for") > started, sink)
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(70,)], sink)
     finally:
         sink.kill()
     assert audit.run(settings).proven
 
 
-def test_sparks_micro_batches_follow_each_other(own: Settings, tmp_path: Path) -> None:
-    short = "spark._MICRO_BATCH = 0.3"
-    assert run(own, "produce", "--count", "60000", cwd=tmp_path).returncode == 0
-    once = _changed_sink(short, own, tmp_path, "--once")  # which takes longer than a micro-batch
-    once.start()
-    until(lambda: not once.alive)
-    assert once.exit_code == 0, once.last_lines()
-    assert _accounted(own) == 60_000
-    endless = _changed_sink(short, own, tmp_path)
-    endless.start()
-    try:
-        assert run(own, "produce", "--count", "1000", "--rate", "150", cwd=tmp_path).returncode == 0
-        until(lambda: _accounted(own) == 61_000, endless)
-    finally:
-        endless.kill()
-    assert "Starting again" not in "\n".join(endless.last_lines(1000))
+def _count(sink: Process, words: str) -> int:
+    return sum(words in line for line in sink.last_lines(10_000))
+
+
+def test_micro_batches_are_as_large_and_as_frequent_as_asked_for(own: Settings, tmp_path: Path) -> None:
+    schema.prepare(own)
+    assert run(own, "produce", "--count", "20000", cwd=tmp_path).returncode == 0
+    small = msgspec.structs.replace(own, max_offsets_per_trigger=3000)
+    with running(small, "sink", "--trigger", "1 second", "--json", folder=tmp_path) as sink:
+        until(lambda: _accounted(own) == 20_000, sink)
+        until(lambda: _batch_ids(sink)[-1:] >= [6], sink)
+        began, before = time.monotonic(), _batch_ids(sink)[-1]
+        assert run(own, "produce", "--count", "300", "--rate", "100", cwd=tmp_path).returncode == 0
+        until(lambda: _accounted(own) == 20_300, sink)
+        until(lambda: _batch_ids(sink)[-1] >= before + 2, sink)
+        assert _batch_ids(sink)[-1] - before <= time.monotonic() - began + 2, "a second apart"
     assert audit.run(own).proven
+
+
+def _batch_ids(sink: Process) -> list[int]:
+    told = [json.loads(line) for line in sink.last_lines(1000) if line.startswith("{")]
+    return [one["query"]["batch_id"] for one in told if one["query"]]
 
 
 @pytest.mark.parametrize("engine", ["spark", "direct"])
 def test_it_stops_gracefully(own: Settings, tmp_path: Path, engine: str) -> None:
     with running(own, "sink", "--engine", engine, "--json", folder=tmp_path) as sink:
-        for whole_group in (False, True):  # Airflow and timeout(1) signal Spark's JVM as well
+        for whole_group in (False, True):  # Airflow and timeout(1) also signal Spark's JVM
             until(says(sink, '"running"'), sink)
             if whole_group:
                 os.killpg(sink.identity[0], signal.SIGTERM)

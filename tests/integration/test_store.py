@@ -1,4 +1,4 @@
-"""The store on real servers: one run of records, one transaction, whatever comes in between."""
+"""The store on real servers: one batch in one transaction, despite failures and concurrent sessions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -19,7 +18,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from orderflow import order
+from orderflow.contract import exact_path
+from orderflow.contract.definition import FIELDS, Order, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
@@ -32,15 +32,16 @@ from orderflow.errors import (
     TooManyRejected,
     TopicRecreated,
 )
-from orderflow.order import FIELDS, Order, Reason
 from orderflow.settings import Settings
+from orderflow.store import connection as connection_module
 from orderflow.store import ledger, orders, schema
 from orderflow.store import writer as writer_module
+from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import Connection
-from orderflow.store.run import Run
-from orderflow.store.turn import Turn
+from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
+from tests.processes import until
 from tests.servers import running
 from tests.sql import execute, raw_session, select
 
@@ -48,7 +49,7 @@ PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
 
 
 class Topic(NamedTuple):
-    """A topic in memory, as the store sees it. `records` are the readable ones, as (partition, offset)."""
+    """A topic in memory, as the store sees it. `records` are the readable records, as (partition, offset)."""
 
     records: frozenset[tuple[int, int]] = frozenset()
     topic: str = "orders"
@@ -61,23 +62,28 @@ class Topic(NamedTuple):
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         return any((partition, offset) in self.records for offset in range(start, end))
 
+    def request_identity_check(self) -> Callable[[], None]:
+        return lambda: None
+
 
 TOPIC = Topic()
 
 
-def run_of(values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key") -> Run:
+def run_of(
+    values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key"
+) -> RecordBatch:
     count = len(values)
-    return Run([partition] * count, range(start, start + count), [PRODUCED] * count, [key] * count, values)
+    return RecordBatch([partition] * count, range(start, start + count), [PRODUCED] * count, [key] * count, values)
 
 
-def commit(settings: Settings, run: Run, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
+def commit(settings: Settings, run: RecordBatch, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
     with Writer(settings, source) as writer:
         writer.uses_load_data = load_data
         return writer.commit(run)
 
 
 def ask(settings: Settings, *statements: str) -> list[list[tuple[Any, ...]]]:
-    """The rows of each SELECT, over one connection."""
+    """Return the rows of each SELECT, over one connection."""
     with raw_session(settings) as session, session.cursor() as cursor:
         return [_rows_of(cursor, statement) for statement in statements]
 
@@ -88,7 +94,7 @@ def _rows_of(cursor: Any, statement: str) -> list[tuple[Any, ...]]:
 
 
 def tables(settings: Settings) -> list[list[tuple[Any, ...]]]:
-    """All that is stored, but for the moments of the transactions."""
+    """Return everything stored, without the times of the transactions."""
     name = settings.mysql_table
     return ask(
         settings,
@@ -109,9 +115,9 @@ def empty(settings: Settings) -> None:
 
 
 def assert_sound(settings: Settings) -> None:
-    """What holds after every transaction: nothing unaccounted for, and the rollup equal to the table.
+    """Check the invariants of every transaction: each record is accounted for, and the rollup equals the table.
 
-    To the rollup's key, as to most collations, spaces at the end are no difference.
+    The rollup's key, like most collations, ignores trailing spaces.
     """
     totals = (
         "SELECT DATE_FORMAT({}, '%Y-%m-%d %H:%i'), RTRIM(product_category COLLATE utf8mb4_bin),"
@@ -144,11 +150,11 @@ def store(database: Settings) -> Settings:
 
 @pytest.fixture(params=["load data", "insert"])
 def load_data(request: pytest.FixtureRequest) -> bool:
-    """Both ways into the table."""
+    """Both ways to insert rows."""
     return bool(request.param == "load data")
 
 
-# What is stored, and what not.
+# Stored and rejected records.
 
 
 def test_the_sample_is_stored_exactly(store: Settings, load_data: bool) -> None:
@@ -181,7 +187,7 @@ def test_repeats_and_conflicts(store: Settings, load_data: bool, subtests: pytes
                 store, "SELECT * FROM orders", "SELECT record_key, record_value, reason FROM orders_quarantine"
             )
             firsts = [step for step in steps if step.outcome == "stored"]
-            assert Counter(rows) == Counter(order.decode(step.value).row() for step in firsts)
+            assert Counter(rows) == Counter(exact_path.decode(step.value).row() for step in firsts)
             assert Counter(kept) == Counter(
                 (step.key, step.value, step.outcome) for step in steps if isinstance(step.outcome, Reason)
             )
@@ -211,7 +217,7 @@ def test_the_whole_corpus_in_one_run(store: Settings, load_data: bool) -> None:
 
 
 def test_each_text_in_a_run_of_its_own(store: Settings, load_data: bool) -> None:
-    """LOAD DATA's file is escaped as a whole or not at all, so other texts in a run could cover for this one."""
+    """LOAD DATA's file is escaped completely or not at all, so another text in the batch could hide a defect here."""
     with Writer(store, TOPIC) as writer:
         writer.uses_load_data = load_data
         for number, text in enumerate((TEXTS | LONGEST).values()):
@@ -221,7 +227,7 @@ def test_each_text_in_a_run_of_its_own(store: Settings, load_data: bool) -> None
 
 
 def _spelled(one: Order) -> bytes:
-    """A message that holds this order."""
+    """Return a message that holds this order."""
     fields = {name: quoted(value) if isinstance(value, str) else str(value) for name, value in _fields(one).items()}
     return message(**fields)
 
@@ -274,7 +280,7 @@ def test_the_quarantine_keeps_every_byte(store: Settings) -> None:
 
 
 def test_no_rejection_stops_the_run(store: Settings) -> None:
-    """Each with good orders around it, for what the quarantine stores is text of the record's making."""
+    """Each record has valid orders around it, because its own text ends up in the quarantine."""
     bad = [case.value for case in CASES if isinstance(case.expected, Reason) and len(case.value or b"") < 2_000_000]
     with Writer(store, TOPIC) as writer:
         for start in range(0, len(bad), 50):
@@ -425,7 +431,7 @@ def test_leadership_passes_on_when_its_session_ends(store: Settings) -> None:
         assert ledger.take_leadership(second, store, 10)
 
 
-# The server refuses rows.
+# Rows that the server refuses.
 
 
 def test_rows_the_database_refuses_are_quarantined_alone(store: Settings, load_data: bool) -> None:
@@ -478,7 +484,7 @@ def test_a_trigger_that_refuses(store: Settings, load_data: bool) -> None:
     ],
 )
 def test_a_table_changed_while_running_never_stores_another_value(store: Settings, change: str) -> None:
-    """LOAD DATA LOCAL and INSERT IGNORE clamp, round and truncate; none of it may stay."""
+    """LOAD DATA LOCAL and INSERT IGNORE clamp, round and truncate values. The table must keep none of these."""
     values = [
         numbered(1, unit_price="2", total_price="4", order_timestamp='"2025-01-15T00:00:00"', customer_id="1"),
         numbered(2, product_name='"Garden Tools Set"', customer_id="70000"),
@@ -488,8 +494,8 @@ def test_a_table_changed_while_running_never_stores_another_value(store: Setting
         *[numbered(n, customer_id=str(n), product_name=f'"{n}"') for n in range(6, 30)],
         numbered(30, customer_id="6", product_name='"30"'),
     ]
-    start = 120  # beyond what TINYINT holds, somewhere in the run
-    sent = [(*_fields(order.decode(value)).values(), offset) for offset, value in enumerate(values, start)]
+    start = 120  # beyond the range of TINYINT within the batch
+    sent = [(*_fields(exact_path.decode(value)).values(), offset) for offset, value in enumerate(values, start)]
     time = "DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s')"
     columns = ", ".join([*FIELDS[:-1], time, "kafka_offset"])
     with Writer(store, Topic(first=start)) as writer:
@@ -537,9 +543,9 @@ def test_a_repeat_of_more_orders_than_the_server_counts_warnings(store: Settings
 
 
 def test_an_ordinary_user_suffices(database: Settings, load_data: bool) -> None:
-    """One who may do everything in this database, and nothing to the server: MySQL then hides most warnings."""
+    """The user may do everything in this database but nothing on the server. MySQL then hides most warnings."""
     with Connection(database, database=False) as connection:
-        connection.run("create_database")
+        connection.execute("create_database")
     execute(database, f"CREATE USER {database.mysql_database}@'%' IDENTIFIED BY 'secret'")
     try:
         execute(database, f"GRANT ALL ON {database.mysql_database}.* TO {database.mysql_database}@'%'")
@@ -562,20 +568,11 @@ def test_an_ordinary_user_suffices(database: Settings, load_data: bool) -> None:
 # Contention, and sessions that end.
 
 
-def until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(150):
-        if condition():
-            return
-        pause.wait(0.2)  # InnoDB shows an old state of its transactions to those who ask every 0.1 s
-    raise AssertionError("never came true")
-
-
 def test_a_deadlock_is_repeated_until_it_is_through(store: Settings, load_data: bool) -> None:
     commit(store, run_of([numbered(0)]))
     with raw_session(store) as other, ThreadPoolExecutor(1) as pool:
         cursor = other.cursor()
-        # More rows than the writer has, so that the server ends the writer's transaction and not this one.
+        # More rows than the writer has, so that the server rolls back the writer's transaction and not this one.
         rows = ", ".join(f"(1, 'ORDER-{n:06}', 'a', 'b', 1, 1, 1, '2025-01-15')" for n in range(1, 200))
         cursor.execute(f"INSERT INTO orders VALUES {rows}")
         committed = pool.submit(commit, store, run_of([numbered(1), numbered(2), b"{"], 1), load_data=load_data)
@@ -610,12 +607,12 @@ def test_writers_that_store_each_other_s_duplicates_in_opposite_order_both_finis
 # Several partitions in one transaction, and transactions that overlap.
 
 
-def mixed(*runs: Run) -> Run:
-    """One run of all of them, a record of each in turn."""
+def mixed(*runs: RecordBatch) -> RecordBatch:
+    """Merge these batches into one, with one record of each in turn."""
     turns = [
         row for rows in itertools.zip_longest(*(zip(*run[:-1], strict=True) for run in runs)) for row in rows if row
     ]
-    return Run(*zip(*turns, strict=True))
+    return RecordBatch(*zip(*turns, strict=True))
 
 
 def test_a_run_of_several_partitions_is_one_transaction(store: Settings, load_data: bool) -> None:
@@ -636,7 +633,7 @@ def test_a_run_of_several_partitions_is_one_transaction(store: Settings, load_da
         ("ORDER-000002", 0, 1),
         ("ORDER-000003", 1, 5),
         ("ORDER-000004", 1, 4),
-        ("ORDER-000005", 1, 2),  # it came before the other one
+        ("ORDER-000005", 1, 2),  # this record came before the other one
         ("ORDER-000009", 0, 0),
     ]
     refused = select(store, "SELECT kafka_partition, kafka_offset, reason, record_value FROM orders_quarantine")
@@ -653,20 +650,20 @@ def test_a_run_of_several_partitions_is_one_transaction(store: Settings, load_da
 
 
 def in_turns(
-    settings: Settings, *runs: Run, source: Topic = TOPIC, load_data: bool = True
+    settings: Settings, *runs: RecordBatch, source: Topic = TOPIC, load_data: bool = True
 ) -> list[Committed | OrderFlowError]:
-    """What becomes of these runs, each by a writer of its own, which begin together."""
-    turns = [Turn()]
+    """Commit each batch with its own writer. All start together; return the results."""
+    turns = [CommitTicket()]
     for _ in runs[1:]:
-        turns.append(Turn(turns[-1]))
+        turns.append(CommitTicket(turns[-1]))
     start = threading.Barrier(len(runs))
 
-    def work(run: Run, turn: Turn) -> Committed | OrderFlowError:
+    def work(run: RecordBatch, ticket: CommitTicket) -> Committed | OrderFlowError:
         try:
-            with turn, Writer(settings, source) as writer:
+            with ticket, Writer(settings, source) as writer:
                 writer.uses_load_data = load_data
                 start.wait()
-                return writer.commit(run, turn)
+                return writer.commit(run, ticket)
         except OrderFlowError as error:
             return error
 
@@ -678,11 +675,11 @@ def test_a_run_is_written_while_the_one_before_it_is_committed(store: Settings) 
     commit(store, run_of([numbered(0)]))
     with raw_session(store) as other, Writer(store, TOPIC) as one, Writer(store, TOPIC) as two:
         other.cursor().execute("INSERT INTO orders VALUES (1, 'ORDER-000001', 'a', 'b', 1, 1, 1, '2025-01-15')")
-        first, second = (turn := Turn()), Turn(turn)
+        first, second = (ticket := CommitTicket()), CommitTicket(ticket)
         with ThreadPoolExecutor(2) as pool:
             before = pool.submit(_in_turn, one, run_of([numbered(1)], 1), first)
             behind = pool.submit(_in_turn, two, run_of([numbered(2)], 2), second)
-            # The second one has its rows, and waits for the first one's lock on the ledger.
+            # The second transaction has inserted its rows, and waits for the first one's lock on the ledger.
             waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
             until(lambda: select(store, waiting) == [(2,)])
             with raw_session(store) as reader, reader.cursor() as cursor:
@@ -696,16 +693,16 @@ def test_a_run_is_written_while_the_one_before_it_is_committed(store: Settings) 
     assert_sound(store)
 
 
-def _in_turn(writer: Writer, run: Run, turn: Turn) -> Committed:
-    with turn:
-        return writer.commit(run, turn)
+def _in_turn(writer: Writer, run: RecordBatch, ticket: CommitTicket) -> Committed:
+    with ticket:
+        return writer.commit(run, ticket)
 
 
 def test_runs_in_a_line_that_hold_each_other_s_orders_all_finish(store: Settings, load_data: bool) -> None:
-    """Each wants keys that the next one has taken meanwhile: the server breaks the deadlocks."""
+    """Each batch needs keys that the next one has already inserted. The server resolves the deadlocks."""
     numbers = [*range(300), *range(299, -1, -1), *range(150, 450), *range(300)]
     runs = [run_of([numbered(n) for n in numbers[start : start + 100]], start) for start in range(0, 1200, 100)]
-    # A run that gets the ledger before the one in front of it has to be told that there are records between.
+    # A batch that locks the ledger before its predecessor must see that there are records between them.
     source = TOPIC._replace(records=frozenset((0, offset) for offset in range(1200)))
     found = in_turns(store, *runs, source=source, load_data=load_data)
     assert sum(one.stored for one in found if isinstance(one, Committed)) == 450
@@ -717,19 +714,19 @@ def test_runs_in_a_line_that_hold_each_other_s_orders_all_finish(store: Settings
 @pytest.mark.parametrize(
     "second", [run_of([numbered(3)], 2), run_of([numbered(1), numbered(3)], 0), run_of([b"?"], 0, 7)]
 )
-def test_a_run_that_does_not_follow_the_one_before_it_is_written_again(store: Settings, second: Run) -> None:
-    """Behind a gap without records, an overlap, a partition that the ledger does not know."""
+def test_a_run_that_does_not_follow_the_one_before_it_is_written_again(store: Settings, second: RecordBatch) -> None:
+    """The next batch follows a gap without records, overlaps, or has a partition that is not in the ledger."""
     found = in_turns(store, run_of([numbered(1)]), second)
-    # Of two that overlap, either may be the one that is through first.
+    # If two batches overlap, either of them may be committed first.
     assert sum(one.stored + one.quarantined.total() for one in found if isinstance(one, Committed)) == 2
     assert select(store, "SELECT SUM(`stored` + quarantined) FROM orders_ledger") == [(2,)]
 
 
 def test_behind_a_run_that_fails_nothing_is_stored(store: Settings) -> None:
-    source = TOPIC._replace(records=frozenset({(0, 0)}))
-    first, last = in_turns(store, run_of([b"?"] * 2000), run_of([numbered(1)], 2000), source=source)
-    assert isinstance(first, TooManyRejected) and isinstance(last, LedgerGap)
-    assert "partition 0 was handed over from offset 2000" in last.message
+    source = TOPIC._replace(records=frozenset({(0, 0), (0, 2)}))
+    first, last = in_turns(store, run_of([numbered(1)], 1), run_of([numbered(2)], 2), source=source)
+    assert isinstance(first, LedgerGap) and isinstance(last, LedgerGap)
+    assert "partition 0 was handed over from offset 2" in last.message
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
@@ -745,14 +742,15 @@ def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyP
 
         clock = SimpleNamespace(sleep=wait, perf_counter=time.perf_counter)
         monkeypatch.setattr(writer_module, "time", clock)
-        with _lock_timeout_of_a_second(store), Writer(store, TOPIC) as writer:
+        monkeypatch.setattr(connection_module, "LOCK_WAIT", 1)
+        with Writer(store, TOPIC) as writer:
             assert writer.commit(run_of([numbered(1)], 1)).stored == 1
     assert len(waits) == 1
     assert_sound(store)
 
 
 def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Settings) -> None:
-    """READ COMMITTED: a duplicate is compared with the row that took its key, not with an older snapshot."""
+    """READ COMMITTED: a duplicate is compared with the row that has its key now, not with an older snapshot."""
     with Connection(store) as connection:
         assert not orders.find(connection, ["ORDER-000001"])
         commit(store, run_of([numbered(1)]))
@@ -761,11 +759,11 @@ def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Setting
 
 def test_endless_contention_is_told(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(store, run_of([numbered(0)]))
-    monkeypatch.setattr(writer_module, "_CONTENTION_ATTEMPTS", 2)
+    monkeypatch.setattr("orderflow.store.contention.ATTEMPTS", 2)
+    monkeypatch.setattr(connection_module, "LOCK_WAIT", 1)
     with raw_session(store) as other:
         other.cursor().execute("UPDATE orders_ledger SET duplicates = 1")
         with (
-            _lock_timeout_of_a_second(store),
             Writer(store, TOPIC) as writer,
             pytest.raises(Contention, match="Partition 0: 2 transactions"),
         ):
@@ -773,26 +771,16 @@ def test_endless_contention_is_told(store: Settings, monkeypatch: pytest.MonkeyP
     assert_sound(store)
 
 
-@contextmanager
-def _lock_timeout_of_a_second(settings: Settings) -> Iterator[None]:
-    [(before,)] = select(settings, "SELECT @@GLOBAL.innodb_lock_wait_timeout")
-    execute(settings, "SET GLOBAL innodb_lock_wait_timeout = 1")
-    try:
-        yield
-    finally:
-        execute(settings, f"SET GLOBAL innodb_lock_wait_timeout = {before}")
-
-
 def test_a_session_killed_before_any_statement_leaves_nothing(
     store: Settings, load_data: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each statement of a run with all that a run can hold, COMMIT included."""
+    """Covers each statement of a batch with every kind of record, including COMMIT."""
     values = [numbered(1), numbered(2), numbered(2), numbered(0), numbered(1, customer_id="5"), b"{", numbered(3)]
     commit(store, run_of([numbered(0)]))
     before = tables(store)
     statements: list[str] = []
     fatal = 0
-    run, end = Connection.run, Connection.commit
+    run, end = Connection.execute, Connection.commit
 
     def reach(statement: str) -> None:
         statements.append(statement)
@@ -802,7 +790,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
             execute(store, f"KILL {session}")
             until(lambda: not select(store, f"{sessions} AND id = {session}"))
 
-    def run_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
+    def execute_reached(self: Connection, statement: str, *args: Any, **placeholders: str) -> Any:
         reach(statement)
         return run(self, statement, *args, **placeholders)
 
@@ -810,7 +798,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
         reach("commit")
         end(self)
 
-    monkeypatch.setattr(Connection, "run", run_reached)
+    monkeypatch.setattr(Connection, "execute", execute_reached)
     monkeypatch.setattr(Connection, "commit", commit_reached)
     for number in itertools.count(1):
         with Writer(store, TOPIC) as writer:
@@ -858,10 +846,10 @@ def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Setti
         assert writer.commit(run_of([b"garbage"] * 999)).quarantined.total() == 999
         with pytest.raises(TooManyRejected, match="1,000 of the last 1,000 records of orders are no orders"):
             writer.commit(run_of([b"garbage"], 999))
-    assert select(store, "SELECT next_offset, quarantined FROM orders_ledger") == [(999, 999)]
+    assert select(store, "SELECT next_offset, quarantined FROM orders_ledger") == [(1000, 1000)]
     told = msgspec.structs.replace(store, quarantine_max_share=1.0)
     with Writer(told, TOPIC) as writer:
-        writer.commit(run_of([b"garbage"] * 2000, 999))
+        writer.commit(run_of([b"garbage"] * 2000, 1000))
     assert_sound(store)
 
 

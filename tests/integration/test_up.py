@@ -1,4 +1,4 @@
-"""`orderflow up` as a user types it, in an empty folder."""
+"""`orderflow up` as a user runs it, in an empty folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from orderflow.embedded.process import Process
 from tests.processes import PATIENCE, says, until
+from tests.prometheus import get
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -39,7 +39,7 @@ def _orderflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 @contextmanager
 def _up(folder: Path, *arguments: str) -> Iterator[Process]:
-    """It runs; afterwards nothing of it does, whatever has failed."""
+    """Run it while the block lasts. Afterwards none of its processes runs, even after a failure."""
     up = Process(
         "up",
         [sys.executable, "-m", "orderflow", "up", *arguments],
@@ -74,12 +74,11 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
         assert not psutil.Process(sink).children()  # no JVM
 
         [page] = re.findall(r"Dashboard: (http://\S+)", "\n".join(up.last_lines(100)))
-        with urllib.request.urlopen(page) as answer:
-            assert b"OrderFlow" in answer.read()
+        assert "OrderFlow" in get(page)[1]
 
         second = _orderflow(tmp_path, "up")
         assert second.returncode == 2
-        assert "runs already" in second.stderr
+        assert "is already running" in second.stderr
         assert _orderflow(tmp_path, "down").returncode == 0
         until(lambda: not up.alive)
         assert up.exit_code == 0
@@ -87,9 +86,37 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
     after = _orderflow(tmp_path, "up", "--orders", "10", "--json")
     assert after.returncode == 0, after.stderr
     found = json.loads(after.stdout)
-    # No number was used twice, and none was left out.
+    # No number was used twice, and none was skipped.
     assert found["proven"] and found["duplicates"] == found["quarantined"] == 0
     assert found["newest"] == f"ORDER-{found['stored']:06d}"
+
+
+def test_what_somebody_else_stops_is_started_again(tmp_path: Path) -> None:
+    def pids() -> dict[str, int]:
+        parts: dict[str, list[int]] = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]
+        return {name: parts[name][0] for name in ("sink", "produce", "dashboard")}
+
+    with _up(tmp_path, "--engine", "direct", "--rate", "20") as up:
+        until(lambda: _status(tmp_path)["stored"] > 0, up)
+        until(says(up, "Dashboard:"), up)
+        before = pids()
+        for pid in before.values():
+            os.kill(pid, signal.SIGTERM)
+        for name in before:
+            until(says(up, f"orderflow {name} was stopped by a signal; restarting it."), up)
+        until(lambda: not set(before.values()) & set(pids().values()), up)
+        stored = _status(tmp_path)["stored"]
+        until(lambda: _status(tmp_path)["stored"] > stored + 20, up)
+
+
+def test_a_producer_that_is_stopped_early_is_no_success(tmp_path: Path) -> None:
+    with _up(tmp_path, "--engine", "direct", "--orders", "5000000") as up:
+        until(lambda: _status(tmp_path)["stored"] > 0, up)
+        pid, _ = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]["produce"]
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not up.alive)
+        assert up.exit_code == 2
+        assert says(up, "of 5,000,000 orders. Its last lines:")()
 
 
 def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
@@ -121,5 +148,5 @@ def test_no_password_in_any_command_line(tmp_path: Path) -> None:
             try:
                 line = entry.read_bytes()
             except OSError:
-                continue  # it has ended
+                continue  # the process has ended
             assert password.encode() not in line

@@ -1,4 +1,4 @@
-"""docs/tables.md on real servers: every column is there, every query runs, and the views say what the tables hold."""
+"""docs/tables.md on real servers: every column exists, every query runs, and the views agree with the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = datetime.date(2025, 1, 15)
 
 @pytest.fixture
 def filled(database: Settings) -> Settings:
-    """Four orders on two days, in two categories that differ by case, over two partitions; three bad records."""
+    """Store four orders on two days, in two categories that differ by case, over two partitions; three bad records."""
     schema.prepare(database)
     late = {"order_timestamp": quoted("2025-01-15T23:59:59"), "product_category": quoted("sports & outdoors")}
     commit(database, run_of([numbered(1), numbered(2, **late), b"{", b"[]", b"{"]))
@@ -82,7 +82,7 @@ def test_a_view_of_a_later_version_is_made_for_an_older_database(filled: Setting
 
 
 def test_old_orders_are_archived_as_the_page_says(settings: Settings) -> None:
-    """The records of two old orders, and a duplicate of one, have left the topic."""
+    """The topic no longer contains the records of two old orders and of a duplicate of one."""
     page = (PAGES / "operations.md").read_text("utf-8")
     [statements_of_page] = re.findall(r"<!-- archive: .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
     old = {"order_timestamp": quoted("2024-12-31T23:59:59")}

@@ -1,26 +1,38 @@
-"""The audit's bookkeeping, without servers."""
+"""The audit's counters and checks, without servers."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.audit.partition import Partition, differences
+from orderflow.audit.partition import Partition, differences, is_timestamp
+from orderflow.audit.reasons import check_reason
 from orderflow.audit.report import LISTED, Finding, Report, Values
-from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _chunks
+from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
+from orderflow.contract.definition import Order, Reason
+from orderflow.errors import RecordRejected
+from orderflow.store.audits import Audit
 from orderflow.store.ledger import Entry
+from orderflow.store.orders import produced_at
+from orderflow.store.snapshot import Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
 from tests.corpus import ORDER
 
+NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server returns times
+LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
+MOVED = datetime(2025, 1, 1)  # noqa: DTZ001
+IN_RANGES = msgspec.structs.replace(ORDER, unit_price=Decimal(60), quantity=1, total_price=Decimal(60))
 LARGE = b"x" * _CHUNK_BYTES
 
 
 def partition(first: int, next_offset: int, readable_from: int) -> Partition:
-    entry = Entry("orders", 0, "id", first, next_offset, 0, 0, 0, 0, datetime(2025, 1, 1, tzinfo=UTC))
+    entry = Entry("orders", 0, "id", first, next_offset, 0, 0, 0, 0, MOVED)
     return Partition(entry, Bounds(readable_from, next_offset))
 
 
@@ -32,10 +44,10 @@ def record(offset: int, value: bytes = b"x") -> Record:
 def test_each_offset_of_the_ledger_is_read_or_lost(first: int, count: int, readable_from: int, offset: int) -> None:
     part = partition(first, first + count, readable_from)
     accounted = first <= offset < first + count
-    assert part.reads(offset) == (accounted and offset >= readable_from)
-    assert part.has_lost(offset) == (accounted and offset < readable_from)
-    assert part.size + part.lost == count
-    assert not part.owns(offset, "ORDER-000001")
+    assert part.is_readable(offset) == (accounted and offset >= readable_from)
+    assert part.is_unreadable(offset) == (accounted and offset < readable_from)
+    assert part.size + part.unreadable_count == count
+    assert not part.has_row(offset, "ORDER-000001")
     assert not part.is_quarantined(offset)
 
 
@@ -44,21 +56,43 @@ def test_a_partition_knows_which_row_each_record_became(rows: dict[int, str | No
     part = partition(0, 51, 5)
     for offset, order_id in rows.items():
         if order_id is None:
-            part.quarantine(offset)
+            part.add_quarantined(offset, NOW, None)
         else:
-            part.own(offset, order_id)
+            part.add_row(offset, order_id, NOW)
     for offset in range(-1, 52):
         order_id = rows.get(offset)
         assert part.is_quarantined(offset) == (offset in rows and order_id is None)
-        assert part.owns(offset, order_id or "") == (order_id is not None)
-        assert not part.owns(offset, "another")
-    assert part.found.total() == len(rows)
+        assert part.has_row(offset, order_id or "") == (order_id is not None)
+        assert not part.has_row(offset, "another")
+    assert part.counts.total() == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("written_at", "last", "readable_from", "resolved_at", "moved_at"),
+    [
+        (LATER, 9, 0, None, LATER),
+        (MOVED, 9, 0, None, None),
+        (None, 9, 0, None, None),  # a duplicate
+        (LATER, 8, 0, None, None),  # a later record left no row
+        (LATER, 9, 5, None, None),  # a replayed record may have been deleted
+        (LATER, 9, 0, MOVED, None),
+        (LATER, 9, 0, NOW, LATER),
+    ],
+)
+def test_the_ledger_moves_when_something_is_written(
+    written_at: datetime | None, last: int, readable_from: int, resolved_at: datetime | None, moved_at: datetime | None
+) -> None:
+    part = partition(0, 10, readable_from)
+    part.add_quarantined(7, NOW, resolved_at)
+    part.update_last_record(last, written_at)
+    part.update_last_record(7, NOW)  # the quarantine's rows and the orders are added separately
+    assert part.expected_update == moved_at
 
 
 @given(st.sets(st.integers(0, 100)), st.integers(1, 10))
 def test_chunks_are_all_records_and_reach_to_the_end(offsets: set[int], large: int) -> None:
     records = [record(offset, LARGE if offset % large == 0 else b"x") for offset in sorted(offsets)]
-    chunks = list(_chunks(records, 101))
+    chunks = list(_split(records, 101))
     assert [one for chunk, _ in chunks for one in chunk] == records
     assert chunks[-1][1] == 101
     position = 0
@@ -69,7 +103,7 @@ def test_chunks_are_all_records_and_reach_to_the_end(offsets: set[int], large: i
 
 
 def test_chunks_are_bounded() -> None:
-    assert [len(chunk) for chunk, _ in _chunks(map(record, range(2 * _CHUNK + 1)), 3 * _CHUNK)] == [_CHUNK, _CHUNK, 1]
+    assert [len(chunk) for chunk, _ in _split(map(record, range(2 * _CHUNK + 1)), 3 * _CHUNK)] == [_CHUNK, _CHUNK, 1]
 
 
 def test_differences_are_exact() -> None:
@@ -87,6 +121,86 @@ def test_differences_are_exact() -> None:
     }
 
 
+KEPT = Quarantined(b"k", b"v", "orders", None, None, NOW, "conflict", ORDER.order_id, "open", None, None, None)
+ROW = StoredRow(ORDER.row(), 0, 5, None, NOW)
+OTHER = StoredRow((1, *ORDER.row()[1:]), 0, 5, None, NOW)
+REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
+
+
+@pytest.mark.parametrize(
+    ("kept", "result", "row", "wrong"),
+    [
+        ({"reason": "wrong_total", "order_id": None}, REJECTED, None, None),
+        ({"reason": "wrong_total"}, REJECTED, None, "cannot be read"),
+        ({"reason": "null_value", "order_id": None}, REJECTED, None, "rejects it for wrong_total"),
+        ({"reason": "conflict", "order_id": None}, REJECTED, None, "rejects it for wrong_total"),
+        ({}, ORDER, OTHER, None),
+        ({}, ORDER, ROW, "the same order is stored"),
+        ({}, ORDER, None, "no order of its id"),
+        ({"order_id": None}, ORDER, OTHER, "with order_id None"),
+        ({"order_id": "ORDER-000009"}, ORDER, OTHER, "with order_id 'ORDER-000009'"),
+        ({}, ORDER, OTHER._replace(offset=11), "a later record"),  # the first of a partition is stored
+        ({}, ORDER, OTHER._replace(offset=11, partition=1), None),
+        ({}, ORDER, OTHER._replace(offset=11, stored_at=LATER), None),  # a conflict with an order that a replay stored
+        ({"reason": "refused_by_database"}, ORDER, None, None),
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(stored_at=LATER), None),
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(stored_at=EARLIER), "it is a duplicate"),
+        ({"reason": "refused_by_database"}, ORDER, OTHER._replace(stored_at=EARLIER), "it is a conflict"),
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(stored_at=None), "it is a duplicate"),
+        ({"reason": "refused_by_database"}, ORDER, ROW, "it is a duplicate"),
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(offset=11), None),  # in the same transaction
+        ({"reason": "outside_ranges", "order_id": None}, ORDER, None, None),
+        ({"reason": "outside_ranges", "order_id": None}, IN_RANGES, None, "the contract accepts it"),
+        ({"reason": "null_value", "order_id": None}, ORDER, None, "the contract accepts it"),
+        ({"reason": "null_value", "order_id": None, "status": "replayed"}, ORDER, ROW, None),
+        ({"reason": "null_value", "order_id": None, "status": "replayed", "corrected": b""}, ORDER, ROW, "accepts it"),
+    ],
+)
+def test_a_reason_holds_or_is_found(
+    kept: dict[str, Any], result: Order | RecordRejected, row: StoredRow | None, wrong: str | None
+) -> None:
+    at = record(10)
+    found = check_reason(at, KEPT._replace(**kept), result, row, rows_may_be_gone=False, coordinates_are_shared=False)
+    assert wrong in found if wrong and found else found is wrong
+
+
+@pytest.mark.parametrize("stored_at", [None, EARLIER, LATER])
+def test_a_row_that_may_be_archived_is_no_finding(stored_at: datetime | None) -> None:
+    for row in (None, ROW._replace(stored_at=stored_at)):
+        found = check_reason(record(10), KEPT, ORDER, row, rows_may_be_gone=True, coordinates_are_shared=False)
+        assert (found is None) == (row is None or stored_at == LATER)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "agrees"),
+    [
+        ("Proven: 1,000 records = 1,000 stored + 0 duplicates + 0 quarantined.", True),
+        ("Proven: 1,001 records = 1,001 stored + 0 duplicates + 0 quarantined.", False),
+        ("Not proven: among 1,000 records and the tables, 1 missing.", False),
+        ("", False),
+    ],
+)
+def test_a_kept_result_agrees_with_itself(sentence: str, agrees: bool) -> None:
+    kept = Audit(NOW, proven=True, records=1000, findings=0, sentence=sentence)
+    assert kept.agrees == agrees
+    assert not msgspec.structs.replace(kept, proven=False).agrees
+    failed = msgspec.structs.replace(kept, proven=False, findings=1)
+    assert failed.agrees == sentence.startswith("Not proven")
+    assert not msgspec.structs.replace(failed, findings=2).agrees
+
+
+@given(st.integers(-1, 253_402_300_800_000))
+def test_a_timestamp_is_compared_to_the_millisecond(timestamp: int) -> None:
+    text = produced_at(timestamp)
+    stored = text and datetime.fromisoformat(text)
+    assert is_timestamp(stored or None, timestamp)
+    if stored:
+        assert not is_timestamp(stored - timedelta(milliseconds=1), timestamp)
+        assert not is_timestamp(None, timestamp)
+    else:
+        assert not is_timestamp(NOW, timestamp)
+
+
 def test_a_report_counts_what_it_does_not_list() -> None:
     report = Report(records=1_000_000, stored=980_100, duplicates=9_900, quarantined=10_000)
     assert report.proven
@@ -100,4 +214,4 @@ def test_a_report_counts_what_it_does_not_list() -> None:
         "Not proven: among 1,000,000 records and the tables, 105 missing, 1 wrong in the rollup."
     )
     assert report.summary()["rollup"] == [{"what": "is wrong"}]
-    assert not Report().missing  # each report has lists of its own
+    assert not Report().missing  # reports share no lists

@@ -1,15 +1,24 @@
-"""What every command shares: help, errors as sentences, the log's form."""
+"""What all commands share: help, errors as sentences, and the log format."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from orderflow import cli
+from orderflow.cli.text import to_json
+from orderflow.embedded import cache
+from orderflow.errors import FileUnusable
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,3 +99,76 @@ def test_a_log_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None
 
 def test_the_version_is_shown(tmp_path: Path) -> None:
     assert orderflow("--version", cwd=tmp_path).stdout.startswith("orderflow")
+
+
+def options(command: Any, name: str = "orderflow") -> Iterator[tuple[str, str, type]]:
+    """Yield command, option and type of every numeric option."""
+    for child in getattr(command, "commands", {}).values():
+        yield from options(child, f"{name} {child.name}")
+    for param in command.params:
+        kind = re.search(r"\b(int|float)\b", str(getattr(param, "type_descriptor", "")))
+        if kind and param.opts[0].startswith("--"):
+            yield name, param.opts[0], {"int": int, "float": float}[kind[1]]
+
+
+NUMBERS = list(options(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize(("name", "option", "kind"), NUMBERS)
+def test_no_number_is_beyond_what_is_computed_with(name: str, option: str, kind: type) -> None:
+    command, context = typer.main.get_command(cli.app), None
+    usage_error = typer.BadParameter.__base__
+    assert usage_error
+    needed = ["--because=x"] if name.endswith("discard") else []
+    for word in name.split()[1:]:
+        context = command.make_context("orderflow", [word], parent=context)
+        command = command.commands[word]  # type: ignore[attr-defined]
+    for value in ("nan", "inf", "-inf", "1e999") if kind is float else (str(2**63), "-" + "9" * 40, "9" * 5000):
+        with pytest.raises(usage_error) as caught:
+            command.make_context(command.name, [f"{option}={value}", *needed], parent=context)
+        assert "Missing" not in str(caught.value)
+
+
+def test_the_options_of_numbers_are_found() -> None:
+    assert ("orderflow produce", "--rate", float) in NUMBERS and ("orderflow init", "--partitions", int) in NUMBERS
+    assert len(NUMBERS) > 15
+
+
+def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    for words in (["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]):
+        found = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
+        assert found.returncode == 2 and "is not UTF-8" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_no_colour_is_shown_where_none_is_wanted(tmp_path: Path) -> None:
+    wanted = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
+    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **wanted).stderr
+    for words in (["produce"], ["--help"], ["produce", "--nothing"]):
+        found = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **wanted)
+        assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", found.stdout + found.stderr)
+
+
+def test_json_is_ascii() -> None:
+    value = {"a": "\x7f\x9b\u202e\u2028\u00e9\U0001f600\\u", "b": b"\xff", "c": [1, None]}
+    line = to_json(value)
+    assert line.isascii() and line.isprintable()
+    assert json.loads(line) == value | {"b": "/w=="}
+
+
+def test_the_exit_codes_are_documented_in_one_place(tmp_path: Path) -> None:
+    shown = " ".join(orderflow("--help", cwd=tmp_path, COLUMNS="200").stdout.split())
+    page = (ROOT / "docs/operations.md").read_text("utf-8").split("## Exit codes")[1].split("## ")[0]
+    codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    assert codes == ["0", "1", "2", "3", "130"]
+    assert re.search("Exit codes.*" + ".*".join(codes), shown)
+
+
+def test_the_cache_is_where_the_user_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache.path() == tmp_path / ".cache/orderflow"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(FileUnusable, match=r"cannot be created: Not a directory") as caught:
+        cache.folder()
+    assert "XDG_CACHE_HOME" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Completion in a real bash, by the script that `orderflow --install-completion` installs."""
+"""Shell completion in a real bash, with the script that `orderflow --install-completion` installs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home where the completion has been installed."""
+    """Return a home directory where the completion is installed."""
     if not shutil.which("bash"):
         pytest.skip("no bash here")
     folder = tmp_path_factory.mktemp("home")

@@ -1,4 +1,4 @@
-"""The exported contract: valid by the standards' own rules, and never stricter than the decoder."""
+"""The exported contract: valid by the standards' own schemas, and never stricter than the decoder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from orderflow import contract, order
+from orderflow.contract import definition, exact_path, exports
+from orderflow.contract.definition import Order, Reason
 from orderflow.embedded import cache
 from orderflow.errors import RecordRejected
-from orderflow.order import Order, Reason
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.corpus import CASES, TRUNCATED, message, quoted
 from tests.unit.test_cli import orderflow
 
-ASYNCAPI = "@asyncapi/specs@6.11.1"  # npm; has the meta-schemas
-# What JSON Schema cannot say, as far as a reader of JSON gets to it at all.
+ASYNCAPI = "@asyncapi/specs@6.11.1"  # npm package with the meta-schemas
+# Rules that JSON Schema cannot express, or that apply before a JSON parser succeeds.
 BEYOND = {
     *(Reason.WRONG_TOTAL, Reason.EXCESS_SCALE, Reason.DUPLICATE_KEY, Reason.INVALID_TEXT, Reason.TOO_DEEP),
     *(Reason.OVERSIZED_VALUE, Reason.BYTE_ORDER_MARK, Reason.INVALID_TIMESTAMP, Reason.WRONG_TYPE),
@@ -37,19 +37,19 @@ BEYOND = {
 
 
 def _matches(_validator: Any, pattern: str, text: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
-    # Python's $ also matches before a line break at the end; that of JSON Schema's regular expressions does not.
+    # Python's $ also matches before a final line break, but $ in JSON Schema does not.
     if isinstance(text, str) and not re.search(pattern.replace("$", r"\Z"), text):
         yield jsonschema.ValidationError(f"{text!r} does not match {pattern}")
 
 
-SCHEMA = contract.json_schema()
+SCHEMA = exports.json_schema()
 VALIDATOR = jsonschema.validators.extend(Draft202012Validator, {"pattern": _matches})(SCHEMA)
 
 
 def accepts(value: bytes, **numbers: Any) -> bool:
-    """Whether a user of the schema takes the message, reading numbers as floats unless told otherwise."""
+    """Return whether a user of the schema accepts the message, with numbers read as floats by default."""
     numbers["parse_int"] = lambda digits: int(digits[:20])  # Python refuses to read more than 4,300 digits
-    numbers["parse_constant"] = int  # NaN is no JSON, nor an int
+    numbers["parse_constant"] = int  # NaN is neither JSON nor an int
     try:
         return VALIDATOR.is_valid(json.loads(value.decode(), **numbers))
     except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ def accepts(value: bytes, **numbers: Any) -> bool:
 
 def reading(value: bytes) -> Order | Reason:
     try:
-        return order.decode(value)
+        return exact_path.decode(value)
     except RecordRejected as rejected:
         return Reason(rejected.reason)
 
@@ -66,7 +66,7 @@ def reading(value: bytes) -> Order | Reason:
 def test_it_is_a_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*order.FIELDS]
+    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.FIELDS]
 
 
 def test_it_accepts_of_the_corpus_what_the_decoder_accepts() -> None:
@@ -119,7 +119,7 @@ def test_what_it_cannot_say_is_told() -> None:
         "date exists",
         "not 2.0",
         "surrogate",
-        "no key stands twice",
+        "no key occurs twice",
     ):
         assert words in SCHEMA["$comment"]
 
@@ -129,7 +129,7 @@ def asyncapi_meta_schema() -> Any:
     if not shutil.which("npm"):
         pytest.skip("no npm here, to get AsyncAPI's meta-schema with")
     name = ASYNCAPI.replace("/", "-")
-    path = cache.once(name, _pack) / "package/schemas/3.0.0-without-$id.json"
+    path = cache.get_or_create(name, _pack) / "package/schemas/3.0.0-without-$id.json"
     return json.loads(path.read_text("utf-8"))
 
 
@@ -144,7 +144,7 @@ def test_it_is_an_asyncapi_document(asyncapi_meta_schema: Any) -> None:
     settings = Settings(
         kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
     )
-    document = contract.asyncapi(settings)
+    document = exports.asyncapi(settings)
     assert [error.message for error in Draft7Validator(asyncapi_meta_schema).iter_errors(document)] == []
     del document["channels"]["orders"]["messages"]["order"]["$ref"]
     document["operations"]["storeOrder"]["action"] = "store"
@@ -155,7 +155,7 @@ def test_the_asyncapi_document_says_where_and_what() -> None:
     settings = Settings(
         kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
     )
-    document = contract.asyncapi(settings)
+    document = exports.asyncapi(settings)
     assert [*document["servers"].values()] == [
         {"host": "a:9092", "protocol": "kafka-secure"},
         {"host": "b:9092", "protocol": "kafka-secure"},
@@ -173,7 +173,7 @@ def test_the_command_prints_them(tmp_path: Path) -> None:
     printed = {name: orderflow("contract", "--format", name, cwd=tmp_path, MYSQL_TABLE="shop") for name in
                ("json-schema", "asyncapi", "sql")}  # fmt: skip
     assert json.loads(printed["json-schema"].stdout) == SCHEMA
-    assert json.loads(printed["asyncapi"].stdout) == contract.asyncapi(Settings())
+    assert json.loads(printed["asyncapi"].stdout) == exports.asyncapi(Settings())
     settings = msgspec.structs.replace(Settings(), mysql_table="shop")
     for step in schema.everything(settings):
         assert schema.statement_of(step, settings) in printed["sql"].stdout

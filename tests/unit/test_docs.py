@@ -1,4 +1,4 @@
-"""What README says of settings and contract is what the code says, and every command that is shown exists."""
+"""The docs agree with the code: settings, contract, commands and log messages. Every link has a target."""
 
 from __future__ import annotations
 
@@ -14,48 +14,50 @@ import msgspec
 import pytest
 import typer
 
-from orderflow import cli, order, settings
+from orderflow import cli, settings
+from orderflow.contract import definition, exact_path
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
-PAGES = (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "deploy").rglob("*.service"))
+DOCS = ROOT / "docs"
+MARKDOWN = sorted((*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "tests/README.md"))
+PAGES = (*MARKDOWN, *(ROOT / "deploy").rglob("*.service"))
 DAGS = ROOT / "examples/airflow/orderflow_dags.py"
 
 
-def _rows(section: str) -> list[list[str]]:
-    [table] = re.findall(rf"<!-- {section}: .*?-->\n(.*?)<!-- /{section} -->", README, re.DOTALL)
+def _rows(section: str, page: Path) -> list[list[str]]:
+    [table] = re.findall(rf"<!-- {section}: .*?-->\n(.*?)<!-- /{section} -->", page.read_text("utf-8"), re.DOTALL)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
 def test_settings_table() -> None:
     expected = [[name, f"`{default}`" if default else "", text] for name, default, text in settings.table()]
-    assert _rows("settings") == expected
+    assert _rows("settings", DOCS / "settings.md") == expected
 
 
 def test_contract_table() -> None:
-    info = msgspec.inspect.type_info(order.Order)
+    info = msgspec.inspect.type_info(definition.Order)
     assert isinstance(info, msgspec.inspect.StructType)
     rules = {field.name: field.type.extra_json_schema["description"] for field in info.fields}  # type: ignore[union-attr,index]
-    for name, _json, column, rule in _rows("contract"):
+    for name, _json, column, rule in _rows("contract", DOCS / "message-format.md"):
         assert rule == rules.pop(name)
-        assert order.columns()[name].startswith(column)
+        assert definition.columns()[name].startswith(column)
     assert not rules
 
 
 def test_the_sample_is_accepted() -> None:
-    [sample] = re.findall(r"```json\n(.*?)\n```", README)
-    assert order.decode(sample.encode()).order_id == "ORDER-000001"
+    [sample] = re.findall(r"```json\n(.*?)\n```", (DOCS / "message-format.md").read_text("utf-8"))
+    assert exact_path.decode(sample.encode()).order_id == "ORDER-000001"
 
 
 def test_every_reason_is_explained() -> None:
-    page = (Path(__file__).parents[2] / "docs/quarantine.md").read_text("utf-8")
+    page = (DOCS / "quarantine.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.split("<!-- /reasons -->")[0], re.MULTILINE) == [
-        *order.Reason
+        *definition.Reason
     ]
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Every `orderflow …` that stands in a block of code, between backticks, or behind ExecStart."""
+    """Yield every `orderflow …` in a code block, between backticks, or after ExecStart."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     units = re.findall(r"^ExecStart=(.*)", text, re.MULTILINE)
     spans = re.findall(r"`(orderflow [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
@@ -69,7 +71,7 @@ def commands(text: str) -> Iterator[list[str]]:
             if not set(word) <= set("();<>|&"):
                 words.append(word)
                 continue
-            while words and re.match(r"[A-Z_]+=", words[0]):  # the environment before a command
+            while words and re.match(r"[A-Z_]+=", words[0]):  # environment variables before a command
                 del words[0]
             if words and Path(words[0]).name == "orderflow":
                 yield ["orderflow", *words[1:]]
@@ -77,7 +79,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def complaint(words: list[str]) -> str:
-    """What the command would say of its command line; empty if it is right. Nothing is run."""
+    """Return the usage error of the command line; empty if it is valid. Nothing is run."""
     usage_error = typer.BadParameter.__base__
     assert usage_error
     command, context, (name, *arguments) = typer.main.get_command(cli.app), None, words
@@ -125,15 +127,79 @@ def test_the_commands_of_the_dags_exist() -> None:
     assert [complaint(words) for words in run] == [""] * len(run)
 
 
-def test_the_sentences_of_the_runbook_are_said() -> None:
-    runbook = (ROOT / "docs/operations.md").read_text("utf-8").split("## Runbook")[1].split("### The doctor")[0]
-    sentences = re.findall(r"^\| (.*?) \| .* \|$", runbook.replace("| it says |", ""), re.MULTILINE)
-    said = {
+def test_the_messages_of_the_troubleshooting_page_are_logged() -> None:
+    page = (DOCS / "troubleshooting.md").read_text("utf-8").split("## Damaged batches")[0]
+    messages = re.findall(r"^\| (.*?) \| .* \|$", page.replace("| message |", ""), re.MULTILINE)
+    texts = {
         node.value
         for path in (ROOT / "src").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    parts = [part.strip(" .:;,") for sentence in sentences for part in re.split(r"…|; | \d+ ", sentence)]
-    assert [part for part in parts if not any(part in text for text in said)] == []
-    assert len(sentences) > 30
+    parts = [part.strip(" .:;,") for message in messages for part in re.split(r"…|; | \d+ ", message)]
+    assert [part for part in parts if not any(part in text for text in texts)] == []
+    assert len(messages) > 30
+
+
+def test_the_comparison_has_no_figure_of_its_own() -> None:
+    measured = set(_figures((DOCS / "performance.md").read_text("utf-8")))
+    cells = " ".join(cell for row in _rows("comparison", ROOT / "README.md") for cell in row[3:])
+    assert [figure for figure in _figures(cells) if figure not in measured] == []
+
+
+def _figures(text: str) -> list[str]:
+    return re.findall(r"(?<![\w.,])\d[\d.,]*\d(?![\w])", text)
+
+
+def _prose(page: Path) -> str:
+    """Return the page without code blocks and code spans."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of the page's headings, as repository browsers and the site generate them."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#{1,4} (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _links(page: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the relative links of the page: the file, and its anchor (empty if none)."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            yield (page.parent / name).resolve() if name else page, anchor
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for file, anchor in _links(page):
+        assert file.exists(), file
+        assert not anchor or anchor in _anchors(file), (file, anchor)
+
+
+def test_every_page_is_reachable_from_the_index() -> None:
+    index = DOCS / "index.md"
+    seen, waiting = {index}, [index]
+    while waiting:
+        for file, _ in _links(waiting.pop()):
+            if file.suffix == ".md" and file not in seen:
+                seen.add(file)
+                waiting.append(file)
+    assert set(MARKDOWN) - seen == set()
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_have_120_characters_at_most(page: Path) -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+# Words that are hard to read, or that replace a plainer one: fix, retry, again, always.
+_OBSCURE = re.compile(r"\b(mend|mends|mended|anew|lest|for ever|let alone|as good|at hand|of before)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_words_are_plain(page: Path) -> None:
+    assert _OBSCURE.findall(_prose(page)) == []

@@ -1,17 +1,18 @@
-"""A user's own orders: bytes and digits arrive as they stand in the file."""
+"""A user's own orders: bytes and digits are sent exactly as they are in the file."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.progress import Progress
 
-from orderflow import order
+from orderflow.contract import exact_path
+from orderflow.contract.definition import FIELDS
 from orderflow.errors import InputInvalid, RecordRejected
-from orderflow.order import FIELDS
 from orderflow.produce import files
 from orderflow.produce.generator import Message
 
@@ -40,7 +41,7 @@ def read(tmp_path: Path, progress: Progress) -> Read:
     def read(name: str, content: bytes | str) -> list[Message]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        messages = list(files.messages(path, progress))
+        messages = list(files.read_messages(path, progress))
         assert progress.tasks[-1].completed == progress.tasks[-1].total == path.stat().st_size
         return messages
 
@@ -49,7 +50,7 @@ def read(tmp_path: Path, progress: Progress) -> Read:
 
 def reason(value: bytes | None) -> str:
     with pytest.raises(RecordRejected) as caught:
-        order.decode(value)
+        exact_path.decode(value)
     return caught.value.reason
 
 
@@ -67,13 +68,13 @@ def test_a_row_keeps_the_digits_it_was_written_with(read: Read) -> None:
     ((key, value, _),) = read("o.csv", "\ufeff" + HEADER + "\r\n" + ",".join(cells.values()) + "\r\n\r\n")
     assert key == b"ORDER-000001"
     assert b'"unit_price": 45.90, "quantity": 2, "total_price": 91.8,' in (value or b"")
-    assert order.decode(value).product_name == 'Mat "XL", b\u00e9ige'
+    assert exact_path.decode(value).product_name == 'Mat "XL", b\u00e9ige'
 
 
 def test_columns_may_stand_in_any_order(read: Read) -> None:
     names = sorted(FIELDS)
     ((_, value, _),) = read("o.CSV", ",".join(names) + "\n" + ",".join(ROW[name] for name in names))
-    assert order.decode(value).order_id == ROW["order_id"]
+    assert exact_path.decode(value).order_id == ROW["order_id"]
     assert tuple(json.loads(value or b"")) == FIELDS
 
 
@@ -98,7 +99,7 @@ def test_a_wrong_row_goes_to_the_quarantine_by_its_reason(read: Read, cells: dic
     good = ",".join(ROW.values())
     rows = read("o.csv", "\n".join([HEADER, ",".join((ROW | cells).values()), good]))
     assert reason(rows[0][1]) == expected
-    order.decode(rows[1][1])
+    exact_path.decode(rows[1][1])
 
 
 def test_bytes_that_are_not_utf8_pass_through(read: Read) -> None:
@@ -127,4 +128,94 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, progress: Progr
     (tmp_path / "folder.csv").mkdir()
     for name in ("missing.jsonl", "folder.csv"):
         with pytest.raises(InputInvalid, match=name):
-            files.messages(tmp_path / name, progress)
+            files.read_messages(tmp_path / name, progress)
+
+
+def with_name(cell: str) -> str:
+    return ",".join((ROW | {"product_name": cell}).values())
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ('"24"" wide"', '24" wide'),
+        ('""""', '"'),
+        ('"a, b"', "a, b"),
+        ('"a\r\nb\rc\nd"', "a\r\nb\rc\nd"),
+        ("24\\' wide\\", "24\\' wide\\"),
+        ('"24\\"', "24\\"),
+        ('"a\\""b"', 'a\\"b'),
+        (" a ", " a "),
+        ("'a'", "'a'"),
+        ('" a "', " a "),
+        ("\u00e9\u2028\u0085\x0b\x0c\x1c", "\u00e9\u2028\u0085\x0b\x0c\x1c"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_cell_is_what_rfc_4180_says(read: Read, cell: str, name: str, end: str) -> None:
+    rows = read("o.csv", end.join([HEADER, with_name(cell), "", with_name("next"), with_name(cell)]))
+    assert [exact_path.decode(value).product_name for _, value, _ in rows] == [name, "next", name]
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "why"),
+    [
+        (with_name('"24\\" wide"'), 4, "text follows a closing quote"),
+        (with_name('"a" '), 4, "text follows a closing quote"),
+        (with_name('"a"b"c"'), 4, "text follows a closing quote"),
+        (with_name('24" wide'), 4, "a quote is inside a cell that is not quoted"),
+        (with_name(' "a"'), 4, "a quote is inside a cell that is not quoted"),
+        (with_name("a\rb"), 4, "a carriage return has no line feed after it"),
+        (with_name("a") + "\r\r", 4, "a carriage return has no line feed after it"),
+        (with_name('"a'), 4, "a quote is opened and not closed"),
+        (with_name('"a\nb\n"c'), 6, "text follows a closing quote"),
+        (with_name('a"'), 4, "a quote is inside a cell that is not quoted"),
+    ],
+)
+def test_what_is_not_csv_is_refused_with_its_line(
+    tmp_path: Path, progress: Progress, row: str, line: int, why: str
+) -> None:
+    """The refusal comes at once: no part of the file is sent."""
+    path = tmp_path / "o.csv"
+    path.write_bytes("\n".join([HEADER, with_name("good"), with_name("good"), row, ""]).encode())
+    with pytest.raises(InputInvalid) as caught:
+        files.read_messages(path, progress)
+    assert caught.value.message == f"{path} is not CSV in line {line}: {why}."
+
+
+def test_a_file_that_escapes_by_backslash_is_refused(progress: Progress) -> None:
+    with pytest.raises(InputInvalid, match="line 2: text follows a closing quote"):
+        files.read_messages(Path(__file__).parents[1] / "data/backslash.csv", progress)
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_byte_order_marks(read: Read, name: str, codec: str) -> None:
+    good = (
+        HEADER + "\n" + with_name("a") + "\n"
+        if name == "o.csv"
+        else json.dumps(ROW | {"customer_id": 1, "unit_price": 45.99, "quantity": 2, "total_price": 91.98})
+    )
+    content = good.encode(codec) if codec != "utf-16-be" else b"\xfe\xff" + good.encode(codec)
+    if codec == "utf-8-sig":
+        ((_, value, _),) = read(name, content)
+        assert exact_path.decode(value).order_id == ROW["order_id"]
+    else:
+        with pytest.raises(InputInvalid, match="is UTF-16"):
+            read(name, content)
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path: Path, progress: Progress) -> None:
+    os.mkfifo(tmp_path / "o.csv")
+    with pytest.raises(InputInvalid, match="not a regular file"):
+        files.read_messages(tmp_path / "o.csv", progress)
+
+
+@pytest.mark.parametrize(
+    "cell", ["45.99\u00a0", "\u066345.99", "+45.99", "45.", ".99", "4_5", "0x1", "45.99\0", "1e400x"]
+)
+def test_only_a_json_number_is_a_number(read: Read, cell: str) -> None:
+    """Any other cell would need a guess. It is sent as text and quarantined."""
+    ((_, value, _),) = read("o.csv", HEADER + "\n" + ",".join((ROW | {"unit_price": cell}).values()))
+    assert json.loads(value or b"")["unit_price"] == cell
+    assert reason(value) == "wrong_type"

@@ -1,4 +1,4 @@
-"""Made-up orders keep the contract; bad ones break it; the seed decides which is which."""
+"""Generated orders keep the contract, bad ones break it, and the seed decides which are bad."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow import order
 from orderflow.catalogue import PRODUCTS
+from orderflow.contract import definition, exact_path
+from orderflow.contract.definition import FIELDS
 from orderflow.errors import RecordRejected, SettingInvalid
-from orderflow.order import FIELDS
 from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
 from orderflow.produce.malformed import KINDS, conflict
 
-NOON = 1_736_942_400.5  # 2025-01-15T12:00:00 UTC, and a half
+NOON = 1_736_942_400.5  # 2025-01-15T12:00:00.5 UTC
 
 
 def drawn(count: int, **options: float) -> tuple[Generator, list[Message]]:
@@ -30,7 +30,7 @@ def drawn(count: int, **options: float) -> tuple[Generator, list[Message]]:
 def test_orders_keep_the_contract_and_the_ranges(seed: int, start: int) -> None:
     products = {product.name: product for product in PRODUCTS}
     for number, (key, value, _) in enumerate(islice(Generator(start, seed=seed, clock=lambda: NOON), 20), start):
-        found = order.decode(value, enforce_ranges=True)
+        found = exact_path.decode(value, enforce_ranges=True)
         product = products[found.product_name]
         assert key == found.order_id.encode() == f"ORDER-{number:06d}".encode()
         assert found.product_category == product.category
@@ -46,7 +46,7 @@ def test_messages_spell_fields_in_order_and_prices_with_two_decimals() -> None:
 
 
 def test_every_product_quantity_and_price_end_is_drawn() -> None:
-    orders = [order.decode(value) for _, value, _ in drawn(20_000)[1]]
+    orders = [exact_path.decode(value) for _, value, _ in drawn(20_000)[1]]
     assert {found.product_name for found in orders} == {product.name for product in PRODUCTS}
     assert {found.quantity for found in orders} == {1, 2, 3, 4, 5}
     mats = [found.unit_price for found in orders if found.product_name == "Yoga Mat"]
@@ -56,7 +56,7 @@ def test_every_product_quantity_and_price_end_is_drawn() -> None:
 def test_the_time_follows_the_clock() -> None:
     ticks = iter([NOON, NOON + 0.4, NOON + 1, NOON + 86_400])
     generator = Generator(1, clock=lambda: next(ticks))
-    assert [order.decode(value).order_timestamp for _, value, _ in islice(generator, 4)] == [
+    assert [exact_path.decode(value).order_timestamp for _, value, _ in islice(generator, 4)] == [
         "2025-01-15T12:00:00",
         "2025-01-15T12:00:00",
         "2025-01-15T12:00:01",
@@ -81,11 +81,11 @@ def test_every_message_is_good_bad_or_repeated() -> None:
     assert generator.good + generator.bad + generator.repeated == 20_000
     assert generator.bad == pytest.approx(2_000, rel=0.1)
     assert generator.repeated == pytest.approx(4_000, rel=0.1)
-    first: dict[str, order.Order] = {}
+    first: dict[str, definition.Order] = {}
     rejected = conflicts = repeated = elsewhere = 0
     for _, value, partition in messages:
         try:
-            found = order.decode(value, enforce_ranges=True)
+            found = exact_path.decode(value, enforce_ranges=True)
         except RecordRejected:
             rejected += 1
             continue
@@ -103,7 +103,7 @@ def test_every_message_is_good_bad_or_repeated() -> None:
 
 def test_all_bad_and_all_repeated_have_an_end() -> None:
     assert drawn(200, bad=1)[0].bad == 200
-    assert drawn(200, repeat=1)[0].repeated == 199  # of the one order that has to come first
+    assert drawn(200, repeat=1)[0].repeated == 199  # all repeat the one order that must come first
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_each_kind_of_bad_message_is_rejected(kind: str, orders: Iterator[Messag
     for _, value, _ in islice(orders, 50):
         assert value is not None
         with pytest.raises(RecordRejected):
-            order.decode(KINDS[kind](value))
+            exact_path.decode(KINDS[kind](value))
 
 
 def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Message]) -> None:
@@ -124,7 +124,7 @@ def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Mess
         assert value is not None
         once = conflict(value)
         twice = conflict(once)
-        found = [order.decode(text, enforce_ranges=True) for text in (value, once, twice)]
+        found = [exact_path.decode(text, enforce_ranges=True) for text in (value, once, twice)]
         assert len(set(found)) == 3 or found[0] == found[2]
         assert found[0] != found[1] != found[2]
         assert len({each.order_id for each in found}) == 1
@@ -134,7 +134,7 @@ def test_bad_messages_have_many_reasons(orders: Iterator[Message]) -> None:
     reasons = set()
     for kind in KINDS.values():
         try:
-            order.decode(kind(next(orders)[1] or b""))
+            exact_path.decode(kind(next(orders)[1] or b""))
         except RecordRejected as rejected:
             reasons.add(rejected.reason)
     assert len(KINDS) >= 25

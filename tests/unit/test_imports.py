@@ -1,4 +1,4 @@
-"""What processes that write import: the C extension of the MySQL client, silently slow without it, and no pandas."""
+"""Imports of processes that write: the MySQL client's C extension, because it is fast, and not pandas."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
     "modules",
     [
         "hashlib, orderflow.pipeline.direct",
-        "hashlib, orderflow.pipeline.spark",
-        "hashlib, pyspark.daemon, pyspark.worker, orderflow.pipeline.sink",
+        "hashlib, orderflow.pipeline.spark_engine",
+        "hashlib, orderflow.spark.daemon",
+        "hashlib, pyspark.daemon, pyspark.worker, orderflow.spark.tasks",
         "hashlib, orderflow.audit",
     ],
 )
@@ -27,7 +28,7 @@ def test_a_process_that_writes_does_without_pandas(tmp_path: Path) -> None:
     (tmp_path / "pandas.py").write_text("__version__ = '2.3.3'\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path;"
-        " from orderflow.pipeline.direct import DirectEngine; from orderflow.reading import read;"
+        " from orderflow.pipeline.direct import DirectEngine; from orderflow.contract.fast_path import read;"
         " from orderflow.settings import Settings; import pyarrow;"
         " DirectEngine(Settings()).open(Path()); read([b'']); pyarrow.array([1]);"
         " sys.exit(sys.modules.get('pandas') is not None)"

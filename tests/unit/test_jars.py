@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pyspark
 import pytest
 
-from orderflow.bench.rivals import jars as rivals
+from benchmarks.rivals import jars as rivals
 from orderflow.embedded import jars, maven
 from orderflow.errors import StartFailed
 
@@ -24,7 +24,7 @@ CONTENT = b"content" * 1_000_000
 
 @pytest.fixture
 def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the cache keeps the one jar that is locked; it is there already."""
+    """Return the cache path of the one locked jar, which is already cached."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jar = tmp_path / "orderflow/jars/thing-1.0.jar"
     jar.parent.mkdir(parents=True)
@@ -37,7 +37,7 @@ def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Mirror(NamedTuple):
-    """Where a mirror of Maven Central keeps the one jar, and the paths it was asked for."""
+    """The path of the one jar in a mirror of Maven Central, and the paths requested from the mirror."""
 
     jar: Path
     asked: list[str]
@@ -97,12 +97,19 @@ def test_the_lock_names_every_jar_with_its_hash(lock: Path) -> None:
 
 
 def test_the_connector_is_of_pysparks_version() -> None:
-    assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}" in jars.locked("spark", rivals.LOCK)
+    assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{pyspark.__version__}" in jars.locked("spark-4.2")
 
 
-def test_jars_that_pyspark_ships_are_not_added_again() -> None:
+@pytest.mark.parametrize("group", [group for group in json.loads(jars.LOCK.read_text()) if group.startswith("spark-")])
+def test_jars_that_spark_ships_are_not_added_again(group: str) -> None:
     shipped = {path.name.rpartition("-")[0] for path in (Path(pyspark.__file__).parent / "jars").glob("*.jar")}
-    assert not {coordinate.split(":")[1] for coordinate in jars.locked("spark", rivals.LOCK)} & shipped
+    assert not {coordinate.split(":")[1] for coordinate in jars.locked(group)} & shipped
+
+
+def test_a_pyspark_without_a_locked_connector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jars.metadata, "version", lambda _: "3.4.1")
+    with pytest.raises(StartFailed, match=r"pyspark 3\.4\.1"):
+        jars.spark_paths()
 
 
 @pytest.mark.usefixtures("mirror")
@@ -118,7 +125,7 @@ def test_a_missing_jar_comes_from_the_users_mirror(one_jar: Path, capfd: pytest.
 def test_another_jar_from_the_mirror_is_refused_and_not_kept(one_jar: Path, mirror: Mirror) -> None:
     one_jar.unlink()
     mirror.jar.write_bytes(b"something else")
-    with pytest.raises(StartFailed, match="is not the jar that is locked") as refused:
+    with pytest.raises(StartFailed, match="does not match the lock file") as refused:
         jars.paths("kafka")
     assert "mirror" in refused.value.hint
     assert not one_jar.exists()

@@ -18,7 +18,7 @@ def no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fake_java(home: Path, version: str) -> None:
-    """A java that says it is of this version."""
+    """Create a java that reports this version."""
     command = home / "bin/java"
     command.parent.mkdir(parents=True)
     command.write_text(

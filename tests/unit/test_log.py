@@ -1,4 +1,4 @@
-"""Log lines as JSON: one object a line, whatever is logged, and from every command."""
+"""Log lines as JSON: one object per line, for any log message and every command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of metrics in the docs is what is exported; what ships in deploy/ names no other. Counting is exact."""
+"""The docs list exactly the exported metrics, and deploy/ uses only these. Counting is exact."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from orderflow.errors import SettingInvalid
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.status import PartitionStatus, Status
 from orderflow.metrics import transactions
+from orderflow.metrics.endpoint import serving
 from orderflow.metrics.producer import ProducerMetrics
-from orderflow.metrics.server import serving
 from orderflow.metrics.sink import SinkMetrics
 from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 from orderflow.metrics.viewer import ViewerMetrics
 from orderflow.settings import Settings
-from orderflow.store.run import Run
+from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Committed, Timing
 from tests.processes import until
 from tests.prometheus import Page, get
@@ -50,7 +50,7 @@ STATUS = Status(
 
 
 def exported() -> dict[tuple[str, str, str], set[str]]:
-    """(Name, type, help) of every metric, and by which commands it is exported."""
+    """Return (name, type, help) of every metric, and the commands that export it."""
     viewer = CollectorRegistry()
     viewer.register(ViewerMetrics(Monitor(Settings()).snapshot()))
     registries = {"sink": SinkMetrics().registry, "producer": ProducerMetrics().registry, "dashboard": viewer}
@@ -104,12 +104,12 @@ def test_the_board_fits_grafana() -> None:
 def test_what_is_unknown_is_left_out() -> None:
     metrics = SinkMetrics()
     assert Page(generate_latest(metrics.registry).decode()).value("orderflow_stored_total") is None
-    metrics.show("running", "", STATUS, "")
+    metrics.update("running", "", STATUS, "")
     found = Page(generate_latest(metrics.registry).decode())
     assert found.value("orderflow_stored_total", topic="orders") == 10
     assert found.by("orderflow_ledger_offset", "partition") == {"0": 13, "1": 5}
     assert found.by("orderflow_lag_records", "partition") == {"0": 7}
-    metrics.show("waiting", "MySQL is away", None, "DatabaseUnavailable")
+    metrics.update("waiting", "MySQL is away", None, "DatabaseUnavailable")
     found = Page(generate_latest(metrics.registry).decode())
     assert found.value("orderflow_stored_total") is None and found.value("orderflow_lag_records") is None
     assert found.by("orderflow_sink_retries_total", "error") == {"DatabaseUnavailable": 1}
@@ -118,39 +118,43 @@ def test_what_is_unknown_is_left_out() -> None:
     assert not [name for name in found.families if name.endswith("_created")]
 
 
-@given(late=st.lists(st.floats(-5, 400), min_size=1, max_size=50), none=st.integers(0, 3))
-def test_each_record_is_in_the_bucket_of_its_latency(late: list[float], none: int) -> None:
+@given(latency_counts=st.lists(st.floats(-5, 400), min_size=1, max_size=50), none=st.integers(0, 3))
+def test_each_record_is_in_the_bucket_of_its_latency(latency_counts: list[float], none: int) -> None:
     now = time.time()
-    told = transactions.of(
-        Run([], [], [-1] * none + [int((now - one) * 1000) for one in late], [], []),
+    measured = transactions.measure(
+        RecordBatch([], [], [-1] * none + [int((now - one) * 1000) for one in latency_counts], [], []),
         Committed(quarantined=Counter(conflict=1)),
         Timing(1, 1, 1, 1, 1),
         now,
     )
-    taken = [now - int((now - one) * 1000) / 1000 for one in late]
+    taken = [now - int((now - one) * 1000) / 1000 for one in latency_counts]
     edges = [float("-inf"), *LATENCY_BUCKETS, float("inf")]
-    for count, above, upto in zip(told.late, edges, edges[1:], strict=False):
+    for count, above, upto in zip(measured.latency_counts, edges, edges[1:], strict=False):
         near = [one for one in taken if abs(one - above) < 1e-6 or abs(one - upto) < 1e-6]
         assert abs(count - sum(above < one <= upto for one in taken)) <= len(near)
-    assert sum(told.late) == len(late)
-    assert told.late_sum == pytest.approx(max(0, sum(taken)), abs=0.01 * len(late))
+    assert sum(measured.latency_counts) == len(latency_counts)
+    assert measured.latency_sum == pytest.approx(max(0, sum(taken)), abs=0.01 * len(latency_counts))
 
 
 def test_nobody_waits_for_a_listener_that_is_slow_or_absent(tmp_path: Path) -> None:
-    run, committed, timing = Run([], [], [0], [], []), Committed(), Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2)
-    transactions.tell(tmp_path, run, committed, timing)
+    run, committed, timing = (
+        RecordBatch([], [], [0], [], []),
+        Committed(),
+        Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2),
+    )
+    transactions.send_metrics(tmp_path, run, committed, timing)
     heard: list[Transaction] = []
 
-    def listen(told: Transaction) -> None:
-        heard.append(told)
+    def listen(measured: Transaction) -> None:
+        heard.append(measured)
         until(lambda: len(heard) < 2 or slow == "no")
 
     slow = "yes"
-    with transactions.heard(tmp_path, listen):
+    with transactions.receive_metrics(tmp_path, listen):
         started = time.monotonic()
         for _ in range(2_000):
-            transactions.tell(tmp_path, run, committed, timing)
-        transactions.tell(tmp_path, run, committed, None)
+            transactions.send_metrics(tmp_path, run, committed, timing)
+        transactions.send_metrics(tmp_path, run, committed, None)
         assert time.monotonic() - started < 10
         slow = "no"
         until(lambda: len(heard) > 2)
@@ -160,9 +164,9 @@ def test_nobody_waits_for_a_listener_that_is_slow_or_absent(tmp_path: Path) -> N
 def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
-    with SinkMetrics().listen(folder):
-        transactions.tell(folder, Run([], [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
-    assert "Transactions are not measured" in caplog.text
+    with SinkMetrics().receive_metrics(folder):
+        transactions.send_metrics(folder, RecordBatch([], [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
+    assert "Transaction metrics are not available" in caplog.text
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What is compiled says the same as what stands in for it."""
+"""The compiled library returns the same results as its Python fallback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow import native, reading
+from orderflow.contract import fast_path, native
 from tests.corpus import CASES, SAMPLE, TEXTS, numbered
 
 numbers = st.integers(-(2**63), 2**63 - 1)
@@ -23,7 +23,7 @@ rows = st.tuples(
     texts,
     st.integers(1, 10**10 - 1).map(lambda cents: Decimal(cents) / 100),
     moments.map(lambda time: time.isoformat(timespec="seconds")),
-    st.one_of(st.just(native.NONE), moments.map(lambda time: time.isoformat(" ", "milliseconds"))),
+    st.one_of(st.just(native.NULL_TIME), moments.map(lambda time: time.isoformat(" ", "milliseconds"))),
     numbers,
 )
 SCHEMA = pa.schema(
@@ -50,10 +50,10 @@ def test_lines(found: list[tuple[object, ...]], start: int) -> None:
 
 def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*(case.value for case in CASES), *(numbered(number) for number in range(50)), SAMPLE]
-    compiled = reading.read(values)
-    assert 0 < native.read(pa.array(values, pa.large_binary()), reading.SCHEMA).num_rows < compiled.orders.num_rows
+    compiled = fast_path.read(values)
+    assert 0 < native.read(pa.array(values, pa.large_binary()), fast_path.SCHEMA).num_rows < compiled.orders.num_rows
     monkeypatch.setattr(native, "IS_COMPILED", False)
-    exact = reading.read(values)
+    exact = fast_path.read(values)
     assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
     told = [[(place, rejected.message) for place, rejected in found.rejected] for found in (compiled, exact)]
     assert told[0] == told[1]

@@ -1,4 +1,4 @@
-"""The contract: every case of the corpus, alone and in company."""
+"""The contract: every case of the corpus, by itself and within a batch."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from decimal import Decimal
 
 import pytest
 
-from orderflow import order
+from orderflow.contract import definition, exact_path
+from orderflow.contract.definition import Order, Reason
+from orderflow.contract.fast_path import read
 from orderflow.errors import RecordRejected
-from orderflow.order import Order, Reason
-from orderflow.reading import read
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
 
-# More than two of the pieces that a run which is not all good is read in.
+# More than two of the pieces into which a batch with bad records is split.
 RUN = [numbered(number) for number in range(1, 80)]
 ORDERS = [good(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
 
 
 def outcome(value: bytes | None, *, enforce_ranges: bool = False) -> Order | Reason:
     try:
-        return order.decode(value, enforce_ranges=enforce_ranges)
+        return exact_path.decode(value, enforce_ranges=enforce_ranges)
     except RecordRejected as rejected:
         return Reason(rejected.reason)
 
@@ -111,14 +111,14 @@ def test_details_are_short_and_harmless() -> None:
     for case in CASES:
         if isinstance(case.expected, Reason):
             with pytest.raises(RecordRejected) as caught:
-                order.decode(case.value)
+                exact_path.decode(case.value)
             detail = caught.value.message
             assert 0 < len(detail) <= 500, f"{case.name}: {len(detail)} characters"
             assert detail.isprintable() and detail.replace("×", "").isascii(), case.name
 
 
 def test_values_are_exact() -> None:
-    found = order.decode(message(unit_price="45.990", total_price="9198e-2"))
+    found = exact_path.decode(message(unit_price="45.990", total_price="9198e-2"))
     assert (type(found.unit_price), found.unit_price) == (Decimal, Decimal("45.99"))
     assert found.unit_price * 2 == found.total_price == Decimal("91.98")
     assert found.row()[4] == Decimal("45.99")
@@ -151,8 +151,8 @@ IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}
 )
 def test_ranges_enforced_accept(tokens: dict[str, str]) -> None:
     value = message(**IN_RANGES | tokens)
-    assert outcome(value, enforce_ranges=True) == order.decode(value)
-    assert outcomes([value, value], enforce_ranges=True) == [order.decode(value)] * 2
+    assert outcome(value, enforce_ranges=True) == exact_path.decode(value)
+    assert outcomes([value, value], enforce_ranges=True) == [exact_path.decode(value)] * 2
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_ranges_enforced_reject(tokens: dict[str, str]) -> None:
     assert isinstance(outcome(value), Order)
     assert outcome(value, enforce_ranges=True) == Reason.OUTSIDE_RANGES
     assert outcomes([inside, value, inside], enforce_ranges=True) == [
-        order.decode(inside),
+        exact_path.decode(inside),
         Reason.OUTSIDE_RANGES,
-        order.decode(inside),
+        exact_path.decode(inside),
     ]
 
 
@@ -184,7 +184,7 @@ def test_ranges_do_not_hide_a_worse_fault() -> None:
 
 
 def test_the_columns_are_those_of_the_contract() -> None:
-    assert {name: kind.removesuffix(" NOT NULL") for name, kind in order.columns().items()} == {
+    assert {name: kind.removesuffix(" NOT NULL") for name, kind in definition.columns().items()} == {
         "customer_id": "INT",
         "order_id": "VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin",  # compared byte by byte
         "product_name": "VARCHAR(255) CHARACTER SET utf8mb4",
@@ -194,5 +194,5 @@ def test_the_columns_are_those_of_the_contract() -> None:
         "total_price": "DECIMAL(10,2)",
         "order_timestamp": "DATETIME",
     }
-    assert all(kind.endswith(" NOT NULL") for kind in order.columns().values())
-    assert tuple(order.columns()) == order.FIELDS
+    assert all(kind.endswith(" NOT NULL") for kind in definition.columns().values())
+    assert tuple(definition.columns()) == definition.FIELDS

@@ -1,4 +1,4 @@
-"""Whatever the bytes: decoder and reference agree, the fast reading and the exact one, a run and its parts."""
+"""For any bytes: the decoder agrees with the reference, the fast path with the exact path, a batch with its parts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orderflow import native, order, reading
+from orderflow.contract import exact_path, fast_path, native
+from orderflow.contract.definition import FIELDS, Order
 from orderflow.errors import RecordRejected
-from orderflow.order import FIELDS, Order
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, escaped, message, numbered, quoted
 
 often = settings(max_examples=500)
 
 
-# What a line of the fast reading's checks looks like, so that texts can pose as such lines.
+# The form of a line that the fast path checks, so that texts can imitate such lines.
 LINE_END, LINE = r" 1 1 2025-01-01T00:00:00\nORDER-000002", r"\nORDER-000002 1 1 2025-01-01T00:00:00"
 DICTIONARY = [
     *(f'"{name}"'.encode() for name in FIELDS),
@@ -41,19 +41,19 @@ amounts = st.one_of(st.integers(1, 20_000), st.integers(1, 10**10 - 1))
 whole_numbers = st.one_of(st.integers(1, 5), st.integers(1, 2**31 - 1))
 times = st.datetimes().map(lambda time: time.replace(microsecond=0).isoformat())
 order_ids = st.integers(0, 10**7).map(lambda number: f"ORDER-{number:06}")
-# One draw for all choices of spelling: a draw for each would take ten times as long.
+# One draw for all choices of notation. A draw for each would take ten times as long.
 choices = st.randoms(use_true_random=True)
 
 
 def spelled_text(text: str, choice: Random) -> str:
-    """The text as a JSON string, perhaps with some of its characters as escapes."""
+    """Return the text as a JSON string, perhaps with some characters escaped."""
     if choice.random() < 0.7:
         return quoted(text)
     return '"' + "".join([choice.choice([quoted, escaped])(character)[1:-1] for character in text]) + '"'
 
 
 def spelled_amount(cents: int, choice: Random) -> str:
-    """An amount as a JSON number, in one of its spellings."""
+    """Return an amount as a JSON number, in one of its notations."""
     plain, zeros = f"{cents // 100}.{cents % 100:02}", choice.randrange(4)
     if choice.random() < 0.5:
         return plain
@@ -62,7 +62,7 @@ def spelled_amount(cents: int, choice: Random) -> str:
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """A message that keeps the contract, or all but; in any spelling."""
+    """Return a message that keeps the contract, or nearly does, in any notation."""
     price, quantity, choice = draw(amounts), draw(whole_numbers), draw(choices)
     total = price * quantity + choice.choice([0, 0, 0, 0, 0, 0, 1, -1])
     tokens = {
@@ -123,7 +123,7 @@ def replace_token(draw: st.DrawFn, value: bytes) -> bytes:
 
 def insert_token(draw: st.DrawFn, value: bytes) -> bytes:
     _, end = draw(st.sampled_from(_tokens(value)))
-    # After the token, or within it: at the end of a text.
+    # After the token, or inside it: at the end of a text.
     at = end - draw(st.integers(0, 1))
     return value[:at] + draw(st.sampled_from(DICTIONARY)) + value[at:]
 
@@ -140,7 +140,7 @@ MUTATIONS: list[Callable[[st.DrawFn, bytes], bytes]] = [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A message with no to three faults at the level of bytes or tokens."""
+    """Return a message with zero to three defects at the level of bytes or tokens."""
     value = draw(st.one_of(messages(), st.just(SAMPLE)))
     for _ in range(draw(st.integers(0, 3))):
         value = draw(st.sampled_from(MUTATIONS))(draw, value or b"x")
@@ -149,7 +149,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def cut_runs(draw: st.DrawFn) -> list[bytes]:
-    """Values that are parts of good orders: joined by commas, they are a faultless JSON array."""
+    """Return values that are parts of valid orders. Joined by commas, they form a valid JSON array."""
     whole = b",".join(draw(st.lists(st.one_of(messages(), st.just(SAMPLE)), min_size=2, max_size=4)))
     commas = [at for at, byte in enumerate(whole) if byte == ord(",")]
     cuts = sorted(draw(st.sets(st.sampled_from(commas), min_size=1, max_size=4)))
@@ -158,7 +158,7 @@ def cut_runs(draw: st.DrawFn) -> list[bytes]:
 
 @st.composite
 def balanced_runs(draw: st.DrawFn) -> list[bytes]:
-    """Faulty values, each with as many quotes as a good order in plain spelling has."""
+    """Return defective values, each with as many quotes as a valid order without escapes."""
     values = draw(st.one_of(cut_runs(), st.lists(mutated(), min_size=1, max_size=4)))
     return [_with_quotes(value, 24, draw(st.booleans())) for value in values]
 
@@ -174,40 +174,40 @@ def _with_quotes(value: bytes, wanted: int, in_front: bool) -> bytes:
 
 def read(value: bytes | None) -> reference.Read | None:
     try:
-        return reference.by_value(order.decode(value))
+        return reference.by_value(exact_path.decode(value))
     except RecordRejected:
         return None
 
 
-def told(result: object) -> object:
+def comparable(result: object) -> object:
     return (result.reason, result.message) if isinstance(result, RecordRejected) else result
 
 
 def alone(value: bytes | None) -> object:
     try:
-        return order.decode(value)
+        return exact_path.decode(value)
     except RecordRejected as rejected:
-        return told(rejected)
+        return comparable(rejected)
 
 
 def escaped_even_halves(text: str) -> str:
-    """The text as a JSON string of escapes, halves of surrogate pairs as well."""
+    """Return the text as a JSON string in which all characters up to U+FFFF are escaped, lone surrogates too."""
     return '"' + "".join([f"\\u{ord(c):04x}" if ord(c) < 0x10000 else c for c in text]) + '"'
 
 
 def check(value: bytes) -> None:
     assert read(value) == reference.read(value)
     for quick in quickly(value):
-        assert quick == order.decode(value)
+        assert quick == exact_path.decode(value)
 
 
 def quickly(value: bytes) -> list[Order]:
-    """What the reading of many makes of the value, if it takes it."""
-    return [*reading.as_orders(native.read(pa.array([value], pa.large_binary()), reading.SCHEMA))]
+    """Return what the fast path reads from the value; empty if it does not accept the value."""
+    return [*fast_path.as_orders(native.read(pa.array([value], pa.large_binary()), fast_path.SCHEMA))]
 
 
 def check_run(values: list[bytes | None]) -> None:
-    assert [told(result) for result in reading.read(values).results] == [alone(value) for value in values]
+    assert [comparable(result) for result in fast_path.read(values).results] == [alone(value) for value in values]
 
 
 @often
@@ -301,12 +301,12 @@ BORDERS = [
     (SAMPLE + b"/*", b"*/" + SAMPLE),
     (SAMPLE + b" //", SAMPLE),
     (SAMPLE[:-2], b'"' + SAMPLE),
-    # Twelve quotes to the left of the border, twelve to the right of the next.
+    # Twelve quotes before the border, twelve after the next one.
     (SAMPLE.partition(b', "quantity')[0], b'"quantity' + SAMPLE.partition(b', "quantity')[2]),
-    # A text that is open at the border, and closed behind it.
+    # A text that starts before the border and ends after it.
     (SAMPLE[:-2].replace(b"Yoga", b'\\"Yoga'), b'"}' + SAMPLE.replace(b"Yoga", b'\\"Yoga')),
     (SAMPLE.replace(b'Mat"', b"Mat").replace(b"Sports", b'\\"Sports'), SAMPLE),
-    # A repeated key, made up for by a text without quotes.
+    # A repeated key, balanced by a value without quotes.
     (SAMPLE.replace(b'"Yoga Mat"', b"5").replace(b"{", b'{"quantity": 2, '), SAMPLE),
     (SAMPLE.replace(b'"Yoga Mat"', b"5").replace(b"Sports", b'\\"Sports\\"'), SAMPLE),
     (SAMPLE.replace(b"45.99", b'"45.99"').replace(b'"Yoga Mat"', b"5"), SAMPLE),
@@ -339,7 +339,7 @@ def test_fast_and_exact_reading_agree_on_the_corpus() -> None:
     for value in (*(case.value for case in CASES if case.value is not None), *TRUNCATED):
         check(value)
         accepted += len(quickly(value))
-    assert accepted > 40  # or this test shows nothing
+    assert accepted > 40  # otherwise this test proves nothing
 
 
 @given(messages())

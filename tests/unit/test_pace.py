@@ -1,4 +1,4 @@
-"""The pace, on a clock of the test's own."""
+"""The pace of the producer, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orderflow.produce.generator import Message
 
 
 class Clock:
-    """Time passes only where the test lets it."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -44,7 +44,7 @@ def test_messages_come_evenly_and_without_drift(clock: Clock, rate: float) -> No
     for number, _ in enumerate(islice(pace.paced(endless(), rate, clock.wait), count)):
         late = clock.now - (1_000.0 + number / rate)
         assert -1e-9 <= late <= 0.0021
-        clock.now += 0.2 / rate  # what sending takes
+        clock.now += 0.2 / rate  # the time that sending takes
 
 
 def test_a_short_delay_is_made_up_for(clock: Clock) -> None:

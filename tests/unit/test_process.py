@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ Start = Callable[[str], Process]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a shell command as a Process, with its log in log/server.log."""
+    """Start a shell command as a Process, with its log in log/server.log."""
     started: list[Process] = []
 
     def start(command: str) -> Process:
@@ -34,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def ends(pid: int) -> bool:
-    """Whether the process ends within 5 s."""
+    """Return whether the process ends within 5 s."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -113,3 +114,57 @@ def test_a_taken_port_is_not_free() -> None:
         port = taken.getsockname()[1]
         assert process.free_port(port) != port
     assert process.free_port(port) == port
+
+
+CHILD = """
+import signal, sys
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True)
+"""
+STARTS_IT = """
+import signal, sys, time
+from pathlib import Path
+from orderflow.embedded.process import Process
+child = Process("child", [sys.executable, "-c", sys.argv[1]], log=Path("log"))
+child.start()
+while child.alive:
+    time.sleep(0.01)
+assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+"""
+
+
+def test_it_ignores_no_signal_that_the_one_who_starts_it_ignores(tmp_path: Path) -> None:
+    nohup = ["/bin/sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"]
+    subprocess.run([*nohup, sys.executable, "-c", STARTS_IT, CHILD], cwd=tmp_path, check=True, timeout=30)
+    assert (tmp_path / "log").read_text() == "False False\n"
+
+
+STOPPING = "trap 'echo > stopped; exit' TERM; sleep 0.5; echo > started; while :; do sleep 0.05; done"
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from orderflow.embedded import signals
+signals.interrupt_on_signals()
+try:
+    signals.run(["/bin/sh", "-c", sys.argv[1]], env=os.environ, cwd=Path("."))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_starts_servers_may_stop_them_when_its_caller_is_ended(tmp_path: Path, number: int) -> None:
+    caller = subprocess.Popen([sys.executable, "-c", INTERRUPTED, STOPPING], cwd=tmp_path)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    caller.send_signal(number)
+    assert caller.wait(30) == 130
+    assert (tmp_path / "stopped").exists()
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from orderflow.embedded import signals\n"
+        "signals.interrupt_on_signals(); os.kill(os.getpid(), signal.SIGHUP)"
+    )
+    subprocess.run(["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-c", code], check=True)

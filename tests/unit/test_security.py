@@ -1,4 +1,4 @@
-"""Secrets in settings, what is locked by hash, and the settings that docs/security.md names."""
+"""Secrets in settings, packages locked by hash, and the commands of docs/security.md."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_dependency_is_locked_with_its_hash(lock: Path) -> None:
 
 
 def test_setup_installs_by_hash_alone() -> None:
-    """The package itself is installed from the clone, without what it depends on."""
+    """Only the package itself is installed from the clone, without its dependencies."""
     installs = re.findall(r"^\t\$\(PIP\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert installs
     assert [line for line in installs if "--require-hashes" not in line] == ["--no-deps --editable ."]
@@ -100,3 +100,12 @@ def test_the_page_names_settings_that_exist() -> None:
     assert named <= known
     security = {name for name in known if re.match(r"(KAFKA|MYSQL)_(S(ECURITY|ASL|SL)|\w*PASSWORD_FILE)", name)}
     assert security - named <= {"KAFKA_SSL_KEY_PASSWORD"}, "each of the rest is explained"
+
+
+@pytest.mark.parametrize("command", re.findall(r"^openssl .*$", PAGE, re.MULTILINE))
+def test_the_pages_openssl_commands_make_keys_that_spark_reads(tmp_path: Path, command: str) -> None:
+    old = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "old.key"]
+    subprocess.run(old, cwd=tmp_path, check=True)
+    asked = ["-passout", "pass:secret"] if "-nocrypt" not in command else []
+    subprocess.run([*command.split(), *asked], cwd=tmp_path, check=True)
+    assert re.match(r"-----BEGIN (ENCRYPTED )?PRIVATE KEY-----", (tmp_path / "client.key").read_text())

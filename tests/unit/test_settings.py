@@ -1,7 +1,9 @@
-"""Settings: where they come from, what is refused, and that env.example tells the truth."""
+"""Settings: their sources, refused values, and the correctness of env.example."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from orderflow import settings
 from orderflow.errors import SettingInvalid
 from orderflow.settings import Settings
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,3 +68,179 @@ def test_a_password_is_never_shown() -> None:
     found = Settings(mysql_password="hunter2")
     assert "hunter2" not in repr(found) + str(found) + str(found.shown())
     assert found.shown()["MYSQL_PASSWORD"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("localhost:9092", "localhost:9092"),
+        (" a:1 , b-1.example.:2,", "a:1,b-1.example.:2"),
+        ("[::1]:9092,10.0.0.1:9093,kafka_1:9094", "[::1]:9092,10.0.0.1:9093,kafka_1:9094"),
+        ("[fe80::1%eth0]:9092", "[fe80::1%eth0]:9092"),
+    ],
+)
+def test_brokers_are_host_and_port(tmp_path: Path, given: str, used: str) -> None:
+    assert load(tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": given}).kafka_bootstrap_servers == used
+
+
+@pytest.mark.parametrize(
+    "brokers",
+    [
+        *("localhost:99092", "localhost:0", "localhost:kafka", "localhost:-1", "localhost:", ":9092", "localhost"),
+        *(
+            "::1:9092",
+            "[::1]",
+            "[localhost]:9092",
+            "[::1:9092",
+            "[1.2.3.4]:1",
+            "a:1;b:2",
+            "a:1 b:2",
+            "a:1,b",
+            ",",
+            "[]:1",
+        ),
+        *("PLAINTEXT://a:1", "http://a:1/", "a..b:1", f"{'a' * 64}:1", "-a:1", "1.2.3:1", "1.2.3.256:1", "bücher:1"),
+        *("a:٣", f"a:{'9' * 5000}", "user@a:1", "a:1/x", "a:1\nb:2"),
+    ],
+)
+def test_other_brokers_are_refused(tmp_path: Path, brokers: str) -> None:
+    with pytest.raises(SettingInvalid, match=r"^KAFKA_BOOTSTRAP_SERVERS is '") as caught:
+        load(tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": brokers})
+    assert "host:port" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["MYSQL_HOST", "METRICS_HOST", "DASHBOARD_HOST"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "db:3306",
+        "mysql://db",
+        "[::1]",
+        "::1:3306:x",
+        "a..b",
+        ".",
+        "/tmp/mysql.sock",
+        "1.2.3.4.5",
+        "b\u00fccher",
+        "a b",
+        "*",
+    ],
+)
+def test_a_host_has_neither_port_nor_protocol(tmp_path: Path, name: str, host: str) -> None:
+    for good in ("::1", "0.0.0.0", "db-1.example.com", "db_1", "localhost"):
+        assert getattr(load(tmp_path, {name: good}), name.lower()) == good
+    with pytest.raises(SettingInvalid, match=f"^{name} is ") as caught:
+        load(tmp_path, {name: host})
+    assert name in caught.value.hint
+
+
+NUMBERS = [name for name, default, _ in settings.table() if re.fullmatch(r"[0-9.]+", default) and name[-4:] != "HOST"]
+
+
+@pytest.mark.parametrize("name", [*NUMBERS, "STARTING_ORDER_ID"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "9" * 30, "9" * 5000, "1_0", "-1"])
+def test_no_number_is_beyond_what_is_computed_with(tmp_path: Path, name: str, value: str) -> None:
+    """A number is refused, or a clock, a socket and Kafka's client accept it."""
+    if (name, value) == ("STARTING_ORDER_ID", "9" * 30):
+        return  # order numbers may have 44 digits
+    with pytest.raises(SettingInvalid, match=f"^{name} is '"):
+        load(tmp_path, {name: value})
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfeM\0Y\0", b"MYSQL_PASSWORD=p\xe4ss\n", b"M\0Y\0S\0Q\0L\0_\0", b"A=1\nMYSQL HOST\n"]
+)
+def test_a_dotenv_that_is_no_utf8_text_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(SettingInvalid, match=re.escape(str(tmp_path / ".env"))) as caught:
+        settings.load({}, tmp_path / ".env")
+    assert "line 2" in caught.value.message.lower() if content.startswith(b"A=1") else "UTF-8" in caught.value.message
+
+
+def test_a_dotenv_that_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "large").write_bytes(b"#" * 2**21)
+    for path in (tmp_path, tmp_path / "fifo", tmp_path / "loop", tmp_path / "large", tmp_path / "large" / "below"):
+        with pytest.raises(SettingInvalid, match=re.escape(str(path))):
+            settings.load({}, path)
+    assert settings.load({}, tmp_path / "missing") == Settings()
+
+
+def test_a_dotenv_of_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfMYSQL_HOST=db\r\nMYSQL_PASSWORD=' p '\r\n")
+    found = settings.load({}, tmp_path / ".env")
+    assert (found.mysql_host, found.mysql_password) == ("db", " p ")
+
+
+SECRETS = [name for name, *_ in settings.table() if settings.is_secret(name)]
+SECRET = " l\u00e9ad\t#'\"$ trail \u00a0 "
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_used_exactly_as_it_is(tmp_path: Path, name: str) -> None:
+    """This holds for a variable, for .env and for a file."""
+    quoted = SECRET.replace("'", "\\'")
+    found = [load(tmp_path, {name: SECRET}), load(tmp_path, {}, f"{name}='{quoted}'\n")]
+    if f"{name}_FILE" in [row[0] for row in settings.table()]:
+        for end in ("", "\n", "\r\n"):
+            (tmp_path / "secret").write_bytes((SECRET + end).encode())
+            found.append(load(tmp_path, {f"{name}_FILE": str(tmp_path / "secret")}))
+    assert [getattr(current, name.lower()) for current in found] == [SECRET] * len(found)
+    for current in found:  # the same in another process
+        assert getattr(load(tmp_path, current.environment()), name.lower()) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("content", "password"), [("a\n\n", "a\n"), ("a\r", "a\r"), ("\n", ""), ("a\r\nb\r\n", "a\r\nb")]
+)
+def test_a_file_loses_one_line_break(tmp_path: Path, content: str, password: str) -> None:
+    (tmp_path / "secret").write_bytes(content.encode())
+    assert load(tmp_path, {"MYSQL_PASSWORD_FILE": str(tmp_path / "secret")}).mysql_password == password
+
+
+@pytest.mark.parametrize("content", [b"p\xe4ss", b"\xff\xfep\0", b"\xef\xbb\xbfpass", b"a\0b", b"x" * 2**21])
+def test_a_password_file_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    with pytest.raises(SettingInvalid, match=r"^MYSQL_PASSWORD_FILE is "):
+        load(tmp_path, {"MYSQL_PASSWORD_FILE": str(tmp_path / "secret")})
+
+
+@pytest.mark.parametrize("name", ["MYSQL_PASSWORD", "MYSQL_USER", "KAFKA_SASL_USERNAME", "DASHBOARD_TOKEN"])
+def test_a_variable_that_is_not_utf8_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingInvalid, match=f"{name} is .*: it is not UTF-8.") as caught:
+        load(tmp_path, {name: os.fsdecode(b"p\xe4ss" * 5)})
+    assert ("ss" in caught.value.message) != settings.is_secret(name)
+
+
+def test_certificates_and_keys_are_read_at_load(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
+    ours, theirs = authority.issue("ours", passphrase="secret"), other.issue("theirs")
+    (garbage := tmp_path / "garbage").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    right = {
+        "KAFKA_SSL_CA_LOCATION": str(authority.certificate),
+        "KAFKA_SSL_CERTIFICATE_LOCATION": str(ours.certificate),
+        "KAFKA_SSL_KEY_LOCATION": str(ours.key),
+        "KAFKA_SSL_KEY_PASSWORD": "secret",
+        "MYSQL_SSL_CA": str(other.certificate),
+        "MYSQL_SSL_CERT": str(theirs.certificate),
+        "MYSQL_SSL_KEY": str(theirs.key),
+    }
+    load(tmp_path, right)
+    for name, value in {
+        **{name: str(garbage) for name in right if "PASSWORD" not in name},
+        "KAFKA_SSL_KEY_PASSWORD": "wrong",
+        "MYSQL_SSL_KEY": str(ours.key),
+    }.items():
+        with pytest.raises(SettingInvalid, match=f"^{name.replace('PASSWORD', 'LOCATION')} is "):
+            load(tmp_path, right | {name: value})
+
+
+def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for home in ("file", "file/below", "loop", "~nobody-of-this-name/x", "x" * 5000):
+        path = home if home.startswith("~") else str(tmp_path / home)
+        with pytest.raises(SettingInvalid, match=r"^ORDERFLOW_HOME is "):
+            load(tmp_path, {"ORDERFLOW_HOME": path})
+    assert load(tmp_path, {"ORDERFLOW_HOME": str(tmp_path / "not/yet")}).home == tmp_path / "not/yet"

@@ -1,4 +1,4 @@
-"""What the folder of an `up` tells others."""
+"""What other processes read from the folder of `up`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_what_the_sink_said_last_is_told_without_time_and_level(tmp_path: Path, 
     settings = Settings(orderflow_home=str(tmp_path))
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/sink.log").write_text(f"before\n{line}\n")
-    assert stack.last_said(settings, "sink") is None  # no `up` runs
+    assert stack.last_log_line(settings, "sink") is None  # `up` does not run
     own = (os.getpid(), psutil.Process().create_time())
     (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
-    assert stack.last_said(settings, "sink") == said
+    assert stack.last_log_line(settings, "sink") == said

@@ -1,4 +1,4 @@
-"""The units of deploy/systemd: read by systemd's own checker where there is one, and their settings exist."""
+"""The units of deploy/systemd: checked with systemd's own checker where it exists, and their settings exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orderflow.settings import Settings
 
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
 PROGRAM = "/opt/orderflow/.venv/bin/orderflow"
-WORST_EXPOSURE = 20  # tenths; systemd calls up to 2.0 "OK", and a service without any hardening has 9.6
+WORST_EXPOSURE = 20  # tenths; systemd calls values up to 2.0 "OK", and a service without hardening has 9.6
 
 
 def test_the_settings_of_the_units_exist_and_their_credentials_are_given() -> None:

@@ -1,4 +1,4 @@
-"""The proof: every record of the topic against the tables, independently of Spark."""
+"""The audit: compares every record of the topic with the tables, without Spark."""
 
 from __future__ import annotations
 

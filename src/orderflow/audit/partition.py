@@ -1,81 +1,154 @@
-"""One partition of the ledger under audit: what its records are entitled to."""
+"""The audit's state for one partition of the ledger."""
 
 from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from orderflow.audit.report import Values
-from orderflow.order import FIELDS, Order
+from orderflow.contract.definition import FIELDS, Order
 from orderflow.store.ledger import Entry, Loss
-from orderflow.topic import Bounds
+from orderflow.store.snapshot import Checks, Quarantined, StoredRow
+from orderflow.topic import Bounds, Record
 
 _QUARANTINED = -1  # no hash is -1
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - like the server's times: naive, UTC
+_MICROSECOND = timedelta(microseconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+_UNKNOWN = Checks(None, 0, 0)
+_YEAR_10000 = 253_402_300_800_000  # milliseconds
 
 
 class Partition:
-    """What the ledger says of a partition, and which rows its records own.
+    """A partition's entry in the ledger, and the row that each of its records became.
 
-    Owned rows take 8 bytes per offset (8 MB per million), in memory that the system hands out as it is written to:
-    the hash of the row's order_id, at the record's offset.
+    The rows take 8 bytes per offset (8 MB per million): at the record's offset, the hash of the row's order_id. The
+    memory map is allocated by the operating system only where it is written.
     """
 
-    def __init__(self, entry: Entry, bounds: Bounds, losses: Sequence[Loss] = ()) -> None:
+    def __init__(self, entry: Entry, bounds: Bounds, losses: Sequence[Loss] = (), checks: Checks = _UNKNOWN) -> None:
         self.entry = entry
+        self.bounds = bounds
+        self.checks = checks
         self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
         self.losses = losses
-        self.found: Counter[str] = Counter()  # stored, duplicates, quarantined: as the ledger counts them
-        self._owned = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
+        self.peers: Sequence[Partition] = ()  # the partitions of other topics with the same number
+        self.damaged: Sequence[Loss] = ()  # losses that the topic still has, but that cannot be read
+        self.counts: Counter[str] = Counter()  # stored, duplicates, quarantined: counted like the ledger's
+        self.times_sum = 0  # microseconds, summed like the ledger's
+        self._last: tuple[int, datetime | None] = (-1, None)  # the last record's offset, and when its row was written
+        self._has_other_update = any(loss.accepted_at == entry.updated_at for loss in losses)
+        self._row_hashes = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
 
     @property
     def size(self) -> int:
-        """How many offsets can be re-read."""
+        """The number of offsets that can be re-read."""
         return self.entry.next_offset - self.start
 
+    def readable_ranges(self) -> Iterator[tuple[int, int]]:
+        """The ranges of offsets to re-read: all but the damaged ones whose loss was accepted."""
+        start = self.start
+        for loss in self.damaged:
+            if start < min(loss.first_offset, self.entry.next_offset):
+                yield start, min(loss.first_offset, self.entry.next_offset)
+            start = max(start, loss.end_offset)
+        if start < self.entry.next_offset:
+            yield start, self.entry.next_offset
+
     @property
-    def lost(self) -> int:
-        """How many offsets the ledger accounts for that can no longer be re-read, but for the accepted losses."""
+    def unreadable_count(self) -> int:
+        """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
         accepted = sum(max(0, min(loss.end_offset, self.start) - loss.first_offset) for loss in self.losses)
         return max(0, self.start - self.entry.first_offset - accepted)
 
-    def reads(self, offset: int) -> bool:
+    @property
+    def unaccounted(self) -> Bounds:
+        """The offsets of the topic before the ledger's first offset."""
+        return Bounds(self.bounds.first, min(self.entry.first_offset, self.bounds.end))
+
+    def is_readable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can be re-read."""
         return self.start <= offset < self.entry.next_offset
 
-    def has_lost(self, offset: int) -> bool:
-        """Whether this offset is accounted for and can no longer be re-read. Nothing came of an accepted loss."""
+    def is_unreadable(self, offset: int) -> bool:
+        """Whether this offset is accounted for and can no longer be re-read. Accepted losses are excluded."""
         return self.entry.first_offset <= offset < self.start and not any(
             loss.first_offset <= offset < loss.end_offset for loss in self.losses
         )
 
-    def own(self, offset: int, order_id: str) -> None:
-        """The row of this order is the one that the record at this offset became."""
-        self._owned[offset - self.start] = _hash(order_id)
-        self.found["stored"] += 1
+    def add_row(self, offset: int, order_id: str, stored_at: datetime | None) -> None:
+        """Register that the record at this offset became the row of this order."""
+        self._row_hashes[offset - self.start] = _hash(order_id)
+        self.counts["stored"] += 1
+        self.times_sum += microseconds(stored_at)
 
-    def owns(self, offset: int, order_id: str) -> bool:
+    def has_row(self, offset: int, order_id: str) -> bool:
         """Whether the record at this offset became the row of this order."""
-        return self.reads(offset) and self._owned[offset - self.start] == _hash(order_id)
+        return self.is_readable(offset) and self._row_hashes[offset - self.start] == _hash(order_id)
 
-    def quarantine(self, offset: int) -> None:
-        """The record at this offset is in the quarantine; if it was replayed, it may come to own a row."""
-        self._owned[offset - self.start] = _QUARANTINED
-        self.found["quarantined"] += 1
+    def add_quarantined(self, offset: int, quarantined_at: datetime | None, resolved_at: datetime | None) -> None:
+        """Register that the record at this offset is in the quarantine. If it was replayed, `add_row` may follow."""
+        self._row_hashes[offset - self.start] = _QUARANTINED
+        self.counts["quarantined"] += 1
+        self.times_sum += microseconds(quarantined_at)
+        self._has_other_update |= resolved_at == self.entry.updated_at
 
     def is_quarantined(self, offset: int) -> bool:
-        """Whether the record at this offset is in the quarantine, and owns no row."""
-        return self.reads(offset) and self._owned[offset - self.start] == _QUARANTINED
+        """Whether the record at this offset is in the quarantine and did not become a row."""
+        return self.is_readable(offset) and self._row_hashes[offset - self.start] == _QUARANTINED
+
+    def update_last_record(self, offset: int, written_at: datetime | None) -> None:
+        """Register when the record's row was written (None for a duplicate), if it is the last record so far."""
+        if offset > self._last[0]:
+            self._last = offset, written_at
+
+    @property
+    def expected_update(self) -> datetime | None:
+        """When the ledger's row should have been updated last; None if that is unknown or equals its updated_at.
+
+        The last record, a replay and the acceptance of a loss each leave their time in another table. The time is
+        unknown if records have left the topic, because one of them may have been replayed.
+        """
+        offset, written_at = self._last
+        is_last = offset + 1 == self.entry.next_offset
+        if not is_last or self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
+            return None
+        return written_at
 
 
 def _hash(order_id: str) -> int:
-    return hash(order_id) or 1  # 0 is nobody's
+    return hash(order_id) or 1  # 0 means no row
 
 
-def differences(order: Order, there: Sequence[object]) -> dict[str, Values]:
-    """Field to its two values, where the order and a row that should be its own differ."""
+def microseconds(moment: datetime | None) -> int:
+    """Microseconds since 1970, as summed by the ledger; 0 for None."""
+    return 0 if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def is_timestamp(moment: datetime | None, timestamp: int) -> bool:
+    """Whether a row's produced_at is the record's timestamp (milliseconds since 1970)."""
+    if moment is None or not 0 <= timestamp < _YEAR_10000:
+        return moment is None and not 0 <= timestamp < _YEAR_10000
+    return (moment - _EPOCH) // _MILLISECOND == timestamp
+
+
+def check_times(record: Record, row: StoredRow, replayed: Quarantined | None) -> str | None:
+    """The error in the times of the row that the record became, or None."""
+    if not is_timestamp(row.produced_at, record.timestamp):
+        return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"
+    if row.stored_at is None:
+        return "is stored without stored_at"
+    if replayed and row.stored_at != replayed.resolved_at:
+        return f"is stored with stored_at {row.stored_at}, but was replayed at {replayed.resolved_at}"
+    return None
+
+
+def differences(order: Order, existing_row: Sequence[object]) -> dict[str, Values]:
+    """The fields in which an order and its row differ, each with both values."""
     return {
-        name: Values(record=str(given), table=str(found))
-        for name, given, found in zip(FIELDS, order.row(), there, strict=True)
-        if given != found
+        name: Values(record=str(given), table=str(stored))
+        for name, given, stored in zip(FIELDS, order.row(), existing_row, strict=True)
+        if given != stored
     }

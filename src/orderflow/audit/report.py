@@ -1,4 +1,4 @@
-"""What an audit found."""
+"""The report of an audit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
 
-Kind = Literal["missing", "different", "extra", "quarantine", "counters", "rollup"]
+Kind = Literal["missing", "different", "extra", "adoption", "quarantine", "counters", "rollup", "tables"]
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Values(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One difference: where, of which order, and what. Texts come from messages and tables as they are."""
+    """One difference, with coordinates and order_id if known. Texts of messages and tables are not escaped."""
 
     what: str
     topic: str | None = None
@@ -32,20 +32,24 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """Every record of the topic, accounted for; and what the tables hold besides.
+    """The result for every record of the topic, and the differences found in the tables.
 
-    records = stored + duplicates + quarantined + missing + different: each record has one place. One that was
-    replayed has left the quarantine, and is stored or a duplicate; `replayed` says how many of these there are, and
-    `discarded` how many of the quarantined were given up. Of the findings of each kind the first hundred are
-    listed, and `counts` tells how many there are:
+    records = stored + duplicates + quarantined + missing + different: each record counts once. A replayed record has
+    left the quarantine and counts as stored or duplicate. `replayed` is the number of replayed records, and
+    `discarded` is the number of quarantined records that were discarded.
+
+    The first LISTED findings of each kind are listed, and `counts` holds their total numbers:
 
     - missing: records that are neither stored nor in the quarantine
-    - different: records whose order_id is stored with other fields, and that are not in the quarantine
+    - different: records outside the quarantine whose order_id is stored with other fields, coordinates or times
     - extra: rows of the orders table that no record accounts for
-    - quarantine: rows of the quarantine without a record, with other bytes than the record's, or whose status was
-      changed by hand
-    - counters: partitions whose counters in the ledger are not what was found, or whose losses cannot be
-    - rollup: minutes whose sums are not those of the orders table
+    - adoption: adopted rows that differ in number or content from those counted at the adoption
+    - quarantine: rows of the quarantine without a record, with bytes, times or texts that differ from the record's,
+      with a reason that does not hold, or with a status that was changed by hand
+    - counters: partitions whose counters, bounds or times in the ledger differ from what was found, or whose losses
+      are impossible
+    - rollup: minutes whose sums differ from those of the orders table
+    - tables: a table, key, engine or view that differs from OrderFlow's definition; or an inconsistent last audit
     """
 
     records: int = 0
@@ -55,69 +59,91 @@ class Report(msgspec.Struct, kw_only=True):
     replayed: int = 0
     discarded: int = 0
     by_reason: dict[str, int] = {}  # of the quarantined
-    lost_offsets: int = 0  # gone from the topic before they were read; somebody accepted it
+    lost_offsets: int = 0  # lost from the topic before they were read; the loss was accepted
     losses: list[Loss] = []
-    unreadable_offsets: int = 0  # accounted for by the ledger, but gone from the topic since
-    unprovable: int = 0  # rows of orders and quarantine whose record is among them
-    adopted: int = 0  # rows that were there before OrderFlow took the table over
+    unreadable_offsets: int = 0  # accounted for by the ledger, but no longer in the topic
+    unprovable: int = 0  # rows of orders and quarantine whose records have these offsets
+    adopted: int = 0  # rows that the table already had when OrderFlow adopted it
+    before_ledger: int = 0  # offsets before the ledger's first offsets; they are not accounted for
+    topics_gone: list[str] = []  # topics of the ledger that do not exist any more
+    partitions_unchecked: int = 0  # an earlier version wrote to them, and recorded no sums of losses and times
     not_yet_stored: int = 0  # offsets of KAFKA_TOPIC beyond the ledger's position
     counts: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(get_args(Kind), 0))
     missing: list[Finding] = []
     different: list[Finding] = []
     extra: list[Finding] = []
+    adoption: list[Finding] = []
     quarantine: list[Finding] = []
     counters: list[Finding] = []
     rollup: list[Finding] = []
+    tables: list[Finding] = []
 
-    def add(self, kind: Kind, finding: Finding, count: int = 1) -> None:
-        """Count `count` findings, and list this one while there are few."""
-        self.counts[kind] += count
+    def add(self, kind: Kind, finding: Finding) -> None:
+        """Count the finding, and list it if fewer than LISTED of its kind are listed."""
+        self.counts[kind] += 1
         if len(self.listed(kind)) < LISTED:
             self.listed(kind).append(finding)
 
     def listed(self, kind: Kind) -> list[Finding]:
-        """The findings of this kind, a hundred at most."""
+        """The listed findings of this kind, LISTED at most."""
         findings: list[Finding] = getattr(self, kind)
         return findings
 
     @property
     def proven(self) -> bool:
-        """Whether everything that can be re-read is accounted for, and nothing else is in the tables."""
+        """Whether there are no findings: every re-read record is accounted for, and the tables hold nothing else."""
         return not any(self.counts.values())
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """The report as JSON-compatible values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         losses = [msgspec.to_builtins(loss._asdict()) for loss in self.losses]
         return {"proven": self.proven, **values, "losses": losses}
 
     def sentence(self) -> str:
-        """The result in one sentence, or two."""
+        """The result in one sentence, followed by notes."""
         if not self.proven:
             found = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
-            return f"Not proven: among {self.records:,} records and the tables, {found}."
+            return f"Not proven: among {self.records:,} records and the tables, {found}." + self._notes()
         sum_ = f"{self.stored:,} stored + {self.duplicates:,} duplicates + {self.quarantined:,} quarantined"
-        said = f"Proven: {self.records:,} records = {sum_}."
+        return f"Proven: {self.records:,} records = {sum_}." + self._notes()
+
+    def _notes(self) -> str:
+        """The conditions and limits of the result, as sentences that start with a space."""
+        notes = ""
         if self.replayed or self.discarded:
-            said += (
-                f" {self.replayed:,} of the stored and duplicates came back from the quarantine;"
+            notes += (
+                f" {self.replayed:,} of the stored and duplicates were replayed from the quarantine;"
                 f" {self.discarded:,} of the quarantined are discarded."
             )
         if self.lost_offsets:
-            said += f" {self.lost_offsets:,} offsets were lost before they were read, and that was accepted."
+            notes += f" {self.lost_offsets:,} offsets were lost before they were read, and that was accepted."
+        if self.adopted:
+            notes += f" {self.adopted:,} rows were adopted with the table: no record accounts for them."
+        if self.before_ledger:
+            notes += f" {self.before_ledger:,} offsets are before the ledger's first offsets and are not accounted for."
         if self.unreadable_offsets:
-            said += (
+            notes += (
                 f" {self.unreadable_offsets:,} older offsets are gone from the topic,"
                 f" so {self.unprovable:,} rows can no longer be proven."
             )
-        return said
+        for name in self.topics_gone:
+            notes += f" Topic {name} does not exist any more."
+        if self.partitions_unchecked:
+            notes += (
+                f" An earlier version of OrderFlow wrote to {self.partitions_unchecked:,} partitions:"
+                " their losses, stored_at and quarantined_at are not checked."
+            )
+        return notes
 
 
 _NOUNS: dict[Kind, str] = {
     "missing": "missing",
     "different": "different",
     "extra": "extra",
+    "adoption": "wrong among the adopted rows",
     "quarantine": "wrong in the quarantine",
     "counters": "wrong in the ledger",
     "rollup": "wrong in the rollup",
+    "tables": "wrong in the tables' structure or views",
 }

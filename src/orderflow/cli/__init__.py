@@ -1,19 +1,22 @@
 """The command line. Each command is a function in the file of its name, registered here.
 
-A file imports at its top only what is cheap (typer, settings) and the rest inside its function, so that
-`orderflow --help` answers at once. A function's docstring is its help text: what it does, which settings it reads,
+A file imports at its top only fast modules (typer, settings), and the rest inside its function, so that
+`orderflow --help` responds at once. A function's docstring is its help text: what it does, which settings it reads,
 examples.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import threading
+from collections.abc import Callable
+from typing import Annotated, NoReturn
 
 import typer
 
-from orderflow.cli import bench, log, quarantine
+from orderflow.cli import log, output, quarantine
 from orderflow.cli.accept_loss import accept_loss
+from orderflow.cli.arguments import Command, Group
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
 from orderflow.cli.contract import contract
@@ -27,10 +30,10 @@ from orderflow.cli.status import status
 from orderflow.cli.top import top
 from orderflow.cli.track import track
 from orderflow.cli.up import up
-from orderflow.errors import OrderFlowError
 
 app = typer.Typer(
     name="orderflow",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -43,36 +46,87 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(quarantine.app)
-app.add_typer(bench.app)
+for part in (app, quarantine.app):
+    for info in part.registered_commands:
+        info.cls = Command
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        import platform
         from importlib import metadata  # slow to import
+
+        from orderflow import extras
 
         try:
             print(f"orderflow {metadata.version('orderflow')}")
         except metadata.PackageNotFoundError:
             print("orderflow, run from a clone")
+        print(f"Python {platform.python_version()}")
+        for name, found in extras.versions().items():
+            print(f"[{name}] {found}")
         raise typer.Exit
 
 
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of OrderFlow, Python and each extra.",
+        ),
     ] = False,
 ) -> None:
     """Orders from Kafka through Spark into MySQL: every order exactly once, and proven.
 
     Settings come from the environment and from .env in the working directory; env.example lists them all.
+
+    Exit codes of every command: 0 done; 1 the answer is no (a difference, a loss, not found, not all sent): see the
+    command's help; 2 a person must fix something, which the message names; 3 a defect of OrderFlow, with the path of a
+    report; 130 stopped by Ctrl-C.
     """
 
 
 def main() -> None:
-    """Entry point. An OrderFlowError becomes its sentence, its hint and its exit code; Ctrl-C exits with 130."""
+    """The entry point."""
+    run(app)
+
+
+def run(command: Callable[[], object]) -> NoReturn:
+    """Run the command, and always exit with one of the codes above and, except for 0 and 1, an error message."""
+    output.prepare()
+    threading.excepthook = _thread_failed
+    code: object = 0
     try:
-        app()
-    except OrderFlowError as error:
-        log.show_error(error)
-        sys.exit(error.exit_code)
+        _call(command)
+    except SystemExit as ended:
+        code = ended.code
+    except KeyboardInterrupt:  # between the handlers of two commands
+        code = 130
+    except BaseException as error:  # noqa: BLE001 - the last resort
+        from orderflow.cli import failure
+
+        shown = failure.explain(error)
+        log.show_error(shown)
+        code = shown.exit_code
+        output.discard()
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+def _thread_failed(ended: threading.ExceptHookArgs) -> None:
+    from orderflow.cli import failure
+
+    if ended.exc_value is not None:
+        log.show_error(failure.explain(ended.exc_value))
+
+
+def _call(command: Callable[[], object]) -> None:
+    """Run the command. Raises SystemExit, or what the command raised."""
+    try:
+        command()
+    except SystemExit:
+        sys.stdout.flush()  # here, where a full disk still ends in an error message
+        raise

@@ -15,11 +15,13 @@ def accept_loss(
     by: Annotated[str, typer.Option(help="Who accepts it, for the record.", show_default="OS user @ host")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Go on after records that left the topic before they were stored (retention, deletion).
+    """Continue after records that cannot be stored: retention removed them, or their batch is damaged.
 
-    The sink stops at such a loss and names the offsets. This records them, with who and when, in the table of losses,
-    where `orderflow audit` shows them for ever, and moves the ledger's position to the topic's first record. Restoring
-    the topic from a copy is the way to lose nothing: what is accepted is not read any more.
+    The sink reports the offsets of such a loss. At removed records it stops. Of a partition with a damaged batch, it
+    stores the records before the batch, and continues with the other partitions. This command records the offsets, with
+    who and when, in the table of losses, which `orderflow audit` shows. It then moves the ledger's position past them:
+    to the topic's first record, or to the next readable batch. Restoring the topic from a copy or a replica instead
+    loses nothing. Accepted offsets are never read again.
 
     Exit code: 0 nothing is lost, or it is accepted; 1 something is lost, and --yes is missing; 2 it failed.
 
@@ -33,10 +35,16 @@ def accept_loss(
     info = topic.describe(current)
     first = {number: bounds.first for number, bounds in topic.bounds(current, info.partitions).items()}
     with Connection(current) as connection:
+        positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
+        broken = [
+            found
+            for number, position in positions.items()
+            if position >= first.get(number, position + 1) and (found := topic.find_broken(current, number, position))
+        ]
         if yes:
-            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person())
+            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person(), broken)
         else:
-            losses = ledger.find_losses(connection, info.name, info.topic_id, first)
+            losses = ledger.find_losses(connection, info.name, info.topic_id, first, broken)
     if as_json:
         shown = [
             {"partition": loss.partition, "first_offset": loss.first_offset, "end_offset": loss.end_offset}

@@ -25,12 +25,12 @@ def audit(
 ) -> None:
     """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
 
-    Reads the topic again up to the ledger's position and compares all eight fields of every row; then looks for rows
-    that no record accounts for, and compares the ledger's counters and the rollup with what was found. Producer and
-    sink may go on meanwhile. It changes nothing; its result goes to the table of audits, where dashboard and
-    metrics find it.
+    Reads the topic again up to the ledger's position and compares every column of every row. Then searches for rows
+    that no record accounts for, and checks ledger, quarantine, adopted rows, losses, rollup, views, engines and keys.
+    SECURITY.md lists what it detects. Producer and sink may continue in the meantime. It changes nothing except the
+    table of audits, where it adds its result for the dashboard and the metrics.
 
-    Of each kind of difference, the first hundred are listed by topic, partition, offset and order_id.
+    For each kind of difference, it lists the first hundred by topic, partition, offset and order_id.
 
     Exit code: 0 proven, 1 a difference was found, 2 it could not be checked.
     """
@@ -68,7 +68,7 @@ def _keep(current: Settings, report: Report) -> None:
                 findings=findings,
                 sentence=report.sentence(),
             )
-    except OrderFlowError as error:  # the result stands without
+    except OrderFlowError as error:  # the result is valid without it
         logger.warning("Dashboard and metrics will not know of this audit: %s", error.message)
 
 
@@ -86,9 +86,11 @@ def _print(report: Report) -> None:
         ("discarded", report.discarded, "of the quarantined"),
         ("lost", report.lost_offsets, "offsets left the topic unread; that was accepted"),
         ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
-        ("adopted", report.adopted, "rows that were there before OrderFlow"),
+        ("adopted", report.adopted, "rows that the table held before OrderFlow"),
+        ("before ledger", report.before_ledger, "offsets before the ledger's first ones"),
         ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
         ("unprovable", report.unprovable, "rows whose record has left the topic"),
+        ("unchecked", report.partitions_unchecked, "partitions whose losses and times an earlier version did not sum"),
     ]
     for name, count, note in (*lines, *(note for note in notes if note[1])):
         print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())

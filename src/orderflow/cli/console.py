@@ -13,7 +13,7 @@ from orderflow.cli.text import safe
 from orderflow.errors import RecordRejected
 
 if TYPE_CHECKING:
-    from orderflow.order import Order
+    from orderflow.contract.definition import Order
     from orderflow.topic import Record
 
 _HEAD = (
@@ -29,17 +29,17 @@ def console(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
 ) -> None:
-    """Show orders as they arrive in the topic; records that break the contract with their reason.
+    """Show orders as they arrive in the topic, and records that break the contract with the reason.
 
-    For debugging: nothing is stored, and the sink is not disturbed. Ctrl-C ends it.
+    For debugging: it stores nothing and does not disturb the sink. Ctrl-C ends it.
 
     Example: `orderflow console --from-beginning --count 20`
     """
-    from orderflow.pipeline.console import arriving
+    from orderflow.pipeline.console import follow_and_decode
 
     if not as_json:
         print(_HEAD)
-    for seen, (record, result) in enumerate(arriving(context.load(), from_beginning=from_beginning), 1):
+    for seen, (record, result) in enumerate(follow_and_decode(context.load(), from_beginning=from_beginning), 1):
         print(_as_json(record, result) if as_json else _as_line(record, result), flush=True)
         if seen == count:
             break

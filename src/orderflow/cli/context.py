@@ -1,4 +1,4 @@
-"""The settings a command works with, and who runs it."""
+"""The settings of a command, and the person who runs it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from orderflow.settings import Settings
 
 
 def load() -> Settings:
-    """The settings; where an `orderflow up` runs in ORDERFLOW_HOME, its embedded servers are the ones meant.
+    """Return the settings. If an `orderflow up` is running in ORDERFLOW_HOME, they name its embedded servers.
 
     Raises SettingInvalid.
     """
     from orderflow.embedded import stack
 
     current = settings.load()
-    return stack.running(current) or current
+    return stack.find_running(current) or current
 
 
 def person() -> str:
-    """Who runs the command, as user@host."""
+    """Return who runs the command, as user@host."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as containers have
+    except (KeyError, OSError):  # a user id without a name, as in containers
         user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user}@{socket.gethostname()}".encode(errors="backslashreplace").decode()

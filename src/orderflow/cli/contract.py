@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orderflow.cli import context
+from orderflow.cli import context, output
 
 
 def contract(
@@ -18,18 +18,19 @@ def contract(
 ) -> None:
     """Print the contract of the orders for other tools.
 
-    Kafka, topic and names of tables are those of the settings; no server is asked.
+    Kafka, topic and table names are those of the settings. The command connects to no server.
 
     Examples: `orderflow contract > order.schema.json`; `orderflow contract --format asyncapi > asyncapi.json`;
     `orderflow contract --format sql > orderflow.sql`
     """
-    from orderflow import contract as made
+    from orderflow.contract import exports as made
     from orderflow.store import schema
 
     settings = context.load()
     if format_ == "sql":
+        output.for_programs()
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
     document = made.json_schema() if format_ == "json-schema" else made.asyncapi(settings)
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(json.dumps(document, indent=2))

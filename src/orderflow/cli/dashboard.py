@@ -8,17 +8,22 @@ from orderflow.cli import context, log
 def dashboard(log_format: log.Format = None) -> None:
     """Serve the live page: rates, revenue, latency, lag, the newest orders, search, the quarantine.
 
-    Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. On an address that others can reach
-    it wants DASHBOARD_TOKEN to be set, and asks each viewer for it once. `orderflow up` starts one by itself.
+    Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. On an address that others can reach,
+    it requires DASHBOARD_TOKEN, and asks each viewer for it once. `orderflow up` starts a dashboard automatically.
 
     It only reads: over one connection for all viewers, on indexes, for at most a fifth of the time, and not at all
-    while nobody watches. With MYSQL_READER_USER it does so as a user who may do no more; these rights are enough:
+    without viewers. With MYSQL_READER_USER it connects as a user who may do no more; these privileges are enough:
     `GRANT SELECT ON ecommerce.* TO reader`.
 
-    Shows the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
+    Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
 
-    Exit code: 0 stopped as asked; 2 the address cannot be listened on.
+    Needs the extra `dashboard`.
+
+    Exit code: 0 stopped as asked; 2 it cannot listen on the address.
     """
+    from orderflow import extras
+
+    extras.require("dashboard")
     from orderflow.dashboard.serve import serve
     from orderflow.embedded import stack
 
@@ -27,5 +32,5 @@ def dashboard(log_format: log.Format = None) -> None:
     serve(
         current,
         ready=lambda: print(f"Dashboard at {current.dashboard_address} (Ctrl-C stops it)", flush=True),
-        sink_says=lambda: stack.last_said(current, "sink"),
+        read_sink_log=lambda: stack.last_log_line(current, "sink"),
     )

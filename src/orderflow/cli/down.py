@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from orderflow import settings
 from orderflow.cli import log
+from orderflow.cli.text import safe
 
 
 def down() -> None:
     """Stop the `orderflow up` of this folder (ORDERFLOW_HOME), in order, and wait until it has ended.
 
-    Also stops what a killed `up` has left running. Exit code 0 in either case, and if nothing ran.
+    Also stops what a killed `up` left running. Exit code 0 in all cases, also if nothing was running.
     """
     from orderflow.embedded import stack
 
     log.setup()
     current = settings.load()
-    print("Stopped." if stack.down(current) else f"Nothing runs in {current.home}.")
+    print("Stopped." if stack.down(current) else safe(f"Nothing runs in {current.home}."))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import context
+from orderflow.cli import context, output
 from orderflow.errors import TopicMissing
 from orderflow.settings import Settings
 
@@ -23,24 +23,27 @@ def init(
     partitions: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Partitions of the topic; one with fewer gets more. Unset: 3 where it has to be made."
+            min=1,
+            max=2**31 - 1,
+            help="Partitions of the topic; one with fewer gets more. Unset: 3 where it has to be made.",
         ),
     ] = None,
 ) -> None:
-    """Make what is missing: the topic, the database, the tables.
+    """Create what is missing: the topic, the database, the tables; and upgrade the tables of an older version.
 
-    The sink does the same at start. A table of orders with the eight columns that is there already is taken over;
-    one that differs is refused, with the difference and the statement that would mend it. Partitions may be added while
-    everything runs.
+    The sink does the same at start. An existing table of orders with the eight columns is adopted. A table that differs
+    is refused, with the difference and the statement that fixes it. You may add partitions while everything is running.
 
     Examples: `orderflow init --dry-run > orderflow.sql`, for a user who may not create tables;
-    `orderflow init --grants > grants.sql`, for an administrator, once the tables are there: see docs/security.md.
+    `orderflow init --grants > grants.sql`, for an administrator, once the tables exist: see docs/security.md.
     """
     from orderflow import topic
     from orderflow.store import schema
     from orderflow.store.grants import grants as granted
 
     current = context.load()
+    if grants or dry_run:
+        output.for_programs()
     if grants:
         print("-- MySQL: choose a password where it says change-me.", *granted(current), sep="\n")
         print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(current)), sep="\n")
@@ -61,7 +64,7 @@ def init(
         made.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
         made.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
-        info = topic.grow(current, partitions)
+        info = topic.add_partitions(current, partitions)
     for what in made:
         print(f"Made {what}.")
     print(
@@ -71,7 +74,7 @@ def init(
 
 
 def _kafka_acls(settings: Settings) -> Iterator[str]:
-    """kafka-acls commands that let each role do its part."""
+    """Yield the kafka-acls commands that give each role what it needs."""
     from orderflow.produce import numbering
     from orderflow.topic import GROUP
 

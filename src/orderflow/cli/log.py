@@ -1,11 +1,13 @@
-"""What commands say besides their results: on stderr, in UTC, harmless for a terminal."""
+"""The output of commands apart from their results: on stderr, in UTC, safe for a terminal."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from logging.handlers import RotatingFileHandler
@@ -41,19 +43,19 @@ Format = Annotated[
 
 @cache
 def console() -> Console:
-    """The one console on stderr: log lines and progress bars share it, so that neither overwrites the other."""
+    """Return the only console on stderr. Log lines and progress bars share it, so that neither overwrites the other."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def setup(file: Path | None = None) -> None:
-    """Log lines of the package to stderr and, if named, to a file that is rotated at 10 MB (5 old ones are kept)."""
+    """Send the package's log lines to stderr and, if named, to a file, rotated at 10 MB (5 old ones are kept)."""
     logger = logging.getLogger("orderflow")
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # pyspark gives the root logger a handler of its own
+    logger.propagate = False  # pyspark adds a handler to the root logger
     _add(logger, _ConsoleHandler())
     if file is not None:
         try:
-            handler = RotatingFileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+            handler = _FileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
         except OSError as error:
             logger.warning("%s cannot be written (%s): log lines come here only", file, error.strerror)
         else:
@@ -61,7 +63,7 @@ def setup(file: Path | None = None) -> None:
 
 
 def show_error(error: OrderFlowError) -> None:
-    """The error's sentence and what to do about it."""
+    """Show the error's message and its hint."""
     if _as_json():
         record = logging.makeLogRecord({"name": "orderflow", "levelno": logging.ERROR, "levelname": "ERROR"})
         record.msg, record.hint, record.error = error.message, error.hint, type(error).__name__
@@ -70,7 +72,7 @@ def show_error(error: OrderFlowError) -> None:
     lines = [("error", "bold red", error.message), ("hint", "bold cyan", error.hint)]
     for label, style, text in lines:
         if text:
-            # Only a message may have several lines: the last ones of a server's log.
+            # Only a message may have several lines: the last lines of a server's log.
             shown = "\n".join(map(safe, text.splitlines()))
             console().print(Text.assemble((f"{label}: ", style), shown))
 
@@ -100,6 +102,17 @@ class _ConsoleHandler(logging.Handler):
         console().print(Text(self.format(record), style=_STYLES.get(record.levelno, "")))
 
 
+class _FileHandler(RotatingFileHandler):
+    """A log file. When it becomes unwritable, this is logged once, and log lines go to the console only."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        logger = logging.getLogger("orderflow")
+        logger.removeHandler(self)
+        error = sys.exception()
+        reason = error.strerror if isinstance(error, OSError) else error
+        logger.warning("%s cannot be written (%s): log lines come here only", self.baseFilename, reason)
+
+
 def _add(logger: logging.Logger, handler: logging.Handler) -> None:
     formatter = _SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
@@ -108,5 +121,9 @@ def _add(logger: logging.Logger, handler: logging.Handler) -> None:
 
 
 def _as_json() -> bool:
-    """Asked of the environment: the settings may be what an error is about."""
-    return settings.read_environment().get("LOG_FORMAT", "").strip() == "json"
+    """Read the environment, not the settings: an error may be about the settings, or about an unreadable .env."""
+    try:
+        environ: Mapping[str, str] = settings.read_environment()
+    except OrderFlowError:
+        environ = os.environ
+    return environ.get("LOG_FORMAT", "").strip() == "json"

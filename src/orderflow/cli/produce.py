@@ -51,23 +51,24 @@ def produce(
     ] = False,
     log_format: log.Format = None,
 ) -> None:
-    """Send orders to Kafka: made-up ones from a catalogue, or your own.
+    """Send orders to Kafka: generated ones from a catalogue, or your own.
 
-    Order numbers go on after the highest in the topic, or start at STARTING_ORDER_ID. Other settings it reads:
+    Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. Other settings it reads:
     KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
     PRODUCTION_INTERVAL.
 
-    `--bad` takes some fifty kinds of malformed message in turn, from truncated JSON to a date that does not exist;
-    each but a conflict (a recent order with other content) uses up an order number. `--repeat` sends recent orders
+    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist.
+    Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
     again, half of them to any partition.
 
-    `--file` sends a line of .jsonl as it is; a row of .csv (with a header of the eight fields) becomes a JSON object
-    with the numbers as they are written. What breaks the contract is for the sink to quarantine.
+    `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the eight fields) becomes a
+    JSON object with the numbers as written. The sink quarantines what breaks the contract. A .csv file that is not CSV
+    is refused, with the line at fault, and nothing of it is sent.
 
-    Ctrl-C stops and waits up to 30 seconds for what Kafka has not acknowledged; a second one leaves at once. A broker
-    that is away is waited for, up to 5 minutes for each message. Log lines also go to kafka_producer.log.
+    Ctrl-C stops and waits up to 30 seconds for Kafka to acknowledge the rest; a second one exits at once. While a
+    broker is unavailable, each message waits for it for up to 5 minutes. Log lines also go to kafka_producer.log.
 
-    Exit code: 0 everything was acknowledged; 1 something was not, and how much is said; 2 it could not start or go on.
+    Exit code: 0 everything was acknowledged; 1 something was not, with the count; 2 it could not start or continue.
 
     Examples:
 
@@ -78,8 +79,9 @@ def produce(
     """
     from rich.progress import Progress
 
+    from orderflow import extras
+    from orderflow.metrics.endpoint import serving
     from orderflow.metrics.producer import ProducerMetrics
-    from orderflow.metrics.server import serving
     from orderflow.produce import files, numbering
     from orderflow.produce.delivery import connect
     from orderflow.produce.generator import Generator
@@ -89,11 +91,13 @@ def produce(
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file sends what the file holds; --count, --seed, --bad and --repeat do not apply")
     current = context.load()
+    if current.producer_metrics_port:
+        extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)
     metrics = ProducerMetrics()
 
-    def tell(state: State) -> None:
-        metrics.show(state.sent, state.failed, state.in_flight, waiting=state.waiting)
+    def on_progress(state: State) -> None:
+        metrics.update(state.sent, state.failed, state.in_flight, waiting=state.waiting)
         if as_json:
             _print_json(state)
 
@@ -105,7 +109,7 @@ def produce(
         Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
     ):
         if file:
-            messages = files.messages(file, progress)  # before Kafka: a wrong path is said at once
+            messages = files.read_messages(file, progress)  # before connecting, so that a wrong path fails at once
             connect(current)
         else:
             info = connect(current)
@@ -114,10 +118,10 @@ def produce(
             messages = iter(generator)
         logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
         started = time.monotonic()
-        sender = _send(messages, count, current, rate or None, tell)
+        sender = _send(messages, count, current, rate or None, on_progress)
     _print_result(sender, time.monotonic() - started, generator, as_json)
-    if sender.refusal:
-        raise sender.refusal
+    if sender.fatal_error:
+        raise sender.fatal_error
     if sender.unsent:
         raise typer.Exit(1)
 
@@ -127,22 +131,22 @@ def _send(
     count: int | None,
     current: Settings,
     rate: float | None,
-    tell: Callable[[State], None],
+    on_progress: Callable[[State], None],
 ) -> Delivery:
-    """Send `count` of them, or all, unless a signal says stop."""
-    from orderflow.produce.delivery import FLUSH_TIMEOUT, Delivery, Stop
+    """Send `count` of them, or all, unless a signal stops it."""
+    from orderflow.produce.delivery import FLUSH_TIMEOUT, Delivery, StopRequest
     from orderflow.produce.pace import paced
-    from orderflow.produce.watch import Watch
+    from orderflow.produce.watch import DeliveryWatch
 
-    stop = Stop()
+    stop = StopRequest()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    watch = Watch(tell)
+    watch = DeliveryWatch(on_progress)
     sender = Delivery(current, rate, stop, watch)
     try:
         for message in paced(messages, rate, sender.wait) if rate else messages:
             sender.send(message)
-            if stop.requested or sender.accepted == count:
+            if stop.requested or sender.enqueued == count:
                 break
     finally:
         if stop.requested and sender.in_flight:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orderflow.cli import context, log
-from orderflow.cli.text import safe
+from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ _HEAD = f"{'id':>8} {'quarantined (UTC)':<19} {'partition':>9} {'offset':>10}  {
 
 
 def _reasons(incomplete: str) -> list[str]:
-    from orderflow import order
+    from orderflow.contract import definition
 
-    return [reason for reason in order.Reason if reason.startswith(incomplete)]
+    return [reason for reason in definition.Reason if reason.startswith(incomplete)]
 
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of records.")]
@@ -71,7 +71,7 @@ def list_(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
     as_json: Lines = False,
 ) -> None:
-    """List records of the quarantine, the open ones unless --status says otherwise.
+    """List the quarantined records: the open ones, unless --status selects others.
 
     Example: `orderflow quarantine list --reason conflict --since 2025-01-15`
     """
@@ -101,7 +101,7 @@ def show(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
 ) -> None:
-    """Show all that is known of one record, and its raw bytes in hexadecimal and as text."""
+    """Show everything that is known about one record, and its raw bytes in hexadecimal and as text."""
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
@@ -112,18 +112,18 @@ def show(
         print(_as_json(entry, content))
         return
     for name, value in entry._asdict().items():
-        if value is not None and name != "parts":
+        if value is not None and name != "chunks":
             print(f"{name:<17} {safe(str(value))}")
     for name, header in content.headers:
         print(f"{'header':<17} {safe(name)}: {'null' if header is None else ascii(header)[2:-1]}")
-    for name, data in (("key", content.key), ("value", content.value), ("mended value", content.mended)):
+    for name, data in (("key", content.key), ("value", content.value), ("corrected value", content.corrected)):
         if data is not None:
             print(f"\n{name}, {len(data):,} bytes")
             for line in hexdump(data if everything else data[:_SHOWN_BYTES]):
                 print(line)
             if not everything and len(data) > _SHOWN_BYTES:
                 print(f"… {len(data) - _SHOWN_BYTES:,} more; --all shows them")
-        elif name != "mended value":
+        elif name != "corrected value":
             print(f"\n{name} null")
 
 
@@ -138,11 +138,11 @@ def replay(
     order_id: OrderId = None,
     everything: Everything = False,
     edit: Annotated[
-        int | None, typer.Option(metavar="ID", help="Mend this record in $VISUAL or $EDITOR, and replay that.")
+        int | None, typer.Option(metavar="ID", help="Correct this record in $VISUAL or $EDITOR, and replay that.")
     ] = None,
     value_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --edit: the mended record instead of an editor; - is stdin."),
+        typer.Option(metavar="FILE", help="With --edit: the corrected record instead of an editor; - is stdin."),
     ] = None,
     by: By = "",
     dry_run: Annotated[
@@ -150,17 +150,18 @@ def replay(
     ] = False,
     as_json: Lines = False,
 ) -> None:
-    """Read records again by today's contract, and store what is good now.
+    """Check records again against the current contract, and store those that are valid now.
 
-    Which: by their ids, by a filter, or --all; open ones only. Each is one transaction, and its order gets the
-    coordinates the record came with, so that `orderflow audit` proves it. It may be interrupted, repeated and run twice
-    at once: nothing is stored twice. What is still bad stays open. If its order is stored already with the same
-    content, the record is a duplicate; with other content, it stays open as a conflict.
+    Select them by their ids, by a filter, or with --all; only open ones are replayed. Each is one transaction, and its
+    order gets the record's original coordinates, so that `orderflow audit` proves it. It may be interrupted, repeated
+    and run twice at once: nothing is stored twice. A record that is still invalid stays open. If its order is stored
+    already with the same content, the record is a duplicate; with other content, it stays open as a conflict.
 
-    `--edit` gives the editor the bytes as they came. What it cannot show, mend with another tool: `orderflow quarantine
-    export --raw FOLDER ID`, then `--edit ID --value-file FILE`. The bytes that came are kept, with who mended and when.
+    `--edit` opens the original bytes in the editor. If the editor cannot show them, use another tool: `orderflow
+    quarantine export --raw FOLDER ID`, then `--edit ID --value-file FILE`. The original bytes are kept, with who
+    corrected them and when.
 
-    Exit code: 0 all are stored; 1 some are not, and why is said; 2 it could not be done.
+    Exit code: 0 all are stored; 1 some are not, with the reason; 2 it could not be done.
 
     Examples:
 
@@ -181,8 +182,8 @@ def replay(
     results: Counter[Result] = Counter()
     with Connection(current) as connection:
 
-        def attempt(entry: Entry, mended: bytes | None = None) -> Result:
-            outcome = replay_one(connection, current, entry, by=by, mended=mended, dry_run=dry_run)
+        def attempt(entry: Entry, corrected: bytes | None = None) -> Result:
+            outcome = replay_one(connection, current, entry, by=by, corrected=corrected, dry_run=dry_run)
             _print_outcome(entry, outcome, as_json)
             return outcome.result
 
@@ -197,8 +198,8 @@ def replay(
                     results[attempt(entry)] += 1
                     advance()
     if results and not as_json:
-        told = ", ".join(f"{count:,} {result}" for result, count in results.items())
-        print(f"{'Would be: ' if dry_run else ''}{told}.")
+        summary = ", ".join(f"{count:,} {result}" for result, count in results.items())
+        print(f"{'Would be: ' if dry_run else ''}{summary}.")
     if not all(result.good for result in results):
         raise typer.Exit(1)
 
@@ -216,7 +217,7 @@ def discard(
     everything: Everything = False,
     by: By = "",
 ) -> None:
-    """Give records up: they stay in the quarantine, marked with who, when and why. Open ones only.
+    """Discard open records: they stay in the quarantine, marked with who, when and why.
 
     Exit code: 0 done; 1 some of the ids are not open; 2 it could not be done.
 
@@ -254,9 +255,9 @@ def export(
         Path | None, typer.Option(metavar="FOLDER", help="Write the value of each, byte for byte, to FOLDER/ID.bin.")
     ] = None,
 ) -> None:
-    """Give out records whole, as JSON Lines on stdout: bytes in base64, the value also as text where it is UTF-8.
+    """Export complete records as JSON Lines on stdout: bytes in base64, the value also as text if it is UTF-8.
 
-    All open ones, unless ids or a filter name others. They stay as they are.
+    Exports all open ones, unless ids or a filter select others. The records do not change.
 
     Examples:
 
@@ -277,15 +278,14 @@ def export(
             elif content.value is None:
                 log.console().print(f"{entry.quarantine_id} has no value (null): no file.")
             else:
-                raw.mkdir(parents=True, exist_ok=True)
-                (raw / f"{entry.quarantine_id}.bin").write_bytes(content.value)
+                _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1
     if raw is not None:
         print(f"{written:,} files written.")
 
 
 def hexdump(data: bytes) -> Iterator[str]:
-    """Lines of 16 bytes: position, hexadecimal, and ASCII with a point for whatever a terminal might act upon."""
+    """Yield lines of 16 bytes: position, hexadecimal, and ASCII with a point for each non-printable byte."""
     for start in range(0, len(data), 16):
         line = data[start : start + 16]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in line)
@@ -301,18 +301,18 @@ def _filter(
     order_id: str | None = None,
     status: StatusName = "open",
 ) -> Filter:
-    from orderflow import order
+    from orderflow.contract import definition
     from orderflow.store.quarantine import Filter
 
-    if reason is not None and reason not in [*order.Reason]:
-        raise typer.BadParameter(f"{reason} is no reason; those there are: {', '.join(order.Reason)}")
+    if reason is not None and reason not in [*definition.Reason]:
+        raise typer.BadParameter(f"{reason} is no reason; those there are: {', '.join(definition.Reason)}")
     return Filter(None if status == "any" else status, reason, since, until, partition, order_id)
 
 
 def _selected(
     connection: Connection, ids: list[int] | None, wanted: Filter, everything: bool
 ) -> tuple[int, Iterator[Entry]]:
-    """How many records are meant, and which."""
+    """Return the number of selected records, and the records."""
     from orderflow.store import quarantine
 
     if ids:
@@ -331,18 +331,18 @@ def _selected(
 def _mend_and_replay(
     entry: Entry, value: bytes, file: Path | None, attempt: Callable[[Entry, bytes], Result]
 ) -> Result:
-    """Replay the record as it is in the file, or as the user's editor leaves it."""
+    """Replay the record as it is in the file, or as the user's editor saves it."""
     from orderflow.store.replay import Result
 
     if entry.status != "open":
         raise InputInvalid(
-            f"Record {entry.quarantine_id} is {entry.status} already.", hint="Only open ones can be mended."
+            f"Record {entry.quarantine_id} is {entry.status} already.", hint="Only open ones can be corrected."
         )
-    mended = _read(file) if file else _edited(value, entry.quarantine_id)
-    while (result := attempt(entry, mended)) is Result.REJECTED:
+    corrected = _read(file) if file else _edited(value, entry.quarantine_id)
+    while (result := attempt(entry, corrected)) is Result.REJECTED:
         if file or not sys.stdin.isatty() or not typer.confirm("Edit again?", err=True):
             break
-        mended = _edited(mended, entry.quarantine_id)
+        corrected = _edited(corrected, entry.quarantine_id)
     return result
 
 
@@ -355,8 +355,18 @@ def _read(file: Path) -> bytes:
         ) from error
 
 
+def _write(folder: Path, name: str, value: bytes) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(value)
+    except OSError as error:
+        raise InputInvalid(
+            f"{folder / name} cannot be written: {error.strerror}.", hint="--raw takes a folder; it is made if missing."
+        ) from error
+
+
 def _edited(value: bytes, quarantine_id: int) -> bytes:
-    """What the user's editor makes of the bytes."""
+    """Return the bytes as the user's editor saves them."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
         raise InputInvalid("Neither VISUAL nor EDITOR is set.", hint="Set one, or give --value-file FILE.")
@@ -365,15 +375,19 @@ def _edited(value: bytes, quarantine_id: int) -> bytes:
         path.write_bytes(value)
         try:
             ended = subprocess.run([*shlex.split(editor), path], check=False).returncode
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an unclosed quotation mark
+            reason = error.strerror if isinstance(error, OSError) else error
             raise InputInvalid(
-                f"{editor} cannot be started: {error.strerror}.", hint="Set VISUAL or EDITOR to another."
+                f"{editor} cannot be started: {reason}.", hint="Set VISUAL or EDITOR to another."
             ) from error
-        mended = path.read_bytes()
-    if ended or mended == value:
+        try:
+            corrected = path.read_bytes()
+        except OSError as error:
+            raise InputInvalid(f"{editor} left no readable file at {path}: {error.strerror}.") from error
+    if ended or corrected == value:
         why = f"{editor} ended with exit code {ended}" if ended else "Nothing was changed"
         raise InputInvalid(f"{why}: record {quarantine_id} stays as it is.")
-    return mended
+    return corrected
 
 
 @contextmanager
@@ -387,7 +401,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         console=console,
         disable=not console.is_terminal,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # else the results would go where the bar is, to stderr
+        redirect_stdout=sys.stdout.isatty(),  # otherwise the results would go to the bar's stream, stderr
     ) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
@@ -410,16 +424,14 @@ def _as_line(entry: Entry, width: int | None) -> str:
 
 
 def _as_json(entry: Entry, content: Content | None = None) -> str:
-    import msgspec
-
     shown = {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
         for name, value in entry._asdict().items()
-        if name != "parts"
+        if name != "chunks"
     }
     if content:
         shown |= content._asdict() | {"value_text": _text(content.value)}
-    return msgspec.json.encode(shown).decode()
+    return to_json(shown)
 
 
 def _text(data: bytes | None) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from orderflow.cli import context, log
+from orderflow.cli.text import to_json
 
 if TYPE_CHECKING:
     from orderflow.pipeline.engine import Engine
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EngineName(StrEnum):
-    """What carries the records."""
+    """What reads the records and stores them."""
 
     SPARK = "spark"
     DIRECT = "direct"
@@ -38,6 +39,10 @@ def sink(
     ship: Annotated[
         bool, typer.Option("--ship", help="With --master: bring OrderFlow's Python packages to the cluster's workers.")
     ] = False,
+    trigger: Annotated[
+        str | None, typer.Option(help="When Spark stores what has arrived, see below; default: SINK_TRIGGER.")
+    ] = None,
+    ui: Annotated[bool, typer.Option("--ui", help="Serve Spark's web UI on loopback.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Store what is in the topic now, then exit.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per look at the sink's state, on stdout.")
@@ -46,54 +51,85 @@ def sink(
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
-    Runs until Ctrl-C: the first finishes the running transactions, the second leaves at once; nothing is lost
-    either way. While Kafka or MySQL is away it waits, says so, and goes on when they are back. Started a second
-    time on the same table and topic, it stands by and takes over when the first one ends.
+    Runs until Ctrl-C. The first Ctrl-C stops in order, within 30 seconds; a second one exits at once. Neither loses
+    anything. While Kafka or MySQL is unavailable, the sink waits, reports it, and continues when they are back. A
+    second sink on the same table and topic stays on standby and takes over when the first one ends.
 
-    Both engines give the same guarantees, and either may take over from the other at any moment: both stand on the
-    ledger. Spark is the way to scale on a cluster; direct needs no Java and a quarter of the memory.
+    With Spark, `--trigger` (or SINK_TRIGGER) decides when records are stored. The guarantees are the same with each:
 
-    What is missing (database, tables, topic) is made at start; `orderflow init --dry-run` shows it before.
+    - `micro-batch` (default): as soon as the last micro-batch has ended. The highest rate.
+    - `"2 seconds"`: one micro-batch per interval. Up to that much later, with fewer and larger transactions.
+    - `realtime`: Spark's Real-Time Mode stores each record when it arrives. The lowest latency; more processor time
+      per record. Needs Spark 4.1 and one task slot more than partitions.
+    - `auto`: realtime, but micro-batches while many records wait.
+
+    `--once` stores what is in the topic and exits (Spark's availableNow). See docs/spark.md.
+
+    Both engines give the same guarantees, and either may take over from the other at any time: both use the ledger.
+    Spark scales on a cluster; direct needs no Java and less memory.
+
+    The sink creates what is missing (database, tables, topic) at start; `orderflow init --dry-run` shows it before.
     Kafka and MySQL are those of the KAFKA_… and MYSQL_… settings.
 
-    On a cluster, workers find OrderFlow in the same virtual environment at the same path, or get it by --ship;
-    docs/scaling.md shows both.
+    On a cluster, workers use OrderFlow from the same virtual environment at the same path, or get it by --ship:
+    see docs/scaling.md.
 
-    Exit code: 0 stopped as asked, or everything stored with --once; 2 something only a person can mend.
+    Exit code: 0 stopped as asked, or everything stored with --once; 2 a person must fix something.
 
-    Examples: `orderflow sink`; from cron: `orderflow sink --once && orderflow audit`; on a cluster:
+    Examples: `orderflow sink`; `orderflow sink --trigger "2 seconds" --ui`; from cron:
+    `orderflow sink --once && orderflow audit`; on a cluster:
     `orderflow sink --master spark://spark-1:7077 --ship`
     """
-    from orderflow.metrics.server import serving
+    from orderflow import extras
+    from orderflow.metrics.endpoint import serving
     from orderflow.metrics.sink import SinkMetrics
     from orderflow.pipeline.supervisor import Progress, Supervisor
+    from orderflow.settings import parse_trigger
 
-    if (master or ship) and engine is not EngineName.SPARK:
-        raise typer.BadParameter("--master and --ship are Spark's")
+    if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
+        raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: leave out --engine direct, or them")
+    if engine is EngineName.SPARK:
+        _require_spark()
+    if trigger:
+        try:
+            os.environ["SINK_TRIGGER"] = parse_trigger(trigger)
+        except ValueError as error:
+            raise typer.BadParameter(f"--trigger is {trigger!a}: {error}.") from error
     log.setup()
     settings = context.load()
+    if settings.sink_metrics_port:
+        extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")
     metrics = SinkMetrics()
 
-    def tell(progress: Progress) -> None:
-        metrics.show(*progress)
+    def on_progress(progress: Progress) -> None:
+        metrics.update(*progress)
         if as_json:
-            print(msgspec.json.encode(progress._asdict()).decode(), flush=True)
+            print(to_json(progress._asdict()), flush=True)
 
-    carrier = _engine(engine, settings, master, ship)
+    chosen_engine = _engine(engine, settings, master, ship, ui)
     with serving(settings, "sink_metrics_port", metrics):
-        Supervisor(settings, engine=carrier, once=once, tell=tell, listen=metrics.listen).run()
+        Supervisor(
+            settings, engine=chosen_engine, once=once, on_progress=on_progress, receive_metrics=metrics.receive_metrics
+        ).run()
 
 
-def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool) -> Engine:
+def _require_spark() -> None:
+    from orderflow import extras
+    from orderflow.spark import session
+
+    if not session.is_submitted():  # spark-submit brings its own pyspark and jars
+        extras.require("spark", instead="run it without Spark, by --engine direct")
+
+
+def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool, ui: bool) -> Engine:
     if name is EngineName.DIRECT:
         from orderflow.pipeline.direct import DirectEngine
 
         return DirectEngine(settings)
-    from orderflow.embedded import cache, java
+    from orderflow.embedded import cache
     from orderflow.pipeline import packing
-    from orderflow.pipeline.session import MASTER, Runtime
-    from orderflow.pipeline.spark import SparkEngine
+    from orderflow.pipeline.spark_engine import SparkEngine
+    from orderflow.spark import session
 
-    found = java.find()
-    packages = packing.pack(cache.once) if ship else None
-    return SparkEngine(settings, Runtime(found.home, found.options(*java.of_spark()), master or MASTER, packages))
+    packages = packing.pack(cache.get_or_create) if ship else None
+    return SparkEngine(settings, session.runtime(master, packages=packages, ui=ui))

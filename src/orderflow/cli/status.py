@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from orderflow.cli import context, log
+from orderflow.cli.text import to_json
 from orderflow.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ def status(
         bool, typer.Option("--json", help="One JSON object on stdout, with --watch one a line.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.5, help="Seconds between two looks of --watch.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")] = 2.0,
 ) -> None:
-    """Show how the flow stands: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
+    """Show the pipeline's state: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
 
-    Asks the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
-    While one of them is away, --watch says so and goes on. `orderflow top` shows more of what moves.
+    Reads from the `orderflow up` of this folder if one is running, else from the servers of the KAFKA_… and MYSQL_…
+    settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more live figures.
     """
     current = context.load()
     if not watch:
         found = _read(current)
-        print(msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(current, found)))
+        print(to_json(found) if as_json else "\n".join(_lines(current, found)))
         return
     try:
         _watch(current, every, as_json)
@@ -64,7 +64,7 @@ def _watch(current: Settings, every: float, as_json: bool) -> None:
                 log.show_error(error)
             else:
                 if as_json:
-                    print(msgspec.json.encode(found).decode(), flush=True)
+                    print(to_json(found), flush=True)
                 elif live:
                     live.update(Text("\n".join(_lines(current, found))), refresh=True)
                 else:

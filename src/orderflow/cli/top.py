@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 _STYLES = {"ok": "green", "asking": "dim", "waiting": "yellow", "away": "bold red"}
 _LEVELS = " ▁▂▃▄▅▆▇█"
-_NARROW = 72  # columns; below, an order has no customer
+_NARROW = 72  # columns; a narrower terminal shows no customers
 
 
 def top() -> None:
-    """A live view in the terminal: rates, lag, latency, the latest orders. Ctrl-C ends it.
+    """Show live rates, lag, latency and the latest orders in the terminal. Ctrl-C ends it.
 
-    The same as the dashboard shows, by the same reads: light ones, over one connection.
+    Shows the same as the dashboard, by the same light reads over one connection.
 
-    Shows the `orderflow up` of this folder if one runs, else the servers of the KAFKA_… and MYSQL_… settings.
+    Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
     """
     from rich.console import Console
     from rich.live import Live
 
     from orderflow.embedded import stack
-    from orderflow.insights.monitor import LOOK, Monitor
+    from orderflow.insights.monitor import POLL_INTERVAL, Monitor
 
     current = context.load()
-    monitor = Monitor(current, lambda: stack.last_said(current, "sink"))
+    monitor = Monitor(current, lambda: stack.last_log_line(current, "sink"))
     console = Console(highlight=False)
     try:
         with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
                 live.update(_view(monitor.snapshot(), console), refresh=True)
-                time.sleep(LOOK)
+                time.sleep(POLL_INTERVAL)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -60,8 +60,8 @@ def _parts(found: Snapshot) -> Table:
     table = _table(wrap=True)
     for name, part in (("Kafka", found.kafka), ("Sink", found.sink), ("MySQL", found.database)):
         table.add_row(name, _told(part))
-    if found.sink_says:
-        table.add_row("", Text(safe(found.sink_says), style="dim"))
+    if found.sink_log_line:
+        table.add_row("", Text(safe(found.sink_log_line), style="dim"))
     if found.audit:
         style = _STYLES["ok" if found.audit.proven else "away"]
         said = Text(f"{safe(found.audit.sentence)} {found.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)

@@ -5,41 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from orderflow.cli import context
-from orderflow.cli.text import safe
+from orderflow.cli.text import safe, to_json
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from orderflow.insights.track import Story
+    from orderflow.insights.track import TrackedOrder
 
 
 def track(
     order_id: Annotated[str, typer.Argument(metavar="ORDER-ID", help="ORDER-000123, or its number alone.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Tell one order's story: what is stored, where it was in Kafka, how long each step took, its conflicts.
+    """Show one order's history: what is stored, where it was in Kafka, how long each step took, its conflicts.
 
-    Asks the `orderflow up` of this folder if one runs, else the server of the MYSQL_… settings.
+    Reads from the `orderflow up` of this folder if one is running, else from the server of the MYSQL_… settings.
 
-    Exit code: 0 the order is in the table; 1 it is not; 2 the table could not be asked.
+    Exit code: 0 the order is in the table; 1 it is not; 2 the table could not be read.
 
     Examples: `orderflow track ORDER-000123`, `orderflow track 123`
     """
-    from orderflow.insights.track import story
+    from orderflow.insights.track import track_order
     from orderflow.store import reading
 
     with reading.opened(context.load()) as connection:
-        found = story(connection, order_id)
-    print(msgspec.json.encode(found).decode() if as_json else "\n".join(_lines(found)))
+        found = track_order(connection, order_id)
+    print(to_json(found) if as_json else "\n".join(_lines(found)))
     if found.order is None:
         raise typer.Exit(1)
 
 
-def _lines(found: Story) -> Iterator[str]:
+def _lines(found: TrackedOrder) -> Iterator[str]:
     order = found.order
     if order is None:
         yield f"{found.order_id} is not in the table. If it was sent a moment ago, it may still wait in Kafka."

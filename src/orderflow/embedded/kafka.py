@@ -1,4 +1,4 @@
-"""Apache Kafka brokers (KRaft: each is a controller, too), from its Maven jars."""
+"""Apache Kafka brokers from the Maven jars. Each broker is also a KRaft controller."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from confluent_kafka.admin import AdminClient
 from orderflow.embedded import jars, java
 from orderflow.embedded.process import LocalServer, free_port
 
-# Every record is kept, so that an audit can read all there ever was. The inner topics get one
-# partition: 50 folders slow the start. After a kill the
-# broker waits until its former session has run out: 9 s by default. Paths are relative, for this file is
-# read as Latin-1, and a comma would part two folders.
+# Retention is unlimited, so that an audit can read every record. The internal topics have one partition, because 50
+# folders slow the start. After a kill, the broker waits until its previous session times out: 9 s by default. Paths are
+# relative, because this file is read as Latin-1, and a comma separates two folders.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
@@ -41,18 +40,18 @@ transaction.state.log.min.isr={in_sync}
 default.replication.factor={replicas}
 min.insync.replicas={in_sync}
 """
-_MOST_REPLICAS = 3
+_MAX_REPLICAS = 3
 
 
 class Quorum(NamedTuple):
-    """What the brokers of one cluster share: the ports of their controllers, and the file with the cluster's id."""
+    """The controller ports of a cluster's brokers, and the file with the cluster's id."""
 
     ports: Sequence[int]
     id_file: Path
 
 
 class Kafka(LocalServer):
-    """The only broker of a cluster, or its `node`, counted from 1."""
+    """A broker: the only one of its cluster, or number `node` (from 1) of a `quorum`."""
 
     def __init__(self, folder: Path, port: int, node: int = 1, quorum: Quorum | None = None) -> None:
         self.name = f"Kafka {node}" if quorum else "Kafka"
@@ -65,14 +64,14 @@ class Kafka(LocalServer):
 
     def _script(self) -> str:
         controllers = self._quorum.ports if self._quorum else [free_port()]
-        replicas = min(_MOST_REPLICAS, len(controllers))
+        replicas = min(_MAX_REPLICAS, len(controllers))
         properties = _PROPERTIES.format(
             node=self._node,
             port=self.port,
             controller_port=controllers[self._node - 1],
             voters=",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, start=1)),
             replicas=replicas,
-            in_sync=min(2, replicas),  # one of three may be away
+            in_sync=min(2, replicas),  # with three replicas, one broker may be unavailable
         )
         (self.folder / "server.properties").write_text(properties)
         found, classpath = java.find(), jars.paths("kafka")
@@ -80,7 +79,7 @@ class Kafka(LocalServer):
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
         return (
             f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, classpath)))}\n"
-            # meta.properties is the last file that formatting writes.
+            # Formatting writes meta.properties last.
             f"[ -e data/meta.properties ] || {format_storage} || exit\n"
             f"exec {run} kafka.Kafka server.properties\n"
         )
@@ -98,7 +97,7 @@ class Kafka(LocalServer):
         return serves
 
     def _cluster_id(self) -> str:
-        """Made once; it tells this broker from any other that may answer on the port."""
+        """Created once; the probe uses it to detect another broker on the port."""
         path = self._quorum.id_file if self._quorum else self.folder / "cluster-id"
         if not path.exists():
             path.write_text(base64.urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("="))
@@ -106,7 +105,7 @@ class Kafka(LocalServer):
 
 
 def cluster(folder: Path, ports: Sequence[int]) -> list[Kafka]:
-    """A broker for each port. Where there are three, each record has three replicas, and two of them at least."""
+    """A broker for each port. With three or more, each record has three replicas, of which two must acknowledge it."""
     if len(ports) == 1:
         return [Kafka(folder / "kafka", ports[0])]
     quorum = Quorum([free_port() for _ in ports], folder / f"cluster-id-of-{len(ports)}")

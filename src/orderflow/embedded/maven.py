@@ -1,4 +1,4 @@
-"""One jar from a Maven repository, by jgo: without Maven, and without the POMs that are needed to resolve."""
+"""Downloads jars from Maven repositories with jgo, without Maven and without POMs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from jgo.maven import MavenContext, PythonResolver
 
 from orderflow.errors import StartFailed
 
-_ATTEMPTS = 3  # a repository drops a connection now and then
+_ATTEMPTS = 3  # repositories sometimes drop a connection
 
 
 def fetch(coordinate: str, repository: Path, advance: Callable[[int], None] = lambda _: None) -> Path:
-    """Download group:artifact:version into the local repository `repository`; `advance` is told bytes as they come.
+    """Download group:artifact:version into the local repository `repository`; `advance` gets the bytes of each
+    chunk.
 
-    Raises StartFailed if no remote repository hands it over.
+    Raises StartFailed if no remote repository provides it.
     """
 
     @contextmanager
@@ -46,7 +47,7 @@ def fetch(coordinate: str, repository: Path, advance: Callable[[int], None] = la
 
 
 def context(repository: Path, resolver: PythonResolver | None = None) -> MavenContext:
-    """jgo's way to the remote repositories, with the folder `repository` as the local one."""
+    """The jgo context of the remote repositories, with the folder `repository` as the local one."""
     return MavenContext(resolver, repo_cache=repository, remote_repos=repositories(), timeout=60)
 
 

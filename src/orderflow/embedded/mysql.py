@@ -1,7 +1,7 @@
-"""The genuine MySQL server from Debian's or Ubuntu's packages, without root: for tests and benches.
+"""MySQL from Debian or Ubuntu packages, without root, for tests and benchmarks.
 
-Debian has MySQL in unstable (sid) alone, and its own libc with it: so the package comes with everything it
-depends on, is unpacked into the cache, and runs through the dynamic loader that was unpacked with it.
+Debian has MySQL only in unstable (sid), and it needs sid's libc. So the package is unpacked into the cache with all its
+dependencies and runs with the dynamic loader from there.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from orderflow.errors import StartFailed
 
 
 def command() -> list[str]:
-    """The argv prefix that runs mysqld; its packages are downloaded the first time.
+    """The argv prefix that runs mysqld. The first call downloads its packages.
 
-    Raises StartFailed if the machine has no Debian-like package tools, or they fail.
+    Raises StartFailed if apt-get or dpkg is missing or fails.
     """
-    prefix = cache.once("mysql", _unpack)
+    prefix = cache.get_or_create("mysql", _unpack)
     [loader] = prefix.glob("usr/lib*/ld-linux-*.so.*")
     libraries = ":".join(map(str, [*prefix.glob("usr/lib/*-linux-gnu*"), prefix / "usr/lib/mysql/private"]))
     mysqld = f"{prefix}/usr/sbin/mysqld"
@@ -30,7 +30,7 @@ def command() -> list[str]:
 def _unpack(prefix: Path) -> None:
     if not debian.available():
         raise StartFailed(
-            "A genuine MySQL server cannot be downloaded here: apt-get and dpkg are missing.",
-            hint="Put mysqld on PATH, or set TEST_MYSQL_HOST to a server that runs.",
+            "MySQL cannot be downloaded: apt-get and dpkg are missing.",
+            hint="Put mysqld on PATH, or set TEST_MYSQL_HOST to a running server.",
         )
     debian.unpack(prefix, ["mysql-server-core*"], unstable=True)

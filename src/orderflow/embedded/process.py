@@ -1,4 +1,4 @@
-"""A server process: started in its own session, watched until it answers, stopped without leftovers."""
+"""Server processes: start in an own session, wait until ready, stop including all child processes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from pathlib import Path
 
 import psutil
 
+from orderflow.embedded.signals import default_in_children
 from orderflow.errors import StartFailed
 
-_POLL = 0.05  # seconds between two questions to a server that is starting
+_POLL_INTERVAL = 0.05  # seconds between two probes of a starting server
+# In other locales, Java cannot open files with non-ASCII names, and servers translate their logs.
+_UTF8 = "export LC_ALL=C.UTF-8\n"
 
 
 class Process:
-    """A process in its own session: Ctrl-C reaches `orderflow up` alone, which stops its servers in order."""
+    """A process in its own session, so that Ctrl-C reaches only `orderflow up`, which stops its servers in order."""
 
     def __init__(
         self,
@@ -31,27 +34,28 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """`name` is for messages. `log` is appended to. `env` replaces the whole environment, None keeps it."""
+        """`name` is for messages. Output is appended to `log`. `env` replaces the whole environment; None keeps it."""
         self.name, self.log = name, log
         self._argv, self._env, self._cwd = list(argv), env, cwd
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     def start(self) -> None:
-        """Start it and return at once. Raises StartFailed if the system cannot run it."""
+        """Start the process without waiting. Raises StartFailed if the system cannot run it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             try:
-                self._child = subprocess.Popen(
-                    self._argv,
-                    env=self._env,
-                    cwd=self._cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                with default_in_children():
+                    self._child = subprocess.Popen(
+                        self._argv,
+                        env=self._env,
+                        cwd=self._cwd,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
             except OSError as error:
                 raise StartFailed(
                     f"{self.name} cannot be run: {error}.", hint=f"The command was {self._argv[0]}."
@@ -59,8 +63,8 @@ class Process:
 
     @property
     def identity(self) -> tuple[int, float]:
-        """(pid, creation time in seconds since the epoch): what a later process needs for `stop_leftover`."""
-        child = self._started()
+        """(pid, creation time in seconds since the epoch), the arguments of `stop_leftover` in a later process."""
+        child = self._require_child()
         return child.pid, psutil.Process(child.pid).create_time()
 
     @property
@@ -69,19 +73,19 @@ class Process:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs, or before it was started; negative where a signal ended it."""
+        """None while the process runs or before it starts; negative if a signal ended it."""
         return self._child.poll() if self._child is not None else None
 
     def wait_ready(self, probe: Callable[[], bool], timeout: float) -> None:
-        """Wait until `probe`, which asks the process itself, says True.
+        """Wait until `probe`, which checks the process, returns True.
 
-        Raises StartFailed, with the log's last lines, if the process ends before or `timeout` seconds pass;
-        nothing is left running then.
+        Raises StartFailed, with the last lines of the log, if the process ends or `timeout` seconds pass. Then the
+        process is killed.
         """
-        child, deadline = self._started(), time.monotonic() + timeout
+        child, deadline = self._require_child(), time.monotonic() + timeout
         while True:
             ready = probe()
-            if not self.alive:  # asked second: it may have been another server that answered
+            if not self.alive:  # checked after the probe, which another server may have answered
                 self.kill()
                 raise self.failure(f"{self.name} did not start: it ended with exit code {child.returncode}.")
             if ready:
@@ -89,15 +93,15 @@ class Process:
             if time.monotonic() > deadline:
                 self.kill()
                 raise self.failure(f"{self.name} did not answer within {timeout:g} s.")
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting."""
+        """Send SIGTERM without waiting."""
         if self._child is not None and self.alive:
             self._child.terminate()
 
     def stop(self, timeout: float) -> None:
-        """SIGTERM, then SIGKILL after `timeout` seconds. Nothing to do if it never ran or has ended."""
+        """Send SIGTERM, then SIGKILL after `timeout` seconds. Does nothing if the process does not run."""
         self.terminate()
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -105,23 +109,23 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to it and to whatever it started."""
+        """Send SIGKILL to the process and its children."""
         if self._child is not None:
             _kill_group(self._child.pid)
             self._child.wait()
 
     def last_lines(self, count: int = 20) -> list[str]:
-        """The last lines of its log since `start`."""
+        """The last lines of the log since `start`."""
         with self.log.open("rb") as log:
             log.seek(max(self._log_start, log.seek(0, os.SEEK_END) - 64 * 1024))
             return log.read().decode(errors="replace").splitlines()[-count:]
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _require_child(self) -> subprocess.Popen[bytes]:
         assert self._child is not None, f"{self.name} was not started"
         return self._child
 
     def failure(self, sentence: str) -> StartFailed:
-        """The error that says `sentence`, with the log's last lines."""
+        """An error with this sentence and the last lines of the log."""
         lines = "".join(f"\n  {line}" for line in self.last_lines())
         return StartFailed(
             f"{sentence} Its last lines:{lines}" if lines else f"{sentence} It wrote nothing to its log.",
@@ -130,9 +134,9 @@ class Process:
 
 
 class LocalServer(ABC):
-    """A server on 127.0.0.1:`port` whose data and log lie in `folder`, and survive restart and SIGKILL.
+    """A server on 127.0.0.1:`port`. Its data and log are in `folder` and survive restart and SIGKILL.
 
-    `start` returns at once, so that several start side by side; `wait_ready` waits.
+    `start` does not wait, so that several servers can start in parallel; `wait_ready` waits.
     """
 
     name: str
@@ -152,47 +156,47 @@ class LocalServer(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Product and version, for a person."""
+        """Product and version, for display."""
 
     def start(self) -> None:
-        """Raises StartFailed if the port is taken, or what it runs cannot be had."""
-        if free_port(self.port) != self.port:  # the server would say so late, and in its log alone
+        """Start the server. Raises StartFailed if the port is in use or its program is not available."""
+        if free_port(self.port) != self.port:  # the server would report it later, and only in its log
             raise StartFailed(
-                f"{self.name} cannot listen on {self.address}: another process does.",
-                hint="Stop that process or choose another port.",
+                f"{self.name} cannot listen on {self.address}: the port is in use.",
+                hint="Stop the process that uses it, or choose another port.",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "server.sh").write_text(self._script())
+        (self.folder / "server.sh").write_bytes(os.fsencode(_UTF8 + self._script()))
         self.process.start()
 
     def wait_ready(self, timeout: float = 120) -> None:
-        """Raises StartFailed if the server ended, or does not serve clients within `timeout` seconds."""
+        """Wait until the server serves clients. Raises StartFailed if it ends or does not within `timeout` seconds."""
         self.process.wait_ready(self._probe(), timeout)
 
     def stop(self, timeout: float = 60) -> None:
-        """Stop it in order; after `timeout` seconds kill it."""
+        """Stop the server gracefully; after `timeout` seconds, kill it."""
         self.process.stop(timeout)
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would."""
+        """Send SIGKILL, to simulate a power failure."""
         self.process.kill()
 
     @abstractmethod
     def _script(self) -> str:
-        """A shell script that prepares the data folder if need be, then becomes the server by `exec`."""
+        """A shell script that creates the data folder if it is missing and replaces itself with the server (`exec`)."""
 
     @abstractmethod
     def _probe(self) -> Callable[[], bool]:
-        """A function that asks whether this very server serves clients."""
+        """Return a function that checks whether this server, and not another one on the port, serves clients."""
 
 
 def is_running(pid: int, created: float) -> bool:
-    """Whether the process of that `Process.identity` still runs; another one with its pid does not count."""
+    """Whether the process of this `Process.identity` still runs; another process with the same pid does not count."""
     return _find(pid, created) is not None
 
 
 def stop_leftover(pid: int, created: float, timeout: float) -> bool:
-    """Stop a `Process` that an earlier `orderflow up` left behind. False if it is gone already."""
+    """Stop a `Process` that an earlier `orderflow up` left behind. Returns False if it does not run any more."""
     process = _find(pid, created)
     if process is None:
         return False
@@ -204,7 +208,7 @@ def stop_leftover(pid: int, created: float, timeout: float) -> bool:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` if nothing listens there on loopback, else (and for 0) a port of the system's choice."""
+    """Return `wanted` if it is free on loopback, else (or for 0) a port that the system chooses."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -217,11 +221,11 @@ def free_port(wanted: int = 0) -> int:
 def _find(pid: int, created: float) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
-        # The kernel counts from boot: setting the clock moves the sum by a little.
-        same = abs(process.create_time() - created) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        # The kernel stores the time since boot, so a change of the clock shifts the computed time slightly.
+        is_same = abs(process.create_time() - created) < 2 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
-    return process if same else None
+    return process if is_same else None
 
 
 def _kill_group(leader: int) -> None:

@@ -1,6 +1,7 @@
-"""What `orderflow up` runs in one folder: the servers that no setting names, and OrderFlow's own commands.
+"""The processes of `orderflow up` in one folder: the embedded servers and the OrderFlow commands.
 
-The folder's `state.json` lets other terminals find it, and the next `up` find what a killed one left behind.
+A server is embedded if no setting names an external one. Other commands read the folder's `state.json` to find the
+servers, and the next `up` reads it to find processes that a killed `up` left behind.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import psutil
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, Process, free_port, is_running, stop_leftover
-from orderflow.embedded.spark import SparkMaster, SparkWorker
+from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings, is_given
 
 log = logging.getLogger(__name__)
 
-_STOP = 60.0  # seconds a part is given to stop in order
-_AGAIN = 1.0  # seconds before a part that was killed is started again
-KAFKA_PORT, DATABASE_PORT = 9092, 3306  # wanted; another is taken where they are not free
-_SPARE = {"dashboard"}  # no order waits for it
+_STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
+_RESTART_WAIT = 1.0  # seconds before a killed process is restarted
+KAFKA_PORT, DATABASE_PORT = 9092, 3306  # preferred; if one is not free, another port is used
+_OPTIONAL = {"dashboard"}  # commands whose failure does not stop the others
 
 _STAMP = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # before a line's message
 
@@ -43,21 +44,21 @@ class _JsonLine(msgspec.Struct):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """What another process must know. Secrets stay in the files that the servers keep them in."""
+    """The content of state.json. Secrets are not part of it; they stay in the servers' files."""
 
     up: Identity
-    bootstrap_servers: str | None = None  # of the embedded brokers, if there are any
-    database_port: int | None = None  # of the embedded database, if there is one
+    bootstrap_servers: str | None = None  # of the embedded brokers; None if there are none
+    database_port: int | None = None  # of the embedded database; None if there is none
     parts: dict[str, Identity] = {}
 
 
 class Stack:
-    """The parts of one `orderflow up`, started side by side and stopped in order."""
+    """The processes of one `orderflow up`, started in parallel and stopped in order."""
 
     def __init__(self, settings: Settings, brokers: int = 1, workers: int = 0) -> None:
-        """Choose what is embedded and where it listens; nothing is started yet.
+        """Choose the embedded servers and their ports; start nothing yet.
 
-        With `workers`, the sink runs on a Spark cluster of so many, else in a process of its own.
+        With `workers`, the sink runs on a Spark cluster of that many workers, else in its own process.
         """
         self.home = settings.home
         self.brokers = [] if is_given("kafka_bootstrap_servers") else _brokers(self.home, brokers)
@@ -74,22 +75,26 @@ class Stack:
             database_port=self.database.port if self.database else None,
         )
         dashboard_port = _port("the dashboard", settings.dashboard_port)
-        self.settings = msgspec.structs.replace(_reaching(settings, self._state), dashboard_port=dashboard_port)
+        self.settings = msgspec.structs.replace(_with_addresses(settings, self._state), dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
+        self._endless: set[str] = set()  # names of the commands that run until they are stopped
 
     @property
     def servers(self) -> list[LocalServer]:
-        """The embedded ones."""
+        """The embedded servers."""
         return [server for server in (*self.brokers, self.database, self.master, *self.workers) if server]
 
     def start_servers(self) -> None:
-        """Start the embedded servers and return at once."""
+        """Start the embedded servers without waiting."""
         for server in self.servers:
             server.start()
             self._record(server.name, server.process)
 
-    def start_command(self, name: str, arguments: Sequence[str]) -> Process:
-        """Start `orderflow NAME ARGUMENTS` against these servers; its log is logs/NAME.log."""
+    def start_command(self, name: str, arguments: Sequence[str], *, endless: bool = True) -> Process:
+        """Start `orderflow NAME ARGUMENTS` against these servers; its log is logs/NAME.log.
+
+        An `endless` command runs until it is stopped.
+        """
         logs = self.home / "logs"
         logs.mkdir(exist_ok=True)
         process = Process(
@@ -101,62 +106,65 @@ class Stack:
         )
         process.start()
         self.commands[name] = process
+        if endless:
+            self._endless.add(name)
         self._record(name, process)
         return process
 
-    def revive(self) -> None:
-        """Start again what was killed.
+    def restart_stopped(self) -> None:
+        """Restart the processes that were killed or stopped by something else than this process.
 
-        Raises StartFailed if a command ended by itself with an error: it said why, and starting it again would
-        only repeat that.
+        Raises StartFailed if a command ended with an error: it has logged the cause, and a restart would only repeat
+        the error.
         """
         for server in self.servers:
             if not server.process.alive:
-                log.warning("%s is gone; starting it again.", server.name)
-                time.sleep(_AGAIN)
+                log.warning("%s has stopped; restarting it.", server.name)
+                time.sleep(_RESTART_WAIT)
                 server.start()
                 self._record(server.name, server.process)
         for name, process in list(self.commands.items()):
             code = process.exit_code
-            if code is not None and code < 0:
-                log.warning("orderflow %s was killed by signal %d; starting it again.", name, -code)
-                time.sleep(_AGAIN)
+            if code is not None and (code < 0 or (code == 0 and name in self._endless)):
+                cause = f"killed by signal {-code}" if code else "stopped by a signal"
+                log.warning("orderflow %s was %s; restarting it.", name, cause)
+                time.sleep(_RESTART_WAIT)
                 process.start()
                 self._record(name, process)
             elif code:
                 failure = process.failure(f"orderflow {name} ended with exit code {code}.")
-                if name not in _SPARE:
+                if name not in _OPTIONAL:
                     raise failure
                 log.warning("%s", failure.message)
                 del self.commands[name]
 
     def stop_command(self, name: str) -> None:
-        """Stop it in order, if it runs."""
+        """Stop the command gracefully, if it runs."""
         if name in self.commands:
-            self.commands[name].stop(_STOP)
+            self.commands[name].stop(_STOP_TIMEOUT)
 
     def stop_servers(self) -> None:
-        """Stop them, side by side."""
+        """Stop the embedded servers in parallel."""
         for server in self.servers:
             server.process.terminate()
         for server in self.servers:
-            server.stop(_STOP)
+            server.stop(_STOP_TIMEOUT)
 
     def kill(self) -> None:
-        """Leave nothing running."""
+        """Kill all processes."""
         for process in (*self.commands.values(), *(server.process for server in self.servers)):
             process.kill()
 
     def _record(self, name: str, process: Process) -> None:
         self._state.parts[name] = process.identity
-        _write(self.home, self._state)
+        _write_state(self.home, self._state)
 
 
 @contextmanager
-def only_one(settings: Settings) -> Iterator[None]:
-    """Hold the folder, after stopping what a killed `up` has left in it.
+def lock_home(settings: Settings) -> Iterator[None]:
+    """Lock the folder, and stop the processes that a killed `up` has left.
 
-    Raises AlreadyRunning while another `up` holds it.
+    Raises AlreadyRunning if another `up` has locked the folder.
     """
     home = settings.home
     home.mkdir(parents=True, exist_ok=True)
@@ -164,42 +172,42 @@ def only_one(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            state = _read(home)
+            state = _read_state(home)
             raise AlreadyRunning(
-                f"`orderflow up` runs already in {home}{f', as process {state.up[0]}' if state else ''}.",
-                hint="`orderflow status` shows it, `orderflow down` stops it; another ORDERFLOW_HOME is another place.",
+                f"`orderflow up` is already running in {home}{f', as process {state.up[0]}' if state else ''}.",
+                hint="`orderflow status` shows it and `orderflow down` stops it. For a second one, set ORDERFLOW_HOME.",
             ) from None
         _stop_leftovers(home)
         try:
             yield
         finally:
-            _path(home).unlink(missing_ok=True)
+            _state_path(home).unlink(missing_ok=True)
 
 
 def down(settings: Settings) -> bool:
-    """Stop the `up` of this folder, or what a killed one left. False if there was nothing to stop."""
-    state = _read(settings.home)
+    """Stop the `up` of this folder, or the processes that a killed one left. Returns False if nothing was running."""
+    state = _read_state(settings.home)
     if state is None:
         return False
     if is_running(*state.up):
         with suppress(ProcessLookupError):
             os.kill(state.up[0], signal.SIGTERM)
-        deadline = time.monotonic() + 3 * _STOP  # producer, sink, servers
+        deadline = time.monotonic() + 3 * _STOP_TIMEOUT  # producer, sink, servers
         while is_running(*state.up) and time.monotonic() < deadline:
             time.sleep(0.1)
         return True
     return _stop_leftovers(settings.home)
 
 
-def running(settings: Settings) -> Settings | None:
-    """Settings that reach the `up` of this folder; None if none runs. What the user has set stays."""
-    state = _read(settings.home)
-    return _reaching(settings, state) if state and is_running(*state.up) else None
+def find_running(settings: Settings) -> Settings | None:
+    """Settings with the addresses of the `up` of this folder, or None if none runs. Explicit settings are kept."""
+    state = _read_state(settings.home)
+    return _with_addresses(settings, state) if state and is_running(*state.up) else None
 
 
-def last_said(settings: Settings, name: str) -> str | None:
-    """What this command of the folder's `up` last logged, without time and level; None if none runs, or nothing yet."""
-    state = _read(settings.home)
+def last_log_line(settings: Settings, name: str) -> str | None:
+    """The last line that this command of the folder's `up` logged, without time and level; None if there is none."""
+    state = _read_state(settings.home)
     path = settings.home / "logs" / f"{name}.log"
     if state is None or not is_running(*state.up) or not path.exists():
         return None
@@ -210,14 +218,14 @@ def last_said(settings: Settings, name: str) -> str | None:
 
 
 def _message(line: str) -> str:
-    """Of a log line in either LOG_FORMAT; a line of another form, such as the JVM's, as it is."""
+    """The message of a log line in either LOG_FORMAT. Other lines, such as the JVM's, are returned unchanged."""
     try:
         return msgspec.json.decode(line, type=_JsonLine).message
     except msgspec.DecodeError:
         return _STAMP.sub("", line)
 
 
-def _reaching(settings: Settings, state: State) -> Settings:
+def _with_addresses(settings: Settings, state: State) -> Settings:
     if state.bootstrap_servers and not is_given("kafka_bootstrap_servers"):
         settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=state.bootstrap_servers)
     if state.database_port and not is_given("mysql_host"):
@@ -236,7 +244,7 @@ def _reaching(settings: Settings, state: State) -> Settings:
 def _port(name: str, wanted: int) -> int:
     found = free_port(wanted)
     if found != wanted:
-        log.warning("Port %d is taken: %s gets port %d.", wanted, name, found)
+        log.warning("Port %d is in use: %s uses port %d instead.", wanted, name, found)
     return found
 
 
@@ -250,14 +258,14 @@ def _database(home: Path, port: int) -> Database:
 
 
 def _stop_leftovers(home: Path) -> bool:
-    state = _read(home)
+    state = _read_state(home)
     if state is None:
         return False
-    # The last started is stopped first: commands before the servers they use.
-    stopped = [name for name, part in reversed(state.parts.items()) if stop_leftover(*part, timeout=_STOP)]
+    # In reverse order of start: commands before the servers that they use.
+    stopped = [name for name, part in reversed(state.parts.items()) if stop_leftover(*part, timeout=_STOP_TIMEOUT)]
     if stopped:
-        log.warning("Stopped what an earlier run had left: %s.", ", ".join(stopped))
-    _path(home).unlink(missing_ok=True)
+        log.warning("Stopped processes of an earlier run: %s.", ", ".join(stopped))
+    _state_path(home).unlink(missing_ok=True)
     return bool(stopped)
 
 
@@ -265,20 +273,22 @@ def _identity(pid: int) -> Identity:
     return pid, psutil.Process(pid).create_time()
 
 
-def _path(home: Path) -> Path:
+def _state_path(home: Path) -> Path:
     return home / "state.json"
 
 
-def _read(home: Path) -> State | None:
+def _read_state(home: Path) -> State | None:
     try:
-        return msgspec.json.decode(_path(home).read_bytes(), type=State)
+        return msgspec.json.decode(_state_path(home).read_bytes(), type=State)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise StartFailed(f"{_path(home)} is damaged: {error}.", hint="Remove it if nothing runs there.") from error
+        raise StartFailed(
+            f"{_state_path(home)} is damaged: {error}.", hint="Remove it if nothing of that folder is running."
+        ) from error
 
 
-def _write(home: Path, state: State) -> None:
-    new = _path(home).with_suffix(".new")
+def _write_state(home: Path, state: State) -> None:
+    new = _state_path(home).with_suffix(".new")
     new.write_bytes(msgspec.json.encode(state))
-    new.replace(_path(home))
+    new.replace(_state_path(home))

@@ -1,1 +1,1 @@
-"""The one read side: what the tables and the topic say, for CLI, dashboard and metrics alike."""
+"""Read-only queries of the tables and the topic, shared by CLI, dashboard and metrics."""

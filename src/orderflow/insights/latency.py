@@ -1,4 +1,4 @@
-"""How long orders take from Kafka to the table."""
+"""The latency of orders from Kafka to the table."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _SPAN = timedelta(minutes=1)
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Seconds from the record's timestamp in Kafka to `stored_at`, over `orders` orders, the last of them stored then.
+    """Percentiles, in seconds, of the time from the record's timestamp in Kafka to the order's `stored_at`.
 
-    Two clocks are involved, the producer's and the database's: what is below their difference means nothing.
+    `orders` is the number of orders measured, and `stored_at` is when the last of them was stored. Two clocks are
+    involved, the producer's and the database's, so values below their difference are not meaningful.
     """
 
     p50: float
@@ -26,16 +27,16 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 def read(connection: Connection, newest: datetime) -> Latency | None:
-    """Of the orders placed within a minute before `newest` (2,000 at most); None if there is none."""
+    """The latency of the orders placed in the minute before `newest` (2,000 at most); None if there are none."""
     found = reading.latencies(connection, newest - _SPAN)
     if not found:
         return None
-    seconds = sorted(taken for taken, _ in found)
+    seconds = sorted(latency for latency, _ in found)
     return Latency(
         _percentile(seconds, 0.5), _percentile(seconds, 0.99), len(seconds), max(stored_at for _, stored_at in found)
     )
 
 
 def _percentile(ascending: list[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed."""
+    """The smallest value that is greater than or equal to this share of the values."""
     return ascending[math.ceil(share * len(ascending)) - 1]

@@ -1,4 +1,4 @@
-"""Orders and revenue over time, by category, exact to the cent: all from the rollup."""
+"""Orders and revenue over time by category, exact to the cent, read from the rollup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orderflow.store.reading import Bucket, SalesOf
 
 
 class Window(NamedTuple):
-    """A span of time up to now, and the pieces it is shown in."""
+    """A span of time that ends now, and the length of its intervals."""
 
     span: timedelta
     step: timedelta
@@ -28,7 +28,7 @@ WINDOWS = {
 
 
 class History(msgspec.Struct, frozen=True):
-    """A window's sales, in all and by piece (`step` seconds each). The last piece is not over at `at`."""
+    """A window's sales, in total and by interval of `step` seconds. The last interval is incomplete at `at`."""
 
     window: str
     at: datetime
@@ -37,8 +37,8 @@ class History(msgspec.Struct, frozen=True):
     buckets: tuple[Bucket, ...]
 
 
-def history(connection: Connection, name: str) -> History:
-    """The sales of one of WINDOWS."""
+def read_history(connection: Connection, name: str) -> History:
+    """The sales of the window of this name in WINDOWS."""
     span, step = WINDOWS[name]
     now = datetime.now(UTC)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -47,7 +47,7 @@ def history(connection: Connection, name: str) -> History:
     return History(name, now, step.total_seconds(), sales, reading.history(connection, sales, step))
 
 
-def today(connection: Connection) -> SalesOf:
-    """What was ordered on this day, by UTC and by order_timestamp."""
+def read_today(connection: Connection) -> SalesOf:
+    """The sales of the current UTC day, by order_timestamp."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return reading.sales(connection, midnight, midnight + timedelta(days=1))

@@ -1,4 +1,4 @@
-"""How the flow stands: what is stored, what waits, and the newest order."""
+"""The status of the pipeline: records stored, lag and the newest order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orderflow.store.connection import Connection
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition. Offsets as in the ledger; `end` and `lag` are None where Kafka does not answer."""
+    """One partition. `next_offset` is the ledger's; `end` and `lag` are None if Kafka is unavailable."""
 
     partition: int
     next_offset: int
@@ -24,10 +24,10 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The flow at one moment. Counts are records since the ledger began; `lag` is records not yet stored.
+    """The status at one moment. Counts are records since the ledger's start; `lag` is records not yet stored.
 
-    `accounted_at` is when the ledger last moved, in UTC. `open_by_reason` counts the quarantine's open records,
-    the most frequent reason first; None where it was not asked.
+    `accounted_at` is when the ledger was last updated, in UTC. `open_by_reason` counts the quarantine's open records,
+    the most frequent reason first; None if they were not read.
     """
 
     topic: str
@@ -44,20 +44,20 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(connection: Connection, settings: Settings) -> Status:
-    """Ask ledger, tables and topic.
+    """Read the status from ledger, tables and topic. Values that need Kafka are None if it is unavailable.
 
-    Raises the connection's errors; Kafka's absence shows as None.
+    Raises KafkaRefused, and the errors of the connection.
     """
     try:
-        found = ends(settings)
+        end_offsets = read_end_offsets(settings)
     except (KafkaUnavailable, TopicMissing):
-        found = {}
+        end_offsets = {}
     entries = ledger.entries(connection)
-    return combine(settings, entries, found, orders.newest(connection), reading.open_by_reason(connection))
+    return combine(settings, entries, end_offsets, orders.newest(connection), reading.open_by_reason(connection))
 
 
-def ends(settings: Settings) -> dict[int, int]:
-    """Partition to the offset that the topic's next record gets.
+def read_end_offsets(settings: Settings) -> dict[int, int]:
+    """The end offset of each partition: the offset of its next record.
 
     Raises KafkaUnavailable, TopicMissing, KafkaRefused.
     """
@@ -68,37 +68,37 @@ def ends(settings: Settings) -> dict[int, int]:
 def combine(
     settings: Settings,
     entries: Sequence[ledger.Entry],
-    ends: Mapping[int, int],
+    end_offsets: Mapping[int, int],
     newest: tuple[str, datetime] | None,
     open_by_reason: dict[str, int] | None = None,
 ) -> Status:
-    """The status that ledger, topic (empty where it is not known), the newest order and the quarantine make."""
-    own = [entry for entry in entries if entry.topic == settings.kafka_topic]
-    positions = {entry.partition: entry.next_offset for entry in own}
+    """Build the status. `end_offsets` is empty if Kafka is unavailable; `newest` is an order_id and order_timestamp."""
+    entries_of_topic = [entry for entry in entries if entry.topic == settings.kafka_topic]
+    positions = {entry.partition: entry.next_offset for entry in entries_of_topic}
     parts = tuple(
         PartitionStatus(
             partition=part,
             next_offset=positions.get(part, 0),
-            end=ends.get(part),
-            lag=max(0, ends[part] - positions.get(part, 0)) if part in ends else None,
+            end=end_offsets.get(part),
+            lag=max(0, end_offsets[part] - positions.get(part, 0)) if part in end_offsets else None,
         )
-        for part in sorted(positions.keys() | ends.keys())
+        for part in sorted(positions.keys() | end_offsets.keys())
     )
-    stored, duplicates, quarantined = ledger.totals(own)
+    stored, duplicates, quarantined = ledger.totals(entries_of_topic)
     return Status(
         topic=settings.kafka_topic,
         stored=stored,
         duplicates=duplicates,
         quarantined=quarantined,
-        unknown_fields=sum(entry.unknown_fields for entry in own),
-        lag=sum(part.lag or 0 for part in parts) if ends else None,
+        unknown_fields=sum(entry.unknown_fields for entry in entries_of_topic),
+        lag=sum(part.lag or 0 for part in parts) if end_offsets else None,
         partitions=parts,
-        accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in own), default=None),
+        accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
         newest_order=newest[0] if newest else None,
-        newest_age_seconds=_age(newest[1]) if newest else None,
+        newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,
     )
 
 
-def _age(moment: datetime) -> float:
+def _age_seconds(moment: datetime) -> float:
     return (datetime.now(UTC) - moment.replace(tzinfo=UTC)).total_seconds()

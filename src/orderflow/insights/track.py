@@ -1,4 +1,4 @@
-"""One order's story, and the search that finds it."""
+"""Everything known about one order, and the search for orders."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import re
 
 import msgspec
 
+from orderflow.contract.definition import INT_MAX, ORDER_ID
 from orderflow.errors import InputInvalid
-from orderflow.order import INT_MAX, ORDER_ID
 from orderflow.store import reading
 from orderflow.store.connection import Connection
 from orderflow.store.reading import Quarantined, StoredOrder
 
-_MOST = 50
+_MAX_ORDERS = 50
 _NUMBER = re.compile(r"[0-9]{1,44}")
 
 
-class Story(msgspec.Struct, frozen=True):
-    """What is known of an order_id: its row, and the records of that id in the quarantine, the newest first.
+class TrackedOrder(msgspec.Struct, frozen=True):
+    """The row of an order_id, and the records of that id in the quarantine, newest first.
 
-    Delays are seconds: from the order's own time to Kafka, and from Kafka to the table. Repeats with the same content
-    are counted in the ledger, not kept one by one; those with other content are the conflicts in the quarantine.
+    `to_kafka` is the time from order_timestamp to Kafka and `to_table` the time from Kafka to the table, in seconds.
+    Repeats with the same content are only counted in the ledger; repeats with other content are the conflicts in the
+    quarantine.
     """
 
     order_id: str
@@ -30,54 +31,55 @@ class Story(msgspec.Struct, frozen=True):
     quarantined: tuple[Quarantined, ...]
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What a search found: the orders of that number and of that customer (50 at most)."""
+class SearchResult(msgspec.Struct, frozen=True):
+    """The order of the number searched for, and the orders of the customer of that number (50 at most)."""
 
     order: StoredOrder | None
     customer_id: int | None
     orders: tuple[StoredOrder, ...]
 
 
-def story(connection: Connection, order_id: str) -> Story:
-    """The order of this id, or of this number.
+def track_order(connection: Connection, order_id: str) -> TrackedOrder:
+    """Read everything about the order of this id or number.
 
-    Raises InputInvalid if it can be no order_id.
+    Raises InputInvalid if this is not an order_id.
     """
-    wanted = _order_id(order_id)
-    if wanted is None:
+    id_ = _parse_order_id(order_id)
+    if id_ is None:
         raise InputInvalid(
-            f"{order_id[:60]!a} is no order id.", hint="It is ORDER- and six or more digits, such as ORDER-000123."
+            f"{order_id[:60]!a} is not an order id.",
+            hint="An order id is ORDER- and six or more digits, such as ORDER-000123.",
         )
-    order = reading.order(connection, wanted)
+    order = reading.order(connection, id_)
     produced, stored = (order.produced_at, order.stored_at) if order else (None, None)
-    return Story(
-        wanted,
+    return TrackedOrder(
+        id_,
         order,
         (produced - order.order_timestamp).total_seconds() if order and produced else None,
         (stored - produced).total_seconds() if produced and stored else None,
-        reading.quarantined_as(connection, wanted),
+        reading.quarantined_as(connection, id_),
     )
 
 
-def search(connection: Connection, words: str) -> Found:
-    """The order of this id or number, and the orders of the customer of this number.
+def search(connection: Connection, query: str) -> SearchResult:
+    """Find the order of this id or number, and the orders of the customer of this number.
 
-    Raises InputInvalid if the words can be neither.
+    Raises InputInvalid if the query is neither an order id nor a number.
     """
-    words = words.strip()
-    wanted = _order_id(words)
-    if wanted is None:
+    query = query.strip()
+    id_ = _parse_order_id(query)
+    if id_ is None:
         raise InputInvalid(
-            f"{words[:60]!a} is neither an order id nor a customer id.",
+            f"{query[:60]!a} is neither an order id nor a customer id.",
             hint="Search for ORDER-000123, or for a number.",
         )
-    customer = int(words) if _NUMBER.fullmatch(words) and int(words) <= INT_MAX else None
-    orders = reading.orders_of(connection, customer, _MOST) if customer else ()
-    return Found(reading.order(connection, wanted), customer, orders)
+    customer = int(query) if _NUMBER.fullmatch(query) and int(query) <= INT_MAX else None
+    orders = reading.orders_of(connection, customer, _MAX_ORDERS) if customer else ()
+    return SearchResult(reading.order(connection, id_), customer, orders)
 
 
-def _order_id(words: str) -> str | None:
-    words = words.strip().upper()
-    if _NUMBER.fullmatch(words):
-        words = f"ORDER-{int(words):06d}"
-    return words if ORDER_ID.fullmatch(words) else None
+def _parse_order_id(query: str) -> str | None:
+    query = query.strip().upper()
+    if _NUMBER.fullmatch(query):
+        query = f"ORDER-{int(query):06d}"
+    return query if ORDER_ID.fullmatch(query) else None

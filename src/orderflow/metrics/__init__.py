@@ -1,1 +1,1 @@
-"""What Prometheus and orchestrators are told: metrics and health. docs/metrics.md lists every metric."""
+"""Metrics for Prometheus and health checks for orchestrators. docs/metrics.md lists every metric."""

@@ -1,4 +1,4 @@
-"""What the read side knows, as a page of metrics: the dashboard's."""
+"""The metrics that the dashboard exports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from orderflow.insights.monitor import Snapshot
-from orderflow.metrics import flow
-from orderflow.metrics.server import new_registry
+from orderflow.metrics import status_metrics
+from orderflow.metrics.endpoint import new_registry
 
 
 class ViewerMetrics:
-    """A snapshot's metrics."""
+    """The metrics of a snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -21,28 +21,30 @@ class ViewerMetrics:
     def collect(self) -> Iterator[Metric]:
         """Called by the registry."""
         found = self._snapshot
-        yield from flow.families(found.status)
+        yield from status_metrics.families(found.status)
         available = GaugeMetricFamily(
-            "orderflow_available", "1 if Kafka or MySQL answers, or a sink is active.", labels=["component"]
+            "orderflow_available",
+            "1 if the component is available: Kafka or MySQL answers, or a sink is active.",
+            labels=["component"],
         )
         for name, part in (("kafka", found.kafka), ("database", found.database), ("sink", found.sink)):
             available.add_metric([name], float(part.state == "ok"))
         yield available
         latency = GaugeMetricFamily(
             "orderflow_event_to_table_seconds",
-            "From Kafka's timestamp to the table, of recent orders, by the database's clock.",
+            "Time of recent orders from Kafka's timestamp to the table, by the database's clock.",
             labels=["quantile"],
         )
         if found.latency:
             latency.add_metric(["0.5"], found.latency.p50)
             latency.add_metric(["0.99"], found.latency.p99)
         yield latency
-        open_ = GaugeMetricFamily("orderflow_quarantine_open", "Open records of the quarantine.", labels=["reason"])
+        open_ = GaugeMetricFamily("orderflow_quarantine_open", "Open records in the quarantine.", labels=["reason"])
         for reason, count in ((found.status and found.status.open_by_reason) or {}).items():
             open_.add_metric([reason], count)
         yield open_
-        proven = GaugeMetricFamily("orderflow_audit_proven", "1 if the last audit proved everything, 0 if it did not.")
-        findings = GaugeMetricFamily("orderflow_audit_findings", "Differences that the last audit found.")
+        proven = GaugeMetricFamily("orderflow_audit_proven", "1 if the last audit was proven, 0 if it was not.")
+        findings = GaugeMetricFamily("orderflow_audit_findings", "Findings of the last audit.")
         ended = GaugeMetricFamily("orderflow_audit_timestamp_seconds", "When the last audit ended.")
         if found.audit:
             proven.add_metric([], float(found.audit.proven))
@@ -51,8 +53,8 @@ class ViewerMetrics:
         yield from (proven, findings, ended)
 
 
-def page(snapshot: Snapshot) -> bytes:
-    """In the form that Prometheus reads."""
+def render(snapshot: Snapshot) -> bytes:
+    """The snapshot in Prometheus's text format."""
     registry = new_registry()
     registry.register(ViewerMetrics(snapshot))
     return generate_latest(registry)

@@ -1,5 +1,5 @@
-"""From the topic to the store: the flow, the engines that run it, and who keeps them running."""
+"""The sink's pipeline from the Kafka topic to MySQL: the engines, and the supervisor that keeps them running."""
 
-# Before pyarrow: behind it the MySQL client's C extension finds no room for its thread-local data. The
-# pure one, which would silently stand in for it, waits 40 ms in each LOAD DATA.
+# Import the MySQL client before pyarrow. After pyarrow, its C extension cannot allocate its thread-local data. The
+# client then silently falls back to pure Python, which waits 40 ms in each LOAD DATA.
 import orderflow.store.connection  # noqa: F401

@@ -1,27 +1,28 @@
-"""The console reader: records as they arrive, read by the contract, for a person who debugs.
+"""Reads and decodes records as they arrive, for `orderflow console`.
 
-It reads with a plain Kafka client: a Spark query would show the same, seconds later.
+It uses a plain Kafka client. A Spark query would show the same records several seconds later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orderflow import order, topic
+from orderflow import topic
+from orderflow.contract import exact_path
+from orderflow.contract.definition import Order
 from orderflow.errors import RecordRejected
-from orderflow.order import Order
 from orderflow.settings import Settings
 from orderflow.topic import Record
 
 
-def arriving(settings: Settings, *, from_beginning: bool) -> Iterator[tuple[Record, Order | RecordRejected]]:
-    """Each committed record and what the contract makes of it, for ever.
+def follow_and_decode(settings: Settings, *, from_beginning: bool) -> Iterator[tuple[Record, Order | RecordRejected]]:
+    """Yield each committed record with its order, or with the reason of its rejection. The iterator never ends.
 
     Raises TopicMissing, KafkaRefused.
     """
     enforce = settings.order_ranges == "enforce"
     for record in topic.follow(settings, from_beginning=from_beginning):
         try:
-            yield record, order.decode(record.value, enforce_ranges=enforce)
+            yield record, exact_path.decode(record.value, enforce_ranges=enforce)
         except RecordRejected as rejected:
             yield record, rejected

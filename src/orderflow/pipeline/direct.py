@@ -1,52 +1,172 @@
-"""This process itself as the engine, without Spark: for one machine, in a quarter of the memory."""
+"""The direct engine: one Python process with librdkafka, without Spark, for one machine."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from functools import cached_property
 from pathlib import Path
 
-from orderflow.pipeline.engine import background, tune_memory
-from orderflow.pipeline.flow import Flow
-from orderflow.pipeline.source import TopicSource
+from confluent_kafka import Message
+
+from orderflow import topic
+from orderflow.errors import LedgerGap, OrderFlowError
+from orderflow.metrics import transactions
+from orderflow.pipeline import raw_headers
+from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, run_in_thread
+from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
 from orderflow.settings import Settings
+from orderflow.store import ledger
+from orderflow.store.connection import Connection
+from orderflow.store.record_batch import RecordBatch
+from orderflow.store.worker_process import configure_worker_process
+from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
+from orderflow.topic_source import TopicSource
 
 
 class DirectEngine:
-    """See Engine."""
+    """Stores records with three threads; see Engine."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._scratch: Path
-        self._stopping = threading.Event()
-        self._flow: Future[None]
+        self._stop_event = threading.Event()
+        self._future: Future[None]
+        self._broken: dict[int, BrokenPartition] = {}
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
-        tune_memory()
+        configure_worker_process()
 
-    def start(self, info: TopicInfo, ends: Mapping[int, int] | None) -> None:
-        self._stopping = threading.Event()  # a new one: a thread that still waits for MySQL must see the old one set
+    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
+        # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
+        self._stop_event, self._broken = threading.Event(), {}
         source = TopicSource(self._settings, info.topic_id)
-        self._flow = background("flow", Flow(source, info.partitions, ends, self._scratch, self._stopping).run)
+        arguments = (source, info.partitions, ends if once else None, self._stop_event, self._broken)
+        self._future = run_in_thread("direct", lambda: self._store(*arguments))
+
+    def _store(
+        self,
+        source: TopicSource,
+        partitions: Sequence[int],
+        ends: Mapping[int, int] | None,
+        stop_event: threading.Event,
+        broken: dict[int, BrokenPartition],
+    ) -> None:
+        """Store records until `stop_event` is set, or up to `ends`.
+
+        Raises the error of a thread. With `ends`, raises BatchBroken after all other partitions are stored.
+        """
+        with Connection(self._settings) as connection:
+            entries = ledger.entries(connection, source.topic)
+        positions = {entry.partition: entry.next_offset for entry in entries if entry.partition in partitions}
+        with PartitionConsumer(source, positions, ends, stop_event, broken) as consumer:
+            threads = [
+                run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, source))
+                for number in range(THREADS)
+            ]
+            done, _ = wait(threads, return_when=FIRST_EXCEPTION)
+            stop_event.set()
+            wait(threads)
+            for thread in done:
+                thread.result()
+        if ends is not None and broken:
+            raise next(iter(broken.values())).error
+
+    def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:
+        with (
+            topic.translate_errors(self._settings),
+            Writer(self._settings, _ConsumedSource(source, consumer), self._scratch) as writer,
+        ):
+            while next_batch := consumer.next_batch():
+                ticket, messages = next_batch
+                with ticket:
+                    batch = _record_batch(messages, self._settings)
+                    try:
+                        committed = writer.commit(batch, ticket)
+                    except LedgerGap:
+                        if consumer.stop_event.is_set():  # the previous batch has failed with the actual error
+                            return
+                        raise
+                    except OrderFlowError:
+                        consumer.stop_event.set()
+                        raise
+                if self._settings.sink_metrics_port:
+                    transactions.send_metrics(self._scratch, batch, committed, writer.timing)
 
     def wait(self, seconds: float) -> bool:
-        if wait([self._flow], seconds).done:
-            self._flow.result()
+        if wait([self._future], seconds).done:
+            self._future.result()
             return True
         return False
 
+    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+        return dict(self._broken)
+
     def activity(self) -> str:
-        return "its threads wait for Kafka or MySQL"
+        return "its threads are waiting for Kafka or MySQL"
+
+    def stall_timeout(self) -> float:
+        return STALL_TIMEOUT
+
+    def can_continue(self, lag: int) -> bool:
+        return True
+
+    def progress(self) -> None:
+        """Return None: this engine has no micro-batches."""
 
     def finish(self, seconds: float) -> None:
-        self._stopping.set()
-        wait([self._flow], seconds)
+        self._stop_event.set()
+        wait([self._future], seconds)
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._stop_event.set()
 
     def close(self) -> None:
-        """Nothing is left to end: a thread that still waits for MySQL cannot do harm, by the ledger."""
+        """Do nothing. A thread that still waits for MySQL is harmless, because each commit checks the ledger."""
+
+
+def _record_batch(messages: Sequence[Message], settings: Settings) -> RecordBatch:
+    keep = settings.kafka_headers == "keep"
+    return RecordBatch(
+        partitions=[message.partition() for message in messages],  # type: ignore[misc] # None only in errors
+        offsets=[message.offset() for message in messages],  # type: ignore[misc]
+        timestamps=[timestamp_of(message) for message in messages],
+        keys=[message.key() for message in messages],
+        values=[message.value() for message in messages],
+        headers=[_Headers(settings, message) for message in messages] if keep else None,
+    )
+
+
+class _Headers(Sequence[tuple[str, bytes | None]]):
+    """A record's headers, read on first access, because few records are quarantined."""
+
+    def __init__(self, settings: Settings, message: Message) -> None:
+        self._settings, self._message = settings, message
+
+    @cached_property
+    def _read(self) -> Sequence[tuple[str, bytes | None]]:
+        return raw_headers.read(self._settings, self._message)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    def __getitem__(self, index: int) -> tuple[str, bytes | None]:  # type: ignore[override]
+        return self._read[index]
+
+
+class _ConsumedSource:
+    """A TopicSource that first checks the consumer's position before it reads the topic again."""
+
+    def __init__(self, source: TopicSource, consumer: PartitionConsumer) -> None:
+        self._source, self._consumer = source, consumer
+        self.topic, self.topic_id = source.topic, source.topic_id
+        self.first_offset, self.request_identity_check = source.first_offset, source.request_identity_check
+
+    def holds_records(self, partition: int, start: int, end: int) -> bool:
+        """Whether the range holds records. A long range of aborted records takes minutes, so it is read only once."""
+        return not self._consumer.has_passed(partition, start, end) and self._source.holds_records(
+            partition, start, end
+        )

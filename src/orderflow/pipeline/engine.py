@@ -1,70 +1,102 @@
-"""What the supervisor asks of an engine: to carry records from given offsets of the topic into the store."""
+"""The interface between the supervisor and an engine. An engine stores the topic's records from given offsets on."""
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from orderflow.store.run import TRANSACTION_ROWS
+import msgspec
+
+from orderflow.errors import BatchBroken, Interrupted
+from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
 
 Result = TypeVar("Result")
 
+STALL_TIMEOUT = ANSWER_TIMEOUT + 30.0  # seconds: longer than the timeout of a MySQL statement
+
+
+class QueryProgress(msgspec.Struct, frozen=True):
+    """A micro-batch, with the fields of Spark's StreamingQueryProgress.
+
+    `most_offsets_behind` is the largest lag of a partition, in records.
+    """
+
+    batch_id: int
+    input_rows_per_second: float
+    processed_rows_per_second: float
+    duration_seconds: dict[str, float]  # by step: addBatch, queryPlanning, …
+    most_offsets_behind: int | None
+
+
+class JvmExited(Interrupted):
+    """Spark's JVM has exited. This process cannot start another one."""
+
+
+class BrokenPartition(NamedTuple):
+    """A partition with a damaged batch, which the engine no longer reads.
+
+    `offset` is the first offset that cannot be read. `error` names the batch.
+    """
+
+    offset: int
+    error: BatchBroken
+
 
 class Engine(Protocol):
-    """It keeps no position of its own: each start is at the ledger's."""
+    """Stores records. An engine keeps no position: each start begins at the ledger's positions."""
 
     def open(self, scratch: Path) -> None:
-        """Begin to come up, without waiting for it. `scratch` is a folder that no later run needs."""
+        """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs."""
 
-    def start(self, info: TopicInfo, ends: Mapping[int, int] | None) -> None:
-        """Store the records from the ledger's positions on; with `ends`, those before these offsets."""
+    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
+        """Store the records from `positions`, the ledger's positions; with `once`, only those before `ends`.
 
-    def wait(self, seconds: float) -> bool:
-        """Whether the flow has ended, waiting so long for it.
-
-        Raises the class of its failure.
+        `ends` are the current ends of the topic's partitions. Raises JvmExited if this process must be restarted.
         """
 
+    def wait(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the end. Return whether the engine has ended.
+
+        Raises the error that made it fail.
+        """
+
+    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+        """The partitions that the engine does not read now, because of a damaged batch."""
+
     def activity(self) -> str:
-        """What it does now, in its own words."""
+        """A description of the current activity, for messages."""
+
+    def stall_timeout(self) -> float:
+        """Seconds without progress, while records wait, after which the supervisor restarts the engine."""
+
+    def can_continue(self, lag: int) -> bool:
+        """Whether the engine can continue with a lag of this many records. If not, it must be restarted."""
+
+    def progress(self) -> QueryProgress | None:
+        """The last micro-batch that Spark reported; None without one."""
 
     def finish(self, seconds: float) -> None:
-        """Let what is under way be committed, for so long at most."""
+        """Wait up to `seconds` until the transactions in progress are committed."""
 
     def stop(self) -> None:
-        """End the flow; what is under way is rolled back."""
+        """Stop storing. Transactions in progress are rolled back."""
 
     def close(self) -> None:
-        """End the engine."""
+        """Release everything that the engine holds."""
 
 
-def tune_memory() -> None:
-    """For a process that writes. What a run is made of holds no cycles: looking for some at Python's default of 700
-    objects took a quarter of the time, measured in the direct engine. Arrow's own pool kept 60 MB more than the
-    system's, at the same speed, with three threads."""
-    import pyarrow as pa
-
-    # Arrow looks for these again and again: 0.5 ms per run, or, where there is pandas, 32 MB.
-    for module in ("pandas", "dateutil"):
-        sys.modules.setdefault(module, None)  # type: ignore[arg-type]
-    gc.set_threshold(5 * TRANSACTION_ROWS)
-    pa.set_memory_pool(pa.system_memory_pool())
-
-
-def background(name: str, work: Callable[[], Result]) -> Future[Result]:
-    """Do the work in a thread that the process does not wait for at its end."""
+def run_in_thread(name: str, work: Callable[[], Result]) -> Future[Result]:
+    """Run `work` in a daemon thread: the process can exit without waiting for it."""
     future: Future[Result] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - raised again by Future.result
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The sink's Python packages as one archive, for machines of a cluster that do not have them."""
+"""Packs the sink's Python packages into one archive, for cluster machines on which they are not installed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import orderflow
 
 log = logging.getLogger(__name__)
 
-# What a worker imports, each with what it requires; Spark brings its own pyspark.
+# The packages that a worker imports; their requirements are packed too. Spark brings its own pyspark.
 _ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def pack(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """The archive, made by `once(name, make)` if these versions have not been packed before.
+    """Return the path of the archive. `once(name, make)` creates it if these versions were not packed before.
 
-    It fits machines with the same Python version, operating system and processor.
+    The archive works on machines with the same Python version, operating system and processor.
     """
     found = {dist.name: dist for root in _ROOTS for dist in _with_required(root)}
     sources = sorted(Path(orderflow.__file__).parent.rglob("*"))
@@ -33,12 +33,12 @@ def pack(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
 
     def make(folder: Path) -> None:
-        log.info("Packing %d packages for the cluster's workers, once for these versions.", len(found) + 1)
+        log.info("Packing %d packages for the cluster's workers; this is done once per version.", len(found) + 1)
         with tarfile.open(folder / "packages.tgz", "w:gz", compresslevel=1) as archive:
             archive.add(Path(orderflow.__file__).parent, "orderflow", filter=_no_bytecode)
             for dist in found.values():
                 for file in dist.files or ():
-                    if ".." not in file.parts:  # a command's script
+                    if ".." not in file.parts:  # skips the scripts of commands
                         archive.add(file.locate(), str(file), recursive=False, filter=_no_bytecode)
 
     return once(f"packages-{digest.hexdigest()[:16]}", make) / "packages.tgz"

@@ -1,8 +1,9 @@
-"""Keeps the sink running: takes the lead, starts the engine at the ledger's position, and lets an error's class
-decide whether to wait, to start again, or to stop.
+"""Keeps the sink running. It takes the leadership lock and starts the engine at the ledger's positions.
 
-Rejected: letting Spark's checkpoint decide where to go on. It can say more or less than what MySQL committed;
-the ledger cannot.
+The class of an error decides whether the sink waits, restarts the engine, or stops.
+
+Rejected: Spark's checkpoint as the position to resume from. It can be ahead of or behind what MySQL committed; the
+ledger cannot.
 """
 
 from __future__ import annotations
@@ -10,62 +11,70 @@ from __future__ import annotations
 import logging
 import os
 import random
-import shutil
 import signal
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-import psutil
-
-from orderflow import native, topic
+from orderflow import topic
+from orderflow.contract import native
 from orderflow.errors import (
     Contention,
+    DatabaseRefused,
     EngineFailed,
     Interrupted,
     KafkaUnavailable,
     OrderFlowError,
     TopicMissing,
     Unavailable,
+    UnknownDatabaseError,
+    translate_shortages,
 )
 from orderflow.insights import status
 from orderflow.insights.status import Status
-from orderflow.pipeline.engine import Engine
+from orderflow.pipeline import scratch
+from orderflow.pipeline.engine import Engine, JvmExited, QueryProgress
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
-from orderflow.store.connection import ANSWER_TIMEOUT, Connection
+from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
 
-_POLL = 0.25  # seconds between two looks at the engine
-_PROGRESS_INTERVAL = 5.0  # seconds between two looks at ledger and topic, and two lines of progress
+_POLL_INTERVAL = 0.25  # seconds between two checks of the engine
+_PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
-_STANDBY_LOOK = 1.0  # seconds
-# Seconds without progress while records wait, until the engine is started again: longer than MySQL is given to answer.
-_STALLED = ANSWER_TIMEOUT + 30.0
-_FINISH_BATCH = 30.0  # seconds that a graceful stop gives the batch
-_FRUITLESS_STARTS = 8
-_SCRATCH = "orderflow-sink-"
+_BROKEN_REMINDER = 60.0  # seconds between two lines about the same damaged batch
+_STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
+_FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
+_MAX_FAILED_STARTS = 8  # in a row at the same position
+_UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
+_FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Progress(NamedTuple):
-    """What the sink says of itself. `status` where it has looked; `error` is the class of what it waits out."""
+    """A progress report of the sink.
+
+    `status` is set if ledger and topic were queried. `error` is the class of the error that the sink waits for.
+    `query` is the engine's last micro-batch, if it has one.
+    """
 
     state: str  # standby, running, waiting
     message: str
     status: Status | None = None
     error: str = ""
+    query: QueryProgress | None = None
 
 
 class Supervisor:
-    """One sink: runs until it is told to stop, or, with `once`, until all that is in the topic is stored."""
+    """Runs one sink until a signal stops it, or, with `once`, until the topic's current records are stored."""
 
     def __init__(
         self,
@@ -73,85 +82,128 @@ class Supervisor:
         *,
         engine: Engine,
         once: bool = False,
-        tell: Callable[[Progress], None] = lambda _: None,
-        listen: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        receive_metrics: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> None:
-        """`tell` is told of each look and each failed attempt; `listen` may open something in the scratch folder."""
+        """`on_progress` is called with each progress report and after each failed attempt.
+
+        `receive_metrics` is a context manager that gets the path of the scratch folder.
+        """
         self._settings = settings
         self._engine = engine
         self._once = once
-        self._tell = tell
-        self._listen = listen
-        self._stop = threading.Event()
+        self._on_progress = on_progress
+        self._receive_metrics = receive_metrics
+        self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
+        self._last_message = ""
+        self._stalls = 0  # in a row at these positions
+        self._warned_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
     def run(self) -> None:
         """Run the sink.
 
-        Raises OperatorError where only a person can help. Everything else is waited out.
+        Raises OperatorError if a person must act. The sink waits until any other error passes.
         """
         if not native.IS_COMPILED:
-            log.warning("OrderFlow is not installed here, so orders are read at a tenth of the speed: pip install .")
-        with _signals(self._ask_to_stop), _scratch() as scratch, self._listen(scratch):
-            self._engine.open(scratch)  # beside the first look at Kafka and MySQL
+            log.warning(
+                "OrderFlow is not installed, so it decodes orders at a tenth of the speed. To install it: pip install ."
+            )
+        with _stop_on_signals(self._request_stop), scratch.opened() as folder, self._receive_metrics(folder):
+            self._engine.open(folder)  # it starts up during the first requests to Kafka and MySQL
             self._keep_running()
             self._engine.close()
 
     def _keep_running(self) -> None:
-        wait, fruitless, reminded = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-        before: dict[int, int] = {}
-        while not self._stop.is_set():
+        wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
+        last_positions: dict[int, int] = {}
+        unknown_since: float | None = None
+        while not self._stop_event.is_set():
             try:
-                return self._lead_and_run()
-            except (Unavailable, Contention) as error:  # Contention: a session that has died, or hangs, holds a lock
-                if self._stop.is_set():
+                with translate_shortages("The sink cannot continue"):
+                    return self._run_as_leader()
+            except JvmExited as exited:
+                if not self._stop_event.is_set():  # otherwise a signal to all processes of the service has ended it
+                    self._restart_process(exited)
+            except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
+                if self._stop_event.is_set():
                     return None
-                if before != self._positions:
-                    # It has moved since: this is another outage.
-                    before, wait, fruitless, reminded = dict(self._positions), _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-                fruitless += isinstance(error, Interrupted)
-                if fruitless >= _FRUITLESS_STARTS:
+                if last_positions != self._positions:
+                    # The position has changed since, so this is another outage.
+                    last_positions, unknown_since = dict(self._positions), None
+                    wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
+                if isinstance(error, UnknownDatabaseError):
+                    unknown_since = unknown_since or time.monotonic()
+                    if time.monotonic() - unknown_since > _UNKNOWN_ERROR_TIMEOUT:
+                        raise DatabaseRefused(error.message, hint=error.hint) from error
+                failed_starts += isinstance(error, Interrupted)
+                if failed_starts >= _MAX_FAILED_STARTS:
                     raise EngineFailed(
-                        f"The sink failed {fruitless} times in a row at the same position: {error.message}",
+                        f"The sink failed {failed_starts} times in a row at the same position: {error.message}",
                         hint="Nothing is lost. See the log above, and `orderflow doctor`.",
                     ) from error
-                self._tell(Progress("waiting", error.message, error=type(error).__name__))
-                if time.monotonic() - reminded > _REMINDER_INTERVAL:
-                    self._say_waiting(error)
-                    reminded = time.monotonic()
-                self._stop.wait(wait * random.uniform(0.5, 1))  # noqa: S311
+                self._on_progress(Progress("waiting", error.message, error=type(error).__name__))
+                if time.monotonic() - warned_at > _REMINDER_INTERVAL:
+                    self._log_waiting(error)
+                    warned_at = time.monotonic()
+                self._stop_event.wait(wait * random.uniform(0.5, 1))  # noqa: S311
                 wait = min(wait * 1.5, _LONGEST_WAIT)
         return None
 
-    def _ask_to_stop(self) -> None:
-        log.info("Stopping after this batch. Once more to leave at once; nothing is lost either way.")
-        self._stop.set()
+    def _restart_process(self, exited: JvmExited) -> None:
+        """Re-execute this command in this process, unless a stop is requested meanwhile.
 
-    def _lead_and_run(self) -> None:
+        Raises EngineFailed if several restarts in a row stored nothing.
+        """
+        failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
+        now = str(sorted(self._positions.items()))
+        count = int(failed) + 1 if before == now else 1
+        if count >= _MAX_FAILED_STARTS:
+            raise EngineFailed(
+                f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
+                hint="Nothing is lost. See Java's output above, and `orderflow doctor`.",
+            ) from exited
+        log.warning("%s Restarting it.", exited.message)
+        self._stop_event.wait(min(count, _LONGEST_WAIT))
+        os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
+        # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        if not self._stop_event.is_set():
+            _reexecute()
+
+    def _request_stop(self) -> None:
+        log.info("Stopping after this batch. A second signal stops the sink at once; nothing is lost either way.")
+        self._stop_event.set()
+
+    def _run_as_leader(self) -> None:
         for step in schema.prepare(self._settings):
-            log.info("Made %s.", step.what)
+            log.info("Created %s.", step.what)
         with Connection(self._settings) as connection:
             if not self._take_leadership(connection):
                 return
-            info = self._topic(connection)
-            first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
-            self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-            ends = self._ends(info)
-            self._engine.start(info, ends if self._once else None)
-            try:
-                self._watch(connection, info)
-            finally:
-                self._engine.stop()
+            while self._run_engine(connection):
+                pass
+
+    def _run_engine(self, connection: Connection) -> bool:
+        """Run the engine from the ledger's positions. Return whether it must be restarted."""
+        info = self._topic(connection)
+        first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+        self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        self._engine.start(info, self._positions, self._ends(info), once=self._once)
+        try:
+            return self._watch(connection, info)
+        finally:
+            self._engine.stop()
 
     def _take_leadership(self, connection: Connection) -> bool:
-        """Wait until this is the only active sink; False if it was told to stop meanwhile."""
+        """Wait until this is the only active sink. Return False if a stop was requested meanwhile."""
         seconds = 0.0
         while not ledger.take_leadership(connection, self._settings, seconds):
             if not seconds:
-                seconds = _STANDBY_LOOK
-                log.info("Another sink is active on this table and topic: standing by to take over.")
-                self._tell(Progress("standby", "another sink is active; standing by"))
-            if self._stop.is_set():
+                seconds = _STANDBY_INTERVAL
+                log.info("Another sink is active on this table and topic. This one is on standby to take over.")
+                self._on_progress(Progress("standby", "another sink is active; standing by"))
+            if self._stop_event.is_set():
                 return False
         return True
 
@@ -163,64 +215,86 @@ class Supervisor:
             return topic.describe(self._settings)
         except TopicMissing as missing:
             raise TopicMissing(
-                f"{missing.message[:-1]}, though the ledger has positions in it.",
-                hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. If it shall begin anew, set"
+                f"{missing.message[:-1]}, although the ledger has positions in it.",
+                hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. To store a new topic, set"
                 " another MYSQL_TABLE.",
             ) from missing
 
     def _ends(self, info: TopicInfo) -> dict[int, int]:
-        """Where the topic's partitions end now, which must not be before the ledger's positions.
+        """Return the current ends of the topic's partitions.
 
-        A broker that restarts may show an older end for a moment; one that lost records shows it for good.
+        Raises KafkaUnavailable if an end is before the ledger's position. A broker that restarts may briefly report an
+        older end. A broker that lost records reports it permanently.
         """
         ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         for part, end in ends.items():
             if self._positions[part] > end:
                 raise KafkaUnavailable(
                     f"{info.name} partition {part} ends at offset {end}, before the ledger's position"
-                    f" {self._positions[part]}: Kafka is recovering, or has lost records that are stored."
+                    f" {self._positions[part]}: Kafka is recovering, or has lost records that are already stored."
                 )
         return ends
 
-    def _watch(self, connection: Connection, info: TopicInfo) -> None:
-        """Return when the flow has ended well or a stop was asked for; raise the class of its failure."""
-        looked = -_PROGRESS_INTERVAL
-        told: Progress | None = None
-        moved, before = time.monotonic(), self._positions
-        while not self._engine.wait(_POLL):
-            if self._stop.is_set():
-                self._engine.finish(_FINISH_BATCH)
-                return
-            if time.monotonic() - looked > _PROGRESS_INTERVAL:
-                looked = time.monotonic()
-                progress = self._progress(connection, info)
-                if told is None or progress.message != told.message:
-                    log.info("%s", progress.message, extra={"lag": progress.status and progress.status.lag})
-                self._tell(progress)
-                told = progress
-                if self._positions != before:
-                    moved, before = looked, self._positions
-                if looked - moved > _STALLED:
-                    self._check_nothing_waits(info, looked - moved)
-                    moved = looked
-        self._tell(self._progress(connection, info))
+    def _watch(self, connection: Connection, info: TopicInfo) -> bool:
+        """Watch the engine. Return True if it must be restarted; False after its end or after a requested stop.
 
-    def _check_nothing_waits(self, info: TopicInfo, seconds: float) -> None:
-        """An engine may hang without a word. Markers of transactions at a partition's end are nothing to wait for.
-
-        Raises Interrupted.
+        Raises the error that made the engine fail.
         """
+        checked_at = -_PROGRESS_INTERVAL
+        moved_at, last_positions = time.monotonic(), self._positions
+        while not self._engine.wait(_POLL_INTERVAL):
+            if self._stop_event.is_set():
+                self._engine.finish(_FINISH_TIMEOUT)
+                return False  # without a last report: a broker that is down would delay the stop
+            if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
+                checked_at = time.monotonic()
+                progress = self._report_progress(connection, info)
+                self._log_broken_partitions()
+                if self._positions != last_positions:
+                    moved_at, last_positions, self._stalls = checked_at, self._positions, 0
+                # The timeout doubles each time, because a long range of aborted records may take longer to read.
+                if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
+                    self._raise_if_stalled(info, checked_at - moved_at)
+                    moved_at = checked_at
+                if progress.status and not self._engine.can_continue(progress.status.lag or 0):
+                    return True
+        self._report_progress(connection, info)
+        return False
+
+    def _report_progress(self, connection: Connection, info: TopicInfo) -> Progress:
+        """Check ledger and topic, and log the result if it has changed."""
+        progress = self._progress(connection, info)
+        if progress.message != self._last_message:
+            self._last_message = progress.message
+            log.info("%s", progress.message, extra={"lag": progress.status and progress.status.lag})
+        self._on_progress(progress)
+        return progress
+
+    def _raise_if_stalled(self, info: TopicInfo, seconds: float) -> None:
+        """Raise Interrupted if unread records wait: the engine hangs.
+
+        Transaction markers at a partition's end are not records, so they do not count.
+        """
+        broken = self._engine.broken_partitions()
         for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
             start = self._positions[part]
-            if start < bounds.end and topic.holds_records(self._settings, part, start, bounds.end):
+            if (
+                part not in broken
+                and start < bounds.end
+                and topic.holds_records(self._settings, part, start, bounds.end)
+            ):
+                self._stalls += 1
                 raise Interrupted(
-                    f"Nothing was stored for {seconds:.0f} seconds, though {info.name} partition {part} holds records"
-                    f" from offset {start} on (the engine says: {self._engine.activity()})."
+                    f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records"
+                    f" from offset {start} on (engine activity: {self._engine.activity()})."
                 )
 
     def _progress(self, connection: Connection, info: TopicInfo) -> Progress:
-        """A look at ledger and topic, which also notices a lost leadership and a topic made again."""
-        entries = [entry for entry in ledger.entries(connection) if entry.topic == info.name]
+        """Query ledger and topic. This also detects a lost leadership lock and a topic that was recreated.
+
+        Raises DatabaseUnavailable, TopicRecreated, Interrupted (new partitions), KafkaUnavailable.
+        """
+        entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
         found = topic.describe(self._settings)
         ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
@@ -229,55 +303,59 @@ class Supervisor:
         ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
         now = status.combine(self._settings, entries, ends, newest=None)
         message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
-        return Progress("running", message, now)
+        return Progress("running", message, now, query=self._engine.progress())
+
+    def _log_broken_partitions(self) -> None:
+        """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
+
+        Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
+        """
+        for part, broken in self._engine.broken_partitions().items():
+            if self._positions.get(part, 0) > broken.offset:
+                raise Interrupted(f"The loss of the damaged batch in partition {part} is accepted.")
+            if time.monotonic() - self._warned_at.get(part, -_BROKEN_REMINDER) >= _BROKEN_REMINDER:
+                self._warned_at[part] = time.monotonic()
+                log.warning("%s The other partitions continue. %s", broken.error.message, broken.error.hint)
 
     def _lag(self) -> int:
         bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
         return sum(max(0, bounds[part].end - self._positions.get(part, bounds[part].first)) for part in bounds)
 
-    def _say_waiting(self, error: OrderFlowError) -> None:
+    def _log_waiting(self, error: OrderFlowError) -> None:
         try:
             waiting = f" {self._lag()} records wait in Kafka." if self._positions else ""
-        except OrderFlowError:  # Kafka itself is what is awaited, or what the next attempt will tell
+        except OrderFlowError:  # Kafka itself is unavailable, or the next attempt reports this error
             waiting = ""
-        next_step = "Starting again at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
+        next_step = "Restarting at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
         log.warning("%s %s%s", error.message, next_step, waiting, extra={"error": type(error).__name__})
 
 
+def _reexecute() -> NoReturn:
+    sys.stdout.flush()
+    # The MySQL client's sockets survive exec, so the session with the leadership lock would never end.
+    for path in Path("/dev/fd").iterdir():
+        if (descriptor := int(path.name)) > 2:
+            with suppress(OSError):  # the descriptor that iterdir uses
+                os.set_inheritable(descriptor, False)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+
+
 @contextmanager
-def _signals(ask_to_stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks to stop, the second ends the process at once."""
-    asked = False
+def _stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
+    """On the first SIGINT or SIGTERM, call `request_stop`; on the second, end the process at once."""
+    is_requested = False
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal is_requested
+        if is_requested:
             os._exit(128 + number)
-        asked = True
-        ask_to_stop()
+        is_requested = True
+        request_stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _STOP_SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """A folder for Spark's checkpoint and LOAD DATA's files: nothing in it is needed by a later run.
-
-    In memory where the system offers it: LOAD DATA's files are read as soon as they are written.
-    """
-    memory = Path("/dev/shm")  # noqa: S108
-    base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
-    for left in base.glob(f"{_SCRATCH}*-*"):  # by a sink that was killed, or that this process was before
-        owner = int(left.name.removeprefix(_SCRATCH).split("-")[0])
-        if owner == os.getpid() or not psutil.pid_exists(owner):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-", dir=base)
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

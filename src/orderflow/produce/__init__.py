@@ -1,1 +1,1 @@
-"""The producer: made-up orders or a user's own, sent to Kafka at a steady pace until every one is acknowledged."""
+"""The producer: sends generated orders, or orders from a file, to Kafka and waits for their acknowledgements."""

@@ -1,4 +1,4 @@
-"""Messages handed to Kafka, and every one accounted for: acknowledged, failed, or still here."""
+"""Sends messages to Kafka and counts each as acknowledged, failed or in flight."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka import Message as Report
+from confluent_kafka import Message as DeliveryReport
 
 from orderflow import topic
 from orderflow.errors import KafkaUnavailable, OperatorError, OrderFlowError
@@ -18,15 +18,15 @@ from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
 
-DELIVERY_TIMEOUT = 300.0  # seconds; a broker may be away that long before an order counts as failed
-FLUSH_TIMEOUT = 30.0  # seconds from a stop request to giving up on what is not acknowledged
-EACH_LOGGED = 10.0  # orders per second up to which each order gets its line
-_POLL = 0.1  # seconds that a signal may have to wait
-_SHORTEST_POLL = 0.001  # seconds; the client takes less for 0, and the wait would spin
+DELIVERY_TIMEOUT = 300.0  # seconds without an acknowledgement until a message counts as failed
+FLUSH_TIMEOUT = 30.0  # seconds from the stop request that a flush waits for acknowledgements
+LOG_EACH_RATE = 10.0  # messages per second; up to this rate each message is logged
+_POLL_INTERVAL = 0.1  # seconds; Python handles a signal only between two polls
+_MIN_POLL = 0.001  # seconds; librdkafka rounds less than this to 0, which would be a busy loop
 
 
-class Stop:
-    """A request to stop. As a signal handler: the first signal asks to flush and leave, the second to leave now."""
+class StopRequest:
+    """A request to stop, usable as a signal handler: the first signal allows a flush, the second skips it."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -36,20 +36,21 @@ class Stop:
         self._deadline = 0.0 if self.requested else time.monotonic() + FLUSH_TIMEOUT
         self.requested = True
 
-    def now(self) -> None:
-        """Leave without flushing."""
+    def skip_flush(self) -> None:
+        """Stop without a flush."""
         self.requested, self._deadline = True, 0.0
 
     @property
     def expired(self) -> bool:
-        """Whether the time to flush is over."""
+        """Whether the time for a flush is over."""
         return time.monotonic() > self._deadline
 
 
 def connect(settings: Settings) -> TopicInfo:
-    """The topic, made if missing, after as many attempts to reach Kafka as the settings allow.
+    """Connect to Kafka with retries, create the topic if it is missing, and return it.
 
-    Raises KafkaUnavailable after the last one; KafkaRefused and TopicMissing at once.
+    `kafka_connect_attempts` and `kafka_connect_wait` (seconds) control the retries. Raises KafkaUnavailable after the
+    last attempt; KafkaRefused and TopicMissing are not retried.
     """
     attempts = settings.kafka_connect_attempts
     for attempt in range(1, attempts + 1):
@@ -67,20 +68,20 @@ def connect(settings: Settings) -> TopicInfo:
 
 
 class Delivery:
-    """One producer: acks=all, idempotent, compressed batches.
+    """A Kafka producer with acks=all, idempotence and compression.
 
-    `accepted` counts the messages handed over, `failed` those that Kafka refused or did not take in time. `refusal`
-    is the error that ended the run, if one did.
+    `enqueued` counts the messages passed to `send`. `failed` counts those that Kafka rejected or did not acknowledge
+    within DELIVERY_TIMEOUT. `fatal_error` is the error that ended the run, or None.
     """
 
     def __init__(
-        self, settings: Settings, rate: float | None, stop: Stop, each_second: Callable[[Delivery], None]
+        self, settings: Settings, rate: float | None, stop: StopRequest, each_second: Callable[[Delivery], None]
     ) -> None:
-        """`rate` is the messages per second to expect, None for as many as possible."""
-        self.accepted = self.failed = 0
+        """`rate` is the expected number of messages per second, or None for no limit."""
+        self.enqueued = self.failed = 0
         self.last_failure = ""
-        self.refusal: OrderFlowError | None = None
-        self.log_each = rate is not None and rate <= EACH_LOGGED
+        self.fatal_error: OrderFlowError | None = None
+        self.log_each = rate is not None and rate <= LOG_EACH_RATE
         self._settings, self._stop, self._each_second = settings, stop, each_second
         self._next_second = time.monotonic() + 1.0
         self._producer = Producer(
@@ -89,38 +90,38 @@ class Delivery:
                 "acks": "all",
                 "enable.idempotence": True,
                 "compression.type": settings.kafka_compression,
-                # gzip's default level takes twice the time of level 1 and saves a quarter of the bytes (measured).
+                # gzip's default level takes twice the time of level 1 and saves 25 % of the bytes (measured).
                 **({"compression.level": 1} if settings.kafka_compression == "gzip" else {}),
-                # Java's and kafka-python's way: a key has one partition, whichever client sends it.
+                # The partitioner of the Java client and kafka-python: all clients send a key to the same partition.
                 "partitioner": "murmur2_random",
-                # Partitions added while it sends are used from then on; librdkafka's default is 5 minutes.
+                # Partitions added during a run are used within 10 s; librdkafka's default is 5 minutes.
                 "topic.metadata.refresh.interval.ms": 10_000,
                 "linger.ms": 0 if self.log_each else 5,
                 "queue.buffering.max.kbytes": 128 * 1024,
                 "message.timeout.ms": int(DELIVERY_TIMEOUT * 1000),
-                # A report of each success costs 15 % of the top rate (measured), and `sent` does not need it.
+                # A report of each success reduces the maximum rate by 15 % (measured); `sent` does not need it.
                 "delivery.report.only.error": not self.log_each,
-                "on_delivery": self._reported,
+                "on_delivery": self._on_delivery,
             }
         )
 
     @property
     def in_flight(self) -> int:
-        """Messages handed over and neither acknowledged nor failed."""
+        """Messages that are neither acknowledged nor failed."""
         return len(self._producer)
 
     @property
     def unsent(self) -> int:
-        """Messages that Kafka has not acknowledged, whatever the reason."""
+        """Messages that Kafka has not acknowledged: failed or in flight."""
         return self.failed + self.in_flight
 
     @property
     def sent(self) -> int:
         """Messages that Kafka has acknowledged."""
-        return self.accepted - self.unsent
+        return self.enqueued - self.unsent
 
     def send(self, message: Message) -> None:
-        """Hand over one message. While the local queue is full, waits."""
+        """Enqueue one message; wait while the local queue is full."""
         key, value, partition = message
         while True:
             try:
@@ -129,55 +130,55 @@ class Delivery:
             except BufferError as error:
                 if self._stop.expired:
                     self.failed += 1
-                    self.last_failure = f"{_shown(key)}: {error}"
+                    self.last_failure = f"{_printable(key)}: {error}"
                     break
-                self._serve(_POLL)
+                self._poll(_POLL_INTERVAL)
             except KafkaException as exception:
                 self._fail(exception.args[0], key)
                 break
-        self.accepted += 1
-        if not self.accepted & 0xFF:
-            self._serve(0)
+        self.enqueued += 1
+        if not self.enqueued & 0xFF:
+            self._poll(0)
 
     def wait(self, seconds: float) -> bool:
-        """Serve reports for so long. Returns False at once when a stop is requested."""
+        """Process delivery reports for this time. Returns False as soon as a stop is requested, otherwise True."""
         deadline = time.monotonic() + seconds
-        while not self._stop.requested and (rest := deadline - time.monotonic()) > 0:
-            self._serve(max(_SHORTEST_POLL, min(rest, _POLL)))
+        while not self._stop.requested and (remaining := deadline - time.monotonic()) > 0:
+            self._poll(max(_MIN_POLL, min(remaining, _POLL_INTERVAL)))
         return not self._stop.requested
 
     def flush(self) -> None:
-        """Wait until nothing is in flight; after a stop request for 30 seconds from it at most."""
+        """Wait until no message is in flight; after a stop request, for FLUSH_TIMEOUT at most."""
         while self.in_flight and not self._stop.expired:
-            self._serve(_POLL)
+            self._poll(_POLL_INTERVAL)
 
-    def _serve(self, seconds: float) -> None:
+    def _poll(self, seconds: float) -> None:
         try:
             self._producer.poll(seconds)
-        except KafkaException as exception:  # fatal: this client sends nothing any more
-            self.refusal = topic.classify(exception.args[0], self._settings)
-            self._stop.now()
+        except KafkaException as exception:  # fatal: this client cannot send any more
+            self.fatal_error = topic.classify(exception.args[0], self._settings)
+            self._stop.skip_flush()
         if (now := time.monotonic()) >= self._next_second:
             self._next_second = max(self._next_second, now - 1.0) + 1.0
             self._each_second(self)
 
-    def _reported(self, error: KafkaError | None, report: Report) -> None:
+    def _on_delivery(self, error: KafkaError | None, report: DeliveryReport) -> None:
         if error is not None:
             self._fail(error, report.key())
         else:
-            where = f"partition {report.partition()}, offset {report.offset()}"
-            log.info("Sent %s (%s): %s", _shown(report.key()), where, _shown(report.value()))
+            coordinates = f"partition {report.partition()}, offset {report.offset()}"
+            log.info("Sent %s (%s): %s", _printable(report.key()), coordinates, _printable(report.value()))
 
     def _fail(self, error: KafkaError, key: str | bytes | None) -> None:
         self.failed += 1
-        self.last_failure = f"{_shown(key)}: {error.str()}"
-        found = topic.classify(error, self._settings)
-        if error.fatal() or isinstance(found, OperatorError):
-            self.refusal = found
-            self._stop.now()
+        self.last_failure = f"{_printable(key)}: {error.str()}"
+        classified = topic.classify(error, self._settings)
+        if error.fatal() or isinstance(classified, OperatorError):
+            self.fatal_error = classified
+            self._stop.skip_flush()
 
 
-def _shown(data: str | bytes | None) -> str:
-    """At most 300 characters; what is not UTF-8 as escapes."""
+def _printable(data: str | bytes | None) -> str:
+    """At most 300 characters; bytes that are not UTF-8 are escaped."""
     text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else str(data)
     return text if len(text) <= 300 else text[:297] + "..."

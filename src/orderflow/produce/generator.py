@@ -1,4 +1,4 @@
-"""Made-up orders from the catalogue, as the bytes of their messages; on request with bad and repeated ones between."""
+"""Generates orders from the catalogue as messages, on request mixed with bad and repeated ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES
 from orderflow.errors import SettingInvalid
 from orderflow.produce import malformed
 
-# Key, value, partition. A plain tuple: a named one takes as long to make as the order's text.
+# Key, value, partition. A plain tuple: creating a named tuple takes as long as formatting the order.
 Message = tuple[bytes | None, bytes | None, int]
-ANY_PARTITION = -1  # Kafka's client chooses by the key
+ANY_PARTITION = -1  # the Kafka client selects the partition by the key
 
-HIGHEST_NUMBER = 10**43  # an order_id holds 44 digits; no run reaches from here to there
-_RECENT = 1000  # orders that repeats and conflicts are drawn from
+HIGHEST_NUMBER = 10**43  # an order_id has up to 44 digits; no run can generate the remaining 9 * 10**43 numbers
+_RECENT = 1000  # orders from which repeats and conflicts are drawn
 
-# Everything of an order that does not vary, one entry for each product and quantity.
+# The constant parts of an order, one entry for each product and quantity.
 _OFFERS = [
     (
         f'"product_name": {json.dumps(product.name)}, '
@@ -38,9 +38,9 @@ _CENTS = [f"{cents:02d}" for cents in range(100)]
 class Generator:
     """An endless iterator of messages.
 
-    The same seed gives the same orders (but for their time), and the same order numbers whatever the shares: a bad
-    record is an order that came out wrong, and has used its number. Repeats and conflicts take the number of a
-    recent order. `good`, `bad` and `repeated` count what has been drawn.
+    The same seed generates the same orders, except for their timestamps. The order numbers do not depend on the shares:
+    a bad message uses up the number of the order that it is made from. Repeats and conflicts use the number of a
+    recent order. `good`, `bad` and `repeated` count the messages of each kind so far.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Generator:
     ) -> None:
         """`start` is the first order's number; `bad` and `repeat` are shares of all messages, from 0 to 1.
 
-        Raises SettingInvalid if the numbers would outgrow the order_id.
+        Raises SettingInvalid if `start` is so high that the numbers could exceed 44 digits.
         """
         if start > HIGHEST_NUMBER:
             raise SettingInvalid(
-                f"Order numbers would start at {start}, and an order_id has room for 44 digits.",
+                f"Order numbers would start at {start}, but an order_id has at most 44 digits.",
                 hint="Set STARTING_ORDER_ID to a lower number.",
             )
         self.good = self.bad = self.repeated = 0
@@ -82,7 +82,7 @@ class Generator:
             total = price * quantity
             order_id = f"ORDER-{self.next_number:06d}"
             self.next_number += 1
-            # json.dumps takes four times as long, and would need the price as a float.
+            # json.dumps takes four times as long, and needs the price as a float.
             value = (
                 f'{{"customer_id": {first_customer + int(draw() * customer_count)}, "order_id": "{order_id}", {product}'
                 f'{price // 100}.{cents_text[price % 100]}, "quantity": {quantity}, '
@@ -97,11 +97,11 @@ class Generator:
             chance = random.random()
             if chance < bad:
                 self.bad += 1
-                yield self._spoil(next(kinds), recent, random)
+                yield self._make_bad(next(kinds), recent, random)
             elif chance < bad + repeat and recent:
                 self.repeated += 1
                 key, value, _ = random.choice(recent)
-                # Half of them elsewhere: as after a change of the number of partitions, or from another client.
+                # Half of them to any partition, as after a change of the partition count or from another client.
                 yield key, value, random.choice((ANY_PARTITION, random.randrange(partitions)))
             else:
                 self.good += 1
@@ -109,10 +109,10 @@ class Generator:
                 recent.append(message)
                 yield message
 
-    def _spoil(self, kind: malformed.Kind, recent: deque[Message], random: Random) -> Message:
-        of_stored = kind is malformed.conflict and recent
-        key, value, partition = random.choice(recent) if of_stored else next(self._orders)
+    def _make_bad(self, kind: malformed.Kind, recent: deque[Message], random: Random) -> Message:
+        is_recent = kind is malformed.conflict and recent
+        key, value, partition = random.choice(recent) if is_recent else next(self._orders)
         assert value is not None
-        if kind is malformed.conflict and not of_stored:
+        if kind is malformed.conflict and not is_recent:
             kind = malformed.truncated
         return key, kind(value), partition

@@ -1,4 +1,4 @@
-"""Ways in which a message can be wrong, each made from the bytes of a good one."""
+"""Kinds of bad messages; each is made from the bytes of a good one."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ Kind = Callable[[bytes], bytes | None]
 
 
 def truncated(message: bytes) -> bytes:
-    """The first half, as after a connection that broke."""
+    """The first half, as after a broken connection."""
     return message[: len(message) // 2]
 
 
 def conflict(message: bytes) -> bytes:
-    """A sound order that differs from the one stored under its order_id: only the table can tell."""
+    """A valid order with the order_id of another one but different content; detecting it needs the table."""
     customer = b"50001" if b'"customer_id": 50000,' in message else b"50000"
-    return _replaced(message, "customer_id", customer)
+    return _replace(message, "customer_id", customer)
 
 
-def _replaced(message: bytes, field: str, token: bytes) -> bytes:
+def _replace(message: bytes, field: str, token: bytes) -> bytes:
     return token.join(re.split(rb'(?<="%b": )(?:"[^"]*"|[^,}]*)' % field.encode(), message, maxsplit=1))
 
 
-def _with(field: str, token: bytes) -> Kind:
-    """The field's value replaced by `token`, as it stands."""
-    return lambda message: _replaced(message, field, token)
+def _field(field: str, token: bytes) -> Kind:
+    """Replaces the field's JSON value by `token`."""
+    return lambda message: _replace(message, field, token)
 
 
 def _name(text: bytes) -> Kind:
-    return _with("product_name", b'"' + text + b'"')
+    return _field("product_name", b'"' + text + b'"')
 
 
 def _timestamp(text: bytes) -> Kind:
-    return _with("order_timestamp", b'"' + text + b'"')
+    return _field("order_timestamp", b'"' + text + b'"')
 
 
 KINDS: dict[str, Kind] = {
@@ -51,7 +51,7 @@ KINDS: dict[str, Kind] = {
     "lone surrogate": _name(b"Yoga \\ud83d Mat"),
     "empty name": _name(b""),
     "too long name": _name(b"M" * 256),
-    "name of another type": _with("product_name", b"4711"),
+    "name of another type": _field("product_name", b"4711"),
     "array": lambda message: b"[" + message + b"]",
     "string": lambda message: b'"' + message.replace(b'"', b'\\"') + b'"',
     "nested too deeply": lambda message: message[:-1] + b', "more": ' + b"[" * 10_000,
@@ -60,29 +60,29 @@ KINDS: dict[str, Kind] = {
     "duplicate key": lambda message: message[:-1] + b', "quantity": 1}',
     "wrong case": lambda message: message.replace(b'"customer_id"', b'"Customer_ID"'),
     "missing field": lambda message: message.replace(b'"quantity"', b'"amount"'),
-    "null field": _with("product_category", b"null"),
-    "quoted number": _with("quantity", b'"2"'),
-    "decimal quantity": _with("quantity", b"2.0"),
-    "boolean quantity": _with("quantity", b"true"),
-    "quantity in words": _with("quantity", b'"two"'),
-    "zero quantity": _with("quantity", b"0"),
-    "overflowing quantity": _with("quantity", b"2147483648"),
-    "negative customer": _with("customer_id", b"-1"),
-    "zero price": _with("unit_price", b"0.00"),
-    "negative price": _with("unit_price", b"-19.99"),
-    "three decimals": _with("unit_price", b"19.999"),
-    "decimal comma": _with("unit_price", b'"19,99"'),
-    "overflowing price": _with("unit_price", b"100000000.00"),
-    "NaN": _with("unit_price", b"NaN"),
-    "infinite total": _with("total_price", b"Infinity"),
-    "wrong total": _with("total_price", b"0.01"),
+    "null field": _field("product_category", b"null"),
+    "quoted number": _field("quantity", b'"2"'),
+    "decimal quantity": _field("quantity", b"2.0"),
+    "boolean quantity": _field("quantity", b"true"),
+    "quantity in words": _field("quantity", b'"two"'),
+    "zero quantity": _field("quantity", b"0"),
+    "overflowing quantity": _field("quantity", b"2147483648"),
+    "negative customer": _field("customer_id", b"-1"),
+    "zero price": _field("unit_price", b"0.00"),
+    "negative price": _field("unit_price", b"-19.99"),
+    "three decimals": _field("unit_price", b"19.999"),
+    "decimal comma": _field("unit_price", b'"19,99"'),
+    "overflowing price": _field("unit_price", b"100000000.00"),
+    "NaN": _field("unit_price", b"NaN"),
+    "infinite total": _field("total_price", b"Infinity"),
+    "wrong total": _field("total_price", b"0.01"),
     "impossible date": _timestamp(b"2025-02-30T12:00:00"),
     "impossible time": _timestamp(b"2025-01-15T24:00:00"),
     "time with zone": _timestamp(b"2025-01-15T14:30:45+02:00"),
     "time with fraction": _timestamp(b"2025-01-15T14:30:45.123"),
-    "time as number": _with("order_timestamp", b"1736951445"),
-    "order_id in lower case": _with("order_id", b'"order-000001"'),
-    "order_id too short": _with("order_id", b'"ORDER-1"'),
-    "order_id too long": _with("order_id", b'"ORDER-%b"' % (b"9" * 45)),
+    "time as number": _field("order_timestamp", b"1736951445"),
+    "order_id in lower case": _field("order_id", b'"order-000001"'),
+    "order_id too short": _field("order_id", b'"ORDER-1"'),
+    "order_id too long": _field("order_id", b'"ORDER-%b"' % (b"9" * 45)),
     "conflict": conflict,
 }

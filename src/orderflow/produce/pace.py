@@ -1,4 +1,4 @@
-"""When the next message is due."""
+"""Limits the rate of an iterator of messages."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator
 
 from orderflow.produce.generator import Message
 
-_SLICE = 0.002  # seconds of the shortest wait: below a millisecond, Kafka's client returns at once
-_LATEST = 1.0  # seconds
+_MIN_WAIT = 0.002  # seconds; below 1 ms, the Kafka client returns at once
+_MAX_DELAY = 1.0  # seconds
 
 
 def paced(messages: Iterator[Message], rate: float, wait: Callable[[float], bool]) -> Iterator[Message]:
-    """`messages` at `rate` per second, each drawn when it is due. Ends when `wait`, given seconds, returns False.
+    """Iterate over `messages` at `rate` per second, and end when `wait` (called with seconds) returns False.
 
-    Due times count from the start, so that no delay adds up; only one of more than a second is written off, so
-    that an outage is not followed by a burst.
+    Each message is taken from `messages` when it is due. Due times count from the start, so that delays do not add up.
+    A delay of more than _MAX_DELAY is not made up for, so that no burst follows an outage.
     """
     start, count = time.monotonic(), 0
     while True:
         ahead = start + count / rate - time.monotonic()
-        if ahead > 0 and not wait(max(ahead, _SLICE)):
+        if ahead > 0 and not wait(max(ahead, _MIN_WAIT)):
             return
-        if ahead < -_LATEST:
+        if ahead < -_MAX_DELAY:
             start -= ahead
         if (message := next(messages, None)) is None:
             return

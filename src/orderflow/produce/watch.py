@@ -1,4 +1,4 @@
-"""What is said about a delivery while it runs."""
+"""Logs and reports the progress of a delivery."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from orderflow.produce.delivery import DELIVERY_TIMEOUT, Delivery
 
 log = logging.getLogger(__name__)
 
-_SUMMARY_EVERY = 5.0  # seconds between two lines where not every message has its own
-_SILENCE = 5.0  # seconds without an acknowledgement until that is said
+_SUMMARY_INTERVAL = 5.0  # seconds between two summary lines if not every message is logged
+_WAITING_AFTER = 5.0  # seconds without an acknowledgement until a warning is logged
 
 
 class State(NamedTuple):
-    """Messages acknowledged, failed, and neither; `rate` is the acknowledged ones per second since the last look.
+    """The messages acknowledged, failed and in flight.
 
-    `waiting`: Kafka has acknowledged nothing for long.
+    `rate` is the number of acknowledged messages per second since the last call. `waiting` is true if Kafka has
+    acknowledged nothing for _WAITING_AFTER.
     """
 
     sent: int
@@ -28,39 +29,39 @@ class State(NamedTuple):
     waiting: bool = False
 
 
-class Watch:
-    """Called once a second. Logs failures, a silent broker, and progress; hands each state to `tell`."""
+class DeliveryWatch:
+    """Called once a second: logs failures, missing acknowledgements and progress, and calls `on_progress`."""
 
-    def __init__(self, tell: Callable[[State], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: Callable[[State], None]) -> None:
+        self._on_progress = on_progress
         self._last = State(0, 0, 0, 0.0)
-        self._looked = self._answered = self._summed_up = time.monotonic()
-        self._silent = False
+        self._updated_at = self._acknowledged_at = self._summary_at = time.monotonic()
+        self._is_waiting = False
 
     def __call__(self, delivery: Delivery) -> None:
         now = time.monotonic()
         sent = delivery.sent
-        rate = (sent - self._last.sent) / max(now - self._looked, 0.001)
+        rate = (sent - self._last.sent) / max(now - self._updated_at, 0.001)
         state = State(sent, delivery.failed, delivery.in_flight, round(rate, 1))
         if new := state.failed - self._last.failed:
-            log.error("%d not delivered, the last one %s", new, delivery.last_failure)
-        self._watch_silence(state, now)
-        if not delivery.log_each and now - self._summed_up >= _SUMMARY_EVERY:
-            self._summed_up = now
-            log.info("Sent %d, now %.0f per second; %d in flight", state.sent, rate, state.in_flight)
-        self._last, self._looked = state, now
-        self._tell(state._replace(waiting=self._silent))
+            log.error("%d messages were not delivered; the last one: %s", new, delivery.last_failure)
+        self._check_acknowledgements(state, now)
+        if not delivery.log_each and now - self._summary_at >= _SUMMARY_INTERVAL:
+            self._summary_at = now
+            log.info("Sent %d messages, now %.0f per second; %d in flight", state.sent, rate, state.in_flight)
+        self._last, self._updated_at = state, now
+        self._on_progress(state._replace(waiting=self._is_waiting))
 
-    def _watch_silence(self, state: State, now: float) -> None:
+    def _check_acknowledgements(self, state: State, now: float) -> None:
         if state.sent > self._last.sent or not state.in_flight:
-            if self._silent:
-                log.info("Kafka answers again")
-            self._answered, self._silent = now, False
-        elif now - self._answered >= _SILENCE and not self._silent:
-            self._silent = True
+            if self._is_waiting:
+                log.info("Kafka acknowledges again")
+            self._acknowledged_at, self._is_waiting = now, False
+        elif now - self._acknowledged_at >= _WAITING_AFTER and not self._is_waiting:
+            self._is_waiting = True
             log.warning(
-                "Kafka has acknowledged nothing for %.0f s: %d messages wait for it, each for %.0f s at most",
-                now - self._answered,
+                "Kafka has acknowledged nothing for %.0f s; %d messages are in flight, each fails after %.0f s",
+                now - self._acknowledged_at,
                 state.in_flight,
                 DELIVERY_TIMEOUT,
             )

@@ -1,7 +1,8 @@
-"""The results of audits, kept so that dashboard and metrics know of them."""
+"""Audit results, stored for the dashboard and the metrics."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,15 +19,27 @@ class Audit(msgspec.Struct, frozen=True):
     findings: int
     sentence: str
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the columns are consistent: a manual change to one usually contradicts another."""
+        proven = self.sentence.startswith("Proven: ")
+        if not self.proven == proven == (self.findings == 0) or f" {self.records:,} records " not in self.sentence:
+            return False
+        counts = self.sentence.partition(" and the tables, ")[2].partition(".")[0]
+        return not counts or self.findings == sum(
+            int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", counts)
+        )
+
 
 def record(connection: Connection, *, proven: bool, records: int, findings: int, sentence: str) -> None:
-    """Keep the result of an audit that has just ended."""
-    connection.run("insert_audit", (proven, records, findings, sentence))
+    """Store the result of a completed audit."""
+    values = {"proven": proven, "records": records, "findings": findings, "sentence": sentence}
+    connection.execute("insert_audit", values)
     connection.commit()
 
 
 def last(connection: Connection) -> Audit | None:
-    """The newest result; None if there is none."""
-    for audited_at, proven, *rest in connection.run("select_last_audit").rows:
+    """Return the newest result, or None if there is none."""
+    for audited_at, proven, *rest in connection.execute("select_last_audit").rows:
         return Audit(audited_at.replace(tzinfo=UTC), bool(proven), *rest)
     return None

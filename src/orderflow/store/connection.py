@@ -1,9 +1,9 @@
-"""One connection to MySQL or MariaDB: statements by name, and the server's error numbers turned into classes."""
+"""One connection to MySQL or MariaDB: executes statements by name, and turns error numbers into error classes."""
 
 from __future__ import annotations
 
-import ssl  # noqa: F401 # where hashlib alone has loaded OpenSSL, the client's C extension would meet half of another
-from collections.abc import Iterator, Sequence
+import ssl  # noqa: F401 # loads one whole OpenSSL; after hashlib alone, the client's C extension would mix two of them
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,74 +13,50 @@ import mysql.connector
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from orderflow import tls
-from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError
+from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
 from orderflow.settings import Settings
-from orderflow.store import statements
+from orderflow.store import error_numbers, statements
 
+try:
+    from _mysql_connector import MySQLInterfaceError as _ExtensionError  # type: ignore[import-not-found]
+except ImportError:  # without the C extension
+    _ExtensionError = mysql.connector.Error
+
+UNAVAILABLE = error_numbers.UNAVAILABLE
 CONNECT_TIMEOUT = 10  # seconds
-# A server that is stopped but not closed (SIGSTOP, a cut cable) must not hold a transaction for ever.
+# A server that hangs without closing the connection (SIGSTOP, a cut cable) must not block a transaction indefinitely.
 ANSWER_TIMEOUT = 120  # seconds
 
-# Numbers from MySQL's "Server Error Message Reference" and MariaDB's "MariaDB Error Codes".
-CONTENTION = {
-    1020,  # MariaDB: record has changed since the snapshot
-    1205,  # lock wait timeout
-    1213,  # deadlock
-}
-UNAVAILABLE = {
-    1021,  # disk full
-    1028,  # sort aborted
-    1030,  # the storage engine failed
-    1037, 1038, 1041,  # out of memory
-    1040,  # too many connections
-    1053,  # server shutdown
-    1080,  # forced close of a thread
-    1114,  # table full
-    1129,  # host blocked after many failed attempts
-    1135,  # cannot create a thread
-    1152, 1158, 1159, 1160, 1161, 1184,  # network errors, aborted connections
-    1180,  # error during commit
-    1203, 1226,  # the user's connections or resources are used up
-    1290,  # --read-only
-    1317,  # interrupted
-    1792, 1836,  # read-only transaction, read-only mode
-    1927,  # MariaDB: connection was killed
-    3169,  # session was killed
-    3675,  # could not write to the binary log
-    4031,  # disconnected for inactivity
-}  # fmt: skip
-NO_LOCAL_INFILE = {
-    1148,  # MariaDB, MySQL before 8.0
-    3948,
-    4166,  # MariaDB 10.5 and later
-}
-ROW_AT_FAULT = {
-    1048,  # column cannot be null
-    1264, 1265, 1292, 1366, 1406, 1411, 1690,  # out of range, truncated, incorrect value, too long
-    1300,  # invalid character string
-    1452,  # foreign key
-    1526,  # no partition for the value
-    1644,  # a trigger's SIGNAL
-    3819, 4025,  # check constraint, of MySQL and of MariaDB
-}  # fmt: skip
-TOO_LARGE_PACKET = 1153
-UNKNOWN_DATABASE = 1049
-ACCESS_DENIED = {1044, 1045, 1142, 1143, 1227, 1370, 1698, 3118}
-_FIRST_CLIENT_ERROR, _LAST_CLIENT_ERROR = 2000, 2999
-_CLIENT_REFUSALS = {2054, 2059, 2061}  # authentication plugins
-_TLS_REFUSED = 2026
+# Both are shorter than ANSWER_TIMEOUT, so that the server reports what it waits for before the client gives up.
+LOCK_WAIT = 50  # seconds, for a row lock
+METADATA_LOCK_WAIT = 60  # seconds, for a table that an ALTER TABLE statement has locked
+
+# By name for %(name)s, or in order for the %s of statements that have a list of values.
+Values = Sequence[object] | Mapping[str, object]
 
 
 class LocalInfileOffError(Exception):
-    """The server (no longer) takes LOAD DATA LOCAL."""
+    """The server does not accept LOAD DATA LOCAL, or no longer does."""
 
 
 class RowsRefusedError(Exception):
-    """The server refuses, or would change or leave out, a row for another reason than its key being taken."""
+    """The server refuses rows of a statement that writes orders, or would change them.
+
+    `otherwise` is the error's meaning if the rows are not at fault. It is None if the number leaves no doubt.
+    """
+
+    def __init__(self, message: str, *, number: int | None = None, otherwise: OrderFlowError | None = None) -> None:
+        super().__init__(message)
+        self.number = number
+        self.otherwise = otherwise
+
+
+class TransactionTooLargeError(DatabaseRefused):
+    """The server does not accept a transaction of this size. Smaller ones may succeed."""
 
 
 class Result(NamedTuple):
-    """What a statement gave back: its rows, or how many rows it changed and how many warnings it left."""
+    """The outcome of a statement: its rows, or the number of rows that it changed and of warnings that it caused."""
 
     rows: list[tuple[Any, ...]]
     changed: int
@@ -93,10 +69,10 @@ class Connection:
     def __init__(self, settings: Settings, *, infile_folder: Path | None = None, database: bool = True) -> None:
         """Connect.
 
-        `infile_folder` is the one folder the server may ask files of. `database=False` connects to the server
-        alone. Raises DatabaseUnavailable or DatabaseRefused.
+        `infile_folder` is the only folder that the server may request files from. `database=False` connects without
+        selecting a database. Raises DatabaseUnavailable or DatabaseRefused.
         """
-        self._settings = settings
+        self.settings = settings
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}
@@ -107,7 +83,7 @@ class Connection:
             "password": settings.mysql_password,
             **_tls_options(settings),
         }
-        with self.errors_told(), _tls_refusal_told(settings, options):
+        with self.translate_errors(), _translate_tls_refusal(settings, options):
             raw = mysql.connector.connect(
                 charset="utf8mb4",
                 collation="utf8mb4_bin",
@@ -119,39 +95,59 @@ class Connection:
             )
             assert isinstance(raw, MySQLConnectionAbstract)
             self._raw = raw
-            self._cursor = raw.cursor()  # one for all: each new one asks the server whether it is still there
-        self.run("set_session")
-        self.run("set_isolation")
+            self._cursor = raw.cursor()  # one for all statements: creating a cursor pings the server
+        self.execute("set_session", {"lock_wait": LOCK_WAIT, "metadata_lock_wait": METADATA_LOCK_WAIT})
+        self.execute("set_isolation")
 
-    def run(self, statement: str, values: Sequence[object] = (), **placeholders: str) -> Result:
+    def execute(self, statement: str, values: Values = (), **placeholders: str) -> Result:
         """Execute the statement of this name.
 
-        Raises Contention, DatabaseUnavailable, DatabaseRefused, by the server's error number.
+        Raises Contention, DatabaseUnavailable or DatabaseRefused, depending on the server's error number.
         """
-        text = statements.sql(statement, self._settings, **placeholders)
-        with self.errors_told():
-            self._cursor.execute(text, tuple(values))  # type: ignore[arg-type]
+        return self.execute_text(statements.sql(statement, self.settings, **placeholders), values)
+
+    def execute_text(self, text: str, values: Values = ()) -> Result:
+        """Execute this SQL. Raises what `execute` raises."""
+        with self.translate_errors():
+            self._cursor.execute(text, dict(values) if isinstance(values, Mapping) else tuple(values))  # type: ignore[arg-type]
             rows = self._cursor.fetchall() if self._cursor.description else []
             return Result(rows, self._cursor.rowcount, self._cursor.warning_count)  # type: ignore[arg-type]
 
-    def run_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
-        """Execute the statement of this name once, for at least one row of values, all of one length."""
+    def execute_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
+        """Execute the statement of this name once, for one or more rows of values, all of the same length."""
         line = f"({statements.marks(rows[0])})"
-        return self.run(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))
+        return self.execute(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))
+
+    def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefusedError | None]:
+        """Execute the statement for each row separately, all in one round trip, up to the first row that is refused.
+
+        Returns the number of rows written before that row, and its error. Raises Contention and DatabaseUnavailable.
+        """
+        text = ";\n".join([statements.sql(statement, self.settings, marks=statements.marks(rows[0]))] * len(rows))
+        written = 0
+        try:
+            with row_errors(), self.translate_errors():
+                self._cursor.execute(text, tuple(value for row in rows for value in row))  # type: ignore[misc]
+                written += 1
+                while self._cursor.nextset():
+                    written += 1
+        except RowsRefusedError as refusal:
+            return written, refusal
+        return written, None
 
     def commit(self) -> None:
-        """COMMIT. If the reply is lost, DatabaseUnavailable is raised and only the ledger knows the outcome."""
-        with self.errors_told():
-            self._raw.cmd_query("COMMIT")  # commit() of the C extension raises another class when it fails
+        """Execute COMMIT. If the reply is lost, raises DatabaseUnavailable: then only the ledger shows the outcome."""
+        with self.translate_errors():
+            self._raw.cmd_query("COMMIT")  # the C extension's commit() raises another class when it fails
 
     def rollback(self) -> None:
-        """ROLLBACK."""
-        with self.errors_told():
+        """Execute ROLLBACK."""
+        with self.translate_errors():
             self._raw.cmd_query("ROLLBACK")
 
     def close(self) -> None:
-        """End the session; an open transaction is rolled back by the server."""
-        with suppress(mysql.connector.Error):  # where the server is gone, the session has ended already
+        """End the session. The server rolls back an open transaction."""
+        with suppress(mysql.connector.Error):  # if the server is gone, the session has already ended
             self._raw.close()
 
     def __enter__(self) -> Self:
@@ -161,16 +157,47 @@ class Connection:
         self.close()
 
     @contextmanager
-    def errors_told(self) -> Iterator[None]:
-        """Turns the client's exceptions into ours, by the server's number."""
+    def translate_errors(self) -> Iterator[None]:
+        """Translate the client's exceptions into OrderFlow's errors by the server's error number."""
         try:
             yield
-        except mysql.connector.Error as error:
-            if error.errno in NO_LOCAL_INFILE:
+        except (mysql.connector.Error, _ExtensionError) as raised:
+            error = _as_error(raised)
+            if error.errno in error_numbers.NO_LOCAL_INFILE:
                 raise LocalInfileOffError from error
-            if error.errno in ROW_AT_FAULT:
-                raise RowsRefusedError(error.msg) from error
-            raise classify(error, self._settings) from error
+            raise classify(error, self.settings) from error
+
+
+@contextmanager
+def row_errors() -> Iterator[None]:
+    """Around a statement that writes orders, raise RowsRefusedError where the rows may be at fault.
+
+    That covers every error except contention and unavailability. A trigger's error with SQLSTATE 45000, which is meant
+    for this purpose, is about the row, whatever its number.
+    """
+    try:
+        yield
+    except TransactionTooLargeError:
+        raise
+    except (Contention, DatabaseUnavailable, DatabaseRefused, UnknownDatabaseError) as error:
+        cause = error.__cause__
+        if not isinstance(cause, mysql.connector.Error) or error_numbers.is_of_connection(cause.errno):
+            raise
+        signalled = (cause.sqlstate or "").startswith("45")
+        if not signalled and isinstance(error, (Contention, DatabaseUnavailable)):
+            raise
+        certain = signalled or cause.errno in error_numbers.ROW_AT_FAULT
+        raise RowsRefusedError(
+            cause.msg or str(cause), number=cause.errno, otherwise=None if certain else error
+        ) from cause
+
+
+def _as_error(raised: Exception) -> mysql.connector.Error:
+    """Convert the errors of its own class that the C extension raises in some calls."""
+    if isinstance(raised, mysql.connector.Error):
+        return raised
+    number, text, state = (getattr(raised, name, None) for name in ("errno", "msg", "sqlstate"))
+    return mysql.connector.DatabaseError(text, errno=number, sqlstate=state)
 
 
 def _tls_options(settings: Settings) -> dict[str, Any]:
@@ -181,53 +208,52 @@ def _tls_options(settings: Settings) -> dict[str, Any]:
 
 
 @contextmanager
-def _tls_refusal_told(settings: Settings, options: dict[str, Any]) -> Iterator[None]:
-    """Says what is wrong with the server's certificate; the client's C library does not."""
+def _translate_tls_refusal(settings: Settings, options: dict[str, Any]) -> Iterator[None]:
+    """Report what is wrong with the server's certificate. The client's C library does not."""
     try:
         yield
     except mysql.connector.Error as error:
-        if error.errno != _TLS_REFUSED:
+        if error.errno != error_numbers.TLS_REFUSED:
             raise
         try:
             mysql.connector.connect(**options, use_pure=True, connection_timeout=CONNECT_TIMEOUT).close()
         except mysql.connector.Error as again:
-            if (cause := tls.cause(again)) is None:
+            if (cause := tls.find_verification_error(again)) is None:
                 raise error from again
-            what, hint = tls.told(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
+            what, hint = tls.explain(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
             raise DatabaseRefused(f"MySQL at {settings.database_address} is not trusted: {what}.", hint=hint) from again
         raise
 
 
 def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError:
-    """The class of error that a server's or client's error number belongs to."""
+    """Return the class of error that a server's or client's error number belongs to."""
     where = f"MySQL at {settings.database_address}"
-    told = f"{error.msg or error} (error {error.errno})"
-    if error.errno in CONTENTION:
-        return Contention(f"{where}: {told}.")
-    if error.errno in UNAVAILABLE:
-        return DatabaseUnavailable(f"{where} cannot take writes now: {told}.")
-    if error.errno in ACCESS_DENIED or error.errno in _CLIENT_REFUSALS:
-        who = "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL"
-        return DatabaseRefused(
-            f"{where} refuses user {settings.mysql_user}: {told}.",
-            hint=f"Check {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE), and grant the user what is missing.",
-        )
-    if error.errno == _TLS_REFUSED:
-        return DatabaseRefused(
-            f"{where} cannot be spoken to by TLS: {told}.",
-            hint="Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
-        )
-    if error.errno == UNKNOWN_DATABASE:
-        return DatabaseRefused(
-            f"{where} has no database {settings.mysql_database} ({told}).",
-            hint="`orderflow init` creates it, or name another in MYSQL_DATABASE.",
-        )
-    if error.errno == TOO_LARGE_PACKET:
-        return DatabaseRefused(
-            f"{where} takes no record of this size: {told}.", hint="Raise the server's max_allowed_packet."
-        )
-    if error.errno is None or error.errno < 0 or _FIRST_CLIENT_ERROR <= error.errno <= _LAST_CLIENT_ERROR:
-        # A server that does not trust a client's certificate only hangs up.
+    reason = f"{error.msg or error} (error {error.errno})"
+    if error.errno in error_numbers.CONTENTION:
+        return Contention(f"{where}: {reason}.")
+    if group := error_numbers.group_of(error.errno, error_numbers.UNAVAILABLE_GROUPS):
+        return DatabaseUnavailable(f"{where} {group.what}: {reason}.", hint=group.hint)
+    if group := error_numbers.group_of(error.errno, error_numbers.REFUSED_GROUPS):
+        names = {
+            "user": settings.mysql_user,
+            "database": settings.mysql_database,
+            "who": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
+        }
+        return DatabaseRefused(f"{where} {group.what.format(**names)}: {reason}.", hint=group.hint.format(**names))
+    if error_numbers.is_of_connection(error.errno):
+        # A server that does not trust a client's certificate only closes the connection.
         hint = "If it runs, it may not trust the certificate in MYSQL_SSL_CERT." if settings.mysql_ssl_cert else ""
-        return DatabaseUnavailable(f"{where} does not answer: {told}.", hint=hint)
-    return DatabaseRefused(f"{where} refuses a statement: {told}.", hint="`orderflow doctor` checks the tables.")
+        return DatabaseUnavailable(f"{where} does not answer: {reason}.", hint=hint)
+    if error.errno in error_numbers.TOO_LARGE_TRANSACTION:
+        return TransactionTooLargeError(
+            f"{where} takes no transaction of this size: {reason}.",
+            hint="Raise max_binlog_cache_size, or the cluster's limit of a transaction.",
+        )
+    if error.errno in error_numbers.ROW_AT_FAULT:
+        return DatabaseRefused(
+            f"{where} refuses a row: {reason}.", hint="`orderflow doctor` checks the tables. Look for triggers on them."
+        )
+    return UnknownDatabaseError(
+        f"{where} raised an error that OrderFlow does not know: {reason}.",
+        hint="Look at the server's error log, and see docs/database-errors.md.",
+    )

@@ -1,6 +1,6 @@
-"""The database users OrderFlow needs, each with the rights its commands use and no others.
+"""The database users that OrderFlow needs, each with exactly the privileges that its commands use.
 
-Rejected: rights on the whole database. What else is in it is nobody's business here, and nobody needs DELETE or DROP.
+Rejected: privileges on the whole database. It may hold other tables, and no user needs DELETE or DROP.
 """
 
 from __future__ import annotations
@@ -9,24 +9,14 @@ from collections.abc import Iterator
 
 from orderflow.settings import Settings
 from orderflow.store import statements
+from orderflow.store.tables import TABLES
 
-_SINK = {
-    "orders": "SELECT, INSERT",
-    "ledger": "SELECT, INSERT, UPDATE",
-    "quarantine": "SELECT, INSERT, UPDATE",
-    "parts": "SELECT, INSERT",
-    "losses": "SELECT, INSERT",
-    "audits": "SELECT, INSERT",
-    "by_minute": "SELECT, INSERT, UPDATE",
-    "per_minute": "SELECT",
-    "per_day": "SELECT",
-    "per_reason": "SELECT",
-}
+_SINK = {table.key: table.sink_privileges for table in TABLES}
 _READER = dict.fromkeys(_SINK, "SELECT")
 
 
 def grants(settings: Settings) -> Iterator[str]:
-    """The statements for an administrator to run, once the tables are there.
+    """Yield the statements that an administrator executes once the tables exist.
 
     The users are MYSQL_USER, unless that is root, and MYSQL_READER_USER; else orderflow_sink and orderflow_reader.
     """

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from orderflow.errors import OffsetsLost, TopicRecreated
+from orderflow.offsets import BrokenRange
 from orderflow.settings import Settings
-from orderflow.store import statements
+from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
 
 
 class Entry(NamedTuple):
-    """A row of the ledger. Records from `first_offset` up to, without, `next_offset` are accounted for.
+    """A row of the ledger. Records from `first_offset` up to, but not including, `next_offset` are accounted for.
 
-    Each is stored, a duplicate, in the quarantine, or lay in a loss that was accepted. The counters only grow:
-    `quarantined` counts the records that ever were, and one that is replayed counts as stored or duplicate as well.
+    Each is stored, a duplicate, quarantined, or part of an accepted loss. The counters only grow. `quarantined` counts
+    all records that were ever quarantined; a replayed one also counts as stored or duplicate.
     """
 
     topic: str
@@ -33,9 +33,9 @@ class Entry(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Offsets from `first_offset` up to, without, `end_offset` that left the topic unread.
+    """Offsets from `first_offset` up to, but not including, `end_offset` that left the topic unread, or are unreadable.
 
-    Until somebody accepts it, `accepted_at` and `accepted_by` are None.
+    `accepted_at` and `accepted_by` are None until a person accepts the loss.
     """
 
     topic: str
@@ -43,12 +43,12 @@ class Loss(NamedTuple):
     partition: int
     first_offset: int
     end_offset: int
-    accepted_at: datetime | None = None  # UTC, naive, as the server gives it
+    accepted_at: datetime | None = None  # UTC, naive, as the server returns it
     accepted_by: str | None = None
 
 
 class Locked(NamedTuple):
-    """A partition's position, which nobody else can move until the transaction ends; `now` is the server's UTC."""
+    """A partition's position, which no other session can move until the transaction ends; `now` is the server's UTC."""
 
     next_offset: int
     topic_id: str
@@ -56,44 +56,46 @@ class Locked(NamedTuple):
 
 
 class Advance(NamedTuple):
-    """A partition's new position, and what is added to its counters."""
+    """A partition's new position, and the increments of its counters."""
 
     next_offset: int
     stored: int = 0
     duplicates: int = 0
     quarantined: int = 0
     unknown_fields: int = 0
+    lost: int = 0
 
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
-    """Lock these partitions, in ascending order as everybody does; gives back those that the ledger knows."""
-    rows = connection.run("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
+    """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
+    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
     return {partition: Locked(*found) for partition, *found in rows}
 
 
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
-    """Move partitions that are locked; `now` is the server's UTC."""
+    """Move the positions of locked partitions; `now` is the server's UTC."""
     rows = [(topic, partition, topic_id, move.next_offset, *move, now) for partition, move in moves.items()]
-    connection.run_rows("advance_ledger", rows)
+    connection.execute_rows("advance_ledger", rows)
 
 
-def entries(connection: Connection) -> list[Entry]:
-    """All rows, by topic and partition."""
-    found = [Entry(*row) for row in connection.run("select_ledger").rows]
-    connection.rollback()  # the next look must not see this one's snapshot
-    return found
+def entries(connection: Connection, topic: str | None = None) -> list[Entry]:
+    """Return all rows, or those of one topic, ordered by topic and partition."""
+    rows = [Entry(*row) for row in connection.execute("select_ledger").rows]
+    connection.rollback()  # the next SELECT must not use this one's snapshot
+    return [entry for entry in rows if topic in (None, entry.topic)]
 
 
 def open_partitions(
     connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]
 ) -> dict[int, int]:
-    """Partition to next offset; partitions the ledger does not know yet begin at their first offset.
+    """Return each partition's next offset, and add the partitions that the ledger does not have yet.
 
-    Raises TopicRecreated if the ledger knows another topic of this name, OffsetsLost if the topic begins after
-    the position of one of its partitions.
+    A topic that is new to the ledger starts at its first offsets. A partition that was added to a topic of the ledger
+    starts at 0: what retention has removed of it since then is a loss.
+    Raises TopicRecreated if the ledger has another topic of this name, OffsetsLost if the topic begins after the
+    position of one of its partitions.
     """
-    for partition, first in first_offsets.items():
-        connection.run("open_ledger", (topic, partition, topic_id, first, first))
+    _open(connection, topic, topic_id, first_offsets)
     connection.commit()
     if lost := find_losses(connection, topic, topic_id, first_offsets):
         raise OffsetsLost(
@@ -106,77 +108,120 @@ def open_partitions(
             hint="Retention or a deletion removed them. Restore the topic; or `orderflow accept-loss` records them as"
             " lost, and the sink goes on after them.",
         )
-    return {entry.partition: entry.next_offset for entry in entries(connection) if entry.topic == topic}
+    return {entry.partition: entry.next_offset for entry in entries(connection, topic)}
 
 
-def find_losses(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> list[Loss]:
-    """What left the topic before it was accounted for: the partitions that begin after the ledger's position.
+def _open(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> None:
+    known = positions(connection, topic, topic_id, first_offsets)
+    for partition, first in first_offsets.items():
+        start = known.get(partition, first)
+        values = {"topic": topic, "partition": partition, "topic_id": topic_id, "first_offset": start}
+        connection.execute("open_ledger", values)
 
-    Raises TopicRecreated if the ledger knows another topic of this name.
+
+def positions(connection: Connection, topic: str, topic_id: str, partitions: Collection[int]) -> dict[int, int]:
+    """Return each partition's next offset: 0 for those added since; empty if the ledger does not have the topic.
+
+    Raises TopicRecreated if the ledger has another topic of this name.
     """
-    known = [entry for entry in entries(connection) if entry.topic == topic]
+    known = entries(connection, topic)
     for entry in known:
         check_topic_id(topic, topic_id, entry.topic_id)
+    added = dict.fromkeys(partitions, 0) if known else {}
+    return added | {entry.partition: entry.next_offset for entry in known}
+
+
+def find_losses(
+    connection: Connection,
+    topic: str,
+    topic_id: str,
+    first_offsets: Mapping[int, int],
+    broken: Collection[BrokenRange] = (),
+) -> list[Loss]:
+    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `broken` names.
+
+    Raises TopicRecreated if the ledger has another topic of this name.
+    """
+    found = positions(connection, topic, topic_id, first_offsets)
     return [
-        Loss(topic, topic_id, entry.partition, entry.next_offset, first_offsets[entry.partition])
-        for entry in known
-        if entry.next_offset < first_offsets.get(entry.partition, 0)
+        Loss(topic, topic_id, partition, *lost)
+        for partition, position in found.items()
+        if (lost := _lost(partition, position, first_offsets, broken))
     ]
 
 
-def accept_losses(
-    connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int], by: str
-) -> list[Loss]:
-    """Record what is lost and move the positions behind it, in one transaction; gives back what was recorded.
+def _lost(
+    partition: int, position: int, first_offsets: Mapping[int, int], broken: Collection[BrokenRange]
+) -> tuple[int, int] | None:
+    """Return the next lost range of offsets at this position; None if there is none."""
+    if position < first_offsets.get(partition, 0):
+        return position, first_offsets[partition]
+    for damage in broken:
+        if (damage.partition, damage.position) == (partition, position):
+            return damage.first, damage.end
+    return None
 
-    Raises TopicRecreated, and the connection's errors; nothing has changed then, unless a COMMIT's reply was lost.
+
+def accept_losses(  # noqa: PLR0917
+    connection: Connection,
+    topic: str,
+    topic_id: str,
+    first_offsets: Mapping[int, int],
+    by: str,
+    broken: Collection[BrokenRange] = (),
+) -> list[Loss]:
+    """Record the losses and move the positions past them, in one transaction. Returns what was recorded.
+
+    Raises TopicRecreated, and the connection's errors. Then nothing has changed, unless a COMMIT's reply was lost.
     """
     accepted: list[Loss] = []
+    if find_losses(connection, topic, topic_id, first_offsets, broken):
+        _open(connection, topic, topic_id, first_offsets)
     for partition, (next_offset, known_id, now) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, known_id)
-        if next_offset < (end := first_offsets[partition]):
-            loss = Loss(topic, topic_id, partition, next_offset, end, now, by)
-            connection.run("insert_loss", loss)
-            advance(connection, topic, topic_id, now, {partition: Advance(end)})
+        if lost := _lost(partition, next_offset, first_offsets, broken):
+            loss = Loss(topic, topic_id, partition, *lost, now, by)
+            connection.execute("insert_loss", loss._asdict())
+            advance(connection, topic, topic_id, now, {partition: Advance(loss.end_offset, lost=lost[1] - lost[0])})
             accepted.append(loss)
     connection.commit()
     return accepted
 
 
 def losses(connection: Connection) -> list[Loss]:
-    """All that were accepted, by topic, partition and offset."""
-    return [Loss(*row) for row in connection.run("select_losses").rows]
+    """Return all accepted losses, ordered by topic, partition and offset."""
+    return [Loss(*row) for row in connection.execute("select_losses").rows]
 
 
 def check_topic_id(topic: str, found: str, known: str) -> None:
-    """Raise TopicRecreated unless the two are the same."""
+    """Raise TopicRecreated unless the two ids are equal."""
     if found != known:
         raise TopicRecreated(
             f"Topic {topic} was deleted and made again: its id is {found}, the ledger knows {known}.",
-            hint="Its offsets start anew. Point KAFKA_TOPIC at the topic of before, or MYSQL_TABLE at a new table.",
+            hint="Its offsets start at 0 again. Point KAFKA_TOPIC at the original topic, or MYSQL_TABLE at a new one.",
         )
 
 
 def take_leadership(connection: Connection, settings: Settings, seconds: float) -> bool:
-    """Become the one active sink of this table and topic, waiting so long for another one's session to end.
+    """Become the only active sink of this table and topic. Waits up to `seconds` for another sink's session to end.
 
-    The server frees the name when the session of its holder ends, however it ends.
+    The server releases the lock when its holder's session ends, for whatever reason.
     """
-    return bool(connection.run("take_leadership", (_leader(settings), seconds)).rows[0][0])
+    return named_lock.acquire(connection, _leader(connection, settings), seconds)
 
 
 def is_led(connection: Connection, settings: Settings) -> bool:
-    """Whether a sink is active on this table and topic now, wherever it runs."""
-    return connection.run("select_leader", (_leader(settings),)).rows[0][0] is not None
+    """Whether a sink is active on this table and topic now, on any machine."""
+    return named_lock.is_held(connection, _leader(connection, settings))
 
 
-def _leader(settings: Settings) -> str:
-    tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}/{settings.kafka_topic}"
-    return "orderflow " + hashlib.sha256(tables.encode()).hexdigest()[:40]  # MySQL allows 64 characters
+def _leader(connection: Connection, settings: Settings) -> str:
+    tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}"
+    return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 
 
 def totals(entries_: Sequence[Entry]) -> tuple[int, int, int]:
-    """Stored, duplicates, quarantined over all partitions."""
+    """Return the stored, duplicate and quarantined counts over all partitions."""
     return (
         sum(entry.stored for entry in entries_),
         sum(entry.duplicates for entry in entries_),

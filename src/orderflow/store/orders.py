@@ -1,13 +1,17 @@
-"""Rows into the orders table, and which of them were there already.
+"""Writes rows to the orders table, and finds out which of them exist already.
 
-Rejected: a staging table and INSERT … SELECT (45–70 k rows/s where LOAD DATA into the table itself makes 90 k).
+The table's content decides which rows were written, and whether they are as sent. The server's counts only show where
+no query is needed: as many rows written as sent, and no warning. (Both servers count warnings regardless of
+max_error_count; they count notes too, because the session sets sql_notes.)
+
+Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DATA into the table itself reaches 90 k).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,25 +19,28 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orderflow import native
-from orderflow.errors import RecordRejected
-from orderflow.order import FIELDS, TEXTS, Reason
-from orderflow.reading import as_orders
-from orderflow.store.connection import Connection, Result, RowsRefusedError
-from orderflow.store.run import Row, Run
+from orderflow.contract import native
+from orderflow.contract.definition import FIELDS, TEXTS, Reason
+from orderflow.contract.fast_path import as_orders
+from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
+from orderflow.store.connection import Connection, Result, RowsRefusedError, row_errors
+from orderflow.store.error_numbers import DUPLICATE_ENTRY
+from orderflow.store.record_batch import RecordBatch, Row
 from orderflow.store.statements import marks
 
-DUPLICATE_ENTRY = 1062
-_INSERT_ROWS = 1000  # per statement: 47–58 k rows/s, more rows gain nothing
-_SELECT_IDS = 1000  # per statement; more gain nothing
+_INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
+_SELECT_IDS = 1000  # per statement; more bring no gain
+_STATEMENTS = 200  # per round trip, where each row has its own statement
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
 _TIMES = ("order_timestamp", "produced_at")
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
+_REASONS = 3  # texts of warnings, at most
+_ROW_IN_TEXT = re.compile(r" at row \d+")
 _ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
 
 
-class Stored(NamedTuple):
-    """A row as it stands in the table; `order` as Order.row gives it."""
+class ExistingRow(NamedTuple):
+    """A row of the table; `order` has the form of Order.row."""
 
     order: tuple[object, ...]
     partition: int | None
@@ -41,139 +48,270 @@ class Stored(NamedTuple):
     stored_at: datetime | None
 
 
-class LeftOut(NamedTuple):
-    """A row that was not written, and the one of the same order_id that stands in the table."""
+class SkippedRow(NamedTuple):
+    """A row that was not written, and the existing row with the same order_id."""
 
     row: Row
-    there: Stored
+    existing_row: ExistingRow
 
 
-def as_rows(accepted: pa.Table, run: Run, *, alone: bool = True) -> pa.Table:
-    """The orders of a reading of the run, with LOAD DATA's other columns and their places, sorted by order_id.
+class Refused(NamedTuple):
+    """A row that the server refuses or alters, the reason, and the error's meaning if the row is not at fault."""
 
-    Sorted, they fill each page of the table once, and two transactions cannot want the same keys in opposite orders. Of
-    two orders with one id, the run's first stays first. Where others fill the gaps between them, they are sorted by the
-    id's last digit first: a full page is split into halves, and only what comes to it from all sides fills both again.
+    row: Row
+    detail: str
+    otherwise: OrderFlowError | None = None
+
+
+class RowsAlteredError(Exception):
+    """The server wrote rows with other values than were sent, or skipped them: they must be rolled back."""
+
+    def __init__(self, refused: Sequence[Refused]) -> None:
+        super().__init__(refused[0].detail)
+        self.refused = refused
+
+
+def as_rows(accepted: pa.Table, batch: RecordBatch, *, single_writer: bool = True) -> pa.Table:
+    """Return a batch's accepted orders with LOAD DATA's other columns and their batch indexes, sorted by order_id.
+
+    Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
+    two orders with one id, the batch's first stays first. If other writers fill the gaps between the rows, they are
+    sorted by the id's last digit first. A full page is split into halves, and only rows that arrive on all sides fill
+    both halves again.
     """
     by = [("order_id", "ascending")]
-    if not alone:
+    if not single_writer:
         accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
         by.insert(0, ("last_digit", "ascending"))
     accepted = accepted.sort_by(by)
-    places = accepted["place"]
+    batch_indexes = accepted["batch_index"]
     partitions, offsets, milliseconds = (
-        pa.array(column, pa.int64()).take(places) for column in (run.partitions, run.offsets, run.timestamps)
+        pa.array(column, pa.int64()).take(batch_indexes)
+        for column in (batch.partitions, batch.offsets, batch.timestamps)
     )
     known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less(milliseconds, _YEAR_10000))
     produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
-    columns = [partitions, offsets, produced, places]
-    return pa.table([*accepted.select(FIELDS).columns, *columns], names=[*FIELDS, *_RECORD, "place"])
+    columns = [partitions, offsets, produced, batch_indexes]
+    return pa.table([*accepted.select(FIELDS).columns, *columns], names=[*FIELDS, *_RECORD, "batch_index"])
 
 
-def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[LeftOut]:
-    """Write by LOAD DATA LOCAL through the file `infile`; gives back the rows whose order_id was taken.
+def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[SkippedRow]:
+    """Write by LOAD DATA LOCAL through the file `infile`. Returns the rows whose order_id exists already.
 
-    Raises RowsRefusedError.
+    Raises RowsRefusedError and RowsAlteredError, after which the rows must be rolled back, and OutOfResources if the
+    file's folder is full.
     """
-    produced = rows["produced_at"].fill_null(native.NONE)
+    produced = rows["produced_at"].fill_null(native.NULL_TIME)
     written = rows.select([*FIELDS, *_RECORD[:-1]]).append_column(_RECORD[-1], produced)
-    infile.write_bytes(native.write(written, times=_TIMES, free_texts=TEXTS))
     try:
-        result = connection.run("load_orders", (str(infile), stored_at))
+        with translate_shortages(f"{infile.parent} cannot be written"):
+            infile.write_bytes(native.write(written, times=_TIMES, free_texts=TEXTS))
+        with row_errors():
+            result = connection.execute("load_orders", {"file": str(infile), "stored_at": stored_at})
     finally:
-        infile.unlink()
-    return _left_out(connection, rows, stored_at, result)
+        infile.unlink(missing_ok=True)
+    return _skipped_rows(connection, rows, stored_at, result)
 
 
-def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[LeftOut]:
-    """The same by multi-row INSERT, for servers with local_infile off."""
-    left_out: list[LeftOut] = []
+def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
+    """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
+    skipped_rows: list[SkippedRow] = []
     for start in range(0, len(rows), _INSERT_ROWS):
         some = rows.slice(start, _INSERT_ROWS)
-        columns = [column.to_pylist() for column in some.drop_columns("place").columns]
-        values = [(*row, stored_at) for row in zip(*columns, strict=True)]
-        left_out += _left_out(connection, some, stored_at, connection.run_rows("insert_orders", values))
-    return left_out
+        with row_errors():
+            result = connection.execute_rows("insert_orders", _values(some, stored_at))
+        skipped_rows += _skipped_rows(connection, some, stored_at, result)
+    return skipped_rows
+
+
+def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+    """Write each row with its own statement, and continue after a row that the server refuses.
+
+    Many statements share one round trip, which ends at a refused row: only refused rows cost a round trip each. Strict
+    mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
+    without an error; reading the rows again finds these. Raises RowsAlteredError.
+    """
+    before = find(connection, rows["order_id"].to_pylist())
+    all_rows = list(zip(each(rows), _values(rows, stored_at), strict=True))
+    skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
+    waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
+    refused: list[Refused] = []
+    written: dict[str, Row] = {}
+    retried: set[int] = set()
+    size = _STATEMENTS
+    while waiting:
+        some = waiting[:size]
+        done, refusal = connection.execute_each("insert_order", [values for _, values in some])
+        written |= {row.order.order_id: row for row, _ in some[:done]}
+        waiting = waiting[done:]
+        # The statements after a refused row are sent again.
+        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * done + 2)
+        if refusal is None:
+            continue
+        row, values = waiting.pop(0)
+        order_id = row.order.order_id
+        taken = order_id in written or refusal.number == DUPLICATE_ENTRY
+        if taken and (existing_row := find(connection, [order_id]).get(order_id)):
+            skipped_rows.append(SkippedRow(row, existing_row))
+        elif refusal.otherwise and row.batch_index not in retried:
+            retried.add(row.batch_index)
+            again = [(row, values)]
+            while waiting and waiting[0][0].order.order_id == order_id:  # sorted by it: a repeat must stay behind it
+                again.append(waiting.pop(0))
+            waiting += again  # after the others, because the error may be gone by then
+        else:
+            refused.append(Refused(row, str(refusal), refusal.otherwise))
+    stored = find(connection, written)
+    altered = [Refused(row, _alteration(row, stored.get(order_id))) for order_id, row in written.items()]
+    if altered := [one for one in altered if one.detail]:
+        raise RowsAlteredError([*altered, *refused])
+    return skipped_rows, refused
+
+
+def probe(connection: Connection) -> None:
+    """Write no row. Raises the error that every row would cause, whatever its values."""
+    connection.execute("probe_orders")
+
+
+def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
+    columns = [column.to_pylist() for column in rows.drop_columns("batch_index").columns]
+    return [(*row, stored_at) for row in zip(*columns, strict=True)]
 
 
 def each(rows: pa.Table) -> Iterable[Row]:
-    """The rows one by one."""
-    columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "place"))
+    """Return the rows one by one."""
+    columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
     return map(Row, as_orders(rows), *columns)
 
 
-def without(rows: pa.Table, places: Collection[int]) -> pa.Table:
-    """The rows but those of these places."""
-    if not places:
+def without(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
+    """Return the rows without those of these batch indexes."""
+    if not batch_indexes:
         return rows
-    return rows.filter(pc.invert(pc.is_in(rows["place"], pa.array(places, pa.int64()))))
+    return rows.filter(pc.invert(pc.is_in(rows["batch_index"], pa.array(batch_indexes, pa.int64()))))
 
 
-def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, Stored]:
-    """The rows of these ids that stand in the table."""
+def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
+    """Return the table's rows with these ids."""
     ids = list(dict.fromkeys(order_ids))
-    found: dict[str, Stored] = {}
+    found: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):
         some = ids[start : start + _SELECT_IDS]
-        for *order, partition, offset, stored_at in connection.run("select_orders", some, ids=marks(some)).rows:
-            found[str(order[1])] = Stored(tuple(order), partition, offset, stored_at)
+        for *order, partition, offset, stored_at in connection.execute("select_orders", some, ids=marks(some)).rows:
+            found[str(order[1])] = ExistingRow(tuple(map(_as_time, order)), partition, offset, stored_at)
     return found
 
 
 def newest(connection: Connection) -> tuple[str, datetime] | None:
-    """The order with the latest order_timestamp, and that time (UTC, naive); None where there is no order."""
-    rows = connection.run("select_newest").rows
+    """Return the order with the latest order_timestamp, and that time (UTC, naive); None if there is no order."""
+    rows = connection.execute("select_newest").rows
     connection.rollback()
     return rows[0] if rows else None
 
 
-def conflict(row: Row, there: Stored) -> RecordRejected | None:
-    """None if the row says the same as the stored one, and so is its duplicate."""
-    differing = [
-        f"{name} is {str(found)!a} there and {str(given)!a} here"
-        for name, found, given in zip(FIELDS, there.order, row.order.row(), strict=True)
-        if found != given
-    ]
-    if not differing:
+def conflict(row: Row, existing_row: ExistingRow) -> RecordRejected | None:
+    """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
+    if not (differing := _differences(row, existing_row, "there", "here")):
         return None
-    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {', '.join(differing)}")
+    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _left_out(connection: Connection, rows: pa.Table, stored_at: datetime, result: Result) -> list[LeftOut]:
-    """The rows the server did not write, which must be exactly those whose key was taken.
+def _differences(row: Row, existing_row: ExistingRow, one: str, other: str) -> str:
+    return ", ".join(
+        f"{name} is {str(found)!a} {one} and {str(given)!a} {other}"
+        for name, found, given in zip(FIELDS, existing_row.order, row.order.row(), strict=True)
+        if found != given
+    )
 
-    LOCAL (and IGNORE) make the server clamp and truncate instead of refusing, so any other warning is a refusal.
+
+def _skipped_rows(connection: Connection, rows: pa.Table, stored_at: datetime, result: Result) -> list[SkippedRow]:
+    """Return the rows that were not written because their order_id exists already.
+
+    LOCAL and IGNORE make the server clamp and truncate instead of refusing. So a query of the table checks whatever the
+    warnings do not explain completely. Raises RowsAlteredError.
     """
     missing = len(rows) - result.changed
     if not missing and not result.warnings:
         return []
-    told = connection.run("show_warnings").rows
-    other = [text for _, code, text in told if code != DUPLICATE_ENTRY]
-    # A server that lists fewer warnings than it gave is asked again, by halves, until it lists them all.
-    if other or len(told) != missing:
-        raise RowsRefusedError(other[0] if other else f"{missing} rows left out with {len(told)} warnings")
-    # The warnings' texts only say where to look first; what counts is what stands in the table.
-    hinted = {order_id for _, _, text in told for order_id in _ORDER_ID_IN_TEXT.findall(text)}
-    left_out = _taken(connection, rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string()))), stored_at)
-    if len(left_out) != missing:
-        left_out = _taken(connection, rows, stored_at)
-    if len(left_out) != missing:
-        raise RowsRefusedError(f"{missing} rows left out, of which {len(left_out)} stand in the table")
-    return left_out
+    warnings = connection.execute("show_warnings").rows
+    other = [text for _, code, text in warnings if code != DUPLICATE_ENTRY]
+    if len(warnings) == missing == result.warnings and not other:
+        # Exactly this number of keys existed, and no value was changed. The texts show which rows to query first.
+        hinted = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
+        some = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string())))
+        skipped_rows = _taken(connection, some, stored_at)
+        if len(skipped_rows) == missing:
+            return skipped_rows
+    return _read_again(connection, rows, stored_at, missing, other)
 
 
-def _taken(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[LeftOut]:
-    """The rows whose order_id stands in the table with the coordinates of another record, or of another transaction."""
+def _read_again(
+    connection: Connection, rows: pa.Table, stored_at: datetime, missing: int, warnings: Sequence[str]
+) -> list[SkippedRow]:
+    """Return the same from the table alone: each row was written as sent, or its key belongs to another record.
+
+    Raises RowsAlteredError; and RowsRefusedError if the table does not explain the number of missing rows.
+    """
+    reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
+    stored = find(connection, rows["order_id"].to_pylist())
+    ours = {(row.order.order_id, row.partition, row.offset) for row in each(rows)}
+    skipped_rows: list[SkippedRow] = []
+    refused: list[Refused] = []
+    for row in each(rows):
+        existing_row = stored.get(row.order.order_id)
+        taken_by_other = existing_row is not None and existing_row.stored_at != stored_at
+        same = existing_row is not None and (row.order.order_id, existing_row.partition, existing_row.offset) in ours
+        taken_here = existing_row is not None and same and not _is(existing_row, row)
+        if existing_row is not None and (taken_by_other or taken_here):  # the latter: the same key twice in these rows
+            skipped_rows.append(SkippedRow(row, existing_row))
+        elif detail := _alteration(row, existing_row, reasons):
+            refused.append(Refused(row, detail))
+    if refused:
+        raise RowsAlteredError(refused)
+    if len(skipped_rows) != missing:
+        raise RowsRefusedError(f"{missing} rows were not written, of which {len(skipped_rows)} stand in the table")
+    return skipped_rows
+
+
+def _is(existing_row: ExistingRow, row: Row) -> bool:
+    """Whether the existing row has the coordinates of the row's record."""
+    return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
+
+
+def _alteration(row: Row, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
+    """Describe how the server altered a row that it accepted without an error; empty if the row is as sent.
+
+    `reasons` are the warnings of the row's statement, which may be about other rows.
+    """
+    if existing_row is None:
+        return f"the server did not write it; its warnings: {'; '.join(reasons) or 'none'}"
+    if not _is(existing_row, row):
+        return (
+            f"the server stored offset {row.offset} of partition {row.partition} as offset {existing_row.offset} of"
+            f" {existing_row.partition}"
+        )
+    differing = _differences(row, existing_row, "stored", "sent")
+    return f"the server changed values: {differing}" if differing else ""
+
+
+def _taken(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
+    """Return the rows whose order_id is stored with the coordinates of another record, or by another transaction."""
     stored = find(connection, rows["order_id"].to_pylist())
     return [
-        LeftOut(row, there)
+        SkippedRow(row, existing_row)
         for row in each(rows)
-        if (there := stored.get(row.order.order_id)) and there[1:] != (row.partition, row.offset, stored_at)
+        if (existing_row := stored.get(row.order.order_id))
+        and existing_row[1:] != (row.partition, row.offset, stored_at)
     ]
 
 
+def _as_time(value: object) -> object:
+    """Convert the dates that a DATETIME column returns after it was changed to DATE."""
+    return datetime.combine(value, time()) if isinstance(value, date) and not isinstance(value, datetime) else value
+
+
 def produced_at(timestamp: int) -> str | None:
-    """A record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None where it has none or an absurd one."""
+    """Return a record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None if missing or implausible."""
     if not 0 <= timestamp < _YEAR_10000:
         return None
     return f"{_second(timestamp // 1000)}.{timestamp % 1000:03d}"

@@ -1,8 +1,8 @@
-"""Records that are not orders: kept as they came, with the reason, until somebody replays or discards them.
+"""The quarantine: records that are not valid orders, stored unchanged with the reason until replayed or discarded.
 
-Nothing is ever deleted. A record too large for one of the server's packets (16 MB by MariaDB's default) has the
-beginning of its key, value and headers in its row, and the rest in rows of `…_record_parts`. Rejected: LOAD DATA,
-which takes fields of any size, but not where local_infile is off; and CONCAT, whose result has the packet's limit.
+No record is ever deleted. If a record is too large for one of the server's packets (16 MB by MariaDB's default), its
+row holds the beginning of its key, value and headers, and rows of `…_quarantine_chunks` hold the rest. Rejected: LOAD
+DATA, which accepts fields of any size, but needs local_infile; and CONCAT, whose result has the packet's limit.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Literal, NamedTuple
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection
 from orderflow.store.orders import produced_at
-from orderflow.store.run import Run, Source
+from orderflow.store.record_batch import RecordBatch, Source
 from orderflow.store.statements import marks
 
-_STATEMENT_BYTES = 1024 * 1024  # larger ones gain nothing
-_FRAME_BYTES = 8192  # of a packet, for all that is not key, value or headers
+_STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
+_FRAME_BYTES = 8192  # of a packet, for everything except key, value and headers
 _IDS = 1000  # per statement
 _FIELDS = ("record_key", "record_value", "record_headers")
 
@@ -29,16 +29,16 @@ Status = Literal["open", "replayed", "discarded"]
 _Fields = tuple[bytes | None, bytes | None, bytes | None]
 
 
-class Bad(NamedTuple):
-    """A record of a run that goes to the quarantine: its place in the run, why, and its order_id if it has one."""
+class RejectedRecord(NamedTuple):
+    """A record of a batch that goes to the quarantine: its batch index, the reason, and its order_id if it has one."""
 
-    place: int
+    batch_index: int
     rejected: RecordRejected
     order_id: str | None = None
 
 
 class Entry(NamedTuple):
-    """A row of the quarantine without the record itself. Times are UTC, naive, as the server gives them."""
+    """A row of the quarantine without the record itself. Times are UTC, naive, as the server returns them."""
 
     quarantine_id: int
     topic: str
@@ -54,20 +54,20 @@ class Entry(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    parts: int
+    chunks: int
 
 
 class Content(NamedTuple):
-    """The record as it came, and what was replayed in its value's place."""
+    """The record as it arrived, and the value that was replayed in its place."""
 
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
-    mended: bytes | None
+    corrected: bytes | None
 
 
 class Filter(NamedTuple):
-    """Which entries are meant; None means any. `since` <= time of quarantine (UTC) < `until`."""
+    """Which entries to select; None means any. `since` <= time of quarantine (UTC) < `until`."""
 
     status: Status | None = "open"
     reason: str | None = None
@@ -77,46 +77,63 @@ class Filter(NamedTuple):
     order_id: str | None = None
 
 
-def insert(connection: Connection, source: Source, run: Run, bad: Sequence[Bad], at: datetime) -> None:
-    """Keep the records of the run that `bad` names."""
+def insert(
+    connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+) -> None:
+    """Store the batch's records that `bad` names."""
     if not bad:
         return
-    packet = int(connection.run("select_max_packet").rows[0][0])
+    packet = int(connection.execute("select_max_packet").rows[0][0])
     room = max(packet - _FRAME_BYTES, packet // 2)
     rows: list[tuple[object, ...]] = []
     size = 0
-    for place, rejected, order_id in bad:
-        fields: _Fields = (run.keys[place], run.values[place], _headers(run, place))
-        parts: list[tuple[str, int, bytes]] = []
-        # In SQL's text a byte may take two.
+    for batch_index, rejected, order_id in bad:
+        fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
+        chunks: list[dict[str, object]] = []
+        # In SQL text, one byte may take two.
         weight = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
         if weight > room:
             share = room // 8  # three fields and the detail, at two bytes each
-            parts = [part for name, field in zip(_FIELDS, fields, strict=True) for part in _parts(name, field, share)]
+            chunks = [
+                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
+            ]
             fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
             weight = room
         if rows and size + weight > min(_STATEMENT_BYTES, room):
-            connection.run_rows("insert_quarantine", rows)
+            connection.execute_rows("insert_quarantine", rows)
             rows, size = [], 0
         rows.append(
             (
-                *(source.topic, source.topic_id, run.partitions[place], run.offsets[place], *fields),
-                *(produced_at(run.timestamps[place]), at, rejected.reason, rejected.message, order_id, len(parts)),
+                *(source.topic, source.topic_id, batch.partitions[batch_index], batch.offsets[batch_index], *fields),
+                *(
+                    produced_at(batch.timestamps[batch_index]),
+                    at,
+                    rejected.reason,
+                    rejected.message,
+                    order_id,
+                    len(chunks),
+                ),
             )
         )
         size += weight
-        for part in parts:
-            connection.run("insert_part", (source.topic_id, run.partitions[place], run.offsets[place], *part))
-    connection.run_rows("insert_quarantine", rows)
+        coordinates = {
+            "topic_id": source.topic_id,
+            "partition": batch.partitions[batch_index],
+            "offset": batch.offsets[batch_index],
+        }
+        for chunk in chunks:
+            connection.execute("insert_chunk", coordinates | chunk)
+    connection.execute_rows("insert_quarantine", rows)
 
 
 def whole(
     connection: Connection, topic_id: str, partition: int, offset: int, fields: Sequence[bytes | None]
 ) -> list[bytes | None]:
-    """Key, value and headers with their parts put to their beginnings, where the row says that there are parts."""
+    """Return key, value and headers, each with its chunks appended if the row has chunks."""
     rest: defaultdict[str, list[bytes]] = defaultdict(list)
-    for name, part in connection.run("select_parts", (topic_id, partition, offset)).rows:
-        rest[name].append(part)
+    coordinates = {"topic_id": topic_id, "partition": partition, "offset": offset}
+    for name, chunk in connection.execute("select_chunks", coordinates).rows:
+        rest[name].append(chunk)
     return [
         b"".join([field or b"", *rest[name]]) if rest[name] else field
         for name, field in zip(_FIELDS, fields, strict=False)
@@ -124,28 +141,28 @@ def whole(
 
 
 def matching(connection: Connection, wanted: Filter) -> Iterator[Entry]:
-    """The entries, by quarantine_id, a page at a time. The connection may be used in between."""
+    """Yield the entries by quarantine_id, one page at a time. The caller may use the connection in between."""
     last = 0
-    while rows := connection.run("select_quarantine_page", (last, *_values(wanted))).rows:
-        connection.rollback()  # lest the tables stay locked against changes of their shape
+    while rows := connection.execute("select_quarantine_page", {"after_id": last, **wanted._asdict()}).rows:
+        connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
         yield from (Entry(*row) for row in rows)
         last = rows[-1][0]
 
 
 def count(connection: Connection, wanted: Filter) -> int:
-    """How many there are."""
-    return int(connection.run("count_quarantine_matching", (0, *_values(wanted))).rows[0][0])
+    """Return the number of matching entries."""
+    return int(connection.execute("count_quarantine_matching", {"after_id": 0, **wanted._asdict()}).rows[0][0])
 
 
 def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
-    """The entries of these ids.
+    """Return the entries with these ids.
 
-    Raises InputInvalid if one is not there.
+    Raises InputInvalid if one does not exist.
     """
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.run("select_quarantine_ids", some, ids=marks(some)).rows
+        rows = connection.execute("select_quarantine_ids", some, ids=marks(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -156,38 +173,37 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
 
 
 def content(connection: Connection, entry: Entry) -> Content:
-    """The entry's record."""
-    *fields, mended = connection.run("select_quarantine_record", (entry.quarantine_id,)).rows[0]
-    if entry.parts:
+    """Return the entry's record."""
+    *fields, corrected = connection.execute("select_quarantine_record", {"quarantine_id": entry.quarantine_id}).rows[0]
+    if entry.chunks:
         fields = whole(connection, entry.topic_id, entry.partition, entry.offset, fields)
     connection.rollback()
     key, value, headers = fields
-    told = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]
-    return Content(key, value, told, mended)
+    headers_ = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]
+    return Content(key, value, headers_, corrected)
 
 
 def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, because: str) -> int:
-    """Give up those of the entries that are open; gives back how many these were. The records stay."""
+    """Discard those of the entries that are open, and return their number. The records stay."""
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        changed += connection.run("resolve_discarded", (by, because, *some), ids=marks(some)).changed
+        changed += connection.execute("resolve_discarded", (by, because, *some), ids=marks(some)).changed
         connection.commit()
     return changed
 
 
-def _values(wanted: Filter) -> tuple[object, ...]:
-    return (*wanted[:3], wanted.until, *wanted[3:])
-
-
-def _parts(name: str, field: bytes | None, share: int) -> Iterator[tuple[str, int, bytes]]:
-    """What goes beyond the row's share of the field, as (field, number, bytes)."""
+def _chunks(name: str, field: bytes | None, share: int) -> Iterator[dict[str, object]]:
+    """Yield what exceeds the row's share of the field, as values of insert_chunk."""
     for number, start in enumerate(range(share, len(field or b""), 3 * share)):
-        yield name, number, (field or b"")[start : start + 3 * share]
+        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * share]}
 
 
-def _headers(run: Run, place: int) -> bytes | None:
-    if run.headers is None or not run.headers[place]:
+def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:
+    if batch.headers is None or not batch.headers[batch_index]:
         return None
-    told = [[name, None if value is None else base64.b64encode(value).decode()] for name, value in run.headers[place]]
-    return json.dumps(told).encode()
+    headers_ = [
+        [name, None if value is None else base64.b64encode(value).decode()]
+        for name, value in batch.headers[batch_index]
+    ]
+    return json.dumps(headers_).encode()

@@ -1,7 +1,7 @@
-"""What viewers ask of the tables: short reads on indexes, of a session that can change nothing.
+"""The queries of viewers: short reads on indexes, in a read-only session.
 
-No index knows the order in which rows came, so "latest" means latest by order_timestamp, which an index has; an
-order dated more than a minute ahead is left out of it, lest it stand at the top until its day.
+No index has the order in which rows arrived, so "latest" means latest by order_timestamp, which has an index. An order
+dated more than a minute ahead is left out: it would otherwise stay at the top until that time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
 
 class StoredOrder(msgspec.Struct, frozen=True):
-    """A row of the orders table with its provenance, which rows of before and rows added by hand lack."""
+    """A row of the orders table with its provenance, which adopted rows and rows added by hand lack."""
 
     customer_id: int
     order_id: str
@@ -39,7 +39,7 @@ class StoredOrder(msgspec.Struct, frozen=True):
 
 
 class Quarantined(msgspec.Struct, frozen=True):
-    """A row of the quarantine; key and value are cut at 256 and 2048 bytes, `value_bytes` is the value's real size."""
+    """A row of the quarantine. Key and value are cut at 256 and 2048 bytes; `value_bytes` is the value's full size."""
 
     quarantine_id: int
     topic: str
@@ -59,7 +59,7 @@ class Quarantined(msgspec.Struct, frozen=True):
 
 
 class Sales(msgspec.Struct, frozen=True):
-    """Orders, units sold and revenue of something."""
+    """Orders, units sold and revenue of one group."""
 
     name: str
     orders: int
@@ -68,7 +68,7 @@ class Sales(msgspec.Struct, frozen=True):
 
 
 class SalesOf(msgspec.Struct, frozen=True):
-    """Sales of the orders placed from `since` up to, without, `until`: in all, and of the (at most 7) leading names."""
+    """Sales of orders placed from `since` up to, not including, `until`: in total, and for up to 7 leading names."""
 
     since: datetime
     until: datetime
@@ -79,7 +79,7 @@ class SalesOf(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """Sales within one piece of a history. `category` is None for all that are not among the leading ones."""
+    """Sales within one interval of a history. `category` is None for the sum of all but the leading categories."""
 
     start: datetime
     category: str | None
@@ -89,43 +89,43 @@ class Bucket(msgspec.Struct, frozen=True):
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Connection]:
-    """A read-only connection, of MYSQL_READER_USER if that is set; the server ends statements after 3 seconds.
+    """Open a read-only connection, as MYSQL_READER_USER if that is set. The server ends statements after 3 seconds.
 
     Raises DatabaseUnavailable or DatabaseRefused.
     """
     with Connection(settings.for_reading) as connection:
-        connection.run("set_read_only")
-        connection.run("set_time_limit")
+        connection.execute("set_read_only")
+        connection.execute("set_time_limit")
         yield connection
 
 
 def latest(connection: Connection, count: int) -> tuple[StoredOrder, ...]:
-    """The latest orders by order_timestamp, the latest first."""
-    return _orders(connection, "select_latest_orders", count)
+    """Return the latest orders by order_timestamp, the latest first."""
+    return _orders(connection, "select_latest_orders", count=count)
 
 
 def order(connection: Connection, order_id: str) -> StoredOrder | None:
-    """The order of this id."""
-    return next(iter(_orders(connection, "select_order", order_id)), None)
+    """Return the order with this id; None if it does not exist."""
+    return next(iter(_orders(connection, "select_order", order_id=order_id)), None)
 
 
 def orders_of(connection: Connection, customer_id: int, count: int) -> tuple[StoredOrder, ...]:
-    """So many orders of the customer, the highest order_id first."""
-    return _orders(connection, "select_orders_of_customer", customer_id, count)
+    """Return up to `count` orders of the customer, the highest order_id first."""
+    return _orders(connection, "select_orders_of_customer", customer_id=customer_id, count=count)
 
 
 def latencies(connection: Connection, since: datetime) -> list[tuple[float, datetime]]:
-    """Seconds from Kafka's timestamp to the table, and when stored, of 2,000 orders at most placed after `since`."""
-    rows = connection.run("select_latencies", (_naive(since),)).rows
+    """Return seconds from Kafka's timestamp to the table, and stored_at, of up to 2,000 orders placed after `since`."""
+    rows = connection.execute("select_latencies", {"since": _naive(since)}).rows
     return [(float(seconds), _utc(stored_at)) for seconds, stored_at in rows]
 
 
 def products(connection: Connection) -> SalesOf | None:
-    """The products that sold most units among the latest 5,000 orders; None if there is no order.
+    """Return the products that sold the most units among the latest 5,000 orders; None if there is no order.
 
-    Bounded, for the rollup does not know products, and a sum over the table would read it all.
+    The number is limited because the rollup has no products, and a sum over the table would read all of it.
     """
-    rows = connection.run("select_products").rows
+    rows = connection.execute("select_products").rows
     if not rows:
         return None
     *_, since, until, orders, units, revenue = rows[0]
@@ -135,20 +135,20 @@ def products(connection: Connection) -> SalesOf | None:
 
 
 def sales(connection: Connection, since: datetime, until: datetime) -> SalesOf:
-    """Exact sums by category over whole minutes, from the rollup."""
-    rows = connection.run("select_sales", (_naive(since), _naive(until))).rows
+    """Return exact sums by category over whole minutes, from the rollup."""
+    rows = connection.execute("select_sales", {"since": _naive(since), "until": _naive(until)}).rows
     leading = tuple(Sales(name, int(orders), int(units), revenue) for name, orders, units, revenue, *_ in rows)
     orders, units, revenue = rows[0][4:] if rows else (0, 0, Decimal("0.00"))
     return SalesOf(since, until, int(orders), int(units), revenue, leading)
 
 
 def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Bucket, ...]:
-    """The same sales over time, in pieces of `step` (whole minutes)."""
+    """Return the same sales over time, in intervals of `step` (whole minutes)."""
     names = [sales.name for sales in over.leading]
     if not names:
         return ()
     seconds = int(step.total_seconds())
-    rows = connection.run(
+    rows = connection.execute(
         "select_history",
         (seconds, *names, _naive(over.since), _naive(over.until)),
         categories=marks(names),
@@ -160,28 +160,28 @@ def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Buc
 
 
 def open_by_reason(connection: Connection) -> dict[str, int]:
-    """How many records of the quarantine are open, the most frequent reason first."""
-    return dict(connection.run("count_quarantined_by_reason").rows)
+    """Return the number of open quarantined records by reason, the most frequent reason first."""
+    return dict(connection.execute("count_quarantined_by_reason").rows)
 
 
 def quarantined(connection: Connection, reason: str | None = None, before: int = EVERY_ID) -> tuple[Quarantined, ...]:
-    """The 50 newest entries with a quarantine_id below `before`: those of a reason that are open, or all."""
+    """Return the 50 newest entries with a quarantine_id below `before`: the open ones of a reason, or all."""
     if reason is None:
-        return _quarantined(connection, "select_quarantine_newest", before)
-    return _quarantined(connection, "select_quarantine_of_reason", reason, before)
+        return _quarantined(connection, "select_quarantine_newest", before_id=before)
+    return _quarantined(connection, "select_quarantine_of_reason", reason=reason, before_id=before)
 
 
 def quarantined_as(connection: Connection, order_id: str) -> tuple[Quarantined, ...]:
-    """The 50 newest entries whose record bore this order_id and could be read so far: its conflicts, mostly."""
-    return _quarantined(connection, "select_quarantine_of_order", order_id)
+    """Return the 50 newest entries whose record has this order_id and could be read so far: mostly its conflicts."""
+    return _quarantined(connection, "select_quarantine_of_order", order_id=order_id)
 
 
-def _orders(connection: Connection, statement: str, *values: object) -> tuple[StoredOrder, ...]:
-    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in connection.run(statement, values).rows)
+def _orders(connection: Connection, statement: str, **values: object) -> tuple[StoredOrder, ...]:
+    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows)
 
 
-def _quarantined(connection: Connection, statement: str, *values: object) -> tuple[Quarantined, ...]:
-    return tuple(Quarantined(*map(_utc_if_time, row)) for row in connection.run(statement, values).rows)
+def _quarantined(connection: Connection, statement: str, **values: object) -> tuple[Quarantined, ...]:
+    return tuple(Quarantined(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows)
 
 
 def _utc_if_time(value: Any) -> Any:

@@ -13,14 +13,14 @@ _SUMS = [("quantity", "count"), ("quantity", "sum"), ("total_price", "sum")]
 
 
 def add(connection: Connection, rows: pa.Table) -> None:
-    """Count rows that were stored in this transaction."""
+    """Add the rows stored in this transaction to the rollup."""
     minutes = pc.utf8_slice_codeunits(rows["order_timestamp"], 0, 16)
     groups = rows.append_column("minute", minutes).group_by(_KEYS, use_threads=False)
     columns = [column.to_pylist() for column in groups.aggregate(_SUMS).columns]
-    # One order for all writers, so that two of them cannot deadlock here.
+    # All writers use the same order, so that two of them cannot deadlock here.
     ordered = sorted(zip(*columns, strict=True))
     for start in range(0, len(ordered), _ROWS):
-        connection.run_rows(
+        connection.execute_rows(
             "add_by_minute",
             [(f"{minute}:00", *rest) for minute, *rest in ordered[start : start + _ROWS]],
         )

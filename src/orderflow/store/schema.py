@@ -1,184 +1,326 @@
-"""The tables: what is missing, what differs, and how a table of before is taken over."""
+"""The tables: finds what is missing or differs, and adopts an existing table of orders.
+
+Names are compared as the server compares them: case-insensitively if lower_case_table_names requires it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
-from orderflow import order
-from orderflow.errors import DatabaseRefused, TableDrifted
+from orderflow.contract import definition
+from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, SchemaTooNew, TableDrifted
 from orderflow.settings import Settings
-from orderflow.store import statements
-from orderflow.store.connection import Connection, RowsRefusedError
+from orderflow.store import named_lock, statements, tables
+from orderflow.store.connection import Connection, RowsRefusedError, row_errors
+from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
+from orderflow.store.tables import TABLES, Column, Table, quoted
 
-_CREATE = {
-    "orders": "create_orders",
-    "ledger": "create_ledger",
-    "quarantine": "create_quarantine",
-    "parts": "create_parts",
-    "losses": "create_losses",
-    "audits": "create_audits",
-    "by_minute": "create_by_minute",
-    "per_minute": "create_per_minute",
-    "per_day": "create_per_day",
-    "per_reason": "create_per_reason",
-}
 _PROVENANCE = {
     "kafka_partition": "INT NULL",
     "kafka_offset": "BIGINT NULL",
     "produced_at": "DATETIME(3) NULL",
     "stored_at": "DATETIME(6) NULL",
 }
-# While the first has run and the last has not, the column's default is -1: the taking over is not finished.
+# After the first and before the last of these, the column's default is -1: the adoption is not finished.
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
-# Columns of the quarantine that the first version did not have.
-_LATER = ["resolved_because", "mended_value", "parts"]
+# A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
+# its wait is short, and it is retried.
+_TABLE_WAIT = 5  # seconds
+_TABLE_ATTEMPTS = 6
+_TABLE_PAUSE = 1.0  # seconds
+_OTHER_PROCESS_WAIT = 60  # seconds
 
 
 class Step(NamedTuple):
-    """Something missing: what it is, and the statement (by name) that makes it."""
+    """A missing part: what it is, the name of the statement that creates it, and the version that it records."""
 
     what: str
     statement: str
+    version: int = 0
 
 
 def everything(settings: Settings) -> list[Step]:
-    """What `prepare` would make on a server that has nothing of it, in order."""
+    """Return what `prepare` would create on an empty server, in order."""
     names = statements.table_names(settings)
     database = Step(f"database {settings.mysql_database}", "create_database")
-    return [database, *(Step(f"table {names[key]}", statement) for key, statement in _CREATE.items())]
+    return [database, *(_creation(table, names) for table in TABLES), _version(LATEST)]
 
 
 def missing(settings: Settings) -> list[Step]:
-    """What `prepare` would make, in order.
+    """Return what `prepare` would create, in order.
 
-    Raises TableDrifted where a table differs from what OrderFlow writes, and the connection's errors.
+    Raises TableDrifted if a table differs from what OrderFlow writes, SchemaTooNew if a newer version has changed the
+    tables, and the connection's errors.
     """
     with Connection(settings, database=False) as connection:
         return _missing(connection, settings)
 
 
 def prepare(settings: Settings) -> list[Step]:
-    """Make what is missing and give it back.
+    """Create what is missing, and return it. If several processes do so at the same time, one of them does the work.
 
-    Raises TableDrifted, and DatabaseRefused where the user may not create something.
+    Each step is one statement. If a process ends between two steps, the next process continues.
+    Raises what `missing` raises, DatabaseRefused if the user may not create something, and DatabaseUnavailable if
+    another process or a transaction blocks it for too long.
     """
-    steps = missing(settings)
-    for step in steps:
-        with Connection(settings, database=step.statement != "create_database") as connection:
-            try:
-                connection.run(step.statement)
-            except DatabaseRefused as refused:
+    if not missing(settings):
+        return []
+    with _lock(settings):
+        steps = missing(settings)
+        for step in steps:
+            _make(step, settings)
+    return steps
+
+
+@contextmanager
+def _lock(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the process that changes these tables."""
+    with Connection(settings, database=False) as connection:
+        tables_ = f"{settings.mysql_database}.{settings.mysql_table}"
+        name = named_lock.lock_name(connection, "orderflow schema", tables_)
+        if not named_lock.acquire(connection, name, _OTHER_PROCESS_WAIT):
+            raise DatabaseUnavailable(
+                f"Another process has been creating or changing the tables of {tables_} for {_OTHER_PROCESS_WAIT} s.",
+                hint="SHOW PROCESSLIST shows what it waits for.",
+            )
+        yield
+
+
+def _make(step: Step, settings: Settings) -> None:
+    """Execute a step, unless another process has done it in the meantime."""
+    with Connection(settings, database=step.statement != "create_database") as connection:
+        connection.execute("set_lock_wait", {"seconds": _TABLE_WAIT})
+        try:
+            with row_errors() if step.statement in _ADOPT else nullcontext():
+                _execute_patiently(connection, step)
+        except (DatabaseRefused, RowsRefusedError) as refused:
+            if step not in missing(settings):
+                return
+            if isinstance(refused, DatabaseRefused):
                 raise DatabaseRefused(
                     f"{step.what} is missing, and could not be made: {refused.message}",
                     hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
                 ) from refused
-            except RowsRefusedError as refused:
-                raise TableDrifted(
-                    f"{step.what} cannot be made: {refused}.",
-                    hint=f"Rows of table {settings.mysql_table} have NULL in a column: mend or delete them.",
-                ) from refused
-            connection.commit()
-    return steps
+            if refused.otherwise:
+                raise refused.otherwise from refused
+            raise TableDrifted(
+                f"{step.what} cannot be made: {refused}.",
+                hint=f"Rows of table {settings.mysql_table} have NULL in a column: correct or delete them.",
+            ) from refused
+        connection.commit()
+
+
+def _execute_patiently(connection: Connection, step: Step) -> None:
+    for attempt in range(_TABLE_ATTEMPTS):
+        if attempt:
+            time.sleep(_TABLE_PAUSE)
+        try:
+            connection.execute(step.statement, version=str(step.version))
+        except Contention as error:
+            waiting = error
+        else:
+            return
+    raise DatabaseUnavailable(
+        f"{step.what} cannot be made now, because transactions use the table: {waiting.message}",
+        hint="SHOW PROCESSLIST shows them: a reader's long transaction, perhaps.",
+    ) from waiting
 
 
 def statement_of(step: Step, settings: Settings) -> str:
-    """The step's SQL, for a person to read or run; what follows a new database is meant for that one."""
+    """Return the step's SQL for a person to read or run. Statements after CREATE DATABASE apply to the new database."""
     then = ["use_database"] if step.statement == "create_database" else []
-    return "\n".join(statements.sql(name, settings) + ";" for name in (step.statement, *then))
+    return "\n".join(
+        statements.sql(name, settings, version=str(step.version)) + ";" for name in (step.statement, *then)
+    )
+
+
+class _Found(NamedTuple):
+    """What the database has under the tables' names, each with its name from the settings."""
+
+    engines: dict[str, str | None]  # None for a view
+    columns: dict[str, dict[str, Column]]
+    generated: dict[tuple[str, str], str]
+    unique_keys: dict[str, dict[str, str]]
+    defaults: dict[tuple[str, str], str | None]
+
+
+def _creation(table: Table, names: Mapping[str, str]) -> Step:
+    return Step(f"table {names[table.key]}", table.create)
+
+
+def _version(number: int) -> Step:
+    return Step(f"schema version {number}", "insert_schema_version", number)
+
+
+def _look(connection: Connection, settings: Settings) -> _Found:
+    names = [*statements.table_names(settings).values(), *former_names(settings)]
+    asked = as_server_names(connection, (settings.mysql_database, *names))
+    ours = {folded.lower(): name for folded, name in zip(asked[1:], names, strict=True)}
+    marks = statements.marks(asked[1:])
+    case = named_lock.ignores_case(connection)
+
+    def rows(statement: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of OrderFlow's tables only: the server's own comparison may match more."""
+        for table, *rest in connection.execute(statement, asked, tables=marks).rows:
+            name = ours.get(table.lower())
+            if name is not None and (case or table == name):
+                yield name, *rest
+
+    found = _Found(dict(rows("select_tables")), {}, {}, {}, {})
+    for name, column, *shape, generated_by in rows("select_columns"):
+        found.columns.setdefault(name, {})[column.lower()] = tables.found_column(shape)
+        found.defaults[name, column.lower()] = shape[-1]
+        if generated_by:
+            found.generated[name, column.lower()] = generated_by
+    for name, key, on in rows("select_unique_keys"):
+        found.unique_keys.setdefault(name, {})[key] = on
+    return found
+
+
+def as_server_names(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as the server stores them in information_schema."""
+    [(case,)] = connection.execute("select_name_case").rows
+    return tuple(name.lower() if case == 1 else name for name in names)
 
 
 def _missing(connection: Connection, settings: Settings) -> list[Step]:
     names = statements.table_names(settings)
-    if not connection.run("select_schema", (settings.mysql_database,)).rows:
+    [database] = as_server_names(connection, (settings.mysql_database,))
+    if not connection.execute("select_database", {"database": database}).rows:
         return everything(settings)
-    where = (settings.mysql_database, *names.values())
-    tables = statements.marks(names)
-    engines: dict[str, str | None] = dict(connection.run("select_tables", where, tables=tables).rows)
-    columns: dict[str, dict[str, str]] = {}
-    adopting = False
-    for table, column, *shape, default, generated_by in connection.run("select_columns", where, tables=tables).rows:
-        shown = f"generated as {generated_by}" if generated_by else _type(*shape)
-        columns.setdefault(table, {})[column.lower()] = shown
-        adopting |= (table, column, default) == (names["orders"], "kafka_partition", "-1")
-    steps = [Step(f"table {names[key]}", made_by) for key, made_by in _CREATE.items() if names[key] not in engines]
-    if names["orders"] in engines:
-        found = columns[names["orders"]]
-        adopt = not found.keys() & _PROVENANCE.keys()
-        if engines[names["orders"]] is None:
-            raise TableDrifted(
-                f"{settings.mysql_database}.{names['orders']} is a view.", hint="Name another table in MYSQL_TABLE."
-            )
-        differences = list(_differences(connection, settings, found, adopt, engines[names["orders"]]))
-        if differences:
-            raise TableDrifted(
-                f"Table {settings.mysql_database}.{names['orders']} is not the table of the orders: "
-                + "; ".join(what for what, _ in differences)
-                + ".",
-                # One statement, for some of it cannot be done before the rest.
-                hint=f"Mend it with: ALTER TABLE `{names['orders']}` {', '.join(mend for _, mend in differences)};"
-                " Or name another table in MYSQL_TABLE.",
-            )
-        if adopt or adopting:
-            what = f"provenance of the rows in table {names['orders']}"
-            steps += [Step(what, statement) for statement in _ADOPT[adopting:]]
-    for key in ("ledger", "quarantine", "parts", "losses", "audits", "by_minute"):
-        expected = re.findall(r"^  `?([a-z_]+)`? [A-Z]+", statements.sql(_CREATE[key], settings), re.MULTILINE)
-        if names[key] not in engines:
-            continue
-        lacking = [name for name in expected if name not in columns[names[key]]]
-        if key == "quarantine" and lacking == _LATER:
-            steps.append(Step(f"columns {', '.join(lacking)} of table {names[key]}", "extend_quarantine"))
-        elif lacking:
-            raise TableDrifted(
-                f"Table {settings.mysql_database}.{names[key]} lacks the columns {', '.join(lacking)}.",
-                hint="It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE.",
-            )
-    return steps
+    found = _look(connection, settings)
+    version = _schema_version(connection, settings, found)
+    needed = pending(settings, version, {name: found.columns.get(name, {}) for name in found.engines})
+    renamed = {migration.new_name for migration in needed}
+    absent = {table.key for table in TABLES if names[table.key] not in found.engines.keys() | renamed}
+    steps = [_creation(table, names) for table in TABLES if table.key in absent]
+    orders = names["orders"]
+    if orders in found.engines:
+        steps += _of_orders(settings, orders, found)
+    drifts: list[tuple[str, str]] = []
+    whole = not any(table.key in absent for table in TABLES if table.kind == "table")
+    for table in TABLES[1:]:
+        # A view of a missing table shows no columns.
+        if table.key not in absent and (whole or table.kind == "table"):
+            drifts += _drifts(settings, table, found, needed)
+    if drifts:
+        raise TableDrifted(" ".join(what for what, _ in drifts), hint=" ".join(dict.fromkeys(fix for _, fix in drifts)))
+    for migration in needed:
+        steps += [Step(migration.what, migration.statement), _version(migration.number)]
+    if version < LATEST and not (needed and needed[-1].number == LATEST):
+        steps.append(_version(LATEST))
+    return sorted(steps, key=lambda step: step.statement == "create_adoption")
 
 
-def _differences(
-    connection: Connection, settings: Settings, found: dict[str, str], adopt: bool, engine: str | None
-) -> Iterator[tuple[str, str]]:
-    """What differs, and the part of an ALTER TABLE that would mend it."""
-    if engine is None or engine.upper() != "INNODB":
+def _schema_version(connection: Connection, settings: Settings, found: _Found) -> int:
+    """Return the version of the tables; 0 if none is recorded.
+
+    Raises SchemaTooNew.
+    """
+    if "version" not in found.columns.get(statements.table_names(settings)["schema"], {}):
+        return 0
+    version = int(connection.execute("select_schema_version").rows[0][0])
+    if version > LATEST:
+        raise SchemaTooNew(
+            f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version {version}, and this"
+            f" version of OrderFlow knows versions up to {LATEST}.",
+            hint="Use the version of OrderFlow that changed the tables, or a newer one.",
+        )
+    return version
+
+
+def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
+    """Return what the orders table lacks.
+
+    Raises TableDrifted.
+    """
+    columns, engine = found.columns[name], found.engines[name]
+    adopt = not columns.keys() & _PROVENANCE.keys()
+    if engine is None:
+        raise TableDrifted(f"{settings.mysql_database}.{name} is a view.", hint="Name another table in MYSQL_TABLE.")
+    shown = {column: shape.type for column, shape in columns.items()}
+    for (table, column), by in found.generated.items():
+        if table == name:
+            shown[column] = f"generated as {by}"
+    if differences := list(_differences(shown, adopt, engine, found.unique_keys.get(name, {}))):
+        raise TableDrifted(
+            f"Table {settings.mysql_database}.{name} is not the table of the orders: "
+            + "; ".join(what for what, _ in differences)
+            + ".",
+            # One statement, because parts of it are impossible before the rest.
+            hint=f"Fix it with: ALTER TABLE `{name}` {', '.join(fix for _, fix in differences)};"
+            " Or name another table in MYSQL_TABLE.",
+        )
+    adopting = found.defaults.get((name, "kafka_partition")) == "-1"
+    if not adopt and not adopting:
+        return []
+    return [Step(f"provenance of the rows in table {name}", statement) for statement in _ADOPT[adopting:]]
+
+
+def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with one of the other tables or views, apart from needed migrations, and how to fix it."""
+    names = statements.table_names(settings)
+    name, versions = names[table.key], names["schema"]
+    if table.kind == "table":
+        name, wanted = before(name, tables.shape(statements.sql(table.create, settings)), needed)
+    full, columns = f"{settings.mysql_database}.{name}", found.columns.get(name, {})
+    is_view = found.engines[name] is None
+    if is_view != (table.kind == "view"):
+        kinds = ("view", "table") if is_view else ("table", "view")
+        yield f"{full} is a {kinds[0]}, not a {kinds[1]}.", "Rename it, or name another table in MYSQL_TABLE."
+    elif is_view:
+        if (*columns,) != table.columns:
+            yield (
+                f"View {full} has the columns {', '.join(columns) or 'of none'}, not {', '.join(table.columns)}.",
+                f"Drop it, and the sink creates it again: DROP VIEW `{name}`;",
+            )
+    else:
+        lacking = [column for column in wanted.columns if column not in columns]
+        if lacking:
+            yield (
+                f"Table {full} lacks the columns {', '.join(lacking)}.",
+                "It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE. If it is"
+                f" from an older backup, empty {versions}, and `orderflow init` brings it up to date.",
+            )
+            return
+        differing = list(tables.differences(wanted, columns, found.unique_keys.get(name, {})))
+        if str(found.engines[name]).upper() != "INNODB":
+            differing.insert(0, (f"its engine is {found.engines[name]}, not InnoDB", "ENGINE = InnoDB"))
+        if differing:
+            yield (
+                f"Table {full} is not as OrderFlow writes it: {'; '.join(what for what, _ in differing)}.",
+                f"Fix it with: ALTER TABLE `{name}` {', '.join(fix for _, fix in differing)};",
+            )
+
+
+def _differences(found: dict[str, str], adopt: bool, engine: str, keys: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each difference, and the part of an ALTER TABLE statement that fixes it."""
+    if engine.upper() != "INNODB":
         yield f"its engine is {engine}", "ENGINE = InnoDB"
-    expected = {name: _declared(sql) for name, sql in order.columns().items()}
-    for name, sql in order.columns().items():
+    expected = {name: _declared(sql) for name, sql in definition.columns().items()}
+    for name, sql in definition.columns().items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
         elif not _fits(name, found[name], expected[name]):
             yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {name} {sql}"
     for name in found.keys() - expected.keys() - _PROVENANCE.keys():
-        yield f"column {name} is unknown", f"DROP COLUMN {_quoted(name)}"
+        yield f"column {name} is unknown", f"DROP COLUMN {quoted(name)}"
     for name, sql in {} if adopt else _PROVENANCE.items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {name} {sql} INVISIBLE"
         elif found[name] != _declared(sql):
             yield f"column {name} is {found[name]}, not {_declared(sql)}", f"MODIFY COLUMN {name} {sql} INVISIBLE"
-    keys = dict(connection.run("select_unique_keys", (settings.mysql_database, settings.mysql_table)).rows)
-    if (primary := keys.pop("PRIMARY", None)) is None:
+    if (primary := keys.get("PRIMARY")) is None:
         yield "it has no primary key", "ADD PRIMARY KEY (order_id)"
     elif primary != "order_id":
         yield f"its primary key is {primary}, not order_id", "DROP PRIMARY KEY, ADD PRIMARY KEY (order_id)"
     for name, on in keys.items():
-        yield f"key {name} makes {on} unique too", f"DROP INDEX {_quoted(name)}"
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def _type(data_type: str, column_type: str, charset: str | None, length: int | None, precision: int | None) -> str:
-    """A column's type in one spelling for both servers: int, varchar(50) ascii, decimal(10,2), datetime."""
-    if data_type == "varchar":
-        return f"varchar({length}) {charset}"
-    if data_type in ("decimal",):
-        return column_type
-    if data_type == "datetime" and precision:
-        return f"datetime({precision})"
-    return data_type if "unsigned" not in column_type else f"{data_type} unsigned"
+        if name != "PRIMARY":
+            yield f"key {name} makes {on} unique too", f"DROP INDEX {quoted(name)}"
 
 
 def _declared(sql: str) -> str:
@@ -187,5 +329,5 @@ def _declared(sql: str) -> str:
 
 
 def _fits(name: str, found: str, expected: str) -> bool:
-    # Ids are ASCII: every character set holds them. The other texts may hold any character.
+    # Ids are ASCII, which every character set can hold. The other texts may have any character.
     return found.split(maxsplit=1)[0] == expected.split(maxsplit=1)[0] if name == "order_id" else found == expected

@@ -1,4 +1,4 @@
-"""The database server as the doctor sees it. Nothing here changes anything."""
+"""The database server's state for `orderflow doctor`. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ from typing import NamedTuple
 
 from orderflow.errors import DatabaseRefused
 from orderflow.settings import Settings
-from orderflow.store import statements
+from orderflow.store import schema, statements
 from orderflow.store.connection import Connection
+from orderflow.store.tables import TABLES, shape
 
-# What the sink and the audit run once the tables are there, and how many values a row of it has.
-_RUN = {
-    "select_orders": 0,
-    "insert_orders": 12,
-    "open_ledger": 0,
-    "advance_ledger": 10,
-    "lock_ledger": 0,
-    "insert_quarantine": 13,
-    "insert_part": 0,
-    "insert_loss": 0,
-    "insert_audit": 0,
-    "add_by_minute": 6,
-}
+# Statements that need one privilege on a table and nothing else.
+_NEEDING = {"SELECT": "need_select", "INSERT": "need_insert", "UPDATE": "need_update"}
 _INDEXED = {"customer_id": "idx_customer", "order_timestamp": "idx_timestamp"}
 
 
+READ_ONLY = ("innodb_read_only", "offline_mode", "read_only", "super_read_only")  # while one is on, the sink waits
+# The server variables that are queried. Those that a server does not have are missing from the result.
+_VARIABLES = ("binlog_format", "log_bin", "max_allowed_packet", *READ_ONLY)
+
+
 class Server(NamedTuple):
-    """What the server says of itself. `now` in UTC, naive."""
+    """The server's version, settings and time, as it reports them. `now` is UTC, naive."""
 
     version: str
     local_infile: bool
@@ -52,42 +47,69 @@ class Server(NamedTuple):
 
 
 def ask(settings: Settings) -> Server:
-    """The server's version and settings.
+    """Return the server's version and settings.
 
     Raises DatabaseUnavailable or DatabaseRefused.
     """
     with Connection(settings, database=False) as connection:
-        return Server(*connection.run("select_server").rows[0])
+        return Server(*connection.execute("select_server").rows[0])
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the global variables that decide whether and how the sink can write, by name in lower case."""
+    with Connection(settings, database=False) as connection:
+        rows = connection.execute("show_variables", _VARIABLES, names=statements.marks(_VARIABLES)).rows
+    return {str(name).lower(): str(value) for name, value in rows}
+
+
+def triggers(settings: Settings) -> list[str]:
+    """Return the triggers of the tables that the user may see."""
+    with Connection(settings, database=False) as connection:
+        names = statements.table_names(settings).values()
+        where = schema.as_server_names(connection, (settings.mysql_database, *names))
+        rows = connection.execute("select_triggers", where, tables=statements.marks(where[1:])).rows
+    return [f"{name} of {table}" for name, table in rows]
 
 
 def encryption(settings: Settings) -> str:
-    """The TLS version that connections use, empty where they are in plain text."""
+    """Return the TLS version that connections use; empty if they are not encrypted."""
     with Connection(settings, database=False) as connection:
-        return str(connection.run("show_encryption").rows[0][1])
+        return str(connection.execute("show_encryption").rows[0][1])
 
 
 def refusals(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:
-    """Why the user may not do what the sink does: make tables by these statements, or if none, fill them.
+    """Yield why the user may not execute these CREATE statements (by name) or, without any, do what the sink does.
 
-    The server checks privileges when it prepares a statement; so nothing is run. (It checks none for ALTER TABLE and
-    CREATE DATABASE.)
+    The server checks privileges when it prepares a statement, so nothing is executed. (It checks none for ALTER TABLE
+    and CREATE DATABASE.)
     """
-    wanted = dict.fromkeys(creating, 0) or _RUN
+    texts = [statements.sql(name, settings) for name in creating] or _needing(settings)
     with Connection(settings) as connection:
-        for name, width in wanted.items():
-            row = f"({', '.join(['NULL'] * width)})"
-            text = statements.sql(name, settings, rows=row, ids="NULL", partitions="NULL").replace("%s", "NULL")
+        for text in texts:
             try:
-                connection.run("prepare", (text,))
+                connection.execute("prepare", {"statement": text})
             except DatabaseRefused as refused:
                 yield refused.message
 
 
+def _needing(settings: Settings) -> list[str]:
+    """Return a statement for each privilege that the registry of tables assigns to the sink."""
+    names = statements.table_names(settings)
+    texts: list[str] = []
+    for table in TABLES:
+        columns = table.columns or [*shape(statements.sql(table.create, settings)).columns]
+        for privilege in table.sink_privileges.split(", "):
+            name, column = f"`{names[table.key]}`", f"`{columns[0]}`"
+            texts.append(statements.sql(_NEEDING[privilege], settings, table=name, column=column))
+    return texts
+
+
 def missing_indexes(settings: Settings) -> list[str]:
-    """The statements that would make the indexes for readers that the orders table lacks."""
-    where = (settings.mysql_database, settings.mysql_table)
+    """Return the statements that create the readers' indexes that the orders table lacks."""
     with Connection(settings, database=False) as connection:
-        indexed = {column.lower() for (column,) in connection.run("select_indexed_columns", where).rows}
+        database, table = schema.as_server_names(connection, (settings.mysql_database, settings.mysql_table))
+        found = connection.execute("select_indexed_columns", {"database": database, "table": table}).rows
+        indexed = {column.lower() for (column,) in found}
     return [
         f"CREATE INDEX {name} ON `{settings.mysql_table}` ({column});"
         for column, name in _INDEXED.items()

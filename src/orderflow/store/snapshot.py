@@ -1,26 +1,75 @@
-"""All tables as they stood at one moment, for the audit: what is written meanwhile does not show."""
+"""A consistent snapshot of all tables, for the audit. Later writes do not appear in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+import mysql.connector
+
+from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
-from orderflow.store import quarantine
-from orderflow.store.connection import Connection
+from orderflow.store import quarantine, schema, statements
+from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.ledger import Entry
 from orderflow.store.quarantine import Status
+from orderflow.store.statements import marks
+from orderflow.store.tables import TABLES
+
+_DENIED = {1142, 1143}  # the user may not read this table, or this column of it
+# The views that dashboards and analysts sum up, and the columns of each.
+VIEWS = {table.key: table.columns for table in TABLES if table.kind == "view"}
+_IDS = 1000  # per statement; more bring no gain
+
+
+class StoredRow(NamedTuple):
+    """A row of the orders table; `order` has the form of Order.row."""
+
+    order: tuple[object, ...]
+    partition: int | None
+    offset: int | None
+    produced_at: datetime | None
+    stored_at: datetime | None
+
+
+class Checks(NamedTuple):
+    """The values in a row of the ledger that other tables are checked against.
+
+    `lost` is None for partitions of an earlier version. `times_sum` is the sum of stored_at and quarantined_at, in
+    microseconds since 1970, of `times_rows` rows.
+    """
+
+    lost: int | None
+    times_rows: int
+    times_sum: int
+
+
+class Adoption(NamedTuple):
+    """Rows that the table held before OrderFlow: their number, and the sum of their hashes."""
+
+    orders: int
+    row_checksum: int
+
+
+class OrderCounts(NamedTuple):
+    """Rows of the orders table: all, and those marked as adopted."""
+
+    rows: int
+    adopted: Adoption
 
 
 class Quarantined(NamedTuple):
-    """A row of the quarantine: the record as it was kept, and what became of it."""
+    """A row of the quarantine: the stored record, and its resolution."""
 
     key: bytes | None
     value: bytes | None
-    mended: bytes | None
+    topic: str
+    corrected: bytes | None
+    produced_at: datetime | None
+    quarantined_at: datetime
     reason: str
     order_id: str | None
     status: Status
@@ -30,27 +79,28 @@ class Quarantined(NamedTuple):
 
     @property
     def resolved_in_order(self) -> bool:
-        """Whether who, when, why and the mended value are there exactly where the status calls for them."""
+        """Whether person, time, reason and corrected value are set exactly where the status requires them."""
         resolved = self.status != "open"
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
-            and (self.mended is None or self.status == "replayed")
+            and (self.corrected is None or self.status == "replayed")
         )
 
 
 class Kept(NamedTuple):
-    """Where a row of the quarantine says its record is."""
+    """A record's coordinates, as its row of the quarantine states them."""
 
     topic: str
     topic_id: str
     partition: int
     offset: int
     order_id: str | None
+    quarantined_at: datetime
 
 
 class RollupDifference(NamedTuple):
-    """A minute of the rollup, less what the orders table holds of it. Rows added by hand have no partition."""
+    """A minute of the rollup minus the orders table's sums for it. Rows added by hand have no partition."""
 
     minute: datetime
     category: str
@@ -62,67 +112,149 @@ class RollupDifference(NamedTuple):
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Connection]:
-    """A connection, of MYSQL_READER_USER if that is set, whose statements all see the moment it was opened at.
+    """Open a connection, as MYSQL_READER_USER if that is set. All its statements see the moment at which it was opened.
 
-    Ledger, orders, quarantine and rollup agree in it, for they are written in one transaction. Under READ COMMITTED
-    each statement would see its own moment. The server keeps old row versions for it: it must not stay open for hours.
+    Ledger, orders, quarantine and rollup agree in it, because one transaction writes them. Under READ COMMITTED each
+    statement would see its own moment. The server retains old row versions for it: it must not stay open for hours.
     Raises DatabaseUnavailable or DatabaseRefused.
     """
     with Connection(settings.for_reading) as connection:
-        connection.run("set_repeatable_read")
-        connection.run("start_snapshot")
+        connection.execute("set_repeatable_read")
+        connection.execute("start_snapshot")
         yield connection
 
 
 def ledger(connection: Connection) -> list[Entry]:
-    """All rows, by topic and partition."""
-    return [Entry(*row) for row in connection.run("select_ledger").rows]
+    """Return all rows, ordered by topic and partition."""
+    return [Entry(*row) for row in connection.execute("select_ledger").rows]
 
 
-def quarantined(connection: Connection, topic_id: str, partition: int, start: int, end: int) -> dict[int, Quarantined]:
-    """Offset to row, of the records with `start` <= offset < `end`."""
-    found: dict[int, Quarantined] = {}
-    for offset, *fields, mended, parts, reason, order_id, status, by, at, because in connection.run(
-        "select_quarantined", (topic_id, partition, start, end)
-    ).rows:
-        key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if parts else fields
-        found[offset] = Quarantined(key, value, mended, reason, order_id, status, by, at, because)
+def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
+    """Map topic and partition to the values in the ledger's row that other tables are checked against."""
+    rows = connection.execute("select_ledger_checks").rows
+    return {(topic, number): Checks(lost, covered, int(sum_)) for topic, number, lost, covered, sum_ in rows}
+
+
+def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:
+    """Return the rows with these ids."""
+    ids = list(dict.fromkeys(order_ids))
+    found: dict[str, StoredRow] = {}
+    for start in range(0, len(ids), _IDS):
+        some = ids[start : start + _IDS]
+        for *order, partition, offset, produced_at, stored_at in connection.execute(
+            "select_stored", some, ids=marks(some)
+        ).rows:
+            found[str(order[1])] = StoredRow(tuple(order), partition, offset, produced_at, stored_at)
     return found
 
 
-def count_orders(connection: Connection) -> tuple[int, int]:
-    """How many rows the orders table has, and how many of them were there before OrderFlow took it over."""
-    rows, adopted = connection.run("count_orders").rows[0]
-    return rows, adopted
+def quarantined(connection: Connection, topic_id: str, partition: int, start: int, end: int) -> dict[int, Quarantined]:
+    """Map offset to row, for the records with `start` <= offset < `end`."""
+    found: dict[int, Quarantined] = {}
+    values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
+    rows = connection.execute("select_quarantined", values).rows
+    for offset, *fields, chunks, topic, corrected, produced_at, at, reason, order_id, status, by, when, because in rows:
+        key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if chunks else fields
+        found[offset] = Quarantined(
+            key, value, topic, corrected, produced_at, at, reason, order_id, status, by, when, because
+        )
+    return found
+
+
+def adoption(connection: Connection) -> Adoption | None:
+    """Return what was counted when the table was adopted; None unless there is exactly one count.
+
+    Raises DatabaseRefused if the user may not read it.
+    """
+    try:
+        rows = connection.execute("select_adoption").rows
+    except DatabaseRefused as error:
+        if _is_denied(error):
+            raise
+        return None
+    return Adoption(rows[0][0], int(rows[0][1])) if len(rows) == 1 else None
+
+
+def _is_denied(error: DatabaseRefused) -> bool:
+    return isinstance(error.__cause__, mysql.connector.Error) and error.__cause__.errno in _DENIED
+
+
+def count_orders(connection: Connection) -> OrderCounts:
+    """Count the rows of the orders table, and the adopted ones among them."""
+    rows, adopted, checksum = connection.execute("count_orders").rows[0]
+    return OrderCounts(rows, Adoption(adopted, int(checksum)))
 
 
 def count_quarantine(connection: Connection) -> int:
-    """How many rows the quarantine has."""
-    return int(connection.run("count_quarantine").rows[0][0])
+    """Count the rows of the quarantine."""
+    return int(connection.execute("count_quarantine").rows[0][0])
 
 
-def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None]]:
-    """order_id, partition and offset of every row."""
+def count_chunks(connection: Connection) -> tuple[int, int]:
+    """Return the number of chunks that the quarantine's rows list, and the number that exist."""
+    said, found = connection.execute("count_chunks").rows[0]
+    return int(said), found
+
+
+def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:
+    """Yield order_id, partition, offset and stored_at of every row."""
     last: str | None = None
-    while rows := connection.run("select_order_coordinates", (last, last)).rows:
+    while rows := connection.execute("select_order_coordinates", {"after_id": last}).rows:
         yield from rows
         last = rows[-1][0]
 
 
 def every_quarantined(connection: Connection) -> Iterator[Kept]:
-    """Every row of the quarantine, without its record."""
+    """Yield every row of the quarantine, without its record."""
     last = 0
-    while rows := connection.run("select_quarantine_coordinates", (last,)).rows:
+    while rows := connection.execute("select_quarantine_coordinates", {"after_id": last}).rows:
         yield from (Kept(*row) for _, *row in rows)
         last = rows[-1][0]
 
 
 def rollup_differences(connection: Connection, most: int) -> tuple[int, list[RollupDifference]]:
-    """In how many places the rollup differs from the orders table, and the first so many of them."""
-    connection.run("set_group_memory")
-    rows = connection.run("select_rollup_differences", (most,)).rows
+    """Count the differences between the rollup and the orders table, and return the first `most` of them."""
+    connection.execute("set_group_memory")
+    rows = connection.execute("select_rollup_differences", {"most": most}).rows
     differences = [
         RollupDifference(minute, category, partition, int(orders), int(units), revenue)
         for minute, category, partition, orders, units, revenue, _ in rows
     ]
     return (rows[0][-1] if rows else 0), differences
+
+
+def view_differences(connection: Connection, settings: Settings, view: str, most: int) -> tuple[int, list[str]]:
+    """Count the surplus and missing rows of the view, and describe the first `most` of them.
+
+    The view's own definition is not read, because that takes more privileges than a reader has. Instead, its rows are
+    compared with the current result of the definition that OrderFlow creates it with.
+    Raises DatabaseRefused if the user may not read it.
+    """
+    names = statements.table_names(settings)
+    try:
+        rows = connection.execute(
+            "select_view_differences",
+            {"most": most},
+            columns=", ".join(VIEWS[view]),
+            view=f"`{names[view]}`",
+            definition=statements.sql(f"create_{view}", settings).split(" AS\n", 1)[1],
+        ).rows
+    except (DatabaseRefused, RowsRefusedError) as error:
+        if isinstance(error, DatabaseRefused) and _is_denied(error):
+            raise
+        return 1, [f"{names[view]} cannot be read as OrderFlow made it: {error}"]
+    differences = [
+        f"{names[view]} has {int(times):+} of the row {', '.join(map(str, values))}" for *values, times, _ in rows
+    ]
+    return (rows[0][-1] if rows else 0), differences
+
+
+def structure_differences(settings: Settings) -> list[str]:
+    """Describe the tables, columns, keys and engines that are missing or differ from what OrderFlow creates.
+
+    Raises SchemaTooNew.
+    """
+    try:
+        return [f"{step.what} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)]
+    except TableDrifted as drifted:
+        return [drifted.message.rstrip(".")]

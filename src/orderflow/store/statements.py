@@ -1,54 +1,89 @@
-"""SQL by name: one statement, one file in sql/. Identifiers are filled in here, values never."""
+"""SQL by name: one statement per file in a folder of sql/. Identifiers are filled in here, values never.
+
+A file begins with a comment. Its first line describes the statement; other lines may give reasons. The comment is
+removed when the file is read, so the server never receives it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import cache, lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
+from itertools import dropwhile
 
-from orderflow import order
+from orderflow.contract import definition
 from orderflow.settings import Settings
+from orderflow.store.tables import FORMER_TABLES, TABLES
+
+_VALUE = re.compile(r"%(\(\w+\))?s")
 
 
 def table_names(settings: Settings) -> dict[str, str]:
-    """The name each table has in the statements, and in the database."""
-    prefix = settings.mysql_table
-    return {
-        "orders": prefix,
-        "ledger": f"{prefix}_ledger",
-        "quarantine": f"{prefix}_quarantine",
-        "parts": f"{prefix}_record_parts",
-        "losses": f"{prefix}_losses",
-        "audits": f"{prefix}_audits",
-        "by_minute": f"{prefix}_by_minute",
-        "per_minute": f"{prefix}_per_minute",
-        "per_day": f"{prefix}_per_day",
-        "per_reason": f"{prefix}_per_reason",
-    }
+    """Map the name of each table in the statements to its name in the database."""
+    return {table.key: settings.mysql_table + table.suffix for table in TABLES}
 
 
 def sql(name: str, settings: Settings, **placeholders: str) -> str:
-    """The statement of this name for these settings' tables.
+    """Return the statement of this name for these settings' tables.
 
-    `placeholders` fills lists of %s whose length only the caller knows, see `marks`.
+    `placeholders` fills lists of %s whose length only the caller knows: see `marks`.
     """
-    return _text(name).format(**_identifiers(settings), **placeholders)
+    return fill(_text(name), settings, **placeholders)
+
+
+def fill(text: str, settings: Settings, **placeholders: str) -> str:
+    """Return the text with {names} replaced by the names of these settings' tables, and by the placeholders."""
+    return text.format(**_identifiers(settings), **placeholders)
 
 
 def marks(values: Collection[object]) -> str:
-    """A %s for each of the values."""
+    """Return a %s for each of the values."""
     return ", ".join(["%s"] * len(values))
 
 
-@lru_cache(maxsize=8)  # each transaction asks several times
+def with_null(text: str) -> str:
+    """Return the statement with NULL for every value, for a server to prepare."""
+    return _VALUE.sub("NULL", text)
+
+
+@lru_cache(maxsize=8)  # each transaction calls it several times
 def _identifiers(settings: Settings) -> dict[str, str]:
-    return {key: f"`{table}`" for key, table in table_names(settings).items()} | {
+    former = {key: settings.mysql_table + suffix for key, suffix in FORMER_TABLES.items()}
+    return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",
-        "order_names": ", ".join(order.FIELDS),
-        "order_columns": ",\n  ".join(f"{column} {kind}" for column, kind in order.columns().items()),
+        "order_names": ", ".join(definition.FIELDS),
+        "order_columns": ",\n  ".join(f"{column} {kind}" for column, kind in definition.columns().items()),
+        "row_hash": _ROW_HASH,
     }
+
+
+# 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex, so that no
+# separator occurs in them.
+_HASHED = (
+    *(f"HEX({name})" if name in ("order_id", *definition.TEXTS) else name for name in definition.FIELDS),
+    *(f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")),
+)
+_ROW_HASH = f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(_HASHED)}), 256), 15), 16, 10) AS DECIMAL(20))"
+
+
+@cache
+def files() -> dict[str, Traversable]:
+    """Return the file of each statement by its name. The folders only group the files."""
+    folders = [folder for folder in resources.files("orderflow.store").joinpath("sql").iterdir() if folder.is_dir()]
+    found = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".sql")]
+    by_name = {file.name.removesuffix(".sql"): file for file in found}
+    assert len(by_name) == len(found), "a name is used twice"
+    return by_name
 
 
 @cache
 def _text(name: str) -> str:
-    return resources.files("orderflow.store").joinpath("sql", f"{name}.sql").read_text("utf-8").strip()
+    return without_comment(files()[name].read_text("utf-8"))
+
+
+def without_comment(text: str) -> str:
+    """Return the statement without its leading comment."""
+    lines = text.splitlines()
+    return "\n".join(dropwhile(lambda line: line.startswith("--"), lines)).strip()

@@ -1,16 +1,29 @@
-"""The store's one way in: a run of raw records becomes one transaction.
+"""One transaction for a batch of raw records: orders, quarantine, rollup and the ledger's positions change together.
 
-Orders, quarantine, rollup and the ledger's position move together or not at all. Whoever calls may die, repeat a
-run, overlap with another caller or lose the reply: the ledger's rows, locked, and their positions decide what is new.
+The steps, with the numbers that the code uses:
+
+1. Lock the ledger's rows of the batch's partitions, in ascending order.
+2. Drop the records below each partition's next offset: they are committed already.
+3. If a partition's first record is beyond its next offset, check whether the topic holds records in the gap.
+4. Write the orders, and find out which rows the server skipped because their order_id exists.
+5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
+6. Add to the rollup, advance the ledger, COMMIT.
+
+The caller may crash, repeat a batch, overlap with another caller or lose the reply: the locked rows of the ledger and
+their positions decide what is new. While another writer commits the previous batch, step 4 may come first: see
+`CommitTicket`.
+
+If the server refuses rows of a batch, or a transaction of its size, the batch is split into small transactions. Each
+advances the ledger, so that the pipeline makes progress and no connection holds its locks for long. Rejected: a binary
+search for the refused rows within one transaction. With 10,000 refused rows and a latency of 1 ms it took minutes.
 """
 
 from __future__ import annotations
 
-import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,40 +32,57 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from orderflow.errors import Contention, DatabaseRefused, LedgerGap, RecordRejected, TooManyRejected
-from orderflow.order import Reason
-from orderflow.reading import read
+from orderflow.contract.definition import Reason
+from orderflow.contract.fast_path import read
+from orderflow.errors import (
+    Contention,
+    DatabaseRefused,
+    LedgerGap,
+    RecordRejected,
+    TooManyRejected,
+    UnknownDatabaseError,
+)
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders, quarantine, rollup
-from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError
+from orderflow.store import contention, ledger, orders, quarantine, rollup
+from orderflow.store.commit_ticket import CommitTicket
+from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
 from orderflow.store.ledger import Advance
-from orderflow.store.orders import LeftOut
-from orderflow.store.quarantine import Bad
-from orderflow.store.run import Row, Run, Source
-from orderflow.store.turn import Turn
+from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
+from orderflow.store.quarantine import RejectedRecord
+from orderflow.store.record_batch import RecordBatch, Source
 
-_CONTENTION_ATTEMPTS = 20
-_LONGEST_WAIT = 2.0  # seconds between two of them
-# How many of the last records decide whether too many are rejected: enough to be no accident, and not all of a day.
+# How many of the last records decide whether too many are rejected: enough to exclude chance, but less than a day's.
 _LEAST_JUDGED, _MOST_JUDGED = 1_000, 100_000
-
-
-Refused = tuple[Row, RecordRejected]
+_PIECE = 1_000  # records of a transaction after a refusal
 
 
 class Committed(NamedTuple):
-    """What one transaction made of a run. Records that an earlier one had accounted for count nowhere."""
+    """The outcome of a batch. Records that an earlier transaction accounted for are not counted."""
 
     stored: int = 0
     duplicates: int = 0
     quarantined: Counter[str] = Counter()  # by reason
     unknown_fields: Counter[str] = Counter()
 
+    @property
+    def records(self) -> int:
+        """The number of records."""
+        return self.stored + self.duplicates + self.quarantined.total()
+
+    def plus(self, other: Committed) -> Committed:
+        """Return the sum of both."""
+        return Committed(
+            self.stored + other.stored,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+            self.unknown_fields + other.unknown_fields,
+        )
+
 
 class Timing(NamedTuple):
-    """Seconds that each step of a transaction took, and how many attempts before it met contention."""
+    """Seconds that each step of a transaction took, and the number of earlier attempts that met contention."""
 
-    lock: float  # of the ledger's rows; with it, the turn and the look into a gap
+    lock: float  # of the ledger's rows, with the waits for the predecessor and the check of the gap
     decode: float
     write: float  # of the orders
     account: float  # conflicts, quarantine, rollup, ledger
@@ -61,16 +91,16 @@ class Timing(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """What was read in a run."""
+    """A batch, and the contract's results for its records."""
 
-    run: Run
+    batch: RecordBatch
     rows: pa.Table
     rejected: Sequence[tuple[int, RecordRejected]]
     unknown_fields: Sequence[tuple[int, Sequence[str]]]
 
 
-class _NotNextError(Exception):
-    """The run was written before it was sure to begin where the ledger ends, and it does not."""
+class OutOfOrderError(Exception):
+    """A batch that was written speculatively does not begin at the ledger's positions."""
 
 
 class _Watch:
@@ -78,36 +108,39 @@ class _Watch:
 
     def __init__(self) -> None:
         self.laps = dict.fromkeys(Timing._fields[:-1], 0.0)
+        self.contentions = 0
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
-        """What went by since the last lap was this step's."""
+        """Add the time since the last lap to this step."""
         now = time.perf_counter()
         self.laps[step] += now - self._last
         self._last = now
 
 
 class Writer:
-    """Commits runs over one connection, which it keeps. Not for use by two threads at once."""
+    """Commits batches over one connection, which it keeps open. Not thread-safe."""
 
-    def __init__(self, settings: Settings, source: Source, folder: Path | None = None, *, alone: bool = True) -> None:
-        """Connect. LOAD DATA's files lie in a fresh folder under `folder` (default: the system's temporary one).
+    def __init__(
+        self, settings: Settings, source: Source, folder: Path | None = None, *, single_writer: bool = True
+    ) -> None:
+        """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        Not `alone` are writers each of which stores one of several partitions.
+        `single_writer` is False for writers that each store one of several partitions.
 
         Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
         self._source = source
-        self._alone = alone
+        self._single_writer = single_writer
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
-        self._judged = 0, 0  # records, and how many of them were rejected
+        self._judged = 0, 0  # records, and the rejected ones among them
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self._connection = Connection(settings, infile_folder=self._infile.parent)
-        with suppress(DatabaseRefused):  # MySQL lets administrators alone; see orders._left_out
-            self._connection.run("set_warnings")
-        self.uses_load_data = bool(self._connection.run("select_local_infile").rows[0][0])
+        with suppress(DatabaseRefused):  # MySQL allows it to administrators only; it only saves a query of the table
+            self._connection.execute("set_warnings")
+        self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
 
     def close(self) -> None:
@@ -121,100 +154,175 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.close()
 
-    def commit(self, run: Run, turn: Turn | None = None) -> Committed:
-        """Account for every record of the run, exactly once.
+    def commit(self, batch: RecordBatch, ticket: CommitTicket | None = None) -> Committed:
+        """Account for every record of the batch, exactly once.
 
-        With a turn, it may write while the run before it is committed by another writer.
-        Raises LedgerGap (records lie before the run), TopicRecreated, TooManyRejected, DatabaseUnavailable,
-        DatabaseRefused, and Contention after many attempts. Nothing of the run is stored then, or, if a COMMIT's reply
-        was lost, all; the writer must be closed.
+        With a `ticket`, the orders may be written while another writer commits the previous batch.
+
+        Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
+        UnknownDatabaseError, DatabaseRefused, and Contention after 20 attempts. Then nothing of the batch is stored; or
+        the first records of each partition, if it was split; or all of it, if a COMMIT's reply was lost. Raises
+        TooManyRejected after the whole batch is stored. The writer must be closed after each of these errors.
         """
-        bisect, contentions, self.timing = False, 0, None
-        if not run.offsets:
+        self.timing = None
+        if not batch.offsets:
             return Committed()
-        turn, watch = turn or Turn(), _Watch()
-        content = self._read(run)
+        # Requested after the records arrived, awaited before COMMIT: an unchanged id proves that they are this topic's.
+        self._check_identity = self._source.request_identity_check()
+        ticket, watch = ticket or CommitTicket(), _Watch()
+        content = self._read(batch)
         watch.lap("decode")
-        early = turn.await_second()
+        speculative = ticket.wait_for_predecessor_start()
         watch.lap("lock")
-        for attempt in range(_CONTENTION_ATTEMPTS):
+        try:
+            committed = self._attempts(content, batch.ends(), ticket, watch, speculative=speculative)
+        except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
+            # Rare: retry the whole batch, now searching for the rows at fault.
+            self._start_again(ticket)
+            committed = self._commit_pieces(batch, ticket, watch)
+        self._judge(committed)
+        return committed
+
+    def _commit_pieces(self, batch: RecordBatch, ticket: CommitTicket, watch: _Watch) -> Committed:
+        """Split the batch into small transactions, each of which finds the rows that the server refuses."""
+        committed = Committed()
+        for piece, ends in _pieces(batch):
+            content = self._read(piece)
+            watch.lap("decode")
+            committed = committed.plus(self._attempts(content, ends, ticket, watch, refusing=True))
+        return committed
+
+    def _attempts(
+        self,
+        content: _Content,
+        ends: Mapping[int, int],
+        ticket: CommitTicket,
+        watch: _Watch,
+        *,
+        speculative: bool = False,
+        refusing: bool = False,
+    ) -> Committed:
+        """Execute one transaction, and retry it after contention. `ends` are its partitions' next offsets after it."""
+        for after_contention in contention.pauses():
             pause = 0.0
             try:
-                committed = self._transaction(content, turn, watch, bisect=bisect, early=early)
-                self.timing = self.timing and self.timing._replace(contentions=contentions)
-                return committed
-            except _NotNextError:
-                pass  # it was written too early
-            except RowsRefusedError:
-                # Rare, so it costs the good case nothing: all again, now looking for the rows at fault.
-                bisect = True
+                if speculative:
+                    return self._commit_speculatively(content, ends, ticket, watch)
+                return self._commit_in_order(content, ends, ticket, watch, refusing=refusing)
+            except OutOfOrderError:
+                pass  # retried in order
             except LocalInfileOffError:
                 self.uses_load_data = False
             except Contention:
-                contentions += 1
-                pause = random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt))  # noqa: S311
-            self._connection.rollback()
-            time.sleep(pause)
-            turn.await_first()
-            early = False
-        partitions = ", ".join(map(str, sorted({*run.partitions})))
-        raise Contention(
-            f"Partition {partitions}: {_CONTENTION_ATTEMPTS} transactions in a row met deadlocks or lock timeouts."
-        )
+                watch.contentions += 1
+                pause = after_contention
+            self._start_again(ticket, pause)
+            speculative = False
+        partitions = ", ".join(map(str, sorted({*content.batch.partitions})))
+        raise Contention(contention.exhausted(f"Partition {partitions}"))
 
-    def _read(self, run: Run) -> _Content:
-        reading = read(run.values, enforce_ranges=self._settings.order_ranges == "enforce")
-        rows = orders.as_rows(reading.orders, run, alone=self._alone)
-        return _Content(run, rows, reading.rejected, reading.unknown_fields)
+    def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
+        self._connection.rollback()
+        time.sleep(pause)
+        ticket.wait_for_predecessor_end()
 
-    def _transaction(self, content: _Content, turn: Turn, watch: _Watch, *, bisect: bool, early: bool) -> Committed:
-        connection, source = self._connection, self._source
-        if early:
-            [(stored_at,)] = connection.run("select_now").rows
-            left_out, refused = self._write(content.rows, stored_at)
-            watch.lap("write")
-            turn.await_ledger()
-        positions, locked_at = self._lock_ledger(content.run, may_open=not early)
-        turn.holds_ledger()
-        run = content.run.since(positions)
-        gap = self._gap(run, positions)
+    def _read(self, batch: RecordBatch) -> _Content:
+        reading = read(batch.values, enforce_ranges=self._settings.order_ranges == "enforce")
+        rows = orders.as_rows(reading.orders, batch, single_writer=self._single_writer)
+        return _Content(batch, rows, reading.rejected, reading.unknown_fields)
+
+    def _commit_speculatively(
+        self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch
+    ) -> Committed:
+        """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
+
+        Raises OutOfOrderError if they do not.
+        """
+        # 4. Write the orders.
+        [(stored_at,)] = self._connection.execute("select_now").rows
+        skipped_rows = self._write(content.rows, stored_at)
+        watch.lap("write")
+        # 1. Lock the ledger's rows.
+        ticket.wait_for_predecessor_lock()
+        positions, _ = self._lock_ledger(content.batch, may_open=False)
+        ticket.mark_ledger_locked()
+        # 2 and 3. No record is stored already, and none is missing.
+        in_order = content.batch.since(positions) is content.batch and not self._gap(content.batch, positions)
         watch.lap("lock")
-        if early and (gap or run is not content.run):
-            raise _NotNextError
-        if not early:
-            if gap or not run.offsets:
-                connection.rollback()
-                if gap:
-                    raise gap
-                return Committed()
-            if run is not content.run:
-                content = self._read(run)
-                watch.lap("decode")
-            stored_at = locked_at
-            write = self._write_bisecting if bisect else self._write
-            left_out, refused = write(content.rows, stored_at)
-            watch.lap("write")
-        bad = [Bad(place, rejected) for place, rejected in content.rejected]
-        conflicts = [(row, rejected) for row, there in left_out if (rejected := orders.conflict(row, there))]
-        bad += [Bad(row.place, rejected, row.order.order_id) for row, rejected in (*conflicts, *refused)]
-        written = orders.without(content.rows, [row.place for row, _ in (*left_out, *refused)])
-        judged = self._judge(run, bad)
-        quarantine.insert(connection, source, run, bad, stored_at)
+        if not in_order:
+            raise OutOfOrderError
+        return self._account_and_commit(content, ends, stored_at, skipped_rows, (), watch)
+
+    def _commit_in_order(
+        self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch, *, refusing: bool
+    ) -> Committed:
+        """Do steps 1 to 6. With `refusing`, find the rows that the server refuses one by one."""
+        # 1. Lock the ledger's rows.
+        positions, stored_at = self._lock_ledger(content.batch, may_open=True)
+        ticket.mark_ledger_locked()
+        # 2. Drop the records that are stored already.
+        batch = content.batch.since(positions)
+        # 3. Check the gap before the first record.
+        gap = self._gap(batch, positions)
+        watch.lap("lock")
+        if gap or not batch.offsets:
+            self._connection.rollback()
+            if gap:
+                raise gap
+            return Committed()
+        if batch is not content.batch:
+            content = self._read(batch)
+            watch.lap("decode")
+        # 4. Write the orders.
+        skipped_rows: Sequence[SkippedRow]
+        refused: Sequence[Refused] = ()
+        if refusing:
+            skipped_rows, refused = self._write_refusing(content.rows, stored_at)
+        else:
+            skipped_rows = self._write(content.rows, stored_at)
+        watch.lap("write")
+        return self._account_and_commit(content, ends, stored_at, skipped_rows, refused, watch)
+
+    def _account_and_commit(  # noqa: PLR0917
+        self,
+        content: _Content,
+        ends: Mapping[int, int],
+        stored_at: datetime,
+        skipped_rows: Sequence[SkippedRow],
+        refused: Sequence[Refused],
+        watch: _Watch,
+    ) -> Committed:
+        """Do steps 5 and 6, which both ways share."""
+        connection, source, batch = self._connection, self._source, content.batch
+        # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
+        conflicts = [
+            (row, rejected) for row, existing_row in skipped_rows if (rejected := orders.conflict(row, existing_row))
+        ]
+        bad = [RejectedRecord(batch_index, rejected) for batch_index, rejected in content.rejected]
+        bad += [RejectedRecord(row.batch_index, rejected, row.order.order_id) for row, rejected in conflicts]
+        bad += [
+            RejectedRecord(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
+            for row, detail, _ in refused
+        ]
+        quarantine.insert(connection, source, batch, bad, stored_at)
+        # 6. Add to the rollup, advance the ledger, COMMIT.
+        not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
+        written = orders.without(content.rows, not_written)
         rollup.add(connection, written)
         stored = Counter(written["kafka_partition"].to_pylist())
-        duplicates = Counter(row.partition for row, _ in left_out) - Counter(row.partition for row, _ in conflicts)
-        quarantined = Counter(run.partitions[one.place] for one in bad)
-        unknown = Counter(run.partitions[place] for place, names in content.unknown_fields for _ in names)
+        duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
+        quarantined = Counter(batch.partitions[one.batch_index] for one in bad)
+        unknown = Counter(batch.partitions[batch_index] for batch_index, names in content.unknown_fields for _ in names)
         moves = {
-            part: Advance(end, stored[part], duplicates[part], quarantined[part], unknown[part])
-            for part, end in run.ends().items()
+            part: Advance(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part])
+            for part in batch.ends()
         }
         ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
+        self._check_identity()
         watch.lap("account")
         connection.commit()
         watch.lap("commit")
-        self._judged = judged
-        self.timing = Timing._make([*watch.laps.values(), 0])
+        self.timing = Timing._make([*watch.laps.values(), watch.contentions])
         return Committed(
             stored=stored.total(),
             duplicates=duplicates.total(),
@@ -222,42 +330,48 @@ class Writer:
             unknown_fields=Counter(name for _, names in content.unknown_fields for name in names),
         )
 
-    def _judge(self, run: Run, bad: Sequence[Bad]) -> tuple[int, int]:
-        """How many of the last records there are now, and how many of them are rejected.
+    def _judge(self, committed: Committed) -> None:
+        """Count the last records that were read, and the rejected ones among them.
 
         Raises TooManyRejected, so that a wrong topic does not fill the disk.
         """
         seen, rejected = self._judged
-        keep = min(1.0, (_MOST_JUDGED - len(run.offsets)) / max(1, seen))
-        seen, rejected = round(seen * keep) + len(run.offsets), round(rejected * keep) + len(bad)
+        keep = min(1.0, (_MOST_JUDGED - committed.records) / max(1, seen))
+        seen = round(seen * keep) + committed.records
+        rejected = round(rejected * keep) + committed.quarantined.total()
+        self._judged = seen, rejected
         if seen >= _LEAST_JUDGED and rejected > seen * self._settings.quarantine_max_share:
-            reasons = Counter(one.rejected.reason for one in bad).most_common(3)
+            reasons = committed.quarantined.most_common(3)
             raise TooManyRejected(
                 f"{rejected:,} of the last {seen:,} records of {self._source.topic} are no orders"
                 f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons)}).",
-                hint="Is KAFKA_TOPIC the right topic? To keep them all in the quarantine, raise QUARANTINE_MAX_SHARE"
+                hint="Those that were read are stored or in the quarantine. Is KAFKA_TOPIC the right topic? To keep"
+                " them all in the quarantine, raise QUARANTINE_MAX_SHARE"
                 f" (now {self._settings.quarantine_max_share:g}; 1: never stop).",
             )
-        return seen, rejected
 
-    def _lock_ledger(self, run: Run, *, may_open: bool) -> tuple[dict[int, int], datetime]:
-        """The next offsets of the run's partitions, locked until the transaction ends, and the server's time."""
-        source, partitions = self._source, {*run.partitions}
-        found = ledger.lock(self._connection, source.topic, partitions)
-        if added := partitions - found.keys():  # while running
-            if not may_open:  # that commits
-                raise _NotNextError
+    def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> tuple[dict[int, int], datetime]:
+        """Return the next offsets of the batch's partitions, locked until the transaction ends, and the server's time.
+
+        Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
+        OutOfOrderError.
+        """
+        source, partitions = self._source, {*batch.partitions}
+        locked = ledger.lock(self._connection, source.topic, partitions)
+        if added := partitions - locked.keys():
+            if not may_open:
+                raise OutOfOrderError
             first_offsets = {partition: source.first_offset(partition) for partition in added}
             ledger.open_partitions(self._connection, source.topic, source.topic_id, first_offsets)
-            found = ledger.lock(self._connection, source.topic, partitions)
-        for locked in found.values():
-            ledger.check_topic_id(source.topic, source.topic_id, locked.topic_id)
-        return {partition: locked.next_offset for partition, locked in found.items()}, locked.now
+            locked = ledger.lock(self._connection, source.topic, partitions)
+        for one in locked.values():
+            ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
+        return {partition: one.next_offset for partition, one in locked.items()}, next(iter(locked.values())).now
 
-    def _gap(self, run: Run, positions: Mapping[int, int]) -> LedgerGap | None:
-        """Whether records lie between the ledger's positions and the run."""
+    def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
+        """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
         source = self._source
-        for partition, first in run.starts().items():
+        for partition, first in batch.starts().items():
             position = positions[partition]
             if first > position and source.holds_records(partition, position, first):
                 return LedgerGap(
@@ -266,24 +380,57 @@ class Writer:
                 )
         return None
 
-    def _write(self, rows: pa.Table, stored_at: datetime) -> tuple[list[LeftOut], list[Refused]]:
+    def _write(self, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
         if not len(rows):
-            return [], []
+            return []
         if self.uses_load_data:
-            return orders.load(self._connection, rows, stored_at, self._infile), []
-        return orders.insert(self._connection, rows, stored_at), []
+            return orders.load(self._connection, rows, stored_at, self._infile)
+        return orders.insert(self._connection, rows, stored_at)
 
-    def _write_bisecting(self, rows: pa.Table, stored_at: datetime) -> tuple[list[LeftOut], list[Refused]]:
-        """Write the rows, halving what the server refuses until the single rows at fault are found."""
-        self._connection.run("savepoint")
-        try:
-            return self._write(rows, stored_at)
-        except RowsRefusedError as refusal:
-            self._connection.run("rollback_to_savepoint")
-            if len(rows) == 1:
-                rejected = RecordRejected(Reason.REFUSED_BY_DATABASE, str(refusal))
-                return [], [(row, rejected) for row in orders.each(rows)]
-        middle = len(rows) // 2
-        left, refused_left = self._write_bisecting(rows[:middle], stored_at)
-        right, refused_right = self._write_bisecting(rows[middle:], stored_at)
-        return left + right, refused_left + refused_right
+    def _write_refusing(self, rows: pa.Table, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+        """Write the rows except those that the server refuses or alters.
+
+        Raises an error that is not about the rows: one that a statement without rows causes as well, or one that every
+        row causes and whose number does not show that the row is at fault.
+        """
+        refused: list[Refused] = []
+        skipped_rows: list[SkippedRow] = []
+        each = False
+        while len(rows):
+            self._connection.execute("savepoint")
+            try:
+                if each:
+                    skipped_rows, found = orders.insert_each(self._connection, rows, stored_at)
+                    refused += found
+                    rows = orders.without(rows, [row.batch_index for row, *_ in found])
+                else:
+                    skipped_rows = self._write(rows, stored_at)
+                break
+            except RowsAlteredError as altered:
+                refused += altered.refused
+                rows = orders.without(rows, [row.batch_index for row, *_ in altered.refused])
+                self._connection.execute("rollback_to_savepoint")
+            except RowsRefusedError:
+                each = True
+                self._connection.execute("rollback_to_savepoint")
+                orders.probe(self._connection)
+        if len(rows) == len(skipped_rows) and refused and all(one.otherwise for one in refused):
+            raise UnknownDatabaseError(
+                f"Not one of {len(refused):,} orders was accepted: {refused[0].detail}",
+                hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
+            )
+        return skipped_rows, refused
+
+
+def _pieces(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:
+    """Split the batch into small ones, each with the offset up to which it accounts for its partitions.
+
+    That is where the next one begins, so the topic need not be checked for records between them.
+    """
+    ends = batch.ends()
+    pieces: list[tuple[RecordBatch, dict[int, int]]] = []
+    for start in reversed(range(0, len(batch.offsets), _PIECE)):
+        piece = RecordBatch(*(column if column is None else column[start : start + _PIECE] for column in batch))  # type: ignore[arg-type]
+        pieces.append((piece, {partition: ends[partition] for partition in piece.starts()}))
+        ends |= piece.starts()
+    return reversed(pieces)

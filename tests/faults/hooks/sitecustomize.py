@@ -1,9 +1,9 @@
-"""Kill points inside the store, reached by plan and not by luck; production code knows nothing of them.
+"""Planned kill points inside the store. Production code does not refer to them.
 
-With this folder on PYTHONPATH, every Python process (Spark's workers inherit it) looks into the folder
-ORDERFLOW_FAULTS before and after each statement. A file `STATEMENT.before` or `STATEMENT.after` holds what is to
-happen there: `kill`, `stop`, `hold` until a file `awake` appears, or the number of an error. It happens once: the
-process that renames the file to `taken.PID` is the one. Spark's micro-batches are short, so that many end.
+With this folder on PYTHONPATH, every Python process (Spark's workers inherit it) checks the folder ORDERFLOW_FAULTS
+before and after each statement. A file `STATEMENT.before` or `STATEMENT.after` names the action there: `kill`, `stop`,
+`hold` until a file `awake` appears, or an error number. It happens once, in the process that renames the file to
+`taken.PID`.
 """
 
 from __future__ import annotations
@@ -22,41 +22,36 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_STORE, _SPARK = "orderflow.store.connection", "orderflow.pipeline.spark"
-_MICRO_BATCH = 5.0  # seconds
+_MODULE = "orderflow.store.connection"
 _FOLDER = Path(os.environ["ORDERFLOW_FAULTS"])
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Lets these modules be loaded as ever, then puts the kill points around the connection's statements."""
+    """Loads the connection's module unchanged, then adds the kill points around its statements."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in (_STORE, _SPARK):
+        if name != _MODULE:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        sys.meta_path.insert(0, self)
         assert spec is not None and spec.loader is not None
         execute = spec.loader.exec_module
 
-        def execute_and_change(module: ModuleType) -> None:
+        def execute_and_watch(module: ModuleType) -> None:
             execute(module)
-            if name == _STORE:
-                _watch(module.Connection)
-            else:
-                module._MICRO_BATCH = _MICRO_BATCH  # type: ignore[attr-defined]
+            _watch(module.Connection)
 
-        spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_watch  # type: ignore[method-assign]
         return spec
 
 
 def _watch(connection: Any) -> None:
-    run, commit = connection.run, connection.commit
+    execute, commit = connection.execute, connection.commit
 
-    def watched_run(self: Any, statement: str, *values: Any, **placeholders: str) -> Any:
+    def watched_execute(self: Any, statement: str, *values: Any, **placeholders: str) -> Any:
         self.last_statement = statement
         _reach(self, f"{statement}.before")
-        result = run(self, statement, *values, **placeholders)
+        result = execute(self, statement, *values, **placeholders)
         _reach(self, f"{statement}.after")
         return result
 
@@ -68,7 +63,7 @@ def _watch(connection: Any) -> None:
         if of_records:
             _reach(self, "commit.after")
 
-    connection.run, connection.commit = watched_run, watched_commit
+    connection.execute, connection.commit = watched_execute, watched_commit
 
 
 def _reach(connection: Any, point: str) -> None:
@@ -81,17 +76,17 @@ def _reach(connection: Any, point: str) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            # To this thread, so that it stops here: to the process, another thread may take it, and this one runs on.
+            # Signal this thread, so that it stops here. A signal to the process may reach another thread first.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "hold":
-            # A stopped process whose parents die is woken by SIGHUP and SIGCONT; this one sleeps on.
-            ctypes.CDLL(None).signal(signal.SIGHUP, 1)  # SIG_IGN; Python's own is for main threads only
+            # The kernel resumes stopped processes of dead parents (SIGHUP, SIGCONT). This one ignores SIGHUP and waits.
+            ctypes.CDLL(None).signal(signal.SIGHUP, 1)  # SIG_IGN; Python sets handlers only in the main thread
             while not (_FOLDER / "awake").exists():
                 time.sleep(0.02)
         case number:
             from mysql.connector import DatabaseError
 
-            with connection.errors_told():
+            with connection.translate_errors():
                 raise DatabaseError(f"injected at {point}", errno=int(number))
 
 

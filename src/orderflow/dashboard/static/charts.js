@@ -1,33 +1,33 @@
-// The charts: stacked bars by category over the window, and the small line of the last two minutes.
+// The charts: stacked bars by category over the window, and a line of the rates of the last two minutes.
 
 import uPlot from "/static/uplot/uPlot.esm.js";
 import { byId, fill, make, set, show } from "/static/dom.js";
 import { compact, date, hourOf, money, number, rate, visible } from "/static/format.js";
 
-const COLOURS = 8; // --c0 … --c7 in style.css; the last is for all other categories
+const COLOURS = 8; // --c0 … --c7 in style.css; the last colour is for all other categories
 const OTHER = "Other categories";
-const LEAST_SECONDS = 15; // that a piece must have lasted before its rate means anything
+const MIN_SECONDS = 15; // minimum duration of an interval whose rate is shown
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// A history as columns: the pieces' middles and, by category in alphabetical order, orders per second and revenue per
-// minute. The piece that is not over counts for the seconds it has had, and not at all while these are few.
+// Converts a history to columns: the middles of the intervals and, for each category in alphabetical order, orders per
+// second and revenue per minute. The current interval is divided by its elapsed seconds, and is 0 before MIN_SECONDS.
 function columns(history) {
   const { since, until } = history.sales;
   const start = Date.parse(since) / 1000;
   const count = Math.round((Date.parse(until) / 1000 - start) / history.step);
   const now = Date.parse(history.at) / 1000;
-  const starts = Array.from({ length: count }, (_, place) => start + place * history.step);
-  const lasted = starts.map((at) => (now - at < LEAST_SECONDS ? Infinity : Math.min(history.step, now - at)));
+  const starts = Array.from({ length: count }, (_, index) => start + index * history.step);
+  const elapsed = starts.map((at) => (now - at < MIN_SECONDS ? Infinity : Math.min(history.step, now - at)));
   const names = history.sales.leading.map((category) => category.name).sort();
   if (history.buckets.some((bucket) => bucket.category === null)) names.push(null);
   const empty = () => names.map(() => new Array(count).fill(0));
   const [orders, revenue] = [empty(), empty()];
   for (const bucket of history.buckets) {
-    const place = Math.round((Date.parse(bucket.start) / 1000 - start) / history.step);
+    const index = Math.round((Date.parse(bucket.start) / 1000 - start) / history.step);
     const row = names.indexOf(bucket.category);
-    orders[row][place] = bucket.orders / lasted[place];
-    revenue[row][place] = (Number(bucket.revenue) / lasted[place]) * 60; // for the eye; sums are shown exactly
+    orders[row][index] = bucket.orders / elapsed[index];
+    revenue[row][index] = (Number(bucket.revenue) / elapsed[index]) * 60; // rounded; only the sums are exact
   }
   return { names, starts, middles: starts.map((at) => at + history.step / 2), orders, revenue };
 }
@@ -55,7 +55,7 @@ class Bars {
   }
 
   draw(names, starts, middles, rows) {
-    // The highest stack is drawn first, so that each category shows its own part of it.
+    // Drawn from the highest stack to the lowest, so that each category shows only its own part.
     const stacks = [];
     rows.reduce((below, row) => (stacks.unshift(row.map((value, at) => value + below[at])), stacks[0]), middles.map(() => 0));
     this.#totals = stacks[0] ?? [];
@@ -99,12 +99,12 @@ class Bars {
     return this.#starts.length > 1 ? (this.#starts[1] - this.#starts[0]) / 2 : 30;
   }
 
-  // Without a pointer the highest piece is named, so that the line above the chart is never empty.
-  #point(place) {
+  // Shows the value at the pointer. Without a pointer it shows the highest value, so that the line is never empty.
+  #point(index) {
     if (!this.#totals.length) return set(this.#output, "");
-    const at = place ?? this.#totals.indexOf(Math.max(...this.#totals));
-    const what = `${hourOf(this.#starts[at])} · ${this.#text(this.#totals[at])}`;
-    set(this.#output, place == null ? `highest ${what}` : what);
+    const at = index ?? this.#totals.indexOf(Math.max(...this.#totals));
+    const text = `${hourOf(this.#starts[at])} · ${this.#text(this.#totals[at])}`;
+    set(this.#output, index == null ? `highest ${text}` : text);
   }
 }
 
@@ -130,12 +130,12 @@ export class Flow {
   }
 
   #legend(names, sales) {
-    const of = new Map(sales.leading.map((category) => [category.name, category]));
+    const byName = new Map(sales.leading.map((category) => [category.name, category]));
     const item = () => make("li", {}, make("i"), make("span"), make("b"));
     fill(byId("legend"), names, item, (line, name) => {
       line.children[0].style.background = colourOf(names, names.indexOf(name));
       set(line.children[1], name === null ? OTHER : visible(name));
-      set(line.children[2], name === null ? "" : money(of.get(name).revenue));
+      set(line.children[2], name === null ? "" : money(byName.get(name).revenue));
     });
   }
 }

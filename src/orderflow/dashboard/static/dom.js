@@ -1,43 +1,40 @@
-// The page is changed by textContent and attributes alone: no message can become markup.
+// The page is changed only by textContent and attributes, so that no message can become markup.
 
 export const byId = (id) => document.getElementById(id);
 
-// Only what differs is written: an unchanged page is not laid out again.
+// Writes only changed text, so that an unchanged page needs no new layout.
 export function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-export function show(node, wanted) {
-  if (node.hidden === wanted) node.hidden = !wanted;
+export function show(node, isVisible) {
+  if (node.hidden === isVisible) node.hidden = !isVisible;
 }
 
 export function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "onclick") node.addEventListener("click", value);
-    else node.setAttribute(name, value);
-  }
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
 }
 
-// As many children as there are items, made once and filled anew: the page does not grow.
+// Creates or removes children until there is one for each item. Children are reused, so that the page does not grow.
 export function fill(parent, items, create, update) {
   while (parent.children.length > items.length) parent.lastElementChild.remove();
   while (parent.children.length < items.length) parent.append(create());
-  items.forEach((item, place) => update(parent.children[place], item));
+  items.forEach((item, index) => update(parent.children[index], item));
 }
 
-// One request for data; a failure becomes the server's own sentence.
+// Requests JSON data. On an error, throws the error message and hint of the server.
 export async function ask(path) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { headers: { Accept: "application/json" } });
+    response = await fetch(path, { headers: { Accept: "application/json" } });
   } catch {
     throw new Error("The dashboard's server does not answer.");
   }
-  if (answer.status === 401) location.assign("/login");
-  const told = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.`, hint: "" }));
-  if (!answer.ok) throw new Error([told.error, told.hint].filter(Boolean).join(" "));
-  return told;
+  if (response.status === 401) location.assign("/login");
+  const data = await response.json().catch(() => ({ error: `The server answered ${response.status}.`, hint: "" }));
+  if (!response.ok) throw new Error([data.error, data.hint].filter(Boolean).join(" "));
+  return data;
 }

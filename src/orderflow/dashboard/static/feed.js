@@ -1,16 +1,16 @@
-// The live connection: open while the page is visible, reopened when it breaks.
+// The live connection: open while the page is visible, and reopened after an error.
 
-const RETRY = 3000;
-const SILENCE = 5000;
+const RETRY_WAIT = 3000; // ms
+const MAX_SILENCE = 5000; // ms without an event after which the connection counts as lost
 
 export class Feed {
   #source = null;
   #retry = 0;
-  #heard = 0; // when the last message came, in ms
+  #lastEvent = 0; // time of the last snapshot, in ms
   #window;
   #handlers;
 
-  // handlers: snapshot(data), history(data), state("connecting" | "live" | "lost" | "paused", seconds of silence)
+  // handlers: snapshot(data), history(data), state("connecting" | "live" | "lost" | "paused", seconds since the last snapshot)
   constructor(window, handlers) {
     this.#window = window;
     this.#handlers = handlers;
@@ -47,7 +47,7 @@ export class Feed {
     const source = new EventSource(`/events?window=${this.#window}`);
     this.#source = source;
     source.addEventListener("snapshot", (event) => {
-      this.#heard = Date.now();
+      this.#lastEvent = Date.now();
       this.#handlers.state("live", 0);
       this.#handlers.snapshot(JSON.parse(event.data));
     });
@@ -55,17 +55,17 @@ export class Feed {
     source.addEventListener("error", () => this.#failed(source));
   }
 
-  // The browser reconnects by itself unless the server answered with an error.
+  // The browser reconnects automatically unless the server answered with an error.
   async #failed(source) {
     if (source.readyState !== EventSource.CLOSED || source !== this.#source) return;
-    this.#retry = setTimeout(() => this.#open(), RETRY);
-    const answer = await fetch("/", { method: "HEAD", redirect: "manual" }).catch(() => null);
-    if (answer?.status === 401 || answer?.type === "opaqueredirect") location.assign("/login");
+    this.#retry = setTimeout(() => this.#open(), RETRY_WAIT);
+    const response = await fetch("/", { method: "HEAD", redirect: "manual" }).catch(() => null);
+    if (response?.status === 401 || response?.type === "opaqueredirect") location.assign("/login");
   }
 
   #check() {
-    if (document.hidden || !this.#heard) return;
-    const silence = Date.now() - this.#heard;
-    if (silence > SILENCE) this.#handlers.state("lost", silence / 1000);
+    if (document.hidden || !this.#lastEvent) return;
+    const silence = Date.now() - this.#lastEvent;
+    if (silence > MAX_SILENCE) this.#handlers.state("lost", silence / 1000);
   }
 }

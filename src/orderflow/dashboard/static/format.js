@@ -1,4 +1,4 @@
-// Numbers and times in the browser's own form. Money comes as text and is never made a number: Intl reads it exactly.
+// Numbers and times in the browser's locale. Amounts stay strings, because Intl formats strings exactly.
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -36,6 +36,6 @@ export function duration(seconds) {
   return `${whole.format(seconds / 86400)} d`;
 }
 
-// What others wrote: control, bidirectional and other invisible characters as codes, as the terminal commands show them.
+// Escapes invisible characters (control, bidirectional and others) in foreign text, like the terminal commands.
 export const visible = (text) =>
-  String(text).replace(/[\p{C}\p{Z}]/gu, (sign) => (sign === " " ? sign : `\\u{${sign.codePointAt(0).toString(16)}}`));
+  String(text).replace(/[\p{C}\p{Z}]/gu, (char) => (char === " " ? char : `\\u{${char.codePointAt(0).toString(16)}}`));

@@ -1,4 +1,4 @@
-// The page: one live connection, and what it changes.
+// The page: connects the live connection to the parts of the page.
 
 import { Flow, Spark } from "/static/charts.js";
 import { byId, set, show } from "/static/dom.js";
@@ -8,7 +8,7 @@ import { Orders } from "/static/orders.js";
 import { overview } from "/static/overview.js";
 import { Records } from "/static/records.js";
 
-const STALE = 6; // seconds
+const STALE = 6; // seconds after which the values count as outdated
 
 const flow = new Flow();
 const spark = new Spark();
@@ -22,14 +22,14 @@ function snapshot(found) {
   if (found.read_at) orders.latest(found.latest);
   if (found.status) records.follow(found.status.quarantined, found.status.open_by_reason);
   const age = found.read_at ? (Date.parse(found.at) - Date.parse(found.read_at)) / 1000 : 0;
-  notice(age > STALE ? `MySQL was last read ${duration(age)} ago, at ${timeOfDay(found.read_at)} UTC: what you see is from then.` : "");
+  notice(age > STALE ? `MySQL was last read ${duration(age)} ago, at ${timeOfDay(found.read_at)} UTC. The page shows the values of that time.` : "");
 }
 
 function state(name, silence) {
   connection.dataset.state = name;
-  const told = { connecting: "Connecting", live: "Live", lost: "Connection lost", paused: "Paused" };
-  set(connection, told[name]);
-  if (name === "lost") notice(`The dashboard's server has not been heard for ${duration(silence)}. Trying again; what you see is from then.`);
+  const labels = { connecting: "Connecting", live: "Live", lost: "Connection lost", paused: "Paused" };
+  set(connection, labels[name]);
+  if (name === "lost") notice(`The dashboard's server has sent nothing for ${duration(silence)}. Reconnecting; the page shows the last values.`);
 }
 
 function notice(text) {

@@ -1,4 +1,4 @@
-// The latest orders, the search, and one order's story.
+// The latest orders, the search, and the details of one order.
 
 import { ask, byId, fill, make, set, show } from "/static/dom.js";
 import { duration, moment, money, number, visible, whenPlaced } from "/static/format.js";
@@ -9,23 +9,23 @@ const COLUMNS = ["", "", "wide num", "", "wide", "wide num", "num"];
 
 export class Orders {
   #body = byId("rows");
-  #searching = false;
-  #held = false;
+  #isSearching = false;
+  #isPaused = false;
 
   constructor() {
     const panel = byId("orders");
-    const hold = (held) => {
-      this.#held = held;
-      show(byId("held"), held && !this.#searching);
+    const pause = (isPaused) => {
+      this.#isPaused = isPaused;
+      show(byId("paused"), isPaused && !this.#isSearching);
     };
-    // A row that moves away under the pointer, or from under the keyboard's focus, cannot be chosen.
-    this.#body.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && hold(true));
-    this.#body.addEventListener("pointerleave", () => hold(false));
-    this.#body.addEventListener("focusin", () => hold(true));
-    this.#body.addEventListener("focusout", () => hold(false));
+    // Rows do not move while they have the pointer or the focus, so that they can be selected.
+    this.#body.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && pause(true));
+    this.#body.addEventListener("pointerleave", () => pause(false));
+    this.#body.addEventListener("focusin", () => pause(true));
+    this.#body.addEventListener("focusout", () => pause(false));
     this.#body.addEventListener("click", (event) => {
       const button = event.target.closest("button");
-      if (button) story(button.dataset.order);
+      if (button) showOrder(button.dataset.order);
     });
     byId("search").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -37,7 +37,7 @@ export class Orders {
       if (event.key === "/" && !typing) {
         event.preventDefault();
         byId("words").focus();
-      } else if (event.key === "Escape" && this.#searching && !event.target.closest("dialog")) {
+      } else if (event.key === "Escape" && this.#isSearching && !event.target.closest("dialog")) {
         this.#back();
         panel.focus();
       }
@@ -45,46 +45,46 @@ export class Orders {
   }
 
   latest(orders) {
-    if (this.#searching || this.#held) return;
+    if (this.#isSearching || this.#isPaused) return;
     this.#rows(orders, ROWS);
     show(byId("orders-empty"), orders.length === 0);
-    set(byId("orders-empty"), "No order is stored yet. The first ones show here as they come.");
+    set(byId("orders-empty"), "No order is stored yet. New orders appear here.");
   }
 
   async #search(words) {
     if (!words) return this.#back();
-    if (/^order-\d{6,44}$/i.test(words)) return story(words);
+    if (/^order-\d{6,44}$/i.test(words)) return showOrder(words);
     if (!/^\d{1,44}$/.test(words)) return this.#show("Search", [], `“${words}” is neither an order id (ORDER-000123) nor a number.`);
     this.#show(`Orders found for ${visible(words)}`, [], "Searching");
     try {
       const found = await ask(`/api/search?q=${encodeURIComponent(words)}`);
       const orders = [...(found.order ? [found.order] : []), ...found.orders];
-      this.#show(`Orders of number or customer ${visible(words)}`, orders, "No stored order has this number, and no customer has it either.");
+      this.#show(`Orders of number or customer ${visible(words)}`, orders, "No stored order and no customer has this number.");
     } catch (error) {
       this.#show("Search", [], error.message);
     }
   }
 
-  #show(title, orders, otherwise) {
-    this.#searching = true;
+  #show(title, orders, emptyText) {
+    this.#isSearching = true;
     set(byId("orders-title"), title);
     show(byId("back"), true);
-    show(byId("held"), false);
+    show(byId("paused"), false);
     this.#rows(orders, orders.length);
     show(byId("orders-empty"), orders.length === 0);
-    set(byId("orders-empty"), visible(otherwise));
+    set(byId("orders-empty"), visible(emptyText));
   }
 
   #back() {
-    this.#searching = false;
+    this.#isSearching = false;
     byId("words").value = "";
     set(byId("orders-title"), "Latest orders");
     show(byId("back"), false);
   }
 
-  // `least` rows are always there, so that the page below does not move while the first orders come.
-  #rows(orders, least) {
-    const padded = orders.length ? [...orders, ...new Array(Math.max(0, least - orders.length)).fill(null)] : [];
+  // Fills up to `minimum` rows with empty ones, so that the page below does not move when the first orders arrive.
+  #rows(orders, minimum) {
+    const padded = orders.length ? [...orders, ...new Array(Math.max(0, minimum - orders.length)).fill(null)] : [];
     fill(this.#body, padded, row, fillRow);
   }
 }
@@ -109,27 +109,27 @@ function fillRow(line, order) {
   set(total, order ? money(order.total_price) : "");
 }
 
-async function story(orderId) {
-  const dialog = byId("story");
-  set(byId("story-title"), visible(orderId));
-  const body = byId("story-body");
-  body.replaceChildren(make("p", { class: "muted" }, "Looking for it"));
+async function showOrder(orderId) {
+  const dialog = byId("order-details");
+  set(byId("order-details-title"), visible(orderId));
+  const body = byId("order-details-body");
+  body.replaceChildren(make("p", { class: "muted" }, "Loading"));
   if (!dialog.open) dialog.showModal();
   try {
     const found = await ask(`/api/orders/${encodeURIComponent(orderId)}`);
-    set(byId("story-title"), found.order_id);
-    body.replaceChildren(...told(found));
+    set(byId("order-details-title"), found.order_id);
+    body.replaceChildren(...details(found));
   } catch (error) {
     body.replaceChildren(make("p", { class: "wrong" }, visible(error.message)));
   }
 }
 
-function told(found) {
+function details(found) {
   const { order } = found;
   const parts = order ? [timeline(found), facts(order)] : [make("p", { class: "empty" }, "No order of this id is in the table. If it was sent a moment ago, it may still wait in Kafka.")];
-  parts.push(make("h3", {}, "Seen in the quarantine"));
-  if (found.quarantined.length) parts.push(...found.quarantined.map((one) => record(one)));
-  else parts.push(make("p", { class: "muted" }, "No record of this order is there. Repeats with the same content are counted in the ledger, not kept."));
+  parts.push(make("h3", {}, "Records in the quarantine"));
+  if (found.quarantined.length) parts.push(...found.quarantined.map((row) => record(row)));
+  else parts.push(make("p", { class: "muted" }, "The quarantine has no record of this order. Repeats with the same content are only counted in the ledger."));
   return parts;
 }
 
@@ -145,16 +145,16 @@ function timeline({ order, to_kafka, to_table }) {
 }
 
 function facts(order) {
-  const where = order.offset == null ? "none: the row was not written by OrderFlow" : `partition ${order.partition}, offset ${order.offset}`;
+  const coordinates = order.offset == null ? "none: the row was not written by OrderFlow" : `partition ${order.partition}, offset ${order.offset}`;
   const pairs = [
     ["Customer", String(order.customer_id)],
     ["Product", visible(order.product_name)],
     ["Category", visible(order.product_category)],
     ["Price", `${money(order.unit_price)} × ${number(order.quantity)} = ${money(order.total_price)}`],
-    ["Coordinates", where],
+    ["Coordinates", coordinates],
   ];
   return make("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 }
 
-byId("close").addEventListener("click", () => byId("story").close());
-byId("story").addEventListener("click", (event) => event.target === event.currentTarget && event.currentTarget.close());
+byId("close").addEventListener("click", () => byId("order-details").close());
+byId("order-details").addEventListener("click", (event) => event.target === event.currentTarget && event.currentTarget.close());

@@ -1,17 +1,17 @@
-// What the snapshot says at a glance: the servers, the figures of now and today, the side panels.
+// The overview: the state of the servers, the current figures and those of today, the side panels.
 
 import { byId, fill, make, set, show } from "/static/dom.js";
 import { date, duration, moment, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
 
-const STATES = { ok: "answers", asking: "looking", waiting: "waiting", away: "away" };
+const STATES = { ok: "available", asking: "checking", waiting: "waiting", away: "unavailable" };
 
 export function overview(snapshot) {
   part("kafka", snapshot.kafka);
   part("sink", snapshot.sink);
   part("database", snapshot.database);
-  set(byId("sink").querySelector(".says"), snapshot.sink_says ? `It says: ${visible(snapshot.sink_says)}` : "");
+  set(byId("sink").querySelector(".log-line"), snapshot.sink_says ? `Last log line: ${visible(snapshot.sink_says)}` : "");
   set(byId("per-second"), rate(snapshot.stored_per_second));
-  if (!snapshot.status || !snapshot.today) return; // nothing was read yet
+  if (!snapshot.status || !snapshot.today) return; // no values yet
   account(snapshot.status);
   latency(snapshot.latency, snapshot.at);
   today(snapshot.today);
@@ -20,7 +20,7 @@ export function overview(snapshot) {
   audit(snapshot.audit, snapshot.at);
 }
 
-// A long number is written smaller, and never cut.
+// A long number gets a smaller font, so that it is never cut off.
 function big(id, text) {
   set(byId(id), text);
   byId(id).style.setProperty("--signs", Math.max(9, text.length));
@@ -45,7 +45,7 @@ function account(status) {
   ])
     set(byId(id), number(value));
   const at = status.accounted_at;
-  set(byId("accounted-at"), at ? `Since the ledger began; it last moved at ${timeOfDay(at)} UTC, ${date(at)}.` : "Nothing yet.");
+  set(byId("accounted-at"), at ? `Since the ledger's start; last updated at ${timeOfDay(at)} UTC, ${date(at)}.` : "Nothing yet.");
   const row = () => make("tr", {}, make("th", { scope: "row" }), make("td", { class: "num" }), make("td", { class: "num" }));
   fill(byId("partitions"), status.partitions, row, (line, partition) => {
     set(line.children[0], String(partition.partition));
@@ -73,7 +73,7 @@ function quarantine(status) {
   const reasons = Object.entries(status.open_by_reason);
   const open = reasons.reduce((sum, [, count]) => sum + count, 0);
   big("open", number(open));
-  set(byId("open-note"), reasons.length ? `mostly ${reasons[0][0]}` : "no bad record waits");
+  set(byId("open-note"), reasons.length ? `mostly ${reasons[0][0]}` : "no open records");
   byId("open").classList.toggle("warn", open > 0);
   const pairs = reasons.flatMap(([reason, count]) => [reason, number(count)]);
   show(byId("reasons-empty"), open === 0);

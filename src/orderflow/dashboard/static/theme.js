@@ -1,4 +1,4 @@
-// Loaded before anything is drawn, so that the page never shows in the other theme first.
+// Loaded before the page is drawn, so that it never appears in the wrong theme.
 const root = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");
 

@@ -1,0 +1,1 @@
+"""Alternatives to OrderFlow, each configured for its best speed: see `compare.bench`."""

@@ -1,0 +1,3 @@
+-- Count the orders.
+SELECT COUNT(*)
+FROM {orders}

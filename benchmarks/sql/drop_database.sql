@@ -1,0 +1,2 @@
+-- Drop the benchmark's database.
+DROP DATABASE IF EXISTS {database}

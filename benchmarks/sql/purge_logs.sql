@@ -1,0 +1,2 @@
+-- Delete the binary logs.
+PURGE BINARY LOGS BEFORE UTC_TIMESTAMP()

@@ -1,0 +1,3 @@
+-- Read every order.
+SELECT {order_names}
+FROM {orders}

@@ -1,0 +1,160 @@
+"""The last resort: turns an unexpected exception into an error message, and a report that helps to fix it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import ssl
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from orderflow import settings
+from orderflow.cli import context
+from orderflow.cli.text import safe
+from orderflow.embedded import cache
+from orderflow.errors import FileUnusable, OperatorError, OrderFlowError
+
+# With these numbers the operating system reports a mistake of the program; all others report the machine's state.
+_MISTAKES = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_LIMITS = {errno.EMFILE: "open files (ulimit -n)", errno.EAGAIN: "processes (ulimit -u)", errno.ENOMEM: "memory"}
+_PACKAGE = Path(__file__).parents[1]
+
+
+class Defect(OrderFlowError):
+    """OrderFlow itself has a defect."""
+
+    exit_code = 3
+
+
+def explain(error: BaseException) -> OrderFlowError:
+    """Return the error to show for an unexpected exception."""
+    if isinstance(error, OrderFlowError):
+        return error
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (found := _of_the_machine(error)):
+        return found
+    return _defect(error)
+
+
+def _of_the_machine(error: OSError) -> OrderFlowError | None:
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path()
+    if error.errno is None or (error.errno in _MISTAKES and not _is_way_to_a_setting(path)):
+        return _folder_gone()
+    if error.filename is None:
+        limit = _LIMITS.get(error.errno)
+        return OperatorError(
+            f"The operating system refused a request: {error.strerror}.",
+            hint=f"Raise the limit of {limit}." if limit else "Fix what it names, then start again.",
+        )
+    wanted = "Free some space there" if error.errno in _FULL else "Give this user the right to use it"
+    return FileUnusable(f"{error.filename} cannot be used: {error.strerror}.", hint=f"{wanted}{_or_move(path)}.")
+
+
+def _is_way_to_a_setting(path: Path) -> bool:
+    """Whether it is a folder that a user chose, or a parent of one: mkdir fails in /proc, and below a file."""
+    return path != Path() and any(folder.absolute().is_relative_to(path.absolute()) for _, folder in _folders())
+
+
+def _or_move(path: Path) -> str:
+    """Name the setting that moves the path elsewhere."""
+    for name, folder in _folders():
+        if path.is_relative_to(folder) or folder.is_relative_to(path):
+            return f", or set {name} to another folder"
+    return ""
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    try:
+        yield "ORDERFLOW_HOME", settings.load().home
+        yield "XDG_CACHE_HOME", cache.path()
+        yield "TMPDIR", Path(tempfile.gettempdir())
+    except (OrderFlowError, OSError):
+        return
+
+
+def _folder_gone() -> OrderFlowError | None:
+    """Return the error if a folder that every process needs is missing."""
+    try:
+        settings.working_directory()
+    except OrderFlowError as error:
+        return error
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        return FileUnusable(f"{error.strerror}.", hint="Set TMPDIR to a folder that this user may write to.")
+    return None
+
+
+def _defect(error: BaseException) -> Defect:
+    secrets = _secrets()
+    text = _without(secrets, _details(error))
+    what = _without(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
+    try:
+        hint = f"Please report it with {_write(text)}, which holds the details and no passwords."
+    except OSError as unwritten:
+        hint = f"Please report it. The details could not be written to a file: {unwritten.strerror}."
+    return Defect(f"This is a defect of OrderFlow, {what} ({_place(error)}).", hint=hint)
+
+
+def _details(error: BaseException) -> str:
+    try:
+        version = metadata.version("orderflow")
+    except metadata.PackageNotFoundError:
+        version = "from a clone"
+    return "\n".join(
+        [
+            f"OrderFlow {version}, Python {platform.python_version()}, {platform.platform()}",
+            f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            f"Command: {safe(' '.join(sys.argv))}",
+            "",
+            "".join(traceback.format_exception(error)),
+        ]
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return the line of OrderFlow that raised the error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    frame = next(reversed(ours or frames), None)
+    return f"{Path(frame.filename).name} line {frame.lineno}" if frame else "unknown line"
+
+
+def _write(text: str) -> Path:
+    """Write the report. Only this user may read it."""
+    descriptor, name = tempfile.mkstemp(prefix="orderflow-report-", suffix=".txt", dir=_report_folder())
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return Path(name)
+
+
+def _report_folder() -> Path | None:
+    """Return ORDERFLOW_HOME if it exists, otherwise the folder of temporary files."""
+    try:
+        home = settings.load().home
+    except Exception:  # noqa: BLE001 - the settings may be what has failed
+        return None
+    return home if os.access(home, os.W_OK | os.X_OK) else None
+
+
+def _secrets() -> set[str]:
+    found = {value for name, value in os.environ.items() if settings.is_secret(name)}
+    with suppress(Exception):  # the settings may be what has failed
+        for current in (settings.load(), context.load()):
+            found |= {str(getattr(current, name.lower())) for name in current.shown() if settings.is_secret(name)}
+    return found - {"", "None"}
+
+
+def _without(secrets: set[str], text: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+            text = text.replace(form, "***")
+    return text

@@ -1,0 +1,217 @@
+"""Reads a topic's partitions with librdkafka for the direct engine's threads.
+
+Rejected: a consumer group. The ledger already holds the positions, and together with the leadership lock it prevents
+two sinks from storing the same records. After a kill, a group delivers no records until its session expires (45 s by
+default).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from math import inf
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from orderflow import topic
+from orderflow.errors import Interrupted
+from orderflow.offsets import DamagedError, check_offset
+from orderflow.pipeline.engine import BrokenPartition
+from orderflow.store.commit_ticket import CommitTicket
+from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.topic_source import TopicSource
+
+THREADS = 3  # each has a connection: two of them write (see CommitTicket) while the third reads the next batch
+_POLL_INTERVAL = 0.25  # seconds to wait for records before checking whether to stop
+# The topic was deleted, created again, or has lost records. The next start detects and reports which.
+_TOPIC_CHANGED = {
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError._LOG_TRUNCATION,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+# Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
+_SMALL_BATCH = 1000
+_RETRY_BROKEN = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
+_MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records from which `_drain` takes the oldest
+_MAX_QUEUED = 2 * TRANSACTION_ROWS  # records in librdkafka's queues for all partitions
+_TUNING = {
+    "fetch.wait.max.ms": 100,
+    "queued.max.messages.kbytes": 32 * 1024,  # limits the memory; _MAX_QUEUED is usually reached first
+    # Per partition. With less, no second batch would fit into a response, so it would serve only one partition.
+    "fetch.message.max.bytes": 256 * 1024,
+    "fetch.queue.backoff.ms": 10,  # by default librdkafka backs off for 1 s when enough is queued
+}
+
+
+class PartitionConsumer:
+    """Delivers batches of the partitions' records to several threads, until `stop_event` is set or `ends` are reached.
+
+    One batch holds everything fetched so far; with a backlog, the oldest records of all partitions first. Orders that
+    were produced together are then stored together, and InnoDB fills each page once. Batches in order of arrival filled
+    the same pages several times and split them.
+    """
+
+    def __init__(
+        self,
+        source: TopicSource,
+        positions: Mapping[int, int],
+        ends: Mapping[int, int] | None,
+        stop_event: threading.Event,
+        broken: dict[int, BrokenPartition],
+    ) -> None:
+        """Raises KafkaUnavailable and KafkaRefused."""
+        settings = source.settings
+        self.stop_event = stop_event
+        self._settings = settings
+        self._topic = settings.kafka_topic
+        self._unread = (
+            None if ends is None else {part: ends[part] for part in positions if positions[part] < ends[part]}
+        )
+        self._reading = threading.Lock()
+        self._last_ticket: CommitTicket | None = None
+        self._buffered: dict[int, list[Message]] = {}  # by partition: fetched records
+        self._read_to: dict[int, int] = {}  # by partition: the next offset to fetch
+        self._delivered_to = dict(positions)  # by partition: the next offset to deliver
+        self._batch_starts: dict[int, dict[int, int]] = {part: {} for part in positions}  # see has_passed
+        self._broken = broken
+        self._retry_at: dict[int, float] = {}  # by skipped partition: when it is retried
+        wanted = positions if self._unread is None else self._unread
+        queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
+        with topic.translate_errors(settings):
+            self._consumer = topic.consumer(settings, **_TUNING, **queued, **{"enable.partition.eof": ends is not None})
+            self._consumer.assign([])
+            for partition in wanted:
+                self._assign(partition, positions[partition])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        topic.close(self._consumer)
+
+    def next_batch(self) -> tuple[CommitTicket, list[Message]] | None:
+        """Return the next records with their ticket in the commit order; None at the end.
+
+        Raises Interrupted and KafkaException.
+        """
+        with self._reading:
+            while not self.stop_event.is_set() and (self._buffered or self._unread != {}):
+                if not (count := self._receive(_POLL_INTERVAL)):
+                    continue
+                if count < _SMALL_BATCH and self._last_ticket:
+                    self._last_ticket.wait_for_end()
+                    self._receive(0)
+                self._last_ticket = CommitTicket(self._last_ticket)
+                return self._last_ticket, self._drain()
+        return None
+
+    def has_passed(self, partition: int, start: int, end: int) -> bool:
+        """Whether the record at `end` was the first one that was read from offset `start` or from an earlier offset."""
+        before = self._batch_starts[partition].get(end)
+        return before is not None and before <= start
+
+    def _assign(self, partition: int, offset: int) -> None:
+        self._read_to[partition] = offset
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, offset)])
+
+    def _receive(self, seconds: float) -> int:
+        """Fetch into the buffer; if it is empty, wait up to `seconds`. Return the number of buffered records."""
+        arrived = [] if self._buffered else self._consume(1, seconds)
+        count = sum(map(len, self._buffered.values())) + len(arrived)
+        arrived += self._consume(_MAX_BUFFERED - count, 0)
+        for message in arrived:
+            self._buffered.setdefault(message.partition(), []).append(message)  # type: ignore[arg-type] # None only in errors
+        return count + len(arrived)
+
+    def _drain(self) -> list[Message]:
+        counts = count_oldest(self._buffered, TRANSACTION_ROWS)
+        taken = [message for partition, waiting in self._buffered.items() for message in waiting[: counts[partition]]]
+        rest = {partition: waiting[counts[partition] :] for partition, waiting in self._buffered.items()}
+        for partition, waiting in self._buffered.items():
+            if records := waiting[: counts[partition]]:
+                self._mark_delivered(partition, records)
+        self._buffered = {partition: waiting for partition, waiting in rest.items() if waiting}
+        return taken
+
+    def _mark_delivered(self, partition: int, records: Sequence[Message]) -> None:
+        first, last = records[0].offset(), records[-1].offset()
+        assert first is not None and last is not None
+        before = self._delivered_to[partition]
+        latest = [*self._batch_starts[partition].items()][-THREADS:]  # older batches are already committed
+        self._batch_starts[partition] = {**dict(latest), first: before}
+        self._delivered_to[partition] = last + 1
+
+    def _consume(self, limit: int, seconds: float) -> list[Message]:
+        """Return up to `limit` records, after waiting up to `seconds` for them."""
+        for partition, retry_at in [*self._retry_at.items()]:
+            if time.monotonic() > retry_at:
+                del self._retry_at[partition]
+                self._assign(partition, self._read_to[partition])
+        return [message for message in self._consumer.consume(limit, seconds) if self._is_record(message)]
+
+    def _is_record(self, message: Message) -> bool:
+        """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
+        partition, error, offset = message.partition(), message.error(), message.offset()
+        if partition in self._retry_at:
+            return False  # after a damaged batch, librdkafka continues at a wrong byte
+        if error is None:
+            assert partition is not None and offset is not None
+            if offset != (position := self._read_to[partition]):
+                try:
+                    check_offset(offset, position, topic.high_watermark(self._consumer, self._settings, partition))
+                except DamagedError as damaged:
+                    # A new client would accept this offset, so it is not retried.
+                    self._skip_partition(partition, str(damaged), retry=False)
+                    return False
+            self._read_to[partition] = offset + 1
+            if self._broken:
+                self._broken.pop(partition, None)
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            assert partition is not None and offset is not None
+            if self._unread and offset >= self._unread.get(partition, offset + 1):
+                del self._unread[partition]
+            return False
+        if topic.is_broken(error) and partition is not None:
+            self._skip_partition(partition, error.str())
+            return False
+        self.stop_event.set()  # so that no other thread reads past this error
+        if error.code() in _TOPIC_CHANGED:
+            raise Interrupted(f"{self._topic} partition {partition} cannot be read any further: {error.str()}.")
+        raise KafkaException(error)
+
+    def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
+        """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        offset = self._read_to[partition]
+        self._broken[partition] = BrokenPartition(
+            offset, topic.broken_batch_error(self._settings, partition, offset, reason)
+        )
+        if self._unread is not None:
+            self._unread.pop(partition, None)
+        self._retry_at[partition] = time.monotonic() + (_RETRY_BROKEN if retry and self._unread is None else inf)
+
+
+def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:
+    """Return how many records to take from each partition: all, or the oldest if there are more than `limit`."""
+    counts = {partition: len(records) for partition, records in buffered.items()}
+    if sum(counts.values()) <= limit:
+        return counts
+    # Every 16th record represents the 16 records from it on, so at most `limit` records are older than the cut.
+    cut = sorted([timestamp_of(record) for records in buffered.values() for record in records[::16]])[limit // 16]
+    counts = {partition: bisect_left(records, cut, key=timestamp_of) for partition, records in buffered.items()}
+    if limit // 2 <= sum(counts.values()) <= limit:
+        return counts
+    # The timestamps do not separate the records: take the same number from each partition.
+    return {partition: min(len(records), limit // len(buffered)) for partition, records in buffered.items()}
+
+
+def timestamp_of(message: Message) -> int:
+    """The record's timestamp in milliseconds since 1970 UTC; -1 if it has none."""
+    return message.timestamp()[1]

@@ -1,0 +1,385 @@
+"""The Spark engine: a streaming query that reads with Spark's Kafka source and stores in Python workers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orderflow import topic
+from orderflow.errors import Interrupted, SparkUnavailable
+from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, JvmExited, QueryProgress, run_in_thread
+from orderflow.pipeline.trigger_mode import TriggerMode
+from orderflow.settings import Settings
+from orderflow.spark import read_records, realtime, session, write_orders
+from orderflow.spark.failures import first_line, query_error
+from orderflow.spark.options import offsets_json
+from orderflow.spark.session import Runtime
+from orderflow.topic import TopicInfo
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+log = logging.getLogger(__name__)
+
+_REGISTRATION_TIMEOUT = 10.0  # seconds to wait for the first executor
+_EXECUTOR_INTERVAL = 5.0  # seconds between two checks of the executors
+# How long Spark waits for a broker. Then the query ends, and the supervisor reports that it waits for Kafka.
+_KAFKA_TIMEOUT = 15_000  # milliseconds
+# In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
+_REALTIME_STALL = 15.0  # seconds
+_BROKEN_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
+_START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
+
+
+class SparkEngine:
+    """Stores records with a Spark query; see Engine. Each start takes its offsets from the ledger.
+
+    Spark's checkpoint is therefore only a scratch file.
+    """
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._scratch: Path
+        self._session: Future[SparkSession]
+        self._query: StreamingQuery | None = None  # None if no partition can be read
+        self._executors_checked_at = self._started_at = 0.0
+        self._executors = 0, 0  # executors and task slots
+        self._broken: dict[int, BrokenPartition] = {}
+        self._broken_checked_at = 0.0
+        self._has_failed = False  # True after a failure that a damaged batch may have caused
+        self._is_once = False
+        self._mode = TriggerMode(settings.sink_trigger)
+        self._is_realtime = self._left_realtime = False
+        self._realtime_session: SparkSession | None = None
+
+    def open(self, scratch: Path) -> None:
+        """Start the JVM without waiting for it. It ends with this process, so errors elsewhere need not wait for it."""
+        self._scratch = scratch
+        self._session = run_in_thread("spark-start", lambda: session.start(self._runtime, scratch))
+
+    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
+        spark = self._ready_session()
+        self._end_former_query()
+        if self._is_realtime and not self._left_realtime:
+            self._mode.mark_failed()
+        self._is_once = once
+        self._broken = self._find_broken(positions, ends) if self._has_failed or self._broken else {}
+        self._has_failed = False
+        if self._broken:
+            positions = self._store_before_damage(spark, info, positions)
+        lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
+        self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
+        self._left_realtime, self._started_at = False, time.monotonic()
+        with _translate_errors():
+            if self._settings.sink_trigger in ("realtime", "auto"):
+                for name, value in realtime.SHARED_OPTIONS.items():
+                    spark.conf.set(name, value)
+            if not positions:
+                self._query = None
+            elif self._is_realtime:
+                self._start_realtime(spark, info, positions)
+                log.info("Real-Time Mode: each record is stored when it arrives.")
+            else:
+                writer = self._writer(self._records(spark, info, positions), info)
+                writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=self._interval)
+                self._query = writer.start()
+        self._mode.mark_started(realtime=self._is_realtime)
+
+    def _end_former_query(self) -> None:
+        """Repeat the stop of a query that timed out: while its thread runs, Spark refuses another query of its name.
+
+        Raises JvmExited if it times out again. Kafka's admin client can wait forever in its `close`.
+        """
+        try:
+            self.stop()
+        except SparkUnavailable as stuck:
+            raise JvmExited("Spark's query does not stop, so its JVM is replaced.") from stuck
+
+    def _writer(self, records: DataFrame, info: TopicInfo) -> DataStreamWriter:
+        writer = write_orders(
+            records, self._settings, scratch=self._scratch, is_whole_topic=True, realtime=self._is_realtime
+        )
+        writer = writer.queryName(f"orderflow: {info.name}")
+        configured: DataStreamWriter = writer.option("checkpointLocation", self._new_checkpoint())
+        return configured
+
+    def _start_realtime(self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]) -> None:
+        realtime.clear_failures(self._scratch)
+        if self._realtime_session is None:
+            self._realtime_session = realtime.realtime_session(spark)
+        offsets = offsets_json(info.name, positions)
+        records = read_records(
+            self._realtime_session, self._settings, startingOffsets=offsets, assign=_assigned(info, positions)
+        )
+        self._query = realtime.with_trigger(self._writer(records, info), spark).start()
+
+    def _find_broken(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, BrokenPartition]:
+        """Find the partitions that a damaged batch blocks, as far as a micro-batch may have read.
+
+        The text of Spark's exception is not parsed. librdkafka fails at the same batch.
+        """
+        self._broken_checked_at = time.monotonic()
+        broken: dict[int, BrokenPartition] = {}
+        for partition, position in positions.items():
+            end = min(ends[partition], position + self._settings.max_offsets_per_trigger // len(positions))
+            if position < end and (found := topic.find_next_broken(self._settings, partition, position, end)):
+                error = topic.broken_batch_error(self._settings, partition, found.first, found.reason)
+                broken[partition] = BrokenPartition(found.position, error)
+        return broken
+
+    def _store_before_damage(
+        self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]
+    ) -> dict[int, int]:
+        """Store the records before each damaged batch. Return the positions of the other partitions."""
+        for partition, broken in self._broken.items():
+            if positions[partition] < broken.offset:
+                bounds = positions[partition], broken.offset
+                starting, ending = (offsets_json(info.name, {partition: offset}) for offset in bounds)
+                options = {"assign": json.dumps({info.name: [partition]}), "endingOffsets": ending}
+                with _translate_errors():
+                    records = read_records(spark, self._settings, streaming=False, startingOffsets=starting, **options)
+                    write_orders(records, self._settings, scratch=self._scratch, is_whole_topic=True).save()
+        return {partition: offset for partition, offset in positions.items() if partition not in self._broken}
+
+    def _is_readable_again(self) -> bool:
+        """Whether a broken partition can be read again. Checked twice a minute."""
+        if not self._broken or time.monotonic() - self._broken_checked_at < _BROKEN_INTERVAL:
+            return False
+        self._broken_checked_at = time.monotonic()
+        return any(
+            topic.find_next_broken(self._settings, partition, broken.offset, broken.offset + 1) is None
+            for partition, broken in self._broken.items()
+        )
+
+    def _supports_realtime(self, spark: SparkSession, info: TopicInfo) -> bool:
+        """Whether the platform supports Real-Time Mode; if not, log the reason."""
+        slots, needed = spark.sparkContext.defaultParallelism, len(info.partitions) + 1
+        reason = ""
+        if tuple(map(int, spark.version.split(".")[:2])) < (4, 1):
+            reason = f"Spark is {spark.version}, not 4.1 or newer"
+        elif spark.sparkContext.getConf().get(realtime.ALLOW_LIST, "false") == "true":
+            reason = f"{realtime.ALLOW_LIST} is true, and the allowlist contains no Python function"
+        elif slots < needed:
+            reason = (
+                f"{len(info.partitions)} partitions need {needed} task slots, and Spark has {slots}"
+                f" (--master local[{needed}], or more executors)"
+            )
+        if reason:
+            self._mode.mark_unsupported()
+            log.warning("Real-Time Mode is not possible: %s. Using micro-batches.", reason)
+        return not reason
+
+    @property
+    def _interval(self) -> str:
+        trigger = self._settings.sink_trigger
+        return "0 seconds" if trigger in ("micro-batch", "realtime", "auto") else trigger
+
+    def _records(self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]) -> DataFrame:
+        options: dict[str, Any] = {
+            "assign": _assigned(info, positions),
+            "startingOffsets": offsets_json(info.name, positions),
+            "maxOffsetsPerTrigger": self._settings.max_offsets_per_trigger,
+            "kafkaConsumer.pollTimeoutMs": _KAFKA_TIMEOUT,
+            "fetchOffset.numRetries": 1,  # a query cannot be stopped while it retries
+            # A task's read may wait for a fetch that the previous task left at the broker: 500 ms by default.
+            "kafka.fetch.max.wait.ms": 10,
+            "kafka.default.api.timeout.ms": _KAFKA_TIMEOUT,
+            "kafka.request.timeout.ms": _KAFKA_TIMEOUT,
+        }
+        return read_records(spark, self._settings, **options)
+
+    def _new_checkpoint(self) -> str:
+        """Create a checkpoint folder. It is a URI, because HADOOP_CONF_DIR may set another default file system."""
+        return Path(tempfile.mkdtemp(prefix="checkpoint-", dir=self._scratch)).as_uri()
+
+    def _ready_session(self) -> SparkSession:
+        """Return the Spark session, on a cluster with at least one executor.
+
+        Raises SparkUnavailable and JvmExited.
+        """
+        with _translate_errors():
+            return self._running_session()
+
+    def _running_session(self) -> SparkSession:
+        from py4j.protocol import Py4JJavaError
+
+        try:
+            spark = self._session.result()
+            if spark.sparkContext._jsc.sc().isStopped():  # the cluster has stopped it
+                spark.stop()
+                self._realtime_session = None
+                self.open(self._scratch)
+                spark = self._session.result()
+        except Py4JJavaError as error:
+            self.open(self._scratch)
+            reason = first_line(str(error.java_exception))
+            raise SparkUnavailable(f"Spark at {self._runtime.master} does not answer: {reason}") from error
+        if self._runtime.ui and spark.sparkContext.uiWebUrl:
+            log.info("Spark's web UI at %s/StreamingQuery/", spark.sparkContext.uiWebUrl)
+        # Plans apply the session's redaction setting only in a thread in which the session is active.
+        jvm: Any = spark._jvm
+        of_jvm = spark._get_j_spark_session_class(jvm) if session.version() >= (4, 0) else jvm.SparkSession
+        of_jvm.setActiveSession(spark._jsparkSession)
+        # If spark-submit has started Spark, it has set the master.
+        self._runtime = self._runtime._replace(master=str(spark.sparkContext.master))
+        if self._runtime.is_on_cluster:
+            self._check_executors()
+        return spark
+
+    def _check_executors(self) -> None:
+        """Raises SparkUnavailable if no executor registers in time."""
+        self._executors_checked_at = time.monotonic()
+        context = self._session.result().sparkContext
+        deadline = time.monotonic() + _REGISTRATION_TIMEOUT
+        with _translate_errors():
+            # The driver is counted too.
+            while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < 1:
+                if time.monotonic() > deadline:
+                    raise SparkUnavailable(
+                        f"Spark at {self._runtime.master} has no executor for the sink.",
+                        hint="Check that a worker runs there with a free core and 1 GB of free memory.",
+                    )
+                time.sleep(0.1)
+            slots = context.defaultParallelism
+        if (executors, slots) != self._executors:
+            self._executors = executors, slots
+            log.info(
+                "Spark at %s: %d executors with %d task slots; each slot uses at most one connection to MySQL.",
+                self._runtime.master,
+                executors,
+                slots,
+            )
+
+    def wait(self, seconds: float) -> bool:
+        if self._runtime.is_on_cluster and time.monotonic() - self._executors_checked_at > _EXECUTOR_INTERVAL:
+            self._check_executors()
+        if self._query is None:
+            time.sleep(seconds)
+        elif not self._has_ended(self._query, seconds):
+            return False
+        if self._is_once and self._broken:
+            raise next(iter(self._broken.values())).error
+        return self._query is not None
+
+    def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
+        try:
+            with _translate_errors():
+                if self._is_realtime and (failure := realtime.read_failure(self._scratch)):
+                    raise failure
+                return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
+        except Interrupted:
+            self._has_failed = True
+            raise
+
+    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+        return self._broken
+
+    def activity(self) -> str:
+        with _translate_errors():
+            return str(self._query.status["message"]) if self._query else "no partition can be read"
+
+    def stall_timeout(self) -> float:
+        is_running = time.monotonic() - self._started_at > _START_TIME
+        return _REALTIME_STALL if self._is_realtime and is_running else STALL_TIMEOUT
+
+    def can_continue(self, lag: int) -> bool:
+        fits = self._mode.can_continue(lag) and not self._is_readable_again()
+        if self._is_realtime and not fits:
+            self._left_realtime = True
+            log.info("Switching to micro-batches, because %d records wait.", lag)
+        return fits
+
+    def progress(self) -> QueryProgress | None:
+        with _translate_errors():
+            progress: Any = self._query and self._query.lastProgress
+        return _query_progress(progress) if progress else None
+
+    def finish(self, seconds: float) -> None:
+        query, deadline = self._query, time.monotonic() + seconds
+        if query is None or self._is_realtime:  # a batch lasts a minute; uncommitted records are read again
+            return
+        with _translate_errors():
+            before = _batch_id(query)
+            while time.monotonic() < deadline and query.isActive:
+                if not query.status["isDataAvailable"] or _batch_id(query) != before:
+                    return
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self._query is None:
+            return
+        try:
+            with _translate_errors():
+                self._query.stop()
+        except JvmExited:
+            raise
+        except Interrupted as error:  # for example, the query waits for a broker that is down
+            raise SparkUnavailable(f"Spark's query has not stopped yet. {error.message}") from error
+
+    def close(self) -> None:
+        from py4j.protocol import Py4JError
+        from pyspark.errors import PySparkRuntimeError
+
+        # A signal to the whole process group may have ended the JVM, or its start may have failed.
+        with suppress(Py4JError, ConnectionError, PySparkRuntimeError):
+            session.stop(self._session.result())
+
+
+def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:
+    """The Kafka source's option `assign` with these partitions."""
+    return json.dumps({info.name: sorted(partitions)})
+
+
+def _batch_id(query: StreamingQuery) -> int:
+    progress: Any = query.lastProgress
+    return int(progress["batchId"]) if progress else -1
+
+
+def _query_progress(progress: Any) -> QueryProgress:
+    [source] = progress["sources"]
+    behind = (source["metrics"] or {}).get("avgOffsetsBehindLatest") and source["metrics"]
+    return QueryProgress(
+        batch_id=int(progress["batchId"]),
+        input_rows_per_second=_number(progress["inputRowsPerSecond"]),
+        processed_rows_per_second=_number(progress["processedRowsPerSecond"]),
+        duration_seconds={step: milliseconds / 1000 for step, milliseconds in progress["durationMs"].items()},
+        most_offsets_behind=int(behind["maxOffsetsBehindLatest"]) if behind else None,
+    )
+
+
+def _number(value: object) -> float:
+    """Return a rate; 0 where Spark reports NaN or nothing, because no time has passed."""
+    return float(value) if isinstance(value, int | float) and value == value else 0.0  # noqa: PLR0124
+
+
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Translate exceptions of Spark and of its gateway into OrderFlow's errors."""
+    from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    try:
+        yield
+    except CapturedException as exception:
+        raise query_error(exception) from exception
+    except (Py4JNetworkError, ConnectionError) as exception:
+        raise JvmExited(f"Spark's JVM has exited ({exception}).") from exception
+    except PySparkRuntimeError as exception:
+        if exception.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise JvmExited("Spark's JVM exited while it started.") from exception
+    except Py4JJavaError as exception:
+        raise Interrupted(f"Spark failed: {first_line(str(exception.java_exception))}") from exception
+    except Py4JError as exception:
+        raise Interrupted(f"Spark's gateway failed: {first_line(str(exception))}") from exception

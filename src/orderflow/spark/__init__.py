@@ -1,0 +1,196 @@
+"""OrderFlow for your own Spark application: read the orders topic, decode by the strict contract, store exactly once.
+
+    from orderflow.spark import orders, read_orders, read_records, write_orders
+
+    read_orders(spark).groupBy("product_category").sum("total_price")         # valid orders as typed, exact columns
+    orders(read_records(spark), rejects=True).where("reason IS NOT NULL")      # rejected records with the reason
+    write_orders(read_records(spark, startingOffsets="ledger")).start()        # into MySQL, each order exactly once
+
+OrderFlow's settings (environment variables or `.env`) name Kafka and MySQL, unless `settings` is given. No function
+here uses a private attribute of Spark, so all work in a classic session and through Spark Connect. docs/spark.md is the
+guide; `orderflow sink` uses the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orderflow.spark import tasks  # isort: skip # first, for the reason in tasks.py
+
+from orderflow import settings as settings_module
+from orderflow import topic
+from orderflow.errors import InputInvalid, SparkUnavailable
+from orderflow.settings import Settings
+from orderflow.spark import realtime as realtime_mode
+from orderflow.spark.failures import keep_running
+from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
+from orderflow.store import ledger, schema
+from orderflow.store.connection import Connection
+from orderflow.topic_source import TopicSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["OBSERVATION", "keep_running", "orders", "read_orders", "read_records", "write_orders"]
+
+OBSERVATION = "orderflow"  # the name of write_orders' sums in StreamingQueryProgress.observedMetrics
+_REQUIRED = {"partition", "offset", "timestamp", "key", "value"}
+
+
+def read_records(
+    spark: SparkSession, settings: Settings | None = None, *, streaming: bool = True, **options: str | int
+) -> DataFrame:
+    """Read the topic's committed records with Spark's Kafka source: key, value, topic, partition, offset, timestamp.
+
+    `options` are options of that source and override those from the settings: `maxOffsetsPerTrigger=100_000`,
+    `minPartitions=12`, `**{"kafka.fetch.max.wait.ms": 5}`. `startingOffsets="ledger"` begins at the positions of
+    the ledger in MySQL, as write_orders requires. Without it and without a checkpoint, the topic is read from its
+    beginning. `streaming=False` returns a batch DataFrame of the topic's current records.
+
+    Raises SettingInvalid, InputInvalid (an option would also read aborted transactions), SparkUnavailable (no Kafka
+    source), and with "ledger" what `open_ledger` raises.
+    """
+    from pyspark.errors import AnalysisException
+
+    settings = settings or _default_settings()
+    _check_isolation(options)
+    redact_secrets(spark)
+    given: dict[str, str | int] = {"startingOffsets": "earliest", **kafka_options(settings), **options}
+    if given.keys() & {"assign", "subscribePattern"}:
+        del given["subscribe"]
+    if given["startingOffsets"] == "ledger":
+        given["startingOffsets"] = offsets_json(settings.kafka_topic, open_ledger(settings))
+    reader: Any = spark.readStream if streaming else spark.read
+    try:
+        records: DataFrame = reader.format("kafka").options(**given).load()
+        records.columns  # noqa: B018 - Spark Connect loads the source only now
+    except AnalysisException as exception:
+        if "kafka" not in str(exception).lower() or "find" not in str(exception).lower():
+            raise
+        raise SparkUnavailable(
+            f"Spark {spark.version} has no Kafka source.",
+            hint="Start it with `--packages org.apache.spark:spark-sql-kafka-0-10_2.13:"
+            f"{spark.version}` (2.12 for Spark 3.5), or use `orderflow.spark.session.local_session`.",
+        ) from exception
+    return records
+
+
+def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | None = None) -> DataFrame:
+    """Decode the records by the strict contract. Return the valid orders as typed columns.
+
+    The columns are the eight fields (amounts as DECIMAL(10,2), order_timestamp as a timestamp in UTC), kafka_partition,
+    kafka_offset and produced_at. With `rejects`, the result also has the rejected records: `reason`, `detail` and
+    `value` are set, and their fields are NULL. An order that was sent twice is in the result twice: only write_orders
+    detects duplicates and conflicts, in MySQL.
+    """
+
+    enforce_ranges = (settings or _default_settings()).order_ranges == "enforce"
+
+    def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return tasks.parse(batches, enforce_ranges=enforce_ranges, rejects=rejects)
+
+    columns = records.select("partition", "offset", "timestamp", "value")
+    return columns.mapInArrow(parse_orders, _ddl(tasks.order_schema(rejects=rejects)))
+
+
+def read_orders(
+    spark: SparkSession, settings: Settings | None = None, *, streaming: bool = True, **options: str | int
+) -> DataFrame:
+    """Read the topic's orders as typed columns: `orders(read_records(…))`."""
+    return orders(read_records(spark, settings, streaming=streaming, **options), settings=settings)
+
+
+def write_orders(
+    records: DataFrame,
+    settings: Settings | None = None,
+    *,
+    scratch: Path | None = None,
+    is_whole_topic: bool = False,
+    realtime: bool = False,
+) -> Any:
+    """Return a writer that stores the records in MySQL, each order exactly once.
+
+    It is a DataStreamWriter to start, or for a batch DataFrame a DataFrameWriter to save. Each Arrow batch of a task is
+    one transaction that updates orders, quarantine, rollup and ledger together. The query's progress shows the sums
+    under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined. Missing tables are created.
+
+    The ledger is the checkpoint: use startingOffsets="ledger" at every start. Records before the ledger's positions are
+    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, the query fails before it
+    stores later ones. Spark's checkpoint can be deleted safely.
+
+    `scratch` is a folder for LOAD DATA files. `is_whole_topic` states that `records` is exactly what read_records
+    returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
+    `realtime` is for a query with trigger(realTime=…) in a session of `realtime.realtime_session`; it needs `scratch`.
+
+    Raises InputInvalid if a column is missing, and TopicMissing, TableDrifted, DatabaseUnavailable, DatabaseRefused,
+    KafkaUnavailable, KafkaRefused.
+    """
+    from pyspark.sql import functions as F  # noqa: N812 - the usual name
+
+    if missing := _REQUIRED - {*records.columns}:
+        raise InputInvalid(
+            f"The DataFrame lacks the columns {', '.join(sorted(missing))} of Spark's Kafka source.",
+            hint="Give write_orders what read_records returns.",
+        )
+    settings = settings or _default_settings()
+    info = topic.describe(settings)
+    source, single_writer = TopicSource(settings, info.topic_id), len(info.partitions) == 1
+
+    def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        if realtime and scratch:
+            return realtime_mode.store(batches, source, scratch=scratch, single_writer=single_writer)
+        return tasks.store(batches, source, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic)
+
+    columns = [*tasks.RECORD_COLUMNS, *(["headers"] if "headers" in records.columns else [])]
+    chosen = records.select(*columns)
+    sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
+    transactions = (
+        (realtime_mode.with_markers(chosen) if realtime else chosen)
+        .mapInArrow(store_orders, _ddl(tasks.STORED_SCHEMA))
+        .observe(OBSERVATION, F.count(F.lit(1)).alias("transactions"), *sums)
+    )
+    if records.isStreaming:
+        return transactions.writeStream.format("noop").outputMode("update" if realtime else "append")
+    return transactions.write.format("noop").mode("overwrite")
+
+
+def _check_isolation(options: Mapping[str, str | int]) -> None:
+    """Raise InputInvalid if the options would also read the records of aborted transactions."""
+    for name, value in options.items():
+        if name.lower() == "kafka.isolation.level" and str(value).lower() != "read_committed":
+            raise InputInvalid(
+                f"The option {name} is {value}, but read_records reads committed records only.",
+                hint='Remove the option. `spark.readStream.format("kafka")` can read aborted transactions too.',
+            )
+
+
+def open_ledger(settings: Settings) -> dict[int, int]:
+    """Create missing tables and ledger rows. Return the next offset to store by partition.
+
+    Raises TopicMissing, TopicRecreated, OffsetsLost, TableDrifted, DatabaseRefused, KafkaUnavailable and
+    DatabaseUnavailable.
+    """
+
+    schema.prepare(settings)
+    info = topic.ensure(settings)
+    first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
+    with Connection(settings) as connection:
+        return ledger.open_partitions(connection, info.name, info.topic_id, first)
+
+
+def _default_settings() -> Settings:
+    """Load the settings from the environment and `.env`. If `orderflow up` runs in ORDERFLOW_HOME, use its servers."""
+    from orderflow.embedded import stack  # here, because a cluster's workers import this module too
+
+    current = settings_module.load()
+    return stack.find_running(current) or current
+
+
+def _ddl(schema: pa.Schema) -> str:
+    """Return the Arrow schema as Spark DDL."""
+    names = {"int32": "INT", "int64": "BIGINT", "double": "DOUBLE", "string": "STRING", "binary": "BINARY"}
+    types = {"timestamp[us, tz=UTC]": "TIMESTAMP", "decimal128(10, 2)": "DECIMAL(10, 2)", **names}
+    return ", ".join(f"{field.name} {types[str(field.type)]}" for field in schema)

@@ -1,0 +1,269 @@
+"""The functions that run in Spark's Python workers. They store or decode Arrow batches of raw records."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+# Before pyarrow: after it, the MySQL client's C extension cannot allocate its thread-local data.
+import orderflow.store.connection  # noqa: F401 # isort: skip
+
+import pyarrow as pa
+
+from orderflow.contract.definition import FIELDS
+from orderflow.contract.fast_path import read
+from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
+from orderflow.metrics import transactions
+from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.store.writer import Committed, Writer
+from orderflow.topic_source import TopicSource
+
+RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
+# One row for each transaction: its partition, its offsets (`first_offset` <= offset < `end_offset`) and its counts.
+STORED_SCHEMA = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("first_offset", pa.int64()),
+        ("end_offset", pa.int64()),
+        ("stored", pa.int64()),
+        ("duplicates", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+_SPARK_TYPES = {
+    "customer_id": pa.int32(),
+    "unit_price": pa.decimal128(10, 2),
+    "quantity": pa.int32(),
+    "total_price": pa.decimal128(10, 2),
+    "order_timestamp": pa.timestamp("us", "UTC"),
+}
+_COORDINATES = [
+    ("kafka_partition", pa.int32()),
+    ("kafka_offset", pa.int64()),
+    ("produced_at", pa.timestamp("us", "UTC")),
+]
+_REJECTS = [("reason", pa.string()), ("detail", pa.string()), ("value", pa.binary())]
+# How long a task waits for the task that stores the preceding records. With minPartitions, several tasks read one
+# partition. In Real-Time Mode, a partition may move to another worker while the first one still commits.
+_GAP_TIMEOUT = 10.0  # seconds without progress, because a worker may start slowly
+_GAP_POLL_INTERVAL = 0.02  # seconds
+_GAP_HINT = (
+    'Start the query with startingOffsets="ledger", and without the checkpointLocation of an earlier query: the ledger'
+    " is the checkpoint."
+)
+
+# A worker process keeps its connection between micro-batches while it stores the same topic with the same parameters.
+_writer: tuple[tuple[TopicSource, Path | None, bool], Writer] | None = None
+
+
+class WorkerError(Exception):
+    """Transports an OrderFlowError's class and texts through Spark, which only transports text."""
+
+
+def store(
+    arrow_batches: Iterator[pa.RecordBatch],
+    source: TopicSource,
+    *,
+    scratch: Path | None = None,
+    single_writer: bool = False,
+    is_whole_topic: bool = False,
+) -> Iterator[pa.RecordBatch]:
+    """Commit each batch, with one transaction per partition. Yield a row of STORED_SCHEMA for each transaction.
+
+    LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `single_writer` states that
+    no other task stores at the same time. Without `is_whole_topic`, Kafka is queried for each offset that is missing
+    between two records.
+
+    Raises WorkerError.
+    """
+    if scratch and not scratch.is_dir():  # it is the driver's, on another machine
+        scratch = None
+    try:
+        for arrow_batch in _read_ahead(arrow_batches):
+            for batch in _split_by_partition(arrow_batch):
+                if not is_whole_topic:
+                    _check_gaps(batch, source)
+                yield _store(batch, source, scratch, single_writer)
+    except OrderFlowError as error:
+        _close()
+        raise WorkerError(error.to_wire()) from error
+    except BaseException:
+        _close()
+        raise
+
+
+def parse(arrow_batches: Iterator[pa.RecordBatch], *, enforce_ranges: bool, rejects: bool) -> Iterator[pa.RecordBatch]:
+    """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
+    for arrow_batch in arrow_batches:
+        reading = read(arrow_batch.column("value").to_pylist(), enforce_ranges=enforce_ranges)
+        batch_indexes = reading.orders["batch_index"].combine_chunks()
+        columns = [_as_spark(name, reading.orders[name]) for name in FIELDS] + _coordinates(arrow_batch, batch_indexes)
+        if rejects:
+            columns += [pa.nulls(len(batch_indexes), kind) for _, kind in _REJECTS]
+        yield from pa.table(columns, schema=order_schema(rejects=rejects)).to_batches()
+        if rejects and reading.rejected:
+            yield _rejected(arrow_batch, reading.rejected)
+
+
+def order_schema(*, rejects: bool = False) -> pa.Schema:
+    """Return the schema of the batches that `parse` yields."""
+    fields = [(name, _SPARK_TYPES.get(name, pa.string())) for name in FIELDS]
+    return pa.schema([*fields, *_COORDINATES, *(_REJECTS if rejects else [])])
+
+
+def parse_error(failure: str) -> OrderFlowError | None:
+    """Return the OrderFlowError that a worker raised, parsed from Spark's exception text; None for other exceptions.
+
+    Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
+    """
+    found = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
+    return from_wire(found[1]) if found else None
+
+
+def _as_spark(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if name != "order_timestamp":
+        return column
+    return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+
+
+def _coordinates(arrow_batch: pa.RecordBatch, batch_indexes: pa.Array) -> list[pa.Array]:
+    found = [arrow_batch.column("partition"), arrow_batch.column("offset"), arrow_batch.column("timestamp")]
+    return [column.take(batch_indexes).cast(kind) for column, (_, kind) in zip(found, _COORDINATES, strict=True)]
+
+
+def _rejected(arrow_batch: pa.RecordBatch, rejected: Sequence[tuple[int, RecordRejected]]) -> pa.RecordBatch:
+    batch_indexes = pa.array([batch_index for batch_index, _ in rejected], pa.int64())
+    schema = order_schema(rejects=True)
+    columns = [
+        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in FIELDS),
+        *_coordinates(arrow_batch, batch_indexes),
+        pa.array([str(rejection.reason) for _, rejection in rejected], pa.string()),
+        pa.array([rejection.message for _, rejection in rejected], pa.string()),
+        arrow_batch.column("value").take(batch_indexes).cast(pa.binary()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _read_ahead(arrow_batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same batches. A thread receives the next one while MySQL stores the current one."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, arrow_batches, None)
+        while (arrow_batch := following.result()) is not None:
+            following = reader.submit(next, arrow_batches, None)
+            yield arrow_batch
+
+
+def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
+    """Split the batch by partition, into pieces of at most one transaction.
+
+    Raises InputInvalid if the records of a partition are not in the order of their offsets.
+    """
+    for start in range(0, len(arrow_batch), TRANSACTION_ROWS):
+        batch = _as_record_batch(arrow_batch.slice(start, TRANSACTION_ROWS))
+        partitions = sorted({*batch.partitions})
+        for partition in partitions:
+            part = batch if len(partitions) == 1 else _filter_partition(batch, partition)
+            if any(after <= before for before, after in pairwise(part.offsets)):
+                raise InputInvalid(
+                    f"Records of partition {partition} are not in the order of their offsets.",
+                    hint="Pass the DataFrame from read_records to write_orders, neither sorted nor repartitioned.",
+                )
+            yield part
+
+
+def _as_record_batch(arrow_batch: pa.RecordBatch) -> RecordBatch:
+    columns = dict(zip(arrow_batch.schema.names, arrow_batch.columns, strict=True))
+    headers = None
+    if "headers" in columns:
+        headers = [
+            [(header["key"], header["value"]) for header in record or ()] for record in columns["headers"].to_pylist()
+        ]
+    return RecordBatch(
+        partitions=columns["partition"].to_pylist(),
+        offsets=columns["offset"].to_pylist(),
+        timestamps=columns["timestamp"].cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64()).to_pylist(),
+        keys=columns["key"].to_pylist(),
+        values=columns["value"].to_pylist(),
+        headers=headers,
+    )
+
+
+def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
+    kept = [index for index, found in enumerate(batch.partitions) if found == partition]
+    columns = batch if batch.headers is not None else batch[:-1]
+    return RecordBatch(*([column[index] for index in kept] for column in columns))  # type: ignore[arg-type, index]
+
+
+def _check_gaps(batch: RecordBatch, source: TopicSource) -> None:
+    """Raises InputInvalid if the topic holds records between those of the batch.
+
+    The ledger detects records that are missing before the batch's first one.
+    """
+    partition = batch.partitions[0]
+    if batch.offsets[-1] - batch.offsets[0] + 1 == len(batch.offsets):
+        return
+    for before, after in pairwise(batch.offsets):
+        if after > before + 1 and source.holds_records(partition, before + 1, after):
+            raise InputInvalid(
+                f"{source.topic} partition {partition} holds records between offsets {before} and {after} that the"
+                " DataFrame lacks.",
+                hint="Pass the whole topic to write_orders, or records would be lost. Do not filter before it.",
+            )
+
+
+def _store(batch: RecordBatch, source: TopicSource, scratch: Path | None, single_writer: bool) -> pa.RecordBatch:
+    writer = _get_writer(source, scratch, single_writer)
+    began = time.monotonic()
+    committed = _commit(writer, batch)
+    if source.settings.sink_metrics_port and scratch:
+        transactions.send_metrics(scratch, batch, committed, writer.timing)
+    values = (
+        batch.partitions[0],
+        batch.offsets[0],
+        batch.offsets[-1] + 1,
+        committed.stored,
+        committed.duplicates,
+        committed.quarantined.total(),
+        time.monotonic() - began,
+    )
+    columns = [pa.array([value], kind) for value, kind in zip(values, STORED_SCHEMA.types, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=STORED_SCHEMA)
+
+
+def _commit(writer: Writer, batch: RecordBatch) -> Committed:
+    """Commit the batch after the task with the preceding records has committed them.
+
+    Raises LedgerGap if that task makes no progress for 10 seconds.
+    """
+    known, deadline = "", time.monotonic() + _GAP_TIMEOUT
+    while True:
+        try:
+            return writer.commit(batch)
+        except LedgerGap as gap:
+            if gap.message != known:  # the message contains the ledger's position
+                known, deadline = gap.message, time.monotonic() + _GAP_TIMEOUT
+            elif time.monotonic() > deadline:
+                raise LedgerGap(gap.message, hint=_GAP_HINT) from gap
+            time.sleep(_GAP_POLL_INTERVAL)
+
+
+def _get_writer(source: TopicSource, scratch: Path | None, single_writer: bool) -> Writer:
+    global _writer  # noqa: PLW0603 - one writer per worker process
+    wanted = source, scratch, single_writer
+    if _writer is not None and _writer[0] != wanted:
+        _close()
+    if _writer is None:
+        _writer = wanted, Writer(source.settings, source, scratch, single_writer=single_writer)
+    return _writer[1]
+
+
+def _close() -> None:
+    global _writer  # noqa: PLW0603
+    if _writer is not None:
+        _writer[1].close()
+        _writer = None

@@ -1,0 +1,77 @@
+"""The store's input: a batch of raw records, and the interface for queries about the topic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from orderflow.contract.definition import Order
+
+# Maximum number of records in one transaction. LOAD DATA counts its warnings in 16 bits.
+TRANSACTION_ROWS = 20_000
+
+
+class RecordBatch(NamedTuple):
+    """Raw records as columns of equal length. The records of each partition are consecutive, with ascending offsets.
+
+    `timestamps` are milliseconds since 1970 UTC. `headers` is None if they were not requested.
+    """
+
+    partitions: Sequence[int]
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Sequence[tuple[str, bytes | None]]] | None = None
+
+    def starts(self) -> dict[int, int]:
+        """Return the first offset of each partition."""
+        return dict(zip(reversed(self.partitions), reversed(self.offsets), strict=True))
+
+    def ends(self) -> dict[int, int]:
+        """Return the offset after the last record of each partition."""
+        return {
+            partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
+        }
+
+    def since(self, positions: Mapping[int, int]) -> RecordBatch:
+        """Return the records from these offsets on, by partition; the batch itself if that is all of it."""
+        if all(first >= positions[partition] for partition, first in self.starts().items()):
+            return self
+        coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
+        kept = [batch_index for batch_index, (partition, offset) in coordinates if offset >= positions[partition]]
+        columns = self if self.headers is not None else self[:-1]
+        return RecordBatch(*([column[batch_index] for batch_index in kept] for column in columns))  # type: ignore[arg-type, index]
+
+
+class Source(Protocol):
+    """The source of the records, as far as the store needs it."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+
+    @property
+    def topic_id(self) -> str:
+        """The topic's id, which differs when a topic is deleted and created again."""
+
+    def first_offset(self, partition: int) -> int:
+        """Return the first offset that the partition still holds."""
+
+    def holds_records(self, partition: int, start: int, end: int) -> bool:
+        """Whether a committed record can be read with `start` <= offset < `end`.
+
+        Raises KafkaUnavailable if this is currently unknown.
+        """
+
+    def request_identity_check(self) -> Callable[[], None]:
+        """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""
+
+
+class Row(NamedTuple):
+    """An accepted order to be written, with its record's coordinates and batch index."""
+
+    order: Order
+    partition: int
+    offset: int
+    batch_index: int

@@ -1,4 +1,0 @@
-INSERT INTO {by_minute} (minute, product_category, kafka_partition, orders, units, revenue)
-VALUES {rows}
-ON DUPLICATE KEY UPDATE
-  orders = orders + VALUES(orders), units = units + VALUES(units), revenue = revenue + VALUES(revenue)

@@ -1,7 +1,0 @@
-INSERT INTO {by_minute} (minute, product_category, kafka_partition, orders, units, revenue)
-SELECT order_timestamp - INTERVAL SECOND(order_timestamp) SECOND, product_category COLLATE utf8mb4_bin, -1,
-       COUNT(*), SUM(quantity), SUM(total_price)
-FROM {orders}
-WHERE kafka_partition = -1
-GROUP BY 1, 2
-ON DUPLICATE KEY UPDATE orders = VALUES(orders), units = VALUES(units), revenue = VALUES(revenue)

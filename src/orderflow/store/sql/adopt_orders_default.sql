@@ -1,1 +1,0 @@
-ALTER TABLE {orders} ALTER COLUMN kafka_partition SET DEFAULT NULL

@@ -1,0 +1,3 @@
+-- Count the quarantined records.
+SELECT COUNT(*)
+FROM {quarantine}

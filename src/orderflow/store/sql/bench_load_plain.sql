@@ -1,1 +1,0 @@
-LOAD DATA LOCAL INFILE %s INTO TABLE {orders} CHARACTER SET utf8mb4 ({order_names})

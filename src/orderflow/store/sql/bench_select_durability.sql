@@ -1,1 +1,0 @@
-SELECT @@GLOBAL.innodb_doublewrite, @@GLOBAL.innodb_buffer_pool_size

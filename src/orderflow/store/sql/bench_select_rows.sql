@@ -1,2 +1,0 @@
-SELECT {order_names}
-FROM {orders}

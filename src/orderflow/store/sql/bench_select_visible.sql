@@ -1,3 +1,0 @@
-SELECT order_id
-FROM {orders}
-WHERE order_id IN ({ids})

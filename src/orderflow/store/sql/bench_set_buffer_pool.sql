@@ -1,1 +1,0 @@
-SET GLOBAL innodb_buffer_pool_size = %s

@@ -1,1 +1,0 @@
-SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_bytes_data'

@@ -1,2 +1,0 @@
-SELECT COUNT(*), COUNT(CASE kafka_partition WHEN -1 THEN 1 END)
-FROM {orders}

@@ -1,5 +1,0 @@
-SELECT reason, COUNT(*)
-FROM {quarantine}
-WHERE status = 'open'
-GROUP BY reason
-ORDER BY 2 DESC, 1

@@ -1,1 +1,0 @@
-CREATE USER IF NOT EXISTS {user} IDENTIFIED BY 'change-me'{encryption}

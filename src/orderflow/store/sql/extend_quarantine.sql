@@ -1,5 +1,0 @@
--- Both servers do this in an instant, whatever the table's size.
-ALTER TABLE {quarantine}
-  ADD COLUMN resolved_because VARCHAR(1000) CHARACTER SET utf8mb4 NULL COMMENT 'why it was discarded',
-  ADD COLUMN mended_value LONGBLOB NULL COMMENT 'what was replayed in place of record_value',
-  ADD COLUMN parts INT NOT NULL DEFAULT 0 COMMENT 'how many rows of {parts} hold the rest of key, value and headers'

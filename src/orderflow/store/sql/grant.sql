@@ -1,1 +1,0 @@
-GRANT {privileges} ON {database}.{table} TO {user}

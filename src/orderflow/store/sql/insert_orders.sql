@@ -1,2 +1,0 @@
-INSERT IGNORE INTO {orders} ({order_names}, kafka_partition, kafka_offset, produced_at, stored_at)
-VALUES {rows}

@@ -1,2 +1,0 @@
-INSERT INTO {parts} (topic_id, kafka_partition, kafka_offset, field, part, bytes)
-VALUES (%s, %s, %s, %s, %s, %s)

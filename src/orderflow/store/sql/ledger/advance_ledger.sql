@@ -1,0 +1,17 @@
+-- Move positions and add to the counters of locked partitions.
+-- The rows exist and are locked, so this never inserts a row.
+-- updated_at is also the stored_at or quarantined_at of the counted rows: times_sum adds it up.
+INSERT INTO {ledger} (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates, quarantined,
+                      unknown_fields, lost, updated_at)
+VALUES {rows}
+ON DUPLICATE KEY UPDATE
+  next_offset = VALUES(next_offset),
+  `stored` = `stored` + VALUES(`stored`),
+  duplicates = duplicates + VALUES(duplicates),
+  quarantined = quarantined + VALUES(quarantined),
+  unknown_fields = unknown_fields + VALUES(unknown_fields),
+  lost = lost + VALUES(lost),
+  times_rows = times_rows + VALUES(`stored`) + VALUES(quarantined),
+  times_sum = times_sum + (VALUES(`stored`) + VALUES(quarantined))
+              * CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', VALUES(updated_at)) AS DECIMAL(20)),
+  updated_at = VALUES(updated_at)

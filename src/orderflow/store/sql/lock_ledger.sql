@@ -1,5 +1,0 @@
-SELECT kafka_partition, next_offset, topic_id, UTC_TIMESTAMP(6)
-FROM {ledger}
-WHERE topic = %s AND kafka_partition IN ({partitions})
-ORDER BY kafka_partition
-FOR UPDATE

@@ -1,4 +1,0 @@
-SELECT status
-FROM {quarantine}
-WHERE quarantine_id = %s
-FOR UPDATE

@@ -1,0 +1,2 @@
+-- Mark the point before the orders of a transaction.
+SAVEPOINT before_rows

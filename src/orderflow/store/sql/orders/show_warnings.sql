@@ -1,0 +1,2 @@
+-- Read the warnings of the previous statement.
+SHOW WARNINGS

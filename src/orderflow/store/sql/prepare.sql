@@ -1,1 +1,0 @@
-PREPARE asked FROM %s

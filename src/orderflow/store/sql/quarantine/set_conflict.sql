@@ -1,0 +1,4 @@
+-- Set a record's reason to conflict.
+UPDATE {quarantine}
+SET reason = %(reason)s, detail = %(detail)s, order_id = %(order_id)s
+WHERE quarantine_id = %(quarantine_id)s

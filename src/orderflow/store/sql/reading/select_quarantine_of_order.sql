@@ -1,0 +1,8 @@
+-- Read the 50 newest entries of the quarantine with this order_id.
+SELECT quarantine_id, topic, kafka_partition, kafka_offset, LEFT(record_key, 256), LEFT(record_value, 2048),
+       LENGTH(record_value), produced_at, quarantined_at, reason, LEFT(detail, 1000), order_id, status,
+       resolved_by, resolved_at
+FROM {quarantine}
+WHERE order_id = %(order_id)s
+ORDER BY quarantine_id DESC
+LIMIT 50

@@ -1,0 +1,2 @@
+-- Create the database.
+CREATE DATABASE IF NOT EXISTS {database} CHARACTER SET utf8mb4

@@ -1,0 +1,26 @@
+-- Create the quarantine: records that are not valid orders.
+CREATE TABLE IF NOT EXISTS {quarantine} (
+  quarantine_id BIGINT NOT NULL AUTO_INCREMENT,
+  topic VARCHAR(249) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  topic_id VARCHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  kafka_partition INT NOT NULL,
+  kafka_offset BIGINT NOT NULL,
+  record_key LONGBLOB NULL,
+  record_value LONGBLOB NULL,
+  record_headers LONGTEXT CHARACTER SET ascii NULL COMMENT 'JSON: a list of [name, value in base64]',
+  produced_at DATETIME(3) NULL,
+  quarantined_at DATETIME(6) NOT NULL,
+  reason VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  detail TEXT CHARACTER SET utf8mb4 NOT NULL,
+  order_id VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin NULL COMMENT 'where the record could be read',
+  status ENUM('open', 'replayed', 'discarded') NOT NULL DEFAULT 'open',
+  resolved_by VARCHAR(255) CHARACTER SET utf8mb4 NULL,
+  resolved_at DATETIME(6) NULL,
+  resolved_because VARCHAR(1000) CHARACTER SET utf8mb4 NULL COMMENT 'why it was discarded',
+  corrected_value LONGBLOB NULL COMMENT 'what was replayed in place of record_value',
+  chunks INT NOT NULL DEFAULT 0 COMMENT 'how many rows of {chunks} hold the rest of key, value and headers',
+  PRIMARY KEY (quarantine_id),
+  UNIQUE INDEX idx_coordinates (topic_id, kafka_partition, kafka_offset),
+  INDEX idx_status (status, reason),
+  INDEX idx_order (order_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4

@@ -1,0 +1,2 @@
+-- Select the database for the statements that follow.
+USE {database}

@@ -1,6 +1,0 @@
-SELECT TIMESTAMPDIFF(SECOND, '1970-01-01', minute) DIV %s AS bucket,
-       CASE WHEN product_category IN ({categories}) THEN product_category END AS category,
-       SUM(orders), SUM(revenue)
-FROM {by_minute}
-WHERE minute >= %s AND minute < %s
-GROUP BY bucket, category

@@ -1,4 +1,0 @@
-SELECT audited_at, proven, records, findings, sentence
-FROM {audits}
-ORDER BY audit_id DESC
-LIMIT 1

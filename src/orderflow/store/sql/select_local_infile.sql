@@ -1,1 +1,0 @@
-SELECT @@GLOBAL.local_infile

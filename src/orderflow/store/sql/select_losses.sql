@@ -1,3 +1,0 @@
-SELECT topic, topic_id, kafka_partition, first_offset, end_offset, accepted_at, accepted_by
-FROM {losses}
-ORDER BY topic, kafka_partition, first_offset

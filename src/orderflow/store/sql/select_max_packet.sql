@@ -1,1 +1,0 @@
-SELECT @@SESSION.max_allowed_packet

@@ -1,4 +1,0 @@
-SELECT order_id, order_timestamp
-FROM {orders}
-ORDER BY order_timestamp DESC
-LIMIT 1

@@ -1,3 +1,0 @@
-SELECT {order_names}, kafka_partition, kafka_offset, produced_at, stored_at
-FROM {orders}
-WHERE order_id = %s

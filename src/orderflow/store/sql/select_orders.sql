@@ -1,3 +1,0 @@
-SELECT {order_names}, kafka_partition, kafka_offset, stored_at
-FROM {orders}
-WHERE order_id IN ({ids})

@@ -1,5 +1,0 @@
-SELECT quarantine_id, topic, topic_id, kafka_partition, kafka_offset, produced_at, quarantined_at, reason, detail,
-       order_id, status, resolved_by, resolved_at, resolved_because, parts
-FROM {quarantine}
-WHERE quarantine_id IN ({ids})
-ORDER BY quarantine_id

@@ -1,0 +1,3 @@
+-- Require the UPDATE privilege on a table. The statement is only prepared.
+UPDATE {table}
+SET {column} = NULL

@@ -1,0 +1,2 @@
+-- Forbid writes in this session.
+SET SESSION TRANSACTION READ ONLY

@@ -1,1 +1,0 @@
-SET SESSION max_error_count = 65535

@@ -1,0 +1,2 @@
+-- Grant a user privileges on a table.
+GRANT {privileges} ON {database}.{table} TO {user}

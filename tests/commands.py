@@ -1,0 +1,141 @@
+"""Runs every command of the command line, each in an environment that is broken in one way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from orderflow import cli
+
+SRC = Path(__file__).parents[1] / "src"
+CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a defect
+_ARGUMENTS = {
+    "console": ["--count", "1"],
+    "produce": ["--count", "1"],
+    "sink": ["--once", "--engine", "direct"],
+    "track": ["1"],
+    "quarantine show": ["1"],
+    "quarantine replay": ["--all"],
+    "quarantine discard": ["1", "--because", "a test"],
+}
+
+# Imports once, then runs each command in a forked process. After some seconds it sends SIGINT to the process.
+_DRIVER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from orderflow import cli
+import orderflow.audit, orderflow.dashboard.serve, orderflow.embedded.stack, orderflow.pipeline.supervisor
+import orderflow.cli.doctor.checks, orderflow.cli.failure, orderflow.metrics.sink
+import orderflow.store.replay
+import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct, orderflow.pipeline.console
+import rich.live, rich.progress, rich.table, rich.text, typer.rich_utils, rich.markdown
+commands, folder, before, stdout, seconds = json.loads(sys.argv[1])
+exec(before)
+found = []
+for words in commands:
+    out = os.open(folder + "/out", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    err = os.open(folder + "/err", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    pid = os.fork()
+    if not pid:
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        if stdout == "full":
+            os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+        elif stdout == "closed":
+            os.close(1)
+        elif stdout == "pipe":
+            reading, writing = os.pipe()
+            os.dup2(writing, 1)
+            os.close(reading)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["orderflow", *words]
+        cli.main()
+        os._exit(99)
+    deadline, ended = time.monotonic() + seconds, 0
+    while not ended:
+        time.sleep(0.01)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGINT)
+            deadline += 15
+    texts = [os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in (out, err)]
+    found.append([os.waitstatus_to_exitcode(status), *texts])
+json.dump(found, open(folder + "/result", "w"))
+"""
+
+
+class Ended(NamedTuple):
+    words: list[str]
+    code: int
+    out: str
+    err: str
+
+
+def every() -> list[list[str]]:
+    """Return every command with its required arguments."""
+    return [[*name.split(" "), *_ARGUMENTS.get(name, [])] for name in _names("", typer.main.get_command(cli.app))]
+
+
+def _names(prefix: str, command: object) -> Iterator[str]:
+    if not isinstance(command, TyperGroup):
+        yield prefix
+        return
+    for name, child in command.commands.items():
+        yield from _names(f"{prefix} {name}".strip(), child)
+
+
+def run(
+    commands: Sequence[list[str]],
+    cwd: Path,
+    scratch: Path,
+    environ: Mapping[str, str],
+    *,
+    before: str = "",
+    stdout: str = "",
+    seconds: float = 60,
+    prefix: Sequence[str] = (),
+) -> list[Ended]:
+    """Run each command in `scratch`. `before` is Python code that breaks the environment; `prefix` starts processes."""
+    scratch.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([commands, str(scratch), before, stdout, seconds])],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((scratch / "result").read_text())
+    return [Ended(words, *result) for words, result in zip(commands, results, strict=True)]
+
+
+def check(ended: Ended) -> None:
+    """Check that the exit code is documented, and that an error prints a sentence."""
+    assert ended.code in CODES, ended
+    assert "Traceback" not in ended.out + ended.err, ended
+    assert "Exception ignored" not in ended.err, ended
+    if ended.code == 2:
+        assert "error: " in ended.err, ended
+
+
+def without_rights(*capabilities: str) -> list[str]:
+    """Return a command prefix that drops read and write rights; empty if the user already lacks them."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root without setpriv may read and write everything")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-sys_admin", *capabilities]

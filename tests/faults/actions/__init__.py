@@ -1,0 +1,10 @@
+"""Every fault by name. Each does its damage, waits for the sink's log message if there is one, and repairs the damage.
+
+Afterwards the sink continues by itself, or the fault has restarted it. `System.prove` checks that nothing was lost or
+duplicated. Further faults, which end the sink, are in test_operator.py.
+"""
+
+from tests.faults.actions import broker, database, producers, sink, topic  # noqa: F401 # they register themselves
+from tests.faults.registry import ACTIONS, ENGINES
+
+__all__ = ["ACTIONS", "ENGINES"]

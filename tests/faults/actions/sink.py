@@ -1,0 +1,215 @@
+"""Faults of the sink's processes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from tests.faults.registry import AGAIN, WAITING, action, end_sessions, is_stored, register
+from tests.faults.system import System, ended, send_signal, stopped
+from tests.processes import until
+
+# The statements of a transaction in order. A process dies before or after each of them.
+_POINTS = (
+    "lock_ledger.before",
+    "lock_ledger.after",
+    "load_orders.before",
+    "load_orders.after",
+    "insert_quarantine.after",
+    "add_by_minute.after",
+    "advance_ledger.after",
+    "commit.after",
+)
+
+
+def killed_at(system: System, point: str) -> None:
+    system.plan(point, "kill")
+    system.until_taken()
+    if system.engine == "spark":
+        while not system.hears_soon(AGAIN):  # a worker left running by an earlier fault logs nothing
+            system.plan(point, "kill")
+            system.until_taken()
+    else:
+        assert ended(system.sink) == -signal.SIGKILL
+        system.sink.start()
+
+
+for _point in _POINTS:
+    register(f"killed_at_{_point.replace('.', '_')}", partial(killed_at, point=_point))
+
+
+def _driver_killed_at(system: System, point: str) -> None:
+    """All the sink's processes die while a transaction is at this point."""
+    system.plan(point, "stop")
+    worker = system.until_taken()
+    system.sink.kill()
+    send_signal(worker, signal.SIGKILL)
+    system.sink.start()
+
+
+@action()
+def driver_killed_before_commit(system: System) -> None:
+    _driver_killed_at(system, "commit.before")
+
+
+@action()
+def driver_killed_after_commit(system: System) -> None:
+    """MySQL has committed the batch, but Spark has not."""
+    _driver_killed_at(system, "commit.after")
+
+
+@action()
+def driver_killed_at_random(system: System) -> None:
+    with _later(system):
+        system.sink.kill()
+    system.sink.start()
+
+
+@action()
+def sink_terminated_at_random(system: System) -> None:
+    with _later(system):
+        system.sink.terminate()
+    assert ended(system.sink) == 0, system.sink.last_lines()
+    assert system.said("Stopping after this batch")
+    system.sink.start()
+
+
+@contextmanager
+def _later(system: System) -> Iterator[None]:
+    """Wait for a random number of orders, so that the fault occurs at any instruction."""
+    wanted = sum(system.positions().values()) + system.draw.randrange(200)
+    until(lambda: sum(system.positions().values()) >= wanted, system.sink)
+    yield
+
+
+@action("spark")
+def engine_killed(system: System) -> None:
+    system.until_it_stores()  # a sink that has just started has no JVM yet
+    for jvm in system.below("org.apache.spark.deploy.SparkSubmit"):
+        jvm.kill()
+    system.hears("JVM has exited")
+
+
+@action()
+def zombie_whose_session_has_ended(system: System) -> None:
+    """A worker stops before its COMMIT, and its session ends. Another sink continues, then the worker resumes."""
+    with _zombie(system, "commit.before"):
+        end_sessions(system)
+        system.until_caught_up()
+
+
+@action("spark")
+def zombie_that_holds_its_locks(system: System) -> None:
+    """A worker stops before its COMMIT, and another sink waits for its locks. The worker then resumes and commits."""
+    with _zombie(system, "commit.before") as zombie:
+        # In real-time mode, a worker ends with its driver, which releases its locks.
+        until(lambda: system.said(WAITING) or not zombie.is_running(), system.sink)
+
+
+@action()
+def zombie_that_awakes_late(system: System) -> None:
+    """A worker stops before it stores a batch, and another sink stores the batch. Then the worker tries to."""
+    producers = [system.producer.identity[0], system.transactional.identity[0]]
+    number = system.draw.randrange(10**9, 10**12)
+    with stopped(*producers):
+        system.until_caught_up()
+        with _zombie(system, "lock_ledger.before", lambda: system.send(number, 1, partition=0)):
+            if system.engine == "direct":
+                end_sessions(system, oldest=1)  # the leader's; the worker's session stays open
+            until(lambda: is_stored(system, number), system.sink)
+
+
+@contextmanager
+def _zombie(system: System, point: str, provoke: Callable[[], None] = lambda: None) -> Iterator[psutil.Process]:
+    """Stop a worker at this point, start another sink, and resume the worker at the end."""
+    former, spark = system.sink, system.engine == "spark"
+    system.plan(point, "hold" if spark else "stop")
+    provoke()
+    zombie = psutil.Process(system.until_taken())
+    if spark:
+        former.kill()
+    system.replace_sink()
+    try:
+        yield zombie
+    finally:
+        assert zombie.is_running() or system.may_be_realtime
+        if spark:
+            (system.plans / "awake").touch()
+            psutil.wait_procs([zombie], timeout=60)
+            (system.plans / "awake").unlink()
+        else:
+            zombie.resume()
+            until(lambda: b"Another sink is active" in former.log.read_bytes(), former)
+            former.kill()
+        assert not zombie.is_running()
+
+
+@action()
+def second_sink_takes_over_then_a_third(system: System) -> None:
+    for _ in range(2):
+        system.until_it_stores()  # so it is the active sink
+        former = system.sink
+        system.replace_sink()
+        system.hears("Another sink is active")
+        former.kill()
+        system.until_it_stores()
+
+
+@action()
+def leadership_lost(system: System) -> None:
+    """The first sink's sessions end while a second waits: for a moment, both act as the active one."""
+    system.until_it_stores()  # so it is the active sink
+    former = system.sink
+    system.replace_sink()
+    system.hears("Another sink is active")
+    end_sessions(system)
+    system.until_it_stores()
+    former.kill()
+
+
+@action("spark")
+def checkpoint_deleted(system: System) -> None:
+    for checkpoint in _checkpoints(system):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    system.until_it_stores()
+
+
+@action("spark")
+def checkpoint_truncated(system: System) -> None:
+    for checkpoint in _checkpoints(system):
+        for path in checkpoint.rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"")
+    system.until_it_stores()
+
+
+def _checkpoints(system: System) -> list[Path]:
+    def found() -> list[Path]:
+        return list(Path("/dev/shm").glob(f"orderflow-scratch-{system.sink.identity[0]}-*/checkpoint-*"))
+
+    until(lambda: bool(found()), system.sink)  # the previous one may just have been deleted
+    return found()
+
+
+@action("spark")
+def sinks_disk_full(system: System) -> None:
+    """Neither Spark nor a worker can write to its files."""
+    system.until_it_stores()  # a sink that has just started has neither
+    _limit_files(system, 1)
+    system.hears(AGAIN)
+    # In real-time mode a worker reports its error to the driver by a file or the log, and it can write neither here.
+    reported = system.said("File too large") or (system.may_be_realtime and system.said("Broken pipe"))
+    assert reported, system.sink.last_lines(20)
+    _limit_files(system, psutil.RLIM_INFINITY)
+
+
+def _limit_files(system: System, size: int) -> None:
+    for process in psutil.Process(system.sink.identity[0]).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))

@@ -1,0 +1,26 @@
+"""Every fault on Spark with micro-batches, one after the other on one running system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.stage import FAULTS, Stage
+from tests.faults.system import Servers
+
+
+@pytest.fixture(scope="module")
+def stage(fault_servers: Servers) -> Iterator[Stage]:
+    stage = Stage(fault_servers, "spark")
+    yield stage
+    stage.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS["spark"])
+def test_nothing_is_lost_or_doubled(stage: Stage, fault: str) -> None:
+    stage.strike(fault)
+
+
+def test_the_independent_count_agrees(stage: Stage) -> None:
+    stage.drain()

@@ -1,0 +1,265 @@
+"""Answers of a real server that refuses logins, cannot write now, or is configured so that it refuses."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from orderflow import topic as topics
+from orderflow.cli.doctor.checks import checks
+from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
+from orderflow.pipeline import supervisor
+from orderflow.pipeline.direct import DirectEngine
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema, snapshot
+from orderflow.store.connection import Connection
+from orderflow.store.writer import Committed, Writer
+from tests.corpus import SAMPLE, numbered
+from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
+from tests.integration.test_refusals import variable
+from tests.integration.test_store import TOPIC, assert_sound, commit, run_of
+from tests.processes import until
+from tests.sql import execute, select
+
+
+@pytest.fixture
+def store(database: Settings) -> Settings:
+    schema.prepare(database)
+    return database
+
+
+@contextmanager
+def user(settings: Settings, *changes: str, host: str = "%", grant: str = "ALL") -> Iterator[Settings]:
+    """Create a user with rights on the database, changed by ALTER USER … `changes`."""
+    name = f"user_{uuid.uuid4().hex[:12]}"
+    account = f"{name}@'{host}'"
+    execute(settings, f"CREATE USER {account} IDENTIFIED BY 'secret'")
+    try:
+        execute(settings, f"GRANT {grant} ON `{settings.mysql_database}`.* TO {account}")
+        for change in changes:
+            execute(settings, f"ALTER USER {account} {change}")
+        yield msgspec.structs.replace(settings, mysql_user=name, mysql_password="secret")
+    finally:
+        execute(settings, f"DROP USER {account}")
+
+
+def is_mariadb(settings: Settings) -> bool:
+    return "MariaDB" in select(settings, "SELECT VERSION()")[0][0]
+
+
+def doctor_s(settings: Settings, name: str) -> tuple[str, str, str]:
+    [found] = [check for check in checks(settings) if check.name == name]
+    return found.status, found.found, found.hint
+
+
+def assert_let_in_by_nobody(settings: Settings, sentence: str, hint: str) -> None:
+    """Check the error and its hint in the sink and in the doctor."""
+    with pytest.raises(DatabaseRefused, match=sentence) as refused:
+        Writer(settings, TOPIC)
+    assert hint in refused.value.hint
+    status, found, told = doctor_s(settings, "database")
+    assert status == "error" and sentence in found and hint in told
+
+
+# Refused logins.
+
+
+def test_a_wrong_password(store: Settings) -> None:
+    wrong = msgspec.structs.replace(store, mysql_password="wrong")
+    assert_let_in_by_nobody(wrong, f"refuses user {store.mysql_user}: Access denied", "MYSQL_PASSWORD")
+
+
+def test_an_expired_password(store: Settings) -> None:
+    with user(store, "PASSWORD EXPIRE") as expired:
+        assert_let_in_by_nobody(expired, "the password has expired", f"ALTER USER '{expired.mysql_user}'@")
+
+
+def test_a_locked_account(store: Settings) -> None:
+    with user(store, "ACCOUNT LOCK") as locked:
+        assert_let_in_by_nobody(locked, "the account is locked", "ACCOUNT UNLOCK;")
+
+
+def test_a_host_that_may_not_connect(store: Settings) -> None:
+    execute(store, "FLUSH PRIVILEGES")  # the server remembers that an account for any host existed
+    with Proxy(store.mysql_port, source="127.0.0.9") as proxy:  # the server has no account for this address
+        elsewhere = msgspec.structs.replace(store, mysql_port=proxy.port)
+        assert_let_in_by_nobody(elsewhere, "lets nobody in from this host", "CREATE USER 'root'@")
+
+
+def test_a_password_that_may_not_cross_the_line_in_plain(store: Settings) -> None:
+    if is_mariadb(store):
+        pytest.skip("MariaDB's own plugin sends no password")
+    with user(store) as fresh, Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(fresh, mysql_port=proxy.port)
+        assert_let_in_by_nobody(plain, "by a plugin that needs an encrypted connection", "Turn TLS on")
+
+
+def test_a_server_that_demands_tls(store: Settings) -> None:
+    if is_mariadb(store):
+        pytest.skip("the tests' own MariaDB has no TLS")
+    with variable(store, "require_secure_transport", "1"), Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(store, mysql_port=proxy.port)
+        assert_let_in_by_nobody(plain, "lets nobody in without TLS", "MYSQL_SSL_MODE")
+
+
+# Servers that cannot write at the moment.
+
+
+def test_offline_mode_is_waited_for(store: Settings) -> None:
+    if is_mariadb(store):
+        pytest.skip("MySQL alone has it")
+    with user(store) as ordinary, Writer(ordinary, TOPIC) as writer:
+        with variable(store, "offline_mode", "1"):
+            with pytest.raises(DatabaseUnavailable):
+                writer.commit(run_of([SAMPLE]))
+            with pytest.raises(DatabaseUnavailable, match=r"cannot take writes now: .*offline mode"):
+                Writer(ordinary, TOPIC)
+            assert "offline_mode is on" in doctor_s(store, "writing")[1]
+        assert commit(ordinary, run_of([SAMPLE])).stored == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (3, DatabaseUnavailable, "cannot write its files now"),  # tmpdir is full
+        (1206, DatabaseUnavailable, "has no room for more locks"),
+        (1047, DatabaseUnavailable, "member of its cluster"),  # Galera
+        (3100, DatabaseUnavailable, "member of its cluster"),  # group replication
+        (3101, Contention, "transactions in a row"),
+        (1969, DatabaseUnavailable, "ran for too long"),
+        (1598, UnknownDatabaseError, "that OrderFlow does not know"),
+        (6666, UnknownDatabaseError, "that OrderFlow does not know"),
+    ],
+)
+def test_an_error_of_each_class_stores_nothing_and_stops_nothing(
+    store: Settings, number: int, kind: type[OrderFlowError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orderflow.store.contention.ATTEMPTS", 3)
+    with Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(store, mysql_port=proxy.port)
+        with Writer(plain, TOPIC) as writer:
+            proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "told by the proxy"))
+            with pytest.raises(kind, match=words):
+                writer.commit(run_of([SAMPLE, b"{"]))
+            assert proxy.trap.sprung
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
+    assert commit(store, run_of([SAMPLE, b"{"])).stored == 1
+    assert_sound(store)
+
+
+@pytest.mark.parametrize("number", [3, 1114, 3101, 1205, 3024])
+def test_what_is_no_row_s_fault_is_never_looked_for_in_rows(store: Settings, number: int) -> None:
+    with Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(store, mysql_port=proxy.port)
+        with Writer(plain, TOPIC) as writer:
+            proxy.trap = Trap(b"LOAD DATA", mysql_error(number, "told by the proxy"))
+            with pytest.raises((DatabaseUnavailable, Contention)):
+                writer.commit(run_of([SAMPLE]))
+            assert proxy.trap.sprung
+    assert select(store, "SELECT COUNT(*) FROM orders_quarantine") == [(0,)]
+
+
+def test_a_statement_that_ran_for_too_long(store: Settings) -> None:
+    limit = "max_statement_time = 0.1" if is_mariadb(store) else "max_execution_time = 100"
+    slow = "SELECT COUNT(*) FROM orders a, information_schema.columns b, information_schema.columns c"
+    with Connection(store) as connection:
+        connection._cursor.execute(f"SET SESSION {limit}")
+        with pytest.raises(DatabaseUnavailable, match="ran for too long"), connection.translate_errors():
+            connection._cursor.execute(slow + ", information_schema.columns d WHERE SLEEP(0.01) = 0")
+            connection._cursor.fetchall()
+
+
+def test_a_table_altered_during_a_snapshot_is_contention(store: Settings) -> None:
+    commit(store, run_of([SAMPLE]))
+    with snapshot.opened(store) as connection:
+        execute(store, "ALTER TABLE orders ADD COLUMN note INT, ALGORITHM = COPY")
+        with pytest.raises(Contention, match=r"1412"):
+            snapshot.count_orders(connection)
+
+
+# Servers whose configuration causes refusals.
+
+
+def test_statement_based_binary_logs_are_named(store: Settings) -> None:
+    if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
+        pytest.skip("this server has no binary log")
+    with variable(store, "binlog_format", "'STATEMENT'"), user(store) as ordinary:
+        with pytest.raises(DatabaseRefused, match="logs statements, not rows") as refused:
+            commit(ordinary, run_of([SAMPLE]))
+        assert "SET GLOBAL binlog_format = ROW" in refused.value.hint
+        status, found, hint = doctor_s(ordinary, "binary log")
+        assert (status, hint) == ("error", refused.value.hint) and "STATEMENT" in found
+    assert commit(store, run_of([SAMPLE])).stored == 1
+
+
+def test_a_ledger_on_myisam_is_found_by_sink_and_doctor(store: Settings) -> None:
+    execute(store, "ALTER TABLE orders_ledger ENGINE = MyISAM")
+    status, found, hint = doctor_s(store, "tables")
+    assert status == "error" and "orders_ledger" in found and "ALTER TABLE `orders_ledger` ENGINE = InnoDB;" in hint
+    execute(store, "ALTER TABLE `orders_ledger` ENGINE = InnoDB")
+    assert doctor_s(store, "tables")[0] == "ok"
+
+
+def test_the_doctor_names_triggers_and_read_only_servers(store: Settings) -> None:
+    execute(store, "CREATE TRIGGER watch AFTER INSERT ON orders FOR EACH ROW SET @seen = 1")
+    assert "watch of orders" in doctor_s(store, "triggers")[1]
+    with variable(store, "read_only", "1"):
+        status, found, hint = doctor_s(store, "writing")
+        assert status == "warning" and "read_only is on" in found and "SET GLOBAL read_only = OFF;" in hint
+    assert doctor_s(store, "writing")[0] == "ok"
+
+
+# Unknown error numbers in the running sink.
+
+
+@pytest.fixture
+def sinking(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
+    """Create a topic with an order, and put the server behind a proxy."""
+    topics.ensure(settings)
+    producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    producer.produce(settings.kafka_topic, numbered(1), b"key")
+    producer.flush()
+    with Proxy(settings.mysql_port, greeting=without_tls) as proxy:
+        yield msgspec.structs.replace(settings, mysql_port=proxy.port), proxy
+
+
+def _sink(settings: Settings, heard: list[Any]) -> None:
+    supervisor.Supervisor(settings, engine=DirectEngine(settings), once=True, on_progress=heard.append).run()
+
+
+def test_an_unknown_error_is_retried_until_it_passes(sinking: tuple[Settings, Proxy]) -> None:
+    settings, proxy = sinking
+    heard: list[Any] = []
+    proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
+
+    def heal() -> None:
+        until(lambda: sum(one.error == "UnknownDatabaseError" for one in heard) > 2)
+        proxy.heal()
+
+    healer = threading.Thread(target=heal)
+    healer.start()
+    _sink(settings, heard)
+    healer.join()
+    with Connection(settings) as connection:
+        assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
+
+
+def test_an_unknown_error_that_stays_stops_the_sink(
+    sinking: tuple[Settings, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, proxy = sinking
+    monkeypatch.setattr(supervisor, "_UNKNOWN_ERROR_TIMEOUT", 1.0)
+    heard: list[Any] = []
+    proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
+    with pytest.raises(DatabaseRefused, match="does not know: never seen"):
+        _sink(settings, heard)
+    assert sum(one.error == "UnknownDatabaseError" for one in heard) > 1
+    proxy.heal()
+    assert commit(settings, run_of([])) == Committed()

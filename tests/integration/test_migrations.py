@@ -1,0 +1,304 @@
+"""The upgrade of a database of version 0.1.0 with its data, on real servers."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from orderflow.errors import DatabaseRefused, DatabaseUnavailable, SchemaTooNew, TableDrifted
+from orderflow.settings import Settings
+from orderflow.store import quarantine, schema
+from orderflow.store.connection import Connection
+from orderflow.store.migrations import LATEST
+from orderflow.store.quarantine import Filter
+from orderflow.store.replay import Result, replay
+from tests.corpus import numbered
+from tests.integration.test_store import ask, commit, run_of
+from tests.processes import run, until
+from tests.sql import execute, raw_session, select
+
+CREATED = (Path(__file__).parents[1] / "data/schema-0.1.0.sql").read_text("utf-8")
+NOW = "'2025-01-15 14:30:46.000001'"
+# Rows as version 0.1.0 writes them: a stored order, a corrected and replayed record, and an open one of three parts.
+ROWS = f"""
+INSERT INTO orders (customer_id, order_id, product_name, product_category, unit_price, quantity, total_price,
+                    order_timestamp, kafka_partition, kafka_offset, produced_at, stored_at) VALUES
+  (1, 'ORDER-000101', 'Yoga Mat', 'Toys', 10.01, 1, 10.01, '2025-01-15 14:30:00', 0, 0, '2025-01-15 14:30:45', {NOW}),
+  (2, 'ORDER-000102', 'Yoga Mat', 'Toys', 10.02, 2, 20.04, '2025-01-15 14:30:59', 0, 1, '2025-01-15 14:30:45', {NOW});
+INSERT INTO orders_by_minute VALUES ('2025-01-15 14:30:00', 'Toys', 0, 2, 3, 30.05);
+INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_key, record_value,
+                               record_headers, quarantined_at, reason, detail, status, resolved_by, resolved_at,
+                               mended_value, parts) VALUES
+  ('orders', 'first', 0, 1, 'key', '{{', NULL, {NOW}, 'malformed_json', '', 'replayed', 'ann@desk', {NOW}, 'good', 0),
+  ('orders', 'first', 0, 2, 'k', 'ab', NULL, {NOW}, 'oversized_value', '', 'open', NULL, NULL, NULL, 3);
+INSERT INTO orders_record_parts VALUES
+  ('first', 0, 2, 'record_value', 0, 'cd'), ('first', 0, 2, 'record_value', 1, 'ef'),
+  ('first', 0, 2, 'record_key', 0, 'ey');
+INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates,
+                           quarantined, updated_at, lost) VALUES ('orders', 0, 'first', 0, 3, 2, 0, 2, {NOW}, 0);
+"""
+STEPS = ["create_schema", "0003_rename_quarantine_columns", "insert_schema_version", "0004_rename_record_parts"]
+WAITING = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
+OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits", "orders_adoption")
+
+
+def run_script(settings: Settings, script: str) -> None:
+    for statement in re.sub(r"^--.*\n", "", script, flags=re.MULTILINE).split(";\n"):
+        if statement.strip():
+            execute(settings, statement)
+
+
+@pytest.fixture
+def old(database: Settings) -> Settings:
+    """Create a database with the tables and rows of version 0.1.0."""
+    execute(msgspec.structs.replace(database, mysql_database="mysql"), f"CREATE DATABASE {database.mysql_database}")
+    run_script(database, CREATED + ROWS)
+    return database
+
+
+def content(settings: Settings, value: str, parts: str, table: str, part: str) -> list[list[tuple[Any, ...]]]:
+    """Return every row, with the column names of each version."""
+    columns = (
+        "quarantine_id, topic, topic_id, kafka_partition, kafka_offset, record_key, record_value, record_headers,"
+        " produced_at, quarantined_at, reason, detail, order_id, status, resolved_by, resolved_at, resolved_because"
+    )
+    return ask(
+        settings,
+        f"SELECT {columns}, {value}, {parts} FROM orders_quarantine ORDER BY 1",
+        f"SELECT topic_id, kafka_partition, kafka_offset, field, {part}, bytes FROM {table} ORDER BY 4, 5",
+        *(f"SELECT * FROM {other} ORDER BY 1, 2" for other in OTHERS),
+        "SELECT order_id, kafka_partition, kafka_offset, produced_at, stored_at FROM orders ORDER BY 1",
+    )
+
+
+def old_content(settings: Settings) -> list[list[tuple[Any, ...]]]:
+    return content(settings, "mended_value", "parts", "orders_record_parts", "part")
+
+
+def new_content(settings: Settings) -> list[list[tuple[Any, ...]]]:
+    return content(settings, "corrected_value", "chunks", "orders_quarantine_chunks", "chunk_index")
+
+
+def structure(settings: Settings) -> dict[str, str]:
+    """Return the CREATE statement of each table, without the next AUTO_INCREMENT value."""
+    names = [name for (name,) in select(settings, "SHOW TABLES")]
+    created = {name: str(select(settings, f"SHOW CREATE TABLE {name}")[0][1]) for name in names}
+    return {name: re.sub(r" AUTO_INCREMENT=\d+", "", text) for name, text in created.items()}
+
+
+def structures(settings: Settings) -> dict[str, str]:
+    """Return the structure of these tables with one database name, because the views contain the name."""
+    return {name: text.replace(settings.mysql_database, "shop") for name, text in structure(settings).items()}
+
+
+def test_a_database_of_version_0_1_0_is_brought_up_to_date_with_its_data(old: Settings) -> None:
+    before = old_content(old)
+    steps = schema.missing(old)
+    assert [step.statement for step in steps] == [*STEPS, "insert_schema_version"]
+    assert schema.prepare(old) == steps
+    assert schema.missing(old) == schema.prepare(old) == []
+    assert new_content(old) == before
+    assert select(old, "SELECT version FROM orders_schema") == [(3,), (LATEST,)]
+    with Connection(old) as connection:
+        replayed, opened = quarantine.matching(connection, Filter(status=None))
+        found = quarantine.content(connection, opened)
+        assert (found.key, found.value) == (b"key", b"abcdef")
+        assert quarantine.content(connection, replayed).corrected == b"good"
+        assert replay(connection, old, opened, by="ann@desk", corrected=numbered(3)).result is Result.STORED
+    assert commit(old, run_of([numbered(4), b"{"], 3)).records == 2
+
+
+def test_it_has_the_structure_of_a_new_one(old: Settings) -> None:
+    fresh = msgspec.structs.replace(old, mysql_database=f"{old.mysql_database}_new")
+    try:
+        schema.prepare(fresh)
+        schema.prepare(old)
+        assert structures(old) == {
+            name: text.replace(f"{old.mysql_database}_new", "shop") for name, text in structure(fresh).items()
+        }
+        assert select(fresh, "SELECT version FROM orders_schema") == [(LATEST,)]
+    finally:
+        execute(old, f"DROP DATABASE IF EXISTS {fresh.mysql_database}")
+
+
+def test_the_printed_statements_do_the_same(old: Settings) -> None:
+    before = old_content(old)
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in schema.missing(old)))
+    assert schema.missing(old) == []
+    assert new_content(old) == before
+
+
+@pytest.mark.parametrize("done", range(1, 5))
+def test_an_upgrade_that_was_interrupted_is_completed(old: Settings, done: int) -> None:
+    before = old_content(old)
+    steps = schema.missing(old)
+    assert done < len(steps)
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:done]))
+    assert schema.prepare(old)
+    assert schema.missing(old) == []
+    assert new_content(old) == before
+    assert select(old, "SELECT MAX(version) FROM orders_schema") == [(LATEST,)]
+
+
+@pytest.mark.parametrize("locked", [True, False], ids=["one node", "nodes of a cluster"])
+def test_processes_that_start_at_once(old: Settings, locked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process upgrades. If the named lock is not shared, all of them try, and none fails."""
+    before, looked = old_content(old), threading.Barrier(4)
+    make = schema._make
+    first_step = threading.local()
+
+    def make_at_once(step: schema.Step, settings: Settings) -> None:
+        if not getattr(first_step, "passed", False):
+            first_step.passed = True
+            looked.wait(60)
+        make(step, settings)
+
+    if not locked:
+        monkeypatch.setattr(schema, "_lock", lambda settings: nullcontext())
+        monkeypatch.setattr(schema, "_make", make_at_once)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(schema.prepare, [old] * 4))
+    assert sorted(map(len, made)) == ([0, 0, 0, 5] if locked else [5, 5, 5, 5])
+    assert schema.missing(old) == []
+    assert new_content(old) == before
+
+
+def test_a_new_database_that_several_processes_create(database: Settings) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(schema.prepare, [database] * 4))
+    assert sorted(map(bool, made)) == [False, False, False, True]
+    assert schema.missing(database) == []
+
+
+def test_a_process_that_holds_the_lock_for_too_long(old: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_OTHER_PROCESS_WAIT", 1)
+    with (
+        schema._lock(old),
+        pytest.raises(DatabaseUnavailable, match=r"^Another process has been creating .* for 1 s\."),
+    ):
+        schema.prepare(old)
+    schema.prepare(old)
+    assert schema.missing(old) == []
+
+
+def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries that come later wait for the upgrade only a short time."""
+    monkeypatch.setattr(schema, "_TABLE_WAIT", 1)
+    monkeypatch.setattr(schema, "_TABLE_ATTEMPTS", 2)
+    before = old_content(old)
+    with raw_session(old) as reader:
+        cursor = reader.cursor()
+        cursor.execute("SELECT COUNT(*) FROM orders_quarantine")
+        cursor.fetchall()
+        with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* cannot be made now, because transactions use"):
+            schema.prepare(old)
+        assert old_content(old) == before
+        monkeypatch.setattr(schema, "_TABLE_ATTEMPTS", 30)
+        with ThreadPoolExecutor(1) as pool:
+            upgrade = pool.submit(schema.prepare, old)
+            until(lambda: select(old, f"{WAITING} AND db = '{old.mysql_database}'"))
+            began = time.monotonic()
+            found = select(old, "SELECT COUNT(*) FROM orders_quarantine")
+            waited = time.monotonic() - began
+            time.sleep(2 * schema._TABLE_WAIT)
+            reader.rollback()
+            assert upgrade.result(60)
+        assert (found, waited < 20) == ([(2,)], True)
+    assert new_content(old) == before
+
+
+def test_a_sink_of_version_0_1_0_that_still_runs_stops_and_loses_nothing(old: Settings) -> None:
+    """Its statements fail with errors that it treats as an operator's error. Its transaction is rolled back."""
+    schema.prepare(old)
+    before = new_content(old)
+    record = (
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_key, record_value,"
+        " record_headers, produced_at, quarantined_at, reason, detail, order_id, parts)"
+        f" VALUES ('orders', 'first', 0, 3, 'k', 'v', NULL, NULL, {NOW}, 'malformed_json', '', NULL, 0)"
+    )
+    part = (
+        "INSERT INTO orders_record_parts (topic_id, kafka_partition, kafka_offset, field, part, bytes)"
+        " VALUES ('first', 0, 3, 'record_value', 0, 'x')"
+    )
+    with Connection(old) as connection:
+        connection.execute_text("UPDATE orders_ledger SET next_offset = 4")
+        for statement, number in ((record, 1054), (part, 1146)):
+            with pytest.raises(DatabaseRefused, match=rf"refuses a statement: .*\(error {number}\)"):
+                connection.execute_text(statement)
+    assert new_content(old) == before
+
+
+# Databases that are refused and left unchanged.
+
+
+def test_a_database_of_a_newer_version_is_refused(old: Settings, tmp_path: Path) -> None:
+    schema.prepare(old)
+    execute(old, f"INSERT INTO orders_schema VALUES ({LATEST + 1}, UTC_TIMESTAMP())")
+    execute(old, "ALTER TABLE orders_quarantine DROP COLUMN chunks")  # an example of a change by that version
+    before = structure(old)
+    sentence = f"have schema version {LATEST + 1}, and this version of OrderFlow knows versions up to {LATEST}."
+    for check in (schema.missing, schema.prepare):
+        with pytest.raises(SchemaTooNew, match=re.escape(sentence)):
+            check(old)
+    for command in (["init"], ["init", "--dry-run"], ["sink", "--engine", "direct", "--once"]):
+        ended = run(old, *command, cwd=tmp_path)
+        assert ended.returncode == 2, ended.stderr
+        assert sentence in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
+    assert structure(old) == before
+
+
+def test_what_differs_is_refused_under_its_present_name_and_the_hint_fixes_it(old: Settings) -> None:
+    before = old_content(old)
+    execute(old, "ALTER TABLE orders_record_parts ENGINE = MyISAM")
+    execute(old, "ALTER TABLE orders_quarantine MODIFY mended_value BLOB")
+    with pytest.raises(
+        TableDrifted, match=r"column mended_value is blob, not longblob.*orders_record_parts"
+    ) as drifted:
+        schema.prepare(old)
+    assert old_content(old) == before
+    for statement in re.findall(r"ALTER TABLE [^;]*", drifted.value.hint):
+        execute(old, statement)
+    schema.prepare(old)
+    assert new_content(old) == before
+
+
+def test_an_older_backup_in_a_newer_database_is_refused_with_a_way_out(database: Settings) -> None:
+    """mysqldump restores only the tables it contains. The other tables of the newer version remain."""
+    schema.prepare(database)
+    for table in ("orders_quarantine", "orders_ledger", "orders_adoption"):
+        execute(database, f"DROP TABLE {table}")
+    run_script(database, CREATED + ROWS)
+    before = old_content(database)
+    with pytest.raises(TableDrifted, match="orders_quarantine lacks the columns corrected_value, chunks") as drifted:
+        schema.prepare(database)
+    assert "If it is from an older backup, empty orders_schema, and" in drifted.value.hint
+    execute(database, "DELETE FROM orders_schema")
+    with pytest.raises(TableDrifted, match="but orders_quarantine_chunks exists") as drifted:
+        schema.prepare(database)
+    execute(database, re.findall(r"DROP TABLE [^;]*", drifted.value.hint)[0])
+    schema.prepare(database)
+    assert new_content(database) == before
+
+
+def test_a_user_who_may_not_change_tables_is_told_what_to_do(old: Settings) -> None:
+    user = f"sink_{old.mysql_database[-12:]}"
+    execute(old, f"CREATE USER {user}@'%' IDENTIFIED BY 'secret'")
+    try:
+        execute(old, f"GRANT SELECT, INSERT, UPDATE, CREATE ON {old.mysql_database}.* TO {user}@'%'")
+        sink = msgspec.structs.replace(old, mysql_user=user, mysql_password="secret")
+        with pytest.raises(DatabaseRefused, match=r"^migration 3 .* is missing, and could not be made") as refused:
+            schema.prepare(sink)
+        assert "orderflow init --dry-run" in refused.value.hint
+        schema.prepare(old)
+        assert schema.prepare(sink) == []
+    finally:
+        execute(old, f"DROP USER {user}@'%'")

@@ -1,0 +1,308 @@
+"""Rows that a real server refuses or changes, even without a warning: each is found, and the others are stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from orderflow.contract.definition import Reason
+from orderflow.errors import DatabaseRefused, TooManyRejected, UnknownDatabaseError
+from orderflow.settings import Settings
+from orderflow.store import schema
+from orderflow.store.connection import Connection
+from orderflow.store.writer import Committed, Writer
+from tests.corpus import message, numbered
+from tests.faults.proxy import Proxy
+from tests.integration.test_store import TOPIC, Topic, assert_sound, commit, empty, mixed, run_of
+from tests.sql import execute, raw_session, select
+
+THREE = {"quantity": "3", "total_price": "137.97"}  # the triggers in these tests refuse this
+REFUSED = {Reason.REFUSED_BY_DATABASE: 1}
+
+
+@pytest.fixture
+def store(database: Settings) -> Settings:
+    schema.prepare(database)
+    return database
+
+
+@pytest.fixture(params=["load data", "insert"])
+def load_data(request: pytest.FixtureRequest) -> bool:
+    """Both ways to insert rows."""
+    return bool(request.param == "load data")
+
+
+@pytest.fixture
+def ordinary(store: Settings) -> Iterator[Settings]:
+    """Create a user with rights on only the database. MySQL lets this user set no restricted variables."""
+    name = store.mysql_database
+    execute(store, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
+    try:
+        execute(store, f"GRANT ALL ON {name}.* TO {name}@'%'")
+        yield msgspec.structs.replace(store, mysql_user=name, mysql_password="secret")
+    finally:
+        execute(store, f"DROP USER {name}@'%'")
+
+
+@contextmanager
+def variable(settings: Settings, name: str, value: str) -> Iterator[None]:
+    """Set a global variable of the server for sessions that start while the block lasts. An older session resets it."""
+    with raw_session(settings, autocommit=True) as session:
+        cursor = session.cursor()
+        cursor.execute(f"SELECT @@GLOBAL.{name}")
+        [(before,)] = cursor.fetchall()
+        cursor.execute(f"SET GLOBAL {name} = {value}")
+        try:
+            yield
+        finally:
+            cursor.execute(f"SET GLOBAL {name} = %s", (before,))
+
+
+def trigger(settings: Settings, then: str, when: str = "BEFORE", condition: str = "NEW.quantity = 3") -> None:
+    body = f"IF {condition} THEN {then}; END IF"
+    execute(settings, f"CREATE TRIGGER refuse {when} INSERT ON orders FOR EACH ROW {body}")
+
+
+def signal(number: int, state: str = "45000") -> str:
+    return f"SIGNAL SQLSTATE '{state}' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'three are too many'"
+
+
+def position(settings: Settings) -> list[tuple[Any, ...]]:
+    return select(settings, "SELECT next_offset FROM orders_ledger")
+
+
+# One order that a trigger refuses, with any error number.
+
+
+@pytest.mark.parametrize("number", [31001, 1146, 1365, 1062, 1054, 1142, 1213, 1205, 3032, 1114, 1644, 3, 6000])
+def test_an_order_that_a_trigger_refuses_is_quarantined_alone(store: Settings, load_data: bool, number: int) -> None:
+    trigger(store, signal(number))
+    values = [numbered(n, **THREE if n == 13 else {}) for n in range(20)]
+    assert commit(store, run_of(values), load_data=load_data) == Committed(19, quarantined=Counter(REFUSED))
+    kept = select(store, "SELECT kafka_offset, reason, detail FROM orders_quarantine")
+    assert kept == [(13, "refused_by_database", "three are too many")]
+    assert_sound(store)
+
+
+@pytest.mark.parametrize("number", [31001, 1146, 1062])
+def test_a_single_order_is_refused_as_well(store: Settings, number: int) -> None:
+    trigger(store, signal(number))
+    assert commit(store, run_of([numbered(1, **THREE)])) == Committed(quarantined=Counter(REFUSED))
+
+
+@pytest.mark.parametrize("number", [31001, 1365])
+def test_any_sqlstate_will_do_where_other_orders_are_accepted(store: Settings, load_data: bool, number: int) -> None:
+    trigger(store, signal(number, "HY000"))
+    values = [numbered(1), numbered(2, **THREE), numbered(3)]
+    assert commit(store, run_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+
+
+def test_a_trigger_that_breaks_at_one_order_refuses_that_one(store: Settings, load_data: bool) -> None:
+    trigger(store, "INSERT INTO missing VALUES (1)", "AFTER")
+    values = [numbered(1), numbered(2, **THREE), numbered(3)]
+    assert commit(store, run_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+    assert "missing" in select(store, "SELECT detail FROM orders_quarantine")[0][0]
+
+
+def test_a_trigger_that_breaks_at_every_order_quarantines_none(store: Settings, load_data: bool) -> None:
+    """A duplicate in the same batch is not proof that the table accepts orders."""
+    assert commit(store, run_of([numbered(0)])).stored == 1
+    trigger(store, "INSERT INTO missing VALUES (1)", "AFTER", "TRUE")
+    with pytest.raises(UnknownDatabaseError, match=r"Not one of 2 orders was accepted: .*missing") as raised:
+        commit(store, run_of([numbered(0), numbered(1), numbered(2), b"{"], 1), load_data=load_data)
+    assert "trigger" in raised.value.hint
+    assert position(store) == [(1,)] and select(store, "SELECT * FROM orders_quarantine") == []
+    execute(store, "DROP TRIGGER refuse")
+    assert commit(store, run_of([numbered(0), numbered(1), numbered(2), b"{"], 1)).stored == 2
+    assert_sound(store)
+
+
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE orders", "ALTER TABLE orders DROP COLUMN quantity", "RENAME TABLE orders TO elsewhere"]
+)
+def test_what_every_order_would_meet_is_not_about_orders(store: Settings, load_data: bool, change: str) -> None:
+    with Writer(store, TOPIC) as writer:
+        writer.uses_load_data = load_data
+        execute(store, change)
+        with pytest.raises(DatabaseRefused, match="refuses a statement"):
+            writer.commit(run_of([numbered(1), b"{"]))
+    assert select(store, "SELECT * FROM orders_quarantine") == []
+
+
+def test_a_right_that_was_taken_away_is_not_about_orders(ordinary: Settings, store: Settings, load_data: bool) -> None:
+    name = ordinary.mysql_database
+    execute(store, f"REVOKE INSERT ON {name}.* FROM {name}@'%'")
+    with Writer(ordinary, TOPIC) as writer:
+        writer.uses_load_data = load_data
+        with pytest.raises(DatabaseRefused, match="a privilege: INSERT command denied"):
+            writer.commit(run_of([numbered(1), b"{"]))
+
+
+# Many refused orders.
+
+
+@pytest.mark.parametrize("refusal", ["trigger", "constraint"])
+def test_with_every_second_order_refused_there_is_progress(
+    store: Settings, load_data: bool, refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transactions are small, with at most one round trip per refused order. The server is 1 ms away."""
+    if refusal == "trigger":
+        trigger(store, signal(31001))
+    else:
+        execute(store, "ALTER TABLE orders ADD CONSTRAINT no_three CHECK (quantity <> 3)")
+    values = [numbered(n, **THREE if n % 2 else {}) for n in range(4_000)]
+    asked = 0
+    positions = []
+
+    def counted(original: Any) -> Any:
+        def ask(*arguments: Any, **others: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return original(*arguments, **others)
+
+        return ask
+
+    def commit_seen(self: Connection) -> None:
+        committed(self)
+        positions.append(position(store)[0][0])
+
+    committed = Connection.commit
+    monkeypatch.setattr(Connection, "execute", counted(Connection.execute))
+    monkeypatch.setattr(Connection, "execute_each", counted(Connection.execute_each))
+    with Proxy(store.mysql_port, delay=0.0005) as proxy:
+        away = msgspec.structs.replace(store, mysql_port=proxy.port)
+        with Writer(away, TOPIC) as writer:
+            writer.uses_load_data = load_data
+            monkeypatch.setattr(Connection, "commit", commit_seen)
+            result = writer.commit(run_of(values))
+    assert result == Committed(2_000, quarantined=Counter({Reason.REFUSED_BY_DATABASE: 2_000}))
+    assert asked < 2_500
+    assert positions[-4:] == [1_000, 2_000, 3_000, 4_000]
+    assert_sound(store)
+
+
+def test_small_transactions_do_not_ask_for_records_between_them(store: Settings, load_data: bool) -> None:
+    class Blind(Topic):
+        def holds_records(self, partition: int, start: int, end: int) -> bool:
+            raise AssertionError("nobody knows better than who has read the run")
+
+    trigger(store, signal(31001))
+    one = run_of([numbered(n, **THREE if n == 700 else {}) for n in range(1_500)])
+    other = run_of([numbered(n) for n in range(2_000, 2_900)], 0, 1)
+    # Transaction markers and deleted records leave gaps between offsets.
+    one = one._replace(offsets=[3 * offset for offset in one.offsets])
+    result = commit(store, mixed(one, other), Blind(), load_data=load_data)
+    assert result == Committed(2_399, quarantined=Counter(REFUSED))
+    assert select(store, "SELECT kafka_partition, next_offset FROM orders_ledger ORDER BY 1") == [(0, 4498), (1, 900)]
+
+
+def test_a_run_too_large_for_the_binary_log_is_committed_in_pieces(store: Settings) -> None:
+    if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
+        pytest.skip("without a binary log there is no such limit")
+    values = [numbered(n) for n in range(20_000)]
+    with variable(store, "max_binlog_cache_size", "1048576"):
+        assert commit(store, run_of(values)) == Committed(20_000)
+    assert_sound(store)
+
+
+def test_what_was_read_is_stored_before_too_many_rejected_stop_the_sink(store: Settings) -> None:
+    bad = [b"garbage"] * 500
+    with Writer(store, TOPIC) as writer, pytest.raises(TooManyRejected, match="1,000 of the last 1,110"):
+        writer.commit(run_of([*bad, *(numbered(n) for n in range(110)), *bad]))
+    assert select(store, "SELECT next_offset, `stored`, quarantined FROM orders_ledger") == [(1110, 110, 1000)]
+    assert_sound(store)
+
+
+# Servers that report less than happened.
+
+WORK = [numbered(n) for n in range(200)]
+AGAIN = [*WORK[:131], *(numbered(n, customer_id="5") for n in range(140, 144)), numbered(300)]
+OUTCOME = Committed(1, 131, Counter({Reason.CONFLICT: 4}))
+VARIABLES = {
+    "mysql": {
+        "transaction_read_only": "1",
+        "transaction_isolation": "'SERIALIZABLE'",
+        "max_execution_time": "1",
+        "default_storage_engine": "'MyISAM'",
+        "binlog_format": "'MIXED'",
+        "character_set_filesystem": "'utf16'",
+    },
+    "mariadb": {
+        "tx_read_only": "1",
+        "tx_isolation": "'SERIALIZABLE'",
+        "old_mode": "'NO_DUP_KEY_WARNINGS_WITH_IGNORE'",
+        "max_statement_time": "0.0001",
+        "note_verbosity": "''",
+        "idle_transaction_timeout": "1",
+        "check_constraint_checks": "0",
+        "default_storage_engine": "'MyISAM'",
+    },
+}
+BOTH = {
+    "max_error_count": "0",
+    "sql_mode": "''",
+    "sql_notes": "0",
+    "sql_select_limit": "1",
+    "sql_safe_updates": "1",
+    "max_join_size": "1",
+    "completion_type": "2",
+    "autocommit": "0",
+    "time_zone": "'-07:00'",
+    "foreign_key_checks": "0",
+    "unique_checks": "0",
+    "innodb_lock_wait_timeout": "1",
+    "lock_wait_timeout": "1",
+    "net_read_timeout": "1",
+    "group_concat_max_len": "4",
+    "character_set_server": "'latin1'",
+    "collation_server": "'latin1_german1_ci'",
+    "character_set_client": "'latin1'",
+    "character_set_results": "'latin1'",
+    "collation_connection": "'latin1_swedish_ci'",
+    "tmp_table_size": "1024",
+}
+
+
+def test_what_an_administrator_sets_for_all_changes_nothing(
+    ordinary: Settings, store: Settings, load_data: bool, subtests: pytest.Subtests
+) -> None:
+    kind = "mariadb" if "MariaDB" in select(store, "SELECT VERSION()")[0][0] else "mysql"
+    for name, value in (BOTH | VARIABLES[kind]).items():
+        empty(store)
+        with subtests.test(name), variable(store, name, value):
+            assert schema.missing(ordinary) == []
+            first = run_of([*WORK, message(product_name='"Ünï 🧘"', order_id='"ORDER-000999"')])
+            assert commit(ordinary, first, load_data=load_data).stored == 201
+            assert commit(ordinary, run_of(AGAIN, 201), load_data=load_data) == OUTCOME
+        with raw_session(store) as session:  # only the next session sees the restored value
+            assert session.is_connected()
+        assert_sound(store)
+
+
+def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
+    ordinary: Settings, store: Settings, load_data: bool
+) -> None:
+    values = [numbered(n) for n in range(5_000)]
+    with variable(store, "max_error_count", "0"):
+        assert commit(ordinary, run_of(values), load_data=load_data).stored == 5_000
+        more = [*values, numbered(1, customer_id="5"), numbered(6_000), numbered(6_000)]
+        assert commit(ordinary, run_of(more, 5_000), load_data=load_data) == Committed(
+            1, 5_001, Counter({Reason.CONFLICT: 1})
+        )
+    assert_sound(store)
+
+
+def test_a_value_is_never_rounded_where_notes_are_off(ordinary: Settings, store: Settings, load_data: bool) -> None:
+    """DECIMAL rounds with a note, which is neither a warning nor an error."""
+    with variable(store, "sql_notes", "0"), Writer(ordinary, TOPIC) as writer:
+        writer.uses_load_data = load_data
+        execute(store, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,1) NOT NULL")
+        values = [numbered(1), numbered(2, unit_price="46.0", total_price="92.00")]
+        assert writer.commit(run_of(values)) == Committed(1, quarantined=Counter(REFUSED))
+    assert [row[0] for row in select(store, "SELECT order_id FROM orders")] == ["ORDER-000002"]
+    assert "unit_price" in select(store, "SELECT detail FROM orders_quarantine")[0][0]

@@ -1,0 +1,394 @@
+"""Checks and proofs of the topic's content: damaged batches, gaps, end offsets, new partitions."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from orderflow import audit, topic
+from orderflow.embedded.kafka import Kafka
+from orderflow.embedded.process import free_port
+from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicRecreated
+from orderflow.settings import Settings
+from orderflow.store import ledger, schema
+from orderflow.store.connection import Connection
+from orderflow.topic_source import TopicSource
+from tests import damage, servers
+from tests.corpus import numbered
+from tests.faults.proxy import Proxy
+from tests.processes import run, running, says, until
+from tests.sql import select
+
+CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
+
+
+class Broker(Kafka):
+    """A broker whose files the tests may damage, and which may advertise another address."""
+
+    advertised = ""
+
+    def _script(self) -> str:
+        script = super()._script()
+        if self.advertised:
+            path = self.folder / "server.properties"
+            listener = f"advertised.listeners=PLAINTEXT://{self.address}"
+            path.write_text(path.read_text().replace(listener, f"advertised.listeners=PLAINTEXT://{self.advertised}"))
+        return script
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+
+@pytest.fixture(scope="module")
+def broker(server_folder: Path) -> Iterator[Broker]:
+    server = Broker(server_folder / "damaged-kafka", free_port())
+    with servers.running(server):
+        yield server
+
+
+@pytest.fixture
+def mysql(mysql_server: Settings, topic: str) -> Settings:
+    return msgspec.structs.replace(mysql_server, mysql_database=topic.replace("-", "_"))
+
+
+@pytest.fixture
+def there(broker: Broker, mysql: Settings, topic: str) -> Settings:
+    """Settings of a new database, and a new topic on the broker that tests may damage."""
+    return msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic=topic)
+
+
+def damage_second_batch(broker: Broker, settings: Settings, byte: int = damage.PAYLOAD, bit: int = 0) -> damage.Batch:
+    path = damage.segment(broker.data, settings.kafka_topic)
+    batch = damage.batches(path)[1]
+    damage.flip(path, batch, byte, bit)
+    return batch
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_batch_is_named_and_its_end_is_found(broker: Broker, there: Settings, codec: str) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, codec, 0, 4, 25)
+    assert len(list(topic.read(there, 0, 0, 100))) == 100
+    damage_second_batch(broker, there)
+    found = []
+    with pytest.raises(BatchBroken, match=f"{there.kafka_topic} partition 0 cannot be read at offset 25") as error:
+        found += [record.offset for record in topic.read(there, 0, 0, 100)]
+    assert "accept-loss" in error.value.hint
+    with pytest.raises(BatchBroken):
+        topic.holds_records(there, 0, 30, 40)
+    assert topic.holds_records(there, 0, 50, 51)
+    for position in (25, 40, 49):
+        broken = topic.find_broken(there, 0, position)
+        assert broken and broken[:4] == (0, position, position if position > 25 else 25, 50)
+    assert topic.find_broken(there, 0, 0) is None and topic.find_broken(there, 0, 50) is None
+    next_broken = topic.find_next_broken(there, 0, 0, 100)
+    assert next_broken and next_broken[:4] == (0, 25, 25, 50)
+    assert topic.find_next_broken(there, 0, 50, 100) is None
+    around = [record.offset for record in topic.read_around_damage(there, 0, 0, 100)]
+    assert around == [*range(25), *range(50, 100)]
+
+
+@pytest.mark.parametrize(("byte", "bit"), [(16, 2), (20, 0), (22, 1), (26, 3), (60, 0)])
+def test_a_damaged_header_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, "lz4", 0, 3, 10)
+    damage_second_batch(broker, there, byte, bit)
+    with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
+        list(topic.read(there, 0, 0, 30))
+    broken = topic.find_broken(there, 0, 10)
+    assert broken and (broken.first, broken.end) == (10, 20)
+
+
+@pytest.mark.parametrize(("byte", "bit"), [(7, 1), (0, 2)])
+def test_a_first_offset_that_cannot_be_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
+    """Kafka's checksum does not cover the offset."""
+    topic.ensure(there)
+    damage.send_batches(there, "lz4", 0, 3, 10)
+    damage_second_batch(broker, there, byte, bit)
+    with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
+        list(topic.read(there, 0, 0, 30))
+    broken = topic.find_broken(there, 0, 10)
+    assert broken is None if byte else broken and broken.first == 10 and broken.end >= 20
+
+
+def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Settings) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, "gzip", 0, 5, 20)
+    path = damage.segment(broker.data, there.kafka_topic)
+    for batch in damage.batches(path)[1:3]:
+        damage.flip(path, batch)
+    broken = topic.find_broken(there, 0, 20)
+    assert broken and (broken.first, broken.end) == (20, 60)
+    damage.flip(path, damage.batches(path)[4])
+    broken = topic.find_broken(there, 0, 80)
+    assert broken and (broken.first, broken.end) == (80, 100)
+
+
+@pytest.mark.parametrize(
+    ("engine", "codec"), [("direct", "gzip"), ("direct", "none"), ("spark", "gzip"), ("spark", "none")]
+)
+def test_a_damaged_batch_stops_only_its_partition(
+    broker: Broker, there: Settings, tmp_path: Path, engine: str, codec: str
+) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, codec, 0, 4, 25)
+    damage.send_batches(there, codec, 1, 4, 800, start=100_000)
+    damage_second_batch(broker, there)
+    once = run(there, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert once.returncode == 2, once.stderr
+    assert f"{there.kafka_topic} partition 0 cannot be read at offset 25" in once.stderr
+    assert "accept-loss" in once.stderr and "Traceback" not in once.stderr
+    assert select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3200,)]
+
+    with running(there, "sink", "--engine", engine, folder=tmp_path) as sink:
+        until(says(sink, "partition 0 cannot be read at offset 25"), sink)
+        damage.send_batches(there, codec, 1, 1, 10, start=200_000)
+        until(lambda: select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3210,)], sink)
+
+        shown = run(there, "accept-loss", cwd=tmp_path)
+        assert shown.returncode == 1 and "offsets 25 to 49 (25) are lost" in shown.stdout, shown
+        accepted = run(there, "accept-loss", "--yes", cwd=tmp_path)
+        assert accepted.returncode == 0 and "offsets 25 to 49 (25) are accepted as lost" in accepted.stdout, accepted
+        until(lambda: select(there, "SELECT COUNT(*) FROM orders") == [(75 + 3210,)], sink)
+
+    report = audit.run(there)
+    assert report.proven, report
+    assert (report.records, report.lost_offsets) == (75 + 3210, 25)
+    again = run(there, "accept-loss", cwd=tmp_path)
+    assert again.returncode == 0 and "Nothing is lost" in again.stdout, again
+
+
+def test_a_loss_of_what_can_be_read_is_a_finding(broker: Broker, there: Settings, tmp_path: Path) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, "gzip", 0, 4, 25)
+    batch = damage_second_batch(broker, there)
+    assert run(there, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
+    assert run(there, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    damage.flip(damage.segment(broker.data, there.kafka_topic), batch)
+    assert [finding.what for finding in audit.run(there).counters] == [
+        "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"
+    ]
+
+
+def test_the_console_names_a_damaged_batch_and_goes_on(broker: Broker, there: Settings, tmp_path: Path) -> None:
+    topic.ensure(there)
+    damage.send_batches(there, "gzip", 0, 2, 5)
+    damage.send_batches(there, "gzip", 1, 2, 5, start=100)
+    damage_second_batch(broker, there)
+    with running(there, "console", "--from-beginning", folder=tmp_path) as console:
+        until(says(console, "partition 0 cannot be read at offset 5"), console)
+        until(says(console, "ORDER-000109"), console)
+
+
+@pytest.fixture
+def settings(kafka: str, mysql: Settings, topic: str) -> Settings:
+    """Settings on MySQL only: these tests do not depend on the kind of database."""
+    return msgspec.structs.replace(mysql, kafka_bootstrap_servers=kafka, kafka_topic=topic)
+
+
+# End offsets and gaps.
+
+
+def test_an_end_before_the_asked_one_is_not_known(settings: Settings) -> None:
+    topic.ensure(settings)
+    damage.send_batches(settings, "none", 0, 1, 100)
+    started = time.monotonic()
+    with pytest.raises(KafkaUnavailable, match="ends at offset 100 now, before offset 200"):
+        topic.holds_records(settings, 0, 100, 200)
+    assert time.monotonic() - started < 10
+    with pytest.raises(KafkaUnavailable, match="ends at offset 100 now"):
+        topic.holds_records(settings, 0, 150, 200)
+    with pytest.raises(KafkaUnavailable, match="ends at offset 100 now"):
+        list(topic.read(settings, 0, 90, 101))
+    with pytest.raises(KafkaUnavailable):
+        TopicSource(settings, "any").holds_records(0, 100, 200)
+    assert topic.holds_records(settings, 0, 99, 200)
+
+
+def test_what_comes_while_the_end_is_waited_for_is_found(settings: Settings) -> None:
+    topic.ensure(settings)
+    damage.send_batches(settings, "none", 0, 1, 100)
+    late = threading.Timer(0.3, damage.send_batches, (settings, "none", 0, 1, 10))
+    late.start()
+    assert topic.holds_records(settings, 0, 100, 110)
+    late.join()
+
+
+def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
+    topic.ensure(settings)
+    producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
+    producer.init_transactions()
+    for commit in (True, False, True):
+        producer.begin_transaction()
+        for number in range(10):
+            producer.produce(settings.kafka_topic, value=numbered(number), partition=0)
+        producer.flush()  # otherwise an aborted record might never leave the client
+        producer.commit_transaction() if commit else producer.abort_transaction()
+    # 0-9, marker, 11-20 aborted, marker, 22-31, marker
+    assert [record.offset for record in topic.read(settings, 0, 0, 33)] == [*range(10), *range(22, 32)]
+    assert not topic.holds_records(settings, 0, 10, 22)
+    assert topic.holds_records(settings, 0, 10, 23)
+    assert not topic.holds_records(settings, 0, 32, 33)
+
+
+# New partitions.
+
+
+def test_a_new_partition_begins_at_0_where_the_topic_is_known(settings: Settings, tmp_path: Path) -> None:
+    info = topic.ensure(settings)
+    damage.send_batches(settings, "none", 0, 1, 10)
+    assert run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 0
+    topic.add_partitions(settings, 4)
+    topic.wait_for_leaders(settings)
+    damage.send_batches(settings, "none", 3, 1, 100, start=1000)
+    where = TopicPartition(settings.kafka_topic, 3, 60)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.delete_records([where])[where].result()
+
+    shown = run(settings, "accept-loss", cwd=tmp_path)  # no sink has seen the partition yet
+    assert shown.returncode == 1 and "partition 3: offsets 0 to 59 (60) are lost" in shown.stdout, shown
+    stopped = run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path)
+    assert stopped.returncode == 2 and f"{info.name} partition 3 offsets 0 to 59" in stopped.stderr, stopped
+    accepted = run(settings, "accept-loss", "--yes", cwd=tmp_path)
+    assert accepted.returncode == 0 and "offsets 0 to 59 (60) are accepted as lost" in accepted.stdout, accepted
+    assert run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 0
+    report = audit.run(settings)
+    assert report.proven and (report.records, report.lost_offsets) == (50, 60), report
+
+
+def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: Settings, tmp_path: Path) -> None:
+    schema.prepare(settings)
+    with Connection(settings) as connection:
+        ledger.open_partitions(connection, "orders", "id", {0: 7})
+        assert ledger.accept_losses(connection, "orders", "id", {0: 7, 1: 60}, "ann")[0][2:5] == (1, 0, 60)
+        assert ledger.open_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0}) == {0: 7, 1: 60, 2: 0}
+        with pytest.raises(OffsetsLost, match="orders partition 3 offsets 0 to 4"):
+            ledger.open_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0, 3: 5})
+        with pytest.raises(TopicRecreated):
+            ledger.open_partitions(connection, "orders", "another", {0: 0, 4: 0})
+        assert {entry.topic_id for entry in ledger.entries(connection)} == {"id"}
+
+
+# A recreated topic.
+
+
+@pytest.mark.parametrize("engine", ["direct", "spark"])
+def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path: Path, engine: str) -> None:
+    """With 300 records at once, a sink could read on from the old position without noticing the new topic."""
+    info = topic.ensure(settings)
+    damage.send_batches(settings, "none", 0, 1, 50)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
+        until(says(sink, "50 stored"), sink)
+        admin.delete_topics([info.name])[info.name].result()
+        until(lambda: info.name not in admin.list_topics(timeout=10).topics)
+        topic.create(settings)
+        damage.send_batches(settings, "none", 0, 1, 300, start=1000)
+        until(lambda: not sink.alive)
+        assert sink.exit_code == 2
+        assert says(sink, "was deleted and made again")() or says(sink, "does not exist")()
+    assert select(settings, "SELECT COUNT(*), MAX(order_id) FROM orders") == [(50, "ORDER-000049")]
+
+
+def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings) -> None:
+    info = topic.ensure(settings)
+    TopicSource(settings, info.topic_id).request_identity_check()()
+    with pytest.raises(TopicRecreated, match=info.topic_id):
+        TopicSource(settings, "another").request_identity_check()()
+
+
+# Headers.
+
+
+@pytest.mark.parametrize("engine", ["direct", "spark"])
+def test_headers_that_are_not_utf8(settings: Settings, tmp_path: Path, engine: str) -> None:
+    keeping = msgspec.structs.replace(settings, kafka_headers="keep")
+    topic.ensure(keeping)
+    damage.send_with_headers(keeping, numbered(1), [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
+    damage.send_with_headers(keeping, b"no order", [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
+    damage.send_batches(keeping, "none", 0, 1, 10, start=100)
+    done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert select(keeping, "SELECT COUNT(*) FROM orders") == [(11,)]
+    [(kept,)] = select(keeping, "SELECT record_headers FROM orders_quarantine")
+    headers = [
+        (name.encode(errors="surrogateescape"), value and base64.b64decode(value)) for name, value in json.loads(kept)
+    ]
+    # Kafka's Java client, which Spark uses, has only text as header names.
+    name = b"b\xffd" if engine == "direct" else "b\ufffdd".encode()
+    assert headers == [(b"good", b"1"), (name, b"\xfe"), (b"none", None)]
+    assert run(keeping, "quarantine", "show", "1", cwd=tmp_path).returncode == 0
+    assert audit.run(keeping).proven
+
+
+# Slow connections and wrong addresses.
+
+
+@pytest.mark.parametrize("host", ["kafka.internal.invalid", "127.0.0.1"])
+def test_an_advertised_address_that_leads_nowhere_is_named(tmp_path: Path, host: str) -> None:
+    broker = Broker(tmp_path / "broker", free_port())
+    broker.advertised = f"{host}:{free_port()}"
+    settings = Settings(kafka_bootstrap_servers=broker.address, kafka_topic="any")
+    words = (
+        f"{broker.address} answers, but broker 1 cannot be reached at its advertised.listeners address"
+        f" {broker.advertised}: "
+    )
+    broker.start()
+    try:
+        until(lambda: names(settings, words), patience=60)
+    finally:
+        broker.kill()
+
+
+def names(settings: Settings, words: str) -> bool:
+    try:
+        topic.describe(settings)
+    except OrderFlowError as error:
+        assert isinstance(error, KafkaUnavailable), error
+        return bool(re.search(f"{re.escape(words)}.+", error.message)) and bool(error.hint)
+    return False
+
+
+def test_a_long_aborted_stretch_far_away_is_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No record arrives during the read, but the client's position shows that it makes progress."""
+    monkeypatch.setattr(topic, "_STALL_TIMEOUT", 6.0)
+    monkeypatch.setattr(topic, "_GAP_STALL_TIMEOUT", 4.0)
+    broker = Broker(tmp_path / "broker", free_port())
+    with Proxy(broker.port) as line:
+        broker.advertised = f"127.0.0.1:{line.port}"
+        settings = Settings(kafka_bootstrap_servers=broker.advertised, kafka_topic="aborted")
+        with servers.running(broker):
+            topic.ensure(settings)
+            abort_records(settings, 24_000)
+            damage.send_batches(settings, "none", 0, 1, 1)
+            line.rate = 5_000_000
+            started = time.monotonic()
+            assert not topic.holds_records(settings, 0, 0, 24_001)
+            assert time.monotonic() - started > 8
+            assert [record.offset for record in topic.read(settings, 0, 0, 24_002)] == [24_001]
+
+
+def abort_records(settings: Settings, count: int) -> None:
+    """Send this number of records of 2,000 bytes in a transaction and abort it."""
+    producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
+    producer.init_transactions()
+    producer.begin_transaction()
+    for _ in range(count):
+        producer.produce(settings.kafka_topic, value=os.urandom(2_000), partition=0)
+        if len(producer) > 10_000:
+            producer.flush()
+    producer.flush()
+    producer.abort_transaction()
+    until(lambda: topic.bounds(settings, [0])[0].end == count + 1)  # the marker is written after the reply

@@ -1,0 +1,107 @@
+"""Cases of the public Spark API. `python -m tests.spark_cases NAME` runs one in a process with its own Spark.
+
+With TEST_SPARK_CONNECT=1 it runs through a Spark Connect server. A case prints its result as one JSON object on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession, functions
+
+from orderflow.embedded import jars
+from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
+
+LEDGER = {"startingOffsets": "ledger"}
+
+
+def spark_session() -> SparkSession:
+    """Create a session as a Spark user does, without the configuration of OrderFlow's session."""
+    builder = SparkSession.builder.appName("cases").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.extraClassPath", os.pathsep.join(map(str, jars.spark_paths())))
+    builder = builder.config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")  # start fast
+    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "2")
+    if os.environ.get("TEST_SPARK_CONNECT"):
+        return builder.config("spark.connect.grpc.binding.address", "127.0.0.1").remote("local[4]").getOrCreate()
+    return builder.master("local[4]").getOrCreate()
+
+
+def batch(spark: SparkSession) -> dict[str, Any]:
+    """Return what a batch reads, and its types."""
+    found = read_orders(spark, streaming=False)
+    every = orders(read_records(spark, streaming=False), rejects=True)
+    [total] = found.agg(
+        functions.count("*"), functions.sum("total_price"), functions.max("order_timestamp").cast("string")
+    ).collect()
+    reasons = every.where("reason IS NOT NULL").groupBy("reason").count().collect()
+    return {
+        "columns": dict(found.dtypes),
+        "orders": total[0],
+        "revenue": str(total[1]),
+        "rejected": {row["reason"]: row["count"] for row in reasons},
+        "records": every.count(),
+    }
+
+
+def batch_then_write(spark: SparkSession) -> dict[str, Any]:
+    """Read and write a batch in one Spark session."""
+    return batch(spark) | write_batch(spark)
+
+
+def write_batch(spark: SparkSession) -> dict[str, Any]:
+    """Store a batch."""
+    write_orders(read_records(spark, streaming=False, **LEDGER)).save()
+    return {}
+
+
+def write_stream(spark: SparkSession) -> dict[str, Any]:
+    """Store a stream with several tasks per partition, and return what its progress reports."""
+    records = read_records(spark, **LEDGER, minPartitions=8, maxOffsetsPerTrigger=3000)
+    query = write_orders(records).queryName("cases").trigger(availableNow=True).start()
+    query.awaitTermination()
+    progress: list[Any] = list(query.recentProgress)
+    inputs = [sum(source["numInputRows"] for source in one["sources"]) for one in progress]
+    observed = [_sums(one["observedMetrics"][OBSERVATION]) for one, rows in zip(progress, inputs, strict=True) if rows]
+    return {
+        "input": sum(inputs),
+        "ends": next(reversed(progress))["sources"][0]["endOffset"],
+        **{
+            name: sum(one[name] for one in observed) for name in ("transactions", "stored", "duplicates", "quarantined")
+        },
+    }
+
+
+def _sums(row: Any) -> dict[str, int]:
+    """Return the sums by name. Spark Connect returns the row's JSON, with separate names and values."""
+    found: dict[str, Any] = row if isinstance(row, dict) else row.asDict()  # a dict in Spark 3.5
+    if "schema" not in found:
+        return found
+    return {field["name"]: value for field, value in zip(found["schema"]["fields"], found["values"], strict=True)}
+
+
+def write_filtered(spark: SparkSession) -> dict[str, Any]:
+    """Write without some records in the middle, then without those at the start, then write all records."""
+    said = {}
+    for name, condition in {"middle": "offset % 7 != 3", "start": "offset > 5"}.items():
+        try:
+            write_orders(read_records(spark, streaming=False, **LEDGER).where(condition)).save()
+        except Exception as error:  # noqa: BLE001 - Spark's
+            said[name] = str(error)
+    return said | write_batch(spark)
+
+
+def main() -> None:
+    case: Callable[[SparkSession], dict[str, Any]] = globals()[sys.argv[1]]
+    spark = spark_session()
+    print(json.dumps({"spark": spark.version, **case(spark)}))
+    spark.stop()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()

@@ -1,0 +1,51 @@
+"""Runs the pipeline's tests with another Spark version: `python -m tests.spark_versions 3.5 [pytest arguments]`.
+
+Each version has its own environment, .venv-spark-VERSION, with everything that requirements-dev.txt pins except
+PySpark. src/orderflow/embedded/jars.lock pins the Kafka connector for that version.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RELEASES = {"3.5": "3.5.7", "4.0": "4.0.0", "4.1": "4.1.1", "4.2": "4.2.0"}  # versions of pyspark
+TESTS = ["tests/integration/test_sink.py", "tests/integration/test_spark_api.py", "tests/integration/test_realtime.py"]
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] not in RELEASES:
+        print(f"Name one of these Spark versions: {', '.join(RELEASES)}.", file=sys.stderr)
+        return 2
+    version, *arguments = sys.argv[1:]
+    python = _environment(version)
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    command = [str(python), "-m", "pytest", *TESTS, "-k", "not direct", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, check=False).returncode
+
+
+def _environment(version: str) -> Path:
+    """Return the environment's Python. Create the environment if it is missing or older than its requirements."""
+    folder = ROOT / f".venv-spark-{version}"
+    python, done = folder / "bin" / "python", folder / ".done"
+    pinned = ROOT / "requirements-dev.txt"
+    if done.exists() and done.stat().st_mtime > pinned.stat().st_mtime:
+        return python
+    names = [line.removesuffix(" \\") for line in pinned.read_text().splitlines() if line[:1].isalnum()]
+    wanted = [name for name in names if not name.startswith(("pyspark", "py4j"))]
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        listed = Path(scratch) / "requirements.txt"
+        listed.write_text("\n".join([*wanted, f"pyspark=={RELEASES[version]}", "setuptools"]))
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        subprocess.run([*install, "-r", str(listed)], check=True)
+    done.touch()
+    return python
+
+
+if __name__ == "__main__":
+    sys.exit(main())

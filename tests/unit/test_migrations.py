@@ -1,0 +1,72 @@
+"""Migrations are numbered without gaps, and their statements are parsed correctly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from orderflow.errors import TableDrifted
+from orderflow.settings import Settings
+from orderflow.store import migrations, statements, tables
+from orderflow.store.migrations import LATEST, MIGRATIONS
+
+SQL = Path(__file__).parents[2] / "src/orderflow/store/sql/migrations"
+SETTINGS = Settings(mysql_table="shop")
+QUARANTINE = {"quarantine_id", "record_value", "resolved_because", "mended_value", "parts"}
+CHUNKS = {"topic_id", "part", "bytes"}
+LEDGER = {"topic", "next_offset", "lost", "times_rows", "times_sum"}
+
+
+def test_the_numbers_have_no_gap() -> None:
+    assert [int(name.split("_")[0]) for name in MIGRATIONS] == [*range(1, LATEST + 1)]
+    assert sorted(path.stem for path in SQL.iterdir()) == [*MIGRATIONS]
+
+
+def test_what_version_0_1_0_needs() -> None:
+    columns = {"shop_quarantine": QUARANTINE, "shop_record_parts": CHUNKS, "shop_ledger": LEDGER}
+    needed = migrations.pending(SETTINGS, 0, columns)
+    assert [(one.number, one.table, one.new_name, one.renamed) for one in needed] == [
+        (3, "shop_quarantine", "shop_quarantine", {"mended_value": "corrected_value", "parts": "chunks"}),
+        (4, "shop_record_parts", "shop_quarantine_chunks", {"part": "chunk_index"}),
+    ]
+    assert migrations.pending(SETTINGS, 3, columns) == needed[1:]
+    assert migrations.pending(SETTINGS, LATEST, columns) == []
+    assert migrations.former_names(SETTINGS) == {"shop_record_parts"}
+
+
+def test_one_migration_builds_on_another() -> None:
+    """The first version lacks a column that migration 3 renames, so migration 1 adds it."""
+    needed = migrations.pending(SETTINGS, 0, {"shop_quarantine": {"quarantine_id", "record_value"}})
+    assert [one.number for one in needed] == [1, 3]
+    wanted = tables.shape(statements.sql("create_quarantine", SETTINGS))
+    name, shape = migrations.before("shop_quarantine", wanted, needed)
+    assert name == "shop_quarantine"
+    assert {*wanted.columns} - {*shape.columns} == {"resolved_because", "corrected_value", "chunks"}
+
+
+def test_the_shape_before_has_the_former_names() -> None:
+    needed = migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS})
+    wanted = tables.shape(statements.sql("create_chunks", SETTINGS))
+    name, shape = migrations.before("shop_quarantine_chunks", wanted, needed)
+    assert (name, shape.primary) == ("shop_record_parts", "topic_id,kafka_partition,kafka_offset,field,part")
+    assert [*shape.columns][-2:] == ["part", "bytes"]
+    assert migrations.before("shop_ledger", wanted, needed) == ("shop_ledger", wanted)
+
+
+def test_a_migration_that_is_half_done_by_hand_is_not_repeated() -> None:
+    columns = {"shop_quarantine": QUARANTINE - {"parts"} | {"chunks"}}
+    assert migrations.pending(SETTINGS, 0, columns) == []
+
+
+def test_a_table_with_both_names_is_refused() -> None:
+    with pytest.raises(TableDrifted, match="shop_record_parts is to be renamed shop_quarantine_chunks, but"):
+        migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS, "shop_quarantine_chunks": CHUNKS})
+
+
+def test_the_longest_name_fits() -> None:
+    longest = msgspec.convert({"mysql_table": "x" * 46}, Settings)
+    assert max(map(len, statements.table_names(longest).values())) == 64
+    with pytest.raises(msgspec.ValidationError, match="mysql_table"):
+        msgspec.convert({"mysql_table": "x" * 47}, Settings)

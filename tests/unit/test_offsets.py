@@ -1,0 +1,107 @@
+"""What a reader's events prove about offsets, on simulated logs: markers, aborted, compacted, truncated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow.offsets import DamagedError, OffsetRange
+
+Slot = Literal["record", "marker", "aborted", "compacted"]
+
+
+class Log(NamedTuple):
+    """The real content of one partition: what each offset holds."""
+
+    slots: Sequence[Slot]
+
+    def records(self, start: int, end: int) -> list[int]:
+        return [offset for offset in range(start, min(end, len(self.slots))) if self.is_record(offset)]
+
+    def is_record(self, offset: int) -> bool:
+        return self.slots[offset] == "record"
+
+    def events(self, start: int, ends: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """Yield what a client that starts at `start` sees, while leaders report one end offset after another."""
+        position = start
+        for end in ends:
+            for offset in range(position, end):
+                if self.is_record(offset):
+                    yield "record", offset
+            position = max(position, end)
+            yield "end", end
+
+
+def logs() -> st.SearchStrategy[Log]:
+    kinds: st.SearchStrategy[Slot] = st.sampled_from(("record", "marker", "aborted", "compacted"))
+    return st.builds(Log, st.lists(kinds, max_size=30))
+
+
+def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
+    """Read like topic.read, which waits for offsets that are still unknown after the last event."""
+    found = []
+    while not unread.is_known:
+        kind, offset = next(events, (None, 0))
+        if kind is None:
+            break
+        if kind == "end":
+            unread.on_end(offset)
+        elif unread.on_record(offset):
+            found.append(offset)
+    return found
+
+
+@given(logs(), st.data())
+def test_nothing_there_is_proven_or_not_known(log: Log, data: st.DataObject) -> None:
+    size = len(log.slots)
+    start = data.draw(st.integers(0, size))
+    end = data.draw(st.integers(start, size + 5))  # may be beyond the log, which was truncated
+    ends = data.draw(st.lists(st.integers(0, size), max_size=4))  # a new leader may report an older end
+    unread = OffsetRange(start, end)
+    found = read(unread, log.events(start, ends))
+    if unread.is_known:
+        assert found == log.records(start, end)
+    else:
+        assert found == log.records(start, min(end, max([start, *ends])))
+        assert max([start, *ends]) < end
+        if ends and ends[-1] < end:
+            assert unread.early_end == ends[-1]
+
+
+@given(logs(), st.data())
+def test_an_end_at_or_behind_the_range_proves_it(log: Log, data: st.DataObject) -> None:
+    size = len(log.slots)
+    start = data.draw(st.integers(0, size))
+    end = data.draw(st.integers(start, size))
+    unread = OffsetRange(start, end)
+    assert read(unread, log.events(start, [size])) == log.records(start, end)
+    assert unread.is_known
+
+
+def test_an_older_end_is_no_answer() -> None:
+    unread = OffsetRange(100, 200)
+    unread.on_end(100)
+    assert not unread.is_known and unread.early_end == 100
+    assert unread.on_record(150)
+    assert unread.early_end is None
+    unread.on_end(200)
+    assert unread.is_known
+
+
+@pytest.mark.parametrize("behind", [200, 201, 999])
+def test_a_record_behind_the_range_proves_it(behind: int) -> None:
+    unread = OffsetRange(100, 200)
+    assert not unread.on_record(behind)
+    assert unread.is_known
+
+
+@pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
+def test_offsets_that_no_log_has(offset: int, high_watermark: int | None) -> None:
+    unread = OffsetRange(100, 200)
+    with pytest.raises(DamagedError, match=str(offset)):
+        unread.on_record(offset, high_watermark)
+    assert unread.position == 100

@@ -1,0 +1,138 @@
+"""Scratch folders are private to this user, and are removed when no process uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from orderflow.errors import OutOfResources, SettingInvalid, translate_shortages
+from orderflow.pipeline import scratch
+
+Usage = namedtuple("Usage", "total used free")
+
+# Opens a scratch folder in the folder of its argument and keeps it open.
+HOLDER = """
+import sys, time
+from pathlib import Path
+from orderflow.pipeline import scratch
+scratch._bases = lambda: [Path(sys.argv[1])]
+with scratch.opened() as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+# Opens and closes many folders. Each must exist while it is in use.
+MANY = """
+import sys, time
+from pathlib import Path
+from orderflow.pipeline import scratch
+scratch._bases = lambda: [Path(sys.argv[1])]
+for _ in range(150):
+    with scratch.opened() as folder:
+        (folder / "file").write_text("x")
+        time.sleep(0.001)
+        assert (folder / "file").exists()
+"""
+
+
+@pytest.fixture(autouse=True)
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(scratch, "_bases", lambda: [tmp_path])
+    return tmp_path
+
+
+def test_it_is_private_and_goes(base: Path) -> None:
+    with scratch.opened() as folder:
+        assert folder.parent == base
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "file").touch()
+    assert list(base.iterdir()) == []
+
+
+def test_what_a_killed_sink_left_is_removed_and_what_a_live_one_uses_stays(base: Path) -> None:
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLDER, base], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    killed, live = (Path(holder.stdout.readline().strip()) for holder in holders if holder.stdout)
+    try:
+        holders[0].kill()
+        holders[0].wait()
+        with scratch.opened():
+            assert not killed.exists()
+            assert live.exists()
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
+
+
+def test_a_process_id_in_a_name_means_nothing(base: Path) -> None:
+    live, left = base / "orderflow-scratch-4000000-x", base / f"orderflow-scratch-{os.getppid()}-x"
+    for folder in (live, left):
+        folder.mkdir()
+    lock = os.open(live, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with scratch.opened():
+        assert live.exists() and not left.exists()
+    os.close(lock)
+
+
+def test_what_others_put_there_is_left_alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "file").touch()
+    (base / "orderflow-scratch-1-link").symlink_to(elsewhere)
+    (base / "orderflow-scratch-1-file").touch()
+    os.mkfifo(base / "orderflow-scratch-1-fifo")
+    (base / "orderflow-scratch-closed-x").mkdir(mode=0)
+    with scratch.opened():
+        assert (elsewhere / "file").exists() and (base / "orderflow-scratch-1-file").exists()
+
+
+def test_another_users_folder_stays(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = base / "orderflow-scratch-x-y"
+    theirs.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: theirs.stat().st_uid + 1)
+    with scratch.opened():
+        assert theirs.exists()
+
+
+def test_sinks_that_start_together_do_not_remove_each_others(base: Path) -> None:
+    together = [
+        subprocess.Popen([sys.executable, "-c", MANY, base], stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    assert [one.communicate()[1] for one in together] == [""] * 4
+
+
+def test_room_decides(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {Path("memory"): 1_000_000, Path("disk"): 10**9, Path("other"): 10**10}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free[path]))
+    assert scratch.choose(list(free)) == Path("disk")
+    free[Path("disk")] = free[Path("other")] = 500_000
+    assert scratch.choose(list(free)) == Path("memory")
+
+
+def test_without_any_folder_it_says_which_setting_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def none() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(SettingInvalid) as invalid, scratch.opened():
+        pass
+    assert "TMPDIR" in invalid.value.hint
+
+
+def test_a_full_disk_is_waited_for() -> None:
+    full = pytest.raises(OutOfResources, match=r"^It cannot be written: No space left on device\.")
+    with full, translate_shortages("It cannot be written"), Path("/dev/full").open("w") as file:
+        file.write("x")
+    with pytest.raises(FileNotFoundError), translate_shortages("It cannot be written"):
+        Path("/nowhere/at/all").touch()

@@ -1,0 +1,143 @@
+"""What Spark's workers do with Arrow batches, and the options of Spark's Kafka source."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import pyarrow as pa
+import pytest
+
+from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected
+from orderflow.settings import Settings
+from orderflow.spark import options, tasks
+from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.topic_source import TopicSource
+
+_GOOD = (
+    b'{"customer_id": 1, "order_id": "ORDER-000001", "product_name": "Tea", "product_category": "Food",'
+    b' "unit_price": 1.10, "quantity": 3, "total_price": 3.30, "order_timestamp": "2025-01-15T14:30:45"}'
+)
+
+
+def _batch(*coordinates: tuple[int, int], value: bytes = _GOOD) -> pa.RecordBatch:
+    count = len(coordinates)
+    columns = {
+        "partition": pa.array([partition for partition, _ in coordinates], pa.int32()),
+        "offset": pa.array([offset for _, offset in coordinates], pa.int64()),
+        "timestamp": pa.array([1_700_000_000_123_456] * count, pa.timestamp("us", "UTC")),
+        "key": pa.array([b"k"] * count, pa.binary()),
+        "value": pa.array([value] * count, pa.binary()),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def test_a_batch_is_one_transaction_per_partition() -> None:
+    runs = list(tasks._split_by_partition(_batch((1, 5), (0, 3), (1, 6), (0, 9))))
+    assert [(run.partitions, run.offsets) for run in runs] == [([0, 0], [3, 9]), ([1, 1], [5, 6])]
+    assert runs[0].timestamps == [1_700_000_000_123] * 2
+
+
+def test_a_large_batch_is_split() -> None:
+    batch = _batch(*((0, offset) for offset in range(TRANSACTION_ROWS + 1)))
+    assert [len(run.offsets) for run in tasks._split_by_partition(batch)] == [TRANSACTION_ROWS, 1]
+
+
+def test_records_out_of_order_are_refused() -> None:
+    with pytest.raises(InputInvalid, match="partition 0 are not in the order"):
+        list(tasks._split_by_partition(_batch((0, 3), (0, 2))))
+
+
+class _Topic(NamedTuple):
+    """A topic that holds records at some offsets."""
+
+    held: set[int]
+    topic = "orders"
+
+    def holds_records(self, partition: int, start: int, end: int) -> bool:
+        return any(start <= offset < end for offset in self.held)
+
+
+def _check(offsets: list[int], held: set[int]) -> None:
+    run = RecordBatch([0] * len(offsets), offsets, [0] * len(offsets), [None] * len(offsets), [None] * len(offsets))
+    tasks._check_gaps(run, cast(TopicSource, _Topic(held)))
+
+
+def test_holes_are_markers_or_missing_records() -> None:
+    _check([1, 2, 5], {1, 2, 5})
+    with pytest.raises(InputInvalid, match="between offsets 2 and 5"):
+        _check([1, 2, 5], {1, 2, 4, 5})
+
+
+def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
+    [good] = list(tasks.parse(iter([_batch((0, 7))]), enforce_ranges=False, rejects=False))
+    assert good.schema == tasks.order_schema()
+    assert str(good.column("total_price")[0].as_py()) == "3.30"
+    assert good.column("order_timestamp")[0].as_py().isoformat() == "2025-01-15T14:30:45+00:00"
+    assert good.column("kafka_offset").to_pylist() == [7]
+    found = list(tasks.parse(iter([_batch((0, 8), value=b"{}{}")]), enforce_ranges=False, rejects=True))
+    [row] = pa.Table.from_batches(found).to_pylist()
+    assert (row["reason"], row["value"], row["order_id"], row["kafka_offset"]) == ("trailing_data", b"{}{}", None, 8)
+    only_orders = list(tasks.parse(iter([_batch((0, 8), value=b"{}")]), enforce_ranges=False, rejects=False))
+    assert sum(batch.num_rows for batch in only_orders) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaUnavailable("x", hint="y"), LedgerGap("a\nb"), InputInvalid("ä"), RecordRejected("conflict", "z")]
+)
+def test_an_error_crosses_from_a_worker(error: OrderFlowError) -> None:
+    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_wire()}\n\n\tat org.apache.spark"
+    found = tasks.parse_error(text)
+    assert type(found) is type(error)
+    assert found and vars(found) == vars(error)
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+    assert tasks.parse_error("ValueError: nothing of ours") is None
+
+
+def test_a_password_is_quoted_as_jaas_reads_it() -> None:
+    settings = Settings(
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_username="me",
+        kafka_password='a"b\\c',
+        kafka_headers="keep",
+    )
+    found = options.kafka_options(settings)
+    assert found["kafka.sasl.jaas.config"].endswith(r'ScramLoginModule required username="me" password="a\"b\\c";')
+    assert (found["includeHeaders"], found["kafka.isolation.level"], found["failOnDataLoss"]) == (
+        "true",
+        "read_committed",
+        "true",
+    )
+
+
+def test_offsets_are_written_as_the_source_reads_them() -> None:
+    assert options.offsets_json("orders", {0: 5, 11: 0}) == '{"orders": {"0": 5, "11": 0}}'
+
+
+def test_the_next_batch_is_received_while_one_is_stored() -> None:
+    received = threading.Semaphore(0)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(5):
+            received.release()
+            yield pa.record_batch({"number": [number]})
+
+    found = []
+    for number, batch in enumerate(tasks._read_ahead(batches())):
+        found.append(batch["number"][0].as_py())
+        for _ in range(2 if number == 0 else 1):
+            assert number == 4 or received.acquire(timeout=30)
+    assert found == [0, 1, 2, 3, 4]
+
+
+def test_an_error_while_receiving_is_raised_behind_the_batches_before_it() -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield pa.record_batch({"number": [0]})
+        raise EOFError("Spark has gone")
+
+    ahead = tasks._read_ahead(batches())
+    assert next(ahead).num_rows == 1
+    with pytest.raises(EOFError, match="has gone"):
+        next(ahead)

@@ -1,0 +1,77 @@
+"""When Spark's Real-Time Mode starts, and when micro-batches replace it."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderflow.pipeline.trigger_mode import LONGEST_PAUSE, MICRO_BATCH_LAG, REALTIME_LAG, SHORTEST_PAUSE, TriggerMode
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("trigger", ["micro-batch", "2 seconds"])
+def test_micro_batches_stay(trigger: str) -> None:
+    mode = TriggerMode(trigger)
+    assert not mode.wants_realtime(0)
+    mode.mark_started(realtime=False)
+    assert mode.can_continue(0) and mode.can_continue(10**9)
+
+
+def test_auto_drains_a_backlog_first() -> None:
+    mode = TriggerMode("auto", Clock())
+    assert not mode.wants_realtime(REALTIME_LAG + 1)
+    mode.mark_started(realtime=False)
+    assert mode.can_continue(REALTIME_LAG + 1)
+    assert not mode.can_continue(REALTIME_LAG)
+    assert mode.wants_realtime(REALTIME_LAG)
+
+
+def test_auto_gives_way_when_the_lag_grows_and_is_held_back_longer_each_time() -> None:
+    clock = Clock()
+    mode = TriggerMode("auto", clock)
+    held = []
+    for _ in range(10):
+        mode.mark_started(realtime=True)
+        assert mode.can_continue(MICRO_BATCH_LAG)
+        assert not mode.can_continue(MICRO_BATCH_LAG + 1)
+        mode.mark_started(realtime=False)
+        began = clock.now
+        while not mode.wants_realtime(0):
+            clock.now += 1
+        held.append(clock.now - began)
+    assert held[:3] == [2 * SHORTEST_PAUSE, 4 * SHORTEST_PAUSE, 8 * SHORTEST_PAUSE]
+    assert held[-1] == LONGEST_PAUSE
+    mode.mark_started(realtime=True)
+    clock.now += 100 * LONGEST_PAUSE
+    assert not mode.can_continue(MICRO_BATCH_LAG + 1)
+    clock.now += SHORTEST_PAUSE
+    assert mode.wants_realtime(0), "what held for long is trusted again"
+
+
+def test_a_platform_that_refuses_is_not_asked_at_each_look() -> None:
+    mode = TriggerMode("auto", Clock())
+    assert mode.wants_realtime(0)
+    mode.mark_unsupported()
+    mode.mark_started(realtime=False)
+    assert mode.can_continue(0)
+
+
+def test_realtime_gives_way_after_a_failure_only() -> None:
+    clock = Clock()
+    mode = TriggerMode("realtime", clock)
+    assert mode.wants_realtime(10**9)
+    mode.mark_started(realtime=True)
+    assert mode.can_continue(10**9)
+    mode.mark_failed()
+    assert not mode.wants_realtime(0)
+    mode.mark_started(realtime=False)
+    clock.now += LONGEST_PAUSE
+    assert mode.can_continue(REALTIME_LAG + 1), "it has to catch up first"
+    assert not mode.can_continue(REALTIME_LAG)
+    mode.mark_started(realtime=True)
+    assert mode.wants_realtime(10**9)
