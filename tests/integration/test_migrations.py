@@ -171,6 +171,27 @@ def test_processes_that_start_at_once(old: Settings, locked: bool, monkeypatch: 
     assert new_content(old) == before
 
 
+@pytest.mark.parametrize(
+    "statement", ["select_tables", "select_columns", "select_unique_keys", "select_schema_version"]
+)
+def test_a_process_that_looks_while_another_one_upgrades(
+    old: Settings, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    """The upgrade falls between two statements of the look. The process neither fails nor repeats a step."""
+    before, execute_ = old_content(old), Connection.execute
+    run_script(old, f"{schema.statement_of(schema.missing(old)[0], old)}\n")  # so that there is a version to read
+
+    def upgrade_first(self: Connection, name: str, *args: Any, **placeholders: Any) -> Any:
+        if name == statement:
+            monkeypatch.setattr(Connection, "execute", execute_)
+            assert schema.prepare(old)
+        return execute_(self, name, *args, **placeholders)
+
+    monkeypatch.setattr(Connection, "execute", upgrade_first)
+    assert schema.missing(old) == []
+    assert new_content(old) == before
+
+
 def test_a_new_database_that_several_processes_create(database: Settings) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(schema.prepare, [database] * 4))

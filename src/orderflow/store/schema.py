@@ -33,6 +33,7 @@ _TABLE_WAIT = 5  # seconds
 _TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
 _OTHER_PROCESS_WAIT = 60  # seconds
+_LOOKS = 20
 
 
 class Step(NamedTuple):
@@ -146,6 +147,7 @@ class _Found(NamedTuple):
     generated: dict[tuple[str, str], str]
     unique_keys: dict[str, dict[str, str]]
     defaults: dict[tuple[str, str], str | None]
+    version: int  # 0 if none is recorded
 
 
 def _creation(table: Table, names: Mapping[str, str]) -> Step:
@@ -157,6 +159,22 @@ def _version(number: int) -> Step:
 
 
 def _look(connection: Connection, settings: Settings) -> _Found:
+    """Look until two looks agree: during a look, another process may change the tables.
+
+    Raises DatabaseUnavailable.
+    """
+    found = _look_once(connection, settings)
+    for _ in range(_LOOKS):
+        before, found = found, _look_once(connection, settings)
+        if found == before:
+            return found
+    raise DatabaseUnavailable(
+        f"The tables of {settings.mysql_database}.{settings.mysql_table} have changed during each of {_LOOKS} looks.",
+        hint="SHOW PROCESSLIST shows what changes them.",
+    )
+
+
+def _look_once(connection: Connection, settings: Settings) -> _Found:
     names = [*statements.table_names(settings).values(), *former_names(settings)]
     asked = as_server_names(connection, (settings.mysql_database, *names))
     ours = {folded.lower(): name for folded, name in zip(asked[1:], names, strict=True)}
@@ -170,7 +188,7 @@ def _look(connection: Connection, settings: Settings) -> _Found:
             if name is not None and (case or table == name):
                 yield name, *rest
 
-    found = _Found(dict(rows("select_tables")), {}, {}, {}, {})
+    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0)
     for name, column, *shape, generated_by in rows("select_columns"):
         found.columns.setdefault(name, {})[column.lower()] = tables.found_column(shape)
         found.defaults[name, column.lower()] = shape[-1]
@@ -178,7 +196,9 @@ def _look(connection: Connection, settings: Settings) -> _Found:
             found.generated[name, column.lower()] = generated_by
     for name, key, on in rows("select_unique_keys"):
         found.unique_keys.setdefault(name, {})[key] = on
-    return found
+    if "version" not in found.columns.get(statements.table_names(settings)["schema"], {}):
+        return found
+    return found._replace(version=int(connection.execute("select_schema_version").rows[0][0]))
 
 
 def as_server_names(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:
@@ -193,8 +213,13 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     if not connection.execute("select_database", {"database": database}).rows:
         return everything(settings)
     found = _look(connection, settings)
-    version = _schema_version(connection, settings, found)
-    needed = pending(settings, version, {name: found.columns.get(name, {}) for name in found.engines})
+    if found.version > LATEST:
+        raise SchemaTooNew(
+            f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version {found.version}, and"
+            f" this version of OrderFlow knows versions up to {LATEST}.",
+            hint="Use the version of OrderFlow that changed the tables, or a newer one.",
+        )
+    needed = pending(settings, found.version, {name: found.columns.get(name, {}) for name in found.engines})
     renamed = {migration.new_name for migration in needed}
     absent = {table.key for table in TABLES if names[table.key] not in found.engines.keys() | renamed}
     steps = [_creation(table, names) for table in TABLES if table.key in absent]
@@ -211,26 +236,9 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
         raise TableDrifted(" ".join(what for what, _ in drifts), hint=" ".join(dict.fromkeys(fix for _, fix in drifts)))
     for migration in needed:
         steps += [Step(migration.what, migration.statement), _version(migration.number)]
-    if version < LATEST and not (needed and needed[-1].number == LATEST):
+    if found.version < LATEST and not (needed and needed[-1].number == LATEST):
         steps.append(_version(LATEST))
     return sorted(steps, key=lambda step: step.statement == "create_adoption")
-
-
-def _schema_version(connection: Connection, settings: Settings, found: _Found) -> int:
-    """Return the version of the tables; 0 if none is recorded.
-
-    Raises SchemaTooNew.
-    """
-    if "version" not in found.columns.get(statements.table_names(settings)["schema"], {}):
-        return 0
-    version = int(connection.execute("select_schema_version").rows[0][0])
-    if version > LATEST:
-        raise SchemaTooNew(
-            f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version {version}, and this"
-            f" version of OrderFlow knows versions up to {LATEST}.",
-            hint="Use the version of OrderFlow that changed the tables, or a newer one.",
-        )
-    return version
 
 
 def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
