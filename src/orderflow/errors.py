@@ -13,6 +13,7 @@
     ├── Contention                a conflict with another transaction: retry this one at once
     └── OperatorError             only a person can fix it: stop with a non-zero exit code
         ├── SettingInvalid        a setting is missing or wrong
+        ├── ContractInvalid       the contract file contradicts itself, or differs from the tables' contract
         ├── InputInvalid          a file or an argument of a command is wrong
         ├── ExtraMissing          an optional part of OrderFlow is not installed
         ├── FileUnusable          a file or folder that OrderFlow needs cannot be read or written: rights, a full disk
@@ -121,6 +122,10 @@ class OperatorError(OrderFlowError):
 
 class SettingInvalid(OperatorError):
     """A setting has an invalid value."""
+
+
+class ContractInvalid(OperatorError):
+    """The contract file cannot be used, or not with these tables."""
 
 
 class InputInvalid(OperatorError):

@@ -36,6 +36,7 @@ _FILES = {
     *("kafka_password_file", "kafka_ssl_key_password_file", "mysql_password_file", "mysql_reader_password_file"),
     *("kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location"),
     *("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key"),
+    "order_contract",
 }
 
 
@@ -121,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["off", "enforce"],
         Meta(description="enforce: the generator's own ranges and catalogue become part of the contract."),
     ] = "off"
+    order_contract: Annotated[
+        str,
+        Meta(description="TOML file that describes the orders' fields; unset: the eight fields. See docs/contract.md."),
+    ] = ""
+    order_contract_text: str = ""  # the content of that file; not a variable of its own
     quarantine_max_share: Annotated[
         float,
         Meta(
@@ -230,7 +236,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def environment(self) -> dict[str, str]:
         """The variables that pass these settings to another process, including secrets that no file holds."""
-        given = {field.name: getattr(self, field.name) for field in msgspec.structs.fields(self)}
+        given = {name: getattr(self, name) for name in names()}
         return {
             name.upper(): "" if value is None or given.get(f"{name}_file") else str(value)
             for name, value in given.items()
@@ -242,10 +248,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def shown(self) -> dict[str, str]:
         """Variable names and values, with secrets replaced by asterisks."""
         return {
-            field.name.upper(): "***" if is_secret(field.name) and value else str(value)
-            for field in msgspec.structs.fields(self)
-            for value in [getattr(self, field.name)]
+            name.upper(): "***" if is_secret(name) and value else str(value)
+            for name in names()
+            for value in [getattr(self, name)]
         }
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all settings, in order."""
+    return tuple(name for name in Settings.__struct_fields__ if name != "order_contract_text")
 
 
 def is_secret(name: str) -> bool:
@@ -263,10 +274,13 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
     values = read_environment(environ, dotenv_path)
     given: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        if text := _given(field.name, values):
+        if field.name in names() and (text := _given(field.name, values)):
             given[field.name] = _parse(field.name, field.type, text)
     for name in sorted(_FILES.intersection(given)):
         content = _read_setting_file(name, given[name])
+        if name == "order_contract":
+            # Absolute, because another process may have another working directory.
+            given |= {name: str(Path(given[name]).absolute()), "order_contract_text": content}
         if (secret := name.removesuffix("_file")) != name:
             if secret in given:
                 raise SettingInvalid(
@@ -451,6 +465,8 @@ def table() -> Iterable[tuple[str, str, str]]:
     hints = msgspec.inspect.type_info(Settings)
     assert isinstance(hints, msgspec.inspect.StructType)
     for field in hints.fields:
+        if field.name not in names():
+            continue
         default = "" if field.default in (None, msgspec.NODEFAULT) else str(field.default)
         yield field.name.upper(), default, _description(field.type)
 

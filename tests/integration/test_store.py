@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from orderflow.contract import exact_path
-from orderflow.contract.definition import FIELDS, Order, Reason
+from orderflow.contract.definition import EIGHT, Order, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
@@ -497,7 +497,7 @@ def test_a_table_changed_while_running_never_stores_another_value(store: Setting
     start = 120  # beyond the range of TINYINT within the batch
     sent = [(*_fields(exact_path.decode(value)).values(), offset) for offset, value in enumerate(values, start)]
     time = "DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s')"
-    columns = ", ".join([*FIELDS[:-1], time, "kafka_offset"])
+    columns = ", ".join([*EIGHT[:-1], time, "kafka_offset"])
     with Writer(store, Topic(first=start)) as writer:
         execute(store, f"ALTER TABLE orders {change}")
         for writer.uses_load_data in (True, False):

@@ -66,7 +66,7 @@ def reading(value: bytes) -> Order | Reason:
 def test_it_is_a_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.FIELDS]
+    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.EIGHT]
 
 
 def test_it_accepts_of_the_corpus_what_the_decoder_accepts() -> None:

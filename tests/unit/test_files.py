@@ -11,7 +11,7 @@ import pytest
 from rich.progress import Progress
 
 from orderflow.contract import exact_path
-from orderflow.contract.definition import FIELDS
+from orderflow.contract.definition import EIGHT
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
 from orderflow.produce.generator import Message
@@ -26,7 +26,7 @@ ROW = {
     "total_price": "91.98",
     "order_timestamp": "2025-01-15T14:30:45",
 }
-HEADER = ",".join(FIELDS)
+HEADER = ",".join(EIGHT)
 Read = Callable[[str, bytes | str], list[Message]]
 
 
@@ -72,10 +72,10 @@ def test_a_row_keeps_the_digits_it_was_written_with(read: Read) -> None:
 
 
 def test_columns_may_stand_in_any_order(read: Read) -> None:
-    names = sorted(FIELDS)
+    names = sorted(EIGHT)
     ((_, value, _),) = read("o.CSV", ",".join(names) + "\n" + ",".join(ROW[name] for name in names))
     assert exact_path.decode(value).order_id == ROW["order_id"]
-    assert tuple(json.loads(value or b"")) == FIELDS
+    assert tuple(json.loads(value or b"")) == EIGHT
 
 
 @pytest.mark.parametrize(

@@ -72,15 +72,15 @@ def test_holes_are_markers_or_missing_records() -> None:
 
 
 def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
-    [good] = list(tasks.parse(iter([_batch((0, 7))]), enforce_ranges=False, rejects=False))
+    [good] = list(tasks.parse(iter([_batch((0, 7))]), rejects=False))
     assert good.schema == tasks.order_schema()
     assert str(good.column("total_price")[0].as_py()) == "3.30"
     assert good.column("order_timestamp")[0].as_py().isoformat() == "2025-01-15T14:30:45+00:00"
     assert good.column("kafka_offset").to_pylist() == [7]
-    found = list(tasks.parse(iter([_batch((0, 8), value=b"{}{}")]), enforce_ranges=False, rejects=True))
+    found = list(tasks.parse(iter([_batch((0, 8), value=b"{}{}")]), rejects=True))
     [row] = pa.Table.from_batches(found).to_pylist()
     assert (row["reason"], row["value"], row["order_id"], row["kafka_offset"]) == ("trailing_data", b"{}{}", None, 8)
-    only_orders = list(tasks.parse(iter([_batch((0, 8), value=b"{}")]), enforce_ranges=False, rejects=False))
+    only_orders = list(tasks.parse(iter([_batch((0, 8), value=b"{}")]), rejects=False))
     assert sum(batch.num_rows for batch in only_orders) == 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from orderflow.audit.report import Values
-from orderflow.contract.definition import FIELDS, Order
+from orderflow.contract.definition import Contract, Order
 from orderflow.store.ledger import Entry, Loss
 from orderflow.store.snapshot import Checks, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
@@ -145,10 +145,10 @@ def check_times(record: Record, row: StoredRow, replayed: Quarantined | None) ->
     return None
 
 
-def differences(order: Order, existing_row: Sequence[object]) -> dict[str, Values]:
+def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, Values]:
     """The fields in which an order and its row differ, each with both values."""
     return {
         name: Values(record=str(given), table=str(stored))
-        for name, given, stored in zip(FIELDS, order.row(), existing_row, strict=True)
+        for name, given, stored in zip(contract.names, order.row(), existing_row, strict=True)
         if given != stored
     }

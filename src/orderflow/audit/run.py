@@ -15,11 +15,12 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, check_times, differences, microseconds
 from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
+from orderflow.contract import file
 from orderflow.contract.definition import Order
 from orderflow.contract.fast_path import read
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
-from orderflow.store import audits, snapshot
+from orderflow.store import audits, contracts, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
@@ -80,6 +81,11 @@ class _Audit:
         self._settings = settings
         self._connection = connection
         self.report = Report()
+        self._contract = file.of(settings)
+        self._contracts = contracts.versions(connection)
+        self._contract_starts = contracts.starts(connection)
+        if self._contracts.find(self._contract) is None:
+            raise contracts.differs(connection, self._contracts)
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
         self.report.losses = losses(connection)
@@ -166,7 +172,12 @@ class _Audit:
         in_quarantine = [record for record in records if record.offset in quarantined]
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
-        results = read([record.value for record in (*expected, *in_quarantine)]).results
+        numbers = [
+            row.contract_id or 0 if (row := replayed.get(record.offset)) else self._contract_at(part, record.offset)
+            for record in expected
+        ]
+        numbers += [self._contract_at(part, record.offset) for record in in_quarantine]
+        results = self._read([record.value for record in (*expected, *in_quarantine)], numbers)
         ids = [result.order_id for result in results if isinstance(result, Order)]
         rows = snapshot.find_orders(self._connection, ids)
         for record, result in zip(in_quarantine, results[len(expected) :], strict=True):
@@ -174,6 +185,22 @@ class _Audit:
             self._check_quarantined(part, record, quarantined[record.offset], result, stored)
         for record, result in zip(expected, results, strict=False):
             self._check_stored(part, record, result, rows, replayed.get(record.offset))
+
+    def _contract_at(self, part: Partition, offset: int) -> int:
+        """The version of the contract by which the record at this offset was stored."""
+        starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), ())
+        return next((number for first, number in reversed(starts) if first <= offset), 0)
+
+    def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
+        """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""
+        results: list[Order | RecordRejected] = []
+        for number, group in groupby(zip(numbers, values, strict=True), key=lambda pair: pair[0]):
+            contract = self._contracts.contracts[number]
+            results += [
+                result if isinstance(result, RecordRejected) else contract.align(result, self._contract)
+                for result in read([value for _, value in group], contract).results
+            ]
+        return results
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
@@ -248,7 +275,7 @@ class _Audit:
         if not replayed:
             part.update_last_record(record.offset, row.stored_at if is_own else None)
         if row.order != result.row():
-            fields = differences(result, row.order)
+            fields = differences(self._contract, result, row.order)
             what = f"is stored with another {', '.join(fields)}"
             if not is_own:
                 what += " by another record; this record should be in the quarantine"

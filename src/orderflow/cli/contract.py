@@ -24,6 +24,7 @@ def contract(
     `orderflow contract --format sql > orderflow.sql`
     """
     from orderflow.contract import exports as made
+    from orderflow.contract import file
     from orderflow.store import schema
 
     settings = context.load()
@@ -32,5 +33,5 @@ def contract(
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
-    document = made.json_schema() if format_ == "json-schema" else made.asyncapi(settings)
+    document = made.json_schema(file.of(settings)) if format_ == "json-schema" else made.asyncapi(settings)
     print(json.dumps(document, indent=2))

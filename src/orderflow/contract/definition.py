@@ -1,26 +1,35 @@
-"""The definition of an order. The table's columns and the exported contract are generated from it."""
+"""The contract: which fields an order has, where they are in a message, and which values are valid.
+
+A contract is data. `DEFAULT` is the contract of the eight fields; a contract file changes and extends it. The table's
+columns, both paths, Spark's columns and the exported schemas are made from it.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from functools import cached_property
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
+import pyarrow as pa
 
 INT_MAX = 2**31 - 1  # MySQL's INT
-CENT = Decimal("0.01")
-MONEY_LIMIT = Decimal(10) ** 8  # amounts in DECIMAL(10,2) are below this
-TEXTS = {"product_name": 255, "product_category": 100}  # free texts and their maximum number of characters
+BIGINT_MAX = 2**63 - 1
+MONEY_SCALE = 2
 MAX_VALUE_BYTES = 1024 * 1024  # about Kafka's default message.max.bytes
-
-MAX_DEPTH = 64  # levels of arrays and objects, in unknown fields
-
-ORDER_ID = re.compile(r"ORDER-[0-9]{6,44}")
-TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]")
+MAX_DEPTH = 64  # levels of arrays and objects in a message
+PRINTABLE = re.compile(r"[!-~]+")  # the characters of an order_id: the primary key ignores spaces at its end
+LAST_MILLISECOND = 253_402_300_799_999  # since 1970, of the year 9999
+MAX_VARCHAR = 1_000  # characters; longer texts have the type MEDIUMTEXT
+OTHER_FIELDS = "other_fields"  # the column of unknown_fields = "keep"
+EIGHT = (
+    *("customer_id", "order_id", "product_name", "product_category"),
+    *("unit_price", "quantity", "total_price", "order_timestamp"),
+)
 
 
 class Reason(StrEnum):
@@ -41,92 +50,309 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     WRONG_LENGTH = "wrong_length"
     INVALID_TEXT = "invalid_text"
+    INVALID_VALUE = "invalid_value"  # a text that does not match the contract's pattern or allowed values
     INVALID_ORDER_ID = "invalid_order_id"
     INVALID_TIMESTAMP = "invalid_timestamp"
     OUT_OF_RANGE = "out_of_range"
     EXCESS_SCALE = "excess_scale"
     WRONG_TOTAL = "wrong_total"
+    UNKNOWN_FIELD = "unknown_field"  # only with unknown_fields = "reject"
     OUTSIDE_RANGES = "outside_ranges"  # only with ORDER_RANGES=enforce
     CONFLICT = "conflict"  # the order_id is stored with other content
     REFUSED_BY_DATABASE = "refused_by_database"
 
 
-def _column(sql: str) -> dict[str, str]:
-    return {"column": sql}
+class Kind(StrEnum):
+    """The type of a field."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    JSON = "json"
 
 
-# The part of the amount rules in `read_exactly` that JSON Schema can express.
-# Without multipleOf 0.01: validators that use floats would reject 1.1.
-_MONEY = {"exclusiveMinimum": 0, "exclusiveMaximum": int(MONEY_LIMIT)}
+Json = Literal["number", "string", "any"]
+Format = Literal["utc", "rfc3339", "epoch_ms"]
+Default = str | int | bool | None
+# The keys of an object in a message: None for a field, the keys of an inner object otherwise.
+Keys = dict[str, Any]
 
 
-def _free_text(field: str) -> Meta:
-    longest = TEXTS[field]
-    return Meta(
-        min_length=1,
-        max_length=longest,
-        description=f"1 to {longest} characters",
-        extra=_column(f"VARCHAR({longest}) CHARACTER SET utf8mb4 NOT NULL"),
-        extra_json_schema={"pattern": r"^[^\u0000]*$"},
-    )
+class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """A field of the order. Only the attributes of its kind are used.
+
+    `path` is the keys that lead to it in the message. An empty path means that every order has the value `default`.
+    """
+
+    name: str
+    kind: Kind
+    path: tuple[str, ...]
+    required: bool = True
+    default: Default = None  # as a message would have it; decimals as text
+    json: Json = "number"  # how a message writes integers and decimals
+    min_length: int = 0  # characters
+    max_length: int = 255  # characters; for json, bytes
+    pattern: str = ""  # of the whole text
+    values: tuple[str, ...] = ()  # the allowed texts; empty: all
+    minimum: int | str = 0  # of integers and decimals, inclusive
+    maximum: int | str = INT_MAX
+    precision: int = 10  # digits of a decimal
+    scale: int = MONEY_SCALE  # digits after the decimal point; of a timestamp's seconds, too
+    format: Format = "utc"
+    examples: tuple[Default, ...] = ()
+    comment: str = ""
+    meaning: str = ""  # the pattern in words
+
+    @property
+    def key(self) -> str:
+        """The path as one text, for messages."""
+        return ".".join(self.path)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is not one of the eight."""
+        return self.name not in EIGHT
+
+    @property
+    def is_nullable(self) -> bool:
+        """Whether an order may lack it."""
+        return not self.required and self.default is None
+
+    @cached_property
+    def lowest(self) -> Decimal:
+        """`minimum` as a number."""
+        return Decimal(self.minimum)
+
+    @cached_property
+    def highest(self) -> Decimal:
+        """`maximum` as a number."""
+        return Decimal(self.maximum)
+
+    @cached_property
+    def unit(self) -> Decimal:
+        """The value of a decimal's last digit."""
+        return Decimal(1).scaleb(-self.scale)
+
+    @cached_property
+    def type(self) -> str:
+        """The SQL type of the column, without NOT NULL."""
+        if self.name == "order_id":
+            return f"VARCHAR({self.max_length}) CHARACTER SET ascii COLLATE ascii_bin"
+        if self.kind is Kind.STRING:
+            if self.max_length > MAX_VARCHAR:
+                return "MEDIUMTEXT CHARACTER SET utf8mb4"
+            return f"VARCHAR({self.max_length}) CHARACTER SET utf8mb4"
+        if self.kind is Kind.INTEGER:
+            return "INT" if self.lowest >= -INT_MAX - 1 and self.highest <= INT_MAX else "BIGINT"
+        if self.kind is Kind.DECIMAL:
+            return f"DECIMAL({self.precision},{self.scale})"
+        if self.kind is Kind.BOOLEAN:
+            return "TINYINT"
+        if self.kind is Kind.TIMESTAMP:
+            return f"DATETIME({self.scale})" if self.scale else "DATETIME"
+        # A text, because MySQL's type JSON changes the order of keys and rounds numbers.
+        return "MEDIUMTEXT CHARACTER SET utf8mb4"
+
+    @property
+    def column(self) -> str:
+        """The SQL definition of the column. Own columns may be NULL: earlier rows do not have them."""
+        # The server's escapes in a text are those of SQL's backslashes and quotes.
+        comment = self.comment.replace("\\", "\\\\").replace("'", "''")
+        return f"{self.type}{' NULL' if self.is_own else ' NOT NULL'}" + (f" COMMENT '{comment}'" if comment else "")
+
+    @cached_property
+    def rule(self) -> str:
+        """Which values are valid, in words."""
+        text = _RULES[self.kind](self)
+        return text if self.required else f"{text}; optional"
+
+    @cached_property
+    def arrow(self) -> pa.DataType:
+        """The type of its column in a batch. Timestamps are texts: YYYY-MM-DDTHH:MM:SS, and the digits of `scale`."""
+        if self.name == "order_id":
+            return pa.string()
+        if self.kind is Kind.INTEGER:
+            return pa.int32() if self.type == "INT" else pa.int64()
+        if self.kind is Kind.DECIMAL:
+            return pa.decimal128(self.precision, self.scale)
+        return pa.int8() if self.kind is Kind.BOOLEAN else pa.string()
+
+
+def _text_rule(field: Field) -> str:
+    if field.meaning:
+        return field.meaning
+    length = f"{field.min_length} to {field.max_length} characters"
+    pattern = f", `{field.pattern}`" if field.pattern else ""
+    return length + pattern + (f", one of {', '.join(field.values)}" if field.values else "")
+
+
+def _decimal_rule(field: Field) -> str:
+    decimals = "two decimals" if field.scale == MONEY_SCALE else f"{field.scale} decimals"
+    limits = "above 0" if field.lowest == field.unit else f"{field.minimum} to {field.maximum}"
+    return f"{limits}, exact, at most {decimals}"
+
+
+def _time_rule(field: Field) -> str:
+    if field.format == "utc":
+        return "`YYYY-MM-DDTHH:MM:SS`, a real date, UTC, no zone suffix"
+    return "date and time with zone (RFC 3339)" if field.format == "rfc3339" else "milliseconds since 1970 UTC"
+
+
+_RULES: dict[Kind, Callable[[Field], str]] = {
+    Kind.STRING: _text_rule,
+    Kind.INTEGER: lambda field: f"{field.minimum} to {field.maximum}",
+    Kind.DECIMAL: _decimal_rule,
+    Kind.BOOLEAN: lambda field: "true or false",
+    Kind.TIMESTAMP: _time_rule,
+    Kind.JSON: lambda field: f"any JSON of at most {field.max_length} bytes",
+}
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """One order, with the fields of the message and of the table's row."""
+    """One order: the eight fields, and the values of the contract's own columns."""
 
-    customer_id: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]
-    order_id: Annotated[
-        str,
-        Meta(
-            max_length=50,
-            description="`ORDER-` and six or more digits, 50 characters at most",
-            extra=_column("VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin NOT NULL"),
-            extra_json_schema={"pattern": f"^{ORDER_ID.pattern}$"},
-        ),
-    ]
-    product_name: Annotated[str, _free_text("product_name")]
-    product_category: Annotated[str, _free_text("product_category")]
-    unit_price: Annotated[
-        Decimal,
-        Meta(
-            description="above 0, exact, at most two decimals",
-            extra=_column("DECIMAL(10,2) NOT NULL"),
-            extra_json_schema=_MONEY,
-        ),
-    ]
-    quantity: Annotated[int, Meta(ge=1, le=INT_MAX, description=f"1 to {INT_MAX}", extra=_column("INT NOT NULL"))]
-    total_price: Annotated[
-        Decimal,
-        Meta(
-            description="equals unit_price × quantity exactly",
-            extra=_column("DECIMAL(10,2) NOT NULL"),
-            extra_json_schema=_MONEY,
-        ),
-    ]
-    order_timestamp: Annotated[
-        str,
-        Meta(
-            description="`YYYY-MM-DDTHH:MM:SS`, a real date, UTC, no zone suffix",
-            extra=_column("DATETIME NOT NULL"),
-            extra_json_schema={"pattern": f"^{TIMESTAMP.pattern}$"},
-        ),
-    ]
+    customer_id: int | str
+    order_id: str
+    product_name: str
+    product_category: str
+    unit_price: Decimal
+    quantity: int
+    total_price: Decimal
+    order_timestamp: str  # UTC, without zone
+    own: tuple[object, ...] = ()  # as a database driver returns them
 
     def row(self) -> tuple[object, ...]:
-        """Return the eight columns as a database driver does (order_timestamp as a naive UTC datetime)."""
-        return (*msgspec.structs.astuple(self)[:-1], datetime.fromisoformat(self.order_timestamp))
+        """Return the columns as a database driver does (order_timestamp as a naive UTC datetime)."""
+        *values, own = msgspec.structs.astuple(self)
+        return (*values[:-1], datetime.fromisoformat(self.order_timestamp), *own)
 
 
-FIELDS: tuple[str, ...] = Order.__struct_fields__
+class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """The contract of the orders. `fields` begins with the eight; own fields follow.
+
+    `total` is how total_price is read: checked against unit_price × quantity, computed from them, or as sent.
+    """
+
+    fields: tuple[Field, ...]
+    unknown_fields: Literal["ignore", "keep", "reject"] = "ignore"
+    total: Literal["checked", "computed", "as_sent"] = "checked"
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """The fields, and the column for unknown fields if they are kept."""
+        return (*self.fields, _OTHER_FIELDS) if self.unknown_fields == "keep" else self.fields
+
+    @cached_property
+    def own(self) -> tuple[Field, ...]:
+        """The columns after the eight."""
+        return self.columns[len(EIGHT) :]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the table's order."""
+        return tuple(field.name for field in self.columns)
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        """The columns by name."""
+        return {field.name: field for field in self.columns}
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of a decoded batch. A batch_index is a position in the batch."""
+        return pa.schema([*((field.name, field.arrow) for field in self.columns), ("batch_index", pa.int64())])
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The keys of a message that the fields read."""
+        keys: Keys = {}
+        for field in self.fields:
+            inner = keys
+            for key in field.path[:-1]:
+                inner = inner.setdefault(key, {})
+            if field.path:
+                inner[field.path[-1]] = None
+        return keys
+
+    @cached_property
+    def keeps_json(self) -> bool:
+        """Whether a column holds JSON, whose numbers are kept as they are written."""
+        return any(field.kind is Kind.JSON for field in self.columns)
+
+    @cached_property
+    def times(self) -> tuple[str, ...]:
+        """The names of the timestamps."""
+        return tuple(field.name for field in self.columns if field.kind is Kind.TIMESTAMP)
+
+    @cached_property
+    def free_texts(self) -> tuple[str, ...]:
+        """The names of the columns whose texts may have any character."""
+        kinds = (Kind.STRING, Kind.JSON)
+        return tuple(field.name for field in self.columns if field.kind in kinds and field.name != "order_id")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the contract of the eight fields."""
+        return self == DEFAULT
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether the orders differ in their category."""
+        return bool(self.by_name["product_category"].path)
+
+    def align(self, order: Order, contract: Contract) -> Order:
+        """Return an order of this contract with the own columns of another one; NULL for those it lacks."""
+        if self.own == contract.own:
+            return order
+        values = dict(zip((field.name for field in self.own), order.own, strict=True))
+        return msgspec.structs.replace(order, own=tuple(values.get(field.name) for field in contract.own))
 
 
-def columns() -> dict[str, str]:
-    """Return SQL types by column name, in the table's order."""
-    info = msgspec.inspect.type_info(Order)
-    assert isinstance(info, msgspec.inspect.StructType)
-    return {field.name: _extra(field.type)["column"] for field in info.fields}
+def field_of(name: str) -> Field:
+    """Return the default of one of the eight fields."""
+    return DEFAULT.by_name[name]
 
 
-def _extra(node: msgspec.inspect.Type) -> dict[str, str]:
-    assert isinstance(node, msgspec.inspect.Metadata)
-    return node.extra or {}
+def _amount(name: str) -> Field:
+    return Field(name=name, path=(name,), kind=Kind.DECIMAL, minimum="0.01", maximum="99999999.99")
+
+
+def _whole(name: str) -> Field:
+    return Field(name=name, path=(name,), kind=Kind.INTEGER, minimum=1)
+
+
+def _text(name: str, longest: int) -> Field:
+    return Field(name=name, path=(name,), kind=Kind.STRING, min_length=1, max_length=longest)
+
+
+ORDER_ID_PATTERN = "ORDER-[0-9]{6,44}"
+ORDER_ID = re.compile(ORDER_ID_PATTERN)  # of the default contract
+DEFAULT = Contract(
+    fields=(
+        _whole("customer_id"),
+        Field(
+            name="order_id",
+            path=("order_id",),
+            kind=Kind.STRING,
+            max_length=50,
+            pattern=ORDER_ID_PATTERN,
+            meaning="ORDER- with 6 to 44 digits",
+        ),
+        _text("product_name", 255),
+        _text("product_category", 100),
+        _amount("unit_price"),
+        _whole("quantity"),
+        _amount("total_price"),
+        Field(name="order_timestamp", path=("order_timestamp",), kind=Kind.TIMESTAMP, scale=0),
+    )
+)
+_OTHER_FIELDS = Field(
+    name=OTHER_FIELDS,
+    path=(),
+    kind=Kind.JSON,
+    required=False,
+    max_length=MAX_VALUE_BYTES,
+    comment="the fields that the contract does not name",
+)

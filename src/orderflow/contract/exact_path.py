@@ -5,88 +5,149 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any, NoReturn
 
-from orderflow.catalogue import CATEGORY_OF, CUSTOMER_IDS, HIGHEST_PRICE, LOWEST_PRICE, QUANTITIES
+import msgspec
+
 from orderflow.contract.definition import (
-    CENT,
-    FIELDS,
-    INT_MAX,
+    DEFAULT,
+    EIGHT,
+    LAST_MILLISECOND,
     MAX_DEPTH,
     MAX_VALUE_BYTES,
-    MONEY_LIMIT,
-    ORDER_ID,
-    TEXTS,
-    TIMESTAMP,
+    MONEY_SCALE,
+    PRINTABLE,
+    Contract,
+    Field,
+    Keys,
+    Kind,
     Order,
     Reason,
 )
+from orderflow.contract.patterns import matcher
 from orderflow.errors import RecordRejected
+
+# Returns which of the order's values is outside the accepted ranges, as a clause; empty if none is.
+Ranges = Callable[[Order], str]
 
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]{1,9}))?")
+_ZONE = re.compile(r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
+_RFC3339 = re.compile(_UTC.pattern.replace("T", "[Tt ]", 1) + f"({_ZONE.pattern})")
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC
+_VALUES_SHOWN = 10
+_MISSING = object()
 
 
-def decode(value: bytes | None, *, enforce_ranges: bool = False) -> Order:
+def decode(value: bytes | None, contract: Contract = DEFAULT, ranges: Ranges | None = None) -> Order:
     """Decode one message value.
 
     Raises RecordRejected with the reason and a sentence of detail.
     """
-    order, _ = read_exactly(value, enforce_ranges)
+    order, _ = read_exactly(value, contract, ranges)
     return order
 
 
-def _is_real_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def read_exactly(value: bytes | None, enforce_ranges: bool) -> tuple[Order, Sequence[str]]:
-    """Decode one message value. Return the order and the names of its unknown fields.
+def read_exactly(
+    value: bytes | None, contract: Contract = DEFAULT, ranges: Ranges | None = None
+) -> tuple[Order, Sequence[str]]:
+    """Decode one message value. Return the order and the names of its unknown fields, unless they are kept.
 
     Raises RecordRejected.
     """
-    fields = _read_object(value)
-    for name in FIELDS:
-        if name not in fields:
-            _reject(Reason.MISSING_FIELD, f"{name} is missing{_similar_key_hint(name, fields)}")
-        if fields[name] is None:
-            _reject(Reason.NULL_FIELD, f"{name} is null")
-    order = Order(
-        customer_id=_integer(fields, "customer_id"),
-        order_id=_text(fields, "order_id", Reason.INVALID_ORDER_ID),
-        product_name=_text(fields, "product_name"),
-        product_category=_text(fields, "product_category"),
-        unit_price=_money(fields, "unit_price"),
-        quantity=_integer(fields, "quantity"),
-        total_price=_money(fields, "total_price"),
-        order_timestamp=_text(fields, "order_timestamp", Reason.INVALID_TIMESTAMP),
-    )
-    if not ORDER_ID.fullmatch(order.order_id):
-        _reject(Reason.INVALID_ORDER_ID, f"order_id is {_quote(order.order_id)}, not ORDER- with 6 to 44 digits")
-    if not TIMESTAMP.fullmatch(order.order_timestamp) or not _is_real_date(order.order_timestamp[:10]):
-        _reject(
-            Reason.INVALID_TIMESTAMP,
-            f"order_timestamp is {_quote(order.order_timestamp)}, not a real YYYY-MM-DDTHH:MM:SS without zone",
-        )
-    if order.unit_price * order.quantity != order.total_price:
-        _reject(
-            Reason.WRONG_TOTAL,
-            f"total_price is {order.total_price}, but {order.unit_price} × {order.quantity}"
-            f" = {order.unit_price * order.quantity}",
-        )
-    if enforce_ranges and (found := outside_ranges(order)):
+    message = _read_object(value, _EXACT if not contract.keeps_json else _WITH_SPELLING)
+    tokens = [_find(message, field) for field in contract.fields]
+    if contract.total == "computed":
+        tokens[_TOTAL] = _MISSING
+    values: list[Any] = [
+        _MISSING if token is _MISSING else _READERS[field.kind](field, token)
+        for field, token in zip(contract.fields, tokens, strict=True)
+    ]
+    for index, field in enumerate(contract.fields):
+        if values[index] is _MISSING:
+            values[index] = default_value(field)
+        elif check := _CHECKS.get(field.kind):
+            values[index] = check(field, values[index])
+    if contract.total == "computed":
+        values[_TOTAL] = _computed_total(contract, *values[_TOTAL - 2 : _TOTAL])
+    elif contract.total == "checked" and values[_TOTAL - 2] * values[_TOTAL - 1] != values[_TOTAL]:
+        price, quantity, total = values[_TOTAL - 2 : _TOTAL + 1]
+        _reject(Reason.WRONG_TOTAL, f"total_price is {total}, but {price} × {quantity} = {price * quantity}")
+    own, names = values[len(EIGHT) :], []
+    rest = _rest(message, contract.keys)
+    if contract.unknown_fields == "keep":
+        own.append(_as_text("a field that the contract does not name", rest) if rest else None)
+    else:
+        names = [*_rest_names(rest, contract.keys)]
+    if names and contract.unknown_fields == "reject":
+        _reject(Reason.UNKNOWN_FIELD, f"{_quote(names[0])} is not a field of the contract")
+    order = Order(*values[: len(EIGHT)], _as_driver(contract, own))  # type: ignore[call-arg]
+    if ranges and (found := ranges(order)):
         _reject(Reason.OUTSIDE_RANGES, f"{found} (ORDER_RANGES=enforce)")
-    return order, [name for name in fields if name not in FIELDS]
+    return order, names
 
 
-def _read_object(value: bytes | None) -> dict[str, Any]:
+_TOTAL = EIGHT.index("total_price")
+
+
+def _computed_total(contract: Contract, price: Decimal, quantity: int) -> Decimal:
+    total, field = price * quantity, contract.fields[_TOTAL]
+    if not field.lowest <= total <= field.highest:
+        _reject(Reason.OUT_OF_RANGE, f"unit_price × quantity is {total}, not from {field.minimum} to {field.maximum}")
+    return total
+
+
+def _as_driver(contract: Contract, own: list[Any]) -> tuple[object, ...]:
+    """Return the values of the own columns as a database driver does."""
+    return tuple(
+        datetime.fromisoformat(value) if field.kind is Kind.TIMESTAMP and value is not None else value
+        for field, value in zip(contract.own, own, strict=True)
+    )
+
+
+def _find(message: dict[str, Any], field: Field) -> Any:
+    """Return the field's token in the message; _MISSING if it is optional and missing or null."""
+    token: Any = message
+    for depth, key in enumerate(field.path):
+        if type(token) is not dict:
+            _reject(Reason.WRONG_TYPE, f"{'.'.join(field.path[:depth])} is {_describe_type(token)}, not an object")
+        holder, token = token, token.get(key, _MISSING)
+        if token is None or token is _MISSING:
+            if not field.required:
+                return _MISSING
+            shown = ".".join(field.path[: depth + 1])
+            if token is None:
+                _reject(Reason.NULL_FIELD, f"{shown} is null")
+            _reject(Reason.MISSING_FIELD, f"{shown} is missing{_similar_key_hint(key, holder)}")
+    return token if field.path else _MISSING
+
+
+def _rest(message: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    """Return the part of the message that no field reads."""
+    rest: dict[str, Any] = {}
+    for key, value in message.items():
+        if key not in keys:
+            rest[key] = value
+        elif (inner := keys[key]) and type(value) is dict and (found := _rest(value, inner)):
+            rest[key] = found
+    return rest
+
+
+def _rest_names(rest: dict[str, Any], keys: Keys) -> Iterator[str]:
+    for key, value in rest.items():
+        if inner := keys.get(key):
+            yield from (f"{key}.{name}" for name in _rest_names(value, inner))
+        else:
+            yield key
+
+
+def _read_object(value: bytes | None, decoder: json.JSONDecoder) -> dict[str, Any]:
     if value is None:
         _reject(Reason.NULL_VALUE, "the record has no value (a tombstone)")
     if len(value) > MAX_VALUE_BYTES:
@@ -103,7 +164,7 @@ def _read_object(value: bytes | None) -> dict[str, Any]:
     if _depth(text) > MAX_DEPTH:
         _reject(Reason.TOO_DEEP, f"the value is nested more than {MAX_DEPTH} levels deep")
     try:
-        found, end = _EXACT.raw_decode(text, start)
+        found, end = decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
         _reject(Reason.MALFORMED_JSON, f"character {error.pos}: {error.msg}")
     if rest := text[end:].strip(" \t\r\n"):
@@ -154,66 +215,224 @@ _EXACT = json.JSONDecoder(
     parse_int=_parse_integer,
     parse_constant=_reject_constant,
 )
+
+
+class _Integer(str):
+    """A JSON integer as it is written."""
+
+    __slots__ = ()
+
+
+class _Fraction(str):
+    """A JSON number with a decimal point or an exponent, as it is written."""
+
+    __slots__ = ()
+
+
+_WITH_SPELLING = json.JSONDecoder(
+    object_pairs_hook=_reject_duplicate_keys,
+    parse_float=_Fraction,
+    parse_int=_Integer,
+    parse_constant=_reject_constant,
+)
 _JSON_NAMES: dict[type, str] = {
     type(None): "null",
     bool: "boolean",
     int: "number",
     Decimal: "number",
+    _Integer: "number",
+    _Fraction: "number",
     str: "string",
     list: "array",
     dict: "object",
 }
+_EXPECTED_INTEGER = {"number": "an integer", "string": "an integer in a string", "any": "an integer"}
+_EXPECTED_NUMBER = {"number": "a number", "string": "a number in a string", "any": "a number"}
 
 
-def _integer(fields: dict[str, Any], name: str) -> int:
-    value = fields[name]
+def _number(field: Field, token: Any) -> Any:
+    """Return a number as int, or as Decimal if it has a decimal point or an exponent; another token unchanged."""
+    kind = type(token)
+    if kind is str and field.json != "number" and (found := _NUMBER.fullmatch(token)):
+        return _parse_integer(token) if found[1] is found[2] is None else _parse_decimal(token)
+    if field.json == "string" and kind is not str:
+        return _Integer(token) if kind in (int, Decimal) else token
+    if kind is _Integer:
+        return _parse_integer(token)
+    return _parse_decimal(token) if kind is _Fraction else token
+
+
+def _read_integer(field: Field, token: Any) -> int | str:
+    value = _number(field, token)
     if type(value) is not int:
         found = (
             f"{_quote(str(value))}, with decimal point or exponent" if type(value) is Decimal else _describe_type(value)
         )
-        _reject(Reason.WRONG_TYPE, f"{name} is {found}, not an integer")
-    if not 1 <= value <= INT_MAX:
-        _reject(Reason.OUT_OF_RANGE, f"{name} is {value}, not from 1 to {INT_MAX}")
-    return value
+        _reject(Reason.WRONG_TYPE, f"{field.key} is {found}, not {_EXPECTED_INTEGER[field.json]}")
+    if not field.lowest <= value <= field.highest:
+        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {value}, not from {field.minimum} to {field.maximum}")
+    return str(value) if field.name == "order_id" else value
 
 
-def _money(fields: dict[str, Any], name: str) -> Decimal:
-    value = fields[name]
+def _read_decimal(field: Field, token: Any) -> Decimal:
+    value = _number(field, token)
     if type(value) not in (int, Decimal):
-        _reject(Reason.WRONG_TYPE, f"{name} is {_describe_type(value)}, not a number")
+        _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(value)}, not {_EXPECTED_NUMBER[field.json]}")
     amount = Decimal(value)
-    if not 0 < amount < MONEY_LIMIT:
-        _reject(Reason.OUT_OF_RANGE, f"{name} is {_quote(str(amount))}, not above 0 and below {MONEY_LIMIT}")
-    in_cents = amount.quantize(CENT)
-    if in_cents != amount:
-        _reject(Reason.EXCESS_SCALE, f"{name} is {_quote(str(amount))}, which has more than two decimals")
-    return in_cents
+    # The next values outside the range, so that a value between them and the range has too many decimals.
+    below, above = field.lowest - field.unit, field.highest + field.unit
+    if not below < amount < above:
+        shown = f"above {below.normalize():f} and below {above.normalize():f}"
+        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {_quote(str(amount))}, not {shown}")
+    exact = amount.quantize(field.unit)
+    if exact != amount:
+        decimals = "two decimals" if field.scale == MONEY_SCALE else f"{field.scale} decimals"
+        _reject(Reason.EXCESS_SCALE, f"{field.key} is {_quote(str(amount))}, which has more than {decimals}")
+    return exact
 
 
-def _text(fields: dict[str, Any], name: str, invalid_reason: Reason = Reason.INVALID_TEXT) -> str:
-    value = fields[name]
-    if type(value) is not str:
-        _reject(Reason.WRONG_TYPE, f"{name} is {_describe_type(value)}, not a string")
-    if (longest := TEXTS.get(name)) and not 1 <= len(value) <= longest:
-        _reject(Reason.WRONG_LENGTH, f"{name} has {len(value)} characters, not 1 to {longest}")
-    if "\0" in value:
-        _reject(invalid_reason, f"{name} contains a NUL character")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        _reject(invalid_reason, f"{name} contains an unpaired surrogate")
+def _read_boolean(field: Field, token: Any) -> int:
+    if type(token) is not bool:
+        _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(token)}, not true or false")
+    return int(token)
+
+
+def _read_text(field: Field, token: Any) -> str:
+    if type(token) is not str:
+        _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(token)}, not a string")
+    # The length of an order_id is checked with its pattern, and that of a timestamp by its format.
+    has_length = field.kind is Kind.STRING and field.name != "order_id"
+    if has_length and not field.min_length <= len(token) <= field.max_length:
+        length = f"{field.min_length} to {field.max_length}"
+        _reject(Reason.WRONG_LENGTH, f"{field.key} has {len(token)} characters, not {length}")
+    reason = _INVALID_TEXT.get(field.name) or _INVALID_TEXT.get(field.kind, Reason.INVALID_TEXT)
+    if "\0" in token:
+        _reject(reason, f"{field.key} contains a NUL character")
+    if _has_surrogate(token):
+        _reject(reason, f"{field.key} contains an unpaired surrogate")
+    return token
+
+
+_INVALID_TEXT: dict[str, Reason] = {
+    "order_id": Reason.INVALID_ORDER_ID,
+    Kind.TIMESTAMP: Reason.INVALID_TIMESTAMP,
+}
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _read_time(field: Field, token: Any) -> Any:
+    if field.format != "epoch_ms":
+        return _read_text(field, token)
+    value = _number(field, token)
+    if type(value) is not int:
+        _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(value)}, not {_EXPECTED_INTEGER[field.json]}")
+    if not 0 <= value <= LAST_MILLISECOND:
+        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {value}, not from 0 to {LAST_MILLISECOND} milliseconds")
     return value
 
 
-def outside_ranges(order: Order) -> str:
-    """Return which value is outside the generator's ranges, as a clause; empty if none is."""
-    if order.customer_id not in CUSTOMER_IDS:
-        return f"customer_id {order.customer_id} is not from {CUSTOMER_IDS.start} to {CUSTOMER_IDS.stop - 1}"
-    if order.quantity not in QUANTITIES:
-        return f"quantity {order.quantity} is not from {QUANTITIES.start} to {QUANTITIES.stop - 1}"
-    if not LOWEST_PRICE <= order.unit_price <= HIGHEST_PRICE:
-        return f"unit_price {order.unit_price} is not from {LOWEST_PRICE} to {HIGHEST_PRICE}"
-    if CATEGORY_OF.get(order.product_name) != order.product_category:
-        return f"{_quote(order.product_name)} in {_quote(order.product_category)} is not in the catalogue"
-    return ""
+def _read_json(field: Field, token: Any) -> str:
+    text = _as_text(field.key, token)
+    if (size := len(text.encode())) > field.max_length:
+        _reject(Reason.WRONG_LENGTH, f"{field.key} has {size} bytes of JSON, more than {field.max_length}")
+    return text
+
+
+def _as_text(key: str, token: Any) -> str:
+    """Return the token as JSON without white space; numbers are written as in the message."""
+    if isinstance(token, dict):
+        return "{" + ",".join([f"{_as_text(key, name)}:{_as_text(key, value)}" for name, value in token.items()]) + "}"
+    if isinstance(token, list):
+        return "[" + ",".join([_as_text(key, value) for value in token]) + "]"
+    if type(token) is str and _has_surrogate(token):
+        _reject(Reason.INVALID_TEXT, f"{key} contains an unpaired surrogate")
+    return token if type(token) in (_Integer, _Fraction) else json.dumps(token, ensure_ascii=False)
+
+
+_READERS: dict[Kind, Callable[[Field, Any], Any]] = {
+    Kind.STRING: _read_text,
+    Kind.INTEGER: _read_integer,
+    Kind.DECIMAL: _read_decimal,
+    Kind.BOOLEAN: _read_boolean,
+    Kind.TIMESTAMP: _read_time,
+    Kind.JSON: _read_json,
+}
+
+
+def _check_text(field: Field, text: str) -> str:
+    if field.name == "order_id" and not (len(text) <= field.max_length and PRINTABLE.fullmatch(text)):
+        expected = f"1 to {field.max_length} printable ASCII characters without spaces"
+        _reject(Reason.INVALID_ORDER_ID, f"{field.key} is {_quote(text)}, not {field.meaning or expected}")
+    if field.pattern and not matcher(field.pattern)(text):
+        reason = Reason.INVALID_ORDER_ID if field.name == "order_id" else Reason.INVALID_VALUE
+        _reject(reason, f"{field.key} is {_quote(text)}, not {field.meaning or f'of the pattern {field.pattern}'}")
+    if field.values and text not in field.values:
+        shown = ", ".join(field.values[:_VALUES_SHOWN]) + ", …" * (len(field.values) > _VALUES_SHOWN)
+        _reject(Reason.INVALID_VALUE, f"{field.key} is {_quote(text)}, not one of {shown}")
+    return text
+
+
+def _check_time(field: Field, value: Any) -> str:
+    """Return the time in UTC, with as many digits after the second as the column has."""
+    if field.format == "epoch_ms":
+        moment = (_EPOCH + timedelta(milliseconds=value)).isoformat(timespec="milliseconds")
+        return _with_fraction(field, moment[:19], moment[20:])
+    found = (_UTC if field.format == "utc" else _RFC3339).fullmatch(value)
+    fraction = found and found[3]
+    if not found or not _is_real_date(found[1]) or (fraction and not field.scale and field.format == "utc"):
+        expected = _SHAPES[field.format]
+        _reject(Reason.INVALID_TIMESTAMP, f"{field.key} is {_quote(value)}, not a real {expected}")
+    second = f"{found[1]}T{found[2]}"
+    if field.format == "rfc3339":
+        try:
+            second = (datetime.fromisoformat(second) - _offset(found)).isoformat()
+        except OverflowError:
+            _reject(Reason.INVALID_TIMESTAMP, f"{field.key} is {_quote(value)}, in UTC not of the years 1 to 9999")
+    return _with_fraction(field, second, fraction or "")
+
+
+def _offset(found: re.Match[str]) -> timedelta:
+    """Return how much the zone is ahead of UTC."""
+    sign, hours, minutes = found.group(5, 6, 7)
+    if not sign:
+        return timedelta()
+    return timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
+
+
+def _with_fraction(field: Field, second: str, fraction: str) -> str:
+    if fraction[field.scale :].strip("0"):
+        shown = f"{second}.{fraction}"
+        _reject(Reason.EXCESS_SCALE, f"{field.key} is {shown}, which has more than {field.scale} digits of a second")
+    return f"{second}.{fraction[: field.scale].ljust(field.scale, '0')}" if field.scale else second
+
+
+def _is_real_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_SHAPES = {"utc": "YYYY-MM-DDTHH:MM:SS without zone", "rfc3339": "date and time with a zone, as in RFC 3339"}
+_CHECKS: dict[Kind, Callable[[Field, Any], Any]] = {Kind.STRING: _check_text, Kind.TIMESTAMP: _check_time}
+
+
+@cache
+def default_value(field: Field) -> Any:
+    """Return the value of an order that lacks this field.
+
+    Raises RecordRejected if the contract's default is not a valid value.
+    """
+    if field.default is None:
+        return None
+    lenient = msgspec.structs.replace(field, json="any", path=("default",))
+    value = _READERS[field.kind](lenient, field.default)
+    check = _CHECKS.get(field.kind)
+    return check(lenient, value) if check else value
 
 
 def _describe_type(value: object) -> str:

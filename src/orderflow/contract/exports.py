@@ -1,4 +1,4 @@
-"""Exports the contract for other tools, generated from `definition.Order`: JSON Schema and AsyncAPI.
+"""Exports the contract for other tools, generated from its definition: JSON Schema and AsyncAPI.
 
 Both accept every order that `exact_path.decode` accepts. They also accept other values, because they cannot express
 the rules in `_OTHER_RULES`.
@@ -6,26 +6,42 @@ the rules in `_OTHER_RULES`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
-import msgspec
-
-from orderflow.contract.definition import MAX_DEPTH, MAX_VALUE_BYTES, Order
+from orderflow.contract import file
+from orderflow.contract.definition import (
+    DEFAULT,
+    LAST_MILLISECOND,
+    MAX_DEPTH,
+    MAX_VALUE_BYTES,
+    Contract,
+    Field,
+    Keys,
+    Kind,
+)
 from orderflow.settings import Settings
 
 _VERSION = "1.0.0"  # of the contract, not of the program
 _OTHER_RULES = (
-    "This schema accepts every order. OrderFlow also checks rules that a schema cannot express: total_price equals"
-    " unit_price × quantity exactly; amounts have at most two decimals, by value; the date exists; integers are JSON"
-    " integers (2, not 2.0); no key occurs twice; no text contains an unpaired surrogate; the value is UTF-8 without a"
-    f" byte order mark, one JSON document, at most {MAX_VALUE_BYTES} bytes and {MAX_DEPTH} levels. With"
-    " ORDER_RANGES=enforce, the values must also be in the generator's ranges."
+    "This schema accepts every order. OrderFlow also checks rules that a schema cannot express: {total}amounts have no"
+    " more decimals than their columns, by value; the date exists; integers are JSON integers (2, not 2.0); no key"
+    " occurs twice; no text contains an unpaired surrogate; the value is UTF-8 without a byte order mark, one JSON"
+    f" document, at most {MAX_VALUE_BYTES} bytes and {MAX_DEPTH} levels."
 )
+_TOTALS = {
+    "checked": "total_price equals unit_price × quantity exactly; ",
+    "computed": "unit_price × quantity fits total_price; ",
+    "as_sent": "",
+}
+_TEXT = r"^[^\u0000]*$"
+_SECOND = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(contract: Contract = DEFAULT) -> dict[str, Any]:
     """Return the order as a JSON Schema, draft 2020-12."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_order()}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_order(contract)}
 
 
 def asyncapi(settings: Settings) -> dict[str, Any]:
@@ -36,7 +52,7 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
         "name": "order",
         "contentType": "application/json",
         # These keywords have the same meaning in AsyncAPI's schema format, which has no $schema.
-        "payload": _order(),
+        "payload": _order(file.of(settings)),
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "description": "Any key is accepted. OrderFlow's producer uses order_id."},
@@ -70,10 +86,70 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _order() -> dict[str, Any]:
-    _, definitions = msgspec.json.schema_components((Order,))
-    schema: dict[str, Any] = definitions["Order"]
-    for field in schema["properties"].values():
-        if field.get("format") == "decimal":
-            field["type"] = "number"  # msgspec would write a Decimal as a string
-    return schema | {"$comment": _OTHER_RULES}
+def _order(contract: Contract) -> dict[str, Any]:
+    schema = _object(contract, contract.keys, ())
+    ranges = (
+        " With ORDER_RANGES=enforce, the values must also be in the generator's ranges." if contract.is_default else ""
+    )
+    comment = _OTHER_RULES.format(total=_TOTALS[contract.total]) + ranges
+    return {"title": "Order", "description": "One order."} | schema | {"$comment": comment}
+
+
+def _object(contract: Contract, keys: Keys, path: tuple[str, ...]) -> dict[str, Any]:
+    """Return the schema of the message, or of an object in it that contains fields."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for key, inner in keys.items():
+        below = [field for field in contract.fields if field.path[: len(path) + 1] == (*path, key)]
+        if any(field.required for field in below):
+            required.append(key)
+        schema = _object(contract, inner, (*path, key)) if inner else _property(contract, below)
+        properties[key] = schema if key in required or schema == {} else _or_null(schema)
+    closed = {"additionalProperties": False} if contract.unknown_fields == "reject" else {}
+    return {"type": "object", "properties": properties, "required": required, **closed}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _property(contract: Contract, fields: Sequence[Field]) -> dict[str, Any]:
+    found = [_value(field) for field in fields if not (field.name == "total_price" and contract.total == "computed")]
+    return found[0] if len(found) == 1 else {"allOf": found} if found else {}
+
+
+def _value(field: Field) -> dict[str, Any]:
+    schema: dict[str, Any] = {"description": field.rule}
+    if field.kind is Kind.STRING:
+        schema |= {"type": "string", "minLength": field.min_length, "maxLength": field.max_length, "pattern": _TEXT}
+        if field.pattern:
+            schema["pattern"] = f"^(?:{field.pattern})$"
+        if field.values:
+            schema["enum"] = [*field.values]
+    elif field.kind is Kind.BOOLEAN:
+        schema["type"] = "boolean"
+    elif field.kind is Kind.TIMESTAMP and field.format != "epoch_ms":
+        schema |= {"type": "string", "pattern": _time_pattern(field)}
+    elif field.kind is not Kind.JSON:
+        types = {"number": "number" if field.kind is Kind.DECIMAL else "integer", "string": "string"}
+        schema["type"] = types.get(field.json) or [*types.values()]
+        if field.kind is Kind.TIMESTAMP:
+            schema |= {"minimum": 0, "maximum": LAST_MILLISECOND}
+        elif field.kind is Kind.INTEGER:
+            schema |= {"minimum": int(field.lowest), "maximum": int(field.highest)}
+        else:
+            # Limits beyond the last digit, and no multipleOf 0.01: validators that use floats would reject 1.1.
+            limits = {"exclusiveMinimum": field.lowest - field.unit, "exclusiveMaximum": field.highest + field.unit}
+            schema |= {name: _json_number(limit) for name, limit in limits.items()}
+    return schema
+
+
+def _json_number(number: Decimal) -> int | float:
+    return int(number) if number == int(number) else float(number)
+
+
+def _time_pattern(field: Field) -> str:
+    if field.format == "rfc3339":
+        zone = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+        return f"^{_SECOND.replace('T', '[Tt ]', 1)}(?:\\.[0-9]{{1,9}})?{zone}$"
+    return f"^{_SECOND}" + (r"(?:\.[0-9]{1,9})?$" if field.scale else "$")

@@ -14,7 +14,7 @@ from typing import IO, cast
 import msgspec
 from rich.progress import Progress
 
-from orderflow.contract.definition import FIELDS
+from orderflow.contract.definition import EIGHT
 from orderflow.errors import InputInvalid
 from orderflow.produce.generator import ANY_PARTITION, Message
 
@@ -110,10 +110,10 @@ def _read_csv(path: Path, file: IO[bytes]) -> Iterator[Message]:
     rows = _read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
-    if sorted(header) != sorted(FIELDS):
+    if sorted(header) != sorted(EIGHT):
         raise InputInvalid(
             f"The first line of {path} is {ascii(','.join(header))[:200]}, not the names of the eight fields.",
-            hint=f"Write the header {','.join(FIELDS)}, in any order.",
+            hint=f"Write the header {','.join(EIGHT)}, in any order.",
         )
     return (_row_to_message(header, cells) for cells in rows)
 
@@ -176,7 +176,7 @@ def _row_to_message(header: list[str], cells: list[bytes]) -> Message:
     if len(cells) != len(header):
         return None, _encode(json.dumps(texts, ensure_ascii=False)), ANY_PARTITION
     row = dict(zip(header, texts, strict=True))
-    fields = ", ".join([f'"{name}": {_json_token(name, row[name])}' for name in FIELDS])
+    fields = ", ".join([f'"{name}": {_json_token(name, row[name])}' for name in EIGHT])
     return _encode(row["order_id"]), _encode(f"{{{fields}}}"), ANY_PARTITION
 
 

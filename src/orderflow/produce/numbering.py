@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.progress import Progress
 
 from orderflow import topic
-from orderflow.contract.definition import ORDER_ID
+from orderflow.contract.definition import ORDER_ID_PATTERN
 from orderflow.contract.exact_path import decode
 from orderflow.errors import RecordRejected
 from orderflow.settings import Settings
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # Kafka stores metadata with a group's offset: here the topic's id and the highest number below that offset.
 GROUP = "orderflow-numbering"
 SAVE_THRESHOLD = 100_000  # records; reading that many takes about 0.5 s
-_KEY = re.compile(ORDER_ID.pattern.encode())
+_KEY = re.compile(ORDER_ID_PATTERN.encode())
 _PREFIX = len("ORDER-")
 _MAX_NUMBER = 10**18  # exclusive; higher ones are ignored, so that a foreign record cannot use up the 44 digits
 _STEP = 10_000  # records between two updates of the progress bar

@@ -21,6 +21,7 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 
 from orderflow import settings as settings_module
 from orderflow import topic
+from orderflow.contract import file
 from orderflow.errors import InputInvalid, SparkUnavailable
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
@@ -28,6 +29,7 @@ from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
+from orderflow.store.ranges import ranges_of
 from orderflow.topic_source import TopicSource
 
 if TYPE_CHECKING:
@@ -87,13 +89,14 @@ def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | No
     detects duplicates and conflicts, in MySQL.
     """
 
-    enforce_ranges = (settings or _default_settings()).order_ranges == "enforce"
+    settings = settings or _default_settings()
+    contract, ranges = file.of(settings), ranges_of(settings)
 
     def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return tasks.parse(batches, enforce_ranges=enforce_ranges, rejects=rejects)
+        return tasks.parse(batches, contract, ranges, rejects=rejects)
 
     columns = records.select("partition", "offset", "timestamp", "value")
-    return columns.mapInArrow(parse_orders, _ddl(tasks.order_schema(rejects=rejects)))
+    return columns.mapInArrow(parse_orders, _ddl(tasks.order_schema(contract, rejects=rejects)))
 
 
 def read_orders(
@@ -192,5 +195,8 @@ def _default_settings() -> Settings:
 def _ddl(schema: pa.Schema) -> str:
     """Return the Arrow schema as Spark DDL."""
     names = {"int32": "INT", "int64": "BIGINT", "double": "DOUBLE", "string": "STRING", "binary": "BINARY"}
-    types = {"timestamp[us, tz=UTC]": "TIMESTAMP", "decimal128(10, 2)": "DECIMAL(10, 2)", **names}
-    return ", ".join(f"{field.name} {types[str(field.type)]}" for field in schema)
+    types = {"timestamp[us, tz=UTC]": "TIMESTAMP", "bool": "BOOLEAN", **names}
+    return ", ".join(
+        f"`{field.name}` {types.get(str(field.type)) or str(field.type).replace('decimal128', 'DECIMAL')}"
+        for field in schema
+    )

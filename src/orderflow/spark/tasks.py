@@ -14,7 +14,8 @@ import orderflow.store.connection  # noqa: F401 # isort: skip
 
 import pyarrow as pa
 
-from orderflow.contract.definition import FIELDS
+from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
+from orderflow.contract.exact_path import Ranges
 from orderflow.contract.fast_path import read
 from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
 from orderflow.metrics import transactions
@@ -35,13 +36,6 @@ STORED_SCHEMA = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-_SPARK_TYPES = {
-    "customer_id": pa.int32(),
-    "unit_price": pa.decimal128(10, 2),
-    "quantity": pa.int32(),
-    "total_price": pa.decimal128(10, 2),
-    "order_timestamp": pa.timestamp("us", "UTC"),
-}
 _COORDINATES = [
     ("kafka_partition", pa.int32()),
     ("kafka_offset", pa.int64()),
@@ -97,22 +91,29 @@ def store(
         raise
 
 
-def parse(arrow_batches: Iterator[pa.RecordBatch], *, enforce_ranges: bool, rejects: bool) -> Iterator[pa.RecordBatch]:
+def parse(
+    arrow_batches: Iterator[pa.RecordBatch],
+    contract: Contract = DEFAULT,
+    ranges: Ranges | None = None,
+    *,
+    rejects: bool,
+) -> Iterator[pa.RecordBatch]:
     """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
     for arrow_batch in arrow_batches:
-        reading = read(arrow_batch.column("value").to_pylist(), enforce_ranges=enforce_ranges)
+        reading = read(arrow_batch.column("value").to_pylist(), contract, ranges)
         batch_indexes = reading.orders["batch_index"].combine_chunks()
-        columns = [_as_spark(name, reading.orders[name]) for name in FIELDS] + _coordinates(arrow_batch, batch_indexes)
+        columns = [_as_spark(field, reading.orders[field.name]) for field in contract.columns]
+        columns += _coordinates(arrow_batch, batch_indexes)
         if rejects:
             columns += [pa.nulls(len(batch_indexes), kind) for _, kind in _REJECTS]
-        yield from pa.table(columns, schema=order_schema(rejects=rejects)).to_batches()
+        yield from pa.table(columns, schema=order_schema(contract, rejects=rejects)).to_batches()
         if rejects and reading.rejected:
-            yield _rejected(arrow_batch, reading.rejected)
+            yield _rejected(arrow_batch, contract, reading.rejected)
 
 
-def order_schema(*, rejects: bool = False) -> pa.Schema:
+def order_schema(contract: Contract = DEFAULT, *, rejects: bool = False) -> pa.Schema:
     """Return the schema of the batches that `parse` yields."""
-    fields = [(name, _SPARK_TYPES.get(name, pa.string())) for name in FIELDS]
+    fields = [(field.name, _spark_type(field)) for field in contract.columns]
     return pa.schema([*fields, *_COORDINATES, *(_REJECTS if rejects else [])])
 
 
@@ -125,10 +126,16 @@ def parse_error(failure: str) -> OrderFlowError | None:
     return from_wire(found[1]) if found else None
 
 
-def _as_spark(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if name != "order_timestamp":
-        return column
-    return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+def _spark_type(field: Field) -> pa.DataType:
+    if field.kind is Kind.TIMESTAMP:
+        return pa.timestamp("us", "UTC")
+    return pa.bool_() if field.kind is Kind.BOOLEAN else field.arrow
+
+
+def _as_spark(field: Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if field.kind is Kind.TIMESTAMP:
+        return column.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+    return column.cast(_spark_type(field))
 
 
 def _coordinates(arrow_batch: pa.RecordBatch, batch_indexes: pa.Array) -> list[pa.Array]:
@@ -136,11 +143,13 @@ def _coordinates(arrow_batch: pa.RecordBatch, batch_indexes: pa.Array) -> list[p
     return [column.take(batch_indexes).cast(kind) for column, (_, kind) in zip(found, _COORDINATES, strict=True)]
 
 
-def _rejected(arrow_batch: pa.RecordBatch, rejected: Sequence[tuple[int, RecordRejected]]) -> pa.RecordBatch:
+def _rejected(
+    arrow_batch: pa.RecordBatch, contract: Contract, rejected: Sequence[tuple[int, RecordRejected]]
+) -> pa.RecordBatch:
     batch_indexes = pa.array([batch_index for batch_index, _ in rejected], pa.int64())
-    schema = order_schema(rejects=True)
+    schema = order_schema(contract, rejects=True)
     columns = [
-        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in FIELDS),
+        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in contract.names),
         *_coordinates(arrow_batch, batch_indexes),
         pa.array([str(rejection.reason) for _, rejection in rejected], pa.string()),
         pa.array([rejection.message for _, rejection in rejected], pa.string()),

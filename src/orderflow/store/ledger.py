@@ -53,6 +53,7 @@ class Locked(NamedTuple):
     next_offset: int
     topic_id: str
     now: datetime
+    contract_id: int  # the version of the contract that the last records were stored by
 
 
 class Advance(NamedTuple):
@@ -177,7 +178,7 @@ def accept_losses(  # noqa: PLR0917
     accepted: list[Loss] = []
     if find_losses(connection, topic, topic_id, first_offsets, broken):
         _open(connection, topic, topic_id, first_offsets)
-    for partition, (next_offset, known_id, now) in lock(connection, topic, first_offsets).items():
+    for partition, (next_offset, known_id, now, _) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, known_id)
         if lost := _lost(partition, next_offset, first_offsets, broken):
             loss = Loss(topic, topic_id, partition, *lost, now, by)

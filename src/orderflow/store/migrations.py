@@ -22,6 +22,8 @@ MIGRATIONS = (
     "0002_extend_ledger",
     "0003_rename_quarantine_columns",
     "0004_rename_record_parts",
+    "0005_add_ledger_contract",
+    "0006_add_quarantine_contract",
 )
 LATEST = len(MIGRATIONS)
 

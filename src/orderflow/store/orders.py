@@ -10,7 +10,7 @@ Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DA
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orderflow.contract import native
-from orderflow.contract.definition import FIELDS, TEXTS, Reason
+from orderflow.contract import file, native
+from orderflow.contract.definition import Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
 from orderflow.store.connection import Connection, Result, RowsRefusedError, row_errors
@@ -32,11 +32,12 @@ _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
 _SELECT_IDS = 1000  # per statement; more bring no gain
 _STATEMENTS = 200  # per round trip, where each row has its own statement
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
-_TIMES = ("order_timestamp", "produced_at")
 _YEAR_10000 = 253_402_300_800_000  # milliseconds
+_LONGEST_SHOWN = 3_000  # characters of a value in a reason
 _REASONS = 3  # texts of warnings, at most
 _ROW_IN_TEXT = re.compile(r" at row \d+")
-_ORDER_ID_IN_TEXT = re.compile(r"ORDER-[0-9]{6,44}")
+_ORDER_ID_IN_TEXT = re.compile(r"'([!-~]+)' for key")
+_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; servers accept 16 MiB by default
 
 
 class ExistingRow(NamedTuple):
@@ -71,7 +72,7 @@ class RowsAlteredError(Exception):
         self.refused = refused
 
 
-def as_rows(accepted: pa.Table, batch: RecordBatch, *, single_writer: bool = True) -> pa.Table:
+def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, single_writer: bool = True) -> pa.Table:
     """Return a batch's accepted orders with LOAD DATA's other columns and their batch indexes, sorted by order_id.
 
     Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
@@ -92,7 +93,8 @@ def as_rows(accepted: pa.Table, batch: RecordBatch, *, single_writer: bool = Tru
     known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less(milliseconds, _YEAR_10000))
     produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
-    return pa.table([*accepted.select(FIELDS).columns, *columns], names=[*FIELDS, *_RECORD, "batch_index"])
+    names = contract.names
+    return pa.table([*accepted.select(names).columns, *columns], names=[*names, *_RECORD, "batch_index"])
 
 
 def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[SkippedRow]:
@@ -101,11 +103,16 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
     Raises RowsRefusedError and RowsAlteredError, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.
     """
-    produced = rows["produced_at"].fill_null(native.NULL_TIME)
-    written = rows.select([*FIELDS, *_RECORD[:-1]]).append_column(_RECORD[-1], produced)
+    contract = file.of(connection.settings)
     try:
         with translate_shortages(f"{infile.parent} cannot be written"):
-            infile.write_bytes(native.write(written, times=_TIMES, free_texts=TEXTS))
+            infile.write_bytes(
+                native.write(
+                    rows.drop_columns("batch_index"),
+                    times=(*contract.times, "produced_at"),
+                    free_texts=contract.free_texts,
+                )
+            )
         with row_errors():
             result = connection.execute("load_orders", {"file": str(infile), "stored_at": stored_at})
     finally:
@@ -116,8 +123,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
     skipped_rows: list[SkippedRow] = []
-    for start in range(0, len(rows), _INSERT_ROWS):
-        some = rows.slice(start, _INSERT_ROWS)
+    for some in _slices(rows):
         with row_errors():
             result = connection.execute_rows("insert_orders", _values(some, stored_at))
         skipped_rows += _skipped_rows(connection, some, stored_at, result)
@@ -132,7 +138,7 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     without an error; reading the rows again finds these. Raises RowsAlteredError.
     """
     before = find(connection, rows["order_id"].to_pylist())
-    all_rows = list(zip(each(rows), _values(rows, stored_at), strict=True))
+    all_rows = list(zip(each(connection, rows), _values(rows, stored_at), strict=True))
     skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
     waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
     refused: list[Refused] = []
@@ -162,7 +168,8 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
         else:
             refused.append(Refused(row, str(refusal), refusal.otherwise))
     stored = find(connection, written)
-    altered = [Refused(row, _alteration(row, stored.get(order_id))) for order_id, row in written.items()]
+    contract = file.of(connection.settings)
+    altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
     if altered := [one for one in altered if one.detail]:
         raise RowsAlteredError([*altered, *refused])
     return skipped_rows, refused
@@ -178,10 +185,17 @@ def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
     return [(*row, stored_at) for row in zip(*columns, strict=True)]
 
 
-def each(rows: pa.Table) -> Iterable[Row]:
+def _slices(rows: pa.Table) -> Iterator[pa.Table]:
+    """Split the rows so that each slice fits into one statement."""
+    size = min(_INSERT_ROWS, max(1, len(rows) * _INSERT_BYTES // max(1, rows.nbytes)))
+    for start in range(0, len(rows), size):
+        yield rows.slice(start, size)
+
+
+def each(connection: Connection, rows: pa.Table) -> Iterable[Row]:
     """Return the rows one by one."""
     columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
-    return map(Row, as_orders(rows), *columns)
+    return map(Row, as_orders(rows, file.of(connection.settings)), *columns)
 
 
 def without(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
@@ -209,19 +223,24 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     return rows[0] if rows else None
 
 
-def conflict(row: Row, existing_row: ExistingRow) -> RecordRejected | None:
+def conflict(contract: Contract, row: Row, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
-    if not (differing := _differences(row, existing_row, "there", "here")):
+    if not (differing := _differences(contract, row, existing_row, "there", "here")):
         return None
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _differences(row: Row, existing_row: ExistingRow, one: str, other: str) -> str:
+def _differences(contract: Contract, row: Row, existing_row: ExistingRow, one: str, other: str) -> str:
     return ", ".join(
-        f"{name} is {str(found)!a} {one} and {str(given)!a} {other}"
-        for name, found, given in zip(FIELDS, existing_row.order, row.order.row(), strict=True)
+        f"{name} is {_shown(found)} {one} and {_shown(given)} {other}"
+        for name, found, given in zip(contract.names, existing_row.order, row.order.row(), strict=True)
         if found != given
     )
+
+
+def _shown(value: object) -> str:
+    text = ascii(str(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _skipped_rows(connection: Connection, rows: pa.Table, stored_at: datetime, result: Result) -> list[SkippedRow]:
@@ -254,17 +273,18 @@ def _read_again(
     """
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
     stored = find(connection, rows["order_id"].to_pylist())
-    ours = {(row.order.order_id, row.partition, row.offset) for row in each(rows)}
+    contract = file.of(connection.settings)
+    ours = {(row.order.order_id, row.partition, row.offset) for row in each(connection, rows)}
     skipped_rows: list[SkippedRow] = []
     refused: list[Refused] = []
-    for row in each(rows):
+    for row in each(connection, rows):
         existing_row = stored.get(row.order.order_id)
         taken_by_other = existing_row is not None and existing_row.stored_at != stored_at
         same = existing_row is not None and (row.order.order_id, existing_row.partition, existing_row.offset) in ours
         taken_here = existing_row is not None and same and not _is(existing_row, row)
         if existing_row is not None and (taken_by_other or taken_here):  # the latter: the same key twice in these rows
             skipped_rows.append(SkippedRow(row, existing_row))
-        elif detail := _alteration(row, existing_row, reasons):
+        elif detail := _alteration(contract, row, existing_row, reasons):
             refused.append(Refused(row, detail))
     if refused:
         raise RowsAlteredError(refused)
@@ -278,7 +298,7 @@ def _is(existing_row: ExistingRow, row: Row) -> bool:
     return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
 
 
-def _alteration(row: Row, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
+def _alteration(contract: Contract, row: Row, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
     """Describe how the server altered a row that it accepted without an error; empty if the row is as sent.
 
     `reasons` are the warnings of the row's statement, which may be about other rows.
@@ -290,7 +310,7 @@ def _alteration(row: Row, existing_row: ExistingRow | None, reasons: Sequence[st
             f"the server stored offset {row.offset} of partition {row.partition} as offset {existing_row.offset} of"
             f" {existing_row.partition}"
         )
-    differing = _differences(row, existing_row, "stored", "sent")
+    differing = _differences(contract, row, existing_row, "stored", "sent")
     return f"the server changed values: {differing}" if differing else ""
 
 
@@ -299,7 +319,7 @@ def _taken(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
     stored = find(connection, rows["order_id"].to_pylist())
     return [
         SkippedRow(row, existing_row)
-        for row in each(rows)
+        for row in each(connection, rows)
         if (existing_row := stored.get(row.order.order_id))
         and existing_row[1:] != (row.partition, row.offset, stored_at)
     ]

@@ -12,16 +12,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from orderflow.contract import file
 from orderflow.contract.definition import Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
 from orderflow.errors import Contention, InputInvalid, RecordRejected
 from orderflow.settings import Settings
-from orderflow.store import contention, ledger, orders, quarantine, rollup
+from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.ledger import Advance
 from orderflow.store.orders import RowsAlteredError
 from orderflow.store.quarantine import Entry
+from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the server returns times: naive, UTC
@@ -70,12 +72,13 @@ def replay(
         return _before(entry, entry.status)
     value = quarantine.content(connection, entry).value if corrected is None else corrected
     try:
-        order = decode(value, enforce_ranges=settings.order_ranges == "enforce")
+        order = decode(value, file.of(settings), ranges_of(settings))
     except RecordRejected as rejected:
         return Outcome(Result.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
+    number = contracts.number_of(connection)
     for pause in contention.pauses():
         try:
-            outcome = _transaction(connection, entry, order, by, corrected)
+            outcome = _transaction(connection, entry, order, by, corrected, number)
             connection.rollback() if dry_run else connection.commit()
         except (RowsRefusedError, RowsAlteredError) as refusal:
             connection.rollback()
@@ -90,7 +93,9 @@ def replay(
     raise Contention(contention.exhausted(f"Record {entry.quarantine_id}"))
 
 
-def _transaction(connection: Connection, entry: Entry, order: Order, by: str, corrected: bytes | None) -> Outcome:
+def _transaction(  # noqa: PLR0917
+    connection: Connection, entry: Entry, order: Order, by: str, corrected: bytes | None, contract_id: int
+) -> Outcome:
     """Do the transaction's work, without its COMMIT or ROLLBACK."""
     found = ledger.lock(connection, entry.topic, [entry.partition])
     if entry.partition not in found:
@@ -99,16 +104,17 @@ def _transaction(connection: Connection, entry: Entry, order: Order, by: str, co
             " know.",
             hint="The ledger was changed by hand; `orderflow audit` tells what is missing.",
         )
-    next_offset, topic_id, now = found[entry.partition]
+    next_offset, topic_id, now, _ = found[entry.partition]
+    contract = file.of(connection.settings)
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
     if status != "open":
         return _before(entry, status)
     timestamp = -1 if entry.produced_at is None else (entry.produced_at - _EPOCH) // timedelta(milliseconds=1)
     record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
-    rows = orders.as_rows(as_table([order], [0]), record)
+    rows = orders.as_rows(as_table([order], [0], contract), record, contract)
     skipped_rows = orders.insert(connection, rows, now)
-    if skipped_rows and (rejected := orders.conflict(*skipped_rows[0])):
+    if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
         if corrected is None:
             # So that a search for conflicts finds it.
             values = {"reason": rejected.reason, "detail": rejected.message, "order_id": order.order_id}
@@ -119,6 +125,7 @@ def _transaction(connection: Connection, entry: Entry, order: Order, by: str, co
     counted = Advance(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
     ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
     resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
+    resolved["contract_id"] = contract_id
     connection.execute("resolve_replayed", resolved)
     return Outcome(Result.DUPLICATE if skipped_rows else Result.STORED, order.order_id)
 

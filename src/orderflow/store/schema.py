@@ -11,10 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from orderflow.contract import definition
-from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, SchemaTooNew, TableDrifted
+from orderflow.contract import file
+from orderflow.contract.changes import changes
+from orderflow.contract.definition import DEFAULT, EIGHT
+from orderflow.errors import (
+    Contention,
+    ContractInvalid,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    SchemaTooNew,
+    TableDrifted,
+)
 from orderflow.settings import Settings
-from orderflow.store import named_lock, statements, tables
+from orderflow.store import contracts, named_lock, statements, tables
 from orderflow.store.connection import Connection, RowsRefusedError, row_errors
 from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
 from orderflow.store.tables import TABLES, Column, Table, quoted
@@ -29,6 +38,7 @@ _PROVENANCE = {
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
+_VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
 _TABLE_WAIT = 5  # seconds
 _TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
@@ -37,18 +47,19 @@ _LOOKS = 20
 
 
 class Step(NamedTuple):
-    """A missing part: what it is, the name of the statement that creates it, and the version that it records."""
+    """A missing part: what it is, the name of the statement that creates it, and the statement's placeholders."""
 
     what: str
     statement: str
-    version: int = 0
+    placeholders: tuple[tuple[str, str], ...] = ()
 
 
 def everything(settings: Settings) -> list[Step]:
     """Return what `prepare` would create on an empty server, in order."""
     names = statements.table_names(settings)
     database = Step(f"database {settings.mysql_database}", "create_database")
-    return [database, *(_creation(table, names) for table in TABLES), _version(LATEST)]
+    steps = [database, *(_creation(table, names) for table in TABLES), _version(LATEST)]
+    return [*steps, *_new_contract(settings, contracts.Versions({0: DEFAULT}, 0))]
 
 
 def missing(settings: Settings) -> list[Step]:
@@ -120,7 +131,7 @@ def _execute_patiently(connection: Connection, step: Step) -> None:
         if attempt:
             time.sleep(_TABLE_PAUSE)
         try:
-            connection.execute(step.statement, version=str(step.version))
+            connection.execute(step.statement, **dict(step.placeholders))
         except Contention as error:
             waiting = error
         else:
@@ -135,7 +146,7 @@ def statement_of(step: Step, settings: Settings) -> str:
     """Return the step's SQL for a person to read or run. Statements after CREATE DATABASE apply to the new database."""
     then = ["use_database"] if step.statement == "create_database" else []
     return "\n".join(
-        statements.sql(name, settings, version=str(step.version)) + ";" for name in (step.statement, *then)
+        statements.sql(name, settings, **dict(step.placeholders)) + ";" for name in (step.statement, *then)
     )
 
 
@@ -148,6 +159,7 @@ class _Found(NamedTuple):
     unique_keys: dict[str, dict[str, str]]
     defaults: dict[tuple[str, str], str | None]
     version: int  # 0 if none is recorded
+    contracts: contracts.Versions
 
 
 def _creation(table: Table, names: Mapping[str, str]) -> Step:
@@ -155,7 +167,28 @@ def _creation(table: Table, names: Mapping[str, str]) -> Step:
 
 
 def _version(number: int) -> Step:
-    return Step(f"schema version {number}", "insert_schema_version", number)
+    return Step(f"schema version {number}", "insert_schema_version", (("version", str(number)),))
+
+
+def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
+    """Return the step that adds the settings' contract to the versions, if it is new.
+
+    Raises ContractInvalid if the tables cannot follow it.
+    """
+    contract = file.of(settings)
+    if found.find(contract) is not None:
+        return []
+    impossible = [change for change in changes(found.contracts[found.latest], contract) if change.fix]
+    if impossible:
+        named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
+        raise ContractInvalid(
+            f"{named} does not fit the stored orders of {settings.mysql_database}.{settings.mysql_table}, which are at"
+            f" contract version {found.latest}: {'; '.join(change.what for change in impossible)}.",
+            hint=" ".join(dict.fromkeys(change.fix for change in impossible)),
+        )
+    number = str(found.latest + 1)
+    text = contracts.as_json(contract).encode().hex()
+    return [Step(f"contract version {number}", "insert_contract", (("number", number), ("contract", text)))]
 
 
 def _look(connection: Connection, settings: Settings) -> _Found:
@@ -188,7 +221,7 @@ def _look_once(connection: Connection, settings: Settings) -> _Found:
             if name is not None and (case or table == name):
                 yield name, *rest
 
-    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0)
+    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0, contracts.Versions({0: DEFAULT}, 0))
     for name, column, *shape, generated_by in rows("select_columns"):
         found.columns.setdefault(name, {})[column.lower()] = tables.found_column(shape)
         found.defaults[name, column.lower()] = shape[-1]
@@ -196,9 +229,14 @@ def _look_once(connection: Connection, settings: Settings) -> _Found:
             found.generated[name, column.lower()] = generated_by
     for name, key, on in rows("select_unique_keys"):
         found.unique_keys.setdefault(name, {})[key] = on
-    if "version" not in found.columns.get(statements.table_names(settings)["schema"], {}):
-        return found
-    return found._replace(version=int(connection.execute("select_schema_version").rows[0][0]))
+    tables_ = statements.table_names(settings)
+    if "version" in found.columns.get(tables_["schema"], {}):
+        found = found._replace(version=int(connection.execute("select_schema_version").rows[0][0]))
+    if "contract" in found.columns.get(tables_["contracts"], {}) and "contract_id" in found.columns.get(
+        tables_["ledger"], {}
+    ):
+        found = found._replace(contracts=contracts.versions(connection))
+    return found
 
 
 def as_server_names(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:
@@ -219,6 +257,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
             f" this version of OrderFlow knows versions up to {LATEST}.",
             hint="Use the version of OrderFlow that changed the tables, or a newer one.",
         )
+    new_contract = _new_contract(settings, found.contracts)
     needed = pending(settings, found.version, {name: found.columns.get(name, {}) for name in found.engines})
     renamed = {migration.new_name for migration in needed}
     absent = {table.key for table in TABLES if names[table.key] not in found.engines.keys() | renamed}
@@ -238,6 +277,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
         steps += [Step(migration.what, migration.statement), _version(migration.number)]
     if found.version < LATEST and not (needed and needed[-1].number == LATEST):
         steps.append(_version(LATEST))
+    steps += new_contract
     return sorted(steps, key=lambda step: step.statement == "create_adoption")
 
 
@@ -254,7 +294,8 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
     for (table, column), by in found.generated.items():
         if table == name:
             shown[column] = f"generated as {by}"
-    if differences := list(_differences(shown, adopt, engine, found.unique_keys.get(name, {}))):
+    additions = _additions(settings, name, shown)
+    if differences := list(_differences(settings, shown, adopt, engine, found.unique_keys.get(name, {}))):
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
             + "; ".join(what for what, _ in differences)
@@ -265,8 +306,38 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
         )
     adopting = found.defaults.get((name, "kafka_partition")) == "-1"
     if not adopt and not adopting:
+        return additions
+    return additions + [Step(f"provenance of the rows in table {name}", step) for step in _ADOPT[adopting:]]
+
+
+def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Step]:
+    """Return the step that adds and widens columns. Update `shown`, the columns' types, as it does."""
+    what: list[str] = []
+    parts: list[str] = []
+    before = EIGHT[-1]
+    for field in file.of(settings).columns:
+        expected = _declared(field.type)
+        if field.is_own and field.name not in shown:
+            what.append(field.name)
+            parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
+        elif _is_longer(shown.get(field.name, ""), expected):
+            what.append(f"{field.name} ({field.type.split()[0]})")
+            parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
+        else:
+            expected = shown.get(field.name, "")
+        if expected:
+            shown[field.name] = expected
+        before = field.name if field.is_own else before
+    if not parts:
         return []
-    return [Step(f"provenance of the rows in table {name}", statement) for statement in _ADOPT[adopting:]]
+    columns = "columns" if len(parts) > 1 else "column"
+    return [Step(f"{columns} {', '.join(what)} of table {name}", "change_orders", (("changes", ",\n  ".join(parts)),))]
+
+
+def _is_longer(found: str, expected: str) -> bool:
+    """Whether both are VARCHAR with the same character set, and the expected one is longer."""
+    before, after = _VARCHAR.fullmatch(found), _VARCHAR.fullmatch(expected)
+    return bool(before and after and before[2] == after[2] and int(before[1]) < int(after[1]))
 
 
 def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:
@@ -305,12 +376,15 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
             )
 
 
-def _differences(found: dict[str, str], adopt: bool, engine: str, keys: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _differences(
+    settings: Settings, found: dict[str, str], adopt: bool, engine: str, keys: dict[str, str]
+) -> Iterator[tuple[str, str]]:
     """Yield each difference, and the part of an ALTER TABLE statement that fixes it."""
     if engine.upper() != "INNODB":
         yield f"its engine is {engine}", "ENGINE = InnoDB"
-    expected = {name: _declared(sql) for name, sql in definition.columns().items()}
-    for name, sql in definition.columns().items():
+    columns = {field.name: field.column for field in file.of(settings).columns}
+    expected = {name: _declared(sql) for name, sql in columns.items()}
+    for name, sql in columns.items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
         elif not _fits(name, found[name], expected[name]):

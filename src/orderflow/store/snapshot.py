@@ -76,6 +76,7 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
+    contract_id: int | None = None  # the version of the contract that it was replayed by
 
     @property
     def resolved_in_order(self) -> bool:
@@ -153,10 +154,25 @@ def quarantined(connection: Connection, topic_id: str, partition: int, start: in
     found: dict[int, Quarantined] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
-    for offset, *fields, chunks, topic, corrected, produced_at, at, reason, order_id, status, by, when, because in rows:
+    for (
+        offset,
+        *fields,
+        chunks,
+        topic,
+        corrected,
+        produced_at,
+        at,
+        reason,
+        order_id,
+        status,
+        by,
+        when,
+        because,
+        number,
+    ) in rows:
         key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if chunks else fields
         found[offset] = Quarantined(
-            key, value, topic, corrected, produced_at, at, reason, order_id, status, by, when, because
+            key, value, topic, corrected, produced_at, at, reason, order_id, status, by, when, because, number
         )
     return found
 

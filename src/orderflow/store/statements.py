@@ -13,7 +13,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import dropwhile
 
-from orderflow.contract import definition
+import pyarrow as pa
+
+from orderflow.contract import file
+from orderflow.contract.definition import EIGHT, Contract, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.tables import FORMER_TABLES, TABLES
 
@@ -50,22 +53,43 @@ def with_null(text: str) -> str:
 
 @lru_cache(maxsize=8)  # each transaction calls it several times
 def _identifiers(settings: Settings) -> dict[str, str]:
+    contract = file.of(settings)
     former = {key: settings.mysql_table + suffix for key, suffix in FORMER_TABLES.items()}
     return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",
-        "order_names": ", ".join(definition.FIELDS),
-        "order_columns": ",\n  ".join(f"{column} {kind}" for column, kind in definition.columns().items()),
-        "row_hash": _ROW_HASH,
+        "order_names": ", ".join(identifier(field) for field in contract.columns),
+        "order_columns": ",\n  ".join(f"{identifier(field)} {field.column}" for field in contract.columns),
+        "order_minute": _minute(contract.by_name["order_timestamp"]),
+        "row_hash": _row_hash(contract),
     }
 
 
-# 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex, so that no
-# separator occurs in them.
-_HASHED = (
-    *(f"HEX({name})" if name in ("order_id", *definition.TEXTS) else name for name in definition.FIELDS),
-    *(f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")),
-)
-_ROW_HASH = f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(_HASHED)}), 256), 15), 16, 10) AS DECIMAL(20))"
+def identifier(field: Field) -> str:
+    """Return the field's column in a statement."""
+    return f"`{field.name}`" if field.is_own else field.name
+
+
+def _minute(timestamp: Field) -> str:
+    """Return the expression for the minute of an order."""
+    minute = "order_timestamp - INTERVAL SECOND(order_timestamp) SECOND"
+    return (
+        f"CAST({minute} - INTERVAL MICROSECOND(order_timestamp) MICROSECOND AS DATETIME)" if timestamp.scale else minute
+    )
+
+
+def _row_hash(contract: Contract) -> str:
+    """Return the expression for the checksum of an adopted row, whose own columns are NULL.
+
+    It has 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex, so
+    that no separator occurs in them.
+    """
+    eight = [contract.by_name[name] for name in EIGHT]
+    hashed = [
+        f"HEX({field.name})" if pa.types.is_string(field.arrow) and field.kind is not Kind.TIMESTAMP else field.name
+        for field in eight
+    ]
+    hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]
+    return f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(hashed)}), 256), 15), 16, 10) AS DECIMAL(20))"
 
 
 @cache

@@ -58,6 +58,8 @@ TABLES = (
         "SELECT",
         ("reason", "status", "records", "first_quarantined_at", "last_quarantined_at"),
     ),
+    Table("contracts", "_contracts", "SELECT"),
+    Table("contract_starts", "_contract_starts", "SELECT, INSERT, UPDATE"),
     Table("schema", "_schema", "SELECT"),
     Table("adoption", "_adoption", "SELECT"),  # last, because it counts what the other steps adopt
 )

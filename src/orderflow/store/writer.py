@@ -32,6 +32,7 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
+from orderflow.contract import file
 from orderflow.contract.definition import Reason
 from orderflow.contract.fast_path import read
 from orderflow.errors import (
@@ -43,12 +44,13 @@ from orderflow.errors import (
     UnknownDatabaseError,
 )
 from orderflow.settings import Settings
-from orderflow.store import contention, ledger, orders, quarantine, rollup
+from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
-from orderflow.store.ledger import Advance
+from orderflow.store.ledger import Advance, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
+from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch, Source
 
 # How many of the last records decide whether too many are rejected: enough to exclude chance, but less than a day's.
@@ -96,7 +98,7 @@ class _Content(NamedTuple):
     batch: RecordBatch
     rows: pa.Table
     rejected: Sequence[tuple[int, RecordRejected]]
-    unknown_fields: Sequence[tuple[int, Sequence[str]]]
+    unknown_fields: pa.Table  # name and batch_index
 
 
 class OutOfOrderError(Exception):
@@ -142,6 +144,9 @@ class Writer:
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
+        self._contract = file.of(settings)
+        self._contract_number = contracts.number_of(self._connection)
+        self._ranges = ranges_of(settings)
 
     def close(self) -> None:
         """End the session and remove the files."""
@@ -227,8 +232,8 @@ class Writer:
         ticket.wait_for_predecessor_end()
 
     def _read(self, batch: RecordBatch) -> _Content:
-        reading = read(batch.values, enforce_ranges=self._settings.order_ranges == "enforce")
-        rows = orders.as_rows(reading.orders, batch, single_writer=self._single_writer)
+        reading = read(batch.values, self._contract, self._ranges)
+        rows = orders.as_rows(reading.orders, batch, self._contract, single_writer=self._single_writer)
         return _Content(batch, rows, reading.rejected, reading.unknown_fields)
 
     def _commit_speculatively(
@@ -244,21 +249,23 @@ class Writer:
         watch.lap("write")
         # 1. Lock the ledger's rows.
         ticket.wait_for_predecessor_lock()
-        positions, _ = self._lock_ledger(content.batch, may_open=False)
+        locked = self._lock_ledger(content.batch, may_open=False)
+        positions = _positions(locked)
         ticket.mark_ledger_locked()
         # 2 and 3. No record is stored already, and none is missing.
         in_order = content.batch.since(positions) is content.batch and not self._gap(content.batch, positions)
         watch.lap("lock")
         if not in_order:
             raise OutOfOrderError
-        return self._account_and_commit(content, ends, stored_at, skipped_rows, (), watch)
+        return self._account_and_commit(content, ends, locked, stored_at, skipped_rows, (), watch)
 
     def _commit_in_order(
         self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch, *, refusing: bool
     ) -> Committed:
         """Do steps 1 to 6. With `refusing`, find the rows that the server refuses one by one."""
         # 1. Lock the ledger's rows.
-        positions, stored_at = self._lock_ledger(content.batch, may_open=True)
+        locked = self._lock_ledger(content.batch, may_open=True)
+        positions, stored_at = _positions(locked), next(iter(locked.values())).now
         ticket.mark_ledger_locked()
         # 2. Drop the records that are stored already.
         batch = content.batch.since(positions)
@@ -281,12 +288,13 @@ class Writer:
         else:
             skipped_rows = self._write(content.rows, stored_at)
         watch.lap("write")
-        return self._account_and_commit(content, ends, stored_at, skipped_rows, refused, watch)
+        return self._account_and_commit(content, ends, locked, stored_at, skipped_rows, refused, watch)
 
     def _account_and_commit(  # noqa: PLR0917
         self,
         content: _Content,
         ends: Mapping[int, int],
+        locked: Mapping[int, Locked],
         stored_at: datetime,
         skipped_rows: Sequence[SkippedRow],
         refused: Sequence[Refused],
@@ -296,7 +304,9 @@ class Writer:
         connection, source, batch = self._connection, self._source, content.batch
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = [
-            (row, rejected) for row, existing_row in skipped_rows if (rejected := orders.conflict(row, existing_row))
+            (row, rejected)
+            for row, existing_row in skipped_rows
+            if (rejected := orders.conflict(self._contract, row, existing_row))
         ]
         bad = [RejectedRecord(batch_index, rejected) for batch_index, rejected in content.rejected]
         bad += [RejectedRecord(row.batch_index, rejected, row.order.order_id) for row, rejected in conflicts]
@@ -312,11 +322,15 @@ class Writer:
         stored = Counter(written["kafka_partition"].to_pylist())
         duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
         quarantined = Counter(batch.partitions[one.batch_index] for one in bad)
-        unknown = Counter(batch.partitions[batch_index] for batch_index, names in content.unknown_fields for _ in names)
+        unknown = Counter(batch.partitions[index] for index in content.unknown_fields["batch_index"].to_pylist())
         moves = {
             part: Advance(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part])
             for part in batch.ends()
         }
+        for part in moves:
+            if locked[part].contract_id != self._contract_number:
+                start = locked[part].next_offset, self._contract_number
+                contracts.begin(connection, source.topic, source.topic_id, part, *start)
         ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
         self._check_identity()
         watch.lap("account")
@@ -327,7 +341,7 @@ class Writer:
             stored=stored.total(),
             duplicates=duplicates.total(),
             quarantined=Counter(one.rejected.reason for one in bad),
-            unknown_fields=Counter(name for _, names in content.unknown_fields for name in names),
+            unknown_fields=Counter(content.unknown_fields["name"].to_pylist()),
         )
 
     def _judge(self, committed: Committed) -> None:
@@ -350,11 +364,11 @@ class Writer:
                 f" (now {self._settings.quarantine_max_share:g}; 1: never stop).",
             )
 
-    def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> tuple[dict[int, int], datetime]:
-        """Return the next offsets of the batch's partitions, locked until the transaction ends, and the server's time.
+    def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> dict[int, Locked]:
+        """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
         Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
-        OutOfOrderError.
+        OutOfOrderError. Raises ContractInvalid if a later contract has stored records of them.
         """
         source, partitions = self._source, {*batch.partitions}
         locked = ledger.lock(self._connection, source.topic, partitions)
@@ -366,7 +380,9 @@ class Writer:
             locked = ledger.lock(self._connection, source.topic, partitions)
         for one in locked.values():
             ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
-        return {partition: one.next_offset for partition, one in locked.items()}, next(iter(locked.values())).now
+            if one.contract_id > self._contract_number:
+                raise contracts.differs(self._connection, contracts.versions(self._connection))
+        return locked
 
     def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
         """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
@@ -420,6 +436,10 @@ class Writer:
                 hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
             )
         return skipped_rows, refused
+
+
+def _positions(locked: Mapping[int, Locked]) -> dict[int, int]:
+    return {partition: one.next_offset for partition, one in locked.items()}
 
 
 def _pieces(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:

@@ -8,19 +8,45 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Collection
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from orderflow.contract.definition import BIGINT_MAX, Contract, Field, Kind
+from orderflow.contract.exact_path import default_value
+
 _PATH = Path(__file__).with_name("native.so")
 IS_COMPILED = _PATH.exists()
-_NUMBERS = {pa.int32(): 0, pa.int64(): 1, pa.decimal128(10, 2): 2}  # Arrow types to the types of native.c
-_IDENTIFIER, _TIME, _TEXT = 3, 4, 5
-_NUMBER_BYTES = 22  # at most, for a number and a tab
-NULL_TIME = "\\N"  # a NULL time in LOAD DATA files
+
+# The limits and types of native.c.
+_MOST_COLUMNS = _MOST_KEYS = 64
+_MOST_DIGITS = 18
+_TIME = 26  # bytes
+_MAX_DATA = 2**31 - 1  # bytes: the ends of texts have 32 bits
+_STRING, _IDENTIFIER, _INTEGER, _DECIMAL, _BOOLEAN, _UTC, _RFC3339, _EPOCH_MS, _JSON = range(9)
+_TIMES = {"utc": _UTC, "rfc3339": _RFC3339, "epoch_ms": _EPOCH_MS}
+_TYPES = {
+    Kind.STRING: _STRING,
+    Kind.INTEGER: _INTEGER,
+    Kind.DECIMAL: _DECIMAL,
+    Kind.BOOLEAN: _BOOLEAN,
+    Kind.JSON: _JSON,
+}
+_FROM = {"number": 1, "string": 2, "any": 3}
+_TOTALS = ("checked", "computed", "as_sent")
+_UNKNOWN = ("ignore", "keep", "reject")
+_WRITTEN = {pa.int8(): 0, pa.int32(): 1, pa.int64(): 2}
+_WRITE_DECIMAL, _WRITE_IDENTIFIER, _WRITE_TIME, _WRITE_TEXT = range(3, 7)
+_NUMBER_BYTES = 46  # at most, for a number and a tab
+_NAME_BYTES = 64 * 1024  # for the paths of unknown fields, beyond the bytes of the values
+
+_NULL = "\\N"  # a NULL in LOAD DATA files
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 _NO_MARKS = str.maketrans("", "", "-:T ")
+
+_NAMES = pa.schema([("name", pa.string()), ("batch_index", pa.int64())])
 
 
 @cache
@@ -32,41 +58,178 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+_I32, _I64, _POINTER = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
+
+
+class _Key(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_char_p) for name in ("name", "path")),
+        *((name, _I32) for name in ("length", "path_length", "column", "first", "count")),
+    ]
+
+
+class _Column(ctypes.Structure):
+    _fields_ = [
+        *((name, _I32) for name in ("type", "from_", "is_required", "has_default", "scale", "default_length", "width")),
+        *((name, _I64) for name in ("lowest", "highest", "default_number")),
+        ("default_text", ctypes.c_char_p),
+        *((name, _POINTER) for name in ("validity", "values", "ends")),
+    ]
+
+
+class _Contract(ctypes.Structure):
+    _fields_ = [
+        *((name, _I32) for name in ("total", "unknown", "first", "count")),
+        *((name, _POINTER) for name in ("keys", "columns")),
+        ("column_count", _I64),
+        *((name, _POINTER) for name in ("batch_index", "name_ends", "names", "name_batch_index")),
+        *((name, _I64) for name in ("most_names", "most_name_bytes", "name_count")),
+    ]
+
+
 class _Written(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int), ("ends", ctypes.c_void_p), ("values", ctypes.c_void_p)]
+    _fields_ = [
+        *((name, _I32) for name in ("type", "scale")),
+        ("first", _I64),
+        *((name, _POINTER) for name in ("validity", "ends", "values")),
+    ]
 
 
-def read(values: pa.Array, schema: pa.Schema) -> pa.Table:
+def why_not(contract: Contract) -> str:
+    """Return why the library cannot read messages of this contract, as a clause; empty if it can."""
+    if len(contract.columns) > _MOST_COLUMNS:
+        return f"it has more than {_MOST_COLUMNS} columns"
+    if len(_keys(contract)) > _MOST_KEYS:
+        return f"it has more than {_MOST_KEYS} keys"
+    for field in contract.fields:
+        if field.kind is Kind.DECIMAL and field.precision > _MOST_DIGITS:
+            return f"{field.name} has more than {_MOST_DIGITS} digits"
+        if sum(other.path == field.path for other in contract.fields if field.path) > 1:
+            return f"the key {field.key} is read by more than one field"
+    return ""
+
+
+@lru_cache(maxsize=16)
+def _compiled(contract: Contract) -> tuple[Any, list[_Column]] | None:
+    """Return the contract's keys and columns as native.c reads them; None if it cannot."""
+    if not IS_COMPILED or why_not(contract):
+        return None
+    keys = _keys(contract)
+    return (_Key * len(keys))(*keys), [_column(contract, field) for field in contract.columns]
+
+
+def _keys(contract: Contract) -> list[_Key]:
+    """Return the keys of the message, and behind them those of its inner objects."""
+    columns = {field.path: index for index, field in enumerate(contract.fields)}
+    keys: list[_Key] = []
+    waiting: list[tuple[dict[str, Any], tuple[str, ...], _Key | None]] = [(contract.keys, (), None)]
+    for inner, path, owner in waiting:
+        if owner:
+            owner.first, owner.count = len(keys), len(inner)
+        for name, below in inner.items():
+            whole = (*path, name)
+            name_bytes, dotted = name.encode(), "".join(f"{part}." for part in whole).encode()
+            key = _Key(name_bytes, dotted, len(name_bytes), len(dotted), -1 if below else columns[whole])
+            keys.append(key)
+            if below:
+                waiting.append((below, whole, key))
+    return keys
+
+
+def _column(contract: Contract, field: Field) -> _Column:
+    column = _Column(is_required=field.required and bool(field.path), has_default=field.default is not None)
+    if field.name == "total_price" and contract.total == "computed":
+        column.is_required = False
+    column.type = _IDENTIFIER if field.name == "order_id" else _TYPES.get(field.kind, _TIMES[field.format])
+    column.scale = field.scale
+    if field.kind is Kind.STRING:
+        column.lowest, column.highest = field.min_length, field.max_length
+    elif field.kind is Kind.JSON:
+        column.highest = field.max_length
+    elif field.kind is Kind.TIMESTAMP:
+        column.highest = BIGINT_MAX
+    else:
+        step = 10**field.scale if field.kind is Kind.DECIMAL else 1
+        column.lowest, column.highest = int(field.lowest * step), int(field.highest * step)
+    if field.kind in (Kind.INTEGER, Kind.DECIMAL) or field.format == "epoch_ms":
+        column.from_ = _FROM[field.json]
+    if pa.types.is_string(field.arrow):
+        default = str(default_value(field) or "").encode()
+        column.default_text, column.default_length = default, len(default)
+    else:
+        column.width = field.arrow.bit_width // 8
+        if (value := default_value(field)) is not None:
+            column.default_number = int(value.scaleb(field.scale)) if field.kind is Kind.DECIMAL else value
+    return column
+
+
+def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
     """Decode the values (large_binary) that are valid orders in the usual JSON notation; skip all others.
 
-    `schema` must match Columns in native.c: the contract's fields in their order, then `batch_index`, the position of
-    the value.
+    Return the orders, with the columns of `contract.schema`, and the unknown fields that are ignored: name and
+    batch_index. Patterns and lists of allowed values are not checked.
     """
-    if not (IS_COMPILED and len(values)):
-        return schema.empty_table()
+    compiled = _compiled(contract)
     _, ends, data = values.buffers()
-    sizes = [
-        [4 * (len(values) + 1), data.size if data else 0]
-        if kind == pa.string()
-        else [len(values) * kind.bit_width // 8]
-        for kind in schema.types
+    size = data.size if data else 0
+    if compiled is None or not len(values) or size > _MAX_DATA:
+        return contract.schema.empty_table(), _NAMES.empty_table()
+    keys, columns = compiled
+    count = len(values)
+    own_columns = (_Column * len(columns))(*columns)
+    buffers: list[list[pa.Buffer | None]] = []
+    for field, column in zip(contract.columns, own_columns, strict=True):
+        if column.width:
+            found = [pa.allocate_buffer(count * column.width)]
+        else:
+            size_of_texts = count * _TIME if field.kind is Kind.TIMESTAMP else count * column.default_length + size
+            found = [pa.allocate_buffer(4 * (count + 1)), pa.allocate_buffer(size_of_texts)]
+            column.ends = found[0].address
+            _I32.from_address(found[0].address).value = 0
+        column.values = found[-1].address
+        validity = pa.allocate_buffer((count + 7) // 8) if field.is_nullable else None
+        column.validity = validity.address if validity else None
+        buffers.append([validity, *found])
+    batch_index = pa.allocate_buffer(8 * count)
+    to = _Contract(_TOTALS.index(contract.total), _UNKNOWN.index(contract.unknown_fields), 0, len(contract.keys))
+    to.keys, to.columns, to.column_count = ctypes.addressof(keys), ctypes.addressof(own_columns), len(columns)
+    to.batch_index = batch_index.address
+    names = _allocate_names(to, size)
+    rows = _library().orderflow_read(count, ends.address, data.address if data else None, ctypes.byref(to))
+    arrays = [
+        pa.Array.from_buffers(field.arrow, rows, found) for field, found in zip(contract.columns, buffers, strict=True)
     ]
-    buffers = [[pa.allocate_buffer(size) for size in of_column] for of_column in sizes]
-    addresses = [buffer.address for of_column in buffers for buffer in of_column]
-    columns = (ctypes.c_void_p * len(addresses))(*addresses)
-    rows = _library().orderflow_read(len(values), ends.address, data.address if data else None, columns)
-    found = [
-        pa.Array.from_buffers(kind, rows, [None, *of_column])
-        for kind, of_column in zip(schema.types, buffers, strict=True)
+    arrays.append(pa.Array.from_buffers(pa.int64(), rows, [None, batch_index]))
+    return pa.table(arrays, schema=contract.schema), _names(to.name_count, names)
+
+
+def _allocate_names(to: _Contract, size: int) -> list[pa.Buffer]:
+    """Allocate space for the names of unknown fields: the shortest one with its value has 6 bytes."""
+    to.most_names, to.most_name_bytes = (size // 6 + 1, size + _NAME_BYTES) if to.unknown == 0 else (0, 0)
+    buffers = [
+        pa.allocate_buffer(bytes_) for bytes_ in (4 * (to.most_names + 1), to.most_name_bytes, 8 * to.most_names)
     ]
-    return pa.table(found, schema=schema)
+    to.name_ends, to.names, to.name_batch_index = (buffer.address for buffer in buffers)
+    _I32.from_address(to.name_ends).value = 0
+    return buffers
+
+
+def _names(count: int, buffers: list[pa.Buffer]) -> pa.Table:
+    if not count:
+        return _NAMES.empty_table()
+    ends, names, batch_index = buffers
+    arrays = [
+        pa.Array.from_buffers(pa.string(), count, [None, ends, names]),
+        pa.Array.from_buffers(pa.int64(), count, [None, batch_index]),
+    ]
+    return pa.table(arrays, schema=_NAMES)
 
 
 def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]) -> pa.Buffer:
-    r"""Return the rows in the format of LOAD DATA. Columns are int32, int64, decimal128(10, 2) or string, not null.
+    r"""Return the rows in the format of LOAD DATA. Columns are int8, int32, int64, decimal128 or string.
 
     Backslashes, tabs and line breaks are escaped only in free texts; other columns must not contain them. Times are in
-    ISO 8601, with T or a space, or \N for NULL.
+    ISO 8601, with T or a space. NULL is \N.
     """
     if not IS_COMPILED:
         return pa.py_buffer(_write_in_python(rows, times, free_texts))
@@ -74,14 +237,17 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
     written = (_Written * len(columns))()
     size = 0
     for name, column, to in zip(rows.column_names, columns, written, strict=True):
-        *_, first, values = column.buffers()
+        validity, *others = column.buffers()
+        to.first, to.validity = column.offset, validity.address if validity else None
         if column.type == pa.string():
-            to.type = _TEXT if name in free_texts else _TIME if name in times else _IDENTIFIER
-            to.ends, to.values = first.address + 4 * column.offset, values.address if values else None
-            size += 2 * (values.size if values else 0) + len(column)
+            to.type = _WRITE_TEXT if name in free_texts else _WRITE_TIME if name in times else _WRITE_IDENTIFIER
+            ends, values = others
+            to.ends, to.values = ends.address + 4 * column.offset, values.address if values else None
+            size += 2 * (values.size if values else 0) + 3 * len(column)
         else:
-            to.type = _NUMBERS[column.type]
-            to.values = values.address + column.offset * column.type.bit_width // 8
+            to.type = _WRITTEN.get(column.type, _WRITE_DECIMAL)
+            to.scale = column.type.scale if to.type == _WRITE_DECIMAL else 0
+            to.values = others[0].address + column.offset * column.type.bit_width // 8
             size += _NUMBER_BYTES * len(column)
     lines = pa.allocate_buffer(size, resizable=True)
     lines.resize(_library().orderflow_write(rows.num_rows, len(columns), written, lines.address), shrink_to_fit=False)
@@ -91,10 +257,6 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
 def _write_in_python(rows: pa.Table, times: Collection[str], free_texts: Collection[str]) -> bytes:
     columns: list[list[str]] = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
-        texts = [str(value) for value in column.to_pylist()]
-        if name in free_texts:
-            texts = [text.translate(_ESCAPES) for text in texts]
-        elif name in times:
-            texts = [text if text == NULL_TIME else text.translate(_NO_MARKS) for text in texts]
-        columns.append(texts)
+        marks = _ESCAPES if name in free_texts else _NO_MARKS if name in times else {}
+        columns.append([_NULL if value is None else str(value).translate(marks) for value in column.to_pylist()])
     return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)]).encode()

@@ -1,49 +1,81 @@
 /* The two steps of a batch that process each byte: decode orders into columns, and write columns as LOAD DATA lines.
  *
- * The decoder accepts only valid orders in the usual JSON notation; all other values take the exact path in Python.
- * The buffers are Arrow's and belong to the caller. The code allocates nothing, has no state, and is thread-safe.
+ * The decoder gets the contract as data. It accepts only valid orders in the usual JSON notation; all other values take
+ * the exact path in Python. The buffers are Arrow's and belong to the caller. The code allocates nothing, has no state,
+ * and is thread-safe.
  */
 
 #include <stdint.h>
 #include <string.h>
 
-enum { CUSTOMER_ID, ORDER_ID, PRODUCT_NAME, PRODUCT_CATEGORY, UNIT_PRICE, QUANTITY, TOTAL_PRICE, ORDER_TIMESTAMP, FIELDS };
-
-#define KEY(name) {sizeof(name) - 1, name}
-static const struct {
-    size_t length;
-    const char *name;
-} keys[FIELDS] = {
-    KEY("customer_id"), KEY("order_id"), KEY("product_name"), KEY("product_category"),
-    KEY("unit_price"),  KEY("quantity"), KEY("total_price"),  KEY("order_timestamp"),
-};
-
-enum { LONGEST_VALUE = 4096 }; /* bytes: enough for an order in the usual notation; the contract allows far more */
-enum { LONGEST_NAME = 255, LONGEST_CATEGORY = 100, LONGEST_ID = 50, TIMESTAMP = 19 }; /* characters */
-
 typedef const uint8_t *In;
 typedef uint8_t *Out;
 
-/* An amount in Arrow's decimal128 format: cents in 128 bits. An order's amounts fit into the lower half. */
-typedef struct {
-    int64_t cents, high;
-} Amount;
+enum {
+    LONGEST_VALUE = 16384, /* bytes: enough for an order in the usual notation; the contract allows far more */
+    MOST_COLUMNS = 64,     /* of a contract */
+    MOST_KEYS = 64,        /* of one object, and of a contract */
+    DEEPEST = 16,          /* levels of arrays and objects */
+    TIME = 26,             /* characters of a time with microseconds */
+    LONGEST_TIME = 40,     /* characters of a time in a message */
+};
+enum { PRICE = 4, QUANTITY = 5, TOTAL = 6 };                   /* columns of each contract */
+enum { CHECKED, COMPUTED, AS_SENT };                           /* how the total is read */
+enum { IGNORE, KEEP, REJECT };                                 /* unknown fields */
+enum { FROM_NUMBER = 1, FROM_STRING = 2 };                     /* JSON types that a number is read from */
+enum { STRING, IDENTIFIER, INTEGER, DECIMAL, BOOLEAN, UTC, RFC3339, EPOCH_MS, JSON }; /* types of columns */
 
-/* A text column in Arrow's format: the texts are contiguous; `ends` starts with 0 and then has the end of each text. */
+/* A key of an object in the message. It leads to a column, or to an inner object, whose keys are `count` from `first`. */
 typedef struct {
+    In name, path; /* `path` is the names of the keys that lead to the inner object, each with a dot behind it */
+    int32_t length, path_length;
+    int32_t column; /* -1: an inner object */
+    int32_t first, count;
+} Key;
+
+/* A column: what is valid, and where its values are written in Arrow's format.
+ * The numbers have `width` bytes. Texts are contiguous; `ends` starts with 0 and then has the end of each text.
+ * A column whose `validity` is not NULL may have NULLs: a bit for each row is 1 if there is a value.
+ */
+typedef struct {
+    int32_t type, from, is_required, has_default, scale, default_length, width;
+    int64_t lowest, highest; /* of a number, of a decimal in its last digit, or of a text's characters or JSON's bytes */
+    int64_t default_number;
+    In default_text;
+    Out validity;
+    Out values;
     int32_t *ends;
-    Out bytes;
-} Texts;
+} Column;
 
 typedef struct {
-    int32_t *customer_id;
-    Texts order_id, product_name, product_category;
-    Amount *unit_price;
-    int32_t *quantity;
-    Amount *total_price;
-    Texts order_timestamp;
+    int32_t total, unknown, first, count; /* the keys of the message are `count` from `first` */
+    const Key *keys;
+    const Column *columns;
+    int64_t column_count; /* with the column of unknown fields, the last one, if they are kept */
     int64_t *batch_index;
-} Columns;
+    /* The names of unknown fields, if they are ignored: each with the batch index of its value. */
+    int32_t *name_ends;
+    Out names;
+    int64_t *name_batch_index;
+    int64_t most_names, most_name_bytes, name_count;
+} Contract;
+
+/* The order that is being read. */
+typedef struct {
+    Contract *contract;
+    int64_t row;
+    uint64_t has_column, has_key;
+    int64_t number[MOST_COLUMNS];
+    Out end[MOST_COLUMNS];
+    int64_t batch_index;
+} Order;
+
+/* An object of the message that contains fields. `is_open` if unknown fields of it are kept. */
+typedef struct Object {
+    struct Object *outer;
+    const Key *key; /* NULL for the message */
+    int is_open;
+} Object;
 
 static inline In skip_space(In at, In end) {
     while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
@@ -52,42 +84,39 @@ static inline In skip_space(In at, In end) {
 
 static inline int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') < 10; }
 
-/* The key before the closing quote here, or -1. `expected` is tried first: keys usually come in the contract's order. */
-static int key_at(In at, In end, int expected) {
-    size_t left = (size_t)(end - at);
-    for (int tried = 0; tried < FIELDS; tried++) {
-        int key = (expected + tried) % FIELDS;
-        size_t length = keys[key].length;
-        if (left > length && at[length] == '"' && !memcmp(at, keys[key].name, length)) return key;
-    }
-    return -1;
-}
-
 /* The following readers return the position after the value, or NULL if the value must take the exact path. */
 
-static In read_integer(In at, In end, int32_t *into) {
-    int64_t value = 0;
-    In start = at;
-    if (at == end || *at == '0') return NULL;
-    while (at < end && is_digit(*at) && at - start < 10) value = value * 10 + (*at++ - '0');
-    if (at == start || value > INT32_MAX) return NULL;
-    *into = (int32_t)value;
+/* Read an integer, without exponent or decimal point. */
+static In read_integer(In at, In end, int64_t *into) {
+    int negative = at < end && *at == '-';
+    uint64_t value = 0;
+    In start = at += negative;
+    while (at < end && is_digit(*at) && at - start < 19) value = value * 10 + (uint64_t)(*at++ - '0');
+    if (at == start || (*start == '0' && at - start > 1) || value > INT64_MAX || (at < end && is_digit(*at))) return NULL;
+    if (negative && !value) return NULL;
+    *into = negative ? -(int64_t)value : (int64_t)value;
     return at;
 }
 
-static In read_cents(In at, In end, int64_t *into) {
+/* Read a number with at most `scale` digits after the decimal point, as a count of the last digit's unit. */
+static In read_decimal(In at, In end, int scale, int64_t *into) {
+    int negative = at < end && *at == '-', digits = 0;
     int64_t value = 0;
-    In start = at;
-    while (at < end && is_digit(*at) && at - start < 8) value = value * 10 + (*at++ - '0');
+    In start = at += negative;
+    while (at < end && is_digit(*at) && digits < 18) value = value * 10 + (*at++ - '0'), digits++;
     if (at == start || (*start == '0' && at - start > 1)) return NULL;
-    value *= 100;
     if (at < end && *at == '.') {
-        if (++at == end || !is_digit(*at)) return NULL;
-        value += (*at++ - '0') * 10;
-        if (at < end && is_digit(*at)) value += *at++ - '0';
+        In point = at++;
+        while (at < end && is_digit(*at) && at - point <= scale && digits < 18)
+            value = value * 10 + (*at++ - '0'), digits++;
+        if (at == point + 1) return NULL;
+        scale -= (int)(at - point - 1);
     }
-    if (!value) return NULL;
-    *into = value;
+    while (scale--) {
+        if (digits++ >= 18) return NULL;
+        value *= 10;
+    }
+    *into = negative ? -value : value;
     return at;
 }
 
@@ -154,10 +183,10 @@ static int utf8_length(In at, In end) {
     return length;
 }
 
-/* Read a JSON string of 1 to `most` characters. It never writes more bytes than it reads. */
-static In read_text(In at, In end, Out *into, int most) {
+/* Read a JSON string of at most `most` characters. It never writes more bytes than it reads. */
+static In read_text(In at, In end, Out *into, int64_t least, int64_t most) {
     Out out = *into;
-    int characters = 0;
+    int64_t characters = 0;
     if (at == end || *at++ != '"') return NULL;
     for (;; characters++) {
         if (at == end) return NULL;
@@ -176,14 +205,136 @@ static In read_text(In at, In end, Out *into, int most) {
         }
     }
     *into = out;
-    return characters ? at + 1 : NULL;
+    return characters >= least ? at + 1 : NULL;
 }
 
-static int is_order_id(In text, int64_t length) {
-    if (length < 12 || memcmp(text, "ORDER-", 6)) return 0;
-    for (int64_t at = 6; at < length; at++)
-        if (!is_digit(text[at])) return 0;
+static Out append(Out out, In bytes, int64_t count) {
+    if (count) memcpy(out, bytes, (size_t)count);
+    return out + count;
+}
+
+/* Copy a JSON string in its canonical notation, or skip it if there is no `out`. A key must not have escapes. */
+static In copy_string(In at, In end, Out *out, int is_key) {
+    static const char names[] = "\"\\/bfnrt";
+    if (at == end || *at != '"') return NULL;
+    In start = at++;
+    while (at < end && *at != '"') {
+        if (*at < 0x20) return NULL;
+        if (*at >= 0x80) {
+            int length = utf8_length(at, end);
+            if (!length) return NULL;
+            at += length;
+        } else if (*at++ == '\\') {
+            if (is_key || at == end || !*at) return NULL;
+            if (*at == 'u' && *out) {
+                *out = append(*out, start, at - 1 - start);
+                Out character = *out;
+                if (!(at = read_escape(at, end, out)) || *character < 0x20) return NULL;
+                if (*character == '"' || *character == '\\') {
+                    character[1] = character[0];
+                    *character = '\\';
+                    ++*out;
+                }
+                start = at;
+            } else if (*at == 'u') {
+                if (hexadecimal(at + 1, end) < 0) return NULL;
+                at += 5;
+            } else if (!strchr(names, *at++)) {
+                return NULL;
+            } else if (*out && at[-1] == '/') { /* the canonical notation has no backslash here */
+                *out = append(*out, start, at - 2 - start);
+                start = at - 1;
+            }
+        }
+    }
+    if (at == end) return NULL;
+    at++;
+    if (*out) *out = append(*out, start, at - start);
+    return at;
+}
+
+static In skip_digits(In at, In end) {
+    while (at < end && is_digit(*at)) at++;
+    return at;
+}
+
+static In skip_number(In at, In end) {
+    In start = at += *at == '-';
+    if ((at = skip_digits(at, end)) == start || (*start == '0' && at - start > 1)) return NULL;
+    if (at < end && *at == '.' && (start = ++at, at = skip_digits(at, end)) == start) return NULL;
+    if (at < end && (*at | 0x20) == 'e') {
+        at++;
+        if (at < end && (*at == '+' || *at == '-')) at++;
+        start = at;
+        if ((at = skip_digits(at, end)) == start) return NULL;
+    }
+    return at;
+}
+
+static In skip_word(In at, In end, const char *word) {
+    size_t length = strlen(word);
+    return (size_t)(end - at) >= length && !memcmp(at, word, length) ? at + length : NULL;
+}
+
+/* The keys of an object so far. */
+typedef struct {
+    In start[MOST_KEYS];
+    int64_t length[MOST_KEYS];
+    int count;
+} Seen;
+
+/* Add a key. Return 0 if it is there, or if there are too many. */
+static int add_key(Seen *seen, In start, int64_t length) {
+    if (seen->count == MOST_KEYS) return 0;
+    for (int key = 0; key < seen->count; key++)
+        if (seen->length[key] == length && !memcmp(seen->start[key], start, (size_t)length)) return 0;
+    seen->start[seen->count] = start;
+    seen->length[seen->count++] = length;
     return 1;
+}
+
+static void put(Out *out, uint8_t byte) {
+    if (*out) *(*out)++ = byte;
+}
+
+/* Copy a JSON value without white space, or skip it if there is no `out`. */
+static In copy_json(In at, In end, Out *out, int depth) {
+    if (at == end || depth == DEEPEST) return NULL;
+    In start = at;
+    if (*at == '"') return copy_string(at, end, out, 0);
+    if (*at == '{' || *at == '[') {
+        uint8_t is_object = *at == '{', close = is_object ? '}' : ']';
+        Seen seen;
+        seen.count = 0;
+        put(out, *at);
+        at = skip_space(at + 1, end);
+        if (at < end && *at == close) {
+            put(out, close);
+            return at + 1;
+        }
+        for (;;) {
+            if (is_object) {
+                In key = at;
+                if (!(at = copy_string(at, end, out, 1)) || !add_key(&seen, key, at - key)) return NULL;
+                at = skip_space(at, end);
+                if (at == end || *at++ != ':') return NULL;
+                put(out, ':');
+                at = skip_space(at, end);
+            }
+            if (!(at = copy_json(at, end, out, depth + 1))) return NULL;
+            at = skip_space(at, end);
+            if (at == end || (*at != ',' && *at != close)) return NULL;
+            put(out, *at);
+            if (*at++ == close) return at;
+            at = skip_space(at, end);
+        }
+    }
+    at = *at == 't'   ? skip_word(at, end, "true")
+         : *at == 'f' ? skip_word(at, end, "false")
+         : *at == 'n' ? skip_word(at, end, "null")
+                      : skip_number(at, end);
+    if (at && *out) *out = append(*out, start, at - start);
+    return at;
 }
 
 static int number(In text, int digits) {
@@ -192,95 +343,358 @@ static int number(In text, int digits) {
     return value;
 }
 
-static int is_timestamp(In text, int64_t length) {
-    static const char shape[] = "0000-00-00T00:00:00";
-    static const uint8_t days[] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    if (length != TIMESTAMP) return 0;
-    for (int at = 0; at < TIMESTAMP; at++)
-        if (shape[at] == '0' ? !is_digit(text[at]) : text[at] != shape[at]) return 0;
-    int year = number(text, 4), month = number(text + 5, 2), day = number(text + 8, 2);
-    int leap = month == 2 && year % 4 == 0 && (year % 100 || year % 400 == 0);
-    return year && month >= 1 && month <= 12 && day >= 1 && day <= days[month] + leap && number(text + 11, 2) < 24 &&
-           number(text + 14, 2) < 60 && number(text + 17, 2) < 60;
+static Out write_digits(Out out, int64_t value, int digits) {
+    for (int at = digits - 1; at >= 0; at--, value /= 10) out[at] = (uint8_t)('0' + value % 10);
+    return out + digits;
 }
 
-static Out next_of(const Texts *texts, int64_t row) { return texts->bytes + texts->ends[row]; }
+/* The shape of a time: 0 for a digit. */
+static int has_shape(In text, const char *shape) {
+    for (; *shape; shape++, text++)
+        if (*shape == '0' ? !is_digit(*text) : *text != *shape) return 0;
+    return 1;
+}
 
-static void keep(const Texts *texts, int64_t row, Out end) { texts->ends[row + 1] = (int32_t)(end - texts->bytes); }
+/* The number of days from 1970-01-01 to this date of the proleptic Gregorian calendar; years begin in March here.
+ * Howard Hinnant's algorithm: https://howardhinnant.github.io/date_algorithms.html
+ */
+static int64_t days_from_civil(int64_t year, int month, int day) {
+    year -= month <= 2;
+    int64_t era = year / 400, of_era = year - era * 400;
+    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
 
-/* Decode the value into row `row` of the columns. Return 0 if it must take the exact path. */
-static int read_order(In at, In end, const Columns *to, int64_t row) {
-    unsigned seen = 0;
-    int64_t unit_price = 0, total_price = 0;
-    Out order_id = next_of(&to->order_id, row), timestamp = next_of(&to->order_timestamp, row);
-    Out order_id_end = order_id, timestamp_end = timestamp;
-    Out name_end = next_of(&to->product_name, row), category_end = next_of(&to->product_category, row);
+/* Write the time of these seconds since 1970 as YYYY-MM-DDTHH:MM:SS. Return NULL outside of the years 1 to 9999. */
+static Out write_second(Out out, int64_t seconds) {
+    if (seconds < -62135596800 || seconds > 253402300799) return NULL;
+    int64_t days = (seconds + 62135596800) / 86400 - 719162, second = (seconds + 62135596800) % 86400;
+    int64_t shifted = days + 719468, era = shifted / 146097, of_era = shifted - era * 146097;
+    int64_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    int64_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t shifted_month = (5 * of_year + 2) / 153, day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    int64_t month = shifted_month + (shifted_month < 10 ? 3 : -9);
+    out = write_digits(out, year_of_era + era * 400 + (month <= 2), 4);
+    *out++ = '-';
+    out = write_digits(out, month, 2);
+    *out++ = '-';
+    out = write_digits(out, day, 2);
+    *out++ = 'T';
+    out = write_digits(out, second / 3600, 2);
+    *out++ = ':';
+    out = write_digits(out, second / 60 % 60, 2);
+    *out++ = ':';
+    return write_digits(out, second % 60, 2);
+}
 
-    at = skip_space(at, end);
-    if (at == end || *at++ != '{') return 0;
-    for (int field = 0; field < FIELDS; field++) {
-        at = skip_space(at, end);
-        if (at == end || *at++ != '"') return 0;
-        int key = key_at(at, end, field);
-        if (key < 0 || seen & 1u << key) return 0;
-        seen |= 1u << key;
-        at = skip_space(at + keys[key].length + 1, end);
-        if (at == end || *at++ != ':') return 0;
-        at = skip_space(at, end);
-        switch (key) {
-        case CUSTOMER_ID: at = read_integer(at, end, to->customer_id + row); break;
-        case ORDER_ID: at = read_text(at, end, &order_id_end, LONGEST_ID); break;
-        case PRODUCT_NAME: at = read_text(at, end, &name_end, LONGEST_NAME); break;
-        case PRODUCT_CATEGORY: at = read_text(at, end, &category_end, LONGEST_CATEGORY); break;
-        case UNIT_PRICE: at = read_cents(at, end, &unit_price); break;
-        case QUANTITY: at = read_integer(at, end, to->quantity + row); break;
-        case TOTAL_PRICE: at = read_cents(at, end, &total_price); break;
-        case ORDER_TIMESTAMP: at = read_text(at, end, &timestamp_end, TIMESTAMP); break;
-        }
-        if (!at) return 0;
-        at = skip_space(at, end);
-        if (at == end || *at++ != (field < FIELDS - 1 ? ',' : '}')) return 0;
+/* Write `scale` digits of these digits after the second. Return NULL if a later one is not 0. */
+static Out write_fraction(Out out, In digits, int64_t count, int scale) {
+    for (int64_t at = scale; at < count; at++)
+        if (digits[at] != '0') return NULL;
+    if (scale) *out++ = '.';
+    for (int at = 0; at < scale; at++) *out++ = at < count ? digits[at] : '0';
+    return out;
+}
+
+/* Write a time of the message in UTC. Return NULL if it must take the exact path. */
+static Out write_utc(Out out, In text, int64_t length, const Column *column) {
+    static const uint8_t days[] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    In end = text + length, at = text + 19;
+    if (length < 19 || !has_shape(text, "0000-00-00") || !has_shape(text + 11, "00:00:00")) return NULL;
+    int is_separator = text[10] == 'T' || (column->type == RFC3339 && (text[10] == 't' || text[10] == ' '));
+    int year = number(text, 4), month = number(text + 5, 2), day = number(text + 8, 2);
+    int hour = number(text + 11, 2), minute = number(text + 14, 2), second = number(text + 17, 2);
+    int leap = month == 2 && year % 4 == 0 && (year % 100 || year % 400 == 0);
+    if (!is_separator || !year || month < 1 || month > 12 || day < 1 || day > days[month] + leap) return NULL;
+    if (hour > 23 || minute > 59 || second > 59) return NULL;
+    In fraction = at;
+    int64_t digits = 0;
+    if (at < end && *at == '.') {
+        if (column->type == UTC && !column->scale) return NULL;
+        fraction = at + 1;
+        at = skip_digits(fraction, end);
+        digits = at - fraction;
+        if (!digits || digits > 9) return NULL;
     }
-    if (skip_space(at, end) != end) return 0;
-    if (!is_order_id(order_id, order_id_end - order_id) || !is_timestamp(timestamp, timestamp_end - timestamp)) return 0;
-    if ((__int128)unit_price * to->quantity[row] != total_price) return 0;
+    if (column->type == UTC) {
+        if (at != end) return NULL;
+        memcpy(out, text, 19);
+        return write_fraction(out + 19, fraction, digits, column->scale);
+    }
+    int64_t offset = 0; /* seconds ahead of UTC */
+    if (at == end) return NULL;
+    if (*at == 'Z' || *at == 'z') {
+        at++;
+    } else {
+        if (end - at != 6 || (*at != '+' && *at != '-') || !has_shape(at + 1, "00:00")) return NULL;
+        int hours = number(at + 1, 2), minutes = number(at + 4, 2);
+        if (hours > 23 || minutes > 59) return NULL;
+        offset = (*at == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+        at += 6;
+    }
+    if (at != end) return NULL;
+    int64_t time = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    out = write_second(out, time);
+    return out ? write_fraction(out, fraction, digits, column->scale) : NULL;
+}
 
-    to->unit_price[row] = (Amount){unit_price, 0};
-    to->total_price[row] = (Amount){total_price, 0};
-    keep(&to->order_id, row, order_id_end);
-    keep(&to->product_name, row, name_end);
-    keep(&to->product_category, row, category_end);
-    keep(&to->order_timestamp, row, timestamp_end);
+static Out write_epoch(Out out, int64_t milliseconds, const Column *column) {
+    uint8_t digits[3];
+    if (milliseconds < 0) return NULL;
+    write_digits(digits, milliseconds % 1000, 3);
+    out = write_second(out, milliseconds / 1000);
+    return out ? write_fraction(out, digits, 3, column->scale) : NULL;
+}
+
+static Out start_of(const Column *column, int64_t row) { return column->values + column->ends[row]; }
+
+/* Read a number that the message has as a JSON number, or in a string. */
+static In read_number(In at, In end, const Column *column, int64_t *into) {
+    int is_string = at < end && *at == '"';
+    if (!(column->from & (is_string ? FROM_STRING : FROM_NUMBER))) return NULL;
+    at += is_string;
+    at = column->type == DECIMAL ? read_decimal(at, end, column->scale, into) : read_integer(at, end, into);
+    if (!at || *into < column->lowest || *into > column->highest) return NULL;
+    if (!is_string) return at;
+    return at < end && *at == '"' ? at + 1 : NULL;
+}
+
+static Out write_signed(Out out, int64_t value);
+
+/* Read the value of a column into the order's row. */
+static In read_value(In at, In end, Order *order, int index) {
+    const Column *column = &order->contract->columns[index];
+    uint8_t text[4 * LONGEST_TIME];
+    Out out = text, start;
+    int64_t value;
+    switch (column->type) {
+    case STRING:
+        order->end[index] = start_of(column, order->row);
+        return read_text(at, end, &order->end[index], column->lowest, column->highest);
+    case IDENTIFIER:
+        start = order->end[index] = start_of(column, order->row);
+        if (column->from) { /* an integer */
+            if (!(at = read_number(at, end, column, &value))) return NULL;
+            order->end[index] = write_signed(start, value);
+            return at;
+        }
+        if (!(at = read_text(at, end, &order->end[index], 1, column->highest))) return NULL;
+        for (; start < order->end[index]; start++)
+            if (*start <= ' ' || *start > '~') return NULL;
+        return at;
+    case INTEGER:
+    case DECIMAL: return read_number(at, end, column, &order->number[index]);
+    case BOOLEAN: {
+        In after = skip_word(at, end, "true");
+        order->number[index] = after != NULL;
+        return after ? after : skip_word(at, end, "false");
+    }
+    case UTC:
+    case RFC3339:
+        if (!(at = read_text(at, end, &out, 0, LONGEST_TIME))) return NULL;
+        order->end[index] = write_utc(start_of(column, order->row), text, out - text, column);
+        return order->end[index] ? at : NULL;
+    case EPOCH_MS:
+        if (!(at = read_number(at, end, column, &value))) return NULL;
+        order->end[index] = write_epoch(start_of(column, order->row), value, column);
+        return order->end[index] ? at : NULL;
+    case JSON:
+        start = order->end[index] = start_of(column, order->row);
+        if (!(at = copy_json(at, end, &order->end[index], 1))) return NULL;
+        return order->end[index] - start <= column->highest ? at : NULL;
+    }
+    return NULL;
+}
+
+/* Begin an unknown field of the object in the text of the fields that are kept. */
+static Out open_object(Out out, Object *object) {
+    if (object->is_open) {
+        *out++ = ',';
+    } else {
+        if (object->key) {
+            out = open_object(out, object->outer);
+            *out++ = '"';
+            out = append(out, object->key->name, object->key->length);
+            *out++ = '"';
+            *out++ = ':';
+        }
+        *out++ = '{';
+        object->is_open = 1;
+    }
+    return out;
+}
+
+/* Count or keep an unknown field, whose key begins here. */
+static In read_unknown(In at, In end, Order *order, Object *object, Seen *seen) {
+    Contract *contract = order->contract;
+    Out *kept = &order->end[contract->column_count - 1], none = NULL;
+    In key = at;
+    if (contract->unknown == REJECT) return NULL;
+    if (!(at = copy_string(at, end, &none, 1)) || !add_key(seen, key, at - key)) return NULL;
+    if (contract->unknown == KEEP) {
+        *kept = append(open_object(*kept, object), key, at - key);
+        *(*kept)++ = ':';
+    } else {
+        int64_t length = at - key - 2, path = object->key ? object->key->path_length : 0;
+        int64_t start = contract->name_ends[contract->name_count];
+        if (contract->name_count == contract->most_names || start + path + length > contract->most_name_bytes) return NULL;
+        Out name = contract->names + start;
+        if (path) name = append(name, object->key->path, path);
+        name = append(name, key + 1, length);
+        contract->name_batch_index[contract->name_count++] = order->batch_index;
+        contract->name_ends[contract->name_count] = (int32_t)(name - contract->names);
+    }
+    at = skip_space(at, end);
+    if (at == end || *at++ != ':') return NULL;
+    return copy_json(skip_space(at, end), end, contract->unknown == KEEP ? kept : &none, 1);
+}
+
+/* The key of these before the closing quote, or -1. `expected` is tried first: keys usually come in the same order. */
+static int find_key(In at, In end, const Key *keys, int count, int expected) {
+    int64_t left = end - at;
+    for (int tried = 0; tried < count; tried++) {
+        int key = expected + tried < count ? expected + tried : expected + tried - count;
+        int64_t length = keys[key].length;
+        if (left > length && at[length] == '"' && !memcmp(at, keys[key].name, (size_t)length)) return key;
+    }
+    return -1;
+}
+
+/* Read an object that contains fields; its keys are `count` from `first`. */
+static In read_object(In at, In end, Order *order, Object *object, int first, int count) {
+    const Key *keys = order->contract->keys + first;
+    Seen seen;
+    seen.count = 0;
+    if (at == end || *at++ != '{') return NULL;
+    at = skip_space(at, end);
+    if (at < end && *at == '}') return at + 1;
+    for (int expected = 0;; expected++) {
+        if (at == end || *at != '"') return NULL;
+        if (expected >= count) expected = 0;
+        int found = find_key(at + 1, end, keys, count, expected);
+        if (found < 0) {
+            if (!(at = read_unknown(at, end, order, object, &seen))) return NULL;
+            expected--;
+        } else {
+            const Key *key = keys + found;
+            expected = found;
+            if (order->has_key >> (first + found) & 1) return NULL;
+            order->has_key |= 1ull << (first + found);
+            at = skip_space(at + key->length + 2, end);
+            if (at == end || *at++ != ':') return NULL;
+            at = skip_space(at, end);
+            In after_null = at < end && *at == 'n' ? skip_word(at, end, "null") : NULL;
+            if (after_null) {
+                at = after_null; /* like a missing field, if it is optional */
+            } else if (key->column < 0) {
+                Object inner = {object, key, 0};
+                if (!(at = read_object(at, end, order, &inner, key->first, key->count))) return NULL;
+            } else if (key->column == TOTAL && order->contract->total == COMPUTED) {
+                Out none = NULL;
+                if (!(at = copy_json(at, end, &none, 1))) return NULL;
+            } else {
+                if (!(at = read_value(at, end, order, key->column))) return NULL;
+                order->has_column |= 1ull << key->column;
+            }
+        }
+        at = skip_space(at, end);
+        if (at == end || (*at != ',' && *at != '}')) return NULL;
+        if (*at++ == '}') break;
+        at = skip_space(at, end);
+    }
+    if (object->is_open) *order->end[order->contract->column_count - 1]++ = '}';
+    return at;
+}
+
+/* Read the value into the order's row. Return 0 if it must take the exact path. */
+static int read_order(In at, In end, Order *order) {
+    const Contract *contract = order->contract;
+    int64_t row = order->row;
+    Object message = {NULL, NULL, 0};
+    order->has_column = order->has_key = 0;
+    if (contract->unknown == KEEP)
+        order->end[contract->column_count - 1] = start_of(&contract->columns[contract->column_count - 1], row);
+    at = read_object(skip_space(at, end), end, order, &message, contract->first, contract->count);
+    if (!at || skip_space(at, end) != end) return 0;
+    if (message.is_open) order->has_column |= 1ull << (contract->column_count - 1);
+    for (int index = 0; index < contract->column_count; index++) {
+        const Column *column = &contract->columns[index];
+        int has_value = order->has_column >> index & 1;
+        if (!has_value && index == TOTAL && contract->total == COMPUTED) {
+            has_value = 1;
+        } else if (!has_value) {
+            if (column->is_required) return 0;
+            has_value = column->has_default;
+            order->number[index] = column->default_number;
+            if (column->ends) order->end[index] = append(start_of(column, row), column->default_text, column->default_length);
+        }
+        if (column->validity) {
+            uint8_t bit = (uint8_t)(1 << (row & 7));
+            column->validity[row >> 3] = (uint8_t)(has_value ? column->validity[row >> 3] | bit : column->validity[row >> 3] & ~bit);
+        }
+    }
+    __int128 product = (__int128)order->number[PRICE] * order->number[QUANTITY];
+    if (contract->total == COMPUTED) {
+        if (product < contract->columns[TOTAL].lowest || product > contract->columns[TOTAL].highest) return 0;
+        order->number[TOTAL] = (int64_t)product;
+    } else if (contract->total == CHECKED && product != order->number[TOTAL]) {
+        return 0;
+    }
+    for (int index = 0; index < contract->column_count; index++) {
+        const Column *column = &contract->columns[index];
+        int64_t value = order->number[index];
+        switch (column->width) {
+        case 0: column->ends[row + 1] = (int32_t)(order->end[index] - column->values); break;
+        case 1: ((int8_t *)column->values)[row] = (int8_t)value; break;
+        case 4: ((int32_t *)column->values)[row] = (int32_t)value; break;
+        case 8: ((int64_t *)column->values)[row] = value; break;
+        case 16:
+            ((int64_t *)column->values)[2 * row] = value;
+            ((int64_t *)column->values)[2 * row + 1] = value < 0 ? -1 : 0;
+            break;
+        }
+    }
     return 1;
 }
 
 /* Decode `values` values, which are contiguous in `data`, into columns. Return the number of decoded orders.
- * Each column must have space for `values` rows, and each text column for as many bytes as all values have.
+ * Each column must have space for `values` rows. A text column needs as many bytes as all values have, and the default's
+ * bytes for each row; times need TIME bytes for each row.
  */
-int64_t orderflow_read(int64_t values, const int64_t *ends, In data, const Columns *to) {
-    int64_t rows = 0;
-    to->order_id.ends[0] = to->product_name.ends[0] = to->product_category.ends[0] = to->order_timestamp.ends[0] = 0;
+int64_t orderflow_read(int64_t values, const int64_t *ends, In data, Contract *contract) {
+    Order order;
+    order.contract = contract;
+    order.row = 0;
+    contract->name_count = 0;
     for (int64_t index = 0; index < values; index++) {
+        int64_t names = contract->name_count;
+        order.batch_index = index;
         In at = data + ends[index], end = data + ends[index + 1];
-        if (end - at <= LONGEST_VALUE && read_order(at, end, to, rows)) to->batch_index[rows++] = index;
+        if (end - at <= LONGEST_VALUE && read_order(at, end, &order)) contract->batch_index[order.row++] = index;
+        else contract->name_count = names;
     }
-    return rows;
+    return order.row;
 }
 
 /* A column to write. For texts, `values` are their bytes and `ends` their ends. Identifiers need no escaping.
- * Of a time, only the digits and the decimal point are written, which MySQL parses faster; \N is written unchanged.
+ * Of a time, only the digits and the decimal point are written, which MySQL parses faster. A NULL becomes \\N.
  */
 typedef struct {
-    enum { INT32, INT64, AMOUNT, IDENTIFIER, TIME, TEXT } type;
+    enum { WRITE_INT8, WRITE_INT32, WRITE_INT64, WRITE_DECIMAL, WRITE_IDENTIFIER, WRITE_TIME, WRITE_TEXT } type;
+    int32_t scale;
+    int64_t first; /* the position of the first row in `validity` */
+    In validity;   /* a bit for each row: 1 if it has a value; NULL if all have */
     const int32_t *ends;
     const void *values;
 } Written;
 
-static Out write_number(Out out, uint64_t value, int digits_at_least) {
-    uint8_t digits[20];
+static Out write_number(Out out, unsigned __int128 value, int digits_at_least) {
+    uint8_t digits[40];
     int count = 0;
-    do digits[count++] = (uint8_t)('0' + value % 10);
-    while (value /= 10);
+    while (value > UINT64_MAX) digits[count++] = (uint8_t)('0' + value % 10), value /= 10;
+    uint64_t rest = (uint64_t)value;
+    do digits[count++] = (uint8_t)('0' + rest % 10);
+    while (rest /= 10);
     while (count < digits_at_least) digits[count++] = '0';
     while (count) *out++ = digits[--count];
     return out;
@@ -291,19 +705,23 @@ static Out write_signed(Out out, int64_t value) {
     return write_number(out, value < 0 ? -(uint64_t)value : (uint64_t)value, 1);
 }
 
-static Out write_amount(Out out, uint64_t cents) {
-    out = write_number(out, cents / 100, 1);
-    *out++ = '.';
-    return write_number(out, cents % 100, 2);
+/* Write a count of a decimal's last digit. */
+static Out write_decimal(Out out, const void *values, int64_t row, int scale) {
+    __int128 value;
+    memcpy(&value, (In)values + 16 * row, 16);
+    if (value < 0) *out++ = '-', value = -value;
+    Out end = write_number(out, (unsigned __int128)value, scale + 1);
+    if (!scale) return end;
+    memmove(end - scale + 1, end - scale, (size_t)scale);
+    end[-scale] = '.';
+    return end + 1;
 }
 
 static Out write_time(Out out, In text, In end) {
-    int is_time = text < end && is_digit(*text);
     for (; text < end; text++)
-        if (!is_time || is_digit(*text) || *text == '.') *out++ = *text;
+        if (is_digit(*text) || *text == '.') *out++ = *text;
     return out;
 }
-
 static Out write_escaped(Out out, In text, In end) {
     for (; text < end; text++) {
         uint8_t byte = *text;
@@ -317,24 +735,28 @@ static Out write_escaped(Out out, In text, In end) {
 }
 
 /* Write rows in the format of LOAD DATA: tabs between columns, a line break after each row. Return the number of bytes
- * written: at most 22 for each number, and for each text at most twice its bytes and one more.
+ * written: at most 45 for each number, and for each text at most twice its bytes and three more.
  */
 int64_t orderflow_write(int64_t rows, int64_t columns, const Written *column, Out start) {
     Out out = start;
     for (int64_t row = 0; row < rows; row++) {
         for (int64_t at = 0; at < columns; at++) {
-            const void *values = column[at].values;
-            const int32_t *ends = column[at].ends + row;
-            switch (column[at].type) {
-            case INT32: out = write_signed(out, ((const int32_t *)values)[row]); break;
-            case INT64: out = write_signed(out, ((const int64_t *)values)[row]); break;
-            case AMOUNT: out = write_amount(out, (uint64_t)((const Amount *)values)[row].cents); break;
-            case IDENTIFIER:
-                memcpy(out, (In)values + ends[0], (size_t)(ends[1] - ends[0]));
-                out += ends[1] - ends[0];
-                break;
-            case TIME: out = write_time(out, (In)values + ends[0], (In)values + ends[1]); break;
-            case TEXT: out = write_escaped(out, (In)values + ends[0], (In)values + ends[1]); break;
+            const Written *to = &column[at];
+            const int32_t *ends = to->ends + row;
+            int64_t bit = to->first + row;
+            if (to->validity && !(to->validity[bit >> 3] >> (bit & 7) & 1)) {
+                *out++ = '\\';
+                *out++ = 'N';
+            } else {
+                switch (to->type) {
+                case WRITE_INT8: out = write_signed(out, ((const int8_t *)to->values)[row]); break;
+                case WRITE_INT32: out = write_signed(out, ((const int32_t *)to->values)[row]); break;
+                case WRITE_INT64: out = write_signed(out, ((const int64_t *)to->values)[row]); break;
+                case WRITE_DECIMAL: out = write_decimal(out, to->values, row, to->scale); break;
+                case WRITE_IDENTIFIER: out = append(out, (In)to->values + ends[0], ends[1] - ends[0]); break;
+                case WRITE_TIME: out = write_time(out, (In)to->values + ends[0], (In)to->values + ends[1]); break;
+                case WRITE_TEXT: out = write_escaped(out, (In)to->values + ends[0], (In)to->values + ends[1]); break;
+                }
             }
             *out++ = at < columns - 1 ? '\t' : '\n';
         }

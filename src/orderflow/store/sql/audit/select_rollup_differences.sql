@@ -4,7 +4,7 @@ FROM (
   SELECT minute, product_category AS category, kafka_partition, orders, units, revenue
   FROM {by_minute}
   UNION ALL
-  SELECT order_timestamp - INTERVAL SECOND(order_timestamp) SECOND, product_category COLLATE utf8mb4_bin,
+  SELECT {order_minute}, product_category COLLATE utf8mb4_bin,
          kafka_partition, -COUNT(*), -SUM(quantity), -SUM(total_price)
   FROM {orders}
   GROUP BY 1, 2, 3

@@ -13,5 +13,6 @@ CREATE TABLE IF NOT EXISTS {ledger} (
   lost BIGINT NULL INVISIBLE COMMENT 'offsets that left the topic unread, which was accepted',
   times_rows BIGINT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'how many rows times_sum covers',
   times_sum DECIMAL(40,0) NOT NULL DEFAULT 0 INVISIBLE COMMENT 'their stored_at or quarantined_at, microseconds since 1970',
+  contract_id INT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'the version that its next records are stored by',
   PRIMARY KEY (topic, kafka_partition)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4

@@ -1,0 +1,67 @@
+"""The patterns of contracts: regular expressions that mean the same in Python, in RE2 and in JSON Schema.
+
+RE2 checks whole columns in a batch, and takes linear time for any pattern. A Python regular expression checks a single
+text ten times as fast, so it is used where the pattern cannot make it slow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_QUANTIFIER = re.compile(r"[*+?]|\{[0-9]+(?:,[0-9]*)?\}")
+_MOST_REPEATS = 1_000  # RE2's limit
+_MOST_VARIABLE = 2  # quantifiers without groups: the time grows with the square of the text's length
+
+
+def check(pattern: str) -> None:
+    """Raise ValueError, with the reason, if the pattern may not mean the same everywhere."""
+    outside = _CLASS.sub("x", pattern)
+    if found := re.search(r"\\[A-Za-z0-9]", pattern):
+        raise ValueError(f"{found[0]} has several meanings; write the characters, such as [0-9] or [A-Za-z]")
+    if "(?" in outside.replace("(?:", ""):
+        raise ValueError("(? is supported only as (?:…)")
+    if re.search(r"[\^$]", re.sub(r"\\.", "x", outside)):
+        raise ValueError("^ and $ are not needed: a pattern describes the whole text")
+    if any(found in pattern for found in ("[[", "[:", "&&", "||", "~~", "--")) or "{," in outside:
+        raise ValueError("[[, [:, {, and && have several meanings; put a backslash before the bracket or brace")
+    if re.search(r"[*+?}][*+?]", re.sub(r"\\.", "x", outside)):
+        raise ValueError("lazy and possessive quantifiers are not supported")
+    if any(
+        int(count) > _MOST_REPEATS
+        for count in re.findall(r"\{([0-9]+)|,([0-9]+)\}", outside)
+        for count in count
+        if count
+    ):
+        raise ValueError(f"a part can be repeated {_MOST_REPEATS} times at most")
+    try:
+        re.compile(pattern)
+        pc.match_substring_regex(pa.array([""]), as_re2(pattern))
+    except (re.error, pa.ArrowInvalid, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def as_re2(pattern: str) -> str:
+    """Return the expression with which RE2 matches the whole text."""
+    return rf"\A(?s:{pattern})\z"
+
+
+@cache
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """Return the function that checks a whole text."""
+    if _is_quick(pattern):
+        matches = re.compile(pattern, re.DOTALL).fullmatch
+        return lambda text: matches(text) is not None
+    expression = as_re2(pattern)
+    return lambda text: bool(pc.match_substring_regex(pa.scalar(text), expression).as_py())
+
+
+def _is_quick(pattern: str) -> bool:
+    outside = re.sub(r"\\.", "x", _CLASS.sub("x", pattern))
+    variable = [found for found in _QUANTIFIER.findall(outside) if not re.fullmatch(r"\{[0-9]+\}", found)]
+    return "(" not in outside and "|" not in outside and len(variable) <= _MOST_VARIABLE

@@ -1,0 +1,113 @@
+"""The contract's versions: which one holds from which offset of each partition.
+
+A version is a row of the table of contracts; version 0, the default contract, has no row. The transaction that first
+stores a partition's records by another version records the offset. So the audit can read each record by the contract of
+its time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from orderflow.contract import file
+from orderflow.contract.changes import changes
+from orderflow.contract.definition import DEFAULT, Contract
+from orderflow.errors import ContractInvalid, TableDrifted
+from orderflow.store.connection import Connection
+from orderflow.store.statements import table_names
+
+Starts = Mapping[tuple[str, int], list[tuple[int, int]]]
+
+
+class Versions(NamedTuple):
+    """All versions by number, and the highest one that records were stored by."""
+
+    contracts: Mapping[int, Contract]
+    active: int
+
+    @property
+    def latest(self) -> int:
+        """The highest number."""
+        return max(self.contracts)
+
+    def find(self, contract: Contract) -> int | None:
+        """Return the number of this contract; None if it is not a version, or an earlier one than the active one."""
+        numbers = [number for number, known in self.contracts.items() if known == contract and number >= self.active]
+        return max(numbers, default=None)
+
+
+def versions(connection: Connection) -> Versions:
+    """Return the versions of these tables.
+
+    Raises TableDrifted if a stored contract cannot be read.
+    """
+    known = {0: DEFAULT}
+    for number, text in connection.execute("select_contracts").rows:
+        try:
+            known[number] = msgspec.json.decode(text, type=Contract)
+        except msgspec.DecodeError as error:
+            table = table_names(connection.settings)["contracts"]
+            raise TableDrifted(
+                f"Row {number} of table {table} is not a contract: {error}.",
+                hint="It was changed by hand. Restore it from a backup.",
+            ) from None
+    [(active,)] = connection.execute("select_active_contract").rows
+    return Versions(known, active)
+
+
+def number_of(connection: Connection) -> int:
+    """Return the version number of the contract that the connection's settings name.
+
+    Raises ContractInvalid if these tables do not have it, or records were stored by a later one.
+    """
+    found = versions(connection)
+    connection.rollback()  # the next SELECT must not use this one's snapshot
+    number = found.find(file.of(connection.settings))
+    if number is None:
+        raise differs(connection, found)
+    return number
+
+
+def differs(connection: Connection, found: Versions) -> ContractInvalid:
+    """Return the error about a contract that is not the one of the tables."""
+    settings = connection.settings
+    named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
+    what = "; ".join(change.what for change in changes(found.contracts[found.latest], file.of(settings)))
+    return ContractInvalid(
+        f"{named} is not the contract of {settings.mysql_database}.{settings.mysql_table}, which is at version"
+        f" {found.latest}: {what}.",
+        hint="Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
+        " `orderflow contract diff` shows the changes.",
+    )
+
+
+def as_json(contract: Contract) -> str:
+    """Return the contract as the table of contracts stores it."""
+    return msgspec.json.encode(contract).decode()
+
+
+def begin(  # noqa: PLR0917
+    connection: Connection, topic: str, topic_id: str, partition: int, first_offset: int, number: int
+) -> None:
+    """Record that the version holds for the locked partition from this offset on."""
+    values = {
+        "topic": topic,
+        "topic_id": topic_id,
+        "partition": partition,
+        "first_offset": first_offset,
+        "contract_id": number,
+    }
+    connection.execute("insert_contract_start", values)
+    connection.execute("set_partition_contract", values)
+
+
+def starts(connection: Connection) -> Starts:
+    """Map topic id and partition to the first offset and number of each version, in the order of the offsets."""
+    found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for topic_id, partition, first_offset, number in connection.execute("select_contract_starts").rows:
+        found[topic_id, partition].append((first_offset, number))
+    return found
