@@ -59,7 +59,7 @@ def everything(settings: Settings) -> list[Step]:
     names = statements.table_names(settings)
     database = Step(f"database {settings.mysql_database}", "create_database")
     steps = [database, *(_creation(table, names) for table in TABLES), _version(LATEST)]
-    return [*steps, *_new_contract(settings, contracts.Versions({0: DEFAULT}, 0))]
+    return [*steps, *_new_contract(settings, contracts.Versions({0: DEFAULT}))]
 
 
 def missing(settings: Settings) -> list[Step]:
@@ -178,12 +178,12 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
     contract = file.of(settings)
     if found.find(contract) is not None:
         return []
-    impossible = [change for change in changes(found.contracts[found.latest], contract) if change.fix]
-    if impossible:
+    impossible = [change for change in changes(found.contracts[found.active], contract) if change.fix]
+    if impossible and found.is_used:
         named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
         raise ContractInvalid(
             f"{named} does not fit the stored orders of {settings.mysql_database}.{settings.mysql_table}, which are at"
-            f" contract version {found.latest}: {'; '.join(change.what for change in impossible)}.",
+            f" contract version {found.active}: {'; '.join(change.what for change in impossible)}.",
             hint=" ".join(dict.fromkeys(change.fix for change in impossible)),
         )
     number = str(found.latest + 1)
@@ -221,7 +221,7 @@ def _look_once(connection: Connection, settings: Settings) -> _Found:
             if name is not None and (case or table == name):
                 yield name, *rest
 
-    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0, contracts.Versions({0: DEFAULT}, 0))
+    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0, contracts.Versions({0: DEFAULT}))
     for name, column, *shape, generated_by in rows("select_columns"):
         found.columns.setdefault(name, {})[column.lower()] = tables.found_column(shape)
         found.defaults[name, column.lower()] = shape[-1]
