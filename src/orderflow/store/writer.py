@@ -45,14 +45,21 @@ from orderflow.errors import (
 from orderflow.settings import Settings
 from orderflow.store import contention, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
+from orderflow.store.connection import (
+    LOCK_WAIT,
+    Connection,
+    LocalInfileOffError,
+    RowsRefusedError,
+    TransactionTooLargeError,
+)
 from orderflow.store.ledger import Advance
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
 from orderflow.store.record_batch import RecordBatch, Source
 
 # How many of the last records decide whether too many are rejected: enough to exclude chance, but less than a day's.
-_LEAST_JUDGED, _MOST_JUDGED = 1_000, 100_000
+_LEAST_JUDGED = 1_000
+MOST_JUDGED = 100_000
 _PIECE = 1_000  # records of a transaction after a refusal
 
 
@@ -122,22 +129,34 @@ class Writer:
     """Commits batches over one connection, which it keeps open. Not thread-safe."""
 
     def __init__(
-        self, settings: Settings, source: Source, folder: Path | None = None, *, single_writer: bool = True
+        self,
+        settings: Settings,
+        source: Source,
+        folder: Path | None = None,
+        *,
+        single_writer: bool = True,
+        lock_wait: int = LOCK_WAIT,
+        max_attempts: int = contention.ATTEMPTS,
+        most_judged: int = MOST_JUDGED,
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        `single_writer` is False for writers that each store one of several partitions.
+        `single_writer` is False for writers that each store one of several partitions. A statement waits `lock_wait`
+        seconds for a row lock. A batch is given up after `max_attempts` transactions that met contention. The last
+        `most_judged` records decide whether too many are rejected.
 
         Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
         self._source = source
         self._single_writer = single_writer
+        self._max_attempts = max_attempts
+        self._most_judged = most_judged
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self._judged = 0, 0  # records, and the rejected ones among them
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
-        self._connection = Connection(settings, infile_folder=self._infile.parent)
+        self._connection = Connection(settings, infile_folder=self._infile.parent, lock_wait=lock_wait)
         with suppress(DatabaseRefused):  # MySQL allows it to administrators only; it only saves a query of the table
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
@@ -203,7 +222,7 @@ class Writer:
         refusing: bool = False,
     ) -> Committed:
         """Execute one transaction, and retry it after contention. `ends` are its partitions' next offsets after it."""
-        for after_contention in contention.pauses():
+        for after_contention in contention.pauses(self._max_attempts):
             pause = 0.0
             try:
                 if speculative:
@@ -219,7 +238,7 @@ class Writer:
             self._start_again(ticket, pause)
             speculative = False
         partitions = ", ".join(map(str, sorted({*content.batch.partitions})))
-        raise Contention(contention.exhausted(f"Partition {partitions}"))
+        raise Contention(contention.exhausted(f"Partition {partitions}", self._max_attempts))
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
@@ -336,7 +355,7 @@ class Writer:
         Raises TooManyRejected, so that a wrong topic does not fill the disk.
         """
         seen, rejected = self._judged
-        keep = min(1.0, (_MOST_JUDGED - committed.records) / max(1, seen))
+        keep = min(1.0, (self._most_judged - committed.records) / max(1, seen))
         seen = round(seen * keep) + committed.records
         rejected = round(rejected * keep) + committed.quarantined.total()
         self._judged = seen, rejected
