@@ -305,7 +305,7 @@ def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path
 def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings) -> None:
     info = topic.ensure(settings)
     TopicSource(settings, info.topic_id).request_identity_check()()
-    with pytest.raises(TopicRecreated, match=info.topic_id):
+    with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
 
 
