@@ -318,7 +318,8 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
         first, end = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
     if unknown := sorted(partition for partition in partitions if first[partition] < 0 or end[partition] < 0):
         raise KafkaUnavailable(
-            f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of partition {unknown[0]} now."
+            f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of {settings.kafka_topic} partition"
+            f" {unknown[0]} now."
         )
     return {partition: Bounds(first[partition], end[partition]) for partition in partitions}
 
@@ -547,7 +548,7 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
         except BatchBroken as error:
             if (broken := find_broken(settings, partition, position)) is None:
                 raise
-            log.warning("%s It is skipped.", error.message)
+            log.warning("%s Offsets %d to %d are skipped.", error.message, broken.first, broken.end - 1)
             position = broken.end
         else:
             return

@@ -761,7 +761,7 @@ def test_endless_contention_is_told(store: Settings) -> None:
         other.cursor().execute("UPDATE orders_ledger SET duplicates = 1")
         with (
             Writer(store, TOPIC, lock_wait=1, max_attempts=2) as writer,
-            pytest.raises(Contention, match="Partition 0: 2 transactions"),
+            pytest.raises(Contention, match="orders-0 offsets 1 to 1: 2 transactions"),
         ):
             writer.commit(run_of([numbered(1)], 1))
     assert_sound(store)

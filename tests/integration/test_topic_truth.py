@@ -77,7 +77,9 @@ def damage_second_batch(broker: Broker, settings: Settings, byte: int = damage.P
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_damaged_batch_is_named_and_its_end_is_found(broker: Broker, there: Settings, codec: str) -> None:
+def test_a_damaged_batch_is_named_and_its_end_is_found(
+    broker: Broker, there: Settings, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
     topic.ensure(there)
     damage.send_batches(there, codec, 0, 4, 25)
     assert len(list(topic.read(there, 0, 0, 100))) == 100
@@ -98,6 +100,7 @@ def test_a_damaged_batch_is_named_and_its_end_is_found(broker: Broker, there: Se
     assert topic.find_next_broken(there, 0, 50, 100) is None
     around = [record.offset for record in topic.read_around_damage(there, 0, 0, 100)]
     assert around == [*range(25), *range(50, 100)]
+    assert "Offsets 25 to 49 are skipped." in caplog.text
 
 
 @pytest.mark.parametrize(("byte", "bit"), [(16, 2), (20, 0), (22, 1), (26, 3), (60, 0)])

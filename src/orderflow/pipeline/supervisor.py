@@ -315,7 +315,10 @@ class Supervisor:
         """
         for part, broken in self._engine.broken_partitions().items():
             if self._positions.get(part, 0) > broken.offset:
-                raise Interrupted(f"The loss of the damaged batch in partition {part} is accepted.")
+                raise Interrupted(
+                    f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
+                    f" {broken.offset} is accepted."
+                )
             if time.monotonic() - self._warned_at.get(part, -_BROKEN_REMINDER) >= _BROKEN_REMINDER:
                 self._warned_at[part] = time.monotonic()
                 log.warning("%s The other partitions continue. %s", broken.error.message, broken.error.hint)

@@ -237,8 +237,7 @@ class Writer:
                 pause = after_contention
             self._start_again(ticket, pause)
             speculative = False
-        partitions = ", ".join(map(str, sorted({*content.batch.partitions})))
-        raise Contention(contention.exhausted(f"Partition {partitions}", self._max_attempts))
+        raise Contention(contention.exhausted(content.batch.describe(self._source.topic), self._max_attempts))
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
@@ -296,7 +295,7 @@ class Writer:
         skipped_rows: Sequence[SkippedRow]
         refused: Sequence[Refused] = ()
         if refusing:
-            skipped_rows, refused = self._write_refusing(content.rows, stored_at)
+            skipped_rows, refused = self._write_refusing(content, stored_at)
         else:
             skipped_rows = self._write(content.rows, stored_at)
         watch.lap("write")
@@ -406,12 +405,13 @@ class Writer:
             return orders.load(self._connection, rows, stored_at, self._infile)
         return orders.insert(self._connection, rows, stored_at)
 
-    def _write_refusing(self, rows: pa.Table, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+    def _write_refusing(self, content: _Content, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
         """Write the rows except those that the server refuses or alters.
 
         Raises an error that is not about the rows: one that a statement without rows causes as well, or one that every
         row causes and whose number does not show that the row is at fault.
         """
+        rows = content.rows
         refused: list[Refused] = []
         skipped_rows: list[SkippedRow] = []
         each = False
@@ -435,7 +435,8 @@ class Writer:
                 orders.probe(self._connection)
         if len(rows) == len(skipped_rows) and refused and all(one.otherwise for one in refused):
             raise UnknownDatabaseError(
-                f"Not one of {len(refused):,} orders was accepted: {refused[0].detail}",
+                f"Not one of {len(refused):,} orders of {content.batch.describe(self._source.topic)} was accepted:"
+                f" {refused[0].detail}",
                 hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
             )
         return skipped_rows, refused
