@@ -308,7 +308,10 @@ def test_a_second_sink_with_another_contract_is_refused(settings: Settings, tmp_
     sink = ("sink", "--engine", "direct", "--once")
     ended = run(msgspec.structs.replace(settings, order_contract="second.toml"), *sink, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    for name, words in (("first.toml", "column gift is no longer in the contract"), ("broken.toml", "line 22: type is 'bool'. hint: Use one of: string, integer")):
+    for name, words in (
+        ("first.toml", "column gift is no longer in the contract"),
+        ("broken.toml", "line 22: type is 'bool'. hint: Use one of: string, integer"),
+    ):
         ended = run(msgspec.structs.replace(settings, order_contract=name), *sink, cwd=tmp_path)
         assert ended.returncode == 2
         assert words in " ".join(ended.stderr.split())

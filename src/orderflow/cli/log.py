@@ -89,6 +89,7 @@ class _JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "thread": record.threadName,
             "message": record.getMessage(),
             **{name: value for name, value in vars(record).items() if name not in _NOT_EXTRA},
         }

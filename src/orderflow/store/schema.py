@@ -39,10 +39,10 @@ _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
 _VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
-_TABLE_WAIT = 5  # seconds
-_TABLE_ATTEMPTS = 6
+TABLE_WAIT = 5  # seconds
+TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
-_OTHER_PROCESS_WAIT = 60  # seconds
+OTHER_PROCESS_WAIT = 60  # seconds
 _LOOKS = 20
 
 
@@ -72,43 +72,50 @@ def missing(settings: Settings) -> list[Step]:
         return _missing(connection, settings)
 
 
-def prepare(settings: Settings) -> list[Step]:
+def prepare(
+    settings: Settings,
+    *,
+    other_process_wait: int = OTHER_PROCESS_WAIT,
+    table_wait: int = TABLE_WAIT,
+    table_attempts: int = TABLE_ATTEMPTS,
+) -> list[Step]:
     """Create what is missing, and return it. If several processes do so at the same time, one of them does the work.
 
-    Each step is one statement. If a process ends between two steps, the next process continues.
+    Each step is one statement. If a process ends between two steps, the next process continues. It waits
+    `other_process_wait` seconds for another process, and `table_wait` seconds, `table_attempts` times, for a table.
     Raises what `missing` raises, DatabaseRefused if the user may not create something, and DatabaseUnavailable if
     another process or a transaction blocks it for too long.
     """
     if not missing(settings):
         return []
-    with _lock(settings):
+    with _lock(settings, other_process_wait):
         steps = missing(settings)
         for step in steps:
-            _make(step, settings)
+            _make(step, settings, table_wait, table_attempts)
     return steps
 
 
 @contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    """Hold the lock of the process that changes these tables."""
+def _lock(settings: Settings, seconds: int) -> Iterator[None]:
+    """Wait up to `seconds` for the lock of the process that changes these tables, and hold it."""
     with Connection(settings, database=False) as connection:
         tables_ = f"{settings.mysql_database}.{settings.mysql_table}"
         name = named_lock.lock_name(connection, "orderflow schema", tables_)
-        if not named_lock.acquire(connection, name, _OTHER_PROCESS_WAIT):
+        if not named_lock.acquire(connection, name, seconds):
             raise DatabaseUnavailable(
-                f"Another process has been creating or changing the tables of {tables_} for {_OTHER_PROCESS_WAIT} s.",
+                f"Another process has been creating or changing the tables of {tables_} for {seconds} s.",
                 hint="SHOW PROCESSLIST shows what it waits for.",
             )
         yield
 
 
-def _make(step: Step, settings: Settings) -> None:
+def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
     with Connection(settings, database=step.statement != "create_database") as connection:
-        connection.execute("set_lock_wait", {"seconds": _TABLE_WAIT})
+        connection.execute("set_lock_wait", {"seconds": table_wait})
         try:
             with row_errors() if step.statement in _ADOPT else nullcontext():
-                _execute_patiently(connection, step)
+                _execute_patiently(connection, step, table_attempts)
         except (DatabaseRefused, RowsRefusedError) as refused:
             if step not in missing(settings):
                 return
@@ -126,8 +133,8 @@ def _make(step: Step, settings: Settings) -> None:
         connection.commit()
 
 
-def _execute_patiently(connection: Connection, step: Step) -> None:
-    for attempt in range(_TABLE_ATTEMPTS):
+def _execute_patiently(connection: Connection, step: Step, attempts: int) -> None:
+    for attempt in range(attempts):
         if attempt:
             time.sleep(_TABLE_PAUSE)
         try:
