@@ -12,7 +12,10 @@ from orderflow.cli import context
 
 def accept_loss(
     yes: Annotated[bool, typer.Option("--yes", help="Accept the loss; without this, only show it.")] = False,
-    by: Annotated[str, typer.Option(help="Who accepts the loss, to be recorded.", show_default="OS user @ host")] = "",
+    by: Annotated[
+        str,
+        typer.Option(help="Name of the person who accepts the loss; it is recorded.", show_default="OS user @ host"),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Continue after records that cannot be stored: retention removed them, or their batch is damaged.

@@ -19,7 +19,7 @@ def dashboard(log_format: log.Format = None) -> None:
 
     Needs the extra `dashboard`.
 
-    Exit code: 0 stopped as asked; 2 it cannot listen on the address.
+    Exit code: 0 stopped as requested; 2 it cannot listen on the address.
     """
     from orderflow import extras
 

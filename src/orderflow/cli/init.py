@@ -28,7 +28,7 @@ def init(
         typer.Option(
             min=1,
             max=2**31 - 1,
-            help="Number of partitions; added to a topic with fewer. Default for a new topic: 3.",
+            help="Number of partitions of the topic; missing ones are added. Default for a new topic: 3.",
         ),
     ] = None,
 ) -> None:

@@ -55,7 +55,9 @@ OrderId = Annotated[str | None, typer.Option(help="Only records with this order_
 StatusName = Literal["open", "replayed", "discarded", "any"]
 Status = Annotated[StatusName, typer.Option(help="Only this status.")]
 Everything = Annotated[bool, typer.Option("--all", help="All open records.")]
-By = Annotated[str, typer.Option(help="Who does this, to be recorded.", show_default="OS user @ host")]
+By = Annotated[
+    str, typer.Option(help="Name of the person who does this; it is recorded.", show_default="OS user @ host")
+]
 Lines = Annotated[bool, typer.Option("--json", help="One JSON object per record.")]
 
 
@@ -209,7 +211,7 @@ def replay(
 def discard(
     ids: Ids = None,
     *,
-    because: Annotated[str, typer.Option(help="The reason, to be recorded.")],
+    because: Annotated[str, typer.Option(help="The reason; it is recorded.")],
     reason: Reason = None,
     since: Since = None,
     until: Until = None,

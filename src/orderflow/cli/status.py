@@ -22,7 +22,7 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout; with --watch, one per line and update.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Update until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two updates of --watch.")] = 2.0,
 ) -> None:
     """Show the pipeline's state: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.

@@ -51,20 +51,20 @@ def up(
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
-    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
+    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name your own. Their data, the
     logs and the state are in ORDERFLOW_HOME (.orderflow); the next start continues from them. Ctrl-C stops in order:
     the producer sends its last messages, the sink finishes its batch, the servers stop.
 
     In another terminal: `orderflow status`, `orderflow audit`, `orderflow console`, `orderflow down`.
 
-    Needs the extra `local` unless both servers are yours, `spark` unless `--engine direct`, and `dashboard` unless
+    Needs the extra `local` unless both are your own, `spark` unless `--engine direct`, and `dashboard` unless
     `--orders`, which starts no dashboard.
 
-    Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
+    Exit code: 0 stopped as requested, or with --orders all is stored and proven; 1 the audit found a difference;
     2 something did not start or stopped unexpectedly.
 
     Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; without Spark
-    `orderflow up --engine direct`; a cluster to try out, in a folder of its own:
+    `orderflow up --engine direct`; a local cluster, in its own folder:
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow.embedded import stack
@@ -178,18 +178,22 @@ class _Watch:
     def rows(self) -> list[tuple[str, str, str]]:
         """Return each part, its address, and its description or last message."""
         parts, current = self.parts, self.parts.settings
-        yours = [
-            *([] if parts.brokers else [("Kafka", current.kafka_bootstrap_servers, "yours (KAFKA_BOOTSTRAP_SERVERS)")]),
-            *([] if parts.database else [("Database", current.database_address, "yours (MYSQL_HOST)")]),
+        external = [
+            *(
+                []
+                if parts.brokers
+                else [("Kafka", current.kafka_bootstrap_servers, "your own (KAFKA_BOOTSTRAP_SERVERS)")]
+            ),
+            *([] if parts.database else [("Database", current.database_address, "your own (MYSQL_HOST)")]),
         ]
         return [
-            *yours,
+            *external,
             *((server.name, server.address, server.describe()) for server in parts.servers),
             *(
                 (
                     name.capitalize(),
                     current.dashboard_address if name == "dashboard" else f"logs/{name}.log",
-                    _last_message(process.last_lines(1)) if name != "dashboard" else "live page",
+                    _last_message(process.last_lines(1)) if name != "dashboard" else "web page",
                 )
                 for name, process in parts.commands.items()
             ),

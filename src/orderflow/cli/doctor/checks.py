@@ -65,7 +65,7 @@ _HINTS = {
     "database": "Start it, or set MYSQL_HOST and MYSQL_PORT. If MYSQL_HOST is not set, `orderflow up` starts its own.",
 }
 
-_Found = tuple[Status, str] | tuple[Status, str, str]
+_Result = tuple[Status, str] | tuple[Status, str, str]
 
 
 class _Examination:
@@ -74,7 +74,7 @@ class _Examination:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def checks(self) -> list[tuple[str, tuple[str, ...], Callable[[], _Found]]]:
+    def checks(self) -> list[tuple[str, tuple[str, ...], Callable[[], _Result]]]:
         """Return each check's name, the checks that it needs, and its function."""
         return [
             ("Python", (), self._python),
@@ -119,30 +119,30 @@ class _Examination:
     def _missing(self) -> list[Step]:
         return schema.missing(self._settings)
 
-    def _python(self) -> _Found:
+    def _python(self) -> _Result:
         return "ok", platform.python_version()
 
-    def _spark(self) -> _Found:
+    def _spark(self) -> _Result:
         return self._extra("spark", "the sink needs --engine direct")
 
-    def _dashboard(self) -> _Found:
+    def _dashboard(self) -> _Result:
         return self._extra("dashboard", "no dashboard and no metrics endpoints; `orderflow top` works without it")
 
-    def _extra(self, name: extras.Name, without: str) -> _Found:
+    def _extra(self, name: extras.Name, without: str) -> _Result:
         if extras.is_installed(name):
             return "ok", extras.versions()[name]
         return "skipped", f"not installed: {without}", extras.command(name)
 
-    def _java(self) -> _Found:
+    def _java(self) -> _Result:
         if not extras.is_installed("spark") and not extras.is_installed("local"):
             return "skipped", "only Spark and the Kafka that `orderflow up` starts need it"
         found = java.find()
         return "ok", f"{found.version} from {found.source}: {found.home}"
 
-    def _jars(self) -> _Found:
+    def _jars(self) -> _Result:
         return "ok", f"Spark's Kafka connector, {len(jars.spark_paths())} jars, verified against jars.lock"
 
-    def _client(self) -> _Found:
+    def _client(self) -> _Result:
         version = mysql.connector.__version__
         if not mysql.connector.HAVE_CEXT:
             return (
@@ -152,7 +152,7 @@ class _Examination:
             )
         return "ok", f"mysql-connector {version} with its C extension"
 
-    def _disk(self) -> _Found:
+    def _disk(self) -> _Result:
         home = self._settings.home
         folders = [next(path for path in (home, *home.parents) if path.exists()), Path(tempfile.gettempdir())]
         free = {folder: shutil.disk_usage(folder).free for folder in folders}
@@ -166,7 +166,7 @@ class _Examination:
             )
         return "ok", found
 
-    def _kafka(self) -> _Found:
+    def _kafka(self) -> _Result:
         topic.reach(self._settings)
         with topic.translate_errors(self._settings):
             admin = AdminClient(topic.client_config(self._settings))
@@ -175,14 +175,14 @@ class _Examination:
         brokers = f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
         return "ok", f"{brokers}, over {self._settings.kafka_security_protocol}"
 
-    def _topic(self) -> _Found:
+    def _topic(self) -> _Result:
         try:
             info = self._info
         except TopicMissing as missing:
             return "warning", missing.message, missing.hint
         return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
 
-    def _database(self) -> _Found:
+    def _database(self) -> _Result:
         kind = "MariaDB" if self._server.is_mariadb else "MySQL"
         transport = server.encryption(self._settings)
         if transport and not self._settings.mysql_ssl_ca:
@@ -190,12 +190,12 @@ class _Examination:
         user = f"user {self._settings.mysql_user} can log in over {transport or 'plain text'}"
         return "ok", f"{kind} at {self._settings.database_address}: {user}"
 
-    def _reader(self) -> _Found:
+    def _reader(self) -> _Result:
         reader = self._settings.for_reading
         with Connection(reader, database=False):
             return "ok", f"user {reader.mysql_user} can log in, for dashboard, status, track, top and audit"
 
-    def _version(self) -> _Found:
+    def _version(self) -> _Result:
         version, release = self._server.version, self._server.release
         if self._server.is_mariadb and release < _MIN_MARIADB:
             return "warning", f"{version} is older than the tested versions", "Use MariaDB 10.11 or newer."
@@ -203,31 +203,33 @@ class _Examination:
             return "error", f"{version} has no invisible columns", "Use MySQL 8.0.23 or newer."
         return "ok", version
 
-    def _writing(self) -> _Found:
-        on = [name for name, value in self._variables.items() if name in server.READ_ONLY and value not in ("OFF", "0")]
-        if not on:
+    def _writing(self) -> _Result:
+        enabled = [
+            name for name, value in self._variables.items() if name in server.READ_ONLY and value not in ("OFF", "0")
+        ]
+        if not enabled:
             return "ok", "the server accepts writes"
         # Some administrators can still write.
-        status: Status = "warning" if on == ["read_only"] else "error"
+        status: Status = "warning" if enabled == ["read_only"] else "error"
         return (
             status,
-            f"{', '.join(on)} is on: the sink waits until the server accepts writes",
-            "If MYSQL_HOST is the primary: " + " ".join(f"SET GLOBAL {name} = OFF;" for name in on),
+            f"{', '.join(enabled)} is on: the sink waits until the server accepts writes",
+            "If MYSQL_HOST is the primary: " + " ".join(f"SET GLOBAL {name} = OFF;" for name in enabled),
         )
 
-    def _binary_log(self) -> _Found:
+    def _binary_log(self) -> _Result:
         if self._variables.get("log_bin") != "ON":
             return "ok", "off"
-        form = self._variables.get("binlog_format", "ROW")
-        if form == "STATEMENT":
+        binlog_format = self._variables.get("binlog_format", "ROW")
+        if binlog_format == "STATEMENT":
             return (
                 "error",
                 "binlog_format is STATEMENT: the server rejects READ COMMITTED transactions",
                 "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
             )
-        return "ok", f"on, with binlog_format {form}"
+        return "ok", f"on, with binlog_format {binlog_format}"
 
-    def _packets(self) -> _Found:
+    def _packets(self) -> _Result:
         size = int(self._variables["max_allowed_packet"])
         if size < _SMALL_PACKET:
             return (
@@ -237,7 +239,7 @@ class _Examination:
             )
         return "ok", f"max_allowed_packet is {size / 2**20:,.0f} MB"
 
-    def _triggers(self) -> _Found:
+    def _triggers(self) -> _Result:
         if found := server.triggers(self._settings):
             return (
                 "warning",
@@ -247,7 +249,7 @@ class _Examination:
             )
         return "ok", "none that this user can see"
 
-    def _local_infile(self) -> _Found:
+    def _local_infile(self) -> _Result:
         if not self._server.local_infile:
             return (
                 "warning",
@@ -256,10 +258,10 @@ class _Examination:
             )
         return "ok", "on: the sink writes with LOAD DATA"
 
-    def _sql_mode(self) -> _Found:
+    def _sql_mode(self) -> _Result:
         return "ok", f"{self._server.sql_mode or 'empty'}; the sink sets its own strict mode in each session"
 
-    def _durability(self) -> _Found:
+    def _durability(self) -> _Result:
         weak = []
         if self._server.flush_log_at_commit != 1:
             weak.append(("innodb_flush_log_at_trx_commit", self._server.flush_log_at_commit))
@@ -274,7 +276,7 @@ class _Examination:
             )
         return "ok", "each commit is on disk before it is acknowledged"
 
-    def _clock(self) -> _Found:
+    def _clock(self) -> _Result:
         before = datetime.now(UTC)
         server_now = server.ask(self._settings).now.replace(tzinfo=UTC)
         after = datetime.now(UTC)
@@ -288,7 +290,7 @@ class _Examination:
             )
         return "ok", f"this machine and the database agree within {max(seconds, 0.1):.1f} s"
 
-    def _tables(self) -> _Found:
+    def _tables(self) -> _Result:
         if steps := self._missing:
             return (
                 "warning",
@@ -300,7 +302,7 @@ class _Examination:
             f"{self._settings.mysql_database}.{self._settings.mysql_table} and OrderFlow's other tables are correct",
         )
 
-    def _privileges(self) -> _Found:
+    def _privileges(self) -> _Result:
         try:
             statements = [step.statement for step in self._missing]
         except (TableDrifted, SchemaTooNew):
@@ -322,12 +324,12 @@ class _Examination:
             f"user {self._settings.mysql_user} may {'create the tables' if tables else 'do what the sink needs'}",
         )
 
-    def _indexes(self) -> _Found:
+    def _indexes(self) -> _Result:
         if absent := server.missing_indexes(self._settings):
             return "warning", "the orders table lacks indexes: queries will be slow", " ".join(absent)
         return "ok", "customer_id and order_timestamp are indexed"
 
-    def _ledger(self) -> _Found:
+    def _ledger(self) -> _Result:
         info = self._info
         with Connection(self._settings) as connection:
             entries = ledger.entries(connection, info.name)
