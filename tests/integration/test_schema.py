@@ -76,14 +76,14 @@ def assert_ours(settings: Settings) -> None:
     """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
     assert schema.missing(settings) == schema.prepare(settings) == []
     found = columns(settings, "orders")
-    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.FIELDS}
+    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.EIGHT}
     assert {name for name, kind in found.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
     assert commit(settings, run_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
-    assert select(settings, f"SELECT {', '.join(definition.FIELDS)} FROM orders") == [ORDER.row()]
+    assert select(settings, f"SELECT {', '.join(definition.EIGHT)} FROM orders") == [ORDER.row()]
 
 
 def test_nothing_is_there(database: Settings) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 _Chunk = tuple[list[Record], int]
 
-_ATTEMPTS, _PAUSE = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
+_ATTEMPTS, _RETRY_WAIT = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
 _CHUNK = 10_000  # records compared at a time; fewer if they reach _CHUNK_BYTES
 _CHUNK_BYTES = 16 * 1024 * 1024
 _NOT_STORED = "is neither stored nor in the quarantine"
@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
             if attempt == _ATTEMPTS:
                 raise
             log.warning("%s The audit restarts.", contention.message)
-            time.sleep(_PAUSE)
+            time.sleep(_RETRY_WAIT)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -99,7 +99,7 @@ class _Audit:
             for entry in entries
             for where in [(entry.topic, entry.partition)]
         ]
-        self._unknown_losses = [loss for some in accepted.values() for loss in some]
+        self._unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
         # The orders table has no topic column: partitions of the same number in several topics share coordinates.
         self._by_number: defaultdict[int, list[Partition]] = defaultdict(list)
         for part in self._partitions:
@@ -133,8 +133,8 @@ class _Audit:
             if name == self._topic.name and number not in self._topic.partitions:
                 self._add_counters(part, "the ledger has a partition that the topic does not have")
             first, end = part.unaccounted
-            of_topic = msgspec.structs.replace(self._settings, kafka_topic=name)
-            if first < end and topic.holds_records(of_topic, number, first, end):
+            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=name)
+            if first < end and topic.holds_records(topic_settings, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
 
@@ -144,13 +144,13 @@ class _Audit:
     def read_topics(self, progress: Progress) -> None:
         total, done = sum(part.size for part in self._partitions), 0
         for part in self._partitions:
-            of_topic = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
+            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
             part.damaged = [
                 loss for loss in part.losses if loss.end_offset > part.start and self._is_broken(part, loss)
             ]
             for first, end in part.readable_ranges():
                 start = first
-                chunks = _split(topic.read(of_topic, part.entry.partition, start, end), end)
+                chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
                 for records, chunk_end in _read_ahead(chunks):
                     self._account(part, records, start, chunk_end)
                     done += chunk_end - start
@@ -317,10 +317,10 @@ class _Audit:
         return not (replayed or part.unreadable_count or part.peers)
 
     def find_extra_rows(self) -> None:
-        rows, claimed = snapshot.count_orders(self._connection)
-        self.report.adopted = claimed.orders
-        self._check_adoption(claimed)
-        if rows == claimed.orders + sum(part.counts["stored"] for part in self._partitions):
+        rows, marked = snapshot.count_orders(self._connection)
+        self.report.adopted = marked.orders
+        self._check_adoption(marked)
+        if rows == marked.orders + sum(part.counts["stored"] for part in self._partitions):
             return
         for order_id, number, offset, stored_at in snapshot.every_order(self._connection):
             if number == _ADOPTED:
@@ -341,16 +341,16 @@ class _Audit:
                 "extra", Finding(what=what, topic=topics, partition=number, offset=offset, order_id=order_id)
             )
 
-    def _check_adoption(self, claimed: Adoption) -> None:
+    def _check_adoption(self, marked: Adoption) -> None:
         """Check that the rows marked as adopted are those that were counted at the adoption."""
         counted = snapshot.adoption(self._connection)
         if counted is None:
             what = "the count of the adopted rows is missing or exists more than once"
             self.report.add("adoption", Finding(what=what))
-        elif counted.orders != claimed.orders:
-            what = f"{counted.orders:,} rows were adopted, but {claimed.orders:,} rows are marked as adopted"
+        elif counted.orders != marked.orders:
+            what = f"{counted.orders:,} rows were adopted, but {marked.orders:,} rows are marked as adopted"
             self.report.add("adoption", Finding(what=what))
-        elif counted != claimed:
+        elif counted != marked:
             self.report.add("adoption", Finding(what="rows that were adopted have changed since: the checksum differs"))
 
     def find_extra_quarantine_rows(self) -> None:
@@ -381,28 +381,31 @@ class _Audit:
         self._check_losses()
         for number, parts in self._by_number.items():
             topics = ", ".join(part.entry.topic for part in parts)
-            agree = True
+            counts_agree = True
             for counter in ("stored", "duplicates", "quarantined"):
-                claimed = sum(getattr(part.entry, counter) for part in parts)
+                expected = sum(getattr(part.entry, counter) for part in parts)
                 found = sum(part.counts[counter] for part in parts) + self._unprovable[counter, number]
                 # Duplicates leave no row, so those that left the topic cannot be counted.
                 if counter == "duplicates" and any(part.unreadable_count for part in parts):
-                    claimed = min(claimed, found)
+                    expected = min(expected, found)
                 elif counter != "duplicates":
-                    agree = agree and claimed == found
-                if claimed != found:
-                    what = f"the ledger counts {claimed:,} {counter}, {found:,} were found"
+                    counts_agree = counts_agree and expected == found
+                if expected != found:
+                    what = f"the ledger counts {expected:,} {counter}, {found:,} were found"
                     self.report.add("counters", Finding(what=what, topic=topics, partition=number))
-            self._compare_times(number, parts, agree=agree)
+            self._compare_times(number, parts, counts_agree=counts_agree)
 
-    def _compare_times(self, number: int, parts: Sequence[Partition], *, agree: bool) -> None:
+    def _compare_times(self, number: int, parts: Sequence[Partition], *, counts_agree: bool) -> None:
         """Compare the sum of the times of all rows of orders and quarantine with the ledger's sum.
 
-        `agree`: the number of rows equals the ledger's counters.
+        `counts_agree`: the number of rows equals the ledger's counters.
         """
         if not self._are_covered(parts):
             self.report.partitions_unchecked += len(parts)
-        elif agree and sum(part.checks.times_sum - part.times_sum for part in parts) != self._unprovable_times[number]:
+        elif (
+            counts_agree
+            and sum(part.checks.times_sum - part.times_sum for part in parts) != self._unprovable_times[number]
+        ):
             topics = ", ".join(part.entry.topic for part in parts)
             what = "stored_at or quarantined_at of its rows was changed: their sum differs from the ledger's"
             self.report.add("counters", Finding(what=what, topic=topics, partition=number))
@@ -423,8 +426,8 @@ class _Audit:
         for part in self._partitions:
             end = part.entry.first_offset
             for loss in part.losses:
-                is_apart = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
-                if not is_apart or (loss.end_offset > part.start and loss not in part.damaged):
+                is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
+                if not is_separate or (loss.end_offset > part.start and loss not in part.damaged):
                     wrong.append(("they overlap with other losses, or with records of the topic", loss))
                 end = loss.end_offset
             lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)
@@ -436,8 +439,8 @@ class _Audit:
 
     def _is_broken(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
-        of_topic = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        broken = topic.find_broken(of_topic, loss.partition, max(loss.first_offset, part.start))
+        topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
+        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.start))
         return broken is not None and loss.end_offset <= broken.end
 
     def compare_rollup(self) -> None:

@@ -23,15 +23,14 @@ def contract(
     Examples: `orderflow contract > order.schema.json`; `orderflow contract --format asyncapi > asyncapi.json`;
     `orderflow contract --format sql > orderflow.sql`
     """
-    from orderflow.contract import exports as made
-    from orderflow.contract import file
+    from orderflow.contract import exports, file
     from orderflow.store import schema
 
     settings = context.load()
     if format_ == "sql":
-        output.for_programs()
+        output.use_utf8()
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
-    document = made.json_schema(file.of(settings)) if format_ == "json-schema" else made.asyncapi(settings)
+    document = exports.json_schema(file.of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
     print(json.dumps(document, indent=2))
