@@ -66,6 +66,7 @@ def _run_once(settings: Settings, progress: Progress) -> Report:
         audit = _Audit(settings, connection)
         audit.check_structure()
         audit.check_ledger()
+        audit.check_contracts()
         audit.read_topics(progress)
         audit.find_extra_rows()
         audit.find_extra_quarantine_rows()
@@ -138,6 +139,17 @@ class _Audit:
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
 
+    def check_contracts(self) -> None:
+        """Check that the contract's versions of each partition exist, and end with the ledger's."""
+        for part in self._partitions:
+            starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
+            numbers = [0, *(number for _, number in starts)]
+            if unknown := {*numbers} - self._contracts.contracts.keys():
+                self._add_counters(part, f"contract version {unknown.pop()} is missing")
+            elif numbers[-1] != part.checks.contract_id:
+                what = f"the ledger has contract version {part.checks.contract_id}, the last one that begins is {numbers[-1]}"
+                self._add_counters(part, what)
+
     def _add_counters(self, part: Partition, what: str) -> None:
         self.report.add("counters", Finding(what=what, topic=part.entry.topic, partition=part.entry.partition))
 
@@ -173,7 +185,9 @@ class _Audit:
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
         numbers = [
-            row.contract_id or 0 if (row := replayed.get(record.offset)) else self._contract_at(part, record.offset)
+            self._contract_of_replay(part, row)
+            if (row := replayed.get(record.offset))
+            else self._contract_at(part, record.offset)
             for record in expected
         ]
         numbers += [self._contract_at(part, record.offset) for record in in_quarantine]
@@ -189,7 +203,15 @@ class _Audit:
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
         starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), ())
-        return next((number for first, number in reversed(starts) if first <= offset), 0)
+        number = next((number for first, number in reversed(starts) if first <= offset), 0)
+        return number if number in self._contracts.contracts else 0  # check_contracts has reported it
+
+    def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
+        number = row.contract_id or 0  # earlier versions of OrderFlow have only the default contract
+        if number in self._contracts.contracts:
+            return number
+        self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")
+        return 0
 
     def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
         """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""

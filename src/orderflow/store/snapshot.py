@@ -45,6 +45,7 @@ class Checks(NamedTuple):
     lost: int | None
     times_rows: int
     times_sum: int
+    contract_id: int = 0  # the version of the contract that the last records were stored by
 
 
 class Adoption(NamedTuple):
@@ -133,7 +134,9 @@ def ledger(connection: Connection) -> list[Entry]:
 def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
-    return {(topic, number): Checks(lost, covered, int(sum_)) for topic, number, lost, covered, sum_ in rows}
+    return {
+        (topic, number): Checks(lost, covered, int(sum_), *rest) for topic, number, lost, covered, sum_, *rest in rows
+    }
 
 
 def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:
