@@ -84,6 +84,7 @@ NEW_VALUES = {
     "datetime": "COALESCE({0} - INTERVAL 1 SECOND, UTC_TIMESTAMP())",
     "varchar": "COALESCE(CONCAT({0}, '0'), 'x')",
     "text": "CONCAT({0}, 'x')",
+    "mediumtext": "CONCAT({0}, ' ')",
     "longtext": "COALESCE(CONCAT({0}, ' '), '[]')",
     "longblob": "COALESCE(CONCAT({0}, 'x'), 'x')",
     "enum": "IF({0} = 'open', 'discarded', IF({0} = 'record_value', 'record_key', 'open'))",
@@ -94,7 +95,7 @@ SPECIAL = {"orders_by_minute.minute": "{0} + INTERVAL 1 DAY"}  # the column has 
 def fill(settings: Settings) -> None:
     """Store records with every possible outcome, so that every table has rows.
 
-    Two rows were adopted. Partition 0: stored, stored, duplicate, open, discarded, conflict, one in chunks, stored,
+    Two rows were adopted. The default contract holds at first, then one with a coupon. Partition 0: stored, stored, duplicate, open, discarded, conflict, one in chunks, stored,
     corrected, replayed, stored. Partition 1: three lost, one stored, one duplicate. Partition 2: two stored.
     """
     with Connection(settings, database=False) as connection:
@@ -123,11 +124,16 @@ def fill(settings: Settings) -> None:
     with Connection(settings) as connection:
         info = topic.describe(settings)
         assert len(ledger.accept_losses(connection, info.name, info.topic_id, {1: 3}, "ann@desk")) == 1
-    send(settings, [order(10)])
-    send(settings, [order(8), order(1)], partition=1)
-    send(settings, [order(21), order(22)], partition=2)
-    store(settings)
-    keep_audit(settings)
+    send(settings, [order(10, coupon="SAVE")])
+    send(settings, [order(8, coupon="SAVE"), order(1)], partition=1)
+    send(settings, [order(21), order(22, coupon="SAVE")], partition=2)
+    store(with_coupon(settings))
+    keep_audit(with_coupon(settings))
+
+
+def with_coupon(settings: Settings) -> Settings:
+    text = '[fields.coupon]\ntype = "string"\nrequired = false\n'
+    return msgspec.structs.replace(settings, order_contract="contract.toml", order_contract_text=text)
 
 
 def row(number: int) -> str:
@@ -143,7 +149,8 @@ def keep_audit(settings: Settings) -> audit.Report:
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def filled(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
-    yield from made_once(request, kafka, fill)
+    for settings in made_once(request, kafka, fill):
+        yield with_coupon(settings)
 
 
 def restore(settings: Settings, tables: Sequence[str] = TABLES) -> None:
@@ -283,6 +290,8 @@ ADDED = {
     "orders_by_minute": "kafka_partition, minute, product_category",
     "orders_adoption": "adoption_id, orders",
     "orders_audits": "audit_id, records",
+    "orders_contracts": "contract_id, added_at",
+    "orders_contract_starts": "contract_id, first_offset, kafka_partition, topic_id",
 }
 
 

@@ -144,10 +144,11 @@ class _Audit:
         for part in self._partitions:
             starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
             numbers = [0, *(number for _, number in starts)]
-            if unknown := {*numbers} - self._contracts.contracts.keys():
-                self._add_counters(part, f"contract version {unknown.pop()} is missing")
+            if missing := {*numbers} - self._contracts.contracts.keys():
+                self._add_counters(part, f"contract version {min(missing)} is missing")
             elif numbers[-1] != part.checks.contract_id:
-                what = f"the ledger has contract version {part.checks.contract_id}, the last one that begins is {numbers[-1]}"
+                last = f"the last version that begins is {numbers[-1]}"
+                what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
                 self._add_counters(part, what)
 
     def _add_counters(self, part: Partition, what: str) -> None:
