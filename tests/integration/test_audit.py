@@ -534,7 +534,7 @@ def test_what_was_resolved_and_lost_is_told(resolved: Settings, tmp_path: Path) 
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
         "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
-        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that was"
+        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the loss was"
         " accepted."
     )
     shown, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)

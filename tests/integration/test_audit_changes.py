@@ -173,8 +173,8 @@ def test_all_is_proven_before_it_is_changed(filled: Settings) -> None:
     assert (report.proven, report.counts) == (True, NONE), report.summary()
     assert report.sentence() == (
         "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. 2 of the stored and duplicates were replayed"
-        " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that"
-        " was accepted. 2 rows were adopted with the table: no record accounts for them."
+        " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the"
+        " loss was accepted. 2 rows were adopted with the table: no record accounts for them."
     )
     for table in TABLES:
         assert select(filled, f"SELECT COUNT(*) FROM {table}") > [(0,)], table
