@@ -89,14 +89,18 @@ NEW_VALUES = {
     "longblob": "COALESCE(CONCAT({0}, 'x'), 'x')",
     "enum": "IF({0} = 'open', 'discarded', IF({0} = 'record_value', 'record_key', 'open'))",
 }
-SPECIAL = {"orders_by_minute.minute": "{0} + INTERVAL 1 DAY"}  # the column has no seconds
+SPECIAL = {
+    "orders_by_minute.minute": "{0} + INTERVAL 1 DAY",  # the column has no seconds
+    "orders_contracts.contract": "REPLACE({0}, 'coupon', 'voucher')",  # still a contract
+}
 
 
 def fill(settings: Settings) -> None:
     """Store records with every possible outcome, so that every table has rows.
 
-    Two rows were adopted. The default contract holds at first, then one with a coupon. Partition 0: stored, stored, duplicate, open, discarded, conflict, one in chunks, stored,
-    corrected, replayed, stored. Partition 1: three lost, one stored, one duplicate. Partition 2: two stored.
+    Two rows were adopted. The default contract holds at first, then one with a coupon. Partition 0: stored, stored,
+    duplicate, open, discarded, conflict, one in chunks, stored, corrected, replayed, stored. Partition 1: three lost,
+    one stored, one duplicate. Partition 2: two stored.
     """
     with Connection(settings, database=False) as connection:
         connection.execute("create_database")

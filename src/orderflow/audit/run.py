@@ -208,7 +208,7 @@ class _Audit:
         return number if number in self._contracts.contracts else 0  # check_contracts has reported it
 
     def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
-        number = row.contract_id or 0  # earlier versions of OrderFlow have only the default contract
+        number = row.contract_id or 0
         if number in self._contracts.contracts:
             return number
         self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")

@@ -77,16 +77,16 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    contract_id: int | None = None  # the version of the contract that it was replayed by
+    contract_id: int | None = None  # the version of the contract that it was replayed by; None: the default one
 
     @property
     def resolved_in_order(self) -> bool:
-        """Whether person, time, reason and corrected value are set exactly where the status requires them."""
+        """Whether person, time, reason, corrected value and contract are set only where the status allows them."""
         resolved = self.status != "open"
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
-            and (self.corrected is None or self.status == "replayed")
+            and (self.corrected is self.contract_id is None or self.status == "replayed")
         )
 
 
