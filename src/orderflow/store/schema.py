@@ -301,7 +301,7 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
     for (table, column), by in found.generated.items():
         if table == name:
             shown[column] = f"generated as {by}"
-    additions = _additions(settings, name, shown)
+    additions = _additions(settings, name, shown, found.contracts)
     if differences := list(_differences(settings, shown, adopt, engine, found.unique_keys.get(name, {}))):
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
@@ -317,8 +317,12 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
     return additions + [Step(f"provenance of the rows in table {name}", step) for step in _ADOPT[adopting:]]
 
 
-def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Step]:
-    """Return the step that adds and widens columns. Update `shown`, the columns' types, as it does."""
+def _additions(settings: Settings, name: str, shown: dict[str, str], versions: contracts.Versions) -> list[Step]:
+    """Return the step that adds columns, and makes those longer that the latest contract is shorter in.
+
+    Update `shown`, the columns' types, as the step does.
+    """
+    latest = versions.contracts[versions.latest].by_name if versions.latest else {}
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
@@ -327,7 +331,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Ste
         if field.is_own and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
-        elif _is_longer(shown.get(field.name, ""), expected):
+        elif field.name in latest and _is_longer(_declared(latest[field.name].type), expected, shown.get(field.name)):
             what.append(f"{field.name} ({field.type.split()[0]})")
             parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
         else:
@@ -341,10 +345,11 @@ def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Ste
     return [Step(f"{columns} {', '.join(what)} of table {name}", "change_orders", (("changes", ",\n  ".join(parts)),))]
 
 
-def _is_longer(found: str, expected: str) -> bool:
-    """Whether both are VARCHAR with the same character set, and the expected one is longer."""
-    before, after = _VARCHAR.fullmatch(found), _VARCHAR.fullmatch(expected)
-    return bool(before and after and before[2] == after[2] and int(before[1]) < int(after[1]))
+def _is_longer(declared: str, expected: str, found: str | None) -> bool:
+    """Whether both are VARCHAR with the same character set, the expected one is longer, and the other one is found."""
+    before, after = _VARCHAR.fullmatch(declared), _VARCHAR.fullmatch(expected)
+    is_longer = before and after and before[2] == after[2] and int(before[1]) < int(after[1])
+    return bool(is_longer) and found == declared
 
 
 def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:

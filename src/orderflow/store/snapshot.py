@@ -86,7 +86,7 @@ class Quarantined(NamedTuple):
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
-            and (self.corrected is self.contract_id is None or self.status == "replayed")
+            and ((self.corrected is None and self.contract_id is None) or self.status == "replayed")
         )
 
 
