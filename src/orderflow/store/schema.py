@@ -23,7 +23,7 @@ from orderflow.errors import (
     TableDrifted,
 )
 from orderflow.settings import Settings
-from orderflow.store import contracts, named_lock, statements, tables
+from orderflow.store import contracts, ledger, named_lock, statements, tables
 from orderflow.store.connection import Connection, RowsRefusedError, row_errors
 from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
 from orderflow.store.tables import TABLES, Column, Table, quoted
@@ -70,6 +70,17 @@ def missing(settings: Settings) -> list[Step]:
     """
     with Connection(settings, database=False) as connection:
         return _missing(connection, settings)
+
+
+def check_active_sink(settings: Settings) -> None:
+    """Raise ContractInvalid if a sink is active on these tables and topic, and stores by another contract."""
+    with Connection(settings, database=False) as connection:
+        if not ledger.is_led(connection, settings):
+            return
+        found = _look(connection, settings).contracts
+        number = found.find(file.of(settings))
+        if number is None or (found.is_used and number != found.active):
+            raise contracts.differs(connection, found, "Another sink is active, which uses an earlier contract. ")
 
 
 def prepare(
