@@ -32,6 +32,7 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 _PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS)
+RESERVED = (*EIGHT, *_PROVENANCE)  # columns that no own field can have
 _MOST_OWN = 200  # columns
 _MOST_PRECISION, _MOST_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
@@ -155,7 +156,7 @@ class _File:
         if not _NAME.fullmatch(name):
             fix = "Use lower-case letters, digits and _; `key` names the field in the message."
             raise self.invalid(f"{name!a} cannot be a column", fix, where)
-        if name in EIGHT or name in _PROVENANCE:
+        if name in RESERVED:
             taken = (
                 f"Write [{name}]." if name in EIGHT else "Choose another name; `key` names the field in the message."
             )

@@ -72,6 +72,18 @@ def missing(settings: Settings) -> list[Step]:
         return _missing(connection, settings)
 
 
+def stored_contracts(settings: Settings) -> contracts.Versions:
+    """Return the contract versions of the tables; only the default contract if there are no tables.
+
+    Raises TableDrifted, and the connection's errors.
+    """
+    with Connection(settings, database=False) as connection:
+        [database] = as_server_names(connection, (settings.mysql_database,))
+        if not connection.execute("select_database", {"database": database}).rows:
+            return contracts.Versions({0: DEFAULT}, 0)
+        return _look(connection, settings).contracts
+
+
 def prepare(settings: Settings) -> list[Step]:
     """Create what is missing, and return it. If several processes do so at the same time, one of them does the work.
 
