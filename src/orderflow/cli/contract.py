@@ -241,7 +241,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[st
     kind = path.suffix.lower()
     if kind not in (".csv", ".jsonl", ".ndjson"):
         raise InputInvalid(f"{path} is neither .jsonl nor .csv.", hint="The file extension selects the format.")
-    number = 0
+    is_empty = True
     if kind == ".csv":
         rows = (
             [cell.decode("utf-8", "surrogateescape") for cell in row] for row in files._read_rows(path, _open(path))
@@ -252,12 +252,14 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[st
                 f"The first line of {path} has an empty or a repeated name.", hint="Name each column once in it."
             )
         for number, row in enumerate(rows, 1):
+            is_empty = False
             yield f"row {number}", dict(zip(header, row, strict=True)) if len(row) == len(header) else row
     else:
         for number, line in files._read_lines(path, _open(path)):
             if line.strip():
+                is_empty = False
                 yield f"line {number}", line.removesuffix(b"\n")
-    if not number:
+    if is_empty:
         raise InputInvalid(f"{path} has no samples.", hint="Write one JSON object a line, or CSV with a header.")
 
 

@@ -76,6 +76,7 @@ _MOST_VALUES = 10  # distinct texts that suggest a list of allowed values
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_PADDED = re.compile(r"0[0-9]+")  # digits that are no number, such as a postal code
 _UTC = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.(\d{1,9}))?", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.(\d{1,9}))?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 _EARLIEST = 100_000_000_000  # milliseconds, of the year 1973: smaller numbers are no times in milliseconds
@@ -119,7 +120,7 @@ def _refuse(name: str) -> None:
 
 
 def of_cells(rows: Sequence[Mapping[str, str]]) -> Samples:
-    """Return the samples of the rows of a CSV file. A column's type is inferred from the spelling of all its cells."""
+    """Return the samples of the rows of a CSV file. Its cells' spelling decides a column's type."""
     names = dict.fromkeys(name for row in rows for name in row)
     readers = {name: _reader([row[name] for row in rows if row.get(name)]) for name in names}
     objects = [{name: readers[name](cell) if cell else None for name, cell in row.items()} for row in rows]
@@ -127,13 +128,18 @@ def of_cells(rows: Sequence[Mapping[str, str]]) -> Samples:
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
-    if all(_INTEGER.fullmatch(cell) for cell in cells):
-        return int
-    if all(_NUMBER.fullmatch(cell) for cell in cells):
-        return Decimal
+    numbers = sum(bool(_NUMBER.fullmatch(cell)) for cell in cells)
+    if numbers >= _USUAL * len(cells) and not any(_PADDED.fullmatch(cell) for cell in cells):
+        return _read_number
     if all(cell in ("true", "false") for cell in cells):
         return "true".__eq__
     return json.loads if all(cell[0] in "[{" and _is_json(cell) for cell in cells) else str
+
+
+def _read_number(cell: str) -> int | Decimal | str:
+    if not _NUMBER.fullmatch(cell):
+        return cell
+    return int(cell) if _INTEGER.fullmatch(cell) else Decimal(cell)
 
 
 def _is_json(cell: str) -> bool:
