@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from orderflow import cli
 
 SRC = Path(__file__).parents[1] / "src"
-CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a defect
+CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a bug
 _SAMPLES = str(SRC.parent / "examples/contracts/shopify-like.jsonl")
 _ARGUMENTS = {
     "contract infer": [_SAMPLES],

@@ -31,8 +31,8 @@ TopicName = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z
 # The longest table name that OrderFlow derives from MYSQL_TABLE appends 18 characters; MySQL allows 64.
 TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,46}\Z")]
 _INTERVAL = re.compile(r"[1-9][0-9]{0,5} (millisecond|second|minute|hour)s?")
-# These name files, which must be readable where the command starts. The content of x_file becomes x.
-_FILES = {
+# These name files, which the command must be able to read. The content of x_file becomes x.
+_FILE_SETTINGS = {
     *("kafka_password_file", "kafka_ssl_key_password_file", "mysql_password_file", "mysql_reader_password_file"),
     *("kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location"),
     *("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key"),
@@ -74,12 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "gzip"
     kafka_connect_attempts: Annotated[
         int,
-        Meta(
-            ge=1, le=1_000_000, description="How often the producer tries to reach Kafka at start before it gives up."
-        ),
+        Meta(ge=1, le=1_000_000, description="Attempts of the producer to reach Kafka at start."),
     ] = 5
     kafka_connect_wait: Annotated[
-        float, Meta(ge=0, le=86_400, description="Seconds between these attempts, 86,400 at most.")
+        float, Meta(ge=0, le=86_400, description="Seconds between two of these attempts, 86,400 at most.")
     ] = 3.0
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
@@ -87,23 +85,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "PLAINTEXT"
     kafka_sasl_mechanism: Annotated[
         Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"],
-        Meta(description="How the user logs in under SASL_…: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN."),
+        Meta(description="SASL mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN."),
     ] = "SCRAM-SHA-512"
-    kafka_sasl_username: Annotated[str, Meta(description="Kafka user under SASL_….")] = ""
-    kafka_password: Annotated[str, Meta(description="Password of that user.")] = ""
-    kafka_password_file: Annotated[str, Meta(description="File that holds that password instead.")] = ""
+    kafka_sasl_username: Annotated[str, Meta(description="Kafka user, required with SASL_SSL and SASL_PLAINTEXT.")] = ""
+    kafka_password: Annotated[str, Meta(description="Password of KAFKA_SASL_USERNAME.")] = ""
+    kafka_password_file: Annotated[
+        str, Meta(description="File that holds the password, instead of KAFKA_PASSWORD.")
+    ] = ""
     kafka_ssl_ca_location: Annotated[
-        str, Meta(description="PEM file of the authority that signed the brokers' certificates; unset, the system's.")
+        str, Meta(description="PEM file of the CA that signed the brokers' certificates; unset: the system's CAs.")
     ] = ""
     kafka_ssl_certificate_location: Annotated[
-        str, Meta(description="PEM file of the client certificate, for brokers that ask for one.")
+        str, Meta(description="PEM file of the client certificate, for brokers that require one.")
     ] = ""
-    kafka_ssl_key_location: Annotated[str, Meta(description="PEM file of its key.")] = ""
-    kafka_ssl_key_password: Annotated[str, Meta(description="Password of that key.")] = ""
-    kafka_ssl_key_password_file: Annotated[str, Meta(description="File that holds that password instead.")] = ""
+    kafka_ssl_key_location: Annotated[str, Meta(description="PEM file of the client certificate's key.")] = ""
+    kafka_ssl_key_password: Annotated[
+        str, Meta(description="Password of the client certificate's key, if it is encrypted.")
+    ] = ""
+    kafka_ssl_key_password_file: Annotated[
+        str, Meta(description="File that holds the password, instead of KAFKA_SSL_KEY_PASSWORD.")
+    ] = ""
     kafka_headers: Annotated[
         Literal["drop", "keep"],
-        Meta(description="keep: a quarantined record keeps its Kafka headers."),
+        Meta(description="keep: the quarantine also stores the Kafka headers of a record."),
     ] = "drop"
     production_interval: Annotated[
         float, Meta(ge=0, le=86_400, description="Seconds between two orders of the producer, 86,400 at most.")
@@ -113,14 +117,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             int,
             Meta(
                 ge=1,
-                description="Number of the first order; unset, the producer continues after the topic's highest.",
+                description="Number of the first order; unset: the producer continues after the topic's highest.",
             ),
         ]
         | None
     ) = None
     order_ranges: Annotated[
         Literal["off", "enforce"],
-        Meta(description="enforce: the generator's own ranges and catalogue become part of the contract."),
+        Meta(description="enforce: the contract also requires the generator's ranges and catalogue."),
     ] = "off"
     order_contract: Annotated[
         str,
@@ -132,14 +136,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1,
-            description="Share of rejected records past which the sink stops, 0 to 1, judged from 1,000 records on;"
+            description="Share of rejected records, 0 to 1, above which the sink stops; checked from 1,000 records on."
             " 1: never.",
         ),
     ] = 0.9
     sink_trigger: Annotated[
         str,
         Meta(
-            description="When Spark stores what has arrived: micro-batch (as soon as the last one has ended), an"
+            description="When Spark stores records: micro-batch (as soon as the last micro-batch has ended), an"
             ' interval such as "2 seconds", realtime (record by record, needs Spark 4.1), or auto (realtime, and'
             " micro-batches while many records wait).",
         ),
@@ -147,43 +151,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_offsets_per_trigger: Annotated[
         int,
         Meta(
-            ge=1, le=1_000_000_000, description="Records of one of Spark's micro-batches at most, over all partitions."
+            ge=1, le=1_000_000_000, description="Maximum number of records in a Spark micro-batch, over all partitions."
         ),
     ] = 300_000
     mysql_host: Annotated[str, Meta(min_length=1, description="MySQL or MariaDB server, reached by TCP.")] = "localhost"
-    mysql_port: Annotated[Port, Meta(description="Port of that server, 1 to 65535.")] = 3306
+    mysql_port: Annotated[Port, Meta(description="Port of the MySQL or MariaDB server, 1 to 65535.")] = 3306
     mysql_database: Annotated[Name, Meta(description="Database that holds the tables.")] = "ecommerce"
     mysql_table: Annotated[
         TableName,
         Meta(description="Table of the orders; the ledger, quarantine and rollup take its name as prefix."),
     ] = "orders"
     mysql_user: Annotated[str, Meta(min_length=1, description="Database user.")] = "root"
-    mysql_password: Annotated[str, Meta(description="Password of that user.")] = ""
-    mysql_password_file: Annotated[str, Meta(description="File that holds that password instead.")] = ""
-    mysql_reader_user: Annotated[
-        str, Meta(description="User that dashboard, status, track, top and audit read with; unset, MYSQL_USER.")
+    mysql_password: Annotated[str, Meta(description="Password of MYSQL_USER.")] = ""
+    mysql_password_file: Annotated[
+        str, Meta(description="File that holds the password, instead of MYSQL_PASSWORD.")
     ] = ""
-    mysql_reader_password: Annotated[str, Meta(description="Password of that user.")] = ""
-    mysql_reader_password_file: Annotated[str, Meta(description="File that holds that password instead.")] = ""
+    mysql_reader_user: Annotated[
+        str, Meta(description="User that dashboard, status, track, top and audit read with; unset: MYSQL_USER.")
+    ] = ""
+    mysql_reader_password: Annotated[str, Meta(description="Password of MYSQL_READER_USER.")] = ""
+    mysql_reader_password_file: Annotated[
+        str, Meta(description="File that holds the password, instead of MYSQL_READER_PASSWORD.")
+    ] = ""
     mysql_ssl_mode: (
         Annotated[
             Literal["PREFERRED", "VERIFY_CA", "VERIFY_IDENTITY"],
             Meta(
-                description="PREFERRED: encrypted if the server can; VERIFY_CA: its certificate is checked;"
-                " VERIFY_IDENTITY: its host name too. Unset, VERIFY_IDENTITY with MYSQL_SSL_CA, PREFERRED without."
+                description="PREFERRED: encrypted if the server supports TLS; VERIFY_CA: also verify its certificate;"
+                " VERIFY_IDENTITY: also verify its host name. Unset: VERIFY_IDENTITY with MYSQL_SSL_CA, else PREFERRED."
             ),
         ]
         | None
     ) = None
-    mysql_ssl_ca: Annotated[
-        str, Meta(description="PEM file of the authority that signed the server's certificate.")
+    mysql_ssl_ca: Annotated[str, Meta(description="PEM file of the CA that signed the server's certificate.")] = ""
+    mysql_ssl_cert: Annotated[
+        str, Meta(description="PEM file of the client certificate, for users that require one.")
     ] = ""
-    mysql_ssl_cert: Annotated[str, Meta(description="PEM file of the client certificate, for users that need one.")] = (
-        ""
-    )
-    mysql_ssl_key: Annotated[str, Meta(description="PEM file of its key.")] = ""
+    mysql_ssl_key: Annotated[str, Meta(description="PEM file of the client certificate's key.")] = ""
     dashboard_host: Annotated[
-        str, Meta(min_length=1, description="Address the dashboard listens on; any but loopback needs DASHBOARD_TOKEN.")
+        str,
+        Meta(
+            min_length=1,
+            description="Address that the dashboard listens on; all except loopback require DASHBOARD_TOKEN.",
+        ),
     ] = "127.0.0.1"
     dashboard_port: Annotated[Port, Meta(description="Port of the dashboard.")] = 8765
     dashboard_token: Annotated[
@@ -194,7 +204,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     metrics_host: Annotated[
         str,
-        Meta(min_length=1, description="Address that metrics and health are served on; whoever reaches it reads them."),
+        Meta(min_length=1, description="Address of the metrics and health endpoints, which require no login."),
     ] = "127.0.0.1"
     sink_metrics_port: Annotated[
         PortOrOff, Meta(description="Port of the sink's /metrics, /live and /ready; 0: none.")
@@ -206,7 +216,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["text", "json"], Meta(description="json: a JSON object per log line, for log collectors.")
     ] = "text"
     orderflow_home: Annotated[
-        str, Meta(min_length=1, description="Folder for the data, logs and state of `orderflow up`: data, logs, state.")
+        str, Meta(min_length=1, description="Folder for the data, logs and state of `orderflow up`.")
     ] = ".orderflow"
 
     @property
@@ -274,9 +284,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
     values = read_environment(environ, dotenv_path)
     given: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        if field.name in names() and (text := _given(field.name, values)):
+        if field.name in names() and (text := _text_of(field.name, values)):
             given[field.name] = _parse(field.name, field.type, text)
-    for name in sorted(_FILES.intersection(given)):
+    for name in sorted(_FILE_SETTINGS.intersection(given)):
         content = _read_setting_file(name, given[name])
         if name == "order_contract":
             # Absolute, because another process may have another working directory.
@@ -295,7 +305,7 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
     return current
 
 
-def _given(name: str, values: Mapping[str, str]) -> str:
+def _text_of(name: str, values: Mapping[str, str]) -> str:
     """Return the setting's text; empty if it is unset."""
     text = values.get(name.upper(), "")
     return text if is_secret(name) else text.strip()
@@ -309,7 +319,7 @@ def _parse(name: str, type_: Any, text: str) -> object:
     except UnicodeEncodeError:
         reason = "it is not UTF-8"
     except msgspec.ValidationError as error:
-        reason = _plain(error)
+        reason = _reason(error)
     except ValueError as error:
         reason = str(error)
     raise _invalid(name, "***" if is_secret(name) else repr(text), reason)
@@ -398,7 +408,7 @@ def _check_home(current: Settings) -> None:
     except FileNotFoundError:
         return
     except RuntimeError:  # a symbolic link to itself, or ~ without a home
-        reason = "it leads nowhere: a symbolic link to itself, or ~ of a user without a home"
+        reason = "it is a symbolic link to itself, or ~ of a user without a home folder"
     except OSError as error:
         reason = str(error.strerror)
     raise _invalid("orderflow_home", repr(current.orderflow_home), reason)
@@ -406,7 +416,7 @@ def _check_home(current: Settings) -> None:
 
 def is_given(name: str, environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> bool:
     """Whether the user set this variable, in the environment or in `.env`."""
-    return bool(_given(name, read_environment(environ, dotenv_path)))
+    return bool(_text_of(name, read_environment(environ, dotenv_path)))
 
 
 def read_environment(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> dict[str, str]:
@@ -479,6 +489,6 @@ def _description(node: msgspec.inspect.Type) -> str:
     return ""
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+def _reason(error: msgspec.ValidationError) -> str:
     text = str(error)
     return text[0].lower() + text[1:]

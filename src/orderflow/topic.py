@@ -45,9 +45,9 @@ DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
 _REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
-_STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
+STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
-_GAP_STALL_TIMEOUT = 3.0
+GAP_STALL_TIMEOUT = 3.0
 _EARLY_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
 _MAX_FETCH_BYTES = 4 * 1024 * 1024  # per response: on a slow network the position does not move during a response
 _PROBE_BYTES = 10_000  # per fetch that looks for one record
@@ -318,29 +318,42 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
         first, end = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
     if unknown := sorted(partition for partition in partitions if first[partition] < 0 or end[partition] < 0):
         raise KafkaUnavailable(
-            f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of partition {unknown[0]} now."
+            f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of {settings.kafka_topic} partition"
+            f" {unknown[0]} now."
         )
     return {partition: Bounds(first[partition], end[partition]) for partition in partitions}
 
 
-def read(settings: Settings, partition: int, start: int, end: int) -> Iterator[Record]:
+def read(
+    settings: Settings, partition: int, start: int, end: int, *, stall_timeout: float = STALL_TIMEOUT
+) -> Iterator[Record]:
     """Yield all committed records of one partition with `start` <= offset < `end`, in order; or raise an error.
 
     Offsets without a record (transaction markers, aborted or compacted records) are skipped.
     Raises OffsetsLost if the range is no longer in the topic and BatchBroken if a batch is damaged. Raises
-    KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for 30 seconds.
+    KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for `stall_timeout`
+    seconds.
     """
     if start < end:
-        progress = _Progress(_STALL_TIMEOUT, settings.kafka_topic, partition)
+        progress = _Progress(stall_timeout, settings.kafka_topic, partition)
         config = {"stats_cb": progress.on_statistics} | _STATISTICS
         with translate_errors(settings), _open_consumer(settings, **config) as reader:
             yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
 
 
-def holds_records(settings: Settings, partition: int, start: int, end: int) -> bool:
+def holds_records(
+    settings: Settings,
+    partition: int,
+    start: int,
+    end: int,
+    *,
+    gap_stall_timeout: float = GAP_STALL_TIMEOUT,
+    stall_timeout: float = STALL_TIMEOUT,
+) -> bool:
     """Whether a committed record can be read with `start` <= offset < `end`.
 
-    All other code calls this function for that check. Raises what `read` raises if the answer is not known now.
+    All other code calls this function for that check. If no answer arrives for `gap_stall_timeout` seconds, `read`
+    searches the range, with `stall_timeout`. Raises what `read` raises if the answer is not known now.
     """
     if start >= end:
         return False
@@ -355,14 +368,14 @@ def holds_records(settings: Settings, partition: int, start: int, end: int) -> b
         reader: Consumer = _thread_local.reader
         with translate_errors(settings):
             try:
-                return any(True for _ in _read(reader, settings, partition, unread, _Progress(_GAP_STALL_TIMEOUT)))
+                return any(True for _ in _read(reader, settings, partition, unread, _Progress(gap_stall_timeout)))
             finally:
                 reader.unassign()  # otherwise it would continue to fetch
     except BatchBroken:
         _thread_local.settings = None  # its client may continue at a wrong offset
         raise
     except _StalledError:
-        return any(True for _ in read(settings, partition, unread.position, end))
+        return any(True for _ in read(settings, partition, unread.position, end, stall_timeout=stall_timeout))
 
 
 _thread_local = threading.local()
@@ -496,7 +509,7 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
     if position >= end_of_partition:
         return None
     with translate_errors(settings):
-        result = probe(position, _STALL_TIMEOUT)
+        result = probe(position, STALL_TIMEOUT)
         if not result.is_damage:
             return None
         reason = result.reason
@@ -535,7 +548,7 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
         except BatchBroken as error:
             if (broken := find_broken(settings, partition, position)) is None:
                 raise
-            log.warning("%s It is skipped.", error.message)
+            log.warning("%s Offsets %d to %d are skipped.", error.message, broken.first, broken.end - 1)
             position = broken.end
         else:
             return
@@ -566,7 +579,7 @@ def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, st
     return outside
 
 
-def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float = _GAP_STALL_TIMEOUT) -> _ProbeResult:
+def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float = GAP_STALL_TIMEOUT) -> _ProbeResult:
     """Return the first event of a reader that starts at this offset.
 
     Each call uses a new client. A client that has read damage may continue at a wrong offset, even after a new

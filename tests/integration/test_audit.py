@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from orderflow import audit, topic
 from orderflow.audit.report import Kind
 from orderflow.contract import definition
+from orderflow.contract.definition import DEFAULT
 from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema, snapshot
@@ -34,7 +35,9 @@ from tests.sql import execute, select
 TABLES = (
     *("orders", "orders_ledger", "orders_quarantine", "orders_quarantine_chunks"),
     *("orders_losses", "orders_by_minute", "orders_adoption", "orders_audits"),
+    *("orders_contracts", "orders_contract_starts"),
 )
+COLUMNS = {field.name: field.column for field in DEFAULT.fields}
 NONE = dict.fromkeys(get_args(Kind), 0)
 
 
@@ -531,7 +534,7 @@ def test_what_was_resolved_and_lost_is_told(resolved: Settings, tmp_path: Path) 
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
         "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
-        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that was"
+        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the loss was"
         " accepted."
     )
     shown, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)
@@ -638,7 +641,7 @@ def test_aborted_transactions_are_no_records(settings: Settings) -> None:
 def test_rows_of_before_are_adopted(settings: Settings) -> None:
     with Connection(settings, database=False) as connection:
         connection.execute("create_database")
-    columns = ", ".join(f"{name} {sql}" for name, sql in definition.columns().items())
+    columns = ", ".join(f"{name} {sql}" for name, sql in COLUMNS.items())
     execute(settings, f"CREATE TABLE orders ({columns}, PRIMARY KEY (order_id))")
     for number in (1, 2, 3):
         execute(
@@ -653,7 +656,7 @@ def test_rows_of_before_are_adopted(settings: Settings) -> None:
     assert (report.adopted, report.by_reason) == (3, {"conflict": 1})
     assert report.sentence().endswith(" 3 rows were adopted with the table: no record accounts for them.")
     for forged in (
-        f"INSERT INTO orders ({', '.join(definition.FIELDS)}, kafka_partition)"
+        f"INSERT INTO orders ({', '.join(definition.EIGHT)}, kafka_partition)"
         " VALUES (1, 'ORDER-000666', 'x', 'y', 1, 1, 1, '2025-01-15 14:00:00', -1)",
         "UPDATE orders SET unit_price = 46.00 WHERE order_id = 'ORDER-000003'",
     ):

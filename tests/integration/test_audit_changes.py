@@ -21,6 +21,7 @@ from orderflow.store import audits, ledger, quarantine, schema, statements
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
 from tests.integration.test_audit import (
+    COLUMNS,
     NONE,
     TABLES,
     columns,
@@ -39,7 +40,7 @@ EVERY_COLUMN = [
     for key, table in statements.table_names(Settings()).items()
     if table in TABLES
     for column in (
-        [*definition.columns(), "kafka_partition", "kafka_offset", "produced_at", "stored_at"]
+        [*COLUMNS, "coupon", "kafka_partition", "kafka_offset", "produced_at", "stored_at"]
         if key == "orders"
         else re.findall(r"^  `?([a-z_]+)`? [A-Z]+[ (]", statements.sql(f"create_{key}", Settings()), re.MULTILINE)
     )
@@ -59,6 +60,7 @@ UNDETECTED = {
     "orders_losses.accepted_by": "nothing else has it; the offsets are checked",
     "orders_adoption.adoption_id": "there is one row",
     "orders_adoption.counted_at": "no figure depends on it",
+    "orders_contracts.added_at": "no figure depends on it",
     "orders_audits.audit_id": "a handle; the audit writes a new row, which is the newest",
     "orders_audits.audited_at": "the audit writes a new row, which is shown from then on",
     "orders_audits.sentence": "its result and its counts are checked, not its other words; the audit writes a new row",
@@ -82,22 +84,27 @@ NEW_VALUES = {
     "datetime": "COALESCE({0} - INTERVAL 1 SECOND, UTC_TIMESTAMP())",
     "varchar": "COALESCE(CONCAT({0}, '0'), 'x')",
     "text": "CONCAT({0}, 'x')",
+    "mediumtext": "CONCAT({0}, ' ')",
     "longtext": "COALESCE(CONCAT({0}, ' '), '[]')",
     "longblob": "COALESCE(CONCAT({0}, 'x'), 'x')",
     "enum": "IF({0} = 'open', 'discarded', IF({0} = 'record_value', 'record_key', 'open'))",
 }
-SPECIAL = {"orders_by_minute.minute": "{0} + INTERVAL 1 DAY"}  # the column has no seconds
+SPECIAL = {
+    "orders_by_minute.minute": "{0} + INTERVAL 1 DAY",  # the column has no seconds
+    "orders_contracts.contract": "REPLACE({0}, 'coupon', 'voucher')",  # still a contract
+}
 
 
 def fill(settings: Settings) -> None:
     """Store records with every possible outcome, so that every table has rows.
 
-    Two rows were adopted. Partition 0: stored, stored, duplicate, open, discarded, conflict, one in chunks, stored,
-    corrected, replayed, stored. Partition 1: three lost, one stored, one duplicate. Partition 2: two stored.
+    Two rows were adopted. The default contract holds at first, then one with a coupon. Partition 0: stored, stored,
+    duplicate, open, discarded, conflict, one in chunks, stored, corrected, replayed, stored. Partition 1: three lost,
+    one stored, one duplicate. Partition 2: two stored.
     """
     with Connection(settings, database=False) as connection:
         connection.execute("create_database")
-    declared = ", ".join(f"{name} {sql}" for name, sql in definition.columns().items())
+    declared = ", ".join(f"{name} {sql}" for name, sql in COLUMNS.items())
     execute(settings, f"CREATE TABLE orders ({declared}, PRIMARY KEY (order_id))")
     for number in (91, 92):
         execute(settings, f"INSERT INTO orders VALUES {row(number)}")
@@ -121,11 +128,16 @@ def fill(settings: Settings) -> None:
     with Connection(settings) as connection:
         info = topic.describe(settings)
         assert len(ledger.accept_losses(connection, info.name, info.topic_id, {1: 3}, "ann@desk")) == 1
-    send(settings, [order(10)])
-    send(settings, [order(8), order(1)], partition=1)
-    send(settings, [order(21), order(22)], partition=2)
-    store(settings)
-    keep_audit(settings)
+    send(settings, [order(10, coupon="SAVE")])
+    send(settings, [order(8, coupon="SAVE"), order(1)], partition=1)
+    send(settings, [order(21), order(22, coupon="SAVE")], partition=2)
+    store(with_coupon(settings))
+    keep_audit(with_coupon(settings))
+
+
+def with_coupon(settings: Settings) -> Settings:
+    text = '[fields.coupon]\ntype = "string"\nrequired = false\n'
+    return msgspec.structs.replace(settings, order_contract="contract.toml", order_contract_text=text)
 
 
 def row(number: int) -> str:
@@ -141,7 +153,8 @@ def keep_audit(settings: Settings) -> audit.Report:
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def filled(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
-    yield from made_once(request, kafka, fill)
+    for settings in made_once(request, kafka, fill):
+        yield with_coupon(settings)
 
 
 def restore(settings: Settings, tables: Sequence[str] = TABLES) -> None:
@@ -164,8 +177,8 @@ def test_all_is_proven_before_it_is_changed(filled: Settings) -> None:
     assert (report.proven, report.counts) == (True, NONE), report.summary()
     assert report.sentence() == (
         "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. 2 of the stored and duplicates were replayed"
-        " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read, and that"
-        " was accepted. 2 rows were adopted with the table: no record accounts for them."
+        " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the"
+        " loss was accepted. 2 rows were adopted with the table: no record accounts for them."
     )
     for table in TABLES:
         assert select(filled, f"SELECT COUNT(*) FROM {table}") > [(0,)], table
@@ -281,6 +294,8 @@ ADDED = {
     "orders_by_minute": "kafka_partition, minute, product_category",
     "orders_adoption": "adoption_id, orders",
     "orders_audits": "audit_id, records",
+    "orders_contracts": "contract_id, added_at",
+    "orders_contract_starts": "contract_id, first_offset, kafka_partition, topic_id",
 }
 
 
@@ -311,7 +326,7 @@ def test_another_key_is_found(filled: Settings, table: str) -> None:
         execute(filled, f"ALTER TABLE {table} DROP INDEX another")
 
 
-FULL_ROW = f"({', '.join(definition.FIELDS)}, kafka_partition, kafka_offset, produced_at, stored_at)"
+FULL_ROW = f"({', '.join(definition.EIGHT)}, kafka_partition, kafka_offset, produced_at, stored_at)"
 TO_QUARANTINE = (
     "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_key, record_value,"
     " produced_at, quarantined_at, reason, detail, order_id) SELECT topic, topic_id, 0, {offset}, 'key', '{value}',"
@@ -370,7 +385,7 @@ MOVES = {
     "order at its duplicate's coordinates in another partition": "UPDATE orders SET kafka_partition = 1,"
     " kafka_offset = 4 WHERE order_id = 'ORDER-000001'",
     "order twice under two ids": f"INSERT INTO orders {FULL_ROW} SELECT customer_id, 'ORDER-000666',"
-    f" {', '.join(definition.FIELDS[2:])}, kafka_partition, kafka_offset, produced_at, stored_at FROM orders"
+    f" {', '.join(definition.EIGHT[2:])}, kafka_partition, kafka_offset, produced_at, stored_at FROM orders"
     " WHERE order_id = 'ORDER-000002'",
     "orders exchanged": "UPDATE orders SET kafka_offset = 8 - kafka_offset WHERE order_id IN"
     " ('ORDER-000002', 'ORDER-000003')",

@@ -179,11 +179,11 @@ def test_a_log_file_on_a_full_disk_stops_nothing(cwd: Path) -> None:
     (cwd / "kafka_producer.log").symlink_to("/dev/full")
     ended = _real("produce --count 1", cwd)
     assert ended.returncode == 2
-    assert "kafka_producer.log cannot be written (No space left on device): log lines come here only" in ended.stderr
+    assert "kafka_producer.log cannot be written (No space left on device): log lines go to stderr only" in ended.stderr
     assert ended.stderr.count("Traceback") == 0 and "error: Kafka at localhost:1 cannot be reached" in ended.stderr
 
 
-_DEFECT = """
+_BUG = """
 import sys
 from orderflow import cli
 def fail(*_): raise KeyError({message!r})
@@ -195,13 +195,13 @@ cli.main()
 
 @pytest.mark.parametrize("where", ["home", "temporary", "nowhere"])
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_defect_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str, log_format: str) -> None:
+def test_a_bug_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str, log_format: str) -> None:
     (temporary := tmp_path / "temporary").mkdir()
     if where == "home":
         (cwd / ".orderflow").mkdir()
     secret, in_file = "s3cret'\"\u00e9", "fr0m-a-file"
     (cwd / "password").write_text(in_file)
-    program = _DEFECT.format(message=f"at {secret} and {in_file}\nand more")
+    program = _BUG.format(message=f"at {secret} and {in_file}\nand more")
     if where == "nowhere":
         program = (
             "import tempfile\ndef mkstemp(**_): raise OSError(28, 'No space left on device')\n"
@@ -223,7 +223,7 @@ def test_a_defect_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: s
         message, hint = line["message"], line["hint"]
     else:
         message, hint = re.fullmatch(r"error: (.*)\nhint: (.*)\n", ended.stderr).groups()  # type: ignore[union-attr]
-    assert message.startswith("This is a defect of OrderFlow, KeyError: ") and "status.py line " in message
+    assert message.startswith("This is a bug in OrderFlow: KeyError: ") and "status.py line " in message
     folder = {"home": cwd / ".orderflow", "temporary": temporary}.get(where)
     if folder is None:
         assert hint == "Please report it. The details could not be written to a file: No space left on device."
@@ -253,7 +253,7 @@ def test_what_ends_a_thread_is_a_sentence_too(cwd: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0
-    assert ended.stderr.startswith("error: This is a defect of OrderFlow, ZeroDivisionError: division by zero")
+    assert ended.stderr.startswith("error: This is a bug in OrderFlow: ZeroDivisionError: division by zero")
     assert "Traceback" not in ended.stderr
 
 

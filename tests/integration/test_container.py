@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 
+from orderflow import settings as settings_module
 from orderflow.embedded import jars
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
@@ -79,7 +79,7 @@ def test_compose_fits_what_it_names(compose: dict[str, Any]) -> None:
             assert "PASSWORD" not in name or name.endswith("_FILE"), name
             if value.startswith("/run/secrets/"):
                 assert Path(value).name in service["secrets"]
-    settings = {name.upper() for name in msgspec.structs.asdict(Settings())}
+    settings = {name.upper() for name in settings_module.names()}
     for name in ("sink", "dashboard"):
         assert set(services[name]["environment"]) <= settings
         assert services[name]["environment"]["KAFKA_BOOTSTRAP_SERVERS"] == "kafka:9092"

@@ -13,6 +13,8 @@ from orderflow import cli
 from orderflow.errors import ContractInvalid
 from orderflow.settings import Settings
 from orderflow.store import schema
+from tests.corpus import SAMPLE
+from tests.integration.test_store import commit, run_of
 from tests.sql import select
 
 FIRST = """
@@ -57,9 +59,11 @@ def diff(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def follow(settings: Settings, text: str) -> Settings:
-    """Prepare the tables for this contract."""
+    """Store a record by this contract, for which the tables are prepared."""
     settings = msgspec.structs.replace(settings, order_contract="stored.toml", order_contract_text=text)
     schema.prepare(settings)
+    [(position,)] = select(settings, "SELECT COALESCE(MAX(next_offset), 0) FROM orders_ledger")
+    commit(settings, run_of([SAMPLE], int(position)))
     return settings
 
 

@@ -400,7 +400,7 @@ def test_away_servers_and_missing_tables_are_told(browser: Browser, flow: Settin
     with serving(gone, tmp_path), browser.new_context() as session:
         page = session.new_page()
         page.goto(gone.dashboard_address)
-        expect(page.locator("#database")).to_have_attribute("data-state", "away", timeout=PATIENCE)
+        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=PATIENCE)
         expect(page.locator("#database p")).to_contain_text("has no database not_there")
         expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=PATIENCE)
 

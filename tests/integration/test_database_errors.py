@@ -15,8 +15,8 @@ from confluent_kafka import Producer
 from orderflow import topic as topics
 from orderflow.cli.doctor.checks import checks
 from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
-from orderflow.pipeline import supervisor
 from orderflow.pipeline.direct import DirectEngine
+from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
 from orderflow.store.connection import Connection
@@ -139,12 +139,11 @@ def test_offline_mode_is_waited_for(store: Settings) -> None:
     ],
 )
 def test_an_error_of_each_class_stores_nothing_and_stops_nothing(
-    store: Settings, number: int, kind: type[OrderFlowError], words: str, monkeypatch: pytest.MonkeyPatch
+    store: Settings, number: int, kind: type[OrderFlowError], words: str
 ) -> None:
-    monkeypatch.setattr("orderflow.store.contention.ATTEMPTS", 3)
     with Proxy(store.mysql_port, greeting=without_tls) as proxy:
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
-        with Writer(plain, TOPIC) as writer:
+        with Writer(plain, TOPIC, max_attempts=3) as writer:
             proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "told by the proxy"))
             with pytest.raises(kind, match=words):
                 writer.commit(run_of([SAMPLE, b"{"]))
@@ -230,8 +229,8 @@ def sinking(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
         yield msgspec.structs.replace(settings, mysql_port=proxy.port), proxy
 
 
-def _sink(settings: Settings, heard: list[Any]) -> None:
-    supervisor.Supervisor(settings, engine=DirectEngine(settings), once=True, on_progress=heard.append).run()
+def _sink(settings: Settings, heard: list[Any], **limits: Any) -> None:
+    Supervisor(settings, engine=DirectEngine(settings), once=True, on_progress=heard.append, **limits).run()
 
 
 def test_an_unknown_error_is_retried_until_it_passes(sinking: tuple[Settings, Proxy]) -> None:
@@ -251,15 +250,12 @@ def test_an_unknown_error_is_retried_until_it_passes(sinking: tuple[Settings, Pr
         assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
 
 
-def test_an_unknown_error_that_stays_stops_the_sink(
-    sinking: tuple[Settings, Proxy], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_error_that_stays_stops_the_sink(sinking: tuple[Settings, Proxy]) -> None:
     settings, proxy = sinking
-    monkeypatch.setattr(supervisor, "_UNKNOWN_ERROR_TIMEOUT", 1.0)
     heard: list[Any] = []
     proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
     with pytest.raises(DatabaseRefused, match="does not know: never seen"):
-        _sink(settings, heard)
+        _sink(settings, heard, unknown_error_timeout=1.0)
     assert sum(one.error == "UnknownDatabaseError" for one in heard) > 1
     proxy.heal()
     assert commit(settings, run_of([])) == Committed()

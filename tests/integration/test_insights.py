@@ -224,7 +224,7 @@ def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
             feeder.store(*many(11, 4), repeated, repeated, b"no order")
             until(lambda: _counts(monitor.snapshot()) == (15, 1, 1))
             until(lambda: _open(monitor.snapshot()) == {"malformed_json": 1})
-        until(lambda: monitor.snapshot().sink.state == "away")
+        until(lambda: monitor.snapshot().sink.state == "unavailable")
         found = monitor.snapshot()
     assert "orderflow sink" in found.sink.hint
     assert found.kafka.state == "ok"
@@ -235,15 +235,15 @@ def test_the_monitor_says_what_does_not_answer(settings: Settings) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     Feeder(settings)
     with watching(msgspec.structs.replace(settings, kafka_bootstrap_servers=nobody)) as monitor:
-        until(lambda: monitor.snapshot().kafka.state == "away" and monitor.snapshot().status)
+        until(lambda: monitor.snapshot().kafka.state == "unavailable" and monitor.snapshot().status)
         found = monitor.snapshot()
         assert found.status and found.status.lag is None
         assert nobody in found.kafka.sentence and found.database.state == "ok"
     gone = msgspec.structs.replace(settings, mysql_port=free_port())
     with watching(gone) as monitor:
-        until(lambda: monitor.snapshot().database.state == "away")
+        until(lambda: monitor.snapshot().database.state == "unavailable")
         assert gone.database_address in monitor.snapshot().database.sentence
-        assert monitor.snapshot().sink.state == "asking"
+        assert monitor.snapshot().sink.state == "unknown"
 
 
 def _open(found: Snapshot) -> dict[str, int] | None:

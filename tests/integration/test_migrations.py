@@ -155,14 +155,14 @@ def test_processes_that_start_at_once(old: Settings, locked: bool, monkeypatch: 
     make = schema._make
     first_step = threading.local()
 
-    def make_at_once(step: schema.Step, settings: Settings) -> None:
+    def make_at_once(step: schema.Step, settings: Settings, *limits: int) -> None:
         if not getattr(first_step, "passed", False):
             first_step.passed = True
             looked.wait(60)
-        make(step, settings)
+        make(step, settings, *limits)
 
     if not locked:
-        monkeypatch.setattr(schema, "_lock", lambda settings: nullcontext())
+        monkeypatch.setattr(schema, "_lock", lambda settings, seconds: nullcontext())
         monkeypatch.setattr(schema, "_make", make_at_once)
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(schema.prepare, [old] * 4))
@@ -199,37 +199,33 @@ def test_a_new_database_that_several_processes_create(database: Settings) -> Non
     assert schema.missing(database) == []
 
 
-def test_a_process_that_holds_the_lock_for_too_long(old: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "_OTHER_PROCESS_WAIT", 1)
+def test_a_process_that_holds_the_lock_for_too_long(old: Settings) -> None:
     with (
-        schema._lock(old),
+        schema._lock(old, 1),
         pytest.raises(DatabaseUnavailable, match=r"^Another process has been creating .* for 1 s\."),
     ):
-        schema.prepare(old)
+        schema.prepare(old, other_process_wait=1)
     schema.prepare(old)
     assert schema.missing(old) == []
 
 
-def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings) -> None:
     """Queries that come later wait for the upgrade only a short time."""
-    monkeypatch.setattr(schema, "_TABLE_WAIT", 1)
-    monkeypatch.setattr(schema, "_TABLE_ATTEMPTS", 2)
     before = old_content(old)
     with raw_session(old) as reader:
         cursor = reader.cursor()
         cursor.execute("SELECT COUNT(*) FROM orders_quarantine")
         cursor.fetchall()
         with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* cannot be made now, because transactions use"):
-            schema.prepare(old)
+            schema.prepare(old, table_wait=1, table_attempts=2)
         assert old_content(old) == before
-        monkeypatch.setattr(schema, "_TABLE_ATTEMPTS", 30)
         with ThreadPoolExecutor(1) as pool:
-            upgrade = pool.submit(schema.prepare, old)
+            upgrade = pool.submit(schema.prepare, old, table_wait=1, table_attempts=30)
             until(lambda: select(old, f"{WAITING} AND db = '{old.mysql_database}'"))
             began = time.monotonic()
             found = select(old, "SELECT COUNT(*) FROM orders_quarantine")
             waited = time.monotonic() - began
-            time.sleep(2 * schema._TABLE_WAIT)
+            time.sleep(2)  # two attempts
             reader.rollback()
             assert upgrade.result(60)
         assert (found, waited < 20) == ([(2,)], True)

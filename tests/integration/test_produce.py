@@ -186,13 +186,12 @@ def test_the_highest_number_may_stand_anywhere(settings: Settings) -> None:
     assert highest_after(1, b"ORDER-" + b"9" * 44, good % (b"ORDER-1" + b"0" * 18)) == 300  # never generated
 
 
-def next_number(settings: Settings) -> int:
+def next_number(settings: Settings, save_threshold: int = numbering.SAVE_THRESHOLD) -> int:
     with Progress(disable=True) as progress:
-        return numbering.next_number(settings, topic.describe(settings), progress)
+        return numbering.next_number(settings, topic.describe(settings), progress, save_threshold=save_threshold)
 
 
 def test_a_long_topic_is_read_once(produce: RecordBatch, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbering, "SAVE_THRESHOLD", 1_000)
     read = Counter[int]()
 
     def counted(settings: Settings, partition: int, start: int, end: int) -> Iterator[Record]:
@@ -202,17 +201,17 @@ def test_a_long_topic_is_read_once(produce: RecordBatch, settings: Settings, mon
     topic_read = topic.read
     monkeypatch.setattr(topic, "read", counted)
     produce("--count", 3_000, STARTING_ORDER_ID="5000")
-    assert next_number(settings) == 8_000 and read.total() == 3_000
+    assert next_number(settings, 1_000) == 8_000 and read.total() == 3_000
     produce("--count", 5, STARTING_ORDER_ID="20")
-    assert next_number(settings) == 8_000 and read.total() == 3_005
+    assert next_number(settings, 1_000) == 8_000 and read.total() == 3_005
     produce("--count", 5)
-    assert next_number(settings) == 8_005 and read.total() == 3_015
+    assert next_number(settings, 1_000) == 8_005 and read.total() == 3_015
 
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
     eventually(lambda: settings.kafka_topic not in admin.list_topics(timeout=10).topics)
     produce("--count", 2_000)  # another topic of the same name
-    assert next_number(settings) == 2_001
+    assert next_number(settings, 1_000) == 2_001
 
 
 def test_own_orders_are_sent_from_files(produce: RecordBatch, settings: Settings, tmp_path: Path) -> None:

@@ -108,17 +108,17 @@ def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None
 def test_what_cannot_be_done_is_said(kept: Settings, tmp_path: Path) -> None:
     for arguments, code, words in (
         ("replay", 2, "--all"),
-        ("replay --edit 1 --all", 2, "--edit names its record"),
+        ("replay --edit 1 --all", 2, "--edit cannot be combined with"),
         ("replay 1 --reason conflict", 2, "not both"),
         ("replay --value-file x", 2, "--edit ID"),
         ("replay --edit 1 --value-file nowhere", 2, "nowhere cannot be read"),
         ("replay 99", 2, "no record 99"),
-        ("replay --reason no_reason", 2, "no_reason is no reason"),
-        ("replay --partition 7", 0, "No record of the quarantine matches."),
+        ("replay --reason no_reason", 2, "unknown reason no_reason"),
+        ("replay --partition 7", 0, "No quarantined record matches."),
         ("discard 1", 2, "--because"),
         ("discard 1 --because ' '", 2, "1 to 1,000"),
         ("discard --because x", 2, "--all"),
-        ("list --order-id x", 0, "No record of the quarantine matches."),
+        ("list --order-id x", 0, "No quarantined record matches."),
         ("show 99", 2, "no record 99"),
     ):
         ended = shell(kept, f"orderflow quarantine {arguments}", tmp_path, COLUMNS="200", TERM="dumb")

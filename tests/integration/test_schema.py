@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from orderflow.contract import definition
-from orderflow.contract.definition import Reason
+from orderflow.contract.definition import DEFAULT, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
@@ -76,14 +76,14 @@ def assert_ours(settings: Settings) -> None:
     """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
     assert schema.missing(settings) == schema.prepare(settings) == []
     found = columns(settings, "orders")
-    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.FIELDS}
+    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.EIGHT}
     assert {name for name, kind in found.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
     assert commit(settings, run_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
-    assert select(settings, f"SELECT {', '.join(definition.FIELDS)} FROM orders") == [ORDER.row()]
+    assert select(settings, f"SELECT {', '.join(definition.EIGHT)} FROM orders") == [ORDER.row()]
 
 
 def test_nothing_is_there(database: Settings) -> None:
@@ -94,7 +94,8 @@ def test_nothing_is_there(database: Settings) -> None:
             f"table orders{suffix}"
             for suffix in (
                 *("", "_ledger", "_quarantine", "_quarantine_chunks"),
-                *("_losses", "_audits", "_by_minute", "_per_minute", "_per_day", "_per_reason", "_schema", "_adoption"),
+                *("_losses", "_audits", "_by_minute", "_per_minute", "_per_day", "_per_reason"),
+                *("_contracts", "_contract_starts", "_schema", "_adoption"),
             )
         ),
         f"schema version {LATEST}",
@@ -113,7 +114,7 @@ def test_nothing_is_there(database: Settings) -> None:
 def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None:
     schema.prepare(database)
     created = select(database, "SHOW CREATE TABLE orders")[0][1]
-    for name, kind in definition.columns().items():
+    for name, kind in {field.name: field.column for field in DEFAULT.fields}.items():
         declared = re.search(rf"`{name}` (.*)", created)
         assert declared
         for word in kind.replace(" CHARACTER SET utf8mb4", "").split():

@@ -473,7 +473,7 @@ def test_the_reader_can_write_nothing(granted: Granted) -> None:
 
 
 def test_kafka_rights_are_what_each_role_needs_and_no_more(
-    broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture
 ) -> None:
     def writes(settings: Settings) -> None:
         delivery = Delivery(settings, None, StopRequest(), lambda _: None)
@@ -511,9 +511,8 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
         reads(settings)
         with pytest.raises(KafkaRefused, match="refuses"):
             writes(settings)
-    monkeypatch.setattr(numbering, "SAVE_THRESHOLD", -1)
     with Progress(disable=True) as progress:
-        numbering.next_number(granted.producer, topic.describe(granted.producer), progress)
+        numbering.next_number(granted.producer, topic.describe(granted.producer), progress, save_threshold=-1)
     assert not caplog.messages, "the producer may keep how far it has read"
 
 

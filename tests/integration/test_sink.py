@@ -184,7 +184,7 @@ def test_a_missing_topic_ends_it_where_topics_are_not_made_unasked(mysql_server:
         )
         _ends_in_a_sentence(settings, tmp_path, "Topic orders does not exist", "orderflow init")
         made = run(settings, "init", cwd=tmp_path)
-        assert made.returncode == 0 and "Made topic orders" in made.stdout
+        assert made.returncode == 0 and "Created topic orders" in made.stdout
         assert len(topic.describe(settings).partitions) == topic.DEFAULT_PARTITIONS
     finally:
         broker.kill()

@@ -33,7 +33,6 @@ from orderflow.errors import (
     TopicRecreated,
 )
 from orderflow.settings import Settings
-from orderflow.store import connection as connection_module
 from orderflow.store import ledger, orders, schema
 from orderflow.store import writer as writer_module
 from orderflow.store.commit_ticket import CommitTicket
@@ -742,8 +741,7 @@ def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyP
 
         clock = SimpleNamespace(sleep=wait, perf_counter=time.perf_counter)
         monkeypatch.setattr(writer_module, "time", clock)
-        monkeypatch.setattr(connection_module, "LOCK_WAIT", 1)
-        with Writer(store, TOPIC) as writer:
+        with Writer(store, TOPIC, lock_wait=1) as writer:
             assert writer.commit(run_of([numbered(1)], 1)).stored == 1
     assert len(waits) == 1
     assert_sound(store)
@@ -757,15 +755,13 @@ def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Setting
         assert orders.find(connection, ["ORDER-000001"])
 
 
-def test_endless_contention_is_told(store: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_contention_is_told(store: Settings) -> None:
     commit(store, run_of([numbered(0)]))
-    monkeypatch.setattr("orderflow.store.contention.ATTEMPTS", 2)
-    monkeypatch.setattr(connection_module, "LOCK_WAIT", 1)
     with raw_session(store) as other:
         other.cursor().execute("UPDATE orders_ledger SET duplicates = 1")
         with (
-            Writer(store, TOPIC) as writer,
-            pytest.raises(Contention, match="Partition 0: 2 transactions"),
+            Writer(store, TOPIC, lock_wait=1, max_attempts=2) as writer,
+            pytest.raises(Contention, match="orders-0 offsets 1 to 1: 2 transactions"),
         ):
             writer.commit(run_of([numbered(1)], 1))
     assert_sound(store)
@@ -853,11 +849,8 @@ def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Setti
     assert_sound(store)
 
 
-def test_only_the_last_records_decide_whether_there_are_too_many_bad_ones(
-    store: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orderflow.store.writer._MOST_JUDGED", 2_000)
-    with Writer(store, TOPIC) as writer:
+def test_only_the_last_records_decide_whether_there_are_too_many_bad_ones(store: Settings) -> None:
+    with Writer(store, TOPIC, most_judged=2_000) as writer:
         writer.commit(run_of([numbered(number) for number in range(1, 3_001)]))
         writer.commit(run_of([b"garbage"] * 1_700, 3_000))
         with pytest.raises(TooManyRejected, match="1,850 of the last 2,000"):

@@ -126,7 +126,7 @@ def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
         until(lambda: not up.alive)
         after = _orderflow(tmp_path, "down")
         assert after.returncode == 0 and "Stopped" in after.stdout, after.stderr
-        assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
+        assert "Nothing is running" in _orderflow(tmp_path, "down").stdout
 
 
 def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -
     failed = _orderflow(tmp_path, "up")
     assert failed.returncode == 2
     assert "Kafka did not start" in failed.stderr and "Traceback" not in failed.stderr
-    assert "Nothing runs" in _orderflow(tmp_path, "down").stdout
+    assert "Nothing is running" in _orderflow(tmp_path, "down").stdout
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the processes of this system")

@@ -15,7 +15,7 @@ from orderflow.audit.partition import Partition, differences, is_timestamp
 from orderflow.audit.reasons import check_reason
 from orderflow.audit.report import LISTED, Finding, Report, Values
 from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
-from orderflow.contract.definition import Order, Reason
+from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
 from orderflow.store.ledger import Entry
@@ -109,9 +109,9 @@ def test_chunks_are_bounded() -> None:
 def test_differences_are_exact() -> None:
     order = msgspec.structs.replace(ORDER, unit_price=Decimal("45.9"))
     row = order.row()
-    assert not differences(order, (*row[:4], Decimal("45.90"), *row[5:]))
+    assert not differences(DEFAULT, order, (*row[:4], Decimal("45.90"), *row[5:]))
     changed = (1, row[1], "yoga mat", row[3], Decimal("45.91"), 3, Decimal("91.99"), None)
-    assert differences(order, changed) == {
+    assert differences(DEFAULT, order, changed) == {
         "customer_id": Values(record="87654", table="1"),
         "product_name": Values(record="Yoga Mat", table="yoga mat"),
         "unit_price": Values(record="45.9", table="45.91"),

@@ -115,7 +115,7 @@ def test_what_it_cannot_say_is_told() -> None:
         assert accepts(value) and reading(value) in BEYOND
     for words in (
         "unit_price × quantity",
-        "two decimals",
+        "no more decimals than their columns",
         "date exists",
         "not 2.0",
         "surrogate",

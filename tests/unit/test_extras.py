@@ -127,7 +127,7 @@ def test_the_contract_needs_no_extra(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "environ", "sentence", "hint"),
     [
-        ("sink", {}, "Spark, which is", f"{_INSTALL['spark']}, or run it without Spark, by --engine direct"),
+        ("sink", {}, "Spark, which is", f"{_INSTALL['spark']}, or use --engine direct, which needs no Spark"),
         (
             "sink --engine direct",
             {"SINK_METRICS_PORT": "1"},

@@ -23,16 +23,21 @@ CONTENT = b"content" * 1_000_000
 
 
 @pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    """A lock file with one jar."""
+    path = tmp_path / "jars.lock"
+    entry = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
+    path.write_text(json.dumps({"kafka": {COORDINATE: entry}}))
+    return path
+
+
+@pytest.fixture
 def one_jar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the cache path of the one locked jar, which is already cached."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jar = tmp_path / "orderflow/jars/thing-1.0.jar"
     jar.parent.mkdir(parents=True)
     jar.write_bytes(CONTENT)
-    lock = tmp_path / "jars.lock"
-    entry = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
-    lock.write_text(json.dumps({"kafka": {COORDINATE: entry}}))
-    monkeypatch.setattr(jars, "LOCK", lock)
     return jar
 
 
@@ -72,14 +77,14 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     server.server_close()
 
 
-def test_a_jar_that_is_the_locked_one_is_used(one_jar: Path) -> None:
-    assert jars.paths("kafka") == [one_jar]
+def test_a_jar_that_is_the_locked_one_is_used(one_jar: Path, lock: Path) -> None:
+    assert jars.paths("kafka", lock) == [one_jar]
 
 
-def test_a_changed_byte_is_refused(one_jar: Path) -> None:
+def test_a_changed_byte_is_refused(one_jar: Path, lock: Path) -> None:
     one_jar.write_bytes(CONTENT[:-1] + b"T")
     with pytest.raises(StartFailed) as refused:
-        jars.paths("kafka")
+        jars.paths("kafka", lock)
     for part in (COORDINATE, jars.sha256(one_jar), hashlib.sha256(CONTENT).hexdigest()):
         assert part in refused.value.message
     assert str(one_jar) in refused.value.hint
@@ -113,39 +118,36 @@ def test_a_pyspark_without_a_locked_connector_is_named(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("mirror")
-def test_a_missing_jar_comes_from_the_users_mirror(one_jar: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_jar_comes_from_the_users_mirror(
+    one_jar: Path, lock: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     one_jar.unlink()
-    assert jars.paths("kafka") == [one_jar]
+    assert jars.paths("kafka", lock) == [one_jar]
     assert one_jar.read_bytes() == CONTENT
     output = capfd.readouterr()
     assert "Downloading 7 MB of jars for kafka" in output.err
     assert not output.out
 
 
-def test_another_jar_from_the_mirror_is_refused_and_not_kept(one_jar: Path, mirror: Mirror) -> None:
+def test_another_jar_from_the_mirror_is_refused_and_not_kept(one_jar: Path, lock: Path, mirror: Mirror) -> None:
     one_jar.unlink()
     mirror.jar.write_bytes(b"something else")
     with pytest.raises(StartFailed, match="does not match the lock file") as refused:
-        jars.paths("kafka")
+        jars.paths("kafka", lock)
     assert "mirror" in refused.value.hint
     assert not one_jar.exists()
 
 
-def test_a_jar_that_no_repository_has(one_jar: Path, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_jar.unlink()
+def test_a_jar_that_no_repository_has(tmp_path: Path, mirror: Mirror) -> None:
     mirror.jar.unlink()
-    monkeypatch.setattr(maven, "_ATTEMPTS", 1)
     with pytest.raises(StartFailed, match=f"{COORDINATE} could not be downloaded"):
-        jars.paths("kafka")
+        maven.fetch(COORDINATE, tmp_path / "local", attempts=1)
 
 
-def test_two_processes_that_need_the_same_jar_at_once(one_jar: Path, mirror: Mirror) -> None:
+def test_two_processes_that_need_the_same_jar_at_once(one_jar: Path, lock: Path, mirror: Mirror) -> None:
     one_jar.unlink()
-    ask = f"from pathlib import Path; from orderflow.embedded import jars; jars.LOCK = Path({str(jars.LOCK)!r}); "
-    both = [
-        subprocess.Popen([sys.executable, "-c", ask + "print(*jars.paths('kafka'))"], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    ask = f"from pathlib import PosixPath; from orderflow.embedded import jars; print(*jars.paths('kafka', {lock!r}))"
+    both = [subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in both] == [str(one_jar)] * 2
     assert sorted(path.name for path in one_jar.parents[1].iterdir()) == ["jars", "lock"], "no scratch is left"
     assert sum(path.endswith(".jar") for path in mirror.asked) == 1

@@ -33,13 +33,11 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+def connect() -> Iterator[Connect]:
     """Connect to a server with a limit of six connections, four per address. A request must arrive within 1 s."""
-    monkeypatch.setattr(listener, "REQUEST_TIMEOUT", 1.0)
-    monkeypatch.setattr(listener, "_SEND_TIMEOUT", 1.0)
-    monkeypatch.setattr(listener, "_NEW", 0.2)
     listening = listener.open_socket(*listener.resolve("127.0.0.1", 0))
-    server = listener.create_server(app, Limits(connections=6, per_address=4))
+    limits = Limits(connections=6, per_address=4, request_timeout=1.0, send_timeout=1.0, grace_period=0.2)
+    server = listener.create_server(app, limits)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     clients: list[socket.socket] = []

@@ -13,9 +13,12 @@ from tests.unit.test_cli import orderflow, python
 
 def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
     program = (
-        "import logging, pathlib; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
+        "import logging, pathlib, threading; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
         "logger = logging.getLogger('orderflow.here')\n"
-        "logger.warning('%s waits', 'a\\x1b[31m\\u202e\\nb', extra={'lag': 7, 'path': pathlib.Path('x')})\n"
+        "extra = {'lag': 7, 'path': pathlib.Path('x')}\n"
+        "warn = lambda: logger.warning('%s waits', 'a\\x1b[31m\\u202e\\nb', extra=extra)\n"
+        "worker = threading.Thread(target=warn, name='worker')\n"
+        "worker.start(); worker.join()\n"
         "try: 1 / 0\n"
         "except ZeroDivisionError: logger.exception('it broke')\n"
     )
@@ -28,6 +31,7 @@ def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
     assert first == {
         "level": "warning",
         "logger": "orderflow.here",
+        "thread": "worker",
         "message": "a\x1b[31m\u202e\nb waits",
         "lag": 7,
         "path": "x",

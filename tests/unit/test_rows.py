@@ -1,4 +1,4 @@
-"""The order in which a batch's rows are inserted into the table."""
+"""A batch as a message names it, and the order in which its rows are inserted into the table."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def test_rows_are_sorted_and_the_first_of_one_id_stays_first(single_writer: bool
     assert sorted(place for _, place in found) == list(range(300))
     assert found == sorted(found, key=lambda row: row if single_writer else (row[0][-1], *row))
     assert rows["kafka_offset"].to_pylist() == rows["batch_index"].to_pylist()
+
+
+def test_a_batch_is_named_by_its_partitions_and_offsets() -> None:
+    run = RecordBatch([1, 1, 1, 0], [17, 20, 36, 4], [0] * 4, [None] * 4, [None] * 4)
+    assert run.describe("orders") == "orders-0 offsets 4 to 4, orders-1 offsets 17 to 36"

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from orderflow.settings import Settings
+from orderflow import settings as settings_module
 
 UNITS = Path(__file__).parents[2] / "deploy/systemd"
 PROGRAM = "/opt/orderflow/.venv/bin/orderflow"
@@ -19,7 +18,7 @@ WORST_EXPOSURE = 20  # tenths; systemd calls values up to 2.0 "OK", and a servic
 
 
 def test_the_settings_of_the_units_exist_and_their_credentials_are_given() -> None:
-    known = {name.upper() for name in msgspec.structs.asdict(Settings())} | {"XDG_CACHE_HOME"}
+    known = {name.upper() for name in settings_module.names()} | {"XDG_CACHE_HOME"}
     services = [*UNITS.glob("*.service")]
     assert len(services) == 3
     for unit in (*services, *UNITS.glob("*/*.conf")):

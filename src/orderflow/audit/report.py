@@ -117,7 +117,7 @@ class Report(msgspec.Struct, kw_only=True):
                 f" {self.discarded:,} of the quarantined are discarded."
             )
         if self.lost_offsets:
-            notes += f" {self.lost_offsets:,} offsets were lost before they were read, and that was accepted."
+            notes += f" {self.lost_offsets:,} offsets were lost before they were read; the loss was accepted."
         if self.adopted:
             notes += f" {self.adopted:,} rows were adopted with the table: no record accounts for them."
         if self.before_ledger:

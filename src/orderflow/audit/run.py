@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 _Chunk = tuple[list[Record], int]
 
-_ATTEMPTS, _PAUSE = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
+_ATTEMPTS, _RETRY_WAIT = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
 _CHUNK = 10_000  # records compared at a time; fewer if they reach _CHUNK_BYTES
 _CHUNK_BYTES = 16 * 1024 * 1024
 _NOT_STORED = "is neither stored nor in the quarantine"
@@ -57,7 +57,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
             if attempt == _ATTEMPTS:
                 raise
             log.warning("%s The audit restarts.", contention.message)
-            time.sleep(_PAUSE)
+            time.sleep(_RETRY_WAIT)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -66,6 +66,7 @@ def _run_once(settings: Settings, progress: Progress) -> Report:
         audit = _Audit(settings, connection)
         audit.check_structure()
         audit.check_ledger()
+        audit.check_contracts()
         audit.read_topics(progress)
         audit.find_extra_rows()
         audit.find_extra_quarantine_rows()
@@ -99,7 +100,7 @@ class _Audit:
             for entry in entries
             for where in [(entry.topic, entry.partition)]
         ]
-        self._unknown_losses = [loss for some in accepted.values() for loss in some]
+        self._unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
         # The orders table has no topic column: partitions of the same number in several topics share coordinates.
         self._by_number: defaultdict[int, list[Partition]] = defaultdict(list)
         for part in self._partitions:
@@ -133,9 +134,21 @@ class _Audit:
             if name == self._topic.name and number not in self._topic.partitions:
                 self._add_counters(part, "the ledger has a partition that the topic does not have")
             first, end = part.unaccounted
-            of_topic = msgspec.structs.replace(self._settings, kafka_topic=name)
-            if first < end and topic.holds_records(of_topic, number, first, end):
+            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=name)
+            if first < end and topic.holds_records(topic_settings, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
+                self._add_counters(part, what)
+
+    def check_contracts(self) -> None:
+        """Check that the contract's versions of each partition exist, and end with the ledger's."""
+        for part in self._partitions:
+            starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
+            numbers = [0, *(number for _, number in starts)]
+            if missing := {*numbers} - self._contracts.contracts.keys():
+                self._add_counters(part, f"contract version {min(missing)} is missing")
+            elif numbers[-1] != part.checks.contract_id:
+                last = f"the last version that begins is {numbers[-1]}"
+                what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
                 self._add_counters(part, what)
 
     def _add_counters(self, part: Partition, what: str) -> None:
@@ -144,13 +157,13 @@ class _Audit:
     def read_topics(self, progress: Progress) -> None:
         total, done = sum(part.size for part in self._partitions), 0
         for part in self._partitions:
-            of_topic = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
+            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
             part.damaged = [
                 loss for loss in part.losses if loss.end_offset > part.start and self._is_broken(part, loss)
             ]
             for first, end in part.readable_ranges():
                 start = first
-                chunks = _split(topic.read(of_topic, part.entry.partition, start, end), end)
+                chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
                 for records, chunk_end in _read_ahead(chunks):
                     self._account(part, records, start, chunk_end)
                     done += chunk_end - start
@@ -173,7 +186,9 @@ class _Audit:
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
         numbers = [
-            row.contract_id or 0 if (row := replayed.get(record.offset)) else self._contract_at(part, record.offset)
+            self._contract_of_replay(part, row)
+            if (row := replayed.get(record.offset))
+            else self._contract_at(part, record.offset)
             for record in expected
         ]
         numbers += [self._contract_at(part, record.offset) for record in in_quarantine]
@@ -189,7 +204,15 @@ class _Audit:
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
         starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), ())
-        return next((number for first, number in reversed(starts) if first <= offset), 0)
+        number = next((number for first, number in reversed(starts) if first <= offset), 0)
+        return number if number in self._contracts.contracts else 0  # check_contracts has reported it
+
+    def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
+        number = row.contract_id or 0
+        if number in self._contracts.contracts:
+            return number
+        self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")
+        return 0
 
     def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
         """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""
@@ -317,10 +340,10 @@ class _Audit:
         return not (replayed or part.unreadable_count or part.peers)
 
     def find_extra_rows(self) -> None:
-        rows, claimed = snapshot.count_orders(self._connection)
-        self.report.adopted = claimed.orders
-        self._check_adoption(claimed)
-        if rows == claimed.orders + sum(part.counts["stored"] for part in self._partitions):
+        rows, marked = snapshot.count_orders(self._connection)
+        self.report.adopted = marked.orders
+        self._check_adoption(marked)
+        if rows == marked.orders + sum(part.counts["stored"] for part in self._partitions):
             return
         for order_id, number, offset, stored_at in snapshot.every_order(self._connection):
             if number == _ADOPTED:
@@ -341,16 +364,16 @@ class _Audit:
                 "extra", Finding(what=what, topic=topics, partition=number, offset=offset, order_id=order_id)
             )
 
-    def _check_adoption(self, claimed: Adoption) -> None:
+    def _check_adoption(self, marked: Adoption) -> None:
         """Check that the rows marked as adopted are those that were counted at the adoption."""
         counted = snapshot.adoption(self._connection)
         if counted is None:
             what = "the count of the adopted rows is missing or exists more than once"
             self.report.add("adoption", Finding(what=what))
-        elif counted.orders != claimed.orders:
-            what = f"{counted.orders:,} rows were adopted, but {claimed.orders:,} rows are marked as adopted"
+        elif counted.orders != marked.orders:
+            what = f"{counted.orders:,} rows were adopted, but {marked.orders:,} rows are marked as adopted"
             self.report.add("adoption", Finding(what=what))
-        elif counted != claimed:
+        elif counted != marked:
             self.report.add("adoption", Finding(what="rows that were adopted have changed since: the checksum differs"))
 
     def find_extra_quarantine_rows(self) -> None:
@@ -381,28 +404,31 @@ class _Audit:
         self._check_losses()
         for number, parts in self._by_number.items():
             topics = ", ".join(part.entry.topic for part in parts)
-            agree = True
+            counts_agree = True
             for counter in ("stored", "duplicates", "quarantined"):
-                claimed = sum(getattr(part.entry, counter) for part in parts)
+                expected = sum(getattr(part.entry, counter) for part in parts)
                 found = sum(part.counts[counter] for part in parts) + self._unprovable[counter, number]
                 # Duplicates leave no row, so those that left the topic cannot be counted.
                 if counter == "duplicates" and any(part.unreadable_count for part in parts):
-                    claimed = min(claimed, found)
+                    expected = min(expected, found)
                 elif counter != "duplicates":
-                    agree = agree and claimed == found
-                if claimed != found:
-                    what = f"the ledger counts {claimed:,} {counter}, {found:,} were found"
+                    counts_agree = counts_agree and expected == found
+                if expected != found:
+                    what = f"the ledger counts {expected:,} {counter}, {found:,} were found"
                     self.report.add("counters", Finding(what=what, topic=topics, partition=number))
-            self._compare_times(number, parts, agree=agree)
+            self._compare_times(number, parts, counts_agree=counts_agree)
 
-    def _compare_times(self, number: int, parts: Sequence[Partition], *, agree: bool) -> None:
+    def _compare_times(self, number: int, parts: Sequence[Partition], *, counts_agree: bool) -> None:
         """Compare the sum of the times of all rows of orders and quarantine with the ledger's sum.
 
-        `agree`: the number of rows equals the ledger's counters.
+        `counts_agree`: the number of rows equals the ledger's counters.
         """
         if not self._are_covered(parts):
             self.report.partitions_unchecked += len(parts)
-        elif agree and sum(part.checks.times_sum - part.times_sum for part in parts) != self._unprovable_times[number]:
+        elif (
+            counts_agree
+            and sum(part.checks.times_sum - part.times_sum for part in parts) != self._unprovable_times[number]
+        ):
             topics = ", ".join(part.entry.topic for part in parts)
             what = "stored_at or quarantined_at of its rows was changed: their sum differs from the ledger's"
             self.report.add("counters", Finding(what=what, topic=topics, partition=number))
@@ -423,8 +449,8 @@ class _Audit:
         for part in self._partitions:
             end = part.entry.first_offset
             for loss in part.losses:
-                is_apart = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
-                if not is_apart or (loss.end_offset > part.start and loss not in part.damaged):
+                is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
+                if not is_separate or (loss.end_offset > part.start and loss not in part.damaged):
                     wrong.append(("they overlap with other losses, or with records of the topic", loss))
                 end = loss.end_offset
             lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)
@@ -436,8 +462,8 @@ class _Audit:
 
     def _is_broken(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
-        of_topic = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        broken = topic.find_broken(of_topic, loss.partition, max(loss.first_offset, part.start))
+        topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
+        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.start))
         return broken is not None and loss.end_offset <= broken.end
 
     def compare_rollup(self) -> None:

@@ -46,8 +46,8 @@ for command in (
     app.command()(command)
 app.add_typer(contract.app)
 app.add_typer(quarantine.app)
-for part in (app, contract.app, quarantine.app):
-    for info in part.registered_commands:
+for group in (app, contract.app, quarantine.app):
+    for info in group.registered_commands:
         info.cls = Command
 
 
@@ -84,9 +84,9 @@ def root(
 
     Settings come from the environment and from .env in the working directory; env.example lists them all.
 
-    Exit codes of every command: 0 done; 1 the answer is no (a difference, a loss, not found, not all sent): see the
-    command's help; 2 a person must fix something, which the message names; 3 a defect of OrderFlow, with the path of a
-    report; 130 stopped by Ctrl-C.
+    Exit codes of every command: 0 success; 1 a negative result (a difference, a loss, not found, not all sent), see the
+    command's help; 2 an error to fix, named in the message; 3 a bug in OrderFlow, with the path of a report; 130
+    stopped by Ctrl-C.
     """
 
 
@@ -98,12 +98,12 @@ def main() -> None:
 def run(command: Callable[[], object]) -> NoReturn:
     """Run the command, and always exit with one of the codes above and, except for 0 and 1, an error message."""
     output.prepare()
-    threading.excepthook = _thread_failed
+    threading.excepthook = _report_thread_error
     code: object = 0
     try:
         _call(command)
-    except SystemExit as ended:
-        code = ended.code
+    except SystemExit as exit_:
+        code = exit_.code
     except KeyboardInterrupt:  # between the handlers of two commands
         code = 130
     except BaseException as error:  # noqa: BLE001 - the last resort
@@ -116,11 +116,11 @@ def run(command: Callable[[], object]) -> NoReturn:
     sys.exit(code)  # type: ignore[arg-type]
 
 
-def _thread_failed(ended: threading.ExceptHookArgs) -> None:
+def _report_thread_error(args: threading.ExceptHookArgs) -> None:
     from orderflow.cli import failure
 
-    if ended.exc_value is not None:
-        log.show_error(failure.explain(ended.exc_value))
+    if args.exc_value is not None:
+        log.show_error(failure.explain(args.exc_value))
 
 
 def _call(command: Callable[[], object]) -> None:

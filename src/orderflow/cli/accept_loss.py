@@ -11,17 +11,20 @@ from orderflow.cli import context
 
 
 def accept_loss(
-    yes: Annotated[bool, typer.Option("--yes", help="Accept it; without this, it is only shown.")] = False,
-    by: Annotated[str, typer.Option(help="Who accepts it, for the record.", show_default="OS user @ host")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the loss; without this, only show it.")] = False,
+    by: Annotated[
+        str,
+        typer.Option(help="Name of the person who accepts the loss; it is recorded.", show_default="OS user @ host"),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Continue after records that cannot be stored: retention removed them, or their batch is damaged.
 
-    The sink reports the offsets of such a loss. At removed records it stops. Of a partition with a damaged batch, it
+    The sink reports the offsets of such a loss. It stops at removed records. In a partition with a damaged batch, it
     stores the records before the batch, and continues with the other partitions. This command records the offsets, with
     who and when, in the table of losses, which `orderflow audit` shows. It then moves the ledger's position past them:
-    to the topic's first record, or to the next readable batch. Restoring the topic from a copy or a replica instead
-    loses nothing. Accepted offsets are never read again.
+    to the topic's first record, or to the next readable batch. Accepted offsets are never read again. To lose nothing,
+    restore the topic from a copy or a replica instead.
 
     Exit code: 0 nothing is lost, or it is accepted; 1 something is lost, and --yes is missing; 2 it failed.
 
@@ -36,15 +39,15 @@ def accept_loss(
     first = {number: bounds.first for number, bounds in topic.bounds(current, info.partitions).items()}
     with Connection(current) as connection:
         positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
-        broken = [
+        damaged = [
             found
             for number, position in positions.items()
             if position >= first.get(number, position + 1) and (found := topic.find_broken(current, number, position))
         ]
         if yes:
-            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person(), broken)
+            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person(), damaged)
         else:
-            losses = ledger.find_losses(connection, info.name, info.topic_id, first, broken)
+            losses = ledger.find_losses(connection, info.name, info.topic_id, first, damaged)
     if as_json:
         shown = [
             {"partition": loss.partition, "first_offset": loss.first_offset, "end_offset": loss.end_offset}
@@ -61,6 +64,6 @@ def accept_loss(
         if not losses:
             print("Nothing is lost.")
         elif not yes:
-            print("Nothing was changed. --yes accepts it.")
+            print("Nothing was changed. To accept the loss, add --yes.")
     if losses and not yes:
         raise typer.Exit(1)

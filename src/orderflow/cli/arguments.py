@@ -1,4 +1,4 @@
-"""Command lines: rejects what no command can use in one place, before any command runs."""
+"""Command lines: rejects values that no command can use, before any command runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-_LARGEST = 2**63  # one more than the largest integer that a database column or Kafka's client accepts
+_INTEGER_LIMIT = 2**63  # one more than the largest integer that a database column or Kafka's client accepts
 
 
 class Command(TyperCommand):
@@ -19,17 +19,17 @@ class Command(TyperCommand):
         param: Any
         for param in self.params:
             value = ctx.params.get(param.name)
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                if reason := _unusable(one):
+            for item in value if isinstance(value, (list, tuple)) else [value]:
+                if reason := _rejection_reason(item):
                     raise typer.BadParameter(reason, ctx=ctx, param=param)
         return rest
 
 
-def _unusable(value: object) -> str:
+def _rejection_reason(value: object) -> str:
     """Return why no command can use this value; empty if it is usable."""
     if isinstance(value, float) and not math.isfinite(value):
-        return f"{value} is not a number to count with."
-    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        return f"{value} is not a finite number."
+    if isinstance(value, int) and not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
         return f"{str(value)[:40]} is out of range."
     if isinstance(value, str):
         try:

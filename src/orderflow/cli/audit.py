@@ -45,7 +45,7 @@ def audit(
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
         report = run(current, lambda done, total: progress.update(task, completed=done, total=total))
-    _keep(current, report)
+    _store_result(current, report)
     if as_json:
         print(json.dumps(report.summary()))
     else:
@@ -54,7 +54,7 @@ def audit(
         raise typer.Exit(1)
 
 
-def _keep(current: Settings, report: Report) -> None:
+def _store_result(current: Settings, report: Report) -> None:
     from orderflow.store import audits
     from orderflow.store.connection import Connection
 
@@ -69,7 +69,7 @@ def _keep(current: Settings, report: Report) -> None:
                 sentence=report.sentence(),
             )
     except OrderFlowError as error:  # the result is valid without it
-        logger.warning("Dashboard and metrics will not know of this audit: %s", error.message)
+        logger.warning("The result was not stored, so the dashboard and the metrics do not show it: %s", error.message)
 
 
 def _print(report: Report) -> None:
@@ -82,15 +82,19 @@ def _print(report: Report) -> None:
         *((kind, count, "") for kind, count in report.counts.items() if count),
     ]
     notes = [
-        ("replayed", report.replayed, "of the stored and duplicates came back from the quarantine"),
+        ("replayed", report.replayed, "of the stored and duplicates were replayed from the quarantine"),
         ("discarded", report.discarded, "of the quarantined"),
-        ("lost", report.lost_offsets, "offsets left the topic unread; that was accepted"),
+        ("lost", report.lost_offsets, "offsets were lost before they were read; the loss was accepted"),
         ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
         ("adopted", report.adopted, "rows that the table held before OrderFlow"),
         ("before ledger", report.before_ledger, "offsets before the ledger's first ones"),
         ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
         ("unprovable", report.unprovable, "rows whose record has left the topic"),
-        ("unchecked", report.partitions_unchecked, "partitions whose losses and times an earlier version did not sum"),
+        (
+            "unchecked",
+            report.partitions_unchecked,
+            "partitions of an earlier version, whose losses and times are not checked",
+        ),
     ]
     for name, count, note in (*lines, *(note for note in notes if note[1])):
         print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orderflow.contract.definition import Order
     from orderflow.topic import Record
 
-_HEAD = (
+_HEADER = (
     f"{'partition':>9} {'offset':>10}  {'order':<16} {'customer':>9}  {'product':<28}"
     f" {'price':>11} {'qty':>5} {'total':>12}  ordered"
 )
@@ -24,33 +24,33 @@ _HEAD = (
 
 def console(
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="All that the topic holds, then what arrives.")
+        bool, typer.Option("--from-beginning", help="Start with the first record of the topic.")
     ] = False,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
 ) -> None:
     """Show orders as they arrive in the topic, and records that break the contract with the reason.
 
-    For debugging: it stores nothing and does not disturb the sink. Ctrl-C ends it.
+    For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
 
     Example: `orderflow console --from-beginning --count 20`
     """
     from orderflow.pipeline.console import follow_and_decode
 
     if not as_json:
-        print(_HEAD)
-    for seen, (record, result) in enumerate(follow_and_decode(context.load(), from_beginning=from_beginning), 1):
+        print(_HEADER)
+    for shown, (record, result) in enumerate(follow_and_decode(context.load(), from_beginning=from_beginning), 1):
         print(_as_json(record, result) if as_json else _as_line(record, result), flush=True)
-        if seen == count:
+        if shown == count:
             break
 
 
 def _as_line(record: Record, result: Order | RecordRejected) -> str:
-    where = f"{record.partition:>9} {record.offset:>10}"
+    coordinates = f"{record.partition:>9} {record.offset:>10}"
     if isinstance(result, RecordRejected):
-        return f"{where}  BAD {result.reason}: {safe(result.message)}"
+        return f"{coordinates}  BAD {result.reason}: {safe(result.message)}"
     return (
-        f"{where}  {result.order_id:<16} {result.customer_id:>9}  {safe(result.product_name, 28):<28}"
+        f"{coordinates}  {result.order_id:<16} {result.customer_id:>9}  {safe(result.product_name, 28):<28}"
         f" {result.unit_price:>11,.2f} {result.quantity:>5} {result.total_price:>12,.2f}  {result.order_timestamp}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -50,17 +51,16 @@ def contract(
     """
     if ctx.invoked_subcommand:
         return
-    from orderflow.contract import exports as made
-    from orderflow.contract import file
+    from orderflow.contract import exports, file
     from orderflow.store import schema
 
     settings = context.load()
     if format_ == "sql":
-        output.for_programs()
+        output.use_utf8()
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
-    document = made.json_schema(file.of(settings)) if format_ == "json-schema" else made.asyncapi(settings)
+    document = exports.json_schema(file.of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
     print(json.dumps(document, indent=2))
 
 
@@ -107,7 +107,7 @@ def infer(
         decoded = inference.of_json(values)
     text = inference.infer(decoded, name)
     if output_file is None:
-        output.for_programs()
+        output.use_utf8()
         print(text, end="")
         return
     try:
@@ -119,7 +119,8 @@ def infer(
         raise InputInvalid(
             f"{output_file} cannot be written: {error.strerror}.", hint="Name another file after --output."
         ) from None
-    print(f"Written: {safe(str(output_file))}. Next: orderflow contract check {safe(f'{output_file} {samples}')}")
+    words = shlex.join(["orderflow", "contract", "check", str(output_file), str(samples)])
+    print(safe(f"Written: {output_file}. Next: {words}"))
 
 
 @app.command()
@@ -185,15 +186,16 @@ def diff(
         )
     new = file.of(settings)
     stored = schema.stored_contracts(settings)
-    table = f"{settings.mysql_database}.{settings.mysql_table}"
-    print(f"{table} is at contract version {stored.latest}.")
-    if stored.find(new) == stored.latest:
+    number = stored.active if stored.is_used else stored.latest
+    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
+    if new == stored.contracts[number]:
         print("No difference.")
         return
-    found = [*changes(stored.contracts[stored.latest], new)]
+    found = [*changes(stored.contracts[number], new)]
     for change in found:
-        print(safe(f"{'impossible' if change.fix else 'possible'}: {change.what}"))
-        if change.fix:
+        is_impossible = bool(change.fix) and stored.is_used  # without records, nothing is lost
+        print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))
+        if is_impossible:
             print(safe(f"  {change.fix}"))
     if not found:
         print("Only the order of fields, comments or examples differ.")
@@ -206,7 +208,7 @@ def _print_steps(settings: Settings) -> None:
     from orderflow.store import schema
 
     steps = schema.missing(settings)
-    output.for_programs()
+    output.use_utf8()
     for step in steps:
         print(f"\n-- {step.what}\n{schema.statement_of(step, settings)}")
 

@@ -8,12 +8,12 @@ from orderflow.cli.text import safe
 
 
 def down() -> None:
-    """Stop the `orderflow up` of this folder (ORDERFLOW_HOME), in order, and wait until it has ended.
+    """Stop the `orderflow up` of this folder (ORDERFLOW_HOME), in order, and wait until it has stopped.
 
-    Also stops what a killed `up` left running. Exit code 0 in all cases, also if nothing was running.
+    Also stops processes that a killed `up` left running. The exit code is 0 even if nothing was running.
     """
     from orderflow.embedded import stack
 
     log.setup()
     current = settings.load()
-    print("Stopped." if stack.down(current) else safe(f"Nothing runs in {current.home}."))
+    print("Stopped." if stack.down(current) else safe(f"Nothing is running in {current.home}."))

@@ -22,15 +22,19 @@ from orderflow.cli.text import safe
 from orderflow.embedded import cache
 from orderflow.errors import FileUnusable, OperatorError, OrderFlowError
 
-# With these numbers the operating system reports a mistake of the program; all others report the machine's state.
-_MISTAKES = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_LIMITS = {errno.EMFILE: "open files (ulimit -n)", errno.EAGAIN: "processes (ulimit -u)", errno.ENOMEM: "memory"}
+# Errors with these numbers are caused by the program, all others by the state of the machine.
+_PROGRAM_ERRNOS = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+_LIMITS_BY_ERRNO = {
+    errno.EMFILE: "open files (ulimit -n)",
+    errno.EAGAIN: "processes (ulimit -u)",
+    errno.ENOMEM: "memory",
+}
 _PACKAGE = Path(__file__).parents[1]
 
 
 class Defect(OrderFlowError):
-    """OrderFlow itself has a defect."""
+    """A bug in OrderFlow."""
 
     exit_code = 3
 
@@ -39,39 +43,41 @@ def explain(error: BaseException) -> OrderFlowError:
     """Return the error to show for an unexpected exception."""
     if isinstance(error, OrderFlowError):
         return error
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (found := _of_the_machine(error)):
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (found := _environment_error(error)):
         return found
     return _defect(error)
 
 
-def _of_the_machine(error: OSError) -> OrderFlowError | None:
+def _environment_error(error: OSError) -> OrderFlowError | None:
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path()
-    if error.errno is None or (error.errno in _MISTAKES and not _is_way_to_a_setting(path)):
-        return _folder_gone()
+    if error.errno is None or (error.errno in _PROGRAM_ERRNOS and not _contains_configured_folder(path)):
+        return _missing_folder_error()
     if error.filename is None:
-        limit = _LIMITS.get(error.errno)
+        limit = _LIMITS_BY_ERRNO.get(error.errno)
         return OperatorError(
             f"The operating system refused a request: {error.strerror}.",
-            hint=f"Raise the limit of {limit}." if limit else "Fix what it names, then start again.",
+            hint=f"Raise the limit of {limit}." if limit else "Fix the cause, then run the command again.",
         )
-    wanted = "Free some space there" if error.errno in _FULL else "Give this user the right to use it"
-    return FileUnusable(f"{error.filename} cannot be used: {error.strerror}.", hint=f"{wanted}{_or_move(path)}.")
+    action = "Free some space there" if error.errno in _DISK_FULL_ERRNOS else "Give this user access to it"
+    return FileUnusable(f"{error.filename} cannot be used: {error.strerror}.", hint=f"{action}{_name_setting(path)}.")
 
 
-def _is_way_to_a_setting(path: Path) -> bool:
-    """Whether it is a folder that a user chose, or a parent of one: mkdir fails in /proc, and below a file."""
-    return path != Path() and any(folder.absolute().is_relative_to(path.absolute()) for _, folder in _folders())
+def _contains_configured_folder(path: Path) -> bool:
+    """Whether the path is a configurable folder, or a parent of one: mkdir fails in /proc, and below a file."""
+    return path != Path() and any(
+        folder.absolute().is_relative_to(path.absolute()) for _, folder in _configured_folders()
+    )
 
 
-def _or_move(path: Path) -> str:
+def _name_setting(path: Path) -> str:
     """Name the setting that moves the path elsewhere."""
-    for name, folder in _folders():
+    for name, folder in _configured_folders():
         if path.is_relative_to(folder) or folder.is_relative_to(path):
             return f", or set {name} to another folder"
     return ""
 
 
-def _folders() -> Iterator[tuple[str, Path]]:
+def _configured_folders() -> Iterator[tuple[str, Path]]:
     try:
         yield "ORDERFLOW_HOME", settings.load().home
         yield "XDG_CACHE_HOME", cache.path()
@@ -80,7 +86,7 @@ def _folders() -> Iterator[tuple[str, Path]]:
         return
 
 
-def _folder_gone() -> OrderFlowError | None:
+def _missing_folder_error() -> OrderFlowError | None:
     """Return the error if a folder that every process needs is missing."""
     try:
         settings.working_directory()
@@ -95,13 +101,13 @@ def _folder_gone() -> OrderFlowError | None:
 
 def _defect(error: BaseException) -> Defect:
     secrets = _secrets()
-    text = _without(secrets, _details(error))
-    what = _without(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
+    text = _redact(secrets, _details(error))
+    what = _redact(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
     try:
-        hint = f"Please report it with {_write(text)}, which holds the details and no passwords."
-    except OSError as unwritten:
-        hint = f"Please report it. The details could not be written to a file: {unwritten.strerror}."
-    return Defect(f"This is a defect of OrderFlow, {what} ({_place(error)}).", hint=hint)
+        hint = f"Please report it with {_write_report(text)}, which holds the details and no passwords."
+    except OSError as write_error:
+        hint = f"Please report it. The details could not be written to a file: {write_error.strerror}."
+    return Defect(f"This is a bug in OrderFlow: {what} ({_source_line(error)}).", hint=hint)
 
 
 def _details(error: BaseException) -> str:
@@ -120,15 +126,15 @@ def _details(error: BaseException) -> str:
     )
 
 
-def _place(error: BaseException) -> str:
+def _source_line(error: BaseException) -> str:
     """Return the line of OrderFlow that raised the error."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
-    frame = next(reversed(ours or frames), None)
+    own_frames = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    frame = next(reversed(own_frames or frames), None)
     return f"{Path(frame.filename).name} line {frame.lineno}" if frame else "unknown line"
 
 
-def _write(text: str) -> Path:
+def _write_report(text: str) -> Path:
     """Write the report. Only this user may read it."""
     descriptor, name = tempfile.mkstemp(prefix="orderflow-report-", suffix=".txt", dir=_report_folder())
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -153,7 +159,7 @@ def _secrets() -> set[str]:
     return found - {"", "None"}
 
 
-def _without(secrets: set[str], text: str) -> str:
+def _redact(secrets: set[str], text: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
             text = text.replace(form, "***")

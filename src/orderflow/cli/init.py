@@ -15,17 +15,20 @@ from orderflow.settings import Settings
 
 def init(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what is missing, as SQL; change nothing.")
+        bool, typer.Option("--dry-run", help="Only print the SQL that creates what is missing; change nothing.")
     ] = False,
     grants: Annotated[
-        bool, typer.Option("--grants", help="Only print the users and their rights, as SQL and kafka-acls commands.")
+        bool,
+        typer.Option(
+            "--grants", help="Only print the SQL and kafka-acls commands that create the users and their privileges."
+        ),
     ] = False,
     partitions: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=2**31 - 1,
-            help="Partitions of the topic; one with fewer gets more. Unset: 3 where it has to be made.",
+            help="Number of partitions of the topic; missing ones are added. Default for a new topic: 3.",
         ),
     ] = None,
 ) -> None:
@@ -34,18 +37,18 @@ def init(
     The sink does the same at start. An existing table of orders with the eight columns is adopted. A table that differs
     is refused, with the difference and the statement that fixes it. You may add partitions while everything is running.
 
-    Examples: `orderflow init --dry-run > orderflow.sql`, for a user who may not create tables;
+    Examples: `orderflow init --dry-run > orderflow.sql`, if you may not create tables yourself;
     `orderflow init --grants > grants.sql`, for an administrator, once the tables exist: see docs/security.md.
     """
     from orderflow import topic
     from orderflow.store import schema
-    from orderflow.store.grants import grants as granted
+    from orderflow.store.grants import grants as grant_statements
 
     current = context.load()
     if grants or dry_run:
-        output.for_programs()
+        output.use_utf8()
     if grants:
-        print("-- MySQL: choose a password where it says change-me.", *granted(current), sep="\n")
+        print("-- MySQL: replace each change-me with a password.", *grant_statements(current), sep="\n")
         print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(current)), sep="\n")
         return
     if dry_run:
@@ -54,19 +57,19 @@ def init(
         try:
             topic.describe(current)
         except TopicMissing:
-            print(f"-- topic {current.kafka_topic} is missing: `orderflow init` makes it")
+            print(f"-- topic {current.kafka_topic} is missing: `orderflow init` creates it")
         return
-    made = [step.what for step in schema.prepare(current)]
+    created = [step.what for step in schema.prepare(current)]
     try:
         info = topic.describe(current)
     except TopicMissing:
         info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
-        made.append(f"topic {info.name}")
+        created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
-        made.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
+        created.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
         info = topic.add_partitions(current, partitions)
-    for what in made:
-        print(f"Made {what}.")
+    for what in created:
+        print(f"Created {what}.")
     print(
         f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."

@@ -24,10 +24,10 @@ from orderflow.errors import OrderFlowError
 
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "bold red"}
 _FILE_BYTES, _FILES_KEPT = 10 * 1024 * 1024, 5
-_NOT_EXTRA = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
+_STANDARD_ATTRIBUTES = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
 
 
-def _choose(format_: str | None) -> str | None:
+def _set_format(format_: str | None) -> str | None:
     if format_:
         os.environ["LOG_FORMAT"] = format_  # for this process and those it starts
     return format_
@@ -36,7 +36,10 @@ def _choose(format_: str | None) -> str | None:
 Format = Annotated[
     Literal["text", "json"] | None,
     typer.Option(
-        "--log-format", callback=_choose, show_default="LOG_FORMAT", help="json: a JSON object per log line, on stderr."
+        "--log-format",
+        callback=_set_format,
+        show_default="LOG_FORMAT",
+        help="json: each log line on stderr is a JSON object.",
     ),
 ]
 
@@ -52,14 +55,14 @@ def setup(file: Path | None = None) -> None:
     logger = logging.getLogger("orderflow")
     logger.setLevel(logging.INFO)
     logger.propagate = False  # pyspark adds a handler to the root logger
-    _add(logger, _ConsoleHandler())
+    _add_handler(logger, _ConsoleHandler())
     if file is not None:
         try:
             handler = _FileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
         except OSError as error:
-            logger.warning("%s cannot be written (%s): log lines come here only", file, error.strerror)
+            logger.warning("%s cannot be written (%s): log lines go to stderr only", file, error.strerror)
         else:
-            _add(logger, handler)
+            _add_handler(logger, handler)
 
 
 def show_error(error: OrderFlowError) -> None:
@@ -89,8 +92,9 @@ class _JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "thread": record.threadName,
             "message": record.getMessage(),
-            **{name: value for name, value in vars(record).items() if name not in _NOT_EXTRA},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -103,17 +107,17 @@ class _ConsoleHandler(logging.Handler):
 
 
 class _FileHandler(RotatingFileHandler):
-    """A log file. When it becomes unwritable, this is logged once, and log lines go to the console only."""
+    """A log file. When it becomes unwritable, this is logged once, and log lines go to stderr only."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         logger = logging.getLogger("orderflow")
         logger.removeHandler(self)
         error = sys.exception()
         reason = error.strerror if isinstance(error, OSError) else error
-        logger.warning("%s cannot be written (%s): log lines come here only", self.baseFilename, reason)
+        logger.warning("%s cannot be written (%s): log lines go to stderr only", self.baseFilename, reason)
 
 
-def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+def _add_handler(logger: logging.Logger, handler: logging.Handler) -> None:
     formatter = _SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(_JsonFormatter() if _as_json() else formatter)

@@ -53,26 +53,26 @@ def prepare() -> None:
     sys.stderr = _text(_ErrorOutput(2, "w", closefd=False), sys.stderr)
 
 
-def _text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
-    """Return a stream like `before`, which is None if its descriptor was closed at start."""
-    unbuffered = isinstance(before, io.TextIOWrapper) and before.write_through
+def _text(raw: io.FileIO, original: TextIO | None) -> io.TextIOWrapper:
+    """Return a stream like `original`, which is None if its descriptor was closed at start."""
+    unbuffered = isinstance(original, io.TextIOWrapper) and original.write_through
     return io.TextIOWrapper(
         raw if unbuffered else io.BufferedWriter(raw),  # like Python's own under -u
-        encoding=before.encoding if before else "utf-8",
+        encoding=original.encoding if original else "utf-8",
         errors="backslashreplace",
-        line_buffering=before.line_buffering if isinstance(before, io.TextIOWrapper) else False,
+        line_buffering=original.line_buffering if isinstance(original, io.TextIOWrapper) else False,
         write_through=unbuffered,
     )
 
 
-def for_programs() -> None:
-    """Make standard output UTF-8 from here on, whatever the terminal's encoding, because a program reads it."""
+def use_utf8() -> None:
+    """Set standard output to UTF-8, whatever the terminal's encoding, because a program reads it."""
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(encoding="utf-8")
 
 
 def discard() -> None:
     """Drop unwritten output. Otherwise the interpreter reports it as an error when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 1)
+    os.close(null_device)

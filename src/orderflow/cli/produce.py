@@ -31,12 +31,15 @@ def produce(
         typer.Option(
             min=0,
             show_default=False,
-            help="Messages per second; 0: as many as Kafka takes. Without it one every PRODUCTION_INTERVAL seconds, but"
-            " as many as Kafka takes if --count or --file sets an end.",
+            help="Messages per second; 0: no limit. Default: one every PRODUCTION_INTERVAL seconds, or no limit with"
+            " --count or --file.",
         ),
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many messages, of whatever kind.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Draw the same orders again; only their time differs.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages of any kind.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of the generator: the same seed gives the same orders, except for their times."),
+    ] = None,
     bad: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of messages that break the contract.")
     ] = 0.0,
@@ -53,17 +56,17 @@ def produce(
 ) -> None:
     """Send orders to Kafka: generated ones from a catalogue, or your own.
 
-    Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. Other settings it reads:
+    Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. Other settings:
     KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
     PRODUCTION_INTERVAL.
 
     `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist.
     Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
-    again, half of them to any partition.
+    again, half of them to a random partition.
 
     `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the eight fields) becomes a
-    JSON object with the numbers as written. The sink quarantines what breaks the contract. A .csv file that is not CSV
-    is refused, with the line at fault, and nothing of it is sent.
+    JSON object with the numbers as written. The sink quarantines what breaks the contract. An invalid .csv file is
+    refused, with the number of the faulty line, and nothing is sent.
 
     Ctrl-C stops and waits up to 30 seconds for Kafka to acknowledge the rest; a second one exits at once. While a
     broker is unavailable, each message waits for it for up to 5 minutes. Log lines also go to kafka_producer.log.
@@ -87,9 +90,9 @@ def produce(
     from orderflow.produce.generator import Generator
 
     if bad + repeat > 1:
-        raise typer.BadParameter(f"--bad {bad:g} and --repeat {repeat:g} are more than 1 together")
+        raise typer.BadParameter(f"--bad {bad:g} and --repeat {repeat:g} add up to more than 1")
     if file and (count or bad or repeat or seed is not None):
-        raise typer.BadParameter("--file sends what the file holds; --count, --seed, --bad and --repeat do not apply")
+        raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
     current = context.load()
     if current.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
@@ -118,11 +121,11 @@ def produce(
             messages = iter(generator)
         logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
         started = time.monotonic()
-        sender = _send(messages, count, current, rate or None, on_progress)
-    _print_result(sender, time.monotonic() - started, generator, as_json)
-    if sender.fatal_error:
-        raise sender.fatal_error
-    if sender.unsent:
+        delivery = _send(messages, count, current, rate or None, on_progress)
+    _print_result(delivery, time.monotonic() - started, generator, as_json)
+    if delivery.fatal_error:
+        raise delivery.fatal_error
+    if delivery.unsent:
         raise typer.Exit(1)
 
 
@@ -142,37 +145,39 @@ def _send(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     watch = DeliveryWatch(on_progress)
-    sender = Delivery(current, rate, stop, watch)
+    delivery = Delivery(current, rate, stop, watch)
     try:
-        for message in paced(messages, rate, sender.wait) if rate else messages:
-            sender.send(message)
-            if stop.requested or sender.enqueued == count:
+        for message in paced(messages, rate, delivery.wait) if rate else messages:
+            delivery.send(message)
+            if stop.requested or delivery.enqueued == count:
                 break
     finally:
-        if stop.requested and sender.in_flight:
+        if stop.requested and delivery.in_flight:
             logger.info(
-                "Stopping: %d in flight, waiting %.0f s at most; Ctrl-C again leaves now",
-                sender.in_flight,
+                "Stopping: %d in flight, waiting %.0f s at most; Ctrl-C again exits at once",
+                delivery.in_flight,
                 FLUSH_TIMEOUT,
             )
-        sender.flush()
-        watch(sender)
-        if sender.unsent:
-            logger.error("%d not sent: %d failed, %d unanswered", sender.unsent, sender.failed, sender.in_flight)
-    return sender
+        delivery.flush()
+        watch(delivery)
+        if delivery.unsent:
+            logger.error(
+                "%d not sent: %d failed, %d unacknowledged", delivery.unsent, delivery.failed, delivery.in_flight
+            )
+    return delivery
 
 
-def _print_result(sender: Delivery, seconds: float, generator: Generator | None, as_json: bool) -> None:
+def _print_result(delivery: Delivery, seconds: float, generator: Generator | None, as_json: bool) -> None:
     from orderflow.produce.watch import State
 
-    per_second = sender.sent / seconds
+    per_second = delivery.sent / seconds
     kinds = {"good": generator.good, "bad": generator.bad, "repeated": generator.repeated} if generator else {}
     if as_json:
-        _print_json(State(sender.sent, sender.failed, sender.in_flight, round(per_second, 1)), done=True, **kinds)
+        _print_json(State(delivery.sent, delivery.failed, delivery.in_flight, round(per_second, 1)), done=True, **kinds)
         return
     parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    print(f"Sent {sender.sent:,} messages in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
+    print(f"Sent {delivery.sent:,} messages in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
 
 
-def _print_json(state: State, **more: int) -> None:
-    print(json.dumps(state._asdict() | more), flush=True)
+def _print_json(state: State, **counts: int) -> None:
+    print(json.dumps(state._asdict() | counts), flush=True)

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="quarantine",
     no_args_is_help=True,
-    help="Records that broke the contract: look at them, replay, discard or export them.",
+    help="Records that broke the contract: list, show, replay, discard or export them.",
 )
 
 _SHOWN_BYTES = 1024
-_TIME = "%Y-%m-%d %H:%M:%S"
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", _TIME]
-_HEAD = f"{'id':>8} {'quarantined (UTC)':<19} {'partition':>9} {'offset':>10}  {'reason':<19} {'order':<16} detail"
+_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+_TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", _TIME_FORMAT]
+_HEADER = f"{'id':>8} {'quarantined (UTC)':<19} {'partition':>9} {'offset':>10}  {'reason':<19} {'order':<16} detail"
 
 
 def _reasons(incomplete: str) -> list[str]:
@@ -48,14 +48,16 @@ def _reasons(incomplete: str) -> list[str]:
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of records.")]
 Reason = Annotated[str | None, typer.Option(help="Only this reason.", autocompletion=_reasons)]
-Since = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined at this time (UTC) or later.")]
-Until = Annotated[datetime | None, typer.Option(formats=_TIMES, help="Quarantined before this time (UTC).")]
+Since = Annotated[datetime | None, typer.Option(formats=_TIME_FORMATS, help="Quarantined at this time (UTC) or later.")]
+Until = Annotated[datetime | None, typer.Option(formats=_TIME_FORMATS, help="Quarantined before this time (UTC).")]
 Partition = Annotated[int | None, typer.Option(help="Only this partition.")]
-OrderId = Annotated[str | None, typer.Option(help="Only this order_id, where the record could be read that far.")]
+OrderId = Annotated[str | None, typer.Option(help="Only records with this order_id, if it could be read.")]
 StatusName = Literal["open", "replayed", "discarded", "any"]
 Status = Annotated[StatusName, typer.Option(help="Only this status.")]
 Everything = Annotated[bool, typer.Option("--all", help="All open records.")]
-By = Annotated[str, typer.Option(help="Who does it, for the record.", show_default="OS user @ host")]
+By = Annotated[
+    str, typer.Option(help="Name of the person who does this; it is recorded.", show_default="OS user @ host")
+]
 Lines = Annotated[bool, typer.Option("--json", help="One JSON object per record.")]
 
 
@@ -68,7 +70,7 @@ def list_(
     partition: Partition = None,
     order_id: OrderId = None,
     status: Status = "open",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")] = None,
     as_json: Lines = False,
 ) -> None:
     """List the quarantined records: the open ones, unless --status selects others.
@@ -78,30 +80,28 @@ def list_(
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
-    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with Connection(context.load()) as connection:
         found = 0
-        for found, entry in enumerate(islice(quarantine.matching(connection, wanted), limit), 1):
+        for found, entry in enumerate(islice(quarantine.matching(connection, filter_), limit), 1):
             if as_json:
                 print(_as_json(entry))
                 continue
             if found == 1:
-                print(_HEAD)
+                print(_HEADER)
             print(_as_line(entry, width))
         if not found:
-            _say_nothing_matches()
+            _report_no_match()
 
 
 @app.command()
 def show(
     quarantine_id: Annotated[int, typer.Argument(metavar="ID")],
-    everything: Annotated[
-        bool, typer.Option("--all", help=f"All bytes, not the first {_SHOWN_BYTES:,} alone.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help=f"All bytes, not only the first {_SHOWN_BYTES:,}.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
 ) -> None:
-    """Show everything that is known about one record, and its raw bytes in hexadecimal and as text."""
+    """Show one record with all its columns, and its raw bytes in hexadecimal and as text."""
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
@@ -138,15 +138,18 @@ def replay(
     order_id: OrderId = None,
     everything: Everything = False,
     edit: Annotated[
-        int | None, typer.Option(metavar="ID", help="Correct this record in $VISUAL or $EDITOR, and replay that.")
+        int | None, typer.Option(metavar="ID", help="Correct this record in $VISUAL or $EDITOR, and replay the result.")
     ] = None,
     value_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --edit: the corrected record instead of an editor; - is stdin."),
+        typer.Option(
+            metavar="FILE", help="With --edit: read the corrected record from FILE, without an editor; - is stdin."
+        ),
     ] = None,
     by: By = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would become of each, taken by itself; change nothing.")
+        bool,
+        typer.Option("--dry-run", help="Only show the result for each record, checked separately; change nothing."),
     ] = False,
     as_json: Lines = False,
 ) -> None:
@@ -154,8 +157,8 @@ def replay(
 
     Select them by their ids, by a filter, or with --all; only open ones are replayed. Each is one transaction, and its
     order gets the record's original coordinates, so that `orderflow audit` proves it. It may be interrupted, repeated
-    and run twice at once: nothing is stored twice. A record that is still invalid stays open. If its order is stored
-    already with the same content, the record is a duplicate; with other content, it stays open as a conflict.
+    and run twice at once: nothing is stored twice. A record that is still invalid stays open. If its order is
+    already stored with the same content, the record is a duplicate; with other content, it stays open as a conflict.
 
     `--edit` opens the original bytes in the editor. If the editor cannot show them, use another tool: `orderflow
     quarantine export --raw FOLDER ID`, then `--edit ID --value-file FILE`. The original bytes are kept, with who
@@ -173,11 +176,11 @@ def replay(
     from orderflow.store.connection import Connection
     from orderflow.store.replay import replay as replay_one
 
-    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     if edit is None and value_file:
-        raise typer.BadParameter("--value-file goes with --edit ID")
-    if edit is not None and (ids or everything or wanted != _filter()):
-        raise typer.BadParameter("--edit names its record: no ids, filter or --all beside it")
+        raise typer.BadParameter("--value-file requires --edit ID")
+    if edit is not None and (ids or everything or filter_ != _filter()):
+        raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
     current, by = context.load(), _person(by)
     results: Counter[Result] = Counter()
     with Connection(current) as connection:
@@ -190,9 +193,9 @@ def replay(
         if edit is not None:
             [entry] = quarantine.get(connection, [edit])
             value = quarantine.content(connection, entry).value or b""
-            results[_mend_and_replay(entry, value, value_file, attempt)] += 1
+            results[_correct_and_replay(entry, value, value_file, attempt)] += 1
         else:
-            total, entries = _selected(connection, ids, wanted, everything)
+            total, entries = _select(connection, ids, filter_, everything)
             with _progress(total) as advance:
                 for entry in entries:
                     results[attempt(entry)] += 1
@@ -208,7 +211,7 @@ def replay(
 def discard(
     ids: Ids = None,
     *,
-    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    because: Annotated[str, typer.Option(help="The reason; it is recorded.")],
     reason: Reason = None,
     since: Since = None,
     until: Until = None,
@@ -229,12 +232,12 @@ def discard(
     if not 1 <= len(because.strip()) <= 1000:
         raise typer.BadParameter("--because needs 1 to 1,000 characters")
     by = _person(by)
-    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     with Connection(context.load()) as connection:
-        total, entries = _selected(connection, ids, wanted, everything)
+        total, entries = _select(connection, ids, filter_, everything)
         done = 0
-        while some := [entry.quarantine_id for entry in islice(entries, 1000)]:
-            done += quarantine.discard(connection, some, by=by, because=because)
+        while batch := [entry.quarantine_id for entry in islice(entries, 1000)]:
+            done += quarantine.discard(connection, batch, by=by, because=because)
     if total:
         print(f"{done:,} discarded{f', {total - done:,} were not open' if done < total else ''}.")
     if done < total:
@@ -267,9 +270,9 @@ def export(
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
-    wanted = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
     with Connection(context.load()) as connection:
-        _, entries = _selected(connection, ids, wanted, everything=True)
+        _, entries = _select(connection, ids, filter_, everything=True)
         written = 0
         for entry in entries:
             content = quarantine.content(connection, entry)
@@ -305,30 +308,30 @@ def _filter(
     from orderflow.store.quarantine import Filter
 
     if reason is not None and reason not in [*definition.Reason]:
-        raise typer.BadParameter(f"{reason} is no reason; those there are: {', '.join(definition.Reason)}")
+        raise typer.BadParameter(f"unknown reason {reason}; the reasons are {', '.join(definition.Reason)}")
     return Filter(None if status == "any" else status, reason, since, until, partition, order_id)
 
 
-def _selected(
-    connection: Connection, ids: list[int] | None, wanted: Filter, everything: bool
+def _select(
+    connection: Connection, ids: list[int] | None, filter_: Filter, everything: bool
 ) -> tuple[int, Iterator[Entry]]:
     """Return the number of selected records, and the records."""
     from orderflow.store import quarantine
 
     if ids:
-        if wanted != _filter():
-            raise typer.BadParameter("name ids or a filter, not both")
+        if filter_ != _filter():
+            raise typer.BadParameter("select records by ids or by a filter, not both")
         found = quarantine.get(connection, ids)
         return len(found), iter(found)
-    if wanted == _filter() and not everything:
-        raise typer.BadParameter("name records by their ids, by a filter, or with --all")
-    total = quarantine.count(connection, wanted)
+    if filter_ == _filter() and not everything:
+        raise typer.BadParameter("select records by ids, by a filter, or with --all")
+    total = quarantine.count(connection, filter_)
     if not total:
-        _say_nothing_matches()
-    return total, quarantine.matching(connection, wanted)
+        _report_no_match()
+    return total, quarantine.matching(connection, filter_)
 
 
-def _mend_and_replay(
+def _correct_and_replay(
     entry: Entry, value: bytes, file: Path | None, attempt: Callable[[Entry, bytes], Result]
 ) -> Result:
     """Replay the record as it is in the file, or as the user's editor saves it."""
@@ -336,13 +339,13 @@ def _mend_and_replay(
 
     if entry.status != "open":
         raise InputInvalid(
-            f"Record {entry.quarantine_id} is {entry.status} already.", hint="Only open ones can be corrected."
+            f"Record {entry.quarantine_id} is already {entry.status}.", hint="Only open ones can be corrected."
         )
-    corrected = _read(file) if file else _edited(value, entry.quarantine_id)
+    corrected = _read(file) if file else _edit(value, entry.quarantine_id)
     while (result := attempt(entry, corrected)) is Result.REJECTED:
         if file or not sys.stdin.isatty() or not typer.confirm("Edit again?", err=True):
             break
-        corrected = _edited(corrected, entry.quarantine_id)
+        corrected = _edit(corrected, entry.quarantine_id)
     return result
 
 
@@ -361,32 +364,33 @@ def _write(folder: Path, name: str, value: bytes) -> None:
         (folder / name).write_bytes(value)
     except OSError as error:
         raise InputInvalid(
-            f"{folder / name} cannot be written: {error.strerror}.", hint="--raw takes a folder; it is made if missing."
+            f"{folder / name} cannot be written: {error.strerror}.",
+            hint="--raw takes a folder; it is created if missing.",
         ) from error
 
 
-def _edited(value: bytes, quarantine_id: int) -> bytes:
+def _edit(value: bytes, quarantine_id: int) -> bytes:
     """Return the bytes as the user's editor saves them."""
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor:
-        raise InputInvalid("Neither VISUAL nor EDITOR is set.", hint="Set one, or give --value-file FILE.")
+        raise InputInvalid("Neither VISUAL nor EDITOR is set.", hint="Set one, or use --value-file FILE.")
     with tempfile.TemporaryDirectory(prefix="orderflow-") as folder:
         path = Path(folder, f"record-{quarantine_id}.json")
         path.write_bytes(value)
         try:
-            ended = subprocess.run([*shlex.split(editor), path], check=False).returncode
+            exit_code = subprocess.run([*shlex.split(editor), path], check=False).returncode
         except (OSError, ValueError) as error:  # ValueError: an unclosed quotation mark
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputInvalid(
-                f"{editor} cannot be started: {reason}.", hint="Set VISUAL or EDITOR to another."
+                f"{editor} cannot be started: {reason}.", hint="Set VISUAL or EDITOR to another editor."
             ) from error
         try:
             corrected = path.read_bytes()
         except OSError as error:
             raise InputInvalid(f"{editor} left no readable file at {path}: {error.strerror}.") from error
-    if ended or corrected == value:
-        why = f"{editor} ended with exit code {ended}" if ended else "Nothing was changed"
-        raise InputInvalid(f"{why}: record {quarantine_id} stays as it is.")
+    if exit_code or corrected == value:
+        why = f"{editor} ended with exit code {exit_code}" if exit_code else "Nothing was changed"
+        raise InputInvalid(f"{why}: record {quarantine_id} is unchanged.")
     return corrected
 
 
@@ -417,7 +421,7 @@ def _print_outcome(entry: Entry, outcome: Outcome, as_json: bool) -> None:
 
 def _as_line(entry: Entry, width: int | None) -> str:
     line = (
-        f"{entry.quarantine_id:>8} {entry.quarantined_at:{_TIME}} {entry.partition:>9} {entry.offset:>10}"
+        f"{entry.quarantine_id:>8} {entry.quarantined_at:{_TIME_FORMAT}} {entry.partition:>9} {entry.offset:>10}"
         f"  {entry.reason:<19} {entry.order_id or '-':<16} {entry.detail}"
     )
     return safe(line, width)
@@ -444,9 +448,9 @@ def _text(data: bytes | None) -> str | None:
 def _person(given: str) -> str:
     by = given or context.person()
     if len(by) > 255:
-        raise typer.BadParameter("--by takes 255 characters")
+        raise typer.BadParameter("--by must not exceed 255 characters")
     return by
 
 
-def _say_nothing_matches() -> None:
-    log.console().print("No record of the quarantine matches.")
+def _report_no_match() -> None:
+    log.console().print("No quarantined record matches.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EngineName(StrEnum):
-    """What reads the records and stores them."""
+    """The engine that reads the records and stores them."""
 
     SPARK = "spark"
     DIRECT = "direct"
@@ -25,7 +25,7 @@ class EngineName(StrEnum):
 
 EngineChoice = Annotated[
     EngineName,
-    typer.Option(help="What carries the records: spark, or direct, the sink's process itself, for one small machine."),
+    typer.Option(help="spark, or direct: without Spark, in the sink's own process, for one small machine."),
 ]
 
 
@@ -37,23 +37,23 @@ def sink(
         typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…."),
     ] = None,
     ship: Annotated[
-        bool, typer.Option("--ship", help="With --master: bring OrderFlow's Python packages to the cluster's workers.")
+        bool, typer.Option("--ship", help="With --master: send OrderFlow's Python packages to the cluster's workers.")
     ] = False,
     trigger: Annotated[
-        str | None, typer.Option(help="When Spark stores what has arrived, see below; default: SINK_TRIGGER.")
+        str | None, typer.Option(help="When Spark stores records, see below; default: SINK_TRIGGER.")
     ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Serve Spark's web UI on loopback.")] = False,
-    once: Annotated[bool, typer.Option("--once", help="Store what is in the topic now, then exit.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per look at the sink's state, on stdout.")
+    once: Annotated[
+        bool, typer.Option("--once", help="Store the records that are in the topic now, then exit.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per progress report, on stdout.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
     Runs until Ctrl-C. The first Ctrl-C stops in order, within 30 seconds; a second one exits at once. Neither loses
-    anything. While Kafka or MySQL is unavailable, the sink waits, reports it, and continues when they are back. A
-    second sink on the same table and topic stays on standby and takes over when the first one ends.
+    records. While Kafka or MySQL is unavailable, the sink waits and reports it, and then continues. A second sink on
+    the same table and topic stays on standby and takes over when the first one ends.
 
     With Spark, `--trigger` (or SINK_TRIGGER) decides when records are stored. The guarantees are the same with each:
 
@@ -63,16 +63,16 @@ def sink(
       per record. Needs Spark 4.1 and one task slot more than partitions.
     - `auto`: realtime, but micro-batches while many records wait.
 
-    `--once` stores what is in the topic and exits (Spark's availableNow). See docs/spark.md.
+    `--once` stores the records that are in the topic and exits (Spark's availableNow). See docs/spark.md.
 
     Both engines give the same guarantees, and either may take over from the other at any time: both use the ledger.
     Spark scales on a cluster; direct needs no Java and less memory.
 
-    The sink creates what is missing (database, tables, topic) at start; `orderflow init --dry-run` shows it before.
+    The sink creates what is missing (database, tables, topic) at start; `orderflow init --dry-run` shows the SQL.
     Kafka and MySQL are those of the KAFKA_… and MYSQL_… settings.
 
-    On a cluster, workers use OrderFlow from the same virtual environment at the same path, or get it by --ship:
-    see docs/scaling.md.
+    On a cluster, workers use OrderFlow from the same virtual environment at the same path, or receive it with
+    --ship: see docs/scaling.md.
 
     Exit code: 0 stopped as asked, or everything stored with --once; 2 a person must fix something.
 
@@ -87,7 +87,7 @@ def sink(
     from orderflow.settings import parse_trigger
 
     if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
-        raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: leave out --engine direct, or them")
+        raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: remove them, or --engine direct")
     if engine is EngineName.SPARK:
         _require_spark()
     if trigger:
@@ -118,7 +118,7 @@ def _require_spark() -> None:
     from orderflow.spark import session
 
     if not session.is_submitted():  # spark-submit brings its own pyspark and jars
-        extras.require("spark", instead="run it without Spark, by --engine direct")
+        extras.require("spark", instead="use --engine direct, which needs no Spark")
 
 
 def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool, ui: bool) -> Engine:

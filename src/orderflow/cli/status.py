@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def status(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout, with --watch one a line.")
+        bool, typer.Option("--json", help="One JSON object on stdout; with --watch, one per line and update.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two looks of --watch.")] = 2.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two updates of --watch.")] = 2.0,
 ) -> None:
     """Show the pipeline's state: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
 
@@ -55,8 +55,8 @@ def _watch(current: Settings, every: float, as_json: bool) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    lively = console.is_terminal and not as_json
-    with Live(console=console, auto_refresh=False) if lively else nullcontext() as live:
+    is_live = console.is_terminal and not as_json
+    with Live(console=console, auto_refresh=False) if is_live else nullcontext() as live:
         while True:
             try:
                 found = _read(current)

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     from orderflow.insights.monitor import Part, Snapshot
 
-_STYLES = {"ok": "green", "asking": "dim", "waiting": "yellow", "away": "bold red"}
+_STYLES = {"ok": "green", "unknown": "dim", "waiting": "yellow", "unavailable": "bold red"}
 _LEVELS = " ▁▂▃▄▅▆▇█"
-_NARROW = 72  # columns; a narrower terminal shows no customers
+_MIN_CUSTOMER_WIDTH = 72  # columns; a narrower terminal shows no customers
 
 
 def top() -> None:
-    """Show live rates, lag, latency and the latest orders in the terminal. Ctrl-C ends it.
+    """Show live rates, lag, latency and the latest orders in the terminal. Ctrl-C stops it.
 
-    Shows the same as the dashboard, by the same light reads over one connection.
+    Shows the values of the dashboard, read over one connection.
 
     Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
     """
@@ -51,7 +51,7 @@ def _view(found: Snapshot, console: Console) -> RenderableType:
 
     above = Group(_parts(found), "", _figures(found), "")
     rows = console.height - len(console.render_lines(above)) - 1
-    return Group(above, _latest(found, max(0, rows), narrow=console.width < _NARROW))
+    return Group(above, _latest(found, max(0, rows), narrow=console.width < _MIN_CUSTOMER_WIDTH))
 
 
 def _parts(found: Snapshot) -> Table:
@@ -59,17 +59,17 @@ def _parts(found: Snapshot) -> Table:
 
     table = _table(wrap=True)
     for name, part in (("Kafka", found.kafka), ("Sink", found.sink), ("MySQL", found.database)):
-        table.add_row(name, _told(part))
+        table.add_row(name, _sentence(part))
     if found.sink_log_line:
         table.add_row("", Text(safe(found.sink_log_line), style="dim"))
     if found.audit:
-        style = _STYLES["ok" if found.audit.proven else "away"]
-        said = Text(f"{safe(found.audit.sentence)} {found.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
-        table.add_row("Last audit", said)
+        style = _STYLES["ok" if found.audit.proven else "unavailable"]
+        result = Text(f"{safe(found.audit.sentence)} {found.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
+        table.add_row("Last audit", result)
     return table
 
 
-def _told(part: Part) -> RenderableType:
+def _sentence(part: Part) -> RenderableType:
     from rich.text import Text
 
     return Text(safe(f"{part.sentence} {part.hint}".strip()), style=_STYLES[part.state])
@@ -78,7 +78,7 @@ def _told(part: Part) -> RenderableType:
 def _figures(found: Snapshot) -> Table:
     table = _table()
     rate = "–" if found.stored_per_second is None else f"{found.stored_per_second:,.1f}"
-    table.add_row("Stored per second", f"{rate:>12}  {_spark(found.rates[-40:])}")
+    table.add_row("Stored per second", f"{rate:>12}  {_sparkline(found.rates[-40:])}")
     if found.today:
         table.add_row("Orders today", f"{found.today.orders:>12,}  revenue {found.today.revenue:,}")
     if found.latency:
@@ -123,7 +123,7 @@ def _table(*, wrap: bool = False) -> Table:
     return table
 
 
-def _spark(rates: tuple[float, ...]) -> str:
+def _sparkline(rates: tuple[float, ...]) -> str:
     most = max(rates, default=0) or 1
     return "".join(_LEVELS[round(rate / most * (len(_LEVELS) - 1))] for rate in rates)
 

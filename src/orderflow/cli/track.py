@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def track(
-    order_id: Annotated[str, typer.Argument(metavar="ORDER-ID", help="ORDER-000123, or its number alone.")],
+    order_id: Annotated[str, typer.Argument(metavar="ORDER-ID", help="ORDER-000123, or only its number.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show one order's history: what is stored, where it was in Kafka, how long each step took, its conflicts.
@@ -49,16 +49,16 @@ def _lines(found: TrackedOrder) -> Iterator[str]:
         yield f"  price      {order.unit_price} × {order.quantity} = {order.total_price}"
         yield f"  placed     {order.order_timestamp:%Y-%m-%d %H:%M:%S} UTC"
         if order.offset is None:
-            yield "  The row was not written by OrderFlow: its record is not known."
+            yield "  The row was not written by OrderFlow, so its record is unknown."
         else:
             yield f"  record     partition {order.partition}, offset {order.offset}"
         if order.produced_at:
             yield f"  in Kafka   {_instant(order.produced_at)} ({found.to_kafka:+,.3f} s)"
         if order.stored_at and found.to_table is not None:
             yield f"  in table   {_instant(order.stored_at)} ({found.to_table:+,.3f} s)"
-    for one in found.quarantined:
-        yield f"In the quarantine as {one.quarantine_id} ({one.status}): {one.reason}, {safe(one.detail)}"
-        yield f"  partition {one.partition}, offset {one.offset}, {one.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"
+    for record in found.quarantined:
+        yield f"In the quarantine as {record.quarantine_id} ({record.status}): {record.reason}, {safe(record.detail)}"
+        yield f"  partition {record.partition}, offset {record.offset}, {record.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _instant(moment: datetime) -> str:

@@ -24,54 +24,54 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOOK = 0.5  # seconds between two checks
-_LINE = 10.0  # seconds between two status lines without a terminal
-_SETTLED = 10.0  # seconds before the topic's end is trusted: a restarted broker first reports an older one
-_STALLED = 180.0  # seconds without progress after which --orders gives up
+_POLL_INTERVAL = 0.5  # seconds between two checks
+_STATUS_LINE_INTERVAL = 10.0  # seconds between two status lines without a terminal
+_SETTLE_TIME = 10.0  # seconds before the topic's end is trusted: a restarted broker first reports an older one
+_STALL_TIMEOUT = 180.0  # seconds without progress after which --orders gives up
 
 
 def up(
     *,
     orders: Annotated[
         int | None,
-        typer.Option(min=1, help="Send so many orders as fast as possible, store and audit them, then stop."),
+        typer.Option(min=1, help="Send this many orders as fast as possible, store and audit them, then stop."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0, help="Orders per second; without it one every PRODUCTION_INTERVAL seconds.")
+        float | None, typer.Option(min=0, help="Orders per second. Default: one every PRODUCTION_INTERVAL seconds.")
     ] = None,
     engine: EngineChoice = EngineName.SPARK,
     brokers: Annotated[
         int, typer.Option(min=1, max=9, help="Kafka brokers. With three, each record has three replicas.")
     ] = 1,
     workers: Annotated[
-        int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: it needs no cluster.")
+        int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: no cluster.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
-    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name yours. Their data, the
+    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name your own. Their data, the
     logs and the state are in ORDERFLOW_HOME (.orderflow); the next start continues from them. Ctrl-C stops in order:
-    the producer sends what it has, the sink finishes its batch, the servers stop.
+    the producer sends its last messages, the sink finishes its batch, the servers stop.
 
     In another terminal: `orderflow status`, `orderflow audit`, `orderflow console`, `orderflow down`.
 
-    Needs the extra `local` unless both servers are yours, `spark` unless `--engine direct`, and `dashboard` unless
+    Needs the extra `local` unless both are your own, `spark` unless `--engine direct`, and `dashboard` unless
     `--orders`, which starts no dashboard.
 
-    Exit code: 0 stopped as asked, or with --orders all is stored and proven; 1 the audit found a difference;
-    2 something did not start or ended by itself.
+    Exit code: 0 stopped as requested, or with --orders all is stored and proven; 1 the audit found a difference;
+    2 something did not start or stopped unexpectedly.
 
     Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; without Spark
-    `orderflow up --engine direct`; a cluster to try out, in a folder of its own:
+    `orderflow up --engine direct`; a local cluster, in its own folder:
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow.embedded import stack
     from orderflow.embedded.signals import interrupt_on_signals
 
     if workers and engine is not EngineName.SPARK:
-        raise typer.BadParameter("--workers are Spark's")
+        raise typer.BadParameter("--workers needs Spark: remove it, or --engine direct")
     _require_extras(engine, with_dashboard=not orders)
     log.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
@@ -122,7 +122,7 @@ class _Watch:
     def __init__(self, parts: Stack, engine: EngineName) -> None:
         self.parts, self._engine = parts, engine
         self.status: Status | None = None  # None while tables or servers do not answer
-        self.last: Status | None = None  # the last one that was not None
+        self.last_status: Status | None = None  # the last one that was not None
         self._sent_before = 0
 
     def start(self, producer: list[str], *, endless: bool = True) -> None:
@@ -130,13 +130,14 @@ class _Watch:
         parts = self.parts
         parts.start_servers()
         sink = ["--engine", self._engine, *(["--master", parts.master.url] if parts.master else [])]
-        alone = len(parts.brokers) < 2 and not parts.master  # a cluster answers before all of its members have joined
-        if alone:
+        # A cluster answers before all its members have joined.
+        has_cluster = len(parts.brokers) > 1 or parts.master is not None
+        if not has_cluster:
             parts.start_command("sink", sink)
         for server in parts.servers:
             server.wait_ready()
             logger.info("%s: %s at %s", server.name, server.describe(), server.address)
-        if not alone:
+        if has_cluster:
             parts.start_command("sink", sink)
         self._sent_before = self._sent()
         parts.start_command("produce", producer, endless=endless)
@@ -144,51 +145,55 @@ class _Watch:
     @property
     def sent(self) -> int:
         """Records that arrived in the topic since the start."""
-        return sum(part.end or 0 for part in self.last.partitions) - self._sent_before if self.last else 0
+        return sum(part.end or 0 for part in self.last_status.partitions) - self._sent_before if self.last_status else 0
 
-    def look(self) -> None:
-        """Read the state of tables and topic once."""
+    def poll(self) -> None:
+        """Read the state of tables and topic."""
         from orderflow.insights import status
         from orderflow.store.connection import Connection
 
         try:
             with Connection(self.parts.settings) as connection:
-                self.status = self.last = status.read(connection, self.parts.settings)
+                self.status = self.last_status = status.read(connection, self.parts.settings)
         except (Unavailable, DatabaseRefused):  # not up yet, or restarting; the sink logs it
             self.status = None
 
     def summary(self) -> str:
         """One line of numbers."""
-        found = self.last
+        found = self.last_status
         if found is None:
             return "Nothing was stored yet."
         lag = "unknown" if found.lag is None else f"{found.lag:,}"
         return (
-            f"{self.sent:,} sent; in all {found.stored:,} stored, {found.duplicates:,} duplicates,"
+            f"{self.sent:,} sent; in total {found.stored:,} stored, {found.duplicates:,} duplicates,"
             f" {found.quarantined:,} quarantined, lag {lag}."
         )
 
     def newest(self) -> str:
         """The newest order and its age."""
-        if self.last is None or self.last.newest_order is None:
+        if self.last_status is None or self.last_status.newest_order is None:
             return "none yet"
-        return f"{self.last.newest_order}, {self.last.newest_age_seconds:,.0f} s old"
+        return f"{self.last_status.newest_order}, {self.last_status.newest_age_seconds:,.0f} s old"
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return each part, its address, and its description or last message."""
         parts, current = self.parts, self.parts.settings
-        yours = [
-            *([] if parts.brokers else [("Kafka", current.kafka_bootstrap_servers, "yours (KAFKA_BOOTSTRAP_SERVERS)")]),
-            *([] if parts.database else [("Database", current.database_address, "yours (MYSQL_HOST)")]),
+        external = [
+            *(
+                []
+                if parts.brokers
+                else [("Kafka", current.kafka_bootstrap_servers, "your own (KAFKA_BOOTSTRAP_SERVERS)")]
+            ),
+            *([] if parts.database else [("Database", current.database_address, "your own (MYSQL_HOST)")]),
         ]
         return [
-            *yours,
+            *external,
             *((server.name, server.address, server.describe()) for server in parts.servers),
             *(
                 (
                     name.capitalize(),
                     current.dashboard_address if name == "dashboard" else f"logs/{name}.log",
-                    _said(process.last_lines(1)) if name != "dashboard" else "live page",
+                    _last_message(process.last_lines(1)) if name != "dashboard" else "web page",
                 )
                 for name, process in parts.commands.items()
             ),
@@ -209,17 +214,17 @@ def _show_until_stopped(watch: _Watch) -> None:
     from rich.live import Live
 
     console = log.console()
-    lines = 0.0
+    logged_at = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             watch.parts.restart_stopped()
-            watch.look()
+            watch.poll()
             if console.is_terminal:
                 live.update(_panel(watch), refresh=True)
-            elif time.monotonic() - lines > _LINE:
-                lines = time.monotonic()
+            elif time.monotonic() - logged_at > _STATUS_LINE_INTERVAL:
+                logged_at = time.monotonic()
                 logger.info("%s Newest: %s.", watch.summary(), watch.newest())
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
 
 
 def _panel(watch: _Watch) -> RenderableType:
@@ -247,68 +252,74 @@ def _panel(watch: _Watch) -> RenderableType:
 def _store_all(watch: _Watch, orders: int) -> None:
     """Wait until the producer has sent all orders and none waits in the topic.
 
-    Raises StartFailed if the producer was stopped before, or nothing is stored any more.
+    Raises StartFailed if the producer was stopped too early, or nothing is stored any more.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = log.console()
     producer = watch.parts.commands["produce"]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    moved, before = time.monotonic(), -1
+    progressed_at, counted = time.monotonic(), -1
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("stored", total=None)
         while True:
             finished = producer.exit_code == 0  # read first: what it sent is in the topic at the next check
             watch.parts.restart_stopped()
-            watch.look()
+            watch.poll()
             if (found := watch.status) and found.lag is not None:
                 accounted = found.stored + found.duplicates + found.quarantined
                 progress.update(task, completed=accounted, total=accounted + found.lag)
                 if finished and found.lag == 0 and watch.sent >= orders:
                     return
-                if accounted + watch.sent != before:
-                    moved, before = time.monotonic(), accounted + watch.sent
-            if finished and watch.sent < orders and time.monotonic() - moved > _SETTLED:
+                if accounted + watch.sent != counted:
+                    progressed_at, counted = time.monotonic(), accounted + watch.sent
+            if finished and watch.sent < orders and time.monotonic() - progressed_at > _SETTLE_TIME:
                 raise producer.failure(f"orderflow produce was stopped after {watch.sent:,} of {orders:,} orders.")
-            if time.monotonic() - moved > _STALLED:
+            if time.monotonic() - progressed_at > _STALL_TIMEOUT:
                 sink = watch.parts.commands["sink"]
-                raise sink.failure(f"Nothing was stored for {_STALLED:g} s; {watch.summary()}")
-            time.sleep(_LOOK / 5)
+                raise sink.failure(f"Nothing was stored for {_STALL_TIMEOUT:g} s; {watch.summary()}")
+            time.sleep(_POLL_INTERVAL / 5)
 
 
 def _audited(watch: _Watch) -> Report:
     """Run the audit. If a server does not answer, wait for it."""
     from orderflow import audit
 
-    deadline = time.monotonic() + _STALLED
+    deadline = time.monotonic() + _STALL_TIMEOUT
     while True:
         try:
             return audit.run(watch.parts.settings)
         except Unavailable as unavailable:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("%s The audit begins again.", unavailable.message)
+            logger.warning("%s The audit restarts.", unavailable.message)
         watch.parts.restart_stopped()
-        time.sleep(_LOOK)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"sent": watch.sent, "newest": watch.last and watch.last.newest_order, **report.summary()}))
+        print(
+            json.dumps(
+                {"sent": watch.sent, "newest": watch.last_status and watch.last_status.newest_order, **report.summary()}
+            )
+        )
     else:
         print(watch.summary())
         print(report.sentence())
 
 
 def _stop_in_order(watch: _Watch) -> None:
-    logger.info("Stopping: the producer sends what it has, the sink finishes its batch. Ctrl-C again leaves at once.")
+    logger.info(
+        "Stopping: the producer sends its last messages, the sink finishes its batch. Ctrl-C again exits at once."
+    )
     parts = watch.parts
     parts.stop_command("produce")
     parts.stop_command("sink")
     parts.stop_command("dashboard")
-    watch.look()
+    watch.poll()
     parts.stop_servers()
 
 
-def _said(lines: list[str]) -> str:
+def _last_message(lines: list[str]) -> str:
     return safe(lines[-1]) if lines else "starting"

@@ -151,15 +151,19 @@ def _is_json(cell: str) -> bool:
 
 
 def message_of(row: Mapping[str, str], contract: Contract) -> bytes:
-    """Return a CSV row as a message of this contract: numbers as they are written; empty cells are missing."""
-    fields = {field.key: field for field in contract.fields}
+    """Return a CSV row as a message of this contract: numbers as they are written; empty cells are missing.
+
+    A cell's name is the key of a field, or the field's name.
+    """
+    fields = {field.name: field for field in contract.fields} | {field.key: field for field in contract.fields}
     message: dict[str, Any] = {}
     for name, cell in row.items():
         if cell:
             field, inner = fields.get(name), message
-            for key in field.path[:-1] if field and "." in name else ():
+            *outer, last = (field and field.path) or (name,)
+            for key in outer:
                 inner = inner.setdefault(key, {})
-            inner[field.path[-1] if field else name] = _token(field, cell)
+            inner[last] = _token(field, cell)
     return _join(message).encode("utf-8", "surrogateescape")
 
 

@@ -50,7 +50,7 @@ class Feed:
             return self._monitor.snapshot()
         monitor = self._make_monitor()
         with monitor.watching():
-            while "asking" in ((found := monitor.snapshot()).kafka.state, found.database.state):
+            while "unknown" in ((found := monitor.snapshot()).kafka.state, found.database.state):
                 await asyncio.sleep(_FIRST_POLL_INTERVAL)
         return found
 

@@ -39,7 +39,7 @@ _KIND_OPTIONS = {
 
 _MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 
-_INSTALL = "--auth-root-authentication-method=normal --skip-test-db --skip-name-resolve --cross-bootstrap"
+_INSTALL_OPTIONS = "--auth-root-authentication-method=normal --skip-test-db --skip-name-resolve --cross-bootstrap"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _inspect(origin: Origin, run: list[str], installer: str = "") -> Program:
             hint="Install what is missing, or set MYSQL_HOST to a running server.",
         )
     if "MariaDB" in completed.stdout:
-        return Program(origin, "mariadb", version[1], run, f"{installer} {_INSTALL}")
+        return Program(origin, "mariadb", version[1], run, f"{installer} {_INSTALL_OPTIONS}")
     return Program(origin, "mysql", version[1], run, shlex.join([*run, "--initialize-insecure"]))
 
 

@@ -68,11 +68,11 @@ def _source(unstable: bool) -> str:
 
 
 def _run(argv: list[str]) -> str:
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    completed = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
         raise StartFailed(
-            f"Packages could not be downloaded: {argv[0]} ended with exit code {done.returncode}. "
-            f"Its last output: {done.stderr.strip()[-500:]}",
+            f"Packages could not be downloaded: {argv[0]} ended with exit code {completed.returncode}. "
+            f"Its last output: {completed.stderr.strip()[-500:]}",
             hint="Check the network and this machine's apt sources, or put the program on PATH.",
         )
-    return done.stdout
+    return completed.stdout

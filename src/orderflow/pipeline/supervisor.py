@@ -54,7 +54,7 @@ _BROKEN_REMINDER = 60.0  # seconds between two lines about the same damaged batc
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
 _MAX_FAILED_STARTS = 8  # in a row at the same position
-_UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
+UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -84,16 +84,19 @@ class Supervisor:
         once: bool = False,
         on_progress: Callable[[Progress], None] = lambda _: None,
         receive_metrics: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
+        unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT,
     ) -> None:
         """`on_progress` is called with each progress report and after each failed attempt.
 
-        `receive_metrics` is a context manager that gets the path of the scratch folder.
+        `receive_metrics` is a context manager that gets the path of the scratch folder. An unknown database error is
+        retried for `unknown_error_timeout` seconds at the same position.
         """
         self._settings = settings
         self._engine = engine
         self._once = once
         self._on_progress = on_progress
         self._receive_metrics = receive_metrics
+        self._unknown_error_timeout = unknown_error_timeout
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
         self._last_message = ""
@@ -134,7 +137,7 @@ class Supervisor:
                     wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
                 if isinstance(error, UnknownDatabaseError):
                     unknown_since = unknown_since or time.monotonic()
-                    if time.monotonic() - unknown_since > _UNKNOWN_ERROR_TIMEOUT:
+                    if time.monotonic() - unknown_since > self._unknown_error_timeout:
                         raise DatabaseRefused(error.message, hint=error.hint) from error
                 failed_starts += isinstance(error, Interrupted)
                 if failed_starts >= _MAX_FAILED_STARTS:
@@ -312,7 +315,10 @@ class Supervisor:
         """
         for part, broken in self._engine.broken_partitions().items():
             if self._positions.get(part, 0) > broken.offset:
-                raise Interrupted(f"The loss of the damaged batch in partition {part} is accepted.")
+                raise Interrupted(
+                    f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
+                    f" {broken.offset} is accepted."
+                )
             if time.monotonic() - self._warned_at.get(part, -_BROKEN_REMINDER) >= _BROKEN_REMINDER:
                 self._warned_at[part] = time.monotonic()
                 log.warning("%s The other partitions continue. %s", broken.error.message, broken.error.hint)

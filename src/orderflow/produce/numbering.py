@@ -27,10 +27,12 @@ _MAX_NUMBER = 10**18  # exclusive; higher ones are ignored, so that a foreign re
 _STEP = 10_000  # records between two updates of the progress bar
 
 
-def next_number(settings: Settings, info: TopicInfo, progress: Progress) -> int:
+def next_number(
+    settings: Settings, info: TopicInfo, progress: Progress, *, save_threshold: int = SAVE_THRESHOLD
+) -> int:
     """The highest order number (18 digits at most) among the topic's keys and valid orders, plus 1.
 
-    The highest number may be in any record, so all records are read, but only once: after more than SAVE_THRESHOLD
+    The highest number may be in any record, so all records are read, but only once: after more than `save_threshold`
     records, the end offsets and the highest number are committed to Kafka, and the next call starts from them.
     `progress` gets a task that counts the records.
 
@@ -38,7 +40,7 @@ def next_number(settings: Settings, info: TopicInfo, progress: Progress) -> int:
     """
     bounds = topic.bounds(settings, info.partitions)
     highest, seen = (
-        _load_progress(settings, info) if sum(b.end - b.first for b in bounds.values()) > SAVE_THRESHOLD else (0, {})
+        _load_progress(settings, info) if sum(b.end - b.first for b in bounds.values()) > save_threshold else (0, {})
     )
     ranges = {part: (max(first, seen.get(part, 0)), end) for part, (first, end) in bounds.items()}
     unread = sum(max(0, end - start) for start, end in ranges.values())
@@ -50,7 +52,7 @@ def next_number(settings: Settings, info: TopicInfo, progress: Progress) -> int:
             if not count % _STEP:
                 progress.advance(task, _STEP)
     progress.remove_task(task)
-    if unread > SAVE_THRESHOLD:
+    if unread > save_threshold:
         _save_progress(settings, info, highest, {partition: end for partition, (_, end) in ranges.items()})
     return highest + 1
 

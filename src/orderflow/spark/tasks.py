@@ -177,11 +177,13 @@ def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
         partitions = sorted({*batch.partitions})
         for partition in partitions:
             part = batch if len(partitions) == 1 else _filter_partition(batch, partition)
-            if any(after <= before for before, after in pairwise(part.offsets)):
-                raise InputInvalid(
-                    f"Records of partition {partition} are not in the order of their offsets.",
-                    hint="Pass the DataFrame from read_records to write_orders, neither sorted nor repartitioned.",
-                )
+            for before, after in pairwise(part.offsets):
+                if after <= before:
+                    raise InputInvalid(
+                        f"Records of partition {partition} are not in the order of their offsets: {after} follows"
+                        f" {before}.",
+                        hint="Pass the DataFrame from read_records to write_orders, neither sorted nor repartitioned.",
+                    )
             yield part
 
 

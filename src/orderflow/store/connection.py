@@ -66,11 +66,18 @@ class Result(NamedTuple):
 class Connection:
     """A connection in transaction mode (no autocommit), strict, READ COMMITTED, in UTC."""
 
-    def __init__(self, settings: Settings, *, infile_folder: Path | None = None, database: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        infile_folder: Path | None = None,
+        database: bool = True,
+        lock_wait: int = LOCK_WAIT,
+    ) -> None:
         """Connect.
 
         `infile_folder` is the only folder that the server may request files from. `database=False` connects without
-        selecting a database. Raises DatabaseUnavailable or DatabaseRefused.
+        selecting a database. `lock_wait` is in seconds. Raises DatabaseUnavailable or DatabaseRefused.
         """
         self.settings = settings
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
@@ -96,7 +103,7 @@ class Connection:
             assert isinstance(raw, MySQLConnectionAbstract)
             self._raw = raw
             self._cursor = raw.cursor()  # one for all statements: creating a cursor pings the server
-        self.execute("set_session", {"lock_wait": LOCK_WAIT, "metadata_lock_wait": METADATA_LOCK_WAIT})
+        self.execute("set_session", {"lock_wait": lock_wait, "metadata_lock_wait": METADATA_LOCK_WAIT})
         self.execute("set_isolation")
 
     def execute(self, statement: str, values: Values = (), **placeholders: str) -> Result:

@@ -9,12 +9,12 @@ ATTEMPTS = 20
 _MAX_PAUSE = 2.0  # seconds
 
 
-def pauses() -> Iterator[float]:
-    """Yield the seconds to wait after each of 20 attempts: at most 0.01 s, doubled each time up to 2 s, jittered."""
-    for attempt in range(ATTEMPTS):
+def pauses(attempts: int = ATTEMPTS) -> Iterator[float]:
+    """Yield the seconds to wait after each attempt: at most 0.01 s, doubled each time up to 2 s, jittered."""
+    for attempt in range(attempts):
         yield random.uniform(0, min(_MAX_PAUSE, 0.01 * 2**attempt))  # noqa: S311
 
 
-def exhausted(what: str) -> str:
+def exhausted(what: str, attempts: int = ATTEMPTS) -> str:
     """Return the message after the last attempt."""
-    return f"{what}: {ATTEMPTS} transactions in a row met deadlocks or lock timeouts."
+    return f"{what}: {attempts} transactions in a row met deadlocks or lock timeouts."

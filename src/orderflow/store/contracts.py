@@ -24,10 +24,11 @@ Starts = Mapping[tuple[str, int], list[tuple[int, int]]]
 
 
 class Versions(NamedTuple):
-    """All versions by number, and the highest one that records were stored by."""
+    """All versions by number, the highest one that records were stored by, and whether there are such records."""
 
     contracts: Mapping[int, Contract]
-    active: int
+    active: int = 0
+    is_used: bool = False
 
     @property
     def latest(self) -> int:
@@ -55,8 +56,8 @@ def versions(connection: Connection) -> Versions:
                 f"Row {number} of table {table} is not a contract: {error}.",
                 hint="It was changed by hand. Restore it from a backup.",
             ) from None
-    [(active,)] = connection.execute("select_active_contract").rows
-    return Versions(known, active)
+    [(active, records)] = connection.execute("select_active_contract").rows
+    return Versions(known, active, records > 0)
 
 
 def number_of(connection: Connection) -> int:

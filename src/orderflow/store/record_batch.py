@@ -34,6 +34,11 @@ class RecordBatch(NamedTuple):
             partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
         }
 
+    def describe(self, topic: str) -> str:
+        """Return the topic partitions and offsets, for messages: "orders-0 offsets 17 to 36"."""
+        starts, ends = self.starts(), self.ends()
+        return ", ".join(f"{topic}-{part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
+
     def since(self, positions: Mapping[int, int]) -> RecordBatch:
         """Return the records from these offsets on, by partition; the batch itself if that is all of it."""
         if all(first >= positions[partition] for partition, first in self.starts().items()):

@@ -125,7 +125,7 @@ def _transaction(  # noqa: PLR0917
     counted = Advance(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
     ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
     resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
-    resolved["contract_id"] = contract_id
+    resolved["contract_id"] = contract_id or None  # NULL for the default contract, as in rows of earlier versions
     connection.execute("resolve_replayed", resolved)
     return Outcome(Result.DUPLICATE if skipped_rows else Result.STORED, order.order_id)
 

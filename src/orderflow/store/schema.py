@@ -39,10 +39,10 @@ _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
 _VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
-_TABLE_WAIT = 5  # seconds
-_TABLE_ATTEMPTS = 6
+TABLE_WAIT = 5  # seconds
+TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
-_OTHER_PROCESS_WAIT = 60  # seconds
+OTHER_PROCESS_WAIT = 60  # seconds
 _LOOKS = 20
 
 
@@ -59,7 +59,7 @@ def everything(settings: Settings) -> list[Step]:
     names = statements.table_names(settings)
     database = Step(f"database {settings.mysql_database}", "create_database")
     steps = [database, *(_creation(table, names) for table in TABLES), _version(LATEST)]
-    return [*steps, *_new_contract(settings, contracts.Versions({0: DEFAULT}, 0))]
+    return [*steps, *_new_contract(settings, contracts.Versions({0: DEFAULT}))]
 
 
 def missing(settings: Settings) -> list[Step]:
@@ -80,47 +80,54 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
     with Connection(settings, database=False) as connection:
         [database] = as_server_names(connection, (settings.mysql_database,))
         if not connection.execute("select_database", {"database": database}).rows:
-            return contracts.Versions({0: DEFAULT}, 0)
+            return contracts.Versions({0: DEFAULT})
         return _look(connection, settings).contracts
 
 
-def prepare(settings: Settings) -> list[Step]:
+def prepare(
+    settings: Settings,
+    *,
+    other_process_wait: int = OTHER_PROCESS_WAIT,
+    table_wait: int = TABLE_WAIT,
+    table_attempts: int = TABLE_ATTEMPTS,
+) -> list[Step]:
     """Create what is missing, and return it. If several processes do so at the same time, one of them does the work.
 
-    Each step is one statement. If a process ends between two steps, the next process continues.
+    Each step is one statement. If a process ends between two steps, the next process continues. It waits
+    `other_process_wait` seconds for another process, and `table_wait` seconds, `table_attempts` times, for a table.
     Raises what `missing` raises, DatabaseRefused if the user may not create something, and DatabaseUnavailable if
     another process or a transaction blocks it for too long.
     """
     if not missing(settings):
         return []
-    with _lock(settings):
+    with _lock(settings, other_process_wait):
         steps = missing(settings)
         for step in steps:
-            _make(step, settings)
+            _make(step, settings, table_wait, table_attempts)
     return steps
 
 
 @contextmanager
-def _lock(settings: Settings) -> Iterator[None]:
-    """Hold the lock of the process that changes these tables."""
+def _lock(settings: Settings, seconds: int) -> Iterator[None]:
+    """Wait up to `seconds` for the lock of the process that changes these tables, and hold it."""
     with Connection(settings, database=False) as connection:
         tables_ = f"{settings.mysql_database}.{settings.mysql_table}"
         name = named_lock.lock_name(connection, "orderflow schema", tables_)
-        if not named_lock.acquire(connection, name, _OTHER_PROCESS_WAIT):
+        if not named_lock.acquire(connection, name, seconds):
             raise DatabaseUnavailable(
-                f"Another process has been creating or changing the tables of {tables_} for {_OTHER_PROCESS_WAIT} s.",
+                f"Another process has been creating or changing the tables of {tables_} for {seconds} s.",
                 hint="SHOW PROCESSLIST shows what it waits for.",
             )
         yield
 
 
-def _make(step: Step, settings: Settings) -> None:
+def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
     with Connection(settings, database=step.statement != "create_database") as connection:
-        connection.execute("set_lock_wait", {"seconds": _TABLE_WAIT})
+        connection.execute("set_lock_wait", {"seconds": table_wait})
         try:
             with row_errors() if step.statement in _ADOPT else nullcontext():
-                _execute_patiently(connection, step)
+                _execute_patiently(connection, step, table_attempts)
         except (DatabaseRefused, RowsRefusedError) as refused:
             if step not in missing(settings):
                 return
@@ -138,8 +145,8 @@ def _make(step: Step, settings: Settings) -> None:
         connection.commit()
 
 
-def _execute_patiently(connection: Connection, step: Step) -> None:
-    for attempt in range(_TABLE_ATTEMPTS):
+def _execute_patiently(connection: Connection, step: Step, attempts: int) -> None:
+    for attempt in range(attempts):
         if attempt:
             time.sleep(_TABLE_PAUSE)
         try:
@@ -190,12 +197,12 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
     contract = file.of(settings)
     if found.find(contract) is not None:
         return []
-    impossible = [change for change in changes(found.contracts[found.latest], contract) if change.fix]
-    if impossible:
+    impossible = [change for change in changes(found.contracts[found.active], contract) if change.fix]
+    if impossible and found.is_used:
         named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
         raise ContractInvalid(
             f"{named} does not fit the stored orders of {settings.mysql_database}.{settings.mysql_table}, which are at"
-            f" contract version {found.latest}: {'; '.join(change.what for change in impossible)}.",
+            f" contract version {found.active}: {'; '.join(change.what for change in impossible)}.",
             hint=" ".join(dict.fromkeys(change.fix for change in impossible)),
         )
     number = str(found.latest + 1)
@@ -233,7 +240,7 @@ def _look_once(connection: Connection, settings: Settings) -> _Found:
             if name is not None and (case or table == name):
                 yield name, *rest
 
-    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0, contracts.Versions({0: DEFAULT}, 0))
+    found = _Found(dict(rows("select_tables")), {}, {}, {}, {}, 0, contracts.Versions({0: DEFAULT}))
     for name, column, *shape, generated_by in rows("select_columns"):
         found.columns.setdefault(name, {})[column.lower()] = tables.found_column(shape)
         found.defaults[name, column.lower()] = shape[-1]
@@ -306,7 +313,7 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
     for (table, column), by in found.generated.items():
         if table == name:
             shown[column] = f"generated as {by}"
-    additions = _additions(settings, name, shown)
+    additions = _additions(settings, name, shown, found.contracts)
     if differences := list(_differences(settings, shown, adopt, engine, found.unique_keys.get(name, {}))):
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
@@ -322,8 +329,12 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
     return additions + [Step(f"provenance of the rows in table {name}", step) for step in _ADOPT[adopting:]]
 
 
-def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Step]:
-    """Return the step that adds and widens columns. Update `shown`, the columns' types, as it does."""
+def _additions(settings: Settings, name: str, shown: dict[str, str], versions: contracts.Versions) -> list[Step]:
+    """Return the step that adds columns, and makes those longer that the latest contract is shorter in.
+
+    Update `shown`, the columns' types, as the step does.
+    """
+    latest = versions.contracts[versions.latest].by_name if versions.latest else {}
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
@@ -332,7 +343,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Ste
         if field.is_own and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
-        elif _is_longer(shown.get(field.name, ""), expected):
+        elif field.name in latest and _is_longer(_declared(latest[field.name].type), expected, shown.get(field.name)):
             what.append(f"{field.name} ({field.type.split()[0]})")
             parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
         else:
@@ -346,10 +357,11 @@ def _additions(settings: Settings, name: str, shown: dict[str, str]) -> list[Ste
     return [Step(f"{columns} {', '.join(what)} of table {name}", "change_orders", (("changes", ",\n  ".join(parts)),))]
 
 
-def _is_longer(found: str, expected: str) -> bool:
-    """Whether both are VARCHAR with the same character set, and the expected one is longer."""
-    before, after = _VARCHAR.fullmatch(found), _VARCHAR.fullmatch(expected)
-    return bool(before and after and before[2] == after[2] and int(before[1]) < int(after[1]))
+def _is_longer(declared: str, expected: str, found: str | None) -> bool:
+    """Whether both are VARCHAR with the same character set, the expected one is longer, and the other one is found."""
+    before, after = _VARCHAR.fullmatch(declared), _VARCHAR.fullmatch(expected)
+    is_longer = before and after and before[2] == after[2] and int(before[1]) < int(after[1])
+    return bool(is_longer) and found == declared
 
 
 def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ class Checks(NamedTuple):
     lost: int | None
     times_rows: int
     times_sum: int
+    contract_id: int = 0  # the version of the contract that the last records were stored by
 
 
 class Adoption(NamedTuple):
@@ -76,16 +77,16 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    contract_id: int | None = None  # the version of the contract that it was replayed by
+    contract_id: int | None = None  # the version of the contract that it was replayed by; None: the default one
 
     @property
     def resolved_in_order(self) -> bool:
-        """Whether person, time, reason and corrected value are set exactly where the status requires them."""
+        """Whether person, time, reason, corrected value and contract are set only where the status allows them."""
         resolved = self.status != "open"
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
-            and (self.corrected is None or self.status == "replayed")
+            and ((self.corrected is None and self.contract_id is None) or self.status == "replayed")
         )
 
 
@@ -133,7 +134,9 @@ def ledger(connection: Connection) -> list[Entry]:
 def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
-    return {(topic, number): Checks(lost, covered, int(sum_)) for topic, number, lost, covered, sum_ in rows}
+    return {
+        (topic, number): Checks(lost, covered, int(sum_), *rest) for topic, number, lost, covered, sum_, *rest in rows
+    }
 
 
 def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:

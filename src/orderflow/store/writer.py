@@ -46,7 +46,13 @@ from orderflow.errors import (
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.connection import Connection, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
+from orderflow.store.connection import (
+    LOCK_WAIT,
+    Connection,
+    LocalInfileOffError,
+    RowsRefusedError,
+    TransactionTooLargeError,
+)
 from orderflow.store.ledger import Advance, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
@@ -54,7 +60,8 @@ from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch, Source
 
 # How many of the last records decide whether too many are rejected: enough to exclude chance, but less than a day's.
-_LEAST_JUDGED, _MOST_JUDGED = 1_000, 100_000
+_LEAST_JUDGED = 1_000
+MOST_JUDGED = 100_000
 _PIECE = 1_000  # records of a transaction after a refusal
 
 
@@ -124,22 +131,34 @@ class Writer:
     """Commits batches over one connection, which it keeps open. Not thread-safe."""
 
     def __init__(
-        self, settings: Settings, source: Source, folder: Path | None = None, *, single_writer: bool = True
+        self,
+        settings: Settings,
+        source: Source,
+        folder: Path | None = None,
+        *,
+        single_writer: bool = True,
+        lock_wait: int = LOCK_WAIT,
+        max_attempts: int = contention.ATTEMPTS,
+        most_judged: int = MOST_JUDGED,
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        `single_writer` is False for writers that each store one of several partitions.
+        `single_writer` is False for writers that each store one of several partitions. A statement waits `lock_wait`
+        seconds for a row lock. A batch is given up after `max_attempts` transactions that met contention. The last
+        `most_judged` records decide whether too many are rejected.
 
         Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
         self._source = source
         self._single_writer = single_writer
+        self._max_attempts = max_attempts
+        self._most_judged = most_judged
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self._judged = 0, 0  # records, and the rejected ones among them
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
-        self._connection = Connection(settings, infile_folder=self._infile.parent)
+        self._connection = Connection(settings, infile_folder=self._infile.parent, lock_wait=lock_wait)
         with suppress(DatabaseRefused):  # MySQL allows it to administrators only; it only saves a query of the table
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
@@ -208,7 +227,7 @@ class Writer:
         refusing: bool = False,
     ) -> Committed:
         """Execute one transaction, and retry it after contention. `ends` are its partitions' next offsets after it."""
-        for after_contention in contention.pauses():
+        for after_contention in contention.pauses(self._max_attempts):
             pause = 0.0
             try:
                 if speculative:
@@ -223,8 +242,7 @@ class Writer:
                 pause = after_contention
             self._start_again(ticket, pause)
             speculative = False
-        partitions = ", ".join(map(str, sorted({*content.batch.partitions})))
-        raise Contention(contention.exhausted(f"Partition {partitions}"))
+        raise Contention(contention.exhausted(content.batch.describe(self._source.topic), self._max_attempts))
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
@@ -284,7 +302,7 @@ class Writer:
         skipped_rows: Sequence[SkippedRow]
         refused: Sequence[Refused] = ()
         if refusing:
-            skipped_rows, refused = self._write_refusing(content.rows, stored_at)
+            skipped_rows, refused = self._write_refusing(content, stored_at)
         else:
             skipped_rows = self._write(content.rows, stored_at)
         watch.lap("write")
@@ -350,7 +368,7 @@ class Writer:
         Raises TooManyRejected, so that a wrong topic does not fill the disk.
         """
         seen, rejected = self._judged
-        keep = min(1.0, (_MOST_JUDGED - committed.records) / max(1, seen))
+        keep = min(1.0, (self._most_judged - committed.records) / max(1, seen))
         seen = round(seen * keep) + committed.records
         rejected = round(rejected * keep) + committed.quarantined.total()
         self._judged = seen, rejected
@@ -403,12 +421,13 @@ class Writer:
             return orders.load(self._connection, rows, stored_at, self._infile)
         return orders.insert(self._connection, rows, stored_at)
 
-    def _write_refusing(self, rows: pa.Table, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+    def _write_refusing(self, content: _Content, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
         """Write the rows except those that the server refuses or alters.
 
         Raises an error that is not about the rows: one that a statement without rows causes as well, or one that every
         row causes and whose number does not show that the row is at fault.
         """
+        rows = content.rows
         refused: list[Refused] = []
         skipped_rows: list[SkippedRow] = []
         each = False
@@ -432,7 +451,8 @@ class Writer:
                 orders.probe(self._connection)
         if len(rows) == len(skipped_rows) and refused and all(one.otherwise for one in refused):
             raise UnknownDatabaseError(
-                f"Not one of {len(refused):,} orders was accepted: {refused[0].detail}",
+                f"Not one of {len(refused):,} orders of {content.batch.describe(self._source.topic)} was accepted:"
+                f" {refused[0].detail}",
                 hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
             )
         return skipped_rows, refused

@@ -21,9 +21,9 @@ def doctor(
 ) -> None:
     """Check everything that OrderFlow needs: this machine, Kafka, the database, the tables. It changes nothing.
 
-    Each line is ok, a warning (it works, but), an error (it will not work), or skipped, because a check that it needs
-    failed. Each warning and error suggests a fix. The servers are those of the KAFKA_… and MYSQL_… settings, or of the
-    running `orderflow up`.
+    Each line is ok, a warning (it works, with a limitation), an error (it will not work), or skipped (it does not
+    apply, or a check that it needs failed). Each warning and error suggests a fix. The servers are those of the
+    KAFKA_… and MYSQL_… settings, or of the running `orderflow up`.
 
     Exit code: 0 no error, 1 errors.
     """

@@ -27,10 +27,10 @@ from orderflow.topic import TopicInfo
 
 Status = Literal["ok", "warning", "error", "skipped"]
 
-_OLDEST_MYSQL = (8, 0, 23)  # the first version with invisible columns
-_OLDEST_MARIADB = (10, 11)  # the oldest tested version
-_CLOCK = 5.0  # seconds
-_LITTLE_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
+_MIN_MYSQL = (8, 0, 23)  # the first version with invisible columns
+_MIN_MARIADB = (10, 11)  # the oldest tested version
+_MAX_CLOCK_DIFFERENCE = 5.0  # seconds
+_LOW_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
 _CREATE_TABLE = {table.create for table in TABLES if table.kind == "table"}
 _SMALL_PACKET = 4 * 2**20  # bytes: an INSERT of 1,000 orders with the longest texts has 2 MB
 
@@ -46,26 +46,26 @@ class Check(NamedTuple):
 
 def checks(settings: Settings) -> Iterator[Check]:
     """Run every check, in order. A check is skipped if one that it needs failed."""
-    examined = _Examination(settings)
+    examination = _Examination(settings)
     done: dict[str, Check] = {}
-    for name, needs, look in examined.checks():
+    for name, needs, run_check in examination.checks():
         failed = [need for need in needs if done[need].status != "ok"]
         if failed:
             done[name] = Check(name, "skipped", f"needs {' and '.join(failed)}")
         else:
             try:
-                done[name] = Check(name, *look())
+                done[name] = Check(name, *run_check())
             except OrderFlowError as error:
-                done[name] = Check(name, "error", error.message, error.hint or _WAYS_OUT.get(name, ""))
+                done[name] = Check(name, "error", error.message, error.hint or _HINTS.get(name, ""))
         yield done[name]
 
 
-_WAYS_OUT = {
-    "Kafka": "Start it or set KAFKA_BOOTSTRAP_SERVERS; `orderflow up` brings its own where it is not set.",
-    "database": "Start it or set MYSQL_HOST and MYSQL_PORT; `orderflow up` brings its own where MYSQL_HOST is not set.",
+_HINTS = {
+    "Kafka": "Start it, or set KAFKA_BOOTSTRAP_SERVERS. If that is not set, `orderflow up` starts its own.",
+    "database": "Start it, or set MYSQL_HOST and MYSQL_PORT. If MYSQL_HOST is not set, `orderflow up` starts its own.",
 }
 
-_Found = tuple[Status, str] | tuple[Status, str, str]
+_Result = tuple[Status, str] | tuple[Status, str, str]
 
 
 class _Examination:
@@ -74,7 +74,7 @@ class _Examination:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def checks(self) -> list[tuple[str, tuple[str, ...], Callable[[], _Found]]]:
+    def checks(self) -> list[tuple[str, tuple[str, ...], Callable[[], _Result]]]:
         """Return each check's name, the checks that it needs, and its function."""
         return [
             ("Python", (), self._python),
@@ -119,142 +119,149 @@ class _Examination:
     def _missing(self) -> list[Step]:
         return schema.missing(self._settings)
 
-    def _python(self) -> _Found:
+    def _python(self) -> _Result:
         return "ok", platform.python_version()
 
-    def _spark(self) -> _Found:
-        return self._extra("spark", "the sink runs with --engine direct")
+    def _spark(self) -> _Result:
+        return self._extra("spark", "the sink needs --engine direct")
 
-    def _dashboard(self) -> _Found:
-        return self._extra("dashboard", "there is no page, and metrics are not served; `orderflow top` needs neither")
+    def _dashboard(self) -> _Result:
+        return self._extra("dashboard", "no dashboard and no metrics endpoints; `orderflow top` works without it")
 
-    def _extra(self, name: extras.Name, without: str) -> _Found:
+    def _extra(self, name: extras.Name, without: str) -> _Result:
         if extras.is_installed(name):
             return "ok", extras.versions()[name]
         return "skipped", f"not installed: {without}", extras.command(name)
 
-    def _java(self) -> _Found:
+    def _java(self) -> _Result:
         if not extras.is_installed("spark") and not extras.is_installed("local"):
-            return "skipped", "only Spark, and the Kafka that `orderflow up` starts, need it"
+            return "skipped", "only Spark and the Kafka that `orderflow up` starts need it"
         found = java.find()
         return "ok", f"{found.version} from {found.source}: {found.home}"
 
-    def _jars(self) -> _Found:
-        return "ok", f"Spark's Kafka connector, {len(jars.spark_paths())} jars, as jars.lock has them"
+    def _jars(self) -> _Result:
+        return "ok", f"Spark's Kafka connector, {len(jars.spark_paths())} jars, verified against jars.lock"
 
-    def _client(self) -> _Found:
+    def _client(self) -> _Result:
         version = mysql.connector.__version__
         if not mysql.connector.HAVE_CEXT:
             return (
                 "warning",
                 f"mysql-connector {version} without its C extension: several times slower",
-                "Install what requirements.txt pins, on a platform that PyPI has its wheel for.",
+                "Install the version that requirements.txt pins, on a platform that has a wheel of it on PyPI.",
             )
         return "ok", f"mysql-connector {version} with its C extension"
 
-    def _disk(self) -> _Found:
+    def _disk(self) -> _Result:
         home = self._settings.home
         folders = [next(path for path in (home, *home.parents) if path.exists()), Path(tempfile.gettempdir())]
         free = {folder: shutil.disk_usage(folder).free for folder in folders}
         least = min(free.values())
         found = ", ".join(f"{bytes_ / 1e9:,.1f} GB free in {folder}" for folder, bytes_ in free.items())
-        if least < _LITTLE_SPACE:
-            return "error" if least < _NO_SPACE else "warning", found, "Free some, or set ORDERFLOW_HOME or TMPDIR."
+        if least < _LOW_SPACE:
+            return (
+                "error" if least < _NO_SPACE else "warning",
+                found,
+                "Free some space, or set ORDERFLOW_HOME or TMPDIR to another disk.",
+            )
         return "ok", found
 
-    def _kafka(self) -> _Found:
+    def _kafka(self) -> _Result:
         topic.reach(self._settings)
         with topic.translate_errors(self._settings):
             admin = AdminClient(topic.client_config(self._settings))
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
         count = len(cluster.nodes)
         brokers = f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
-        return "ok", f"{brokers}, by {self._settings.kafka_security_protocol}"
+        return "ok", f"{brokers}, over {self._settings.kafka_security_protocol}"
 
-    def _topic(self) -> _Found:
+    def _topic(self) -> _Result:
         try:
             info = self._info
         except TopicMissing as missing:
             return "warning", missing.message, missing.hint
         return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
 
-    def _database(self) -> _Found:
+    def _database(self) -> _Result:
         kind = "MariaDB" if self._server.is_mariadb else "MySQL"
-        by = server.encryption(self._settings) or "plain text"
-        if by != "plain text" and not self._settings.mysql_ssl_ca:
-            by += ", its certificate unverified"
-        return "ok", f"{kind} at {self._settings.database_address} lets user {self._settings.mysql_user} in, by {by}"
+        transport = server.encryption(self._settings)
+        if transport and not self._settings.mysql_ssl_ca:
+            transport += ", certificate not verified"
+        user = f"user {self._settings.mysql_user} can log in over {transport or 'plain text'}"
+        return "ok", f"{kind} at {self._settings.database_address}: {user}"
 
-    def _reader(self) -> _Found:
+    def _reader(self) -> _Result:
         reader = self._settings.for_reading
         with Connection(reader, database=False):
-            return "ok", f"user {reader.mysql_user} is let in, for dashboard, status, track, top and audit"
+            return "ok", f"user {reader.mysql_user} can log in, for dashboard, status, track, top and audit"
 
-    def _version(self) -> _Found:
+    def _version(self) -> _Result:
         version, release = self._server.version, self._server.release
-        if self._server.is_mariadb and release < _OLDEST_MARIADB:
-            return "warning", f"{version} is older than what is tested", "Use MariaDB 10.11 or newer."
-        if not self._server.is_mariadb and release < _OLDEST_MYSQL:
+        if self._server.is_mariadb and release < _MIN_MARIADB:
+            return "warning", f"{version} is older than the tested versions", "Use MariaDB 10.11 or newer."
+        if not self._server.is_mariadb and release < _MIN_MYSQL:
             return "error", f"{version} has no invisible columns", "Use MySQL 8.0.23 or newer."
         return "ok", version
 
-    def _writing(self) -> _Found:
-        on = [name for name, value in self._variables.items() if name in server.READ_ONLY and value not in ("OFF", "0")]
-        if not on:
-            return "ok", "the server takes writes"
+    def _writing(self) -> _Result:
+        enabled = [
+            name for name, value in self._variables.items() if name in server.READ_ONLY and value not in ("OFF", "0")
+        ]
+        if not enabled:
+            return "ok", "the server accepts writes"
         # Some administrators can still write.
-        status: Status = "warning" if on == ["read_only"] else "error"
+        status: Status = "warning" if enabled == ["read_only"] else "error"
         return (
             status,
-            f"{', '.join(on)} is on: the sink waits until the server takes writes",
-            "Is MYSQL_HOST the primary? If it is: " + " ".join(f"SET GLOBAL {name} = OFF;" for name in on),
+            f"{', '.join(enabled)} is on: the sink waits until the server accepts writes",
+            "If MYSQL_HOST is the primary: " + " ".join(f"SET GLOBAL {name} = OFF;" for name in enabled),
         )
 
-    def _binary_log(self) -> _Found:
+    def _binary_log(self) -> _Result:
         if self._variables.get("log_bin") != "ON":
             return "ok", "off"
-        form = self._variables.get("binlog_format", "ROW")
-        if form == "STATEMENT":
+        binlog_format = self._variables.get("binlog_format", "ROW")
+        if binlog_format == "STATEMENT":
             return (
                 "error",
-                "binlog_format is STATEMENT: the server refuses transactions of READ COMMITTED",
-                "SET GLOBAL binlog_format = ROW; and in the server's configuration.",
+                "binlog_format is STATEMENT: the server rejects READ COMMITTED transactions",
+                "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
             )
-        return "ok", f"on, with binlog_format {form}"
+        return "ok", f"on, with binlog_format {binlog_format}"
 
-    def _packets(self) -> _Found:
+    def _packets(self) -> _Result:
         size = int(self._variables["max_allowed_packet"])
         if size < _SMALL_PACKET:
             return (
                 "warning",
-                f"max_allowed_packet is {size:,} bytes: statements with long texts may be refused",
-                "SET GLOBAL max_allowed_packet = 67108864; and in the server's configuration.",
+                f"max_allowed_packet is {size:,} bytes: the server may reject statements with long texts",
+                "SET GLOBAL max_allowed_packet = 67108864; and set it in the server's configuration.",
             )
         return "ok", f"max_allowed_packet is {size / 2**20:,.0f} MB"
 
-    def _triggers(self) -> _Found:
+    def _triggers(self) -> _Result:
         if found := server.triggers(self._settings):
             return (
                 "warning",
-                f"triggers: {', '.join(found)}. What they refuse goes to the quarantine; what they change, the audit"
-                " finds",
+                f"triggers: {', '.join(found)}. Orders that they reject go to the quarantine; the audit reports values"
+                " that they change",
                 "Drop them if nobody needs them.",
             )
-        return "ok", "none on the tables, as far as this user can see"
+        return "ok", "none that this user can see"
 
-    def _local_infile(self) -> _Found:
+    def _local_infile(self) -> _Result:
         if not self._server.local_infile:
             return (
                 "warning",
-                "off: the sink writes by INSERT, at half the rate of LOAD DATA",
-                "SET GLOBAL local_infile = ON; and in the server's configuration.",
+                "off: the sink writes with INSERT, at half the rate of LOAD DATA",
+                "SET GLOBAL local_infile = ON; and set it in the server's configuration.",
             )
-        return "ok", "on: the sink writes by LOAD DATA"
+        return "ok", "on: the sink writes with LOAD DATA"
 
-    def _sql_mode(self) -> _Found:
-        return "ok", f"{self._server.sql_mode or 'empty'}; the sink's sessions set their own, which is strict"
+    def _sql_mode(self) -> _Result:
+        return "ok", f"{self._server.sql_mode or 'empty'}; the sink sets its own strict mode in each session"
 
-    def _durability(self) -> _Found:
+    def _durability(self) -> _Result:
         weak = []
         if self._server.flush_log_at_commit != 1:
             weak.append(("innodb_flush_log_at_trx_commit", self._server.flush_log_at_commit))
@@ -263,68 +270,71 @@ class _Examination:
         if weak:
             return (
                 "warning",
-                f"{' and '.join(f'{name} is {value}' for name, value in weak)}: a crash of the server may undo the last"
-                " commits. The ledger goes back with them, so the sink stores them again; readers see them vanish",
+                f"{' and '.join(f'{name} is {value}' for name, value in weak)}: a server crash may lose the last"
+                " commits; the sink then stores their orders again",
                 " ".join(f"SET GLOBAL {name} = 1;" for name, _ in weak),
             )
-        return "ok", "each commit is on disk before it is answered"
+        return "ok", "each commit is on disk before it is acknowledged"
 
-    def _clock(self) -> _Found:
+    def _clock(self) -> _Result:
         before = datetime.now(UTC)
-        there = server.ask(self._settings).now.replace(tzinfo=UTC)
+        server_now = server.ask(self._settings).now.replace(tzinfo=UTC)
         after = datetime.now(UTC)
         # The server read its clock between the two times: only a time outside them is a clock error.
-        seconds = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
-        if seconds > _CLOCK:
+        seconds = max((before - server_now).total_seconds(), (server_now - after).total_seconds(), 0.0)
+        if seconds > _MAX_CLOCK_DIFFERENCE:
             return (
                 "warning",
-                f"this machine's and the database's differ by {seconds:,.0f} s",
-                "Set both by NTP: ages and latencies are shown wrong; no order is stored wrong.",
+                f"this machine and the database differ by {seconds:,.0f} s",
+                "Synchronise both with NTP. The shown ages and latencies are wrong; stored orders are correct.",
             )
-        return "ok", f"this machine's and the database's agree within {max(seconds, 0.1):.1f} s"
+        return "ok", f"this machine and the database agree within {max(seconds, 0.1):.1f} s"
 
-    def _tables(self) -> _Found:
+    def _tables(self) -> _Result:
         if steps := self._missing:
             return (
                 "warning",
                 f"missing: {', '.join(step.what for step in steps)}",
-                "The sink makes them at start; `orderflow init --dry-run` shows the SQL.",
+                "The sink creates them at start; `orderflow init --dry-run` shows the SQL.",
             )
         return (
             "ok",
-            f"{self._settings.mysql_database}.{self._settings.mysql_table} and its companions are as they should",
+            f"{self._settings.mysql_database}.{self._settings.mysql_table} and OrderFlow's other tables are correct",
         )
 
-    def _privileges(self) -> _Found:
+    def _privileges(self) -> _Result:
         try:
-            makes = [step.statement for step in self._missing]
+            statements = [step.statement for step in self._missing]
         except (TableDrifted, SchemaTooNew):
             return "skipped", "needs tables"
-        if "create_database" in makes:
+        if "create_database" in statements:
             return "skipped", "needs the database"
-        tables = [name for name in makes if name in _CREATE_TABLE]
-        if makes and not tables:
+        tables = [name for name in statements if name in _CREATE_TABLE]
+        if statements and not tables:
             return "skipped", "needs tables"
         if refused := list(server.refusals(self._settings, tables)):
             database, user = self._settings.mysql_database, self._settings.mysql_user
             return (
                 "error",
-                refused[0] + (f" So it is with {len(refused) - 1} more statements." if refused[1:] else ""),
+                refused[0] + (f" {len(refused) - 1} more statements are refused." if refused[1:] else ""),
                 f"GRANT SELECT, INSERT, UPDATE, CREATE, ALTER, CREATE VIEW, DROP ON `{database}`.* TO '{user}'@'…';",
             )
-        return "ok", f"user {self._settings.mysql_user} may {'make the tables' if tables else 'do what the sink does'}"
+        return (
+            "ok",
+            f"user {self._settings.mysql_user} may {'create the tables' if tables else 'do what the sink needs'}",
+        )
 
-    def _indexes(self) -> _Found:
+    def _indexes(self) -> _Result:
         if absent := server.missing_indexes(self._settings):
-            return "warning", "the orders table lacks indexes: readers will be slow", " ".join(absent)
+            return "warning", "the orders table lacks indexes: queries will be slow", " ".join(absent)
         return "ok", "customer_id and order_timestamp are indexed"
 
-    def _ledger(self) -> _Found:
+    def _ledger(self) -> _Result:
         info = self._info
         with Connection(self._settings) as connection:
             entries = ledger.entries(connection, info.name)
         if not entries:
-            return "ok", f"nothing of {info.name} is stored yet: the sink begins at its first record"
+            return "ok", f"no record of {info.name} is stored yet: the sink starts at the first one"
         ledger.check_topic_id(info.name, info.topic_id, entries[0].topic_id)
         bounds = topic.bounds(self._settings, info.partitions)
         for entry in entries:
@@ -334,7 +344,8 @@ class _Examination:
                     "error",
                     f"{info.name} partition {entry.partition} is accounted for up to offset {entry.next_offset},"
                     f" but holds {first} to {end}",
-                    "Unstored records are gone, and `orderflow accept-loss` shows them; or the topic lost its end.",
+                    "Either the topic lost its last records, or records were removed before they were stored:"
+                    " `orderflow accept-loss` shows them.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
         return "ok", f"its positions lie within the topic; {lag:,} offsets are not accounted for yet"

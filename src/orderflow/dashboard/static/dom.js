@@ -26,7 +26,7 @@ export function fill(parent, items, create, update) {
 }
 
 // Requests JSON data. On an error, throws the error message and hint of the server.
-export async function ask(path) {
+export async function fetchJson(path) {
   let response;
   try {
     response = await fetch(path, { headers: { Accept: "application/json" } });

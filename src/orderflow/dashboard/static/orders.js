@@ -1,6 +1,6 @@
 // The latest orders, the search, and the details of one order.
 
-import { ask, byId, fill, make, set, show } from "/static/dom.js";
+import { byId, fetchJson, fill, make, set, show } from "/static/dom.js";
 import { duration, moment, money, number, visible, whenPlaced } from "/static/format.js";
 import { record } from "/static/records.js";
 
@@ -57,7 +57,7 @@ export class Orders {
     if (!/^\d{1,44}$/.test(words)) return this.#show("Search", [], `“${words}” is neither an order id (ORDER-000123) nor a number.`);
     this.#show(`Orders found for ${visible(words)}`, [], "Searching");
     try {
-      const found = await ask(`/api/search?q=${encodeURIComponent(words)}`);
+      const found = await fetchJson(`/api/search?q=${encodeURIComponent(words)}`);
       const orders = [...(found.order ? [found.order] : []), ...found.orders];
       this.#show(`Orders of number or customer ${visible(words)}`, orders, "No stored order and no customer has this number.");
     } catch (error) {
@@ -116,7 +116,7 @@ async function showOrder(orderId) {
   body.replaceChildren(make("p", { class: "muted" }, "Loading"));
   if (!dialog.open) dialog.showModal();
   try {
-    const found = await ask(`/api/orders/${encodeURIComponent(orderId)}`);
+    const found = await fetchJson(`/api/orders/${encodeURIComponent(orderId)}`);
     set(byId("order-details-title"), found.order_id);
     body.replaceChildren(...details(found));
   } catch (error) {

@@ -3,13 +3,13 @@
 import { byId, fill, make, set, show } from "/static/dom.js";
 import { date, duration, moment, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
 
-const STATES = { ok: "available", asking: "checking", waiting: "waiting", away: "unavailable" };
+const STATES = { ok: "available", unknown: "checking", waiting: "waiting", unavailable: "unavailable" };
 
 export function overview(snapshot) {
   part("kafka", snapshot.kafka);
   part("sink", snapshot.sink);
   part("database", snapshot.database);
-  set(byId("sink").querySelector(".log-line"), snapshot.sink_says ? `Last log line: ${visible(snapshot.sink_says)}` : "");
+  set(byId("sink").querySelector(".log-line"), snapshot.sink_log_line ? `Last log line: ${visible(snapshot.sink_log_line)}` : "");
   set(byId("per-second"), rate(snapshot.stored_per_second));
   if (!snapshot.status || !snapshot.today) return; // no values yet
   account(snapshot.status);

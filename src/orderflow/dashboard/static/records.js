@@ -1,6 +1,6 @@
 // The quarantine: the records that could not be stored, with their reasons and raw bytes.
 
-import { ask, byId, make, set, show } from "/static/dom.js";
+import { byId, fetchJson, make, set, show } from "/static/dom.js";
 import { moment, number, visible } from "/static/format.js";
 
 const PAGE = 50;
@@ -86,7 +86,7 @@ export class Records {
     this.#read = Date.now();
     const wanted = new URLSearchParams({ reason: this.#reason.value, before: before ?? "" });
     try {
-      const found = await ask(`/api/quarantine?${wanted}`);
+      const found = await fetchJson(`/api/quarantine?${wanted}`);
       this.#last = found.at(-1)?.quarantine_id ?? null;
       this.#list.replaceChildren(...found.map((row) => record(row)));
       show(byId("older"), found.length === PAGE);

@@ -1,4 +1,4 @@
 -- Read all versions of the contract.
 SELECT contract_id, contract
-FROM {contracts}
+FROM {database}.{contracts}
 ORDER BY contract_id

@@ -1,0 +1,335 @@
+"""A contract file on real servers: own columns, changes of the contract while data flows, the audit of all versions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from orderflow import audit
+from orderflow.errors import ContractInvalid, TableDrifted
+from orderflow.settings import Settings
+from orderflow.store import quarantine, schema
+from orderflow.store.connection import Connection
+from orderflow.store.quarantine import Filter
+from orderflow.store.replay import Result, replay
+from orderflow.store.writer import Writer
+from tests.integration.test_audit import counts, send, store
+from tests.integration.test_store import commit, run_of
+from tests.processes import run
+from tests.sql import execute, raw_session, select
+
+FIRST = """
+[order_id]
+key = "name"
+pattern = "#[0-9]{4,10}"
+[customer_id]
+key = "customer.id"
+type = "string"
+[unit_price]
+json = "string"
+[total_price]
+json = "string"
+[order_timestamp]
+key = "created_at"
+format = "rfc3339"
+digits = 3
+[fields.currency]
+type = "string"
+max_length = 3
+values = ["EUR", "USD"]
+comment = "ISO 4217"
+"""
+SECOND = (
+    FIRST.replace('"USD"]', '"USD", "CHF"]')
+    + """
+[fields.gift]
+type = "boolean"
+required = false
+[fields.paid_at]
+type = "timestamp"
+format = "epoch_ms"
+required = false
+[fields.channel]
+key = "source.channel"
+type = "string"
+max_length = 10
+default = "web"
+"""
+)
+THIRD = (
+    SECOND.replace("max_length = 10", "max_length = 40").replace('json = "string"', 'json = "any"')
+    + """
+[fields.items]
+type = "json"
+required = false
+[fields.tax]
+type = "decimal"
+precision = 8
+scale = 4
+required = false
+"""
+)
+
+
+def named(settings: Settings, text: str) -> Settings:
+    return msgspec.structs.replace(settings, order_contract="contract.toml", order_contract_text=text)
+
+
+def shop_order(number: int, **changed: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "name": f"#{number}",
+        "customer": {"id": f"c-{number}", "email": "ann@example.org"},
+        "product_name": "Yoga Mat",
+        "product_category": "Sports & Outdoors",
+        "unit_price": "45.90",
+        "quantity": 2,
+        "total_price": "91.80",
+        "created_at": "2025-01-15T14:30:45.5+02:00",
+        "currency": "EUR",
+    }
+    return json.dumps(fields | changed).encode()
+
+
+def own_columns(settings: Settings) -> list[tuple[Any, ...]]:
+    return select(
+        settings,
+        "SELECT column_name, column_type, is_nullable, column_comment FROM information_schema.columns"
+        " WHERE table_schema = DATABASE() AND table_name = 'orders' AND ordinal_position > 8"
+        " AND column_name NOT IN ('kafka_partition', 'kafka_offset', 'produced_at', 'stored_at')"
+        " ORDER BY ordinal_position",
+    )
+
+
+@pytest.mark.parametrize("load_data", [True, False], ids=["load data", "insert"])
+def test_own_fields_are_stored_compared_and_rejected(database: Settings, load_data: bool) -> None:
+    settings = named(database, THIRD)
+    schema.prepare(settings)
+    assert schema.missing(settings) == []
+    full = shop_order(
+        1002,
+        gift=True,
+        paid_at=1_736_951_445_123,
+        source={"channel": "app\t\\N"},
+        items=[{"sku": 'a"b', "price": 1.50}, None],
+        tax=-0.0 or 1.5,
+    )
+    values = [shop_order(1001), full, full, shop_order(1001, currency="USD"), shop_order(1003, currency="GBP"), b"{}"]
+    committed = commit(settings, run_of(values), load_data=load_data)
+    assert (committed.stored, committed.duplicates) == (2, 1)
+    assert committed.quarantined == {"conflict": 1, "invalid_value": 1, "missing_field": 1}
+    assert committed.unknown_fields == {"customer.email": 4}
+    first, second = select(settings, "SELECT * FROM orders ORDER BY order_id")
+    assert first[:3] == ("c-1001", "#1001", "Yoga Mat")
+    assert str(first[7]) == "2025-01-15 12:30:45.500000"
+    assert first[8:] == ("EUR", None, None, "web", None, None)
+    assert [str(value) for value in second[8:]] == [
+        *("EUR", "1", "2025-01-15 14:30:45.123000", "app\t\\N", '[{"sku":"a\\"b","price":1.5},null]', "1.5000")
+    ]
+    assert [str(minute) for (minute,) in select(settings, "SELECT minute FROM orders_by_minute")] == [
+        "2025-01-15 12:30:00"
+    ]
+    [(detail,)] = select(settings, "SELECT detail FROM orders_quarantine WHERE reason = 'conflict'")
+    assert detail == "#1001 is stored already, but currency is 'EUR' there and 'USD' here"
+
+
+def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
+    first, second, third = (named(settings, text) for text in (FIRST, SECOND, THIRD))
+    send(settings, [shop_order(1001), shop_order(1002, currency="CHF"), shop_order(1003, gift=True), b"{"])
+    send(settings, [shop_order(2001)], partition=1)
+    store(first)
+    assert own_columns(settings) == [("currency", "varchar(3)", "YES", "ISO 4217")]
+    assert counts(audit.run(first)) == (5, 3, 0, 2)
+    # A repeat of a record that the first version stored without the new fields is a conflict, unless it lacks them.
+    send(settings, [shop_order(1001), shop_order(1003, gift=True), shop_order(1004, currency="CHF", gift=False)])
+    steps = [step.what for step in schema.missing(second)]
+    assert steps == ["columns gift, paid_at, channel of table orders", "contract version 2"]
+    store(second)
+    assert select(
+        settings, "SELECT gift, channel FROM orders WHERE order_id IN ('#1001', '#1004') ORDER BY order_id"
+    ) == [
+        (None, None),
+        (0, "web"),
+    ]
+    found = audit.run(second)
+    assert found.proven, found
+    send(settings, [shop_order(1005, items=[1], tax=0.0001, unit_price=45.9, total_price=91.8), shop_order(1004)])
+    send(settings, [shop_order(2002, source={"channel": "x" * 40})], partition=1)
+    store(third)
+    assert [name for name, *_ in own_columns(settings)] == ["currency", "gift", "paid_at", "channel", "items", "tax"]
+    found = audit.run(third)
+    assert found.proven, found
+    assert select(
+        settings, "SELECT kafka_partition, first_offset, contract_id FROM orders_contract_starts ORDER BY 1, 2"
+    ) == [
+        (0, 0, 1),
+        (0, 4, 2),
+        (0, 7, 3),
+        (1, 0, 1),
+        (1, 1, 3),
+    ]
+    execute(settings, "UPDATE orders SET tax = 0.0002 WHERE order_id = '#1005'")
+    [finding] = audit.run(third).different
+    assert "tax" in finding.what
+    execute(settings, "UPDATE orders SET tax = 0.0001, channel = 'shop' WHERE order_id IN ('#1005', '#1001')")
+    assert {one.order_id for one in audit.run(third).different} == {"#1001", "#1005"}
+
+
+def test_a_replay_reads_by_the_contract_of_today(settings: Settings) -> None:
+    first, second = named(settings, FIRST), named(settings, SECOND)
+    send(settings, [shop_order(1001), shop_order(1002, currency="CHF"), shop_order(1003, currency="???")])
+    store(first)
+    schema.prepare(second)
+    with Connection(second) as connection:
+        allowed, forbidden = quarantine.matching(connection, Filter())
+        assert replay(connection, second, allowed, by="ann@desk").result is Result.STORED
+        assert replay(connection, second, forbidden, by="ann@desk").result is Result.REJECTED
+    assert select(settings, "SELECT currency, channel FROM orders WHERE order_id = '#1002'") == [("CHF", "web")]
+    found = audit.run(second)
+    assert found.proven, found
+    send(settings, [shop_order(1004)])
+    store(second)
+    assert audit.run(second).proven
+
+
+def test_the_default_contract_can_be_extended(settings: Settings) -> None:
+    from tests.integration.test_audit import order
+
+    send(settings, [order(1), order(2)])
+    store(settings)
+    extended = named(settings, '[fields.coupon]\ntype = "string"\nrequired = false\n')
+    send(settings, [order(3, coupon="SAVE"), order(1), order(4)])
+    store(extended)
+    assert select(settings, "SELECT coupon FROM orders ORDER BY order_id") == [(None,), (None,), ("SAVE",), (None,)]
+    assert counts(audit.run(extended)) == (5, 4, 1, 0)
+    with pytest.raises(
+        ContractInvalid, match=r"The default contract is not the contract of .*column coupon is no longer"
+    ):
+        audit.run(settings)
+
+
+CHANGES = {
+    "removed": (FIRST, "column gift is no longer in the contract", "required = false"),
+    "narrower": (
+        SECOND.replace("max_length = 10", "max_length = 5"),
+        r"VARCHAR\(10\).* to VARCHAR\(5\)",
+        "Keep the type",
+    ),
+    "other type": (SECOND.replace('type = "boolean"', 'type = "integer"'), "from TINYINT to INT", "MYSQL_TABLE"),
+    "renamed": (SECOND.replace("fields.gift", "fields.present"), "column gift is no longer", "another MYSQL_TABLE"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_the_tables_cannot_follow_is_refused_with_the_steps(database: Settings, change: str) -> None:
+    text, what, fix = CHANGES[change]
+    schema.prepare(named(database, SECOND))
+    commit(named(database, SECOND), run_of([shop_order(1001)]))
+    before = own_columns(database)
+    for check in (schema.missing, schema.prepare):
+        with pytest.raises(ContractInvalid, match=what) as refused:
+            check(named(database, text))
+        assert fix in refused.value.hint
+    assert own_columns(database) == before
+    assert select(database, "SELECT COUNT(*) FROM orders_contracts") == [(1,)]
+
+
+def test_a_contract_may_be_corrected_until_records_are_stored(database: Settings) -> None:
+    schema.prepare(named(database, SECOND))
+    with pytest.raises(TableDrifted, match="column gift is unknown") as drifted:
+        schema.prepare(named(database, FIRST))
+    execute(database, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    schema.prepare(named(database, FIRST))
+    assert commit(named(database, FIRST), run_of([shop_order(1001)])).stored == 1
+
+
+def test_stricter_rules_need_no_new_column(database: Settings) -> None:
+    schema.prepare(named(database, SECOND))
+    stricter = named(database, SECOND.replace(', "CHF"]', "]").replace("required = false", "required = true", 1))
+    assert [step.what for step in schema.prepare(stricter)] == ["contract version 2"]
+
+
+def test_a_type_that_only_a_copy_of_the_table_can_widen_is_left_to_a_person(database: Settings) -> None:
+    counted = FIRST + '[fields.points]\ntype = "integer"\n'
+    wider = named(database, counted + f"maximum = {2**40}\n")
+    schema.prepare(named(database, counted))
+    with pytest.raises(TableDrifted, match="column points is int, not bigint") as drifted:
+        schema.prepare(wider)
+    execute(database, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    assert [step.what for step in schema.prepare(wider)] == ["contract version 2"]
+
+
+def test_new_columns_are_added_at_once(database: Settings) -> None:
+    """Both servers change only metadata, so a large table is not copied, and queries do not wait."""
+    schema.prepare(named(database, FIRST))
+    [step, _] = schema.missing(named(database, SECOND))
+    execute(database, schema.statement_of(step, named(database, SECOND)).rstrip(";") + ", ALGORITHM = INSTANT")
+    assert [step.what for step in schema.prepare(named(database, SECOND))] == ["contract version 2"]
+
+
+def test_a_writer_with_an_earlier_contract_is_refused_once_records_are_stored_by_a_later_one(
+    database: Settings,
+) -> None:
+    first, second = named(database, FIRST), named(database, SECOND)
+    schema.prepare(first)
+    with Writer(first, _topic()) as earlier:
+        earlier.commit(run_of([shop_order(1001)]))
+        schema.prepare(second)
+        earlier.commit(run_of([shop_order(1002)], 1))  # the new version is known, but not used yet
+        with Writer(first, _topic()) as restarted:
+            restarted.commit(run_of([shop_order(1003)], 2))
+        with Writer(second, _topic()) as later:
+            later.commit(run_of([shop_order(1004)], 3))
+        before = select(database, "SELECT * FROM orders_ledger")
+        with pytest.raises(
+            ContractInvalid, match=r"contract.toml is not the contract of .* at version 2: new column|gift"
+        ):
+            earlier.commit(run_of([shop_order(1005)], 4))
+    with pytest.raises(ContractInvalid):
+        Writer(first, _topic())
+    assert select(database, "SELECT * FROM orders_ledger") == before
+    assert select(database, "SELECT first_offset, contract_id FROM orders_contract_starts") == [(0, 1), (3, 2)]
+
+
+def _topic() -> Any:
+    from tests.integration.test_store import TOPIC
+
+    return TOPIC
+
+
+def test_a_second_sink_with_another_contract_is_refused(settings: Settings, tmp_path: Path) -> None:
+    send(settings, [shop_order(1001)])
+    (tmp_path / "first.toml").write_text(FIRST, "utf-8")
+    (tmp_path / "second.toml").write_text(SECOND, "utf-8")
+    (tmp_path / "broken.toml").write_text(FIRST + '[fields.gift]\ntype = "bool"\n', "utf-8")
+    sink = ("sink", "--engine", "direct", "--once")
+    ended = run(msgspec.structs.replace(settings, order_contract="second.toml"), *sink, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    for name, words in (
+        ("first.toml", "column gift is no longer in the contract"),
+        ("broken.toml", "line 22: type is 'bool'. hint: Use one of: string, integer"),
+    ):
+        ended = run(msgspec.structs.replace(settings, order_contract=name), *sink, cwd=tmp_path)
+        assert ended.returncode == 2
+        assert words in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_stored_contract_that_was_changed_by_hand_is_named(database: Settings) -> None:
+    settings = named(database, FIRST)
+    schema.prepare(settings)
+    execute(database, "UPDATE orders_contracts SET contract = '{}'")
+    with pytest.raises(TableDrifted, match="Row 1 of table orders_contracts is not a contract"):
+        schema.prepare(settings)
+
+
+def test_a_reader_needs_no_contract_for_the_eight(database: Settings) -> None:
+    settings = named(database, FIRST)
+    schema.prepare(settings)
+    commit(settings, run_of([shop_order(1001)]))
+    with raw_session(database) as session, session.cursor() as cursor:
+        cursor.execute("SELECT order_id, unit_price FROM orders")
+        assert [str(value) for value in cursor.fetchall()[0]] == ["#1001", "45.90"]
