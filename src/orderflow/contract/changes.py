@@ -46,7 +46,7 @@ def _way_to_remove(name: str) -> str:
 
 def _field_changes(old: Field, new: Field) -> Iterator[Change]:
     if old.type != new.type:
-        if _is_wider(old, new):
+        if is_wider(old, new):
             yield Change(f"column {new.name} becomes {new.type}, from {old.type}")
         else:
             yield Change(
@@ -68,7 +68,7 @@ def _shown(value: object) -> str:
     return ".".join(value) if isinstance(value, tuple) and value else msgspec.json.encode(value).decode()
 
 
-def _is_wider(old: Field, new: Field) -> bool:
+def is_wider(old: Field, new: Field) -> bool:
     """Whether the new type holds every value of the old one, so that ALTER TABLE changes none."""
     if old.kind is not new.kind and {old.kind, new.kind} != {Kind.STRING, Kind.JSON}:
         return False

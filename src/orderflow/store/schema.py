@@ -12,8 +12,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from orderflow.contract import file
-from orderflow.contract.changes import changes
-from orderflow.contract.definition import DEFAULT, EIGHT
+from orderflow.contract.changes import changes, is_wider
+from orderflow.contract.definition import DEFAULT, EIGHT, Field
 from orderflow.errors import (
     Contention,
     ContractInvalid,
@@ -38,7 +38,6 @@ _PROVENANCE = {
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
-_VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
 TABLE_WAIT = 5  # seconds
 TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
@@ -330,11 +329,11 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
 
 
 def _additions(settings: Settings, name: str, shown: dict[str, str], versions: contracts.Versions) -> list[Step]:
-    """Return the step that adds columns, and makes those longer that the latest contract is shorter in.
+    """Return the step that adds columns, and widens those that are narrower in the latest contract.
 
     Update `shown`, the columns' types, as the step does.
     """
-    latest = versions.contracts[versions.latest].by_name if versions.latest else {}
+    latest = versions.contracts[versions.latest].by_name
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
@@ -343,7 +342,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
         if field.is_own and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
-        elif field.name in latest and _is_longer(_declared(latest[field.name].type), expected, shown.get(field.name)):
+        elif _is_widened(latest.get(field.name), field, shown.get(field.name)):
             what.append(f"{field.name} ({field.type.split()[0]})")
             parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
         else:
@@ -357,11 +356,9 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     return [Step(f"{columns} {', '.join(what)} of table {name}", "change_orders", (("changes", ",\n  ".join(parts)),))]
 
 
-def _is_longer(declared: str, expected: str, found: str | None) -> bool:
-    """Whether both are VARCHAR with the same character set, the expected one is longer, and the other one is found."""
-    before, after = _VARCHAR.fullmatch(declared), _VARCHAR.fullmatch(expected)
-    is_longer = before and after and before[2] == after[2] and int(before[1]) < int(after[1])
-    return bool(is_longer) and found == declared
+def _is_widened(before: Field | None, field: Field, found: str | None) -> bool:
+    """Whether the column is as the latest contract declares it, and its new type holds every value of that type."""
+    return bool(before and before.type != field.type and is_wider(before, field) and found == _declared(before.type))
 
 
 def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:
