@@ -20,7 +20,10 @@ from orderflow import cli
 
 SRC = Path(__file__).parents[1] / "src"
 CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a bug
+_SAMPLES = str(SRC.parent / "examples/contracts/shopify-like.jsonl")
 _ARGUMENTS = {
+    "contract infer": [_SAMPLES],
+    "contract check": [_SAMPLES.replace(".jsonl", ".toml"), _SAMPLES],
     "console": ["--count", "1"],
     "produce": ["--count", "1"],
     "sink": ["--once", "--engine", "direct"],

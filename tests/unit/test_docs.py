@@ -87,6 +87,8 @@ def complaint(words: list[str]) -> str:
             while isinstance(command, typer.core.TyperGroup) and arguments:
                 context = command.make_context(name, arguments, parent=context)
                 rest = [*context._protected_args, *context.args]
+                if not rest:  # `contract --format sql`: the group itself is the command
+                    return ""
                 name, command, arguments = command.resolve_command(context, rest)
             if not isinstance(command, typer.core.TyperGroup):
                 command.make_context(name, arguments, parent=context)

@@ -14,12 +14,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orderflow.cli import log, output, quarantine
+from orderflow.cli import contract, log, output, quarantine
 from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.arguments import Command, Group
 from orderflow.cli.audit import audit
 from orderflow.cli.console import console
-from orderflow.cli.contract import contract
 from orderflow.cli.dashboard import dashboard
 from orderflow.cli.doctor import doctor
 from orderflow.cli.down import down
@@ -42,11 +41,12 @@ app = typer.Typer(
 for command in (
     *(up, down, status, top, track),
     *(init, produce, sink, console, dashboard),
-    *(audit, accept_loss, doctor, contract),
+    *(audit, accept_loss, doctor),
 ):
     app.command()(command)
+app.add_typer(contract.app)
 app.add_typer(quarantine.app)
-for group in (app, quarantine.app):
+for group in (app, contract.app, quarantine.app):
     for info in group.registered_commands:
         info.cls = Command
 

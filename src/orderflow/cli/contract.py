@@ -1,28 +1,56 @@
-"""`orderflow contract`."""
+"""`orderflow contract`: export, infer, check, diff."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 import typer
 
 from orderflow.cli import context, output
+from orderflow.cli.text import safe, to_json
+from orderflow.errors import InputInvalid
+
+if TYPE_CHECKING:
+    from orderflow.contract.definition import Contract, Field
+    from orderflow.settings import Settings
+
+app = typer.Typer(name="contract", invoke_without_command=True)
+
+_MOST_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
+_BATCH_BYTES = 32 * 1024 * 1024
+_FILE_LIMIT = 1024 * 1024  # bytes of a contract file
+_LISTED = 3  # rejected samples of each reason
+_TOTALS = {"checked": "equals unit_price × quantity exactly", "computed": "unit_price × quantity"}
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A contract file (TOML): see docs/contract.md.")]
 
 
+@app.callback()
 def contract(
+    ctx: typer.Context,
     format_: Annotated[
         Literal["json-schema", "asyncapi", "sql"],
         typer.Option("--format", help="json-schema (2020-12), asyncapi (3.0), or sql: the tables and views."),
     ] = "json-schema",
 ) -> None:
-    """Print the contract of the orders for other tools.
+    """Print the contract of the orders for other tools; infer, check and compare contract files.
 
-    Kafka, topic and table names are those of the settings. The command connects to no server.
+    Without a subcommand, it prints the contract of ORDER_CONTRACT. Kafka, topic and table names are those of the
+    settings. Only `diff` connects to a server.
 
     Examples: `orderflow contract > order.schema.json`; `orderflow contract --format asyncapi > asyncapi.json`;
-    `orderflow contract --format sql > orderflow.sql`
+    `orderflow contract --format sql > orderflow.sql`; `orderflow contract infer orders.jsonl --output contract.toml`;
+    `orderflow contract check contract.toml orders.jsonl`; `orderflow contract diff contract.toml`
     """
+    if ctx.invoked_subcommand:
+        return
     from orderflow.contract import exports, file
     from orderflow.store import schema
 
@@ -34,3 +62,300 @@ def contract(
         return
     document = exports.json_schema(file.of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
     print(json.dumps(document, indent=2))
+
+
+@app.command()
+def infer(
+    samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Sample orders: a .jsonl, .ndjson or .csv file.")],
+    output_file: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write a new file instead of stdout.")
+    ] = None,
+) -> None:
+    """Write a contract file for your own orders, from samples of them.
+
+    The result is a proposal with comments: which keys look like the eight fields, the type, length and limits of your
+    own fields, what was ambiguous and what was not found. Its head counts the samples that it accepts. A few hundred
+    samples are better than ten; the first 10,000 are read. The command connects to no server.
+
+    Examples: `orderflow contract infer orders.jsonl`; `orderflow contract infer orders.csv --output contract.toml`
+    """
+    from orderflow.contract import infer as inference
+
+    records = _records(samples)
+    found = [*islice(records, _MOST_SAMPLES)]
+    name = samples.name if next(records, None) is None else f"the first {_MOST_SAMPLES:,} samples of {samples.name}"
+    if samples.suffix.lower() == ".csv":
+        rows = []
+        for place, row in found:
+            if not isinstance(row, dict):
+                assert isinstance(row, list)
+                raise InputInvalid(
+                    f"{place} of {samples} has {len(row)} cells, and the header has another number.",
+                    hint="Remove the row, or put a cell with a comma in quotes.",
+                )
+            rows.append(row)
+        decoded = inference.of_cells(rows)
+    else:
+        values = [value for _, value in found if isinstance(value, bytes)]
+        for place, value in found:
+            try:
+                inference.decode(value)  # type: ignore[arg-type] # bytes of a line
+            except ValueError as error:
+                raise InputInvalid(
+                    f"{place} of {samples} cannot be used: {error}.", hint="Remove the line: samples are valid orders."
+                ) from None
+        decoded = inference.of_json(values)
+    text = inference.infer(decoded, name)
+    if output_file is None:
+        output.use_utf8()
+        print(text, end="")
+        return
+    try:
+        with output_file.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputInvalid(f"{output_file} exists.", hint="Name another file, or delete this one.") from None
+    except OSError as error:
+        raise InputInvalid(
+            f"{output_file} cannot be written: {error.strerror}.", hint="Name another file after --output."
+        ) from None
+    words = shlex.join(["orderflow", "contract", "check", str(output_file), str(samples)])
+    print(safe(f"Written: {output_file}. Next: {words}"))
+
+
+@app.command()
+def check(
+    file_: File,
+    samples: Annotated[
+        Path | None, typer.Argument(metavar="[SAMPLES]", help="Orders to try: a .jsonl, .ndjson or .csv file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Check a contract file: its columns, which samples it accepts, and how fast they are read.
+
+    A rate is measured for about a second, on this machine, in one process, for these samples. The command connects to
+    no server.
+
+    Exit code: 0 the file is valid and all samples are accepted; 1 some samples are rejected; 2 the file is not valid,
+    or something cannot be read.
+
+    Examples: `orderflow contract check contract.toml`; `orderflow contract check contract.toml orders.jsonl`
+    """
+    from orderflow.contract import file, native
+
+    found = file.read(_text_of(file_), str(file_))
+    slow = native.why_not(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
+    tried = _try_samples(samples, found) if samples else None
+    if as_json:
+        columns = [
+            {"name": field.name, "type": _sql_type(field), "key": [*field.path], "rule": field.rule}
+            for field in found.columns
+        ]
+        print(to_json({"columns": columns, "exact_path_because": slow or None, "samples": tried}))
+    else:
+        for line in _lines(found, slow, tried):
+            print(safe(line))
+    if tried and tried.rejected:
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    file_: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A contract file; unset, that of ORDER_CONTRACT.", show_default=False),
+    ] = None,
+) -> None:
+    """Compare a contract file with the contract of the stored orders, and print what would change in the tables.
+
+    Prints the changes, and the SQL that `orderflow init` and the sink's start run for them. What is impossible is
+    printed with the steps that a person must take. Nothing is changed.
+
+    Exit code: 0 no difference; 1 differences that are possible; 2 an impossible change, or the tables cannot be read.
+
+    Examples: `orderflow contract diff contract.toml`; `ORDER_CONTRACT=contract.toml orderflow contract diff`
+    """
+    from orderflow.contract import file
+    from orderflow.contract.changes import changes
+    from orderflow.store import schema
+
+    settings = context.load()
+    if file_:
+        settings = msgspec.structs.replace(
+            settings, order_contract=str(file_.absolute()), order_contract_text=_text_of(file_)
+        )
+    new = file.of(settings)
+    stored = schema.stored_contracts(settings)
+    number = stored.active if stored.is_used else stored.latest
+    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
+    if new == stored.contracts[number]:
+        print("No difference.")
+        return
+    found = [*changes(stored.contracts[number], new)]
+    for change in found:
+        is_impossible = bool(change.fix) and stored.is_used  # without records, nothing is lost
+        print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))
+        if is_impossible:
+            print(safe(f"  {change.fix}"))
+    if not found:
+        print("Only the order of fields, comments or examples differ.")
+    _print_steps(settings)
+    raise typer.Exit(1)
+
+
+def _print_steps(settings: Settings) -> None:
+    """Print the SQL. Raises ContractInvalid if a change is impossible."""
+    from orderflow.store import schema
+
+    steps = schema.missing(settings)
+    output.use_utf8()
+    for step in steps:
+        print(f"\n-- {step.what}\n{schema.statement_of(step, settings)}")
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a contract file. Raises InputInvalid."""
+    with _open(path) as file:
+        data = file.read(_FILE_LIMIT + 1)
+    if len(data) > _FILE_LIMIT:
+        raise InputInvalid(f"{path} is larger than 1 MiB.", hint="Name a contract file (TOML).")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputInvalid(f"{path} is not UTF-8 in line {line}.", hint="Save it as UTF-8.") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputInvalid(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
+
+
+def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[str]]]:
+    """Yield each sample with its place: the bytes of a line, or the cells of a CSV row by their names.
+
+    A row with another number of cells than the header is a list. Raises InputInvalid.
+    """
+    from orderflow.produce import files
+
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".jsonl", ".ndjson"):
+        raise InputInvalid(f"{path} is neither .jsonl nor .csv.", hint="The file extension selects the format.")
+    is_empty = True
+    if kind == ".csv":
+        rows = (
+            [cell.decode("utf-8", "surrogateescape") for cell in row] for row in files._read_rows(path, _open(path))
+        )
+        header = next(rows, [])
+        if len({*header}) < len(header) or "" in header:
+            raise InputInvalid(
+                f"The first line of {path} has an empty or a repeated name.", hint="Name each column once in it."
+            )
+        for number, row in enumerate(rows, 1):
+            is_empty = False
+            yield f"row {number}", dict(zip(header, row, strict=True)) if len(row) == len(header) else row
+    else:
+        for number, line in files._read_lines(path, _open(path)):
+            if line.strip():
+                is_empty = False
+                yield f"line {number}", line.removesuffix(b"\n")
+    if is_empty:
+        raise InputInvalid(f"{path} has no samples.", hint="Write one JSON object a line, or CSV with a header.")
+
+
+class _Rejected(msgspec.Struct):
+    reason: str
+    count: int
+    first: list[tuple[str, str]]  # place and detail
+
+
+class _Tried(msgspec.Struct):
+    accepted: int
+    rejected: int
+    messages_per_second: int  # of this machine
+    reasons: list[_Rejected]
+    repeated_order_ids: int
+
+
+def _try_samples(path: Path, contract: Contract) -> _Tried:
+    """Read the samples with the contract."""
+    from orderflow.contract import fast_path
+
+    first: list[bytes] = []
+    reasons: dict[str, _Rejected] = {}
+    accepted, ids = 0, set[str]()
+    records = _records(path)
+    while batch := [*islice(records, _MOST_SAMPLES)]:
+        values = [_message(record, contract) for _, record in batch]
+        first = first or values
+        reading = fast_path.read(values, contract)
+        accepted += reading.orders.num_rows
+        ids.update(reading.orders["order_id"].to_pylist())
+        for index, error in reading.rejected:
+            found = reasons.setdefault(error.reason, _Rejected(error.reason, 0, []))
+            found.count += 1
+            if len(found.first) < _LISTED:
+                found.first.append((batch[index][0], error.message))
+    return _Tried(
+        accepted=accepted,
+        rejected=sum(found.count for found in reasons.values()),
+        messages_per_second=_rate(first, contract),
+        reasons=sorted(reasons.values(), key=lambda found: -found.count),
+        repeated_order_ids=accepted - len(ids),
+    )
+
+
+def _message(record: bytes | dict[str, str] | list[str], contract: Contract) -> bytes:
+    from orderflow.contract.infer import message_of
+
+    if isinstance(record, dict):
+        return message_of(record, contract)
+    return record if isinstance(record, bytes) else json.dumps(record).encode()
+
+
+def _rate(values: Sequence[bytes], contract: Contract) -> int:
+    """Measure how many of these messages this machine reads in a second."""
+    from orderflow.contract import fast_path
+
+    size = sum(map(len, values)) + 1
+    batch = [*values] * max(1, min(_MOST_SAMPLES // len(values), _BATCH_BYTES // size))
+    fast_path.read(batch[:100], contract)
+    count, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < 1:
+        fast_path.read(batch, contract)
+        count += len(batch)
+    return round(count / elapsed)
+
+
+def _sql_type(field: Field) -> str:
+    return field.type.partition(" CHARACTER SET")[0]
+
+
+def _lines(contract: Contract, slow: str, tried: _Tried | None) -> Iterator[str]:
+    rows = [("column", "type", "key", "rule")]
+    for field in contract.columns:
+        key, rule = field.key or "all other keys", field.rule
+        if field.default is not None:
+            rule = rule.replace("; optional", f"; default {field.default}")
+            key, rule = (key, rule) if field.path else ("", f"always {field.default}")
+        if field.name == "total_price":
+            key = key if contract.total != "computed" else ""
+            rule = _TOTALS.get(contract.total, rule)
+        rows.append((field.name, _sql_type(field), key, rule))
+    widths = [max(len(row[index]) for row in rows) for index in range(3)]
+    for row in rows:
+        yield "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])).rstrip()
+    yield ""
+    yield f"unknown fields: {contract.unknown_fields}; total_price: {contract.total}"
+    yield f"Fast path: no, because {slow}. All messages take the exact path." if slow else "Fast path: yes."
+    if tried is None:
+        return
+    yield f"{tried.accepted:,} of {tried.accepted + tried.rejected:,} samples are accepted."
+    yield f"{tried.messages_per_second:,} messages/s: this machine's rate for these samples, in one process."
+    if tried.repeated_order_ids:
+        yield f"{tried.repeated_order_ids:,} samples have the order_id of an earlier one: it must be unique."
+    for found in tried.reasons:
+        yield f"rejected: {found.count:,} {found.reason}"
+        yield from (f"  {place}: {detail}" for place, detail in found.first)

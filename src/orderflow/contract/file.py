@@ -32,6 +32,7 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 _PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS)
+RESERVED = (*EIGHT, *_PROVENANCE)  # columns that no own field can have
 _MOST_OWN = 200  # columns
 _MOST_PRECISION, _MOST_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
@@ -82,7 +83,12 @@ def read(text: str, path: str) -> Contract:
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
-        raise ContractInvalid(f"{path} is not TOML: {error}.", hint="docs/contract.md shows examples.") from None
+        found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
+        line = found[1] if found and found[1] else len(text.splitlines())
+        what = str(error).replace(found[0], "") if found else str(error)
+        raise ContractInvalid(
+            f"{path}, line {line}: this is not TOML: {what}.", hint="docs/contract.md shows examples."
+        ) from None
     return _File(text, path).contract(document)
 
 
@@ -100,7 +106,7 @@ class _File:
         for number, line in enumerate(self._lines, 1):
             if header := _HEADER.match(line):
                 current = re.sub(r"[\s\"']", "", header[1])
-                if current == table:
+                if current == table or (found == 1 and current.startswith(f"{table}.")):
                     found = number
             elif current == table and key and (given := _KEY.match(line)) and given[1] == key:
                 return number
@@ -155,7 +161,7 @@ class _File:
         if not _NAME.fullmatch(name):
             fix = "Use lower-case letters, digits and _; `key` names the field in the message."
             raise self.invalid(f"{name!a} cannot be a column", fix, where)
-        if name in EIGHT or name in _PROVENANCE:
+        if name in RESERVED:
             taken = (
                 f"Write [{name}]." if name in EIGHT else "Choose another name; `key` names the field in the message."
             )
@@ -243,33 +249,25 @@ class _File:
         if not field.is_own and not field.required and field.default is None and field.name != "total_price":
             fix = "Add default: the value of an order without this field. Its column must not be NULL."
             raise self.invalid(f"{field.name} is optional and has no default", fix, where, "required")
-        for key, values in (
-            ("default" if "default" in table else "fixed", (field.default,)),
-            ("examples", field.examples),
-        ):
+        default = "default" if "default" in table else "fixed"
+        for key, values in ((default, (field.default,)), ("examples", field.examples), ("values", field.values)):
             for value in values:
                 try:
                     default_value(msgspec.structs.replace(field, default=value))
                 except RecordRejected as rejected:
-                    raise self.invalid(
-                        f"a value of {key} is not valid: {rejected.message}", f"Change {key}.", where, key
-                    ) from None
-        for value in field.values:
-            try:
-                default_value(msgspec.structs.replace(field, default=value))
-            except RecordRejected as rejected:
-                fix = "Change it, or the length or pattern."
-                raise self.invalid(
-                    f"a value of values is not valid: {rejected.message}", fix, where, "values"
-                ) from None
+                    named = key if key == default else f"a value of {key}"
+                    what = f"{named} {rejected.message.removeprefix('default ')}"
+                    raise self.invalid(what, f"Change {key}, or the field's limits.", where, key) from None
 
     def _check_together(self, contract: Contract) -> None:
         paths = [field.path for field in contract.fields if field.path]
         for field in contract.fields:
             where = f"fields.{field.name}" if field.is_own else field.name
-            if any(field.path == path[: len(field.path)] != path for path in paths if field.path):
-                fix = "Read the object as JSON, or its keys, but not both."
-                raise self.invalid(f"{field.key} is a field, and an object that holds fields", fix, where, "key")
+            for path in paths:
+                if path == field.path[: len(path)] != field.path:
+                    fix = "Read the object as JSON, or its keys, but not both."
+                    what = f"{'.'.join(path)} is a field, and an object that holds fields"
+                    raise self.invalid(what, fix, where, "key")
         if len([field for field in contract.fields if field.is_own]) > _MOST_OWN:
             raise self.invalid(
                 f"there are more than {_MOST_OWN} own fields", "Keep some in one field of type json.", "fields"
@@ -286,14 +284,14 @@ class _File:
 
     def _of_type(self, table: Mapping[str, Any], where: str, key: str, kind: type, expected: str) -> Any:
         if type(table[key]) is not kind:
-            raise self.invalid(f"{key} is {table[key]!r}, not {expected}", f"Write {expected}.", where, key)
+            raise self.invalid(f"{key} is {_shown(table[key])}, not {expected}", f"Write {expected}.", where, key)
         return table[key]
 
     def _one_of(self, table: Mapping[str, Any], where: str, key: str, allowed: tuple[str, ...] | list[str]) -> str:
         """Return the text of this key; the first of the allowed ones if it is missing."""
         found = table.get(key, allowed[0])
         if found not in allowed:
-            raise self.invalid(f"{key} is {found!r}", f"Use one of: {', '.join(allowed)}.", where, key)
+            raise self.invalid(f"{key} is {_shown(found)}", f"Use one of: {', '.join(allowed)}.", where, key)
         return str(found)
 
     def _number(self, table: Mapping[str, Any], where: str, key: str, lowest: int, highest: int) -> int | None:
@@ -301,7 +299,7 @@ class _File:
             return None
         found = self._of_type(table, where, key, int, "an integer")
         if not lowest <= found <= highest:
-            raise self.invalid(f"{key} is {found}", f"Use a number from {lowest} to {highest:,}.", where, key)
+            raise self.invalid(f"{key} is {found}", f"Use a number from {lowest:,} to {highest:,}.", where, key)
         return int(found)
 
     def _given(self, table: Mapping[str, Any], where: str, key: str, lowest: int, highest: int) -> dict[str, int]:
@@ -321,15 +319,17 @@ class _File:
             fix = f"Write a number with at most {base.scale} decimals."
             raise self.invalid(f"{key} is {found}", fix, where, key)
         if len(number.quantize(base.unit).as_tuple().digits) > base.precision:
-            fix = f"Write a number of at most {base.precision} digits, or raise precision."
-            raise self.invalid(f"{key} is {found}, which has too many digits", fix, where, key)
+            fix = f"Write a number of at most {base.precision} digits" + (
+                ", or raise precision." if base.is_own else "."
+            )
+            raise self.invalid(f"{key} is {_shown(found)}, which has too many digits", fix, where, key)
         return str(number.quantize(base.unit))
 
     def _path_of(self, key: object, where: str) -> tuple[str, ...]:
         path = key.split(".") if isinstance(key, str) else key
         if not isinstance(path, list) or not path or not all(isinstance(part, str) and part for part in path):
             fix = 'Write "orderId", "customer.id" for a key of an object, or ["a.b"] for a key with a dot.'
-            raise self.invalid(f"key is {key!r}", fix, where, "key")
+            raise self.invalid(f"key is {_shown(key)}", fix, where, "key")
         return tuple(path)
 
     def _pattern(self, table: Mapping[str, Any], where: str) -> str:
@@ -344,7 +344,9 @@ class _File:
     def _texts(self, table: Mapping[str, Any], where: str, key: str) -> tuple[str, ...]:
         found = table[key]
         if not isinstance(found, list) or not found or not all(isinstance(value, str) for value in found):
-            raise self.invalid(f"{key} is {found!r}", f'Write a list of texts: {key} = ["web", "store"].', where, key)
+            raise self.invalid(
+                f"{key} is {_shown(found)}", f'Write a list of texts: {key} = ["web", "store"].', where, key
+            )
         return tuple(found)
 
     def _value(self, base: Field, table: Mapping[str, Any], where: str, key: str) -> str | int | bool:
@@ -352,14 +354,21 @@ class _File:
         found = table[key]
         wanted: dict[Kind, tuple[type, ...]] = {Kind.INTEGER: (int, str), Kind.DECIMAL: (int, Decimal, str)}
         if type(found) not in wanted.get(base.kind, (bool,) if base.kind is Kind.BOOLEAN else (str, int)):
-            raise self.invalid(f"{key} is {found!r}", f"Write a value of the type {base.kind}.", where, key)
+            raise self.invalid(f"{key} is {_shown(found)}", f"Write a value of the type {base.kind}.", where, key)
         return str(found) if isinstance(found, Decimal) else found
 
     def _examples(self, base: Field, table: Mapping[str, Any], where: str) -> tuple[Any, ...]:
         found = table["examples"]
         if not isinstance(found, list) or not found:
-            raise self.invalid(f"examples is {found!r}", "Write a list of values.", where, "examples")
+            raise self.invalid(f"examples is {_shown(found)}", "Write a list of values.", where, "examples")
         return tuple(self._value(base, {"examples": value}, where, "examples") for value in found)
+
+
+def _shown(value: object) -> str:
+    """Return a value of a TOML file as it is written there; dates in Python's notation."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, (str, list, dict)) else str(value)
 
 
 _DEFAULT_LENGTHS = {Kind.STRING: 255, Kind.JSON: 65_536}

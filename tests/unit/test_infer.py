@@ -1,0 +1,360 @@
+"""`orderflow contract infer` and `check`: what is inferred from samples, and what the commands print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from orderflow import cli
+from orderflow.contract import file, infer
+from orderflow.contract.definition import DEFAULT, Contract, Field
+from orderflow.contract.exact_path import read_exactly
+from orderflow.contract.patterns import check, matcher
+from orderflow.errors import InputInvalid
+from tests.unit.test_cli import orderflow
+from tests.unit.test_contract_file import EXAMPLES
+
+ORDER = {
+    "customer_id": 5,
+    "order_id": "ORDER-000001",
+    "product_name": "Mat",
+    "product_category": "Toys",
+    "unit_price": 2.5,
+    "quantity": 2,
+    "total_price": 5.0,
+    "order_timestamp": "2025-01-15T14:30:45",
+}
+Make = Callable[[int], dict[str, Any]]
+
+
+def samples(make: Make, count: int = 30) -> list[bytes]:
+    return [json.dumps({**ORDER, "order_id": f"ORDER-{n:06d}", **make(n)}).encode() for n in range(count)]
+
+
+def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
+    text = infer.infer(infer.of_json(values), "samples.jsonl")
+    return text, file.read(text, "made.toml")
+
+
+def own(make: Make) -> tuple[str, Field]:
+    """Return the text and the field of the only own field of these samples; all samples must be accepted."""
+    values = samples(make)
+    text, contract = inferred(values)
+    for value in values:
+        read_exactly(value, contract)
+    assert "It accepts 30 of 30 samples." in text
+    [field] = contract.own
+    return text, field
+
+
+def test_the_default_messages_give_the_default_contract() -> None:
+    text, contract = inferred(samples(lambda n: {}))
+    assert contract == DEFAULT
+    assert text.count("# as in the default contract") == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("currency", lambda n: "EUR", "VARCHAR(20)"),
+        ("note", lambda n: "x" * 120, "VARCHAR(255)"),
+        ("note", lambda n: "x" * 3000, "MEDIUMTEXT"),
+        ("count2", lambda n: n - 3, "INT"),
+        ("ref", lambda n: 7_300_000_000_000 + n, "BIGINT"),
+        ("loss", lambda n: -7_300_000_000_000 + n, "BIGINT"),
+        ("weight", lambda n: 1.125 if n else 7, "DECIMAL(10,3)"),
+        ("change", lambda n: -0.5, "DECIMAL(10,2)"),
+        ("tax", lambda n: "1234567890.50", "DECIMAL(15,2)"),
+        ("gift", lambda n: n % 2 == 0, "TINYINT"),
+        ("paid_at", lambda n: "2025-01-15T14:30:45.125+02:00", "DATETIME(3)"),
+        ("paid_at", lambda n: "2025-01-15T14:30:45", "DATETIME"),
+        ("paid_at", lambda n: "2025-01-15T14:30:45.123456", "DATETIME(6)"),
+        ("paidAt", lambda n: 1_746_000_000_000 + n, "DATETIME(3)"),
+        ("zip", lambda n: f"0{n:04d}", "VARCHAR(20)"),
+        ("tags", lambda n: ["a", n], "MEDIUMTEXT"),
+        ("address", lambda n: {"city": "Gent", "lines": [1]}, "MEDIUMTEXT"),
+        ("mixed", lambda n: n if n % 2 else "x", "MEDIUMTEXT"),
+        ("huge", lambda n: 10**25, "DECIMAL(28,2)"),
+        ("huge", lambda n: 10**40, "MEDIUMTEXT"),
+    ],
+)
+def test_the_type_of_an_own_field(name: str, value: Callable[[int], Any], expected: str) -> None:
+    _, field = own(lambda n: {name: value(n)})
+    assert field.type.removesuffix(" CHARACTER SET utf8mb4") == expected
+    assert field.required
+
+
+@pytest.mark.parametrize("absent", [{}, {"note": None}])
+def test_a_field_that_some_samples_lack_is_optional(absent: dict[str, Any]) -> None:
+    text, field = own(lambda n: {"note": "x"} if n % 3 else absent)
+    assert not field.required
+    assert "required = false   # missing or null in 10 of 30 samples" in text
+
+
+def test_few_texts_are_suggested_and_not_a_rule() -> None:
+    text, field = own(lambda n: {"channel": ["web", "store"][n % 2]})
+    assert '# values = ["store", "web"]   # all texts of 30 samples' in text
+    assert field.values == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("shippingCountry", "shipping_country"),
+        ("x.y", "x_y"),
+        ("2nd line", "field_2_nd_line"),
+        ("stored_at", "message_stored_at"),
+        ("日本", "field"),
+        ("a\x7f\"'\\", "a"),
+    ],
+)
+def test_the_column_of_a_key(key: str, name: str) -> None:
+    _, field = own(lambda n: {key: "x"})
+    assert (field.name, field.path) == (name, (key,))
+
+
+def test_two_keys_with_one_name() -> None:
+    _, contract = inferred(samples(lambda n: {"a_b": 1, "aB": 2, "": 3}))
+    assert [(field.name, field.path) for field in contract.own] == [("a_b", ("a_b",)), ("a_b_2", ("aB",))]
+
+
+def test_keys_in_objects_and_with_other_names() -> None:
+    values = [
+        json.dumps(
+            {
+                "id": 450_789_469 + n,
+                "name": f"#{1001 + n}",
+                "createdAt": "2025-01-15T14:30:45+01:00",
+                "customer": {"id": 5_500_000_000_000 + n, "email": "ann@example.org"},
+                "product": {"title": "Mug", "type": "Kitchen"},
+                "price": {"amount": "12.50", "currency": "EUR"},
+                "qty": n % 3 + 1,
+                "total": f"{12.5 * (n % 3 + 1):.2f}",
+            }
+        ).encode()
+        for n in range(30)
+    ]
+    text, contract = inferred(values)
+    assert {field.name: field.key for field in contract.fields} == {
+        "customer_id": "customer.id",
+        "order_id": "id",
+        "product_name": "product.title",
+        "product_category": "product.type",
+        "unit_price": "price.amount",
+        "quantity": "qty",
+        "total_price": "total",
+        "order_timestamp": "createdAt",
+        "name": "name",
+        "customer_email": "customer.email",
+        "price_currency": "price.currency",
+    }
+    assert '# also possible: key = "name"' in text
+    assert "It accepts 30 of 30 samples." in text
+    assert (contract.total, contract.by_name["total_price"].json) == ("checked", "string")
+
+
+def test_the_numbers_decide_between_names() -> None:
+    _, contract = inferred(samples(lambda n: {"price": 3.0, "amount": 7.5, "units": 3} | {"unit_price": "none"}))
+    assert contract.by_name["unit_price"].key == "price"
+
+
+def test_a_total_that_differs_is_taken_as_sent() -> None:
+    text, contract = inferred(samples(lambda n: {"total_price": 5.0 + (n == 7)}))
+    assert contract.total == "as_sent"
+    assert "Not unit_price × quantity in 1 of 30 samples; sample 8: 2.5 × 2 is not 6.0." in text
+
+
+def test_a_missing_total_is_computed_and_missing_texts_have_defaults() -> None:
+    def make(n: int) -> dict[str, Any]:
+        return {"total_price": None, "product_category": "Toys" if n % 4 else None, "customer_id": 5 if n % 4 else None}
+
+    text, contract = inferred(samples(make))
+    assert contract.total == "computed"
+    assert (contract.by_name["product_category"].default, contract.by_name["customer_id"].default) == ("unknown", 0)
+    assert "It accepts 30 of 30 samples." in text
+
+
+def test_what_is_not_found_is_shown_with_a_hint() -> None:
+    values = [json.dumps({"orderId": f"A-{n}", "createdAt": "15.1.2025", "lines": []}).encode() for n in range(30)]
+    text, _ = inferred(values)
+    for part in (
+        "Not found, to be filled in below: customer_id, product_name, product_category, unit_price, quantity,"
+        " order_timestamp.",
+        '# [order_timestamp]   # not found\n# "createdAt" has the name, but not the values, such as "15.1.2025".\n',
+        '# [quantity]   # not found\n# key = "…"\n# or, if an order has no quantity or several:\n# fixed = 1\n',
+    ):
+        assert part in text
+
+
+def test_missing_fields_that_can_be_fixed_are_counted() -> None:
+    values = [
+        json.dumps({k: v for k, v in json.loads(value).items() if k != "quantity"}).encode()
+        for value in samples(lambda n: {"total_price": 2.5})
+    ]
+    text, _ = inferred(values)
+    assert "It accepts 0 of 30 samples." in text and "With the values for fixed below, it accepts 30." in text
+
+
+def test_a_few_invalid_samples_do_not_hide_a_field() -> None:
+    text, contract = inferred(samples(lambda n: {"quantity": "two", "total_price": 5.0} if n == 4 else {}))
+    assert contract.by_name["quantity"].key == "quantity"
+    assert "It accepts 29 of 30 samples." in text
+    assert "Rejected: 1 wrong_type, for example sample 5: quantity is the string 'two'" in text
+
+
+def test_many_long_texts_fit_in_a_row() -> None:
+    _, contract = inferred(samples(lambda n: {f"text_{key}": "x" * 400 for key in range(60)}))
+    assert len(contract.own) == 60
+
+
+def test_more_keys_than_columns() -> None:
+    text, contract = inferred(samples(lambda n: {f"flag_{key}": True for key in range(230)}, 3))
+    assert (len(contract.own), contract.unknown_fields) == (201, "keep")
+    assert "30 keys cannot be fields of their own." in text
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["#1001", "#1002"], "#[0-9]{4,10}"),
+        (["2025-000123", "2026-000124"], "[0-9]{4}-[0-9]{6,12}"),
+        (["SO-1", "SO-22"], "SO-[0-9]{1,8}"),
+        (["ab12", "cd34"], "[a-z]{2}[0-9]{2,8}"),
+        (["A.1", "A.2"], r"A\.[0-9]{1,7}"),
+        (["0f8fad5b-d9cb-469f-a165-70867728950e"], "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+        (["aB3", "Cd4x"], "[0-9A-Za-z]{3,8}"),
+        (["a--1", "b1"], "[0-9a-z-]{2,8}"),
+        (["a[1]", "b[2]"], "[!-~]{1,50}"),
+    ],
+)
+def test_the_pattern_of_ids(texts: list[str], expected: str) -> None:
+    pattern = infer.pattern_of(texts)
+    assert pattern == expected
+    check(pattern)
+    assert all(map(matcher(pattern), texts))
+
+
+CSV = (
+    "order_id,customer_id,product,category,price,qty,total,date,zip,gift,channel\n"
+    'ORDER-000001,5,"Mat, 24""",Toys,2.50,2,5.00,2025-01-15T14:30:45,01234,true,\n'
+    "ORDER-000002,6,Mat,Toys,10,1,10,2025-01-15T14:30:46,,false,\n"
+)
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    return lambda *words: runner.invoke(cli.app, ["contract", *map(str, words)])
+
+
+def test_from_csv_to_a_checked_contract(call: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text(CSV)
+    made = call("infer", "orders.csv", "--output", "made.toml")
+    assert (made.exit_code, made.stdout) == (
+        0,
+        "Written: made.toml. Next: orderflow contract check made.toml orders.csv\n",
+    )
+    text = (tmp_path / "made.toml").read_text("utf-8")
+    assert "It accepts 2 of 2 samples." in text
+    assert "# [fields.channel]   # null in all samples" in text
+    contract = file.read(text, "made.toml")
+    assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
+        ("zip", "string", False),
+        ("gift", "boolean", True),
+    ]
+    assert call("check", "made.toml", "orders.csv").exit_code == 0
+    (tmp_path / "orders.csv").write_text(CSV.replace(",2,5.00", ",two,5.00") + "only,two\n")
+    found = call("check", "made.toml", "orders.csv", "--json")
+    assert found.exit_code == 1
+    tried = json.loads(found.stdout)["samples"]
+    assert (tried["accepted"], tried["rejected"]) == (1, 2)
+    assert {(one["reason"], *one["first"][0]) for one in tried["reasons"]} == {
+        ("wrong_type", "row 1", "qty is the string 'two', not an integer"),
+        ("not_an_object", "row 3", "the value is a JSON array, not an object"),
+    }
+    again = call("infer", "orders.csv", "--output", "made.toml")
+    assert isinstance(again.exception, InputInvalid) and "3 of orders.csv has 2 cells" in again.exception.message
+
+
+@pytest.mark.parametrize("name", ["shopify-like", "woocommerce-like", "line-items"])
+def test_the_examples_are_checked(call: Callable[..., Result], name: str) -> None:
+    path = EXAMPLES / f"{name}.toml"
+    found = call("check", path, path.with_suffix(".jsonl"))
+    assert found.exit_code == 0
+    assert "samples are accepted." in found.stdout and "Fast path: " in found.stdout
+    assert "messages/s: this machine's rate for these samples" in found.stdout
+
+
+def test_rejected_samples_are_shown_with_their_lines(call: Callable[..., Result], tmp_path: Path) -> None:
+    values = samples(lambda n: {"quantity": 3} if n < 5 else {})
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*values[:6], b"", b"{", values[6], values[6]]))
+    (tmp_path / "a.toml").touch()
+    found = call("check", "a.toml", "a.jsonl")
+    assert found.exit_code == 1
+    lines = found.stdout.splitlines()
+    at = lines.index("rejected: 5 wrong_total")
+    assert lines[at + 1] == "  line 1: total_price is 5.00, but 2.50 × 3 = 7.50"
+    assert len([line for line in lines if line.startswith("  line ")]) == 4
+    assert "rejected: 1 malformed_json" in lines and any(line.startswith("  line 8: ") for line in lines)
+    assert "1 samples have the order_id of an earlier one: it must be unique." in lines
+
+
+def test_why_a_contract_takes_the_exact_path(call: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[fields.a]\ntype = "decimal"\nprecision = 20\n')
+    assert "Fast path: no, because " in call("check", "a.toml").stdout
+    assert json.loads(call("check", "a.toml", "--json").stdout)["exact_path_because"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["infer", "none.jsonl"], "none.jsonl cannot be read: No such file"),
+        (["infer", "."], " is neither .jsonl nor .csv."),
+        (["infer", "a.txt"], "a.txt is neither .jsonl nor .csv."),
+        (["infer", "empty.jsonl"], "empty.jsonl has no samples."),
+        (["infer", "latin.jsonl"], "line 2 of latin.jsonl cannot be used: it is not UTF-8."),
+        (["infer", "broken.jsonl"], "line 2 of broken.jsonl cannot be used: it is not JSON: "),
+        (["infer", "array.jsonl"], "line 1 of array.jsonl cannot be used: it is not a JSON object."),
+        (["infer", "twice.csv"], "The first line of twice.csv has an empty or a repeated name."),
+        (["infer", "open.csv"], "open.csv is not CSV in line 2: a quote is opened and not closed."),
+        (["infer", "utf16.csv"], "utf16.csv is UTF-16."),
+        (["infer", "good.jsonl", "--output", "a.txt"], "a.txt exists."),
+        (["infer", "good.jsonl", "--output", "none/a.toml"], "none/a.toml cannot be written: No such file"),
+        (["check", "none.toml"], "none.toml cannot be read: No such file"),
+        (["check", "latin.jsonl"], "latin.jsonl is not UTF-8 in line 2."),
+        (["check", "good.jsonl"], "good.jsonl, line 1: this is not TOML: "),
+        (["check", "a.txt", "none.csv"], "none.csv cannot be read: "),
+        (["check", "a.txt", "a.txt"], "a.txt is neither .jsonl nor .csv."),
+        (["diff", "good.jsonl"], "good.jsonl, line 1: this is not TOML: "),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, words: list[str], sentence: str) -> None:
+    for name, content in {
+        "a.txt": b"",
+        "empty.jsonl": b"\n \n",
+        "good.jsonl": samples(lambda n: {}, 1)[0],
+        "latin.jsonl": b'{"a": 1}\n{"a": "\xe9"}\n',
+        "broken.jsonl": b'{"a": 1}\n{"a": \n',
+        "array.jsonl": b"[]\n",
+        "twice.csv": b"a,b,a\n1,2,3\n",
+        "open.csv": b'a\n"x\n',
+        "utf16.csv": "a\n1\n".encode("utf-16"),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    found = orderflow("contract", *words, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.startswith("error: ") and sentence in found.stderr and "\nhint: " in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_help_has_examples() -> None:
+    group = typer.main.get_command(cli.app).commands["contract"]  # type: ignore[attr-defined]
+    for name, command in group.commands.items():
+        assert f"`orderflow contract {name} " in command.help
