@@ -288,9 +288,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @cached_property
     def free_texts(self) -> tuple[str, ...]:
-        """The names of the columns whose texts may have any character."""
+        """The names of the columns whose texts may have any character, such as a backslash."""
         kinds = (Kind.STRING, Kind.JSON)
-        return tuple(field.name for field in self.columns if field.kind in kinds and field.name != "order_id")
+        return tuple(
+            field.name
+            for field in self.columns
+            if field.kind in kinds and (field.name != "order_id" or field.pattern != ORDER_ID_PATTERN)
+        )
 
     @property
     def is_default(self) -> bool:
