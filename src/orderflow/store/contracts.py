@@ -37,7 +37,9 @@ class Versions(NamedTuple):
 
     def find(self, contract: Contract) -> int | None:
         """Return the number of this contract; None if it is not a version, or an earlier one than the active one."""
-        numbers = [number for number, known in self.contracts.items() if known == contract and number >= self.active]
+        numbers = [
+            number for number, known in self.contracts.items() if known == contract.rules and number >= self.active
+        ]
         return max(numbers, default=None)
 
 
@@ -91,7 +93,7 @@ def differs(connection: Connection, found: Versions, why: str = "") -> ContractI
 
 def as_json(contract: Contract) -> str:
     """Return the contract as the table of contracts stores it."""
-    return msgspec.json.encode(contract).decode()
+    return msgspec.json.encode(contract.rules).decode()
 
 
 def begin(  # noqa: PLR0917

@@ -73,6 +73,18 @@ def missing(settings: Settings) -> list[Step]:
         return _missing(connection, settings)
 
 
+def stored_contracts(settings: Settings) -> contracts.Versions:
+    """Return the contract versions of the tables; only the default contract if there are no tables.
+
+    Raises TableDrifted, and the connection's errors.
+    """
+    with Connection(settings, database=False) as connection:
+        [database] = as_server_names(connection, (settings.mysql_database,))
+        if not connection.execute("select_database", {"database": database}).rows:
+            return contracts.Versions({0: DEFAULT})
+        return _look(connection, settings).contracts
+
+
 def check_active_sink(settings: Settings) -> None:
     """Raise ContractInvalid if a sink is active on these tables and topic, and stores by another contract."""
     with Connection(settings, database=False) as connection:
