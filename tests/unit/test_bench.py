@@ -26,7 +26,7 @@ def test_the_rows_it_compares_with_are_the_orders_it_sends() -> None:
     rows = [line.split("\t") for chunk in backlog.lines(islice(backlog.messages(), count)) for line in chunk]
     orders = [decode(value) for _, value, _ in islice(backlog.messages(), count)]
     assert rows == [
-        [*map(str, msgspec.structs.astuple(order)[:-1]), order.order_timestamp.replace("T", " ")] for order in orders
+        [*map(str, msgspec.structs.astuple(order)[:-2]), order.order_timestamp.replace("T", " ")] for order in orders
     ]
     assert [row[1] for row in rows] == sorted(row[1] for row in rows)
     assert len({row[7] for row in rows}) == math.ceil(count / 1000)

@@ -57,8 +57,8 @@ def produce(
     KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
     PRODUCTION_INTERVAL, ORDER_CONTRACT. With a contract file, own fields get their `values` or `examples`.
 
-    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist.
-    Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
+    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist;
+    with a contract file, through those that do not depend on its fields. Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
     again, half of them to any partition.
 
     `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the columns) becomes a JSON
