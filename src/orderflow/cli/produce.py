@@ -58,8 +58,8 @@ def produce(
     PRODUCTION_INTERVAL, ORDER_CONTRACT. With a contract file, own fields get their `values` or `examples`.
 
     `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist;
-    with a contract file, through those that do not depend on its fields. Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
-    again, half of them to any partition.
+    with a contract file, through those that do not depend on its fields. Each uses up an order number, except a
+    conflict (a recent order with other content). `--repeat` sends recent orders again, half of them to any partition.
 
     `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the columns) becomes a JSON
     object with the numbers as written. The sink quarantines what breaks the contract. A .csv file that is not CSV
