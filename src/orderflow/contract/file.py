@@ -25,7 +25,7 @@ from orderflow.contract.definition import (
     Kind,
 )
 from orderflow.contract.exact_path import default_value
-from orderflow.errors import ContractInvalid, RecordRejected
+from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.settings import Settings
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -67,11 +67,17 @@ _DIGITS = {"utc": 0, "rfc3339": 3, "epoch_ms": 3}  # after the second
 def of(settings: Settings) -> Contract:
     """Return the contract of these settings: that of ORDER_CONTRACT, or the default one.
 
-    Raises ContractInvalid.
+    Raises ContractInvalid, SettingInvalid.
     """
     if not settings.order_contract:
         return DEFAULT
-    return read(settings.order_contract_text, settings.order_contract)
+    contract = read(settings.order_contract_text, settings.order_contract)
+    if settings.order_ranges == "enforce" and not contract.is_default:
+        raise SettingInvalid(
+            "ORDER_RANGES=enforce applies only to the eight fields without ORDER_CONTRACT.",
+            hint="Unset one of the two; `minimum`, `maximum` and `values` of the contract file limit the values.",
+        )
+    return contract
 
 
 @lru_cache(maxsize=16)
