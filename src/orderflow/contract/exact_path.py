@@ -443,7 +443,8 @@ def default_value(field: Field) -> Any:
     if field.default is None:
         return None
     lenient = msgspec.structs.replace(field, json="any", path=("default",))
-    value = _READERS[field.kind](lenient, field.default)
+    token = _WITH_SPELLING.decode(str(field.default)) if field.kind is Kind.JSON else field.default
+    value = _READERS[field.kind](lenient, token)
     check = _CHECKS.get(field.kind)
     return check(lenient, value) if check else value
 

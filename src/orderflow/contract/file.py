@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -152,7 +153,8 @@ class _File:
         name = default.name
         allowed, kinds = _EIGHT_KEYS[name]
         kind = Kind(self._one_of(table, name, "type", [str(kind) for kind in kinds]))
-        self._check_keys(table, allowed | (_KIND_KEYS[kind] - {"precision", "scale"}), name)
+        not_here = {"precision", "scale"} | ({"min_length"} if name == "order_id" else set())
+        self._check_keys(table, allowed | (_KIND_KEYS[kind] - not_here), name)
         base = default
         if kind is not default.kind:
             base = Field(name=name, kind=kind, path=default.path, min_length=1, max_length=50, maximum=BIGINT_MAX)
@@ -361,6 +363,11 @@ class _File:
         wanted: dict[Kind, tuple[type, ...]] = {Kind.INTEGER: (int, str), Kind.DECIMAL: (int, Decimal, str)}
         if type(found) not in wanted.get(base.kind, (bool,) if base.kind is Kind.BOOLEAN else (str, int)):
             raise self.invalid(f"{key} is {_shown(found)}", f"Write a value of the type {base.kind}.", where, key)
+        if base.kind is Kind.JSON:
+            try:
+                json.loads(str(found))
+            except ValueError:
+                raise self.invalid(f"{key} is {found!r}, not JSON", f"Write {key} = '[]'.", where, key) from None
         return str(found) if isinstance(found, Decimal) else found
 
     def _examples(self, base: Field, table: Mapping[str, Any], where: str) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -138,14 +139,15 @@ def _source(field: Field) -> _Source:
     """Return the function that draws a value of the field."""
     is_customer = field.name == "customer_id"
     numbers = CUSTOMER_IDS if is_customer else range(1, 100)
+    if field.kind is Kind.JSON:
+        documents = [json.loads(str(text)) for text in field.examples] or [{}]
+        return lambda random, _: random.choice(documents)
     if choices := _choices(field):
         return lambda random, _: random.choice(choices)
     if field.kind is Kind.TIMESTAMP:
         return lambda _, now: time_token(field, now)
     if field.kind is Kind.BOOLEAN:
         return lambda random, _: random.random() < 0.5
-    if field.kind is Kind.JSON:
-        return lambda random, _: {}
     if field.kind is Kind.STRING:
         return partial(_draw_text, field, "C" if is_customer else field.name, numbers)
     unit = field.unit if field.kind is Kind.DECIMAL else Decimal(1)

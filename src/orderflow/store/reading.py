@@ -112,7 +112,13 @@ def latest(connection: Connection, count: int) -> tuple[StoredOrder, ...]:
 
 def order(connection: Connection, order_id: str) -> StoredOrder | None:
     """Return the order with this id; None if it does not exist."""
-    return next(iter(_orders(connection, "select_order", with_own=True, order_id=order_id)), None)
+    rows = connection.execute("select_order", {"order_id": order_id}).rows
+    if not rows:
+        return None
+    cells, fields = [*map(_utc_if_time, rows[0])], file.of(connection.settings).own
+    end = len(EIGHT) + len(fields)
+    own = own_values(fields, cells[len(EIGHT) : end])
+    return StoredOrder(*[*cells[: len(EIGHT)], *cells[end:], own])
 
 
 def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[StoredOrder, ...]:
@@ -182,25 +188,16 @@ def quarantined_as(connection: Connection, order_id: str) -> tuple[Quarantined, 
     return _quarantined(connection, "select_quarantine_of_order", order_id=order_id)
 
 
-def _orders(
-    connection: Connection, statement: str, *, with_own: bool = False, **values: object
-) -> tuple[StoredOrder, ...]:
-    fields = file.of(connection.settings).own
-    found = []
-    for row in connection.execute(statement, values).rows:
-        cells = [*map(_utc_if_time, row)]
-        own = cells[len(EIGHT) : len(EIGHT) + len(fields)] if with_own else ()
-        del cells[len(EIGHT) : len(EIGHT) + len(fields)]
-        cells.append(own_values(fields, own))
-        found.append(StoredOrder(*cells))
-    return tuple(found)
+def _orders(connection: Connection, statement: str, **values: object) -> tuple[StoredOrder, ...]:
+    rows = connection.execute(statement, values).rows
+    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in rows)
 
 
 def own_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, object]:
     """Map the names of own columns to their values; booleans, which the database has as 0 and 1, as True and False."""
     return {
         field.name: bool(value) if field.kind is Kind.BOOLEAN and value is not None else value
-        for field, value in zip(fields, values, strict=False)
+        for field, value in zip(fields, values, strict=True)
     }
 
 
