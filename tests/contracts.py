@@ -179,8 +179,8 @@ def _add_defaults(choice: Random, field: Field, table: dict[str, Any]) -> None:
     value = value_of(choice, field)
     value = choice.choice([value, str(value)]) if isinstance(value, Decimal) else value
     if field.kind is Kind.JSON:
-        value = choice.choice([7, 'é"\n'])
-        if len(json.dumps(value)) > field.max_length:
+        value = choice.choice(["7", '["\u00e9\\"\\n" , {"a": 1.50}]'])
+        if len(value.encode()) > field.max_length:
             return
     can_be_optional = field.name in ("customer_id", "product_name", "product_category")
     if choice.random() < (0.1 if can_be_optional else 0.4 if field.is_own and not field.required else 0):
