@@ -93,6 +93,26 @@ def sink(
 
 
 @app.command(cls=Command)
+def contract(
+    *,
+    engine: VariantChoice = Variant.DIRECT,
+    rows: Annotated[int, typer.Option(min=1, help="Orders in each backlog.")] = 1_000_000,
+    rounds: Rounds = 3,
+    as_json: AsJson = False,
+    chart: Chart = None,
+) -> None:
+    """What a contract file costs: the sink with four own fields and with the default contract, and both paths alone.
+
+    Runs of both contracts alternate on the same servers.
+
+    Example: `python -m benchmarks contract --rows 300000 --rounds 2`
+    """
+    from benchmarks import contract as benchmark
+
+    _run(partial(benchmark.bench, engine=engine.value, rows=rows, rounds=rounds), as_json, chart)
+
+
+@app.command(cls=Command)
 def latency(
     *,
     engine: VariantChoice = Variant.SPARK,

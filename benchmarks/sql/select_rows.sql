@@ -1,3 +1,3 @@
 -- Read every order.
-SELECT {order_names}
+SELECT {eight_names}
 FROM {orders}
