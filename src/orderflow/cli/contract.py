@@ -244,7 +244,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[st
     is_empty = True
     if kind == ".csv":
         rows = (
-            [cell.decode("utf-8", "surrogateescape") for cell in row] for row in files._read_rows(path, _open(path))
+            [cell.decode("utf-8", "surrogateescape") for cell in row] for row in files.read_rows(path, _open(path))
         )
         header = next(rows, [])
         if len({*header}) < len(header) or "" in header:
@@ -255,7 +255,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[st
             is_empty = False
             yield f"row {number}", dict(zip(header, row, strict=True)) if len(row) == len(header) else row
     else:
-        for number, line in files._read_lines(path, _open(path)):
+        for number, line in files.read_lines(path, _open(path)):
             if line.strip():
                 is_empty = False
                 yield f"line {number}", line.removesuffix(b"\n")

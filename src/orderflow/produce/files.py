@@ -65,7 +65,7 @@ def _open(path: Path, progress: Progress, description: str) -> IO[bytes]:
     return io.BufferedReader(cast(io.RawIOBase, raw), 1024 * 1024)
 
 
-def _read_lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Each line including its line break, with its number, which starts at 1."""
     with file:
         number = 0
@@ -88,7 +88,7 @@ def _too_large_error(path: Path, number: int) -> InputInvalid:
 
 def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
     read_key = _key_reader(contract.by_name["order_id"])
-    for _, line in _read_lines(path, file):
+    for _, line in read_lines(path, file):
         value = line.removesuffix(b"\n")
         if value.strip():
             yield read_key(value), value, ANY_PARTITION
@@ -114,7 +114,7 @@ def _key_reader(order_id: Field) -> Callable[[bytes], bytes | None]:
 
 
 def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
-    rows = _read_rows(path, file)
+    rows = read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
     fields = {field.name: field for field in contract.fields if field.path}
@@ -129,9 +129,9 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
     return (_row_to_message(contract, header, cells) for cells in rows)
 
 
-def _read_rows(path: Path, file: IO[bytes]) -> Iterator[list[bytes]]:
+def read_rows(path: Path, file: IO[bytes]) -> Iterator[list[bytes]]:
     """Iterate over the cells of each row that is not blank."""
-    lines = _read_lines(path, file)
+    lines = read_lines(path, file)
     for number, line in lines:
         parts, size, quotes = [line], len(line), line.count(b'"')
         while quotes % 2 and (following := next(lines, None)):  # a quoted line break: the row continues
