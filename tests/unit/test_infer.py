@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
 from orderflow.contract import file, infer
-from orderflow.contract.definition import DEFAULT, Contract, Field
+from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
-from orderflow.errors import InputInvalid
+from orderflow.errors import InputInvalid, RecordRejected
 from tests.unit.test_cli import orderflow
 from tests.unit.test_contract_file import EXAMPLES
 
@@ -358,3 +360,38 @@ def test_help_has_examples() -> None:
     group = typer.main.get_command(cli.app).commands["contract"]  # type: ignore[attr-defined]
     for name, command in group.commands.items():
         assert f"`orderflow contract {name} " in command.help
+
+
+KEYS = st.sampled_from(["id", "customer", "total", "qty", "created_at", "a.b", "", "é", "Name"]) | st.text(max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(KEYS, JSON, max_size=6), min_size=1, max_size=6))
+def test_any_objects_give_a_file_that_loads(objects: list[dict[str, Any]]) -> None:
+    inferred([json.dumps(value).encode() for value in objects])
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=6))
+def test_own_fields_of_any_kind_are_accepted(fields: dict[str, Any]) -> None:
+    [*values] = [json.dumps(fields | ORDER).encode()] * 3
+    text, contract = inferred(values)
+    try:
+        read_exactly(values[0], contract)
+    except RecordRejected as rejected:  # the texts that no contract accepts
+        assert rejected.reason == Reason.INVALID_TEXT, text
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=50), min_size=1))
+def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
+    pattern = infer.pattern_of(texts)
+    check(pattern)
+    assert all(map(matcher(pattern), texts))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "customer.id"]), st.text(max_size=6)), min_size=1))
+def test_any_cells_give_a_file_that_loads(rows: list[dict[str, str]]) -> None:
+    file.read(infer.infer(infer.of_cells(rows), "samples.csv"), "made.toml")
