@@ -114,6 +114,8 @@ def test_few_texts_are_suggested_and_not_a_rule() -> None:
         ("stored_at", "message_stored_at"),
         ("日本", "field"),
         ("a\x7f\"'\\", "a"),
+        ("a\x9b\u202e", "a"),
+        ("Größe (cm)", "groe_cm"),
     ],
 )
 def test_the_column_of_a_key(key: str, name: str) -> None:
