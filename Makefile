@@ -19,7 +19,7 @@ PLATFORMS ?= manylinux_2_17_x86_64 manylinux_2_17_aarch64 musllinux_1_2_x86_64 m
 UV_BUILD = $(BIN)/uv build --quiet --python $(BIN)/python --build-constraints requirements-build.txt --require-hashes \
 	--out-dir dist
 
-.PHONY: help setup up test test-spark faults bench lint docs lock dist clean
+.PHONY: help setup up test test-spark fuzz faults bench lint docs lock dist clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -34,6 +34,9 @@ test: setup lint ## Check and test everything
 
 test-spark: setup .venv/.dev ## Run the pipeline's tests with another Spark version: make test-spark SPARK=3.5 (4.0, 4.1)
 	@$(BIN)/python -m tests.spark_versions $(or $(SPARK),4.2) $(ARGS)
+
+fuzz: .venv/.dev ## Fuzz native.c under AddressSanitizer and UBSan, with random contracts: make fuzz SECONDS=600 SEED=7
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 faults: setup .venv/.dev ## Inject random faults (by seed) under load, and audit each round: make faults ROUNDS=50 SEED=7
 	@$(BIN)/python -m tests.faults.runner $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \

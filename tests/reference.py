@@ -1,16 +1,18 @@
-"""A slow, independent implementation of the contract. order.py must agree with it for any bytes.
+"""A slow, independent implementation of the contract. Both paths must agree with it for any bytes.
 
-It counts money in whole cents, so it never rounds.
+`read` is the contract of the eight fields, without its data. `row` reads by any contract. Decimals are whole numbers of
+their last digit, so nothing is rounded.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
-from orderflow.contract.definition import Order
+from orderflow.contract.definition import Contract, Field, Kind, Order
 
 
 class Read(NamedTuple):
@@ -62,20 +64,41 @@ def by_value(order: Order) -> Read:
     )
 
 
-def _order(value: bytes | None) -> Read:
-    _demand(value is not None and len(value) <= 1024 * 1024)
-    assert value is not None
+class Row(NamedTuple):
+    """The values by column. Decimals count their last digit, times are texts in UTC, and booleans are 0 and 1."""
+
+    values: dict[str, object]
+    unknown: list[str]  # unless they are kept
+
+
+def row(value: bytes | None, contract: Contract) -> Row | None:
+    """Return the columns of the order that the value holds; None if it breaks the contract."""
     try:
-        found = json.loads(
-            value.decode("utf-8"),  # json.loads guesses the encoding of bytes
-            object_pairs_hook=_object,
-            parse_int=Whole,
-            parse_float=Fraction,
-            parse_constant=_constant,
-        )
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RefusedError from error
-    _demand(type(found) is dict and _levels(found) <= 64)
+        return _row(value, contract)
+    except (RefusedError, RecursionError):
+        return None
+
+
+def by_column(order: Order, unknown: list[str], contract: Contract) -> Row:
+    """Convert the decoder's order into this module's form."""
+    values = [getattr(order, field.name) for field in contract.fields[:8]] + [*order.own]
+    return Row(
+        {field.name: _plain(value, field) for field, value in zip(contract.columns, values, strict=True)}, unknown
+    )
+
+
+def _plain(value: object, field: Field) -> object:
+    if isinstance(value, Decimal):
+        sign, digits, exponent = value.as_tuple()
+        assert exponent == -field.scale
+        return int("".join(map(str, digits))) * (-1 if sign else 1)
+    if isinstance(value, datetime):
+        return value.isoformat("T", "microseconds")[: 20 + field.scale if field.scale else 19]
+    return value
+
+
+def _order(value: bytes | None) -> Read:
+    found = _message(value)
     order = Read(
         _integer(found.get("customer_id")),
         _text(found.get("order_id"), 50),
@@ -95,6 +118,23 @@ def _order(value: bytes | None) -> Read:
     _demand(time.isoformat() == order.order_timestamp)
     _demand(order.unit_cents * order.quantity == order.total_cents)
     return order
+
+
+def _message(value: bytes | None) -> dict[str, object]:
+    _demand(value is not None and len(value) <= 1024 * 1024)
+    assert value is not None
+    try:
+        found = json.loads(
+            value.decode("utf-8"),  # json.loads guesses the encoding of bytes
+            object_pairs_hook=_object,
+            parse_int=Whole,
+            parse_float=Fraction,
+            parse_constant=_constant,
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RefusedError from error
+    _demand(type(found) is dict and _levels(found) <= 64)
+    return found
 
 
 def _demand(fulfilled: bool) -> None:
@@ -141,3 +181,178 @@ def _cents(found: object) -> int:
     whole, _, fraction = f"{amount:f}".partition(".")
     _demand(fraction[2:].strip("0") == "")
     return int(whole) * 100 + int(fraction[:2].ljust(2, "0"))
+
+
+def _row(value: bytes | None, contract: Contract) -> Row:
+    message = _message(value)
+    values: dict[str, object] = {}
+    for field in contract.fields:
+        token = _token(message, field)
+        if field.name == "total_price" and contract.total == "computed":
+            token = None
+        values[field.name] = _default(field) if token is None else _value(field, token, field.json)
+    if contract.total != "as_sent":
+        total, limits = values["unit_price"] * values["quantity"], contract.by_name["total_price"]  # type: ignore[operator]
+        _demand(_scaled(str(limits.minimum), 2) <= total <= _scaled(str(limits.maximum), 2))
+        _demand(contract.total == "computed" or total == values["total_price"])
+        values["total_price"] = total
+    paths = {field.path for field in contract.fields}
+    others = _others(message, paths, ())
+    names = _names(others, paths, ())
+    _demand(contract.unknown_fields != "reject" or not names)
+    if contract.unknown_fields == "keep":
+        values["other_fields"], names = _written(others) if others else None, []
+    return Row(values, names)
+
+
+def _token(message: dict[str, object], field: Field) -> object:
+    """Return the field's token; None if the message lacks it and may do so."""
+    found: object = message if field.path else None
+    for key in field.path:
+        _demand(isinstance(found, dict))
+        assert isinstance(found, dict)
+        found = found.get(key)
+        if found is None:
+            _demand(not field.required)
+            break
+    return found
+
+
+def _others(message: dict[str, object], paths: set[tuple[str, ...]], above: tuple[str, ...]) -> dict[str, object]:
+    """Return the part of the message without the fields at these paths."""
+    others: dict[str, object] = {}
+    for key, value in message.items():
+        path = (*above, key)
+        if not _is_above(path, paths):
+            if path not in paths:
+                others[key] = value
+        elif isinstance(value, dict) and (inner := _others(value, paths, path)):
+            others[key] = inner
+    return others
+
+
+def _is_above(path: tuple[str, ...], paths: set[tuple[str, ...]]) -> bool:
+    return any(len(path) < len(longer) and longer[: len(path)] == path for longer in paths)
+
+
+def _names(others: dict[str, object], paths: set[tuple[str, ...]], above: tuple[str, ...]) -> list[str]:
+    names: list[str] = []
+    for key, value in others.items():
+        path = (*above, key)
+        if _is_above(path, paths):
+            assert isinstance(value, dict)
+            names += _names(value, paths, path)
+        else:
+            names.append(".".join(path))
+    return names
+
+
+def _default(field: Field) -> object:
+    token: object = field.default
+    if token is None or isinstance(token, bool):
+        return token if token is None else int(token)
+    return _value(field, Whole(token) if isinstance(token, int) else token, "any")
+
+
+def _value(field: Field, token: object, from_: str) -> object:
+    if field.kind is Kind.BOOLEAN:
+        _demand(isinstance(token, bool))
+        return int(token)  # type: ignore[call-overload]
+    if field.kind is Kind.JSON:
+        text = _written(token)
+        _demand(len(text.encode()) <= field.max_length)
+        return text
+    if field.kind is Kind.STRING:
+        return _valid_text(field, token)
+    if field.kind is Kind.TIMESTAMP and field.format != "epoch_ms":
+        return _time(field, token)
+    text = _number(token, from_)
+    if field.kind is Kind.DECIMAL:
+        count = _scaled(text, field.scale)
+        _demand(_scaled(str(field.minimum), field.scale) <= count <= _scaled(str(field.maximum), field.scale))
+        return count
+    _demand(text.removeprefix("-").isdigit() and len(text) < 1000)
+    number = int(text)
+    if field.kind is Kind.TIMESTAMP:
+        _demand(0 <= number <= 253402300799999)
+        moment = datetime(1970, 1, 1) + timedelta(seconds=number // 1000)  # noqa: DTZ001 - UTC
+        return _with_digits(field, moment, f"{number % 1000:03}")
+    _demand(int(field.minimum) <= number <= int(field.maximum))
+    return str(number) if field.name == "order_id" else number
+
+
+def _number(token: object, from_: str) -> str:
+    """Return a number as it is written."""
+    is_number = isinstance(token, (Whole, Fraction))
+    _demand(is_number if from_ == "number" else not is_number if from_ == "string" else True)
+    text = str(token) if isinstance(token, str) else ""
+    _demand(re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", text, re.ASCII) is not None)
+    return text
+
+
+def _scaled(text: str, scale: int) -> int:
+    """Return a number as a count of its last digit. Refuse one with more digits, or above any decimal."""
+    plain, _, exponent = text.lower().partition("e")
+    _demand(len(exponent) <= 17)  # Decimal refuses more
+    whole, _, fraction = plain.removeprefix("-").partition(".")
+    digits = (whole + fraction).rstrip("0")
+    zeros = int(exponent or 0) - len(fraction) + len(whole + fraction) - len(digits) + scale
+    digits = digits.lstrip("0")
+    if not digits:
+        return 0
+    _demand(zeros >= 0 and len(digits) + zeros < 100)
+    return int(digits) * 10**zeros * (-1 if plain.startswith("-") else 1)
+
+
+def _valid_text(field: Field, token: object) -> str:
+    _demand(type(token) is str)
+    assert isinstance(token, str)
+    _demand(field.min_length <= len(token) <= field.max_length)
+    _demand(not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in token))
+    if field.name == "order_id":
+        _demand(token != "" and all(33 <= ord(character) <= 126 for character in token))
+    _demand(not field.pattern or re.fullmatch(field.pattern, token, re.DOTALL) is not None)
+    _demand(not field.values or token in field.values)
+    return token
+
+
+def _time(field: Field, token: object) -> str:
+    _demand(type(token) is str)
+    assert isinstance(token, str)
+    shape = re.fullmatch(r"(\d{4}-\d\d-\d\d)(.)(\d\d:\d\d:\d\d)(\.\d{1,9})?(|[Zz]|[-+]\d\d:\d\d)", token, re.ASCII)
+    _demand(shape is not None)
+    assert shape is not None
+    day, separator, second, fraction, zone = shape.groups("")
+    is_utc = field.format == "utc"
+    _demand(separator in ("T" if is_utc else "Tt ") and (zone == "") == is_utc)
+    _demand(not (is_utc and fraction and not field.scale))
+    try:
+        moment = datetime.strptime(f"{day} {second}", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - UTC
+        if len(zone) > 1:
+            ahead = datetime.strptime(zone[1:], "%H:%M")  # noqa: DTZ007 - a duration
+            moment -= timedelta(minutes=(ahead.hour * 60 + ahead.minute) * (-1 if zone[0] == "-" else 1))
+    except (ValueError, OverflowError) as error:
+        raise RefusedError from error
+    return _with_digits(field, moment, fraction[1:])
+
+
+def _with_digits(field: Field, moment: datetime, fraction: str) -> str:
+    _demand(not fraction[field.scale :].strip("0"))
+    return moment.isoformat() + ("." + fraction[: field.scale].ljust(field.scale, "0") if field.scale else "")
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+
+
+def _written(token: object) -> str:
+    """Return JSON without white space, with numbers as they are in the message."""
+    if isinstance(token, (Whole, Fraction)):
+        return str(token)
+    if isinstance(token, str):
+        _demand(not any(0xD800 <= ord(character) <= 0xDFFF for character in token))
+        return '"' + "".join(_ESCAPES.get(c, c if ord(c) >= 32 else f"\\u{ord(c):04x}") for c in token) + '"'
+    if isinstance(token, list):
+        return f"[{','.join(map(_written, token))}]"
+    if isinstance(token, dict):
+        return "{" + ",".join(f"{_written(key)}:{_written(value)}" for key, value in token.items()) + "}"
+    return {None: "null", True: "true", False: "false"}[token]  # type: ignore[index]

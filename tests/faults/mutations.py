@@ -92,7 +92,7 @@ MUTATIONS = (
         "audit: adopted rows are believed",
         "moved and mysql and forged",
         _RUN,
-        {"        self._check_adoption(claimed)\n": ""},
+        {"        self._check_adoption(marked)\n": ""},
         _CHANGES,
     ),
     Mutation(
@@ -134,7 +134,7 @@ MUTATIONS = (
         "audit: stored_at is believed",
         "changed_column and mysql and orders-stored_at",
         _RUN,
-        {"elif agree and sum(": "elif not agree and sum("},
+        {"            counts_agree\n            and sum(": "            not counts_agree\n            and sum("},
         _CHANGES,
     ),
     Mutation(

@@ -148,6 +148,7 @@ class System:
     _mark: int = 0
     _sinks: int = 0
     _databases: list[str] = field(default_factory=list)
+    _own_fields: list[str] = field(default_factory=list)
     _parts: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -260,6 +261,18 @@ class System:
         self._databases.append(name)
         self.sql(f"GRANT ALL ON {name}.* TO '{_USER}'@'127.0.0.1'")
 
+    def extend_contract(self) -> str:
+        """Add a field to the contract of the sink that starts next and of the audit, and return the field's name."""
+        self._own_fields.append(f"note_{len(self._own_fields)}")
+        text = "".join(f'[fields.{name}]\ntype = "string"\nrequired = false\n' for name in self._own_fields)
+        path = self.folder / "contract.toml"
+        path.write_text(text, "utf-8")
+        self.direct, self.settings = (
+            msgspec.structs.replace(settings, order_contract=str(path), order_contract_text=text)
+            for settings in (self.direct, self.settings)
+        )
+        return self._own_fields[-1]
+
     def begin_anew(self) -> None:
         """Create new tables, a new sink and new producers for another topic, which may have fewer partitions."""
         name = f"{self._databases[0]}_{len(self._databases)}"
@@ -299,12 +312,20 @@ class System:
         client.flush(60)
         client.close()
 
-    def send(self, start: int, count: int, partition: int = -1, clock: Callable[[], float] = time.time) -> None:
-        """Send valid orders with these numbers, without the proxies."""
+    def send(
+        self,
+        start: int,
+        count: int,
+        partition: int = -1,
+        clock: Callable[[], float] = time.time,
+        own: bytes = b"",
+    ) -> None:
+        """Send valid orders with these numbers, without the proxies. `own` is added to each: `, "name": "value"`."""
         client = Producer({"bootstrap.servers": self.direct.kafka_bootstrap_servers})
         for number, (key, value, _) in zip(range(count), Generator(start, clock=clock), strict=False):
             part = partition if partition >= 0 else number % self.partitions()
-            client.produce(self.direct.kafka_topic, value, key, part)
+            assert value
+            client.produce(self.direct.kafka_topic, value[:-1] + own + value[-1:], key, part)
         assert client.flush(60) == 0
 
     @property

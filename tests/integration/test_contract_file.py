@@ -119,10 +119,16 @@ def test_what_is_impossible_has_its_steps(database: Settings, diff: Diff) -> Non
 
 def test_only_an_example_differs(database: Settings, diff: Diff) -> None:
     follow(database, FIRST)
-    found = diff(FIRST + 'examples = ["EUR"]\n')
+    found = diff(FIRST + 'examples = ["EUR"]\ncomment = "ISO 4217"\n')
+    assert (found.exit_code, found.stdout.splitlines()[1:]) == (0, ["No difference."])
+
+
+def test_only_the_order_of_fields_differs(database: Settings, diff: Diff) -> None:
+    own = ['[fields.a]\ntype = "boolean"\n', '[fields.b]\ntype = "boolean"\n']
+    follow(database, "".join(own))
+    found = diff("".join(reversed(own)))
     assert found.exit_code == 1
-    assert "Only the order of fields, comments or examples differ." in found.stdout
-    assert "contract version 2" in found.stdout and "ALTER TABLE" not in found.stdout
+    assert "-- contract version 2" in found.stdout and "ALTER TABLE" not in found.stdout
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,6 @@ def test_a_type_that_a_person_widens(database: Settings, diff: Diff, before: str
     follow(database, f"[fields.extra]\n{before}\n")
     found = diff(f"[fields.extra]\n{after}\n")
     assert f"possible: column extra becomes {becomes}" in found.stdout
-    assert "a person must do so, because the server copies the table" in found.stdout
     assert isinstance(found.exception, TableDrifted)
     [statement] = re.findall(r"(ALTER TABLE .*?);", found.exception.hint)
     execute(database, statement)

@@ -20,6 +20,7 @@ from orderflow.insights.monitor import Monitor, Snapshot
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.connection import Connection
+from tests import shop
 from tests.corpus import message
 from tests.feeder import Feeder, many, order, priced
 from tests.processes import until
@@ -117,6 +118,39 @@ def test_an_order_has_its_story(database: Settings, feeder: Feeder) -> None:
     assert (conflict.reason, conflict.offset, conflict.status) == ("conflict", 2, "open")
     assert [one.order_id for one in found.orders] == ["ORDER-000124"]
     assert (malformed.value, malformed.value_bytes) == (b"not JSON", 8)
+
+
+def test_an_order_of_a_contract_file_has_its_story(database: Settings) -> None:
+    text = shop.TEXT.replace('"customer.id"\ntype = "string"', '"customer.id"')  # the tables keep INT
+    database = msgspec.structs.replace(database, order_contract="shop.toml", order_contract_text=text)
+    value = shop.VALUE.replace(b'"C-1"', b"1")
+    other = value.replace(b"2025-123", b"2024-001").replace(b'"id":1', b'"id":42')
+    Feeder(database).store(value, other, value.replace(b"web", b"store"))
+    with reading.opened(database) as connection:
+        story = track.track_order(connection, "123")
+        assert track.track_order(connection, "po-2025-123") == story
+        assert track.track_order(connection, "PO-2024-001").order is not None
+        searches = [track.search(connection, words) for words in ("42", "PO-2024-001", "123", "PO-2025-999")]
+        [newest, _] = reading.latest(connection, 5)
+        for words in ("", "PO-2025-1", "x" * 60, "\0"):
+            with pytest.raises(InputInvalid):
+                track.track_order(connection, words)
+    assert story.order and story.order.customer_id == 1 and newest.own == {}
+    assert story.order.own == {
+        "channel": "web",
+        "coupon": None,
+        "weight": Decimal("1.500"),
+        "gift": True,
+        "paid_at": datetime(2025, 1, 15, 14, 30, 45, 500_000, UTC),
+        "points": 3,
+        "extra": '{"a":[1.0]}',
+        "other_fields": '{"more":1}',
+    }
+    [conflict] = story.quarantined
+    assert conflict.reason == "conflict"
+    found = [(one.order and one.order.order_id, [order.order_id for order in one.orders]) for one in searches]
+    assert found == [(None, ["PO-2024-001"]), ("PO-2024-001", []), ("PO-2025-123", []), (None, [])]
+    assert [one.order_id for one in searches] == [None, "PO-2024-001", None, "PO-2025-999"]
 
 
 def test_a_long_record_is_cut(database: Settings, feeder: Feeder) -> None:

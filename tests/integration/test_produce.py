@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
@@ -28,6 +29,8 @@ from orderflow.errors import RecordRejected
 from orderflow.produce import numbering
 from orderflow.settings import Settings
 from orderflow.topic import Record
+from tests import shop
+from tests.processes import run
 from tests.servers import running
 
 SCRIPT = Path(__file__).parents[2] / "kafka_order_producer.py"
@@ -234,6 +237,30 @@ def test_own_orders_are_sent_from_files(produce: RecordBatch, settings: Settings
     assert sorted(found) == [name.encode() for name in ids(1, 1_000) + ids(2_001, 1_000)], "nothing of broken.csv"
     assert [found[b"ORDER-%06d" % number] for number in range(2_001, 3_001)] == lines
     assert b'"unit_price": 45.90, "quantity": 2, "total_price": 91.80' in found[b"ORDER-000777"]
+
+
+def test_orders_follow_a_contract_file(produce: RecordBatch, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text(shop.TEXT)
+    (tmp_path / "orders.jsonl").write_bytes(shop.VALUE.replace(b"123", b"00500"))
+    produce("--count", 200, "--seed", 1)  # orders of another contract do not count
+    first = produce("--count", 300, "--seed", 1, "--bad", 0.1, "--json", ORDER_CONTRACT="shop.toml").lines[-1]
+    produce("--file", "orders.jsonl", ORDER_CONTRACT="shop.toml")
+    produce("--count", 50, "--seed", 2, ORDER_CONTRACT="shop.toml")
+    found = []
+    for record in records(settings):
+        try:
+            found.append(exact_path.decode(record.value, shop.CONTRACT).order_id)
+        except RecordRejected:
+            continue
+        assert record.key == found[-1].encode()
+    assert {f"PO-2025-{number:03d}" for number in range(501, 551)} <= {*found}
+    conflicts = len(found) - len({*found})
+    assert len({*found}) == first["good"] + 51 and conflicts <= first["bad"]
+    with_contract = msgspec.structs.replace(settings, order_contract=str(tmp_path / "shop.toml"))
+    shown = run(with_contract, "console", "--json", "--from-beginning", "--count", "551", cwd=tmp_path).stdout
+    orders = [order for line in shown.splitlines() if (order := json.loads(line).get("order"))]
+    assert sorted(order["order_id"] for order in orders) == sorted(found)
+    assert {order["channel"] for order in orders} == {"web", "store"}
 
 
 def test_a_line_too_large_for_kafka_is_counted_and_the_others_go(

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from orderflow.contract import exact_path
-from orderflow.contract.definition import EIGHT
+from orderflow.contract import exact_path, file
+from orderflow.contract.definition import DEFAULT, EIGHT, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
 from orderflow.produce.generator import Message
+from tests import shop
 
 ROW = {
     "customer_id": "87654",
@@ -27,7 +28,7 @@ ROW = {
     "order_timestamp": "2025-01-15T14:30:45",
 }
 HEADER = ",".join(EIGHT)
-Read = Callable[[str, bytes | str], list[Message]]
+Read = Callable[..., list[Message]]
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def progress() -> Iterator[Progress]:
 
 @pytest.fixture
 def read(tmp_path: Path, progress: Progress) -> Read:
-    def read(name: str, content: bytes | str) -> list[Message]:
+    def read(name: str, content: bytes | str, contract: Contract = DEFAULT) -> list[Message]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        messages = list(files.read_messages(path, progress))
+        messages = list(files.read_messages(path, progress, contract))
         assert progress.tasks[-1].completed == progress.tasks[-1].total == path.stat().st_size
         return messages
 
@@ -219,3 +220,84 @@ def test_only_a_json_number_is_a_number(read: Read, cell: str) -> None:
     ((_, value, _),) = read("o.csv", HEADER + "\n" + ",".join((ROW | {"unit_price": cell}).values()))
     assert json.loads(value or b"")["unit_price"] == cell
     assert reason(value) == "wrong_type"
+
+
+SHOP_ROW = {
+    "customer_id": "C-1",
+    "order_id": "PO-2025-123",
+    "product_name": "Yoga Mat",
+    "unit_price": "45.90",
+    "quantity": " 2",
+    "total_price": "91.80",
+    "order_timestamp": "2025-01-15T14:30:45.5Z",
+    "channel": "web",
+    "weight": "1.50",
+    "gift": "true",
+    "paid_at": "1736951445500",
+    "points": "3",
+    "extra": '"{""a"": [1.0, 1e400]}"',
+}
+
+
+def shop_file(**cells: str | None) -> str:
+    row = {name: cell for name, cell in (SHOP_ROW | cells).items() if cell is not None}
+    return f"{','.join(row)}\n{','.join(row.values())}\n"
+
+
+def test_cells_are_at_the_paths_of_the_contract(read: Read) -> None:
+    ((key, value, _),) = read("o.csv", shop_file(coupon=""), shop.CONTRACT)
+    assert (key, value) == (
+        b"PO-2025-123",
+        b'{"customer": {"id": "C-1"}, "orderId": "PO-2025-123", "item": {"name": "Yoga Mat", "price": "45.90",'
+        b' "quantity": 2}, "total": "91.80", "placedAt": "2025-01-15T14:30:45.5Z", "channel": "web",'
+        b' "meta": {"weight": 1.50}, "gift": true, "paid_at": "1736951445500", "points": 3,'
+        b' "extra": {"a": [1.0, 1e400]}}',
+    )
+    found = exact_path.decode(value, shop.CONTRACT)
+    assert dict(zip(shop.CONTRACT.names[8:], found.own, strict=True))["extra"] == '{"a":[1.0,1e400]}'
+
+
+def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:
+    ((_, value, _),) = read("o.csv", shop_file(extra=None), shop.CONTRACT)
+    assert exact_path.decode(value, shop.CONTRACT).own[-2:] == (None, None)
+    for cells in ({"channel": None}, {"product_category": "All"}, {"other_fields": ""}, {"order_id": None}):
+        with pytest.raises(InputInvalid, match="not the names of the contract's fields") as caught:
+            read("o.csv", shop_file(**cells), shop.CONTRACT)
+        assert "coupon, extra may be missing" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({"gift": "yes"}, "wrong_type"),
+        ({"gift": ""}, "null_field"),
+        ({"quantity": "two"}, "wrong_type"),
+        ({"unit_price": "45,90"}, "not_an_object"),
+        ({"unit_price": '"45,90"'}, "wrong_type"),
+        ({"unit_price": "45.901"}, "excess_scale"),
+        ({"paid_at": "2025-01-15"}, "wrong_type"),
+        ({"order_timestamp": ""}, "invalid_timestamp"),
+        ({"channel": "phone"}, "invalid_value"),
+        ({"extra": "NaN"}, "not_an_object"),
+        ({"extra": '"1, ""quantity"": 5"'}, "not_an_object"),
+        ({"extra": "[" * 50_000}, "not_an_object"),
+        ({"extra": '"{""a"": 1, ""a"": 2}"'}, "duplicate_key"),
+    ],
+)
+def test_a_wrong_cell_is_rejected_by_the_contract(read: Read, cells: dict[str, str], expected: str) -> None:
+    ((_, value, _),) = read("o.csv", shop_file(**cells), shop.CONTRACT)
+    with pytest.raises(RecordRejected) as caught:
+        exact_path.decode(value, shop.CONTRACT)
+    assert caught.value.reason == expected
+
+
+def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:
+    lines = [shop.VALUE, shop.VALUE.replace(b'"orderId"', b'"order_id"'), b"[]"]
+    assert read("o.jsonl", b"\n".join(lines), shop.CONTRACT) == [
+        (b"PO-2025-123", lines[0], -1),
+        (None, lines[1], -1),
+        (None, lines[2], -1),
+    ]
+    numbers = file.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
+    found = read("n.jsonl", b'{"order": {"id": 17}}\n{"order": {"id": "18"}}\n{"order": 1}', numbers)
+    assert [key for key, _, _ in found] == [b"17", b"18", None]

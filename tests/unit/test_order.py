@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from orderflow.contract import definition, exact_path
-from orderflow.contract.definition import Order, Reason
+from orderflow.contract import exact_path
+from orderflow.contract.definition import DEFAULT, EIGHT, Order, Reason
 from orderflow.contract.exact_path import Ranges
 from orderflow.contract.fast_path import read
 from orderflow.errors import RecordRejected
@@ -89,7 +89,7 @@ def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
 def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
     reading = read([message(coupon=text), SAMPLE])
     assert reading.results == [ORDER, ORDER]
-    assert reading.unknown_fields == [(0, ["coupon"])]
+    assert reading.unknown_fields.to_pylist() == [{"name": "coupon", "batch_index": 0}]
     assert isinstance(outcome(text.encode()), Reason)
 
 
@@ -130,12 +130,17 @@ def test_values_are_exact() -> None:
 
 def test_unknown_fields_are_told_with_their_places() -> None:
     reading = read([*RUN, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
-    assert reading.unknown_fields == [(len(RUN), ["a", "b"]), (len(RUN) + 1, ["a"])]
+    names, batch_indexes = reading.unknown_fields.columns
+    assert [*zip(names.to_pylist(), batch_indexes.to_pylist(), strict=True)] == [
+        ("a", len(RUN)),
+        ("b", len(RUN)),
+        ("a", len(RUN) + 1),
+    ]
 
 
 def test_an_empty_run() -> None:
     reading = read([])
-    assert reading.results == [] and not reading.unknown_fields
+    assert reading.results == [] and reading.unknown_fields.num_rows == 0
 
 
 IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}
@@ -188,7 +193,8 @@ def test_ranges_do_not_hide_a_worse_fault() -> None:
 
 
 def test_the_columns_are_those_of_the_contract() -> None:
-    assert {name: kind.removesuffix(" NOT NULL") for name, kind in definition.columns().items()} == {
+    columns = {field.name: field.column for field in DEFAULT.columns}
+    assert {name: kind.removesuffix(" NOT NULL") for name, kind in columns.items()} == {
         "customer_id": "INT",
         "order_id": "VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin",  # compared byte by byte
         "product_name": "VARCHAR(255) CHARACTER SET utf8mb4",
@@ -198,5 +204,5 @@ def test_the_columns_are_those_of_the_contract() -> None:
         "total_price": "DECIMAL(10,2)",
         "order_timestamp": "DATETIME",
     }
-    assert all(kind.endswith(" NOT NULL") for kind in definition.columns().values())
-    assert tuple(definition.columns()) == definition.FIELDS
+    assert all(kind.endswith(" NOT NULL") for kind in columns.values())
+    assert DEFAULT.names == EIGHT

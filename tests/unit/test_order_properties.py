@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable
-from random import Random
 
 import pyarrow as pa
 from hypothesis import example, given, settings
@@ -14,27 +11,12 @@ from hypothesis import strategies as st
 from orderflow.contract import exact_path, fast_path, native
 from orderflow.contract.definition import DEFAULT, EIGHT, Order
 from orderflow.errors import RecordRejected
-from tests import reference
-from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, escaped, message, numbered, quoted
+from tests import mutations, reference
+from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, message, numbered, quoted
+from tests.mutations import DICTIONARY, LINE, LINE_END, space, spelled_amount, spelled_text
 
 often = settings(max_examples=500)
 
-
-# The form of a line that the fast path checks, so that texts can imitate such lines.
-LINE_END, LINE = r" 1 1 2025-01-01T00:00:00\nORDER-000002", r"\nORDER-000002 1 1 2025-01-01T00:00:00"
-DICTIONARY = [
-    *(f'"{name}"'.encode() for name in EIGHT),
-    *(b'"ORDER-000001"', b'"Yoga Mat"', b'"2025-01-15T14:30:45"', b'"2025-02-30T14:30:45"', b'"', b'""', b'": "'),
-    *(b"{", b"}", b"[", b"]", b",", b":", b"},{", b"}{", b"}, {", b"[{", b"}]", b"],[", b'", "', b"//", b"/**/", b"#"),
-    *(b"0", b"1", b"2", b"-", b"+", b".", b"e", b"E", b"-0", b"00", b".0", b"0.", b"e0", b"e-2", b"E+1", b"45.99"),
-    *(b"91.98", b"45.990", b"4599e-2", b"9198E-2", b"2.0", b"1e400", b"2147483648", b"1e999999999999999999999"),
-    *(b"9" * 30, b"0.001", b"null", b"true", b"false", b"NaN", b"-Infinity", b'"x": 1, ', b'"quantity": 2, '),
-    *(b', "x": [{}]', b'"\\u0071uantity"', b"\\", b'\\"', b"\\\\", b"\\/", b"\\n", b"\\u0000", b"\\u0041", b"\\x41"),
-    *(b"\\ud83d", b"\\ud83d\\ude00", b"\\uDE00", b"\0", b"\n", b"\t", b"\r", b"\x1f", b"\x7f", b"\xff", b"\xc0\x80"),
-    *(b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xc2\xa0", b"\xe2\x80\xa8", "🧘é１".encode(), b"x" * 60, b" " * 60),
-    *(LINE_END.encode(), LINE.encode()),
-]  # fmt: skip
-TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^\s\w]', re.DOTALL)
 
 texts = st.one_of(st.sampled_from(list(TEXTS.values())), st.text(min_size=1, max_size=12), st.just("Yoga Mat"))
 amounts = st.one_of(st.integers(1, 20_000), st.integers(1, 10**10 - 1))
@@ -43,21 +25,6 @@ times = st.datetimes().map(lambda time: time.replace(microsecond=0).isoformat())
 order_ids = st.integers(0, 10**7).map(lambda number: f"ORDER-{number:06}")
 # One draw for all choices of notation. A draw for each would take ten times as long.
 choices = st.randoms(use_true_random=True)
-
-
-def spelled_text(text: str, choice: Random) -> str:
-    """Return the text as a JSON string, perhaps with some characters escaped."""
-    if choice.random() < 0.7:
-        return quoted(text)
-    return '"' + "".join([choice.choice([quoted, escaped])(character)[1:-1] for character in text]) + '"'
-
-
-def spelled_amount(cents: int, choice: Random) -> str:
-    """Return an amount as a JSON number, in one of its notations."""
-    plain, zeros = f"{cents // 100}.{cents % 100:02}", choice.randrange(4)
-    if choice.random() < 0.5:
-        return plain
-    return choice.choice([plain + "0" * zeros, f"{plain}e0", f"{cents}e-2", f"{cents}{'0' * zeros}E-{2 + zeros}"])
 
 
 @st.composite
@@ -80,70 +47,17 @@ def messages(draw: st.DrawFn) -> bytes:
     names = list(tokens)
     if choice.random() < 0.5:
         choice.shuffle(names)
-    before, after = (choice.choice(["", "", " ", "\n", "\t\r\n "]) for _ in range(2))
+    before, after = space(choice), space(choice)
     fields = [f"{spelled_text(name, choice)}{before}:{after}{tokens[name]}" for name in names]
     return f"{after}{{{before}{f'{before},{after}'.join(fields)}{after}}}{before}".encode("utf-8", "surrogatepass")
-
-
-def flip(draw: st.DrawFn, value: bytes) -> bytes:
-    at = draw(st.integers(0, len(value) - 1))
-    return value[:at] + bytes([draw(st.integers(0, 255))]) + value[at + 1 :]
-
-
-def insert(draw: st.DrawFn, value: bytes) -> bytes:
-    at = draw(st.integers(0, len(value)))
-    return value[:at] + draw(st.one_of(st.sampled_from(DICTIONARY), st.binary(min_size=1, max_size=3))) + value[at:]
-
-
-def delete(draw: st.DrawFn, value: bytes) -> bytes:
-    at = draw(st.integers(0, len(value) - 1))
-    return value[:at] + value[at + draw(st.integers(1, 12)) :]
-
-
-def repeat_slice(draw: st.DrawFn, value: bytes) -> bytes:
-    start = draw(st.integers(0, len(value) - 1))
-    piece = value[start : start + draw(st.integers(1, 40))]
-    at = draw(st.integers(0, len(value)))
-    return value[:at] + piece + value[at:]
-
-
-def splice(draw: st.DrawFn, value: bytes) -> bytes:
-    other = draw(messages())
-    return value[: draw(st.integers(0, len(value)))] + other[draw(st.integers(0, len(other))) :]
-
-
-def _tokens(value: bytes) -> list[tuple[int, int]]:
-    return [found.span() for found in TOKEN.finditer(value)] or [(0, len(value))]
-
-
-def replace_token(draw: st.DrawFn, value: bytes) -> bytes:
-    start, end = draw(st.sampled_from(_tokens(value)))
-    return value[:start] + draw(st.sampled_from(DICTIONARY)) + value[end:]
-
-
-def insert_token(draw: st.DrawFn, value: bytes) -> bytes:
-    _, end = draw(st.sampled_from(_tokens(value)))
-    # After the token, or inside it: at the end of a text.
-    at = end - draw(st.integers(0, 1))
-    return value[:at] + draw(st.sampled_from(DICTIONARY)) + value[at:]
-
-
-def swap_tokens(draw: st.DrawFn, value: bytes) -> bytes:
-    (a, b), (c, d) = sorted([draw(st.sampled_from(_tokens(value))), draw(st.sampled_from(_tokens(value)))])
-    return value[:a] + value[c:d] + value[b:c] + value[a:b] + value[d:] if b <= c else value
-
-
-MUTATIONS: list[Callable[[st.DrawFn, bytes], bytes]] = [
-    *(flip, insert, delete, repeat_slice, splice, replace_token, insert_token, swap_tokens)
-]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """Return a message with zero to three defects at the level of bytes or tokens."""
-    value = draw(st.one_of(messages(), st.just(SAMPLE)))
+    value, other, choice = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
     for _ in range(draw(st.integers(0, 3))):
-        value = draw(st.sampled_from(MUTATIONS))(draw, value or b"x")
+        value = mutations.mutated(value, other, choice)
     return value
 
 

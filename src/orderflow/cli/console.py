@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,9 @@ from orderflow.cli.text import safe
 from orderflow.errors import RecordRejected
 
 if TYPE_CHECKING:
-    from orderflow.contract.definition import Order
+    from collections.abc import Sequence
+
+    from orderflow.contract.definition import Field, Order
     from orderflow.topic import Record
 
 _HEADER = (
@@ -35,12 +38,15 @@ def console(
 
     Example: `orderflow console --from-beginning --count 20`
     """
+    from orderflow.contract import file
     from orderflow.pipeline.console import follow_and_decode
 
+    current = context.load()
+    own = file.of(current).own
     if not as_json:
         print(_HEADER)
-    for shown, (record, result) in enumerate(follow_and_decode(context.load(), from_beginning=from_beginning), 1):
-        print(_as_json(record, result) if as_json else _as_line(record, result), flush=True)
+    for shown, (record, result) in enumerate(follow_and_decode(current, from_beginning=from_beginning), 1):
+        print(_as_json(record, result, own) if as_json else _as_line(record, result), flush=True)
         if shown == count:
             break
 
@@ -50,13 +56,14 @@ def _as_line(record: Record, result: Order | RecordRejected) -> str:
     if isinstance(result, RecordRejected):
         return f"{coordinates}  BAD {result.reason}: {safe(result.message)}"
     return (
-        f"{coordinates}  {result.order_id:<16} {result.customer_id:>9}  {safe(result.product_name, 28):<28}"
+        f"{coordinates}  {result.order_id:<16} {safe(str(result.customer_id)):>9}  {safe(result.product_name, 28):<28}"
         f" {result.unit_price:>11,.2f} {result.quantity:>5} {result.total_price:>12,.2f}  {result.order_timestamp}"
     )
 
 
-def _as_json(record: Record, result: Order | RecordRejected) -> str:
+def _as_json(record: Record, result: Order | RecordRejected, own: Sequence[Field]) -> str:
     from orderflow.store.orders import produced_at
+    from orderflow.store.reading import own_values
 
     shown: dict[str, object] = {
         "partition": record.partition,
@@ -66,5 +73,11 @@ def _as_json(record: Record, result: Order | RecordRejected) -> str:
     if isinstance(result, RecordRejected):
         shown |= {"reason": result.reason, "detail": result.message}
     else:
-        shown["order"] = asdict(result)
-    return json.dumps(shown, default=str)
+        order = asdict(result)
+        values = own_values(own, order.pop("own"))
+        shown["order"] = order | values
+    return json.dumps(shown, default=_as_text)
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

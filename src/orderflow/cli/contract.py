@@ -189,7 +189,7 @@ def diff(
     stored = schema.stored_contracts(settings)
     number = stored.active if stored.is_used else stored.latest
     print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
-    if new == stored.contracts[number]:
+    if new.rules == stored.contracts[number]:
         print("No difference.")
         return
     found = [*changes(stored.contracts[number], new)]
@@ -198,8 +198,6 @@ def diff(
         print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))
         if is_impossible:
             print(safe(f"  {change.fix}"))
-    if not found:
-        print("Only the order of fields, comments or examples differ.")
     _print_steps(settings)
     raise typer.Exit(1)
 

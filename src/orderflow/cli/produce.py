@@ -58,15 +58,16 @@ def produce(
 
     Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. Other settings:
     KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
-    PRODUCTION_INTERVAL.
+    PRODUCTION_INTERVAL, ORDER_CONTRACT. With a contract file, own fields get their `values` or `examples`.
 
-    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist.
-    Each uses up an order number, except a conflict (a recent order with other content). `--repeat` sends recent orders
-    again, half of them to a random partition.
+    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist;
+    with a contract file, through those that do not depend on its fields. Each uses up an order number, except a
+    conflict (a recent order with other content). `--repeat` sends recent orders again, half of them to a random
+    partition.
 
-    `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the eight fields) becomes a
-    JSON object with the numbers as written. The sink quarantines what breaks the contract. An invalid .csv file is
-    refused, with the number of the faulty line, and nothing is sent.
+    `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the columns) becomes a JSON
+    object with the numbers as written. The sink quarantines what breaks the contract. An invalid .csv file is refused,
+    with the number of the faulty line, and nothing is sent.
 
     Ctrl-C stops and waits up to 30 seconds for Kafka to acknowledge the rest; a second one exits at once. While a
     broker is unavailable, each message waits for it for up to 5 minutes. Log lines also go to kafka_producer.log.
@@ -83,9 +84,10 @@ def produce(
     from rich.progress import Progress
 
     from orderflow import extras
+    from orderflow.contract import file as contracts
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.producer import ProducerMetrics
-    from orderflow.produce import files, numbering
+    from orderflow.produce import contract_orders, files, numbering
     from orderflow.produce.delivery import connect
     from orderflow.produce.generator import Generator
 
@@ -94,6 +96,7 @@ def produce(
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
     current = context.load()
+    contract = contracts.of(current)
     if current.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)
@@ -112,12 +115,15 @@ def produce(
         Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
     ):
         if file:
-            messages = files.read_messages(file, progress)  # before connecting, so that a wrong path fails at once
+            messages = files.read_messages(file, progress, contract)  # before connecting: a wrong path fails at once
             connect(current)
         else:
+            contract_orders.check(contract)
             info = connect(current)
             start = current.starting_order_id or numbering.next_number(current, info, progress)
-            generator = Generator(start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions))
+            generator = Generator(
+                start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions), contract=contract
+            )
             messages = iter(generator)
         logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
         started = time.monotonic()

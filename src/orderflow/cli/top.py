@@ -103,14 +103,16 @@ def _latest(found: Snapshot, rows: int, *, narrow: bool) -> Table:
     table.add_column("Order", no_wrap=True)
     if not narrow:
         table.add_column("Customer", justify="right", no_wrap=True)
-    table.add_column("Product", ratio=1, no_wrap=True, overflow="ellipsis")
+    if found.has_products:
+        table.add_column("Product", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("Total", justify="right", no_wrap=True)
     for order in found.latest[:rows]:
         today = order.order_timestamp.date() == found.at.date()
         placed = f"{order.order_timestamp:%H:%M:%S}" if today else f"{order.order_timestamp:%Y-%m-%d}"
-        customer = () if narrow else (str(order.customer_id),)
-        name = Text(safe(order.product_name))  # not a str, in which rich reads brackets as styles
-        table.add_row(placed, order.order_id, *customer, name, f"{order.total_price:,}")
+        # A Text, not a str, in which rich reads brackets as styles.
+        customer = () if narrow else (Text(safe(str(order.customer_id))),)
+        name = (Text(safe(order.product_name)),) if found.has_products else ()
+        table.add_row(placed, Text(order.order_id), *customer, *name, f"{order.total_price:,}")
     return table
 
 

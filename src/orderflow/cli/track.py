@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,13 +12,15 @@ from orderflow.cli import context
 from orderflow.cli.text import safe, to_json
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from orderflow.insights.track import TrackedOrder
+
+_MOST_SHOWN = 2_000  # characters of a value
 
 
 def track(
-    order_id: Annotated[str, typer.Argument(metavar="ORDER-ID", help="ORDER-000123, or only its number.")],
+    order_id: Annotated[
+        str, typer.Argument(metavar="ORDER-ID", help="The id, such as ORDER-000123, or only its number.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show one order's history: what is stored, where it was in Kafka, how long each step took, its conflicts.
@@ -44,10 +47,12 @@ def _lines(found: TrackedOrder) -> Iterator[str]:
         yield f"{found.order_id} is not in the table. If it was sent a moment ago, it may still wait in Kafka."
     else:
         yield f"{found.order_id} is stored."
-        yield f"  customer   {order.customer_id}"
+        yield f"  customer   {safe(str(order.customer_id))}"
         yield f"  product    {safe(order.product_name)} ({safe(order.product_category)})"
         yield f"  price      {order.unit_price} × {order.quantity} = {order.total_price}"
-        yield f"  placed     {order.order_timestamp:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"  placed     {_shown(order.order_timestamp)}"
+        for name, value in order.own.items():
+            yield f"  {name:<10} {_shown(value)}"
         if order.offset is None:
             yield "  The row was not written by OrderFlow, so its record is unknown."
         else:
@@ -59,6 +64,14 @@ def _lines(found: TrackedOrder) -> Iterator[str]:
     for record in found.quarantined:
         yield f"In the quarantine as {record.quarantine_id} ({record.status}): {record.reason}, {safe(record.detail)}"
         yield f"  partition {record.partition}, offset {record.offset}, {record.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".") + " UTC"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "–" if value is None else safe(str(value), _MOST_SHOWN)
 
 
 def _instant(moment: datetime) -> str:

@@ -67,8 +67,10 @@ def up(
     `orderflow up --engine direct`; a local cluster, in its own folder:
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
+    from orderflow.contract import file as contracts
     from orderflow.embedded import stack
     from orderflow.embedded.signals import interrupt_on_signals
+    from orderflow.produce import contract_orders
 
     if workers and engine is not EngineName.SPARK:
         raise typer.BadParameter("--workers needs Spark: remove it, or --engine direct")
@@ -76,6 +78,7 @@ def up(
     log.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
     current = settings.load()
+    contract_orders.check(contracts.of(current))
     with stack.lock_home(current):
         parts = stack.Stack(current, brokers, workers)
         watch = _Watch(parts, engine)
@@ -229,13 +232,14 @@ def _show_until_stopped(watch: _Watch) -> None:
 
 def _panel(watch: _Watch) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="OrderFlow: Ctrl-C stops", title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
     table.add_column("part", min_width=14, no_wrap=True)
     table.add_column("where", min_width=30, no_wrap=True)
     table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
     for row in watch.rows():
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # not str, in which rich reads brackets as styles
     found = watch.status
     numbers = {"sent": watch.sent} | (
         {"stored": found.stored, "duplicates": found.duplicates, "quarantined": found.quarantined, "lag": found.lag}
@@ -245,7 +249,7 @@ def _panel(watch: _Watch) -> RenderableType:
     table.add_row("", "", "")
     for name, value in numbers.items():
         table.add_row(name, "" if value is None else f"{value:,}", "")
-    table.add_row("newest", watch.newest(), "")
+    table.add_row("newest", Text(watch.newest()), "")
     return table
 
 

@@ -47,9 +47,7 @@ def _way_to_remove(name: str) -> str:
 def _field_changes(old: Field, new: Field) -> Iterator[Change]:
     if old.type != new.type:
         if _is_wider(old, new):
-            is_online = old.type.startswith("VARCHAR") and new.type.startswith("VARCHAR")
-            by_hand = "" if is_online else "; a person must do so, because the server copies the table"
-            yield Change(f"column {new.name} becomes {new.type}, from {old.type}{by_hand}")
+            yield Change(f"column {new.name} becomes {new.type}, from {old.type}")
         else:
             yield Change(
                 f"column {new.name} would change from {old.type} to {new.type}, which may not hold all values",

@@ -288,14 +288,24 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @cached_property
     def free_texts(self) -> tuple[str, ...]:
-        """The names of the columns whose texts may have any character."""
+        """The names of the columns whose texts may have any character, such as a backslash."""
         kinds = (Kind.STRING, Kind.JSON)
-        return tuple(field.name for field in self.columns if field.kind in kinds and field.name != "order_id")
+        return tuple(
+            field.name
+            for field in self.columns
+            if field.kind in kinds and (field.name != "order_id" or field.pattern != ORDER_ID_PATTERN)
+        )
+
+    @cached_property
+    def rules(self) -> Contract:
+        """This contract without comments and examples, which change no record's fate."""
+        fields = [msgspec.structs.replace(field, comment="", examples=()) for field in self.fields]
+        return msgspec.structs.replace(self, fields=tuple(fields))
 
     @property
     def is_default(self) -> bool:
         """Whether it is the contract of the eight fields."""
-        return self == DEFAULT
+        return self.rules == DEFAULT
 
     @property
     def has_categories(self) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from functools import cache
 from typing import Any, NoReturn
 
@@ -42,6 +42,9 @@ _ZONE = re.compile(r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
 _RFC3339 = re.compile(_UTC.pattern.replace("T", "[Tt ]", 1) + f"({_ZONE.pattern})")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC
 _VALUES_SHOWN = 10
+_MOST_DIGITS = 40  # of an integer: more than a decimal of any contract
+_DIGITS_SHOWN = 20
+_WIDE = Context(prec=_MOST_DIGITS)
 _MISSING = object()
 
 
@@ -194,8 +197,8 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_integer(digits: str) -> int:
-    # Python refuses to parse more than 4,300 digits. Beyond 20 digits the exact value does not matter.
-    return int(digits[:20])
+    # Python refuses to parse more than 4,300 digits. Such a value is out of range, whatever its last digits.
+    return int(digits[:_MOST_DIGITS])
 
 
 def _parse_decimal(digits: str) -> Decimal:
@@ -262,6 +265,11 @@ def _number(field: Field, token: Any) -> Any:
     return _parse_decimal(token) if kind is _Fraction else token
 
 
+def _shown(field: Field, value: int) -> str:
+    """Return the number for a message, with as many digits as its limits need."""
+    return str(value)[: max(_DIGITS_SHOWN, len(str(field.minimum)) + 1, len(str(field.maximum)) + 1)]
+
+
 def _read_integer(field: Field, token: Any) -> int | str:
     value = _number(field, token)
     if type(value) is not int:
@@ -270,7 +278,9 @@ def _read_integer(field: Field, token: Any) -> int | str:
         )
         _reject(Reason.WRONG_TYPE, f"{field.key} is {found}, not {_EXPECTED_INTEGER[field.json]}")
     if not field.lowest <= value <= field.highest:
-        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {value}, not from {field.minimum} to {field.maximum}")
+        _reject(
+            Reason.OUT_OF_RANGE, f"{field.key} is {_shown(field, value)}, not from {field.minimum} to {field.maximum}"
+        )
     return str(value) if field.name == "order_id" else value
 
 
@@ -282,9 +292,10 @@ def _read_decimal(field: Field, token: Any) -> Decimal:
     # The next values outside the range, so that a value between them and the range has too many decimals.
     below, above = field.lowest - field.unit, field.highest + field.unit
     if not below < amount < above:
-        shown = f"above {below.normalize():f} and below {above.normalize():f}"
-        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {_quote(str(amount))}, not {shown}")
-    exact = amount.quantize(field.unit)
+        limits = f"above {below.normalize():f} and below {above.normalize():f}"
+        shown = _shown(field, value) if type(value) is int else str(amount)
+        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {_quote(shown)}, not {limits}")
+    exact = amount.quantize(field.unit, context=_WIDE)
     if exact != amount:
         decimals = "two decimals" if field.scale == MONEY_SCALE else f"{field.scale} decimals"
         _reject(Reason.EXCESS_SCALE, f"{field.key} is {_quote(str(amount))}, which has more than {decimals}")
@@ -330,7 +341,8 @@ def _read_time(field: Field, token: Any) -> Any:
     if type(value) is not int:
         _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(value)}, not {_EXPECTED_INTEGER[field.json]}")
     if not 0 <= value <= LAST_MILLISECOND:
-        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {value}, not from 0 to {LAST_MILLISECOND} milliseconds")
+        limits = f"0 to {LAST_MILLISECOND} milliseconds"
+        _reject(Reason.OUT_OF_RANGE, f"{field.key} is {_shown(field, value)}, not from {limits}")
     return value
 
 
@@ -363,8 +375,9 @@ _READERS: dict[Kind, Callable[[Field, Any], Any]] = {
 
 
 def _check_text(field: Field, text: str) -> str:
-    if field.name == "order_id" and not (len(text) <= field.max_length and PRINTABLE.fullmatch(text)):
-        expected = f"1 to {field.max_length} printable ASCII characters without spaces"
+    shortest = max(field.min_length, 1)
+    if field.name == "order_id" and not (shortest <= len(text) <= field.max_length and PRINTABLE.fullmatch(text)):
+        expected = f"{shortest} to {field.max_length} printable ASCII characters without spaces"
         _reject(Reason.INVALID_ORDER_ID, f"{field.key} is {_quote(text)}, not {field.meaning or expected}")
     if field.pattern and not matcher(field.pattern)(text):
         reason = Reason.INVALID_ORDER_ID if field.name == "order_id" else Reason.INVALID_VALUE
@@ -430,14 +443,15 @@ def default_value(field: Field) -> Any:
     if field.default is None:
         return None
     lenient = msgspec.structs.replace(field, json="any", path=("default",))
-    value = _READERS[field.kind](lenient, field.default)
+    token = _WITH_SPELLING.decode(str(field.default)) if field.kind is Kind.JSON else field.default
+    value = _READERS[field.kind](lenient, token)
     check = _CHECKS.get(field.kind)
     return check(lenient, value) if check else value
 
 
 def _describe_type(value: object) -> str:
     kind = _JSON_NAMES[type(value)]
-    return f"the string {_quote(value)}" if isinstance(value, str) else f"a JSON {kind}"
+    return f"the string {_quote(value)}" if type(value) is str else f"a JSON {kind}"
 
 
 def _similar_key_hint(name: str, fields: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from orderflow.contract.definition import (
     Kind,
 )
 from orderflow.contract.exact_path import default_value
-from orderflow.errors import ContractInvalid, RecordRejected
+from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.settings import Settings
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -67,11 +68,17 @@ _DIGITS = {"utc": 0, "rfc3339": 3, "epoch_ms": 3}  # after the second
 def of(settings: Settings) -> Contract:
     """Return the contract of these settings: that of ORDER_CONTRACT, or the default one.
 
-    Raises ContractInvalid.
+    Raises ContractInvalid, SettingInvalid.
     """
     if not settings.order_contract:
         return DEFAULT
-    return read(settings.order_contract_text, settings.order_contract)
+    contract = read(settings.order_contract_text, settings.order_contract)
+    if settings.order_ranges == "enforce" and not contract.is_default:
+        raise SettingInvalid(
+            "ORDER_RANGES=enforce applies only to the eight fields without ORDER_CONTRACT.",
+            hint="Unset one of the two; `minimum`, `maximum` and `values` of the contract file limit the values.",
+        )
+    return contract
 
 
 @lru_cache(maxsize=16)
@@ -146,7 +153,8 @@ class _File:
         name = default.name
         allowed, kinds = _EIGHT_KEYS[name]
         kind = Kind(self._one_of(table, name, "type", [str(kind) for kind in kinds]))
-        self._check_keys(table, allowed | (_KIND_KEYS[kind] - {"precision", "scale"}), name)
+        not_here = {"precision", "scale"} | ({"min_length"} if name == "order_id" else set())
+        self._check_keys(table, allowed | (_KIND_KEYS[kind] - not_here), name)
         base = default
         if kind is not default.kind:
             base = Field(name=name, kind=kind, path=default.path, min_length=1, max_length=50, maximum=BIGINT_MAX)
@@ -355,6 +363,11 @@ class _File:
         wanted: dict[Kind, tuple[type, ...]] = {Kind.INTEGER: (int, str), Kind.DECIMAL: (int, Decimal, str)}
         if type(found) not in wanted.get(base.kind, (bool,) if base.kind is Kind.BOOLEAN else (str, int)):
             raise self.invalid(f"{key} is {_shown(found)}", f"Write a value of the type {base.kind}.", where, key)
+        if base.kind is Kind.JSON:
+            try:
+                json.loads(str(found))
+            except ValueError:
+                raise self.invalid(f"{key} is {found!r}, not JSON", f"Write {key} = '[]'.", where, key) from None
         return str(found) if isinstance(found, Decimal) else found
 
     def _examples(self, base: Field, table: Mapping[str, Any], where: str) -> tuple[Any, ...]:

@@ -60,7 +60,10 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
             return Response(await asyncio.to_thread(query), media_type="application/json")
 
     async def search(request: Request) -> Response:
-        return await respond(partial(track.search, query=request.query_params.get("q", "")))
+        try:
+            return await respond(partial(track.search, query=request.query_params.get("q", "")))
+        except InputInvalid as error:  # status 200: a browser logs other answers as faults of the page
+            return _error_response(error, 200)
 
     async def order(request: Request) -> Response:
         return await respond(partial(track.track_order, order_id=request.path_params["order_id"]))
@@ -87,7 +90,7 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
             Route("/live", health),
             Route("/ready", health),  # ready even without Kafka and MySQL, because the page shows their outage
             Route("/api/search", search),
-            Route("/api/orders/{order_id}", order),
+            Route("/api/orders/{order_id:path}", order),
             Route("/api/quarantine", quarantine),
             Mount("/static", StaticFiles(directory=str(_STATIC))),
         ],
@@ -99,6 +102,9 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
 
 async def _respond_to_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, OrderFlowError)
-    status = 400 if isinstance(error, InputInvalid) else 503
+    return _error_response(error, 400 if isinstance(error, InputInvalid) else 503)
+
+
+def _error_response(error: OrderFlowError, status: int) -> Response:
     text = msgspec.json.encode({"error": error.message, "hint": error.hint})
     return Response(text, status, media_type="application/json")

@@ -18,6 +18,7 @@ from typing import Literal
 
 import msgspec
 
+from orderflow.contract import file
 from orderflow.errors import DatabaseRefused, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
@@ -54,7 +55,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is shown at one moment. A value is None until it is read; if reading fails, it keeps its value.
 
     `read_at` is when the tables were last read. `rates` are orders stored per second, one for each poll, the newest
-    last. `sink_log_line` is the last line of the sink's log, or None if the log is not available.
+    last. `sink_log_line` is the last line of the sink's log, or None if the log is not available. `has_categories` and
+    `has_products` are whether orders differ in their category and product by the contract.
     """
 
     at: datetime
@@ -71,6 +73,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     today: SalesOf | None
     products: SalesOf | None
     audit: Audit | None
+    has_categories: bool
+    has_products: bool
 
 
 class _Queries:
@@ -104,6 +108,8 @@ class Monitor:
         """Start nothing yet. `read_sink_log` returns the last line of the sink's log, or None."""
         self._settings = settings
         self._read_sink_log = read_sink_log
+        self._contract = file.of(settings)
+        self._has_products = bool(self._contract.by_name["product_name"].path)
         self._kafka = _Queries(f"Kafka at {settings.kafka_bootstrap_servers}")
         self._database = _Queries(f"MySQL at {settings.database_address}")
         self._end_offsets: dict[int, int] = {}
@@ -158,6 +164,8 @@ class Monitor:
             today=self._today,
             products=self._products,
             audit=self._audit,
+            has_categories=self._contract.has_categories,
+            has_products=self._has_products,
         )
 
     def _sink(self, kafka: Part, database: Part) -> Part:
@@ -265,7 +273,7 @@ class Monitor:
 
     def _read_slow_values(self, connection: Connection) -> None:
         self._today = sales.read_today(connection)
-        self._products = reading.products(connection)
+        self._products = reading.products(connection) if self._has_products else None
         self._audit = _last_audit(connection)
         self._open_by_reason = reading.open_by_reason(connection)
 

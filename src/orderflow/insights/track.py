@@ -6,8 +6,10 @@ import re
 
 import msgspec
 
-from orderflow.contract.definition import INT_MAX, ORDER_ID
+from orderflow.contract import file
+from orderflow.contract.definition import Contract, Kind
 from orderflow.errors import InputInvalid
+from orderflow.order_ids import OrderIds
 from orderflow.store import reading
 from orderflow.store.connection import Connection
 from orderflow.store.reading import Quarantined, StoredOrder
@@ -32,11 +34,15 @@ class TrackedOrder(msgspec.Struct, frozen=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True):
-    """The order of the number searched for, and the orders of the customer of that number (50 at most)."""
+    """The order of the id or number searched for, and the orders of that customer (50 at most).
+
+    `order_id` is the id of the order if nothing else was searched for.
+    """
 
     order: StoredOrder | None
-    customer_id: int | None
+    customer_id: int | str | None
     orders: tuple[StoredOrder, ...]
+    order_id: str | None
 
 
 def track_order(connection: Connection, order_id: str) -> TrackedOrder:
@@ -44,42 +50,55 @@ def track_order(connection: Connection, order_id: str) -> TrackedOrder:
 
     Raises InputInvalid if this is not an order_id.
     """
-    id_ = _parse_order_id(order_id)
-    if id_ is None:
-        raise InputInvalid(
-            f"{order_id[:60]!a} is not an order id.",
-            hint="An order id is ORDER- and six or more digits, such as ORDER-000123.",
-        )
-    order = reading.order(connection, id_)
+    ids = OrderIds(file.of(connection.settings))
+    possible = _possible_ids(ids, order_id)
+    if not possible:
+        raise InputInvalid(f"{order_id[:60]!a} is not an order id.", hint=f"An order id is like {ids.make(123)}.")
+    found = [_track(connection, id_) for id_ in possible]
+    return next((one for one in found if one.order or one.quarantined), found[0])
+
+
+def _track(connection: Connection, order_id: str) -> TrackedOrder:
+    order = reading.order(connection, order_id)
     produced, stored = (order.produced_at, order.stored_at) if order else (None, None)
     return TrackedOrder(
-        id_,
+        order_id,
         order,
         (produced - order.order_timestamp).total_seconds() if order and produced else None,
         (stored - produced).total_seconds() if produced and stored else None,
-        reading.quarantined_as(connection, id_),
+        reading.quarantined_as(connection, order_id),
     )
 
 
 def search(connection: Connection, query: str) -> SearchResult:
-    """Find the order of this id or number, and the orders of the customer of this number.
+    """Find the order of this id or number, and the orders of this customer.
 
-    Raises InputInvalid if the query is neither an order id nor a number.
+    Raises InputInvalid if the query can be neither.
     """
     query = query.strip()
-    id_ = _parse_order_id(query)
-    if id_ is None:
+    contract = file.of(connection.settings)
+    ids = OrderIds(contract)
+    possible, customer = _possible_ids(ids, query), _parse_customer(contract, query)
+    if not possible and customer is None:
         raise InputInvalid(
             f"{query[:60]!a} is neither an order id nor a customer id.",
-            hint="Search for ORDER-000123, or for a number.",
+            hint=f"Search for {ids.make(123)}, for a number, or for a customer.",
         )
-    customer = int(query) if _NUMBER.fullmatch(query) and int(query) <= INT_MAX else None
-    orders = reading.orders_of(connection, customer, _MAX_ORDERS) if customer else ()
-    return SearchResult(reading.order(connection, id_), customer, orders)
+    order = next(filter(None, (reading.order(connection, id_) for id_ in possible)), None)
+    orders = reading.orders_of(connection, customer, _MAX_ORDERS) if customer is not None else ()
+    is_id = bool(possible) and not _NUMBER.fullmatch(query) and (order is not None or customer is None)
+    return SearchResult(order, customer, orders, (order.order_id if order else possible[0]) if is_id else None)
 
 
-def _parse_order_id(query: str) -> str | None:
-    query = query.strip().upper()
-    if _NUMBER.fullmatch(query):
-        query = f"ORDER-{int(query):06d}"
-    return query if ORDER_ID.fullmatch(query) else None
+def _possible_ids(ids: OrderIds, query: str) -> list[str]:
+    """Return the order ids that the query may mean: a number alone means the id that is made from it."""
+    query = query.strip()
+    number = [ids.make(int(query))] if _NUMBER.fullmatch(query) else []
+    return [text for text in dict.fromkeys([*number, query, query.upper()]) if ids.is_valid(text)]
+
+
+def _parse_customer(contract: Contract, query: str) -> int | str | None:
+    field = contract.by_name["customer_id"]
+    if field.kind is Kind.STRING:
+        return query if 0 < len(query) <= field.max_length else None
+    return int(query) if _NUMBER.fullmatch(query) and field.lowest <= int(query) <= field.highest else None

@@ -179,6 +179,7 @@ class Supervisor:
         self._stop_event.set()
 
     def _run_as_leader(self) -> None:
+        schema.check_active_sink(self._settings)
         for step in schema.prepare(self._settings):
             log.info("Created %s.", step.what)
         with Connection(self._settings) as connection:

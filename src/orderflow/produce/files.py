@@ -7,18 +7,18 @@ import io
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 from rich.progress import Progress
 
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import DEFAULT, Contract, Field, Keys, Kind
 from orderflow.errors import InputInvalid
 from orderflow.produce.generator import ANY_PARTITION, Message
 
-_NUMBERS = {"customer_id", "unit_price", "quantity", "total_price"}
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _BARE = re.compile(rb'[^",\r\n]*')
@@ -27,20 +27,14 @@ _MAX_RECORD = 64 * 1024 * 1024  # bytes; more than Kafka accepts, and it limits 
 _UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
 
-class _Keyed(msgspec.Struct):
-    order_id: str
-
-
-_read_keyed = msgspec.json.Decoder(_Keyed).decode
-
-
-def read_messages(path: Path, progress: Progress) -> Iterator[Message]:
+def read_messages(path: Path, progress: Progress, contract: Contract = DEFAULT) -> Iterator[Message]:
     """Iterate over the messages of a .jsonl, .ndjson or .csv file; `progress` gets tasks that count the bytes read.
 
     - JSONL: the value is the unchanged bytes of a line.
-    - CSV (RFC 4180): the header holds the names of the eight fields, in any order. The value is a JSON object with the
-      numbers as they are written, because the contract rejects the wrong ones. A row with another number of cells
-      becomes the JSON array of its cells, which the contract also rejects.
+    - CSV (RFC 4180): the header holds the names of the contract's fields, in any order; those of optional fields may be
+      missing. The value is a JSON object with the numbers as they are written, because the contract rejects the wrong
+      ones. A row with another number of cells, or with a cell that should be JSON and is not, becomes the JSON array of
+      its cells, which the contract also rejects.
 
     Blank lines, and a byte order mark at the start, are skipped. The key is the order_id if it can be read, otherwise
     None.
@@ -52,9 +46,9 @@ def read_messages(path: Path, progress: Progress) -> Iterator[Message]:
     if kind not in (".csv", ".jsonl", ".ndjson"):
         raise InputInvalid(f"{path} is neither .jsonl nor .csv.", hint="The file extension selects the format.")
     read = _read_csv if kind == ".csv" else _read_json_lines
-    for _ in read(path, _open(path, progress, f"check {path.name}")):
+    for _ in read(path, _open(path, progress, f"check {path.name}"), contract):
         pass
-    return read(path, _open(path, progress, path.name))
+    return read(path, _open(path, progress, path.name), contract)
 
 
 def _open(path: Path, progress: Progress, description: str) -> IO[bytes]:
@@ -92,30 +86,47 @@ def _too_large_error(path: Path, number: int) -> InputInvalid:
     )
 
 
-def _read_json_lines(path: Path, file: IO[bytes]) -> Iterator[Message]:
+def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
+    read_key = _key_reader(contract.by_name["order_id"])
     for _, line in _read_lines(path, file):
         value = line.removesuffix(b"\n")
         if value.strip():
-            yield _read_key(value), value, ANY_PARTITION
+            yield read_key(value), value, ANY_PARTITION
 
 
-def _read_key(value: bytes) -> bytes | None:
-    try:
-        return _read_keyed(value).order_id.encode()
-    except (msgspec.DecodeError, UnicodeError):
-        return None
+def _key_reader(order_id: Field) -> Callable[[bytes], bytes | None]:
+    """Return the function that reads the order_id of a message; it returns None if it cannot be read."""
+    wanted: Any = str | int if order_id.kind is Kind.INTEGER else str
+    for key in reversed(order_id.path):
+        wanted = msgspec.defstruct("Keyed", [("inner", wanted, msgspec.field(name=key))])
+    decode = msgspec.json.Decoder(wanted).decode
+
+    def read_key(value: bytes) -> bytes | None:
+        try:
+            found: Any = decode(value)
+            for _ in order_id.path:
+                found = found.inner
+            return str(found).encode()
+        except (msgspec.DecodeError, UnicodeError):
+            return None
+
+    return read_key
 
 
-def _read_csv(path: Path, file: IO[bytes]) -> Iterator[Message]:
+def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
     rows = _read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
-    if sorted(header) != sorted(EIGHT):
+    fields = {field.name: field for field in contract.fields if field.path}
+    optional = [name for name, field in fields.items() if not field.required]
+    if not fields.keys() - optional <= {*header} <= fields.keys() or len({*header}) < len(header):
+        which = "eight fields" if contract.is_default else "contract's fields"
+        may_miss = f"; {', '.join(optional)} may be missing" if optional else ""
         raise InputInvalid(
-            f"The first line of {path} is {ascii(','.join(header))[:200]}, not the names of the eight fields.",
-            hint=f"Write the header {','.join(EIGHT)}, in any order.",
+            f"The first line of {path} is {ascii(','.join(header))[:200]}, not the names of the {which}.",
+            hint=f"Write the header {','.join(fields)}, in any order{may_miss}.",
         )
-    return (_row_to_message(header, cells) for cells in rows)
+    return (_row_to_message(contract, header, cells) for cells in rows)
 
 
 def _read_rows(path: Path, file: IO[bytes]) -> Iterator[list[bytes]]:
@@ -171,20 +182,69 @@ def _find_error(row: bytes, position: int) -> tuple[str, int]:
     return "a carriage return has no line feed after it", end
 
 
-def _row_to_message(header: list[str], cells: list[bytes]) -> Message:
+def _row_to_message(contract: Contract, header: list[str], cells: list[bytes]) -> Message:
     texts = [_decode(cell) for cell in cells]
-    if len(cells) != len(header):
-        return None, _encode(json.dumps(texts, ensure_ascii=False)), ANY_PARTITION
-    row = dict(zip(header, texts, strict=True))
-    fields = ", ".join([f'"{name}": {_json_token(name, row[name])}' for name in EIGHT])
-    return _encode(row["order_id"]), _encode(f"{{{fields}}}"), ANY_PARTITION
+    try:
+        row = dict(zip(header, texts, strict=True))
+        tokens = {
+            field.path: _json_token(field, row[field.name])
+            for field in contract.fields
+            if field.name in row and (field.required or row[field.name])
+        }
+    except ValueError:
+        return None, _encode(_to_json(texts)), ANY_PARTITION
+    key = row["order_id"] if contract.by_name["order_id"].kind is Kind.STRING else row["order_id"].strip(" \t")
+    return _encode(key), _encode(_json_object(contract.keys, tokens)), ANY_PARTITION
 
 
-def _json_token(name: str, cell: str) -> str:
-    number = cell.strip(" \t")
-    if name in _NUMBERS and _JSON_NUMBER.fullmatch(number):
-        return number
-    return json.dumps((cell or None) if name in _NUMBERS else cell, ensure_ascii=False)
+def _json_object(keys: Keys, tokens: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> str:
+    """Return the object at this path of the message. An inner object without a key is left out."""
+    parts = []
+    for key, inner in keys.items():
+        token = _json_object(inner, tokens, (*path, key)) if inner else tokens.get((*path, key), "")
+        if token:
+            parts.append(f"{_quote(key)}: {token}")
+    return f"{{{', '.join(parts)}}}" if parts else ""
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_quote = cache(json.dumps)  # of the contract's keys
+
+
+def _json_token(field: Field, cell: str) -> str:
+    """Return the cell as the field's JSON; a text that the contract rejects if it is not of the field's kind.
+
+    Raises ValueError if it is not JSON, and the field's kind is.
+    """
+    if field.kind is Kind.STRING or (field.kind is Kind.TIMESTAMP and field.format != "epoch_ms"):
+        return _to_json(cell)
+    found = cell.strip(" \t")
+    if found and field.kind is Kind.JSON:
+        _check_json(found)
+        return found
+    if field.kind is Kind.BOOLEAN:
+        is_token = found in ("true", "false")
+    else:
+        is_token = _JSON_NUMBER.fullmatch(found) is not None
+        if is_token and field.json == "string":
+            return f'"{found}"'
+    return found if is_token else _to_json(cell or None)
+
+
+def _check_json(text: str) -> None:
+    """Raise ValueError if the text is not one JSON document."""
+    try:
+        _read_json(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+# Numbers stay texts: their size does not matter here.
+_read_json = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_reject_constant).decode
 
 
 def _decode(cell: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Generates orders from the catalogue as messages, on request mixed with bad and repeated ones."""
+"""Generates orders as messages, on request mixed with bad and repeated ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from itertools import cycle
 from random import Random
 
 from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES
+from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import SettingInvalid
 from orderflow.produce import malformed
+from orderflow.produce.contract_orders import OrderMaker
 
 # Key, value, partition. A plain tuple: creating a named tuple takes as long as formatting the order.
 Message = tuple[bytes | None, bytes | None, int]
@@ -52,10 +54,12 @@ class Generator:
         repeat: float = 0.0,
         partitions: int = 1,
         clock: Callable[[], float] = time.time,
+        contract: Contract = DEFAULT,
     ) -> None:
         """`start` is the first order's number; `bad` and `repeat` are shares of all messages, from 0 to 1.
 
-        Raises SettingInvalid if `start` is so high that the numbers could exceed 44 digits.
+        Raises SettingInvalid if `start` is so high that the numbers could exceed 44 digits. With another contract than
+        the default one, the iterator raises ContractInvalid if an order cannot be generated.
         """
         if start > HIGHEST_NUMBER:
             raise SettingInvalid(
@@ -64,7 +68,11 @@ class Generator:
             )
         self.good = self.bad = self.repeated = 0
         self.next_number = start
-        self._orders = self._draw_orders(Random(seed), clock)  # noqa: S311
+        self._kinds = malformed.kinds_of(contract)
+        if contract.is_default:
+            self._orders = self._draw_orders(Random(seed), clock)  # noqa: S311
+        else:
+            self._orders = self._make_orders(OrderMaker(contract, Random(seed), clock))  # noqa: S311
         self._messages = self._mix(Random(seed), bad, repeat, partitions)  # noqa: S311
 
     def __iter__(self) -> Iterator[Message]:
@@ -90,9 +98,15 @@ class Generator:
             )
             yield order_id.encode(), value.encode(), ANY_PARTITION
 
+    def _make_orders(self, maker: OrderMaker) -> Iterator[Message]:
+        while True:
+            key, value = maker.make(self.next_number)
+            self.next_number += 1
+            yield key, value, ANY_PARTITION
+
     def _mix(self, random: Random, bad: float, repeat: float, partitions: int) -> Iterator[Message]:
         recent: deque[Message] = deque(maxlen=_RECENT)
-        kinds = cycle(malformed.KINDS.values())
+        kinds = cycle(self._kinds.values())
         while True:
             chance = random.random()
             if chance < bad:
@@ -110,9 +124,10 @@ class Generator:
                 yield message
 
     def _make_bad(self, kind: malformed.Kind, recent: deque[Message], random: Random) -> Message:
-        is_recent = kind is malformed.conflict and recent
+        is_conflict = kind is self._kinds["conflict"]
+        is_recent = is_conflict and recent
         key, value, partition = random.choice(recent) if is_recent else next(self._orders)
         assert value is not None
-        if kind is malformed.conflict and not is_recent:
+        if is_conflict and not is_recent:
             kind = malformed.truncated
         return key, kind(value), partition

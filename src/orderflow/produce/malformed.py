@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from orderflow.contract.definition import Contract
+from orderflow.produce.contract_orders import encode, put, time_token
 
 Kind = Callable[[bytes], bytes | None]
 
@@ -86,3 +93,50 @@ KINDS: dict[str, Kind] = {
     "order_id too long": _field("order_id", b'"ORDER-%b"' % (b"9" * 45)),
     "conflict": conflict,
 }
+
+# The kinds that do not depend on the fields.
+_ANY_JSON = (
+    *("null value", "empty", "white space", "truncated", "trailing data", "two documents", "byte order mark", "UTF-16"),
+    *("array", "string", "nested too deeply", "single quotes", "trailing comma"),
+)
+_OTHER_TIME = 946_684_800  # seconds since 1970, of the year 2000
+
+
+def kinds_of(contract: Contract) -> dict[str, Kind]:
+    """Return the kinds of bad messages for orders of this contract."""
+    if contract.is_default:
+        return KINDS
+    order_id, timestamp = contract.by_name["order_id"], contract.by_name["order_timestamp"]
+    return {name: KINDS[name] for name in _ANY_JSON} | {
+        "invalid UTF-8": lambda message: message[:-1] + b', "more": "\xff"}',
+        "duplicate key": _repeat_first_key,
+        "missing field": partial(_without, order_id.path),
+        "null field": partial(_with, order_id.path, None),
+        "wrong type": partial(_with, order_id.path, []),
+        "impossible date": partial(_with, timestamp.path, "2025-02-30T12:00:00"),
+        "conflict": partial(_with, timestamp.path, time_token(timestamp, _OTHER_TIME)),
+    }
+
+
+def _repeat_first_key(message: bytes) -> bytes:
+    key = next(iter(json.loads(message)))
+    return message[:-1] + b", " + encode(key) + b": 1}"
+
+
+def _with(path: tuple[str, ...], token: object, message: bytes) -> bytes:
+    found = _remove(path, message)
+    put(found, path, token)
+    return encode(found)
+
+
+def _without(path: tuple[str, ...], message: bytes) -> bytes:
+    return encode(_remove(path, message))
+
+
+def _remove(path: tuple[str, ...], message: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(message, parse_float=Decimal)
+    holder = found
+    for key in path[:-1]:
+        holder = holder[key]
+    del holder[path[-1]]
+    return found

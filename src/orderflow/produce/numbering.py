@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.progress import Progress
 
 from orderflow import topic
-from orderflow.contract.definition import ORDER_ID_PATTERN
+from orderflow.contract import file
+from orderflow.contract.definition import Contract
 from orderflow.contract.exact_path import decode
 from orderflow.errors import RecordRejected
+from orderflow.order_ids import OrderIds
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
 
 log = logging.getLogger(__name__)
 
-# Kafka stores metadata with a group's offset: here the topic's id and the highest number below that offset.
+# Kafka stores metadata with a group's offset: here the topic's id, the ids' template unless it is the default one, and
+# the highest number below that offset.
 GROUP = "orderflow-numbering"
 SAVE_THRESHOLD = 100_000  # records; reading that many takes about 0.5 s
-_KEY = re.compile(ORDER_ID_PATTERN.encode())
-_PREFIX = len("ORDER-")
 _MAX_NUMBER = 10**18  # exclusive; higher ones are ignored, so that a foreign record cannot use up the 44 digits
 _STEP = 10_000  # records between two updates of the progress bar
 
@@ -38,35 +38,40 @@ def next_number(
 
     Raises KafkaUnavailable, KafkaRefused, OffsetsLost.
     """
+    contract = file.of(settings)
+    ids = OrderIds(contract)
+    identity = info.topic_id if contract.is_default else f"{info.topic_id}/{ids.template}"
     bounds = topic.bounds(settings, info.partitions)
-    highest, seen = (
-        _load_progress(settings, info) if sum(b.end - b.first for b in bounds.values()) > save_threshold else (0, {})
-    )
+    highest, seen = 0, dict[int, int]()
+    if sum(b.end - b.first for b in bounds.values()) > save_threshold:
+        highest, seen = _load_progress(settings, info, identity)
     ranges = {part: (max(first, seen.get(part, 0)), end) for part, (first, end) in bounds.items()}
     unread = sum(max(0, end - start) for start, end in ranges.values())
     task = progress.add_task("highest order number", total=unread)
     for partition, (start, end) in ranges.items():
         for count, record in enumerate(topic.read_around_damage(settings, partition, start, end), start=1):
-            if (number := _number(record)) < _MAX_NUMBER:
+            if (number := _number(record, contract, ids)) < _MAX_NUMBER:
                 highest = max(highest, number)
             if not count % _STEP:
                 progress.advance(task, _STEP)
     progress.remove_task(task)
     if unread > save_threshold:
-        _save_progress(settings, info, highest, {partition: end for partition, (_, end) in ranges.items()})
+        ends = {partition: end for partition, (_, end) in ranges.items()}
+        _save_progress(settings, info, f"{identity} {highest}", ends)
     return highest + 1
 
 
-def _number(record: Record) -> int:
-    if record.key is not None and _KEY.fullmatch(record.key):
-        return int(record.key[_PREFIX:])
-    try:
-        return int(decode(record.value).order_id[_PREFIX:])
-    except RecordRejected:
-        return 0
+def _number(record: Record, contract: Contract, ids: OrderIds) -> int:
+    number = None if record.key is None else ids.number(record.key)
+    if number is None:
+        try:
+            number = ids.number(decode(record.value, contract).order_id.encode())
+        except RecordRejected:
+            return 0
+    return number or 0
 
 
-def _load_progress(settings: Settings, info: TopicInfo) -> tuple[int, dict[int, int]]:
+def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[int, dict[int, int]]:
     """The highest number of an earlier call, and a dict of partition to its end offset."""
     partitions = [TopicPartition(info.name, partition) for partition in info.partitions]
     highest, seen = 0, {}
@@ -82,14 +87,13 @@ def _load_progress(settings: Settings, info: TopicInfo) -> tuple[int, dict[int, 
             )
             return 0, {}
     for partition in committed:
-        topic_id, _, number = (partition.metadata or "").partition(" ")
-        if topic_id == info.topic_id:
+        found, _, number = (partition.metadata or "").partition(" ")
+        if found == identity:
             highest, seen[partition.partition] = max(highest, int(number)), partition.offset
     return highest, seen
 
 
-def _save_progress(settings: Settings, info: TopicInfo, highest: int, ends: dict[int, int]) -> None:
-    note = f"{info.topic_id} {highest}"
+def _save_progress(settings: Settings, info: TopicInfo, note: str, ends: dict[int, int]) -> None:
     offsets = [TopicPartition(info.name, partition, end, note) for partition, end in ends.items()]
     with closing(_consumer(settings)) as consumer:
         try:

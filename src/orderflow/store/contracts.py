@@ -16,7 +16,7 @@ import msgspec
 from orderflow.contract import file
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract
-from orderflow.errors import ContractInvalid, TableDrifted
+from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
 from orderflow.store.connection import Connection
 from orderflow.store.statements import table_names
 
@@ -37,7 +37,9 @@ class Versions(NamedTuple):
 
     def find(self, contract: Contract) -> int | None:
         """Return the number of this contract; None if it is not a version, or an earlier one than the active one."""
-        numbers = [number for number, known in self.contracts.items() if known == contract and number >= self.active]
+        numbers = [
+            number for number, known in self.contracts.items() if known == contract.rules and number >= self.active
+        ]
         return max(numbers, default=None)
 
 
@@ -63,24 +65,27 @@ def versions(connection: Connection) -> Versions:
 def number_of(connection: Connection) -> int:
     """Return the version number of the contract that the connection's settings name.
 
-    Raises ContractInvalid if these tables do not have it, or records were stored by a later one.
+    Raises ContractInvalid if records were stored by a later contract. Raises Interrupted if these tables do not have
+    the contract, as after the restoration of a backup: the next start adds it.
     """
-    found = versions(connection)
+    found, contract = versions(connection), file.of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
-    number = found.find(file.of(connection.settings))
-    if number is None:
+    number = found.find(contract)
+    if number is not None:
+        return number
+    if any(change.fix for change in changes(found.contracts[found.active], contract)):
         raise differs(connection, found)
-    return number
+    raise Interrupted(f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.")
 
 
-def differs(connection: Connection, found: Versions) -> ContractInvalid:
-    """Return the error about a contract that is not the one of the tables."""
+def differs(connection: Connection, found: Versions, why: str = "") -> ContractInvalid:
+    """Return the error about a contract that is not the one of the tables; `why` begins its message."""
     settings = connection.settings
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
-    what = "; ".join(change.what for change in changes(found.contracts[found.latest], file.of(settings)))
+    what = "; ".join(change.what for change in changes(found.contracts[found.active], file.of(settings)))
     return ContractInvalid(
-        f"{named} is not the contract of {settings.mysql_database}.{settings.mysql_table}, which is at version"
-        f" {found.latest}: {what}.",
+        f"{why}{named} is not the contract of {settings.mysql_database}.{settings.mysql_table}, whose records are"
+        f" stored by version {found.active}: {what}.",
         hint="Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
         " `orderflow contract diff` shows the changes.",
     )
@@ -88,7 +93,7 @@ def differs(connection: Connection, found: Versions) -> ContractInvalid:
 
 def as_json(contract: Contract) -> str:
     """Return the contract as the table of contracts stores it."""
-    return msgspec.json.encode(contract).decode()
+    return msgspec.json.encode(contract.rules).decode()
 
 
 def begin(  # noqa: PLR0917

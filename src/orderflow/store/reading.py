@@ -6,7 +6,7 @@ dated more than a minute ahead is left out: it would otherwise stay at the top u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from orderflow.contract import file
+from orderflow.contract.definition import EIGHT, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import marks
@@ -21,10 +23,13 @@ from orderflow.store.statements import marks
 EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
 
-class StoredOrder(msgspec.Struct, frozen=True):
-    """A row of the orders table with its provenance, which adopted rows and rows added by hand lack."""
+class StoredOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row of the orders table with its provenance, which adopted rows and rows added by hand lack.
 
-    customer_id: int
+    `own` maps the names of the contract's own columns to their values; it is empty in lists of orders.
+    """
+
+    customer_id: int | str
     order_id: str
     product_name: str
     product_category: str
@@ -36,6 +41,7 @@ class StoredOrder(msgspec.Struct, frozen=True):
     offset: int | None
     produced_at: datetime | None
     stored_at: datetime | None
+    own: dict[str, object] = {}
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -106,10 +112,16 @@ def latest(connection: Connection, count: int) -> tuple[StoredOrder, ...]:
 
 def order(connection: Connection, order_id: str) -> StoredOrder | None:
     """Return the order with this id; None if it does not exist."""
-    return next(iter(_orders(connection, "select_order", order_id=order_id)), None)
+    rows = connection.execute("select_order", {"order_id": order_id}).rows
+    if not rows:
+        return None
+    cells, fields = [*map(_utc_if_time, rows[0])], file.of(connection.settings).own
+    end = len(EIGHT) + len(fields)
+    own = own_values(fields, cells[len(EIGHT) : end])
+    return StoredOrder(*[*cells[: len(EIGHT)], *cells[end:], own])
 
 
-def orders_of(connection: Connection, customer_id: int, count: int) -> tuple[StoredOrder, ...]:
+def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[StoredOrder, ...]:
     """Return up to `count` orders of the customer, the highest order_id first."""
     return _orders(connection, "select_orders_of_customer", customer_id=customer_id, count=count)
 
@@ -177,7 +189,16 @@ def quarantined_as(connection: Connection, order_id: str) -> tuple[Quarantined, 
 
 
 def _orders(connection: Connection, statement: str, **values: object) -> tuple[StoredOrder, ...]:
-    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows)
+    rows = connection.execute(statement, values).rows
+    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in rows)
+
+
+def own_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, object]:
+    """Map the names of own columns to their values; booleans, which the database has as 0 and 1, as True and False."""
+    return {
+        field.name: bool(value) if field.kind is Kind.BOOLEAN and value is not None else value
+        for field, value in zip(fields, values, strict=True)
+    }
 
 
 def _quarantined(connection: Connection, statement: str, **values: object) -> tuple[Quarantined, ...]:

@@ -23,7 +23,7 @@ from orderflow.errors import (
     TableDrifted,
 )
 from orderflow.settings import Settings
-from orderflow.store import contracts, named_lock, statements, tables
+from orderflow.store import contracts, ledger, named_lock, statements, tables
 from orderflow.store.connection import Connection, RowsRefusedError, row_errors
 from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
 from orderflow.store.tables import TABLES, Column, Table, quoted
@@ -39,6 +39,7 @@ _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
 _VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
+_ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 TABLE_WAIT = 5  # seconds
 TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
@@ -82,6 +83,17 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
         if not connection.execute("select_database", {"database": database}).rows:
             return contracts.Versions({0: DEFAULT})
         return _look(connection, settings).contracts
+
+
+def check_active_sink(settings: Settings) -> None:
+    """Raise ContractInvalid if a sink is active on these tables and topic, and stores by another contract."""
+    with Connection(settings, database=False) as connection:
+        if not ledger.is_led(connection, settings):
+            return
+        found = _look(connection, settings).contracts
+        number = found.find(file.of(settings))
+        if number is None or (found.is_used and number != found.active):
+            raise contracts.differs(connection, found, "Another sink is active, which uses an earlier contract. ")
 
 
 def prepare(
@@ -358,10 +370,15 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
 
 
 def _is_longer(declared: str, expected: str, found: str | None) -> bool:
-    """Whether both are VARCHAR with the same character set, the expected one is longer, and the other one is found."""
+    """Whether `declared` is found, and is a VARCHAR that servers make as long as expected without copying the table.
+
+    They copy it if the length in bytes, which a row stores in one byte or in two, is above 255 only afterwards.
+    """
     before, after = _VARCHAR.fullmatch(declared), _VARCHAR.fullmatch(expected)
-    is_longer = before and after and before[2] == after[2] and int(before[1]) < int(after[1])
-    return bool(is_longer) and found == declared
+    if not (before and after and before[2] == after[2] and found == declared):
+        return False
+    shorter, longer = (int(match[1]) * (1 if match[2] == "ascii" else 4) for match in (before, after))
+    return shorter < longer and (shorter > _ONE_BYTE) == (longer > _ONE_BYTE)
 
 
 def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Migration]) -> Iterator[tuple[str, str]]:

@@ -58,6 +58,7 @@ def _identifiers(settings: Settings) -> dict[str, str]:
     return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",
         "order_names": ", ".join(identifier(field) for field in contract.columns),
+        "eight_names": ", ".join(EIGHT),
         "order_columns": ",\n  ".join(f"{identifier(field)} {field.column}" for field in contract.columns),
         "order_minute": _minute(contract.by_name["order_timestamp"]),
         "row_hash": _row_hash(contract),

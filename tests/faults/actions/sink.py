@@ -88,6 +88,35 @@ def _later(system: System) -> Iterator[None]:
     yield
 
 
+@action()
+def contract_extended(system: System) -> None:
+    """The contract gets another field. The next sink dies while it adds the column, or when it first stores by it."""
+    system.until_it_stores()
+    system.sink.kill()
+    name, number = system.extend_contract(), system.draw.randrange(10**9, 10**12)
+    own = f', "{name}": "{number}"'.encode()
+    system.send(number, 60, own=own)
+    point = system.draw.choice(("change_orders.after", "insert_contract.after", "set_partition_contract.after"))
+    system.plan(point, "kill")
+    system.replace_sink()
+    system.until_taken()
+    if point == "set_partition_contract.after" and system.engine == "spark":
+        system.hears(AGAIN)
+    else:
+        assert ended(system.sink) == -signal.SIGKILL
+        system.sink.start()
+    until(lambda: _with_own(system, name) == 60, system.sink)
+    system.send(number + 60, 60, own=own)
+    until(lambda: _with_own(system, name) == 120, system.sink)
+
+
+def _with_own(system: System, name: str) -> int:
+    """Return how many orders have a value in this column."""
+    if not system.sql(f"SHOW COLUMNS FROM orders LIKE '{name}'"):
+        return 0
+    return int(system.sql(f"SELECT COUNT({name}) FROM orders")[0][0])
+
+
 @action("spark")
 def engine_killed(system: System) -> None:
     system.until_it_stores()  # a sink that has just started has no JVM yet

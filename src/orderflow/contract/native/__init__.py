@@ -7,7 +7,9 @@ speed.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Collection
+from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ _WRITE_DECIMAL, _WRITE_IDENTIFIER, _WRITE_TIME, _WRITE_TEXT = range(3, 7)
 _NUMBER_BYTES = 46  # at most, for a number and a tab
 _NAME_BYTES = 64 * 1024  # for the paths of unknown fields, beyond the bytes of the values
 
+_IS_ESCAPED = re.compile(r'["\\\x00-\x1f]')  # keys are compared without decoding them
 _NULL = "\\N"  # a NULL in LOAD DATA files
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 _NO_MARKS = str.maketrans("", "", "-:T ")
@@ -58,6 +61,7 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+_allocate = pa.allocate_buffer  # the fuzz test's buffers have the exact size, and guards around them
 _I32, _I64, _POINTER = ctypes.c_int32, ctypes.c_int64, ctypes.c_void_p
 
 
@@ -106,6 +110,8 @@ def why_not(contract: Contract) -> str:
             return f"{field.name} has more than {_MOST_DIGITS} digits"
         if sum(other.path == field.path for other in contract.fields if field.path) > 1:
             return f"the key {field.key} is read by more than one field"
+        if any(_IS_ESCAPED.search(key) for key in field.path):
+            return f"the key {field.key!a} has characters that JSON escapes"
     return ""
 
 
@@ -143,7 +149,7 @@ def _column(contract: Contract, field: Field) -> _Column:
     column.type = _IDENTIFIER if field.name == "order_id" else _TYPES.get(field.kind, _TIMES[field.format])
     column.scale = field.scale
     if field.kind is Kind.STRING:
-        column.lowest, column.highest = field.min_length, field.max_length
+        column.lowest, column.highest = max(field.min_length, field.name == "order_id"), field.max_length
     elif field.kind is Kind.JSON:
         column.highest = field.max_length
     elif field.kind is Kind.TIMESTAMP:
@@ -172,30 +178,32 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
     compiled = _compiled(contract)
     _, ends, data = values.buffers()
     size = data.size if data else 0
-    if compiled is None or not len(values) or size > _MAX_DATA:
+    count = len(values)
+    if compiled is None or not size:
         return contract.schema.empty_table(), _NAMES.empty_table()
     keys, columns = compiled
-    count = len(values)
+    if size + count * max(_TIME, *(column.default_length for column in columns)) > _MAX_DATA:
+        return contract.schema.empty_table(), _NAMES.empty_table()
     own_columns = (_Column * len(columns))(*columns)
     buffers: list[list[pa.Buffer | None]] = []
     for field, column in zip(contract.columns, own_columns, strict=True):
         if column.width:
-            found = [pa.allocate_buffer(count * column.width)]
+            found = [_allocate(count * column.width)]
         else:
             size_of_texts = count * _TIME if field.kind is Kind.TIMESTAMP else count * column.default_length + size
-            found = [pa.allocate_buffer(4 * (count + 1)), pa.allocate_buffer(size_of_texts)]
+            found = [_allocate(4 * (count + 1)), _allocate(size_of_texts)]
             column.ends = found[0].address
             _I32.from_address(found[0].address).value = 0
         column.values = found[-1].address
-        validity = pa.allocate_buffer((count + 7) // 8) if field.is_nullable else None
+        validity = _allocate((count + 7) // 8) if field.is_nullable else None
         column.validity = validity.address if validity else None
         buffers.append([validity, *found])
-    batch_index = pa.allocate_buffer(8 * count)
+    batch_index = _allocate(8 * count)
     to = _Contract(_TOTALS.index(contract.total), _UNKNOWN.index(contract.unknown_fields), 0, len(contract.keys))
     to.keys, to.columns, to.column_count = ctypes.addressof(keys), ctypes.addressof(own_columns), len(columns)
     to.batch_index = batch_index.address
     names = _allocate_names(to, size)
-    rows = _library().orderflow_read(count, ends.address, data.address if data else None, ctypes.byref(to))
+    rows = _library().orderflow_read(count, ends.address, data.address, ctypes.byref(to))
     arrays = [
         pa.Array.from_buffers(field.arrow, rows, found) for field, found in zip(contract.columns, buffers, strict=True)
     ]
@@ -205,10 +213,9 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
 
 def _allocate_names(to: _Contract, size: int) -> list[pa.Buffer]:
     """Allocate space for the names of unknown fields: the shortest one with its value has 6 bytes."""
-    to.most_names, to.most_name_bytes = (size // 6 + 1, size + _NAME_BYTES) if to.unknown == 0 else (0, 0)
-    buffers = [
-        pa.allocate_buffer(bytes_) for bytes_ in (4 * (to.most_names + 1), to.most_name_bytes, 8 * to.most_names)
-    ]
+    if to.unknown == _UNKNOWN.index("ignore"):
+        to.most_names, to.most_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
+    buffers = [_allocate(bytes_) for bytes_ in (4 * (to.most_names + 1), to.most_name_bytes, 8 * to.most_names)]
     to.name_ends, to.names, to.name_batch_index = (buffer.address for buffer in buffers)
     _I32.from_address(to.name_ends).value = 0
     return buffers
@@ -249,14 +256,17 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
             to.scale = column.type.scale if to.type == _WRITE_DECIMAL else 0
             to.values = others[0].address + column.offset * column.type.bit_width // 8
             size += _NUMBER_BYTES * len(column)
-    lines = pa.allocate_buffer(size, resizable=True)
-    lines.resize(_library().orderflow_write(rows.num_rows, len(columns), written, lines.address), shrink_to_fit=False)
-    return lines
+    lines = _allocate(size)
+    return lines.slice(0, _library().orderflow_write(rows.num_rows, len(columns), written, lines.address))
 
 
 def _write_in_python(rows: pa.Table, times: Collection[str], free_texts: Collection[str]) -> bytes:
     columns: list[list[str]] = []
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         marks = _ESCAPES if name in free_texts else _NO_MARKS if name in times else {}
-        columns.append([_NULL if value is None else str(value).translate(marks) for value in column.to_pylist()])
+        columns.append([_NULL if value is None else _text(value).translate(marks) for value in column.to_pylist()])
     return "".join(["\t".join(row) + "\n" for row in zip(*columns, strict=True)]).encode()
+
+
+def _text(value: object) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

@@ -261,7 +261,10 @@ static In skip_digits(In at, In end) {
 static In skip_number(In at, In end) {
     In start = at += *at == '-';
     if ((at = skip_digits(at, end)) == start || (*start == '0' && at - start > 1)) return NULL;
-    if (at < end && *at == '.' && (start = ++at, at = skip_digits(at, end)) == start) return NULL;
+    if (at < end && *at == '.') {
+        start = ++at;
+        if ((at = skip_digits(at, end)) == start) return NULL;
+    }
     if (at < end && (*at | 0x20) == 'e') {
         at++;
         if (at < end && (*at == '+' || *at == '-')) at++;
@@ -478,7 +481,7 @@ static In read_value(In at, In end, Order *order, int index) {
             order->end[index] = write_signed(start, value);
             return at;
         }
-        if (!(at = read_text(at, end, &order->end[index], 1, column->highest))) return NULL;
+        if (!(at = read_text(at, end, &order->end[index], column->lowest, column->highest))) return NULL;
         for (; start < order->end[index]; start++)
             if (*start <= ' ' || *start > '~') return NULL;
         return at;
@@ -742,7 +745,7 @@ int64_t orderflow_write(int64_t rows, int64_t columns, const Written *column, Ou
     for (int64_t row = 0; row < rows; row++) {
         for (int64_t at = 0; at < columns; at++) {
             const Written *to = &column[at];
-            const int32_t *ends = to->ends + row;
+            const int32_t *ends = to->ends ? to->ends + row : NULL;
             int64_t bit = to->first + row;
             if (to->validity && !(to->validity[bit >> 3] >> (bit & 7) & 1)) {
                 *out++ = '\\';

@@ -25,6 +25,10 @@ export function fill(parent, items, create, update) {
   items.forEach((item, index) => update(parent.children[index], item));
 }
 
+// Numbers that JavaScript would round, such as long customer ids, become texts where the browser supports it.
+export const parse = (text) =>
+  JSON.parse(text, (_, value, context) => (Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? context.source : value));
+
 // Requests JSON data. On an error, throws the error message and hint of the server.
 export async function fetchJson(path) {
   let response;
@@ -34,7 +38,7 @@ export async function fetchJson(path) {
     throw new Error("The dashboard's server does not answer.");
   }
   if (response.status === 401) location.assign("/login");
-  const data = await response.json().catch(() => ({ error: `The server answered ${response.status}.`, hint: "" }));
-  if (!response.ok) throw new Error([data.error, data.hint].filter(Boolean).join(" "));
+  const data = await response.text().then(parse).catch(() => ({ error: `The server answered ${response.status}.`, hint: "" }));
+  if (!response.ok || data.error) throw new Error([data.error, data.hint].filter(Boolean).join(" "));
   return data;
 }

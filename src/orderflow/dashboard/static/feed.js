@@ -1,5 +1,7 @@
 // The live connection: open while the page is visible, and reopened after an error.
 
+import { parse } from "/static/dom.js";
+
 const RETRY_WAIT = 3000; // ms
 const MAX_SILENCE = 5000; // ms without an event after which the connection counts as lost
 
@@ -49,7 +51,7 @@ export class Feed {
     source.addEventListener("snapshot", (event) => {
       this.#lastEvent = Date.now();
       this.#handlers.state("live", 0);
-      this.#handlers.snapshot(JSON.parse(event.data));
+      this.#handlers.snapshot(parse(event.data));
     });
     source.addEventListener("history", (event) => this.#handlers.history(JSON.parse(event.data)));
     source.addEventListener("error", () => this.#failed(source));

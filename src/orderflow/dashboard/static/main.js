@@ -17,6 +17,8 @@ const records = new Records();
 const connection = byId("connection");
 
 function snapshot(found) {
+  document.body.classList.toggle("no-categories", !found.has_categories);
+  document.body.classList.toggle("no-products", !found.has_products);
   overview(found);
   spark.draw(found.rates);
   if (found.read_at) orders.latest(found.latest);

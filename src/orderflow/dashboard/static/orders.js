@@ -5,7 +5,8 @@ import { duration, moment, money, number, visible, whenPlaced } from "/static/fo
 import { record } from "/static/records.js";
 
 const ROWS = 20;
-const COLUMNS = ["", "", "wide num", "", "wide", "wide num", "num"];
+const COLUMNS = ["", "", "wide num", "product", "wide category", "wide num", "num"];
+const MOST_SHOWN = 2000; // characters of a value
 
 export class Orders {
   #body = byId("rows");
@@ -53,13 +54,11 @@ export class Orders {
 
   async #search(words) {
     if (!words) return this.#back();
-    if (/^order-\d{6,44}$/i.test(words)) return showOrder(words);
-    if (!/^\d{1,44}$/.test(words)) return this.#show("Search", [], `“${words}” is neither an order id (ORDER-000123) nor a number.`);
-    this.#show(`Orders found for ${visible(words)}`, [], "Searching");
     try {
       const found = await fetchJson(`/api/search?q=${encodeURIComponent(words)}`);
+      if (found.order_id && !found.orders.length) return showOrder(found.order_id);
       const orders = [...(found.order ? [found.order] : []), ...found.orders];
-      this.#show(`Orders of number or customer ${visible(words)}`, orders, "No stored order and no customer has this number.");
+      this.#show(`Orders of id or customer ${visible(words)}`, orders, "No stored order and no customer has this id.");
     } catch (error) {
       this.#show("Search", [], error.message);
     }
@@ -102,7 +101,7 @@ function fillRow(line, order) {
   set(id.firstChild, order ? order.order_id : "");
   id.firstChild.dataset.order = order?.order_id ?? "";
   id.firstChild.tabIndex = order ? 0 : -1;
-  set(customer, order ? String(order.customer_id) : "");
+  set(customer, order ? visible(order.customer_id) : "");
   set(product, order ? visible(order.product_name) : "");
   set(category, order ? visible(order.product_category) : "");
   set(units, order ? number(order.quantity) : "");
@@ -147,13 +146,21 @@ function timeline({ order, to_kafka, to_table }) {
 function facts(order) {
   const coordinates = order.offset == null ? "none: the row was not written by OrderFlow" : `partition ${order.partition}, offset ${order.offset}`;
   const pairs = [
-    ["Customer", String(order.customer_id)],
+    ["Customer", visible(order.customer_id)],
     ["Product", visible(order.product_name)],
     ["Category", visible(order.product_category)],
     ["Price", `${money(order.unit_price)} × ${number(order.quantity)} = ${money(order.total_price)}`],
+    ...Object.entries(order.own ?? {}).map(([name, value]) => [name, own(value)]),
     ["Coordinates", coordinates],
   ];
   return make("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+}
+
+// The value of an own column. Times are ISO texts, amounts are texts with all their digits.
+function own(value) {
+  if (value == null) return "–";
+  const text = String(value);
+  return visible(text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text);
 }
 
 byId("close").addEventListener("click", () => byId("order-details").close());

@@ -1,0 +1,165 @@
+"""For any legal contract: both paths and the reference read any messages alike, and the lines keep the values."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from random import Random
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orderflow.contract import exact_path, fast_path, file, native
+from orderflow.contract.definition import DEFAULT, Contract, Field, Kind, Order
+from orderflow.errors import RecordRejected
+from tests import agreement, contracts, reference
+from tests.corpus import CASES, TRUNCATED, Case, escaped, message
+from tests.mutations import DICTIONARY
+
+VALUES = [*(case.value for case in CASES), *TRUNCATED]
+FULL = """
+unknown_fields = "keep"
+[customer_id]
+type = "string"
+[order_id]
+pattern = "[!-~]+"
+min_length = 3
+[total_price]
+total = "as_sent"
+[fields.debt]
+type = "integer"
+key = "more.debt"
+minimum = -9223372036854775808
+maximum = 9223372036854775807
+[fields.weight]
+type = "decimal"
+precision = 28
+scale = 0
+minimum = "-9999999999999999999999999999"
+[fields.dust]
+type = "decimal"
+precision = 18
+scale = 18
+json = "string"
+required = false
+[fields.note]
+type = "json"
+required = false
+"""
+MORE = {"customer_id": '"7"', "more": '{"debt": 1}', "weight": "2"}
+
+
+def full() -> Contract:
+    return file.read(FULL, "contract.toml")
+
+
+def own(value: bytes, contract: Contract) -> dict[str, object]:
+    """Return the own columns of the order, after a check that all read them alike."""
+    agreement.check_values([value], contract)
+    order = exact_path.decode(value, contract)
+    return dict(zip((field.name for field in contract.own), order.own, strict=True))
+
+
+def detail(value: bytes, contract: Contract) -> str:
+    agreement.check_values([value], contract)
+    with pytest.raises(RecordRejected) as caught:
+        exact_path.decode(value, contract)
+    return caught.value.message
+
+
+@settings(max_examples=1500)
+@given(st.data())
+def test_any_messages_of_any_contract_are_read_alike(data: st.DataObject) -> None:
+    contract = data.draw(contracts.contracts())
+    agreement.check_contract(contract)
+    agreement.check_values(data.draw(st.lists(contracts.messages(contract), min_size=1, max_size=8)), contract)
+
+
+@settings(max_examples=400)
+@given(contracts.contracts(), st.lists(st.lists(st.sampled_from(DICTIONARY), max_size=30).map(b"".join), max_size=4))
+def test_any_tokens_are_read_alike(contract: Contract, values: list[bytes]) -> None:
+    agreement.check_values([*values, None, b""], contract)
+
+
+def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -> None:
+    """Otherwise, the tests above prove little."""
+    valid = fast = 0
+    for seed in range(60):
+        choice = Random(seed)
+        contract = contracts.contract(choice)
+        values: list[bytes | None] = [contracts.message(contract, choice, defects=0) for _ in range(5)]
+        valid += agreement.check_values(values, contract)
+        fast += native.read(pa.array(values, pa.large_binary()), contract)[0].num_rows
+    assert valid > 120 and fast > 80
+
+
+def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -> None:
+    for contract in (DEFAULT, file.read("", "empty.toml")):
+        agreement.check_contract(contract)
+        agreement.check_values(VALUES, contract)
+        assert contract == DEFAULT
+    for value in VALUES:
+        expected, row = reference.read(value), reference.row(value, DEFAULT)
+        assert (None if row is None else [*row.values.values()]) == (None if expected is None else [*expected])
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_the_corpus_by_an_empty_file(case: Case) -> None:
+    [result] = fast_path.read([case.value], file.read("", "empty.toml")).results
+    assert (result if isinstance(result, Order) else result.reason) == case.expected
+
+
+def test_integers_of_more_than_20_digits_keep_their_digits() -> None:
+    weight = "-1234567890123456789012345678"
+    for text in (weight, f"{weight}.0", f"{weight[:-2]}.78e2"):
+        assert own(message(**MORE | {"weight": text}), full())["weight"] == Decimal(weight)
+    assert own(message(**MORE | {"more": f'{{"debt": {-(2**63)}}}'}), full())["debt"] == -(2**63)
+    assert "is -92233720368547758081, not" in detail(message(**MORE | {"more": f'{{"debt": {-(2**63)}1}}'}), full())
+
+
+def test_a_number_between_the_largest_decimal_and_the_next_has_too_many_decimals() -> None:
+    for sign in ("", "-"):
+        assert "more than 0 decimals" in detail(message(**MORE | {"weight": f"{sign}{'9' * 28}.5"}), full())
+
+
+def test_a_long_integer_is_shown_in_part() -> None:
+    assert detail(message(unit_price="1" * 30), DEFAULT).startswith(f"unit_price is '{'1' * 20}', not above")
+    assert detail(message(quantity="-" + "1" * 30), DEFAULT).startswith(f"quantity is -{'1' * 19}, not from")
+
+
+def test_a_number_is_called_a_number() -> None:
+    """Where a column has JSON, and where numbers are in strings."""
+    assert detail(message(**MORE | {"customer_id": "7"}), full()) == "customer_id is a JSON number, not a string"
+    assert detail(message(**MORE | {"dust": "0"}), full()) == "dust is a JSON number, not a number in a string"
+
+
+def test_the_shortest_order_id() -> None:
+    assert own(message(**MORE | {"order_id": '"abc"'}), full())
+    assert "3 to 50 printable" in detail(message(**MORE | {"order_id": '"ab"'}), full())
+
+
+def test_backslashes_of_an_order_id_are_written() -> None:
+    contract = full()
+    assert "order_id" in contract.free_texts and "order_id" not in DEFAULT.free_texts
+    assert own(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
+    [order] = fast_path.read([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
+    assert isinstance(order, Order) and order.order_id == r"a\t"
+
+
+def test_small_decimals_are_written_without_exponent() -> None:
+    contract = full()
+    for text in ('"0.000000000000000001"', '"0"', '"-0.0"'):
+        own(message(**MORE | {"dust": text}), contract)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\0"])
+def test_a_key_with_characters_that_json_escapes(name: str) -> None:
+    field = Field(name="own", kind=Kind.INTEGER, path=(name,))
+    contract = Contract(fields=(*DEFAULT.fields, field))
+    assert "JSON escapes" in native.why_not(contract)
+    sample = message().decode()[:-1]
+    assert own(f"{sample}, {json.dumps(name)}: 1}}".encode(), contract) == {"own": 1}
+    assert own(f"{sample}, {escaped(name)}: 1}}".encode(), contract) == {"own": 1}
+    assert detail(f'{sample}, "{name}": 1}}'.encode(), contract)

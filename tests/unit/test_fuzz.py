@@ -1,0 +1,58 @@
+"""A short run of the fuzz test: native.c under its sanitizers. `make fuzz SECONDS=600` runs it longer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orderflow.contract import native
+from tests import fuzz
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.fuzz", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _has_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    try:
+        fuzz.build(Path(native.__file__).with_name("native.c"), tmp_path_factory.mktemp("fuzz"))
+    except fuzz.CannotFuzzError as error:
+        pytest.skip(str(error))
+
+
+def test_random_contracts_and_messages_find_no_fault() -> None:
+    run_ = run("--seconds", 20)
+    assert run_.returncode == 0, run_.stdout + run_.stderr
+    assert "no fault" in run_.stdout
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "found"),
+    [
+        ("while (at < end && (*at == ' '", "while (at <= end && (*at == ' '", "heap-buffer-overflow"),
+        ("1ull << (first + found)", "1ull << (first + found + 60)", "runtime error"),
+        ("product != order->number[TOTAL]", "product < order->number[TOTAL]", "AssertionError"),
+    ],
+)
+def test_a_planted_fault_is_found(right: str, wrong: str, found: str, tmp_path: Path) -> None:
+    source = tmp_path / "native.c"
+    code = Path(native.__file__).with_name("native.c").read_text("utf-8")
+    assert code.count(right) == 1
+    source.write_text(code.replace(right, wrong), "utf-8")
+    run_ = run("--seconds", 60, "--source", source)
+    assert run_.returncode == 1 and found in run_.stderr
+    assert "To repeat it: python -m tests.fuzz --rounds 1 --seed" in run_.stdout
+
+
+def test_without_a_compiler_it_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run_ = run("--seconds", 1)
+    assert run_.returncode == 0
+    assert run_.stdout == "This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.\n"
