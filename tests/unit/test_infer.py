@@ -11,6 +11,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
@@ -19,6 +20,7 @@ from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
 from orderflow.errors import InputInvalid, RecordRejected
+from orderflow.produce import files
 from tests.unit.test_cli import orderflow
 from tests.unit.test_contract_file import EXAMPLES
 
@@ -267,13 +269,16 @@ def test_from_csv_to_a_checked_contract(call: Callable[..., Result], tmp_path: P
     )
     text = (tmp_path / "made.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    assert "# [fields.channel]   # null in all samples" in text
     contract = file.read(text, "made.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
+        ("channel", "string", False),
     ]
     assert call("check", "made.toml", "orders.csv").exit_code == 0
+    with Progress(disable=True) as progress:
+        sent = [value for _, value, _ in files.read_messages(tmp_path / "orders.csv", progress, contract) if value]
+    assert [read_exactly(value, contract)[0].order_id for value in sent] == ["ORDER-000001", "ORDER-000002"]
     (tmp_path / "orders.csv").write_text(CSV.replace(",2,5.00", ",two,5.00") + "only,two\n")
     found = call("check", "made.toml", "orders.csv", "--json")
     assert found.exit_code == 1

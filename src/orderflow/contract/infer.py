@@ -93,6 +93,7 @@ class Samples(NamedTuple):
 
     objects: Sequence[dict[str, Any]]
     messages: Callable[[Contract], Sequence[bytes]]
+    are_cells: bool = False
 
 
 def of_json(values: Sequence[bytes]) -> Samples:
@@ -126,7 +127,7 @@ def of_cells(rows: Sequence[Mapping[str, str]]) -> Samples:
     names = dict.fromkeys(name for row in rows for name in row)
     readers = {name: _reader([row[name] for row in rows if row.get(name)]) for name in names}
     objects = [{name: readers[name](cell) if cell else None for name, cell in row.items()} for row in rows]
-    return Samples(objects, lambda contract: [message_of(row, contract) for row in rows])
+    return Samples(objects, lambda contract: [message_of(row, contract) for row in rows], are_cells=True)
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
@@ -191,7 +192,7 @@ def _join(value: dict[str, Any] | str) -> str:
 def infer(samples: Samples, name: str) -> str:
     """Return the text of a contract file; `name` is the samples' name in its comments."""
     for most in (MAX_VARCHAR, 255, 100, 50):
-        inference = _Inference(samples.objects, most)
+        inference = _Inference(samples, most)
         text = "\n".join(inference.lines())
         try:
             head = [*_head(samples, text, name, inference.missing)]
@@ -232,11 +233,11 @@ def _rejections(values: Sequence[bytes], contract: Contract) -> list[tuple[int, 
 
 
 class _Inference:
-    def __init__(self, samples: Sequence[dict[str, Any]], most: int) -> None:
+    def __init__(self, samples: Samples, most: int) -> None:
         """`most` characters of a text are stored in the row."""
-        self._count, self._most = len(samples), most
+        self._count, self._most, self._are_cells = len(samples.objects), most, samples.are_cells
         self._found: dict[Path, Values] = {}
-        self._walk((), dict(enumerate(samples)))
+        self._walk((), dict(enumerate(samples.objects)))
         self._skipped = [path for path in self._found if not all(path) or not _is_writable("".join(path))]
         for path in self._skipped:
             del self._found[path]
@@ -387,6 +388,10 @@ class _Inference:
 
     def _own(self, path: Path, name: str) -> Iterator[str]:
         known = self._known(path)
+        if not known and self._are_cells:
+            yield from (f"[fields.{name}]", f"key = {_key(path)}", 'type = "string"')
+            yield "required = false   # empty in all samples"
+            return
         if not known:
             yield f"# [fields.{name}]   # null in all samples: its type is unknown"
             yield f"# key = {_key(path)}"
