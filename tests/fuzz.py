@@ -24,11 +24,12 @@ import pyarrow as pa
 from orderflow.contract import native
 from orderflow.contract.definition import Contract
 from tests import agreement, contracts
+from tests.mutations import mutated
 
 _OPTIONS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-shared", "-fPIC")
 _PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
-_BATCH = 16  # messages at most
-_CUT = 0.3  # of them are there again, cut off somewhere
+_MESSAGES = 12  # at most; each is there once more, with a defect
+_CUT = 0.2  # of the batch is there again, cut off somewhere
 
 
 class CannotFuzzError(Exception):
@@ -60,14 +61,14 @@ def main() -> int:
         return 1 if failed else 0
 
 
-def case(number: int) -> tuple[Contract, list[bytes | None]]:
+def case(number: int) -> tuple[Contract, list[bytes]]:
     """Return the contract and the messages of a round."""
     choice = Random(number)
     contract = contracts.contract(choice)
-    values: list[bytes | None] = [contracts.message(contract, choice) for _ in range(choice.randint(1, _BATCH))]
-    for value in filter(None, values[:]):
-        if choice.random() < _CUT:
-            values.append(value[: choice.randrange(len(value))])
+    values = [contracts.message(contract, choice, defects=1) for _ in range(choice.randint(1, _MESSAGES))]
+    values += [mutated(value, choice.choice(values), choice) for value in values]
+    values += [value[: choice.randrange(len(value))] for value in values if value and choice.random() < _CUT]
+    choice.shuffle(values)
     return contract, values
 
 

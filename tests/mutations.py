@@ -131,5 +131,6 @@ def _insert_in_text(value: bytes, _: bytes, choice: Random) -> bytes:
 
 
 _MUTATIONS: list[Callable[[bytes, bytes, Random], bytes]] = [
-    *(_flip, _insert, _delete, _repeat_slice, _splice, _replace_token, _insert_token, _swap_tokens, _insert_in_text)
+    *(_flip, _insert, _delete, _repeat_slice, _splice, _replace_token, _insert_token, _swap_tokens),
+    *(_insert_in_text, _insert_in_text),
 ]

@@ -124,13 +124,7 @@ def _message(value: bytes | None) -> dict[str, object]:
     _demand(value is not None and len(value) <= 1024 * 1024)
     assert value is not None
     try:
-        found = json.loads(
-            value.decode("utf-8"),  # json.loads guesses the encoding of bytes
-            object_pairs_hook=_object,
-            parse_int=Whole,
-            parse_float=Fraction,
-            parse_constant=_constant,
-        )
+        found = _loads(value.decode("utf-8"))  # json.loads guesses the encoding of bytes
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RefusedError from error
     _demand(type(found) is dict and _levels(found) <= 64)
@@ -247,8 +241,20 @@ def _names(others: dict[str, object], paths: set[tuple[str, ...]], above: tuple[
     return names
 
 
+def _loads(text: str) -> object:
+    return json.loads(
+        text,
+        object_pairs_hook=_object,
+        parse_int=Whole,
+        parse_float=Fraction,
+        parse_constant=_constant,
+    )
+
+
 def _default(field: Field) -> object:
     token: object = field.default
+    if field.kind is Kind.JSON and token is not None:
+        return _value(field, _loads(str(token)), "any")
     if token is None or isinstance(token, bool):
         return token if token is None else int(token)
     return _value(field, Whole(token) if isinstance(token, int) else token, "any")

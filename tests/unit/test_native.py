@@ -59,3 +59,11 @@ def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch)
     assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
     told = [[(place, rejected.message) for place, rejected in found.rejected] for found in (compiled, exact)]
     assert told[0] == told[1]
+
+
+def test_texts_beyond_32_bits_take_the_exact_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = pa.array([SAMPLE] * 3, pa.large_binary())
+    room = 3 * len(SAMPLE) + 3 * native._TIME
+    for most, rows in ((room, 3), (room - 1, 0)):
+        monkeypatch.setattr(native, "_MAX_DATA", most)
+        assert native.read(values, DEFAULT)[0].num_rows == rows

@@ -153,8 +153,7 @@ class _File:
         name = default.name
         allowed, kinds = _EIGHT_KEYS[name]
         kind = Kind(self._one_of(table, name, "type", [str(kind) for kind in kinds]))
-        not_here = {"precision", "scale"} | ({"min_length"} if name == "order_id" else set())
-        self._check_keys(table, allowed | (_KIND_KEYS[kind] - not_here), name)
+        self._check_keys(table, allowed | (_KIND_KEYS[kind] - {"precision", "scale"}), name)
         base = default
         if kind is not default.kind:
             base = Field(name=name, kind=kind, path=default.path, min_length=1, max_length=50, maximum=BIGINT_MAX)
