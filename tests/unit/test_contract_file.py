@@ -60,7 +60,7 @@ WRONG = [
         "a value of examples is 'B1', not of the pattern",
         "Change",
     ),
-    ("[order_id]\nmin_length = 20\nmax_length = 10", 2, "min_length exceeds max_length", "Lower min_length"),
+    ("[product_name]\nmin_length = 20\nmax_length = 10", 2, "min_length exceeds max_length", "Lower min_length"),
     ("[order_id]\nvalues = 'a'", 2, "values is 'a'", "a list of texts"),
     ("[product_name]\nmin_length = -1", 2, "min_length is -1", "0 to 100,000"),
     ("[product_name]\nmax_length = 'long'", 2, "max_length is 'long', not an integer", "an integer"),

@@ -266,6 +266,14 @@ def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:
         assert "coupon, extra may be missing" in caught.value.hint
 
 
+def test_the_header_may_hold_the_keys_of_the_message(read: Read) -> None:
+    text = shop_file()
+    header, rows = text.split("\n", 1)
+    keys = ",".join(shop.CONTRACT.by_name[name].key for name in header.split(","))
+    assert "customer.id" in keys
+    assert read("o.csv", f"{keys}\n{rows}", shop.CONTRACT) == read("o.csv", text, shop.CONTRACT)
+
+
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [

@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
 from orderflow.contract import file, infer
-from orderflow.contract.definition import DEFAULT, Contract, Field
+from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
-from orderflow.errors import InputInvalid
+from orderflow.errors import InputInvalid, RecordRejected
+from orderflow.produce import files
 from tests.unit.test_cli import orderflow
 from tests.unit.test_contract_file import EXAMPLES
 
@@ -112,6 +116,8 @@ def test_few_texts_are_suggested_and_not_a_rule() -> None:
         ("stored_at", "message_stored_at"),
         ("日本", "field"),
         ("a\x7f\"'\\", "a"),
+        ("a\x9b\u202e", "a"),
+        ("Größe (cm)", "groe_cm"),
     ],
 )
 def test_the_column_of_a_key(key: str, name: str) -> None:
@@ -263,13 +269,16 @@ def test_from_csv_to_a_checked_contract(call: Callable[..., Result], tmp_path: P
     )
     text = (tmp_path / "made.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    assert "# [fields.channel]   # null in all samples" in text
     contract = file.read(text, "made.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
+        ("channel", "string", False),
     ]
     assert call("check", "made.toml", "orders.csv").exit_code == 0
+    with Progress(disable=True) as progress:
+        sent = [value for _, value, _ in files.read_messages(tmp_path / "orders.csv", progress, contract) if value]
+    assert [read_exactly(value, contract)[0].order_id for value in sent] == ["ORDER-000001", "ORDER-000002"]
     (tmp_path / "orders.csv").write_text(CSV.replace(",2,5.00", ",two,5.00") + "only,two\n")
     found = call("check", "made.toml", "orders.csv", "--json")
     assert found.exit_code == 1
@@ -358,3 +367,38 @@ def test_help_has_examples() -> None:
     group = typer.main.get_command(cli.app).commands["contract"]  # type: ignore[attr-defined]
     for name, command in group.commands.items():
         assert f"`orderflow contract {name} " in command.help
+
+
+KEYS = st.sampled_from(["id", "customer", "total", "qty", "created_at", "a.b", "", "é", "Name"]) | st.text(max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.lists(st.dictionaries(KEYS, JSON, max_size=6), min_size=1, max_size=6))
+def test_any_objects_give_a_file_that_loads(objects: list[dict[str, Any]]) -> None:
+    inferred([json.dumps(value).encode() for value in objects])
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=6))
+def test_own_fields_of_any_kind_are_accepted(fields: dict[str, Any]) -> None:
+    [*values] = [json.dumps(fields | ORDER).encode()] * 3
+    text, contract = inferred(values)
+    try:
+        read_exactly(values[0], contract)
+    except RecordRejected as rejected:  # the texts that no contract accepts
+        assert rejected.reason == Reason.INVALID_TEXT, text
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=50), min_size=1))
+def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
+    pattern = infer.pattern_of(texts)
+    check(pattern)
+    assert all(map(matcher(pattern), texts))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "customer.id"]), st.text(max_size=6)), min_size=1))
+def test_any_cells_give_a_file_that_loads(rows: list[dict[str, str]]) -> None:
+    file.read(infer.infer(infer.of_cells(rows), "samples.csv"), "made.toml")

@@ -168,10 +168,11 @@ def diff(
 ) -> None:
     """Compare a contract file with the contract of the stored orders, and print what would change in the tables.
 
-    Prints the changes, and the SQL that `orderflow init` and the sink's start run for them. What is impossible is
-    printed with the steps that a person must take. Nothing is changed.
+    Prints the changes, and the SQL that `orderflow init` and the sink's start run for them. What is impossible, or left
+    to a person, is printed with the steps. Nothing is changed.
 
-    Exit code: 0 no difference; 1 differences that are possible; 2 an impossible change, or the tables cannot be read.
+    Exit code: 0 no difference; 1 differences that `orderflow init` can make; 2 a person must do something first, or the
+    tables cannot be read.
 
     Examples: `orderflow contract diff contract.toml`; `ORDER_CONTRACT=contract.toml orderflow contract diff`
     """

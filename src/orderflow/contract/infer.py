@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -73,7 +74,7 @@ _PROBES = 200  # samples that decide between candidates
 _MOST_OWN = 200
 _LENGTHS = (20, 50, 100, 255, 500, 1_000, 5_000, 20_000, 100_000)
 _MOST_VALUES = 10  # distinct texts that suggest a list of allowed values
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9_]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _PADDED = re.compile(r"0[0-9]+")  # digits that are no number, such as a postal code
@@ -82,6 +83,7 @@ _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.(\d{1,9}))?(
 _EARLIEST = 100_000_000_000  # milliseconds, of the year 1973: smaller numbers are no times in milliseconds
 _RUNS = re.compile(r"[0-9]+|[A-Z]+|[a-z]+|[^0-9A-Za-z]")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_CENT, _HIGHEST_AMOUNT = DEFAULT.by_name["unit_price"].unit, DEFAULT.by_name["unit_price"].highest
 _ANY_ID = "[!-~]{1,50}"
 _MARGIN = 6  # more digits than in the samples, for growing numbers
 
@@ -91,6 +93,7 @@ class Samples(NamedTuple):
 
     objects: Sequence[dict[str, Any]]
     messages: Callable[[Contract], Sequence[bytes]]
+    are_cells: bool = False
 
 
 def of_json(values: Sequence[bytes]) -> Samples:
@@ -124,7 +127,7 @@ def of_cells(rows: Sequence[Mapping[str, str]]) -> Samples:
     names = dict.fromkeys(name for row in rows for name in row)
     readers = {name: _reader([row[name] for row in rows if row.get(name)]) for name in names}
     objects = [{name: readers[name](cell) if cell else None for name, cell in row.items()} for row in rows]
-    return Samples(objects, lambda contract: [message_of(row, contract) for row in rows])
+    return Samples(objects, lambda contract: [message_of(row, contract) for row in rows], are_cells=True)
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
@@ -189,14 +192,15 @@ def _join(value: dict[str, Any] | str) -> str:
 def infer(samples: Samples, name: str) -> str:
     """Return the text of a contract file; `name` is the samples' name in its comments."""
     for most in (MAX_VARCHAR, 255, 100, 50):
-        inference = _Inference(samples.objects, most)
+        inference = _Inference(samples, most)
         text = "\n".join(inference.lines())
         try:
             head = [*_head(samples, text, name, inference.missing)]
-        except ContractInvalid:  # the row is too large: store the longer texts outside of it
-            continue
-        return "\n".join(head) + "\n\n" + text + "\n"
-    raise ContractInvalid(f"No contract fits {name}: its rows are too large.", hint="Use samples with fewer fields.")
+        except ContractInvalid as error:  # the row is too large: store the longer texts outside of it
+            refused = error
+        else:
+            return "\n".join(head) + "\n\n" + text + "\n"
+    raise refused
 
 
 def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
@@ -229,11 +233,11 @@ def _rejections(values: Sequence[bytes], contract: Contract) -> list[tuple[int, 
 
 
 class _Inference:
-    def __init__(self, samples: Sequence[dict[str, Any]], most: int) -> None:
+    def __init__(self, samples: Samples, most: int) -> None:
         """`most` characters of a text are stored in the row."""
-        self._count, self._most = len(samples), most
+        self._count, self._most, self._are_cells = len(samples.objects), most, samples.are_cells
         self._found: dict[Path, Values] = {}
-        self._walk((), dict(enumerate(samples)))
+        self._walk((), dict(enumerate(samples.objects)))
         self._skipped = [path for path in self._found if not all(path) or not _is_writable("".join(path))]
         for path in self._skipped:
             del self._found[path]
@@ -384,6 +388,10 @@ class _Inference:
 
     def _own(self, path: Path, name: str) -> Iterator[str]:
         known = self._known(path)
+        if not known and self._are_cells:
+            yield from (f"[fields.{name}]", f"key = {_key(path)}", 'type = "string"')
+            yield "required = false   # empty in all samples"
+            return
         if not known:
             yield f"# [fields.{name}]   # null in all samples: its type is unknown"
             yield f"# key = {_key(path)}"
@@ -464,7 +472,8 @@ def _words(part: str) -> list[str]:
 
 
 def _column_name(path: Path, taken: set[str]) -> str:
-    name = "_".join(_words(" ".join(path)))[:50] or "field"
+    text = unicodedata.normalize("NFKD", " ".join(path)).encode("ascii", "ignore").decode()
+    name = "_".join(_words(text))[:50] or "field"
     if name[0].isdigit():
         name = f"field_{name}"
     if name in file.RESERVED:
@@ -500,12 +509,15 @@ def _customer_id_form(value: Any) -> str:
     return "integer" if type(value) is int and abs(value) <= BIGINT_MAX else _text_form(value, 255)
 
 
-def _number_form(value: Any) -> str:
-    return "" if _as_number(value) is None else "number"
+def _amount_form(value: Any) -> str:
+    number = _as_number(value)
+    is_amount = number is not None and abs(number) <= _HIGHEST_AMOUNT and number == number.quantize(_CENT)
+    return "number" if is_amount else ""
 
 
 def _integer_form(value: Any) -> str:
-    return "integer" if type(value) is int or (isinstance(value, str) and _INTEGER.fullmatch(value)) else ""
+    is_integer = type(value) is int or (isinstance(value, str) and _INTEGER.fullmatch(value))
+    return "integer" if is_integer and abs(int(value)) <= BIGINT_MAX else ""
 
 
 # Each returns the form of a value that can be the field's, and an empty text for another value.
@@ -515,9 +527,9 @@ _FORMS: dict[str, Callable[[Any], str]] = {
     "order_timestamp": lambda value: (_time_lines([value]) or [""])[0],
     "product_name": _text_form,
     "product_category": lambda value: _text_form(value, 100),
-    "unit_price": _number_form,
+    "unit_price": _amount_form,
     "quantity": _integer_form,
-    "total_price": _number_form,
+    "total_price": _amount_form,
 }
 
 
@@ -558,13 +570,15 @@ def _product_lines(name: str, known: list[str], lacking: int) -> Iterator[str]:
         yield f'default = "unknown"   # missing or null in {lacking:,} samples'
 
 
-def _number_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str]:
+def _number_lines(name: str, known: list[Any], _lacking: int) -> Iterator[str]:
     texts = sum(isinstance(value, str) for value in known)
     if texts:
         yield f'json = "{"string" if texts == len(known) else "any"}"'
     lowest = min(Decimal(value) for value in known)
     if lowest <= 0:
         yield f"minimum = {lowest:f}"
+    if name == "quantity" and max(int(value) for value in known) > INT_MAX // 10:
+        yield f"maximum = {BIGINT_MAX}"
 
 
 _LINES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {
@@ -686,7 +700,11 @@ def _key(path: Path) -> str:
 
 
 def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """Return a TOML string that is harmless in a terminal."""
+    return "".join(
+        character if character.isprintable() else f"\\U{ord(character):08x}"
+        for character in json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _literal(text: str) -> str:

@@ -31,10 +31,10 @@ def read_messages(path: Path, progress: Progress, contract: Contract = DEFAULT) 
     """Iterate over the messages of a .jsonl, .ndjson or .csv file; `progress` gets tasks that count the bytes read.
 
     - JSONL: the value is the unchanged bytes of a line.
-    - CSV (RFC 4180): the header holds the names of the contract's fields, in any order; those of optional fields may be
-      missing. The value is a JSON object with the numbers as they are written, because the contract rejects the wrong
-      ones. A row with another number of cells, or with a cell that should be JSON and is not, becomes the JSON array of
-      its cells, which the contract also rejects.
+    - CSV (RFC 4180): the header holds the names of the contract's fields, or their keys in the message, in any order;
+      those of optional fields may be missing. The value is a JSON object with the numbers as they are written, because
+      the contract rejects the wrong ones. A row with another number of cells, or with a cell that should be JSON and is
+      not, becomes the JSON array of its cells, which the contract also rejects.
 
     Blank lines, and a byte order mark at the start, are skipped. The key is the order_id if it can be read, otherwise
     None.
@@ -118,6 +118,9 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
     fields = {field.name: field for field in contract.fields if field.path}
+    by_key = {field.key: name for name, field in fields.items()}
+    if {*header} <= by_key.keys():
+        header = [by_key[key] for key in header]
     optional = [name for name, field in fields.items() if not field.required]
     if not fields.keys() - optional <= {*header} <= fields.keys() or len({*header}) < len(header):
         which = "eight fields" if contract.is_default else "contract's fields"
