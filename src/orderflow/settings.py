@@ -36,7 +36,7 @@ _FILE_SETTINGS = {
     *("kafka_password_file", "kafka_ssl_key_password_file", "mysql_password_file", "mysql_reader_password_file"),
     *("kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location"),
     *("mysql_ssl_ca", "mysql_ssl_cert", "mysql_ssl_key"),
-    "order_contract",
+    *("dashboard_token_file", "order_contract"),
 }
 
 
@@ -202,6 +202,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Token that viewers of the dashboard enter once, 16 characters or more; unset: none is needed."
         ),
     ] = None
+    dashboard_token_file: Annotated[str, Meta(description="File that holds the token, instead of DASHBOARD_TOKEN.")] = (
+        ""
+    )
     metrics_host: Annotated[
         str,
         Meta(min_length=1, description="Address of the metrics and health endpoints, which require no login."),
@@ -298,7 +301,8 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
                 )
             if content.startswith("\ufeff"):
                 raise _invalid(name, repr(given[name]), "the file begins with a byte order mark")
-            given[secret] = _LINE_BREAK_AT_END.sub("", content)
+            type_ = next(field.type for field in msgspec.structs.fields(Settings) if field.name == secret)
+            given[secret] = _parse(secret, type_, _LINE_BREAK_AT_END.sub("", content))
     _check_together(current := Settings(**given))
     _check_tls(current)
     _check_home(current)

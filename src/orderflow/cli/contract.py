@@ -244,9 +244,7 @@ def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[st
         raise InputInvalid(f"{path} is neither .jsonl nor .csv.", hint="The file extension selects the format.")
     is_empty = True
     if kind == ".csv":
-        rows = (
-            [cell.decode("utf-8", "surrogateescape") for cell in row] for row in files.read_rows(path, _open(path))
-        )
+        rows = ([cell.decode("utf-8", "surrogateescape") for cell in row] for row in files.read_rows(path, _open(path)))
         header = next(rows, [])
         if len({*header}) < len(header) or "" in header:
             raise InputInvalid(

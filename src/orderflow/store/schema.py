@@ -346,7 +346,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
 
     Update `shown`, the columns' types, as the step does.
     """
-    latest = versions.contracts[versions.latest].by_name if versions.latest else {}
+    latest = versions.contracts[versions.latest].by_name
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]

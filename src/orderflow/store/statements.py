@@ -84,13 +84,15 @@ def _row_hash(contract: Contract) -> str:
     It has 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex, so
     that no separator occurs in them.
     """
-    eight = [contract.by_name[name] for name in EIGHT]
-    hashed = [
-        f"HEX({field.name})" if pa.types.is_string(field.arrow) and field.kind is not Kind.TIMESTAMP else field.name
-        for field in eight
-    ]
+    hashed = [_hashed(contract.by_name[name]) for name in EIGHT]
     hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]
     return f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(hashed)}), 256), 15), 16, 10) AS DECIMAL(20))"
+
+
+def _hashed(field: Field) -> str:
+    if field.kind is Kind.TIMESTAMP:
+        return f"LEFT({field.name}, 19)" if field.scale else field.name  # the same text, if digits are added later
+    return f"HEX({field.name})" if pa.types.is_string(field.arrow) else field.name
 
 
 @cache
