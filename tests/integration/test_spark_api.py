@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyspark
 import pytest
 from confluent_kafka import Producer
@@ -135,6 +136,44 @@ def test_a_stream_is_stored_and_its_progress_says_so(filled: Settings, tmp_path:
     ends = {str(part): bounds.end for part, bounds in topic.bounds(filled, topic.describe(filled).partitions).items()}
     assert ast.literal_eval(str(found["ends"])) == {filled.kafka_topic: ends}
     assert found["transactions"] >= len(ends)
+
+
+_CONTRACT = """
+[fields.currency]
+type = "string"
+values = ["EUR", "USD"]
+[fields.tax]
+type = "decimal"
+scale = 4
+required = false
+[fields.paid_at]
+type = "timestamp"
+format = "rfc3339"
+[fields.gift]
+type = "boolean"
+[fields.items]
+type = "json"
+[fields.points]
+type = "integer"
+maximum = 1_000_000_000_000
+"""
+
+
+def test_orders_of_a_contract_file(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "contract.toml").write_text(_CONTRACT, "utf-8")
+    of_contract = msgspec.structs.replace(
+        settings, order_contract=str(tmp_path / "contract.toml"), order_contract_text=_CONTRACT
+    )
+    sent = run(of_contract, "produce", "--count", "500", "--bad", "0.05", "--repeat", "0.05", cwd=tmp_path)
+    assert sent.returncode == 0, sent.stderr
+    found = _case(of_contract, "batch_then_write", tmp_path)
+    own = {"currency": "string", "tax": "decimal(10,4)", "paid_at": "timestamp", "gift": "boolean"}
+    own |= {"items": "string", "points": "bigint"}
+    assert found["columns"].items() >= own.items()
+    report = _proven(of_contract)
+    conflicts = report.by_reason.get("conflict", 0)
+    assert found["orders"] == report.stored + report.duplicates + conflicts
+    assert select(settings, "SELECT COUNT(*) FROM orders WHERE currency IS NULL OR paid_at IS NULL") == [(0,)]
 
 
 def test_a_frame_that_lacks_records_is_refused(filled: Settings, tmp_path: Path) -> None:
