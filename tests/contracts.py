@@ -351,7 +351,14 @@ def _wrong(choice: Random, field: Field) -> str:
         wrong += [f'"{text}"' for text in wrong]
     elif field.kind is Kind.STRING:
         texts = ("x" * max(field.min_length - 1, 0), "é" * (field.max_length + 1))
-        wrong = [*(spelled_text(text, choice) for text in texts), '"\\ud800"', '"\\u0000"', '" "']
+        wrong = [
+            *(spelled_text(text, choice) for text in texts),
+            '"\\ud800"',
+            '"\\ud800\\ue000"',
+            '"\\ud800\\udc00"',
+            '"\\u0000"',
+            '" "',
+        ]
     elif field.kind is Kind.TIMESTAMP:
         zone = choice.choice(["Z", "Z", "Z", "+24:00", "+1:00", "-00:60"]) if field.format == "rfc3339" else ""
         year, month = choice.choice([1900, 2000, 2024, 2025]), choice.randint(0, 13)
