@@ -351,15 +351,23 @@ def _wrong(choice: Random, field: Field) -> str:
         wrong += [f'"{text}"' for text in wrong]
     elif field.kind is Kind.STRING:
         texts = ("x" * max(field.min_length - 1, 0), "é" * (field.max_length + 1))
-        wrong = [*(spelled_text(text, choice) for text in texts), '"\\ud800"', '"\\u0000"', '" "']
+        wrong = [
+            *(spelled_text(text, choice) for text in texts),
+            '"\\ud800"',
+            '"\\ud800\\ue000"',
+            '"\\ud800\\udc00"',
+            '"\\u0000"',
+            '" "',
+        ]
     elif field.kind is Kind.TIMESTAMP:
         zone = choice.choice(["Z", "Z", "Z", "+24:00", "+1:00", "-00:60"]) if field.format == "rfc3339" else ""
         year, month = choice.choice([1900, 2000, 2024, 2025]), choice.randint(0, 13)
-        wrong = [f'"{year}-{month:02}-{day:02}T00:00:00{zone}"' for day in (0, 28, 29, 30, 31, 32)]
-        wrong += [f'"2025-01-15T{second}{zone}"' for second in ("24:00:00", "23:60:00", "14:30:60", "14:30:45.")]
-        wrong += [f'"2025-01-15T14:30:45.{"0" * zeros}7{zone}"' for zeros in range(10)]
-        wrong += ['"0001-01-01T00:00:00+00:01"', '"9999-12-31T23:59:59.9-00:01"', '"0000-01-01T00:00:00Z"']
-        wrong += [str(LAST_MILLISECOND + 1), "-1", f'"{10**12}"']
+        days = [f'"{year}-{month:02}-{day:02}T00:00:00{zone}"' for day in (0, 28, 29, 30, 31, 32)]
+        seconds = [f'"2025-01-15T{second}{zone}"' for second in ("24:00:00", "23:60:00", "14:30:60", "14:30:45.")]
+        fractions = [f'"2025-01-15T14:30:45.{"0" * zeros}7{zone}"' for zeros in range(10)]
+        limits = ['"0001-01-01T00:00:00+00:01"', '"9999-12-31T23:59:59.9-00:01"', '"0000-01-01T00:00:00Z"']
+        limits += [str(LAST_MILLISECOND + 1), "-1", f'"{10**12}"']
+        wrong = choice.choice([days, seconds, fractions, limits])
     return choice.choice(
         wrong if wrong and choice.random() < 0.7 else [choice.choice(JSON), choice.choice(NOT_JSON), "{}"]
     )

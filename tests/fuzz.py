@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from orderflow.contract import native
 from orderflow.contract.definition import Contract
+from orderflow.contract.exact_path import default_value
 from tests import agreement, contracts
 from tests.mutations import mutated
 
@@ -88,7 +89,8 @@ def build(source: Path, folder: Path) -> tuple[Path, dict[str, str]]:
         raise CannotFuzzError("This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.")
     runtime = next(filter(None, (_runtime(compiler, name) for name in _RUNTIMES)), None)
     # Python allocates by malloc, so that the sanitizer also guards keys and columns.
-    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc", "LD_PRELOAD": runtime or ""}
+    options = "detect_leaks=0:quarantine_size_mb=64"
+    environment = os.environ | {"ASAN_OPTIONS": options, "PYTHONMALLOC": "malloc", "LD_PRELOAD": runtime or ""}
     probe, library = folder / "probe.c", folder / "native.so"
     probe.write_text("int probe;\n", "ascii")
     try:
@@ -120,8 +122,8 @@ def fuzz(library: Path, seed: int, rounds: int, seconds: float) -> None:
             contract, batch = case(number)
             agreement.check_contract(contract)
             orders += agreement.check_values(batch, contract)
-            for value in batch:  # alone, so that the buffer ends behind it
-                native.read(pa.array([value], pa.large_binary()), contract)
+            _read_alone(Random(number), contract, batch)
+            default_value.cache_clear()
             values += len(batch)
             number += 1
     print(
@@ -130,11 +132,19 @@ def fuzz(library: Path, seed: int, rounds: int, seconds: float) -> None:
     )
 
 
+def _read_alone(choice: Random, contract: Contract, values: list[bytes]) -> None:
+    """Read each value in a buffer that ends behind it, and the names of unknown fields into a buffer that is small."""
+    for value in values:
+        native._NAME_BYTES = choice.randint(0, 20) - len(value)
+        native.read(pa.array([value], pa.large_binary()), contract)
+    native._NAME_BYTES = 0
+
+
 def _load(library: Path) -> None:
     """Use this library, with buffers of the exact size."""
     read, write = native.read, native.write
     native._PATH, native.IS_COMPILED, native._allocate = library, True, _allocate
-    native._NAME_BYTES = 0  # so that the names of unknown fields exceed their buffer
+    native._NAME_BYTES = 0
     native.read = lambda values, contract: read(_exact(values), contract)
     native.write = lambda rows, **names: write(
         pa.table([_exact(column.combine_chunks()) for column in rows.columns], schema=rows.schema), **names

@@ -69,7 +69,7 @@ def detail(value: bytes, contract: Contract) -> str:
     return caught.value.message
 
 
-@settings(max_examples=700)
+@settings(max_examples=500)
 @given(st.data())
 def test_any_messages_of_any_contract_are_read_alike(data: st.DataObject) -> None:
     contract = data.draw(contracts.contracts())
