@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import jsonschema
@@ -25,6 +26,7 @@ from orderflow.embedded import cache
 from orderflow.errors import RecordRejected
 from orderflow.settings import Settings
 from orderflow.store import schema
+from tests import contracts
 from tests.corpus import CASES, TRUNCATED, message, quoted
 from tests.unit.test_cli import orderflow
 
@@ -122,6 +124,22 @@ def test_what_it_cannot_say_is_told() -> None:
         "no key occurs twice",
     ):
         assert words in SCHEMA["$comment"]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_the_schema_of_any_contract_accepts_its_orders(seed: int) -> None:
+    choice = Random(seed)
+    of = contracts.contract(choice)
+    schema = exports.json_schema(of)
+    Draft202012Validator.check_schema(schema)
+    validator = jsonschema.validators.extend(Draft202012Validator, {"pattern": _matches})(schema)
+    for value in [contracts.message(of, choice, 1) for _ in range(10)]:
+        try:
+            exact_path.decode(value, of)
+        except RecordRejected:
+            continue
+        found = json.loads(value.decode(), parse_int=lambda digits: int(digits[:40]))
+        assert validator.is_valid(found), [*validator.iter_errors(found)]
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ _TOTALS = {
     "computed": "unit_price × quantity fits total_price; ",
     "as_sent": "",
 }
+_FLOAT_DIGITS = 15  # decimal digits that a float always distinguishes
 _TEXT = r"^[^\u0000]*$"
 _SECOND = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 
@@ -141,6 +142,9 @@ def _value(field: Field) -> dict[str, Any]:
             # Limits beyond the last digit, and no multipleOf 0.01: validators that use floats would reject 1.1.
             limits = {"exclusiveMinimum": field.lowest - field.unit, "exclusiveMaximum": field.highest + field.unit}
             schema |= {name: _json_number(limit) for name, limit in limits.items()}
+            if field.precision > _FLOAT_DIGITS:  # a validator that uses floats rounds values up to the limits
+                schema |= {"minimum": float(field.lowest), "maximum": float(field.highest)}
+                del schema["exclusiveMinimum"], schema["exclusiveMaximum"]
     return schema
 
 
