@@ -21,6 +21,7 @@ from orderflow.contract.definition import (
     Keys,
     Kind,
 )
+from orderflow.contract.patterns import as_json_schema
 from orderflow.settings import Settings
 
 _VERSION = "1.0.0"  # of the contract, not of the program
@@ -124,7 +125,7 @@ def _value(field: Field) -> dict[str, Any]:
     if field.kind is Kind.STRING:
         schema |= {"type": "string", "minLength": field.min_length, "maxLength": field.max_length, "pattern": _TEXT}
         if field.pattern:
-            schema["pattern"] = f"^(?:{field.pattern})$"
+            schema["pattern"] = as_json_schema(field.pattern)
         if field.values:
             schema["enum"] = [*field.values]
     elif field.kind is Kind.BOOLEAN:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_DOT = re.compile(rf"({_CLASS.pattern}|\\.)|\.", re.DOTALL)
 _QUANTIFIER = re.compile(r"[*+?]|\{[0-9]+(?:,[0-9]*)?\}")
 _MOST_REPEATS = 1_000  # RE2's limit
 _MOST_VARIABLE = 2  # quantifiers without groups: the time grows with the square of the text's length
@@ -49,6 +50,11 @@ def check(pattern: str) -> None:
 def as_re2(pattern: str) -> str:
     """Return the expression with which RE2 matches the whole text."""
     return rf"\A(?s:{pattern})\z"
+
+
+def as_json_schema(pattern: str) -> str:
+    """Return the expression for the whole text in JSON Schema, where a dot matches no line break."""
+    return "^(?:" + _DOT.sub(lambda found: found[1] or r"[\s\S]", pattern) + ")$"
 
 
 @cache
