@@ -6,6 +6,7 @@ the rules in `_OTHER_RULES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -144,7 +145,8 @@ def _value(field: Field) -> dict[str, Any]:
             limits = {"exclusiveMinimum": field.lowest - field.unit, "exclusiveMaximum": field.highest + field.unit}
             schema |= {name: _json_number(limit) for name, limit in limits.items()}
             if field.precision > _FLOAT_DIGITS:  # a validator that uses floats rounds values up to the limits
-                schema |= {"minimum": float(field.lowest), "maximum": float(field.highest)}
+                schema["minimum"] = math.nextafter(float(field.lowest), -math.inf)
+                schema["maximum"] = math.nextafter(float(field.highest), math.inf)
                 del schema["exclusiveMinimum"], schema["exclusiveMaximum"]
     return schema
 
