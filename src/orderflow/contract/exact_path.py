@@ -455,7 +455,7 @@ def _describe_type(value: object) -> str:
 
 
 def _similar_key_hint(name: str, fields: dict[str, Any]) -> str:
-    similar = next((found for found in fields if found.strip().lower() == name), None)
+    similar = next((found for found in fields if found.strip().lower() == name.lower()), None)
     return f"; the key {_quote(similar)} is not the same name" if similar else ""
 
 
