@@ -90,6 +90,11 @@ def every() -> list[list[str]]:
     return [[*name.split(" "), *_ARGUMENTS.get(name, [])] for name in _names("", typer.main.get_command(cli.app))]
 
 
+def with_settings() -> list[list[str]]:
+    """Return every command that reads settings."""
+    return [words for words in every() if words[:2] not in (["contract", "infer"], ["contract", "check"])]
+
+
 def _names(prefix: str, command: object) -> Iterator[str]:
     if not isinstance(command, TyperGroup):
         yield prefix

@@ -45,7 +45,7 @@ def cwd(tmp_path: Path) -> Path:
 
 def test_a_setting_that_cannot_work(cwd: Path, tmp_path: Path) -> None:
     for name, value, tried in (
-        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.every()),
+        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.with_settings()),
         ("MYSQL_HOST", "db:3306", FEW),
         ("ORDERFLOW_HOME", "/proc/version/x", FEW),
     ):
@@ -65,14 +65,14 @@ def test_a_dotenv_that_cannot_be_read(cwd: Path, tmp_path: Path, kind: str) -> N
     else:
         shutil.copy(DATA / kind, path)
     for ended in commands.run(
-        commands.every() if kind == "utf16.env" else FEW, cwd, tmp_path / "run", AWAY, prefix=prefix
+        commands.with_settings() if kind == "utf16.env" else FEW, cwd, tmp_path / "run", AWAY, prefix=prefix
     ):
         refuses(ended, f"error: {path} cannot be read: ", "hint: ")
 
 
 def test_a_working_directory_that_is_gone(cwd: Path, tmp_path: Path) -> None:
     before = f"os.rmdir({str(cwd)!r})"
-    for ended in commands.run(commands.every(), cwd, tmp_path / "run", AWAY, before=before):
+    for ended in commands.run(commands.with_settings(), cwd, tmp_path / "run", AWAY, before=before):
         refuses(ended, "error: The working directory", "cd")
 
 
