@@ -8,6 +8,7 @@ from orderflow.contract.definition import PRINTABLE, Contract, Kind
 from orderflow.contract.patterns import matcher
 
 _LAST_DIGITS = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
+_UUID = re.compile(r"((?:[0-9a-f]+-){4})([0-9a-f]{12})()", re.IGNORECASE)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _MOST_DIGITS = 44  # of a number in an id
 
@@ -15,14 +16,15 @@ _MOST_DIGITS = 44  # of a number in an id
 class OrderIds:
     """The ids of a contract's orders.
 
-    The last digits of the first example of order_id are replaced by the order's number, with zeros up to their length.
+    The last digits of the first example of order_id (of a UUID, the last 12 characters) are replaced by the order's
+    number, with zeros up to their length.
     Without an example, ids are like ORDER-000001.
     """
 
     def __init__(self, contract: Contract) -> None:
         self._field = field = contract.by_name["order_id"]
         example = str(field.examples[0]) if field.examples else "ORDER-000001"
-        found = _LAST_DIGITS.fullmatch(example)
+        found = _UUID.fullmatch(example) or _LAST_DIGITS.fullmatch(example)
         prefix, digits, suffix = found.groups() if found else (example, "1", "")
         if field.kind is Kind.INTEGER:
             prefix, digits, suffix = "", "1", ""

@@ -20,7 +20,7 @@ from orderflow.contract.definition import Order
 from orderflow.contract.fast_path import read
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
-from orderflow.store import audits, contracts, snapshot
+from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
@@ -62,6 +62,9 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 
 
 def _run_once(settings: Settings, progress: Progress) -> Report:
+    # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
+    known = schema.stored_contracts(settings.for_reading)
+    settings = file.with_contract(settings, known.contracts[known.latest])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
@@ -85,8 +88,8 @@ class _Audit:
         self._contract = file.of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
-        if self._contracts.find(self._contract) is None:
-            raise contracts.differs(connection, self._contracts)
+        if self._contracts.contracts[self._contracts.latest] != self._contract:
+            raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
         self.report.losses = losses(connection)
@@ -191,7 +194,12 @@ class _Audit:
             else self._contract_at(part, record.offset)
             for record in expected
         ]
-        numbers += [self._contract_at(part, record.offset) for record in in_quarantine]
+        numbers += [
+            self._contract_at(part, record.offset)
+            if (row := quarantined[record.offset]).contract_id is None or row.status == "replayed"
+            else self._contract_of_replay(part, row)
+            for record in in_quarantine
+        ]
         results = self._read([record.value for record in (*expected, *in_quarantine)], numbers)
         ids = [result.order_id for result in results if isinstance(result, Order)]
         rows = snapshot.find_orders(self._connection, ids)

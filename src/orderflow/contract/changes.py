@@ -41,7 +41,7 @@ def _way_to_remove(name: str) -> str:
     other = "To drop the column or to rename it, store the orders in a new table: set another MYSQL_TABLE, and keep"
     if name == OTHER_FIELDS:
         return f'Keep unknown_fields = "keep". {other} the present one.'
-    return f"Keep [fields.{name}] with required = false: its column stays, and is NULL in new orders. {other} this one."
+    return f"Keep the table of such a field with required = false: its column stays, and is NULL. {other} this one."
 
 
 def _field_changes(old: Field, new: Field) -> Iterator[Change]:
@@ -60,12 +60,12 @@ def _field_changes(old: Field, new: Field) -> Iterator[Change]:
         if getattr(old, name) != getattr(new, name) and name not in ("examples", "comment", "meaning")
     ]
     if rules:
-        shown = ", ".join(f"{name} {_shown(getattr(new, name))}, was {_shown(getattr(old, name))}" for name in rules)
+        shown = ", ".join(f"{name} {_shown(name, new)}, was {_shown(name, old)}" for name in rules)
         yield Change(f"{new.name}: {shown}")
 
 
-def _shown(value: object) -> str:
-    return ".".join(value) if isinstance(value, tuple) and value else msgspec.json.encode(value).decode()
+def _shown(name: str, field: Field) -> str:
+    return field.key or "none" if name == "path" else msgspec.json.encode(getattr(field, name)).decode()
 
 
 def _is_wider(old: Field, new: Field) -> bool:

@@ -183,7 +183,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
 def _text_rule(field: Field) -> str:
     if field.meaning:
         return field.meaning
-    length = f"{field.min_length} to {field.max_length} characters"
+    least = max(1, field.min_length) if field.name == "order_id" else field.min_length
+    length = f"{least} to {field.max_length} characters"
     pattern = f", `{field.pattern}`" if field.pattern else ""
     return length + pattern + (f", one of {', '.join(field.values)}" if field.values else "")
 

@@ -32,8 +32,14 @@ from orderflow.settings import Settings
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
-_PROVENANCE = ("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS)
-RESERVED = (*EIGHT, *_PROVENANCE)  # columns that no own field can have
+_STORED = "\0"  # begins a contract as JSON; a file's text has no NUL
+RESERVED = (  # columns that no own field can have
+    *EIGHT,
+    *("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS),
+    *("batch_index", "last_digit", "minute", "reason", "detail", "value"),  # of batches, and of orderflow.spark
+    *("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"),  # of InnoDB
+)
+_MOST_KEYS = 32  # of a path
 _MOST_OWN = 200  # columns
 _MOST_PRECISION, _MOST_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
@@ -70,6 +76,8 @@ def of(settings: Settings) -> Contract:
 
     Raises ContractInvalid, SettingInvalid.
     """
+    if settings.order_contract_text.startswith(_STORED):
+        return _stored(settings.order_contract_text)
     if not settings.order_contract:
         return DEFAULT
     contract = read(settings.order_contract_text, settings.order_contract)
@@ -81,6 +89,17 @@ def of(settings: Settings) -> Contract:
     return contract
 
 
+def with_contract(settings: Settings, contract: Contract) -> Settings:
+    """Return these settings with another contract, which no file holds."""
+    text = "" if contract == DEFAULT else _STORED + msgspec.json.encode(contract).decode()
+    return msgspec.structs.replace(settings, order_contract="", order_contract_text=text)
+
+
+@lru_cache(maxsize=16)
+def _stored(text: str) -> Contract:
+    return msgspec.json.decode(text.removeprefix(_STORED), type=Contract)
+
+
 @lru_cache(maxsize=16)
 def read(text: str, path: str) -> Contract:
     """Return the contract that this text of a file describes; `path` is the file's name in messages.
@@ -89,6 +108,8 @@ def read(text: str, path: str) -> Contract:
     """
     try:
         document = tomllib.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise ContractInvalid(f"{path} has too many levels.", hint="docs/contract.md shows examples.") from None
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
         line = found[1] if found and found[1] else len(text.splitlines())
@@ -140,6 +161,9 @@ class _File:
             raise self.invalid(
                 "fields is not a table", "Write [fields.NAME] for each of your own fields.", "", "fields"
             )
+        if len(own) > _MOST_OWN:
+            what = f"there are more than {_MOST_OWN} own fields"
+            raise self.invalid(what, "Keep some in one field of type json.", "fields")
         fields += [self._own(name, table) for name, table in own.items()]
         if total == "computed":
             fields[EIGHT.index("total_price")] = msgspec.structs.replace(
@@ -275,10 +299,6 @@ class _File:
                     fix = "Read the object as JSON, or its keys, but not both."
                     what = f"{'.'.join(path)} is a field, and an object that holds fields"
                     raise self.invalid(what, fix, where, "key")
-        if len([field for field in contract.fields if field.is_own]) > _MOST_OWN:
-            raise self.invalid(
-                f"there are more than {_MOST_OWN} own fields", "Keep some in one field of type json.", "fields"
-            )
         size = _OTHER_COLUMNS_BYTES + sum(_row_bytes(field) for field in contract.columns)
         if size > _ROW_BYTES:
             fix = f"Lower max_length of some, or set it above {MAX_VARCHAR}: such texts are stored outside of the row."
@@ -334,7 +354,11 @@ class _File:
 
     def _path_of(self, key: object, where: str) -> tuple[str, ...]:
         path = key.split(".") if isinstance(key, str) else key
-        if not isinstance(path, list) or not path or not all(isinstance(part, str) and part for part in path):
+        if (
+            not isinstance(path, list)
+            or not 0 < len(path) <= _MOST_KEYS
+            or not all(isinstance(part, str) and part for part in path)
+        ):
             fix = 'Write "orderId", "customer.id" for a key of an object, or ["a.b"] for a key with a dot.'
             raise self.invalid(f"key is {_shown(key)}", fix, where, "key")
         return tuple(path)
@@ -365,8 +389,8 @@ class _File:
         if base.kind is Kind.JSON:
             try:
                 json.loads(str(found))
-            except ValueError:
-                raise self.invalid(f"{key} is {found!r}, not JSON", f"Write {key} = '[]'.", where, key) from None
+            except (ValueError, RecursionError):
+                raise self.invalid(f"{key} is {_shown(found)}, not JSON", f"Write {key} = '[]'.", where, key) from None
         return str(found) if isinstance(found, Decimal) else found
 
     def _examples(self, base: Field, table: Mapping[str, Any], where: str) -> tuple[Any, ...]:

@@ -541,6 +541,7 @@ def _order_id_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str
         return
     if not all(matcher(DEFAULT.by_name["order_id"].pattern)(text) for text in known):
         yield f"pattern = {_literal(pattern_of(known))}"
+        yield f"examples = [{_literal(known[0])}]   # `orderflow produce` replaces its last digits by a number"
 
 
 def _customer_id_lines(_name: str, known: list[Any], lacking: int) -> Iterator[str]:

@@ -87,8 +87,8 @@ class OrderMaker:
         except RecordRejected as rejected:
             raise ContractInvalid(
                 f"No order of the contract ORDER_CONTRACT can be generated: {rejected.message}.",
-                hint="Add `examples` to this field: valid values, and for order_id one whose last digits can be"
-                " replaced by the order's number. Or send your own orders with --file.",
+                hint="Add `examples` to this field: valid values, and for order_id a UUID, or an id with as many digits"
+                " at its end as the numbers need, such as TKT-000001. Or use `orderflow produce --file`.",
             ) from None
 
 

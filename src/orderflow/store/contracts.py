@@ -17,6 +17,7 @@ from orderflow.contract import file
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
+from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import table_names
 
@@ -34,6 +35,11 @@ class Versions(NamedTuple):
     def latest(self) -> int:
         """The highest number."""
         return max(self.contracts)
+
+    @property
+    def current(self) -> Contract:
+        """The contract that the last records were stored by."""
+        return self.contracts.get(self.active, self.contracts[self.latest])
 
     def find(self, contract: Contract) -> int | None:
         """Return the number of this contract; None if it is not a version, or an earlier one than the active one."""
@@ -73,20 +79,26 @@ def number_of(connection: Connection) -> int:
     number = found.find(contract)
     if number is not None:
         return number
-    if any(change.fix for change in changes(found.contracts[found.active], contract)):
-        raise differs(connection, found)
+    if any(change.fix for change in changes(found.current, contract)):
+        raise differs(connection.settings, found)
     raise Interrupted(f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.")
 
 
-def differs(connection: Connection, found: Versions, why: str = "") -> ContractInvalid:
+def differs(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:
     """Return the error about a contract that is not the one of the tables; `why` begins its message."""
-    settings = connection.settings
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
-    what = "; ".join(change.what for change in changes(found.contracts[found.active], file.of(settings)))
+    tables = f"{settings.mysql_database}.{settings.mysql_table}"
+    if not settings.order_contract and found.current != DEFAULT:
+        return ContractInvalid(
+            f"{why}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
+            f" {found.active}).",
+            hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
+        )
+    what = "; ".join(change.what for change in changes(found.current, file.of(settings)))
     return ContractInvalid(
-        f"{why}{named} is not the contract of {settings.mysql_database}.{settings.mysql_table}, whose records are"
-        f" stored by version {found.active}: {what}.",
-        hint="Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
+        f"{why}{named} is not the contract of {tables}, whose records are stored by version {found.active}: {what}.",
+        hint=hint
+        or "Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
         " `orderflow contract diff` shows the changes.",
     )
 

@@ -239,6 +239,8 @@ def _differences(contract: Contract, row: Row, existing_row: ExistingRow, one: s
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "NULL"
     text = ascii(str(value))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 

@@ -16,7 +16,6 @@ from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, EIGHT
 from orderflow.errors import (
     Contention,
-    ContractInvalid,
     DatabaseRefused,
     DatabaseUnavailable,
     SchemaTooNew,
@@ -93,7 +92,7 @@ def check_active_sink(settings: Settings) -> None:
         found = _look(connection, settings).contracts
         number = found.find(file.of(settings))
         if number is None or (found.is_used and number != found.active):
-            raise contracts.differs(connection, found, "Another sink is active, which uses an earlier contract. ")
+            raise contracts.differs(settings, found, "Another sink is active, which uses another contract. ")
 
 
 def prepare(
@@ -209,14 +208,9 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
     contract = file.of(settings)
     if found.find(contract) is not None:
         return []
-    impossible = [change for change in changes(found.contracts[found.active], contract) if change.fix]
+    impossible = [change for change in changes(found.current, contract) if change.fix]
     if impossible and found.is_used:
-        named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
-        raise ContractInvalid(
-            f"{named} does not fit the stored orders of {settings.mysql_database}.{settings.mysql_table}, which are at"
-            f" contract version {found.active}: {'; '.join(change.what for change in impossible)}.",
-            hint=" ".join(dict.fromkeys(change.fix for change in impossible)),
-        )
+        raise contracts.differs(settings, found, hint=" ".join(dict.fromkeys(change.fix for change in impossible)))
     number = str(found.latest + 1)
     text = contracts.as_json(contract).encode().hex()
     return [Step(f"contract version {number}", "insert_contract", (("number", number), ("contract", text)))]
@@ -326,7 +320,9 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
         if table == name:
             shown[column] = f"generated as {by}"
     additions = _additions(settings, name, shown, found.contracts)
-    if differences := list(_differences(settings, shown, adopt, engine, found.unique_keys.get(name, {}))):
+    columns_ = {field.name: field.column for field in file.of(settings).columns}
+    keys = found.unique_keys.get(name, {})
+    if differences := list(_differences(columns_, _of_later(settings, found.contracts), shown, adopt, engine, keys)):
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
             + "; ".join(what for what, _ in differences)
@@ -417,20 +413,34 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
             )
 
 
-def _differences(
-    settings: Settings, found: dict[str, str], adopt: bool, engine: str, keys: dict[str, str]
+def _of_later(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
+    """Return the columns of later versions than the settings' contract: name to type. It may still be used."""
+    number = versions.find(file.of(settings))
+    return {
+        field.name: _declared(field.type)
+        for later, contract in versions.contracts.items()
+        if number is not None and later > number
+        for field in contract.columns
+    }
+
+
+def _differences(  # noqa: PLR0917
+    columns: dict[str, str],
+    later: dict[str, str],
+    found: dict[str, str],
+    adopt: bool,
+    engine: str,
+    keys: dict[str, str],
 ) -> Iterator[tuple[str, str]]:
-    """Yield each difference, and the part of an ALTER TABLE statement that fixes it."""
     if engine.upper() != "INNODB":
         yield f"its engine is {engine}", "ENGINE = InnoDB"
-    columns = {field.name: field.column for field in file.of(settings).columns}
     expected = {name: _declared(sql) for name, sql in columns.items()}
     for name, sql in columns.items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
-        elif not _fits(name, found[name], expected[name]):
+        elif not _fits(name, found[name], expected[name]) and found[name] != later.get(name):
             yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {name} {sql}"
-    for name in found.keys() - expected.keys() - _PROVENANCE.keys():
+    for name in found.keys() - expected.keys() - _PROVENANCE.keys() - later.keys():
         yield f"column {name} is unknown", f"DROP COLUMN {quoted(name)}"
     for name, sql in {} if adopt else _PROVENANCE.items():
         if name not in found:

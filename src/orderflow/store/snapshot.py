@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import mysql.connector
 
+from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
@@ -77,7 +78,8 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    contract_id: int | None = None  # the version of the contract that it was replayed by; None: the default one
+    # The version of the contract by which a replay read it; None: the default one, or no replay set the reason.
+    contract_id: int | None = None
 
     @property
     def resolved_in_order(self) -> bool:
@@ -86,7 +88,8 @@ class Quarantined(NamedTuple):
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
-            and ((self.corrected is None and self.contract_id is None) or self.status == "replayed")
+            and (self.corrected is None or self.status == "replayed")
+            and (self.contract_id is None or self.status == "replayed" or self.reason == Reason.CONFLICT)
         )
 
 

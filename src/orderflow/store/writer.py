@@ -399,7 +399,7 @@ class Writer:
         for one in locked.values():
             ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
             if one.contract_id > self._contract_number:
-                raise contracts.differs(self._connection, contracts.versions(self._connection))
+                raise contracts.differs(self._settings, contracts.versions(self._connection))
         return locked
 
     def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:

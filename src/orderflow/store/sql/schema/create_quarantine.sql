@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS {quarantine} (
   resolved_because VARCHAR(1000) CHARACTER SET utf8mb4 NULL COMMENT 'why it was discarded',
   corrected_value LONGBLOB NULL COMMENT 'what was replayed in place of record_value',
   chunks INT NOT NULL DEFAULT 0 COMMENT 'how many rows of {chunks} hold the rest of key, value and headers',
-  contract_id INT NULL COMMENT 'the version that the record was replayed by, NULL for the default one',
+  contract_id INT NULL COMMENT 'the version by which a replay read the record, NULL for the default one',
   PRIMARY KEY (quarantine_id),
   UNIQUE INDEX idx_coordinates (topic_id, kafka_partition, kafka_offset),
   INDEX idx_status (status, reason),
