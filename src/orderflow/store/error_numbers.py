@@ -184,7 +184,7 @@ REFUSED_GROUPS = (
     }),
     Group(
         "logs statements, not rows, so it refuses transactions of READ COMMITTED",
-        "SET GLOBAL binlog_format = ROW; and in the server's configuration.",
+        "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
         {
             1661: "BINLOG_ROW_ENGINE_AND_STMT_ENGINE", 1662: "BINLOG_ROW_MODE_AND_STMT_ENGINE",
             1663: "BINLOG_UNSAFE_AND_STMT_ENGINE", 1665: "BINLOG_STMT_MODE_AND_ROW_ENGINE",
