@@ -42,6 +42,7 @@ _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
 _CHANGES = "tests/integration/test_audit_changes.py"
 _UNIT = "tests/unit/test_audit.py"
+_VERSIONS = "tests/integration/test_contract_versions.py"
 
 MUTATIONS = (
     Mutation(
@@ -178,6 +179,27 @@ MUTATIONS = (
         "src/orderflow/store/schema.py",
         {'if str(found.engines[name]).upper() != "INNODB":': "if found.engines[name] is None:"},
         _CHANGES,
+    ),
+    Mutation(
+        "contract: its start is not recorded",
+        "three_versions and mysql",
+        _WRITER,
+        {"                contracts.begin(": "                len((connection,)) or contracts.begin("},
+        _VERSIONS,
+    ),
+    Mutation(
+        "contract: an earlier one may still store",
+        "earlier_contract_is_refused and mysql",
+        _WRITER,
+        {"if one.contract_id > self._contract_number:": "if False:"},
+        _VERSIONS,
+    ),
+    Mutation(
+        "audit: one contract for all records",
+        "three_versions and mysql",
+        _RUN,
+        {"return number if number in self._contracts.contracts else 0": "return self._contracts.latest"},
+        _VERSIONS,
     ),
 )
 
