@@ -113,7 +113,7 @@ def test_what_is_impossible_has_its_steps(database: Settings, diff: Diff) -> Non
     assert any(line.startswith("possible: order_id: ") for line in lines)
     assert "ALTER TABLE" not in found.stdout
     default = diff(None)
-    assert isinstance(default.exception, ContractInvalid) and "The default contract" in default.exception.message
+    assert isinstance(default.exception, ContractInvalid) and "ORDER_CONTRACT is not set" in default.exception.message
     assert definition(database) == before
 
 
