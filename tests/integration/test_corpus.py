@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
-from orderflow.contract.definition import Order, Reason
+from orderflow.contract.definition import EIGHT, Order, Reason
 from orderflow.settings import Settings
 from tests.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
 from tests.processes import run
@@ -62,7 +62,7 @@ def test_every_record_of_the_corpus_meets_its_fate(
     rows = {
         tuple(row[:2]): row[2:]
         for row in select(
-            settings, f"SELECT kafka_partition, kafka_offset, {', '.join(Order.__struct_fields__)} FROM orders"
+            settings, f"SELECT kafka_partition, kafka_offset, {', '.join(EIGHT)} FROM orders"
         )
     }
     seen: dict[str, Order] = {}
