@@ -61,9 +61,7 @@ def test_every_record_of_the_corpus_meets_its_fate(
     }
     rows = {
         tuple(row[:2]): row[2:]
-        for row in select(
-            settings, f"SELECT kafka_partition, kafka_offset, {', '.join(EIGHT)} FROM orders"
-        )
+        for row in select(settings, f"SELECT kafka_partition, kafka_offset, {', '.join(EIGHT)} FROM orders")
     }
     seen: dict[str, Order] = {}
     for coordinates, case in zip(where, cases, strict=True):
