@@ -35,7 +35,7 @@ _ATTEMPTS, _RETRY_WAIT = 5, 1.0  # attempts if a table is altered during the aud
 _CHUNK = 10_000  # records compared at a time; fewer if they reach _CHUNK_BYTES
 _CHUNK_BYTES = 16 * 1024 * 1024
 _NOT_STORED = "is neither stored nor in the quarantine"
-_ADOPTED = -1  # the partition number of adopted rows, see store/sql/adopt_orders.sql
+_ADOPTED = -1  # the partition number of adopted rows, see store/sql/schema/adopt_orders.sql
 
 
 def run(settings: Settings, progress: Progress = lambda done, total: None) -> Report:

@@ -321,11 +321,6 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return msgspec.structs.replace(order, own=tuple(values.get(field.name) for field in contract.own))
 
 
-def field_of(name: str) -> Field:
-    """Return the default of one of the eight fields."""
-    return DEFAULT.by_name[name]
-
-
 def _amount(name: str) -> Field:
     return Field(name=name, path=(name,), kind=Kind.DECIMAL, minimum="0.01", maximum="99999999.99")
 
@@ -339,7 +334,6 @@ def _text(name: str, longest: int) -> Field:
 
 
 ORDER_ID_PATTERN = "ORDER-[0-9]{6,44}"
-ORDER_ID = re.compile(ORDER_ID_PATTERN)  # of the default contract
 DEFAULT = Contract(
     fields=(
         _whole("customer_id"),
