@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Collection, Mapping, Sequence
+from io import StringIO
 from typing import Any, NamedTuple
 
-_WIDTH, _LABELS, _BAR, _GAP = 760, 270, 22, 8  # pixels
-_FONT = "font-family='system-ui, sans-serif' font-size='13'"
 # Readable on light and dark pages, because a README can be shown on either.
-_TEXT, _COLOUR = "#7d8590", "#3b82f6"
+_TEXT, _OTHERS, HIGHLIGHTED = "#7d8590", "#7d859080", "#3b82f6"
+_WIDTH, _BAR_HEIGHT, _FRAME = 8.0, 0.42, 0.45  # inches
 
 
 class Table(NamedTuple):
@@ -21,11 +20,16 @@ class Table(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """A bar chart: its title, its unit, and the name and value of each bar."""
+    """A bar chart: its title, its unit, and the name and value of each bar.
+
+    `notes` has a second line for the bars that it names. Without `highlighted`, all bars have one colour.
+    """
 
     title: str
     unit: str
     values: Sequence[tuple[str, float]]
+    notes: Mapping[str, str] = {}
+    highlighted: Collection[str] = ()
 
 
 class Report(NamedTuple):
@@ -38,28 +42,28 @@ class Report(NamedTuple):
 
 
 def svg(bars: Bars) -> str:
-    """Return the chart as one SVG file without external scripts, fonts or style sheets."""
-    largest = max((value for _, value in bars.values), default=0) or 1
-    width = _WIDTH - _LABELS - 90
-    height = 40 + len(bars.values) * (_BAR + _GAP)
-    return "\n".join(
-        [
-            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {height}' role='img' {_FONT}>",
-            f"<title>{escape(bars.title)}, {escape(bars.unit)}</title>",
-            f"<text x='0' y='18' fill='{_TEXT}' font-weight='600'>{escape(bars.title)} ({escape(bars.unit)})</text>",
-            *_bars(bars.values, width / largest),
-            "</svg>\n",
-        ]
-    )
+    """Return the chart as one SVG file. Its text is text, without fonts of its own."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-
-def _bars(values: Sequence[tuple[str, float]], scale: float) -> Iterable[str]:
-    for number, (name, value) in enumerate(values):
-        top = 34 + number * (_BAR + _GAP)
-        middle, length = top + _BAR / 2 + 5, max(1.0, value * scale)
-        yield f"<text x='{_LABELS - 8}' y='{middle}' text-anchor='end' fill='{_TEXT}'>{escape(name)}</text>"
-        yield f"<rect x='{_LABELS}' y='{top}' width='{length:.1f}' height='{_BAR}' rx='3' fill='{_COLOUR}'/>"
-        yield f"<text x='{_LABELS + length + 6:.1f}' y='{middle}' fill='{_TEXT}'>{_figure(value)}</text>"
+    names = [f"{name}\n{note}" if (note := bars.notes.get(name)) else name for name, _ in bars.values]
+    colours = [_OTHERS if bars.highlighted and name not in bars.highlighted else HIGHLIGHTED for name, _ in bars.values]
+    height = _FRAME + _BAR_HEIGHT * len(bars.values)
+    with rc_context({"font.size": 9, "text.color": _TEXT, "ytick.color": _TEXT, "svg.fonttype": "none"}):
+        figure = Figure((_WIDTH, height), layout="constrained")
+        axes = figure.subplots()
+        drawn = axes.barh(range(len(names)), [value for _, value in bars.values], color=colours, height=0.7)
+        axes.bar_label(drawn, [_figure(value) for _, value in bars.values], padding=4)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_title(f"{bars.title} ({bars.unit})", loc="left", fontweight="bold", parse_math=False)
+        axes.invert_yaxis()
+        axes.xaxis.set_visible(False)
+        axes.tick_params(length=0)
+        axes.margins(x=0.12, y=0.02)
+        axes.spines[:].set_visible(False)
+        file = StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Title": bars.title, "Date": None})
+    return file.getvalue()
 
 
 def _figure(value: float) -> str:

@@ -34,7 +34,7 @@ class Sink:
     `variant` is a key of NAMES. `master` is a Spark cluster's URL. `env` is added to the process' environment.
     """
 
-    guarantees = "contract, ledger, duplicates distinguished from conflicts, quarantine, rollup, provenance"
+    guarantees = "exactly once, proven by the audit; invalid messages are quarantined with their reason"
 
     def __init__(self, variant: str, env: Mapping[str, str] | None = None, master: str | None = None) -> None:
         self.name, self._env = NAMES[variant], env

@@ -109,7 +109,16 @@ def bench(arena: Arena, progress: Progress, *, rows: int, rounds: int, seconds: 
                 for text in found.failures
             ),
         ],
-        bars=Bars(f"{rows:,} rows into MySQL", "rows/s", [(run.contestant, run.steady) for run in medians]),
+        bars=Bars(
+            f"{rows:,} rows into MySQL, median of {rounds}",
+            "rows/s",
+            [(run.contestant, run.steady) for run in medians],
+            notes={
+                "limit": "LOAD DATA of prepared files",
+                **{found.name: found.guarantees.partition(";")[0] for found in all_found},
+            },
+            highlighted=[found.name for found in all_found if not found.rival],
+        ),
         # A rival's wrong table is a result.
         exact=all(run.exact for run in limits)
         and all(found.stream_exact and all(run.exact for run in found.runs) for found in all_found if not found.rival),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,10 +51,16 @@ def test_one_wrong_table_spoils_the_median() -> None:
 
 
 def test_a_chart_is_sound_and_to_scale() -> None:
-    drawn = ElementTree.fromstring(report.svg(report.Bars("<a & b>", "rows/s", [("x<y", 50), ("long", 100)])))
-    short, long = (float(bar.attrib["width"]) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect"))
-    assert long == 2 * short
-    assert "x<y" in [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    values = [("x<y", 50), ("long", 100), ("other", 20)]
+    notes = {"long": "at least once & no more"}
+    bars = report.Bars("<a & b>", "rows/s", values, notes, highlighted=["x<y", "long"])
+    drawn = ElementTree.fromstring(report.svg(bars))
+    texts = {"".join(text.itertext()).strip() for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert texts == {"<a & b> (rows/s)", "x<y", "long", "at least once & no more", "other", "50", "100", "20"}
+    paths = [path.attrib for path in drawn.iter("{http://www.w3.org/2000/svg}path")]
+    highlighted = [path["d"] for path in paths if report.HIGHLIGHTED in path.get("style", "")]
+    short, long = (max(xs) - min(xs) for xs in ([float(x) for x in re.findall(r"[ML] (\S+)", d)] for d in highlighted))
+    assert long == pytest.approx(2 * short)
 
 
 def test_usage_counts_a_process_once_and_its_children_with_it() -> None:
