@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.progress import Progress
 
+from orderflow.cli import contract as contract_command
 from orderflow.contract import exact_path, file
 from orderflow.contract.definition import DEFAULT, EIGHT, Contract
 from orderflow.errors import InputInvalid, RecordRejected
@@ -297,6 +303,17 @@ def test_a_wrong_cell_is_rejected_by_the_contract(read: Read, cells: dict[str, s
     with pytest.raises(RecordRejected) as caught:
         exact_path.decode(value, shop.CONTRACT)
     assert caught.value.reason == expected
+
+
+@given(st.lists(st.text('0.1-e" []{}x', max_size=5), min_size=13, max_size=13))
+def test_contract_check_reads_a_row_as_produce_sends_it(cells: list[str]) -> None:
+    rows = io.StringIO(newline="")
+    csv.writer(rows).writerows([SHOP_ROW, cells])
+    with TemporaryDirectory() as folder, Progress(disable=True) as progress:
+        path = Path(folder) / "o.csv"
+        path.write_text(rows.getvalue(), newline="")
+        sent = [value for _, value, _ in files.read_messages(path, progress, shop.CONTRACT)]
+        assert [value for _, value in contract_command.read_messages(path, shop.CONTRACT)] == sent
 
 
 def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 import typer
@@ -28,6 +28,8 @@ _BATCH_BYTES = 32 * 1024 * 1024
 _FILE_LIMIT = 1024 * 1024  # bytes of a contract file
 _LISTED = 3  # rejected samples of each reason
 _TOTALS = {"checked": "equals unit_price × quantity exactly", "computed": "unit_price × quantity"}
+
+_Record = TypeVar("_Record")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A contract file (TOML): see docs/contract.md.")]
 
@@ -81,30 +83,26 @@ def infer(
     """
     from orderflow.contract import infer as inference
 
-    records = _records(samples)
-    found = [*islice(records, _MOST_SAMPLES)]
-    name = samples.name if next(records, None) is None else f"the first {_MOST_SAMPLES:,} samples of {samples.name}"
-    if samples.suffix.lower() == ".csv":
-        rows = []
-        for place, row in found:
-            if not isinstance(row, dict):
-                assert isinstance(row, list)
+    if _is_csv(samples):
+        header, rows = _read_rows(samples)
+        found, name = _first(rows, samples)
+        for where, row in found:
+            if len(row) != len(header):
                 raise InputInvalid(
-                    f"{place} of {samples} has {len(row)} cells, and the header has another number.",
+                    f"{where} of {samples} has {len(row)} cells, and the header has {len(header)}.",
                     hint="Remove the row, or put a cell with a comma in quotes.",
                 )
-            rows.append(row)
-        decoded = inference.of_cells(rows)
+        decoded = inference.of_cells(header, [row for _, row in found])
     else:
-        values = [value for _, value in found if isinstance(value, bytes)]
-        for place, value in found:
+        lines, name = _first(_read_lines(samples), samples)
+        for where, line in lines:
             try:
-                inference.decode(value)  # type: ignore[arg-type] # bytes of a line
+                inference.decode(line)
             except ValueError as error:
                 raise InputInvalid(
-                    f"{place} of {samples} cannot be used: {error}.", hint="Remove the line: samples are valid orders."
+                    f"{where} of {samples} cannot be used: {error}.", hint="Remove the line: samples are valid orders."
                 ) from None
-        decoded = inference.of_json(values)
+        decoded = inference.of_json([line for _, line in lines])
     text = inference.infer(decoded, name)
     if output_file is None:
         output.use_utf8()
@@ -232,40 +230,66 @@ def _open(path: Path) -> IO[bytes]:
         raise InputInvalid(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
 
 
-def _records(path: Path) -> Iterator[tuple[str, bytes | dict[str, str] | list[str]]]:
-    """Yield each sample with its place: the bytes of a line, or the cells of a CSV row by their names.
-
-    A row with another number of cells than the header is a list. Raises InputInvalid.
-    """
-    from orderflow.produce import files
-
+def _is_csv(path: Path) -> bool:
+    """Raises InputInvalid."""
     kind = path.suffix.lower()
     if kind not in (".csv", ".jsonl", ".ndjson"):
         raise InputInvalid(f"{path} is neither .jsonl nor .csv.", hint="The file extension selects the format.")
-    is_empty = True
-    if kind == ".csv":
-        rows = ([cell.decode("utf-8", "surrogateescape") for cell in row] for row in files.read_rows(path, _open(path)))
-        header = next(rows, [])
-        if len({*header}) < len(header) or "" in header:
-            raise InputInvalid(
-                f"The first line of {path} has an empty or a repeated name.", hint="Name each column once in it."
-            )
-        for number, row in enumerate(rows, 1):
-            is_empty = False
-            yield f"row {number}", dict(zip(header, row, strict=True)) if len(row) == len(header) else row
-    else:
-        for number, line in files.read_lines(path, _open(path)):
-            if line.strip():
-                is_empty = False
-                yield f"line {number}", line.removesuffix(b"\n")
-    if is_empty:
-        raise InputInvalid(f"{path} has no samples.", hint="Write one JSON object a line, or CSV with a header.")
+    return kind == ".csv"
+
+
+def _read_rows(path: Path) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
+    """Return the header of a CSV file, and each row with its number. Raises InputInvalid."""
+    from orderflow.produce import files
+
+    rows = ([cell.decode("utf-8", "surrogateescape") for cell in row] for row in files.read_rows(path, _open(path)))
+    header = next(rows, [])
+    if len({*header}) < len(header) or "" in header:
+        raise InputInvalid(
+            f"The first line of {path} has an empty or a repeated name.", hint="Name each column once in it."
+        )
+    return header, ((f"row {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each line that is not blank, with its number. Raises InputInvalid."""
+    from orderflow.produce import files
+
+    for number, line in files.read_lines(path, _open(path)):
+        if line.strip():
+            yield f"line {number}", line.removesuffix(b"\n")
+
+
+def _first(records: Iterator[tuple[str, _Record]], path: Path) -> tuple[list[tuple[str, _Record]], str]:
+    """Return the samples to infer from, and their name. Raises InputInvalid if there are none."""
+    found = [*islice(records, _MOST_SAMPLES)]
+    if not found:
+        raise _no_samples_error(path)
+    name = path.name if next(records, None) is None else f"the first {_MOST_SAMPLES:,} samples of {path.name}"
+    return found, name
+
+
+def _no_samples_error(path: Path) -> InputInvalid:
+    return InputInvalid(f"{path} has no samples.", hint="Write one JSON object a line, or CSV with a header.")
+
+
+def read_messages(path: Path, contract: Contract) -> Iterator[tuple[str, bytes]]:
+    """Yield each sample as a message, with its line or row. Raises InputInvalid."""
+    from orderflow.contract.cells import converter
+
+    if not _is_csv(path):
+        yield from _read_lines(path)
+        return
+    header, rows = _read_rows(path)
+    convert = converter(header, contract)
+    for where, row in rows:
+        yield where, convert(row)
 
 
 class _Rejected(msgspec.Struct):
     reason: str
     count: int
-    first: list[tuple[str, str]]  # place and detail
+    first: list[tuple[str, str]]  # line or row, and detail
 
 
 class _Tried(msgspec.Struct):
@@ -283,9 +307,9 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
     first: list[bytes] = []
     reasons: dict[str, _Rejected] = {}
     accepted, ids = 0, set[str]()
-    records = _records(path)
-    while batch := [*islice(records, _MOST_SAMPLES)]:
-        values = [_message(record, contract) for _, record in batch]
+    messages = read_messages(path, contract)
+    while batch := [*islice(messages, _MOST_SAMPLES)]:
+        values = [value for _, value in batch]
         first = first or values
         reading = fast_path.read(values, contract)
         accepted += reading.orders.num_rows
@@ -295,6 +319,8 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
             found.count += 1
             if len(found.first) < _LISTED:
                 found.first.append((batch[index][0], error.message))
+    if not first:
+        raise _no_samples_error(path)
     return _Tried(
         accepted=accepted,
         rejected=sum(found.count for found in reasons.values()),
@@ -302,14 +328,6 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
         reasons=sorted(reasons.values(), key=lambda found: -found.count),
         repeated_order_ids=accepted - len(ids),
     )
-
-
-def _message(record: bytes | dict[str, str] | list[str], contract: Contract) -> bytes:
-    from orderflow.contract.infer import message_of
-
-    if isinstance(record, dict):
-        return message_of(record, contract)
-    return record if isinstance(record, bytes) else json.dumps(record).encode()
 
 
 def _rate(values: Sequence[bytes], contract: Contract) -> int:

@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from orderflow.contract import file
+from orderflow.contract.cells import converter
 from orderflow.contract.definition import (
     BIGINT_MAX,
     DEFAULT,
@@ -25,8 +26,6 @@ from orderflow.contract.definition import (
     MAX_VARCHAR,
     PRINTABLE,
     Contract,
-    Field,
-    Kind,
 )
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
@@ -122,12 +121,14 @@ def _refuse(name: str) -> None:
     raise ValueError(name)
 
 
-def of_cells(rows: Sequence[Mapping[str, str]]) -> Samples:
+def of_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Samples:
     """Return the samples of the rows of a CSV file. Its cells' spelling decides a column's type."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    readers = {name: _reader([row[name] for row in rows if row.get(name)]) for name in names}
-    objects = [{name: readers[name](cell) if cell else None for name, cell in row.items()} for row in rows]
-    return Samples(objects, lambda contract: [message_of(row, contract) for row in rows], are_cells=True)
+    readers = [_reader([cell for cell in column if cell]) for column in zip(*rows, strict=True)]
+    objects = [
+        {name: read(cell) if cell else None for name, read, cell in zip(header, readers, row, strict=True)}
+        for row in rows
+    ]
+    return Samples(objects, lambda contract: [*map(converter(header, contract), rows)], are_cells=True)
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
@@ -151,42 +152,6 @@ def _is_json(cell: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def message_of(row: Mapping[str, str], contract: Contract) -> bytes:
-    """Return a CSV row as a message of this contract: numbers as they are written; empty cells are missing.
-
-    A cell's name is the key of a field, or the field's name.
-    """
-    fields = {field.name: field for field in contract.fields} | {field.key: field for field in contract.fields}
-    message: dict[str, Any] = {}
-    for name, cell in row.items():
-        if cell:
-            field, inner = fields.get(name), message
-            *outer, last = (field and field.path) or (name,)
-            for key in outer:
-                inner = inner.setdefault(key, {})
-            inner[last] = _token(field, cell)
-    return _join(message).encode("utf-8", "surrogateescape")
-
-
-class _Token(str):
-    __slots__ = ()
-
-
-def _token(field: Field | None, cell: str) -> str:
-    is_number = field and (field.kind in (Kind.INTEGER, Kind.DECIMAL) or field.format == "epoch_ms")
-    if is_number and field and field.json != "string" and _NUMBER.fullmatch(cell):
-        return _Token(cell)
-    if field and field.kind is Kind.BOOLEAN and cell in ("true", "false"):
-        return _Token(cell)
-    return _Token(cell) if field and field.kind is Kind.JSON and _is_json(cell) else cell
-
-
-def _join(value: dict[str, Any] | str) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_join(inner)}" for key, inner in value.items()) + "}"
-    return value if isinstance(value, _Token) else json.dumps(value, ensure_ascii=False)
 
 
 def infer(samples: Samples, name: str) -> str:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import re
 import stat
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
 from rich.progress import Progress
 
-from orderflow.contract.definition import DEFAULT, Contract, Field, Keys, Kind
+from orderflow.contract import cells
+from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.errors import InputInvalid
 from orderflow.produce.generator import ANY_PARTITION, Message
 
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _BARE = re.compile(rb'[^",\r\n]*')
 _CELL = re.compile(rb'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r?\n|\Z)')
@@ -32,9 +30,7 @@ def read_messages(path: Path, progress: Progress, contract: Contract = DEFAULT) 
 
     - JSONL: the value is the unchanged bytes of a line.
     - CSV (RFC 4180): the header holds the names of the contract's fields, or their keys in the message, in any order;
-      those of optional fields may be missing. The value is a JSON object with the numbers as they are written, because
-      the contract rejects the wrong ones. A row with another number of cells, or with a cell that should be JSON and is
-      not, becomes the JSON array of its cells, which the contract also rejects.
+      those of optional fields may be missing. `contract.cells` describes the value.
 
     Blank lines, and a byte order mark at the start, are skipped. The key is the order_id if it can be read, otherwise
     None.
@@ -117,19 +113,19 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
     rows = read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
-    fields = {field.name: field for field in contract.fields if field.path}
-    by_key = {field.key: name for name, field in fields.items()}
-    if {*header} <= by_key.keys():
-        header = [by_key[key] for key in header]
-    optional = [name for name, field in fields.items() if not field.required]
-    if not fields.keys() - optional <= {*header} <= fields.keys() or len({*header}) < len(header):
+    found = [field.name if field else None for field in cells.fields_of(header, contract)]
+    names = [field.name for field in contract.fields if field.path]
+    optional = [field.name for field in contract.fields if field.path and not field.required]
+    if not {*names} - {*optional} <= {*found} <= {*names} or len({*found}) < len(found):
         which = "eight fields" if contract.is_default else "contract's fields"
         may_miss = f"; {', '.join(optional)} may be missing" if optional else ""
         raise InputInvalid(
             f"The first line of {path} is {ascii(','.join(header))[:200]}, not the names of the {which}.",
-            hint=f"Write the header {','.join(fields)}, in any order{may_miss}.",
+            hint=f"Write the header {','.join(names)}, in any order{may_miss}.",
         )
-    return (_row_to_message(contract, header, cells) for cells in rows)
+    convert, read_key = cells.converter(header, contract), _key_reader(contract.by_name["order_id"])
+    values = (convert([_decode(cell) for cell in row]) for row in rows)
+    return ((read_key(value), value, ANY_PARTITION) for value in values)
 
 
 def read_rows(path: Path, file: IO[bytes]) -> Iterator[list[bytes]]:
@@ -155,13 +151,13 @@ def _split_row(path: Path, number: int, row: bytes) -> list[bytes]:
     line = row.removesuffix(b"\n").removesuffix(b"\r") if row.endswith(b"\n") else row
     if b'"' not in line and b"\r" not in line:
         return line.split(b",")
-    cells, position = [], 0
+    found, position = [], 0
     while match := _CELL.match(row, position):
         quoted, unquoted, end = match.groups()
-        cells.append(unquoted if quoted is None else quoted.replace(b'""', b'"'))
+        found.append(unquoted if quoted is None else quoted.replace(b'""', b'"'))
         position = match.end()
         if end != b",":
-            return cells
+            return found
     fault, position = _find_error(row, position)
     number += row.count(b"\n", 0, position)
     raise InputInvalid(
@@ -185,75 +181,6 @@ def _find_error(row: bytes, position: int) -> tuple[str, int]:
     return "a carriage return has no line feed after it", end
 
 
-def _row_to_message(contract: Contract, header: list[str], cells: list[bytes]) -> Message:
-    texts = [_decode(cell) for cell in cells]
-    try:
-        row = dict(zip(header, texts, strict=True))
-        tokens = {
-            field.path: _json_token(field, row[field.name])
-            for field in contract.fields
-            if field.name in row and (field.required or row[field.name])
-        }
-    except ValueError:
-        return None, _encode(_to_json(texts)), ANY_PARTITION
-    key = row["order_id"] if contract.by_name["order_id"].kind is Kind.STRING else row["order_id"].strip(" \t")
-    return _encode(key), _encode(_json_object(contract.keys, tokens)), ANY_PARTITION
-
-
-def _json_object(keys: Keys, tokens: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> str:
-    """Return the object at this path of the message. An inner object without a key is left out."""
-    parts = []
-    for key, inner in keys.items():
-        token = _json_object(inner, tokens, (*path, key)) if inner else tokens.get((*path, key), "")
-        if token:
-            parts.append(f"{_quote(key)}: {token}")
-    return f"{{{', '.join(parts)}}}" if parts else ""
-
-
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
-_quote = cache(json.dumps)  # of the contract's keys
-
-
-def _json_token(field: Field, cell: str) -> str:
-    """Return the cell as the field's JSON; a text that the contract rejects if it is not of the field's kind.
-
-    Raises ValueError if it is not JSON, and the field's kind is.
-    """
-    if field.kind is Kind.STRING or (field.kind is Kind.TIMESTAMP and field.format != "epoch_ms"):
-        return _to_json(cell)
-    found = cell.strip(" \t")
-    if found and field.kind is Kind.JSON:
-        _check_json(found)
-        return found
-    if field.kind is Kind.BOOLEAN:
-        is_token = found in ("true", "false")
-    else:
-        is_token = _JSON_NUMBER.fullmatch(found) is not None
-        if is_token and field.json == "string":
-            return f'"{found}"'
-    return found if is_token else _to_json(cell or None)
-
-
-def _check_json(text: str) -> None:
-    """Raise ValueError if the text is not one JSON document."""
-    try:
-        _read_json(text)
-    except RecursionError:
-        raise ValueError("too deep") from None
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-# Numbers stay texts: their size does not matter here.
-_read_json = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_reject_constant).decode
-
-
 def _decode(cell: bytes) -> str:
     """Bytes that are not UTF-8 are kept unchanged: the contract rejects them with a reason."""
     return cell.decode("utf-8", "surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
