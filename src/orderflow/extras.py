@@ -40,7 +40,7 @@ def is_installed(name: Name) -> bool:
 
 
 def require(*names: Name, instead: str = "") -> None:
-    """Raises ExtraMissing, with the command that installs what is missing; `instead` names another way out."""
+    """Raises ExtraMissing, with the command that installs what is missing; `instead` is an alternative in the hint."""
     if missing := [name for name in names if not is_installed(name)]:
         raise error(*missing, instead=instead)
 

@@ -55,7 +55,7 @@ def test_topic_recreated(system: System) -> None:
     _delete_topic(system)
     topic.create(system.direct)
     line.heal()
-    _ends_with(system, f"Topic {system.direct.kafka_topic} was deleted and made again")
+    _ends_with(system, f"Topic {system.direct.kafka_topic} was deleted and created again")
 
 
 def test_retention_overtakes_the_sink(system: System) -> None:

@@ -209,7 +209,7 @@ def test_a_topic_made_again_is_an_error(ready: Settings) -> None:
     admin.delete_topics([ready.kafka_topic])[ready.kafka_topic].result()
     topic.ensure(ready)
     found = examine(ready)["ledger"]
-    assert (found.status, "was deleted and made again" in found.found) == ("error", True)
+    assert (found.status, "was deleted and created again" in found.found) == ("error", True)
 
 
 def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:

@@ -224,7 +224,7 @@ def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings) -> None:
         cursor = reader.cursor()
         cursor.execute("SELECT COUNT(*) FROM orders_quarantine")
         cursor.fetchall()
-        with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* cannot be made now, because transactions use"):
+        with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* has to wait, because transactions use"):
             schema.prepare(old, table_wait=1, table_attempts=2)
         assert old_content(old) == before
         with ThreadPoolExecutor(1) as pool:
@@ -320,7 +320,7 @@ def test_a_user_who_may_not_change_tables_is_told_what_to_do(old: Settings) -> N
     try:
         execute(old, f"GRANT SELECT, INSERT, UPDATE, CREATE ON {old.mysql_database}.* TO {user}@'%'")
         sink = msgspec.structs.replace(old, mysql_user=user, mysql_password="secret")
-        with pytest.raises(DatabaseRefused, match=r"^migration 3 .* is missing, and could not be made") as refused:
+        with pytest.raises(DatabaseRefused, match=r"^migration 3 .* is missing, and its statement failed") as refused:
             schema.prepare(sink)
         assert "orderflow init --dry-run" in refused.value.hint
         schema.prepare(old)

@@ -505,7 +505,7 @@ def test_a_user_without_privileges_is_told_what_to_do(seed: Settings) -> None:
     try:
         execute(seed, f"GRANT SELECT ON {seed.mysql_database}.* TO {user}@'%'")
         reader = msgspec.structs.replace(seed, mysql_user=user, mysql_password="secret")
-        with pytest.raises(DatabaseRefused, match=r"orders_ledger is missing, and could not be made") as refused:
+        with pytest.raises(DatabaseRefused, match=r"orders_ledger is missing, and its statement failed") as refused:
             schema.prepare(reader)
         assert "orderflow init --dry-run" in refused.value.hint
         wrong = msgspec.structs.replace(reader, mysql_password="wrong")

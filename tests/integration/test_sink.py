@@ -163,7 +163,7 @@ def test_a_topic_made_again_ends_it(settings: Settings, tmp_path: Path) -> None:
     admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
     _ends_in_a_sentence(settings, tmp_path, "does not exist", "though the ledger has positions in it")
     topic.create(settings)
-    _ends_in_a_sentence(settings, tmp_path, "was deleted and made again")
+    _ends_in_a_sentence(settings, tmp_path, "was deleted and created again")
 
 
 class _StrictKafka(Kafka):

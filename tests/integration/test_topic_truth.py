@@ -301,7 +301,7 @@ def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path
         damage.send_batches(settings, "none", 0, 1, 300, start=1000)
         until(lambda: not sink.alive)
         assert sink.exit_code == 2
-        assert says(sink, "was deleted and made again")() or says(sink, "does not exist")()
+        assert says(sink, "was deleted and created again")() or says(sink, "does not exist")()
     assert select(settings, "SELECT COUNT(*), MAX(order_id) FROM orders") == [(50, "ORDER-000049")]
 
 

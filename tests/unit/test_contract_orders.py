@@ -1,4 +1,4 @@
-"""Generated orders of contract files: every one is valid, every bad one is not, and what cannot be made is reported."""
+"""Generated orders of contract files: every one is valid, every bad one is not, and what is impossible is reported."""
 
 from __future__ import annotations
 

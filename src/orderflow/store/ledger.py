@@ -198,7 +198,7 @@ def check_topic_id(topic: str, found: str, known: str) -> None:
     """Raise TopicRecreated unless the two ids are equal."""
     if found != known:
         raise TopicRecreated(
-            f"Topic {topic} was deleted and made again: its id is {found}, the ledger knows {known}.",
+            f"Topic {topic} was deleted and created again: its id is {found}, the ledger knows {known}.",
             hint="Its offsets start at 0 again. Point KAFKA_TOPIC at the original topic, or MYSQL_TABLE at a new one.",
         )
 

@@ -144,13 +144,13 @@ def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) 
                 return
             if isinstance(refused, DatabaseRefused):
                 raise DatabaseRefused(
-                    f"{step.what} is missing, and could not be made: {refused.message}",
+                    f"{step.what} is missing, and its statement failed: {refused.message}",
                     hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
                 ) from refused
             if refused.otherwise:
                 raise refused.otherwise from refused
             raise TableDrifted(
-                f"{step.what} cannot be made: {refused}.",
+                f"The statement for {step.what} failed: {refused}.",
                 hint=f"Rows of table {settings.mysql_table} have NULL in a column: correct or delete them.",
             ) from refused
         connection.commit()
@@ -167,7 +167,7 @@ def _execute_patiently(connection: Connection, step: Step, attempts: int) -> Non
         else:
             return
     raise DatabaseUnavailable(
-        f"{step.what} cannot be made now, because transactions use the table: {waiting.message}",
+        f"The statement for {step.what} has to wait, because transactions use the table: {waiting.message}",
         hint="SHOW PROCESSLIST shows them: a reader's long transaction, perhaps.",
     ) from waiting
 

@@ -125,7 +125,7 @@ def topic_made_again(system: System) -> None:
         topic.add_partitions(system.direct, topic.DEFAULT_PARTITIONS)
     system.send(number, 300)
     assert ended(system.sink) == 2, system.sink.last_lines()
-    assert system.said("was deleted and made again") or system.said("does not exist"), system.sink.last_lines()
+    assert system.said("was deleted and created again") or system.said("does not exist"), system.sink.last_lines()
     last = f"'ORDER-{number + 299}'"
     assert system.sql(f"SELECT * FROM orders WHERE order_id BETWEEN 'ORDER-{number}' AND {last}") == []
     system.begin_anew()
