@@ -284,7 +284,7 @@ def test_database_refusals_name_what_is_wrong(
             "signed by an authority that is not trusted",
             "MYSQL_SSL_CA",
         ),
-        "no authority": (_with(good, mysql_ssl_ca=__file__), "cannot be spoken to by TLS", "MYSQL_SSL_CA"),
+        "no authority": (_with(good, mysql_ssl_ca=__file__), "does not accept the TLS connection", "MYSQL_SSL_CA"),
     }
     for name, fault in faults.items():
         _assert_refused(name, *fault)
@@ -308,7 +308,7 @@ def test_a_server_without_tls_is_refused_where_it_is_asked_for(
     mariadb_server: Settings, authorities: Authorities
 ) -> None:
     settings = _with(mariadb_server, mysql_ssl_ca=str(authorities.trusted.certificate), mysql_database="mysql")
-    _assert_refused("no TLS", settings, "cannot be spoken to by TLS", "MYSQL_SSL_MODE")
+    _assert_refused("no TLS", settings, "does not accept the TLS connection", "MYSQL_SSL_MODE")
 
 
 def test_the_doctor_and_the_commands_say_it(

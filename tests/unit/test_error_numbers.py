@@ -58,6 +58,10 @@ def test_the_documentation_has_every_number() -> None:
     page = Path(__file__).parents[2].joinpath("docs/database-errors.md").read_text("utf-8")
     documented = {int(number): name for number, name in re.findall(r"(\d+)\s+`([A-Z0-9_]+)`", page)}
     assert documented == NAMES
+    text = " ".join(page.split())
+    for group in (*error_numbers.UNAVAILABLE_GROUPS, *error_numbers.REFUSED_GROUPS):
+        shown = f"**MySQL at … {group.what}.** {group.hint}".strip()
+        assert shown.format(user="*user*", database="*database*", who="MYSQL") in text
 
 
 @pytest.mark.parametrize("number", [-1, None, 2002, 2003, 2006, 2013, 2055])

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orderflow import settings
@@ -244,3 +245,21 @@ def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         with pytest.raises(SettingInvalid, match=r"^ORDERFLOW_HOME is "):
             load(tmp_path, {"ORDERFLOW_HOME": path})
     assert load(tmp_path, {"ORDERFLOW_HOME": str(tmp_path / "not/yet")}).home == tmp_path / "not/yet"
+
+
+def test_values_in_messages_and_docs_are_valid() -> None:
+    types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    paths = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py"), *ROOT.glob("deploy/**/*")]
+    texts = {path: path.read_text("utf-8") for path in paths if path.is_file()}
+    shown = [
+        (path, name.lower(), value)
+        for path, text in texts.items()
+        for name, value in re.findall(r"\b([A-Z][A-Z0-9_]+)=([\w.:/-]*\w)", text)
+        if name.lower() in settings.names() and types[name.lower()] not in (str, str | None)
+    ]
+    assert len(shown) > 10
+    for path, name, value in shown:
+        try:
+            settings._parse(name, types[name], value)
+        except SettingInvalid as error:
+            pytest.fail(f"{path}: {error.message}")

@@ -17,8 +17,6 @@ from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, run_in_thread
 from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
 from orderflow.settings import Settings
-from orderflow.store import ledger
-from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
@@ -44,24 +42,21 @@ class DirectEngine:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._broken = threading.Event(), {}
         source = TopicSource(self._settings, info.topic_id)
-        arguments = (source, info.partitions, ends if once else None, self._stop_event, self._broken)
+        arguments = (source, dict(positions), ends if once else None, self._stop_event, self._broken)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
     def _store(
         self,
         source: TopicSource,
-        partitions: Sequence[int],
+        positions: Mapping[int, int],
         ends: Mapping[int, int] | None,
         stop_event: threading.Event,
         broken: dict[int, BrokenPartition],
     ) -> None:
-        """Store records until `stop_event` is set, or up to `ends`.
+        """Store the records from `positions` until `stop_event` is set, or up to `ends`.
 
         Raises the error of a thread. With `ends`, raises BatchBroken after all other partitions are stored.
         """
-        with Connection(self._settings) as connection:
-            entries = ledger.entries(connection, source.topic)
-        positions = {entry.partition: entry.next_offset for entry in entries if entry.partition in partitions}
         with PartitionConsumer(source, positions, ends, stop_event, broken) as consumer:
             threads = [
                 run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, source))

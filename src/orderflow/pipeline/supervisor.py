@@ -29,6 +29,7 @@ from orderflow.errors import (
     EngineFailed,
     Interrupted,
     KafkaUnavailable,
+    LedgerGap,
     OrderFlowError,
     TopicMissing,
     Unavailable,
@@ -139,7 +140,7 @@ class Supervisor:
                     unknown_since = unknown_since or time.monotonic()
                     if time.monotonic() - unknown_since > self._unknown_error_timeout:
                         raise DatabaseRefused(error.message, hint=error.hint) from error
-                failed_starts += isinstance(error, Interrupted)
+                failed_starts += isinstance(error, Interrupted | LedgerGap)
                 if failed_starts >= _MAX_FAILED_STARTS:
                     raise EngineFailed(
                         f"The sink failed {failed_starts} times in a row at the same position: {error.message}",

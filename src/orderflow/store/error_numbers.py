@@ -70,7 +70,7 @@ UNAVAILABLE_GROUPS = (
         "has no room for more locks", "A large transaction holds them, or innodb_buffer_pool_size is small.",
         {1206: "LOCK_TABLE_FULL"},
     ),
-    Group("lets nobody else in now", "Raise its max_connections, or the user's limits, or close other sessions.", {
+    Group("has no free connection now", "Raise its max_connections, or the user's limits, or close other sessions.", {
         1040: "CON_COUNT_ERROR", 1203: "TOO_MANY_USER_CONNECTIONS", 1226: "USER_LIMIT_REACHED",
     }),
     Group(
@@ -137,17 +137,17 @@ REFUSED_GROUPS = (
         },
     ),
     Group(
-        "lets nobody in from this host",
+        "does not allow connections from this host",
         "Create the user for this host: CREATE USER '{user}'@'…'; with the host's name or address, or '%'.",
         {1130: "HOST_NOT_PRIVILEGED"},
     ),
     Group(
-        "does not let user {user} in because the password has expired",
+        "refuses user {user}, because the password has expired",
         "ALTER USER '{user}'@'…' IDENTIFIED BY '…'; or ALTER USER '{user}'@'…' PASSWORD EXPIRE NEVER;",
         {1820: "MUST_CHANGE_PASSWORD", 1862: "MUST_CHANGE_PASSWORD_LOGIN"},
     ),
     Group(
-        "does not let user {user} in because the account is locked", "ALTER USER '{user}'@'…' ACCOUNT UNLOCK;",
+        "refuses user {user}, because the account is locked", "ALTER USER '{user}'@'…' ACCOUNT UNLOCK;",
         {3118: "ACCOUNT_HAS_BEEN_LOCKED", 4151: "ACCOUNT_HAS_BEEN_LOCKED"},  # MySQL, MariaDB
     ),
     Group(
@@ -161,7 +161,9 @@ REFUSED_GROUPS = (
         {2061: "CR_AUTH_PLUGIN_ERR"},
     ),
     Group(
-        "lets nobody in without TLS", "Set MYSQL_SSL_MODE=REQUIRED, or MYSQL_SSL_CA to the server's authority.",
+        "requires TLS, and the connection has none",
+        "OrderFlow uses TLS where it is offered: configure it at the server (ssl_cert, ssl_key), or connect without the"
+        " proxy that removes it.",
         {3159: "SECURE_TRANSPORT_REQUIRED"},
     ),
     Group(
@@ -173,9 +175,10 @@ REFUSED_GROUPS = (
             2059: "CR_AUTH_PLUGIN_CANNOT_LOAD", 2072: "CR_INVALID_FACTOR_NO",
         },
     ),
-    Group("cannot be spoken to by TLS", "Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.", {
-        2026: "CR_SSL_CONNECTION_ERROR",
-    }),
+    Group(
+        "does not accept the TLS connection", "Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
+        {2026: "CR_SSL_CONNECTION_ERROR"},
+    ),
     Group("has no database {database}", "`orderflow init` creates it, or name another in MYSQL_DATABASE.", {
         1049: "BAD_DB_ERROR",
     }),
