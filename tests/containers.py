@@ -50,7 +50,7 @@ class Buildah:
 
     def __init__(self, work: Path) -> None:
         self.work = work
-        self._tools = cache.once("buildah", _unpack)
+        self._tools = cache.get_or_create("buildah", _unpack)
         (work / "tmp").mkdir()
 
     def inside(self, path: Path) -> str:

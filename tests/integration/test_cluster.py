@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -62,6 +64,16 @@ def _revive(server: LocalServer) -> None:
     server.wait_ready()
 
 
+@pytest.fixture
+def bare_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the executors a Python without packages, as on a machine where only Python is installed."""
+    script = tmp_path / "bare-python"
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S -s "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PYSPARK_PYTHON", str(script))
+
+
+@pytest.mark.usefixtures("bare_python")
 def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path: Path) -> None:
     assert run(settings, "init", "--partitions", str(_PARTITIONS), cwd=tmp_path).returncode == 0
     admin = AdminClient(topic.client_config(settings))

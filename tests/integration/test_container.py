@@ -149,7 +149,7 @@ def test_the_image_stores_and_shows(buildah: Buildah, settings: Settings, compos
     folder = buildah.work / "container"
     (folder / "secrets").mkdir(parents=True)
     (folder / "jars").mkdir()
-    for jar in jars.of_spark():
+    for jar in jars.spark_paths():
         shutil.copy(jar, folder / "jars")
     container = Container(buildah, settings, folder / "secrets")
     configuration = buildah.configuration(IMAGE)
@@ -186,11 +186,13 @@ def test_the_image_stores_and_shows(buildah: Buildah, settings: Settings, compos
 
     token = "a-token-of-many-characters"
     (folder / "secrets/dashboard-token").write_text(f"{token}\n")
-    dashboard = [word.replace("$$", "$") for word in compose["services"]["dashboard"]["entrypoint"]]
-    kind, *is_healthy = compose["services"]["dashboard"]["healthcheck"]["test"]
+    service = compose["services"]["dashboard"]
+    dashboard = [*configuration["Entrypoint"], *service["command"]]
+    environ = {name: value for name, value in service["environment"].items() if name.startswith("DASHBOARD_")}
+    kind, *is_healthy = service["healthcheck"]["test"]
     port = str(free_port())
     is_healthy[-1] = is_healthy[-1].replace("8765", port)
-    with container.running(*dashboard, DASHBOARD_PORT=port, DASHBOARD_HOST="0.0.0.0") as page:
+    with container.running(*dashboard, DASHBOARD_PORT=port, **environ) as page:
         until(lambda: container.run(*is_healthy).returncode == 0, page)
         metrics = f"http://127.0.0.1:{port}/metrics"
         assert get(metrics)[0] == 401

@@ -15,7 +15,7 @@ import orderflow
 log = logging.getLogger(__name__)
 
 # The packages that a worker imports; their requirements are packed too. Spark brings its own pyspark.
-_ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow")
+_ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow", "python-dotenv")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
