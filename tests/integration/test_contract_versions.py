@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from orderflow import audit
+from orderflow.contract import file
 from orderflow.errors import ContractInvalid, TableDrifted
 from orderflow.settings import Settings
-from orderflow.store import quarantine, schema
+from orderflow.store import quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import Result, replay
@@ -236,6 +237,93 @@ def test_the_default_contract_can_be_extended(settings: Settings) -> None:
     assert audit.run(settings).proven  # it reads by the versions in the database, not by ORDER_CONTRACT
     with pytest.raises(ContractInvalid, match=r"ORDER_CONTRACT is not set, but the orders of .*\(version 1\)"):
         schema.prepare(settings)
+
+
+ADOPTED = (
+    FIRST
+    + """
+[fields.note]
+type = "string"
+max_length = 100
+[fields.points]
+type = "integer"
+minimum = -1000
+[fields.weight]
+type = "decimal"
+precision = 8
+scale = 4
+[fields.gift]
+type = "boolean"
+[fields.paid_at]
+type = "timestamp"
+digits = 0
+[fields.items]
+type = "json"
+"""
+)
+WIDER = (  # and in another order
+    ADOPTED.replace("digits = 3", "digits = 6")
+    .replace("max_length = 100", "max_length = 2000")
+    .replace("minimum = -1000", f"maximum = {2**40}")
+    .replace("precision = 8\nscale = 4", "precision = 28\nscale = 18")
+    .replace("digits = 0", "digits = 3")
+    .replace("[fields.items]", '[fields.coupon]\ntype = "string"\nrequired = false\n[fields.items]')
+    .replace('[fields.gift]\ntype = "boolean"\n', "")
+    + '[fields.gift]\ntype = "boolean"\n'
+)
+ADOPTED_VALUES = {
+    "currency": "'EUR'",
+    "note": "'Grüße, Ann|x '",
+    "points": "-3",
+    "weight": "-1.5",
+    "gift": "0",
+    "paid_at": "'2025-01-15 14:30:45'",
+    "items": "'[1.50, null]'",
+}
+
+
+def test_own_columns_of_adopted_rows_are_checked_and_may_become_wider(settings: Settings) -> None:
+    first, wider = named(settings, ADOPTED), named(settings, WIDER)
+    contract = file.of(first)
+    with Connection(settings, database=False) as connection:
+        connection.execute("create_database")
+    declared = ", ".join(f"{field.name} {field.column}" for field in contract.columns)
+    execute(settings, f"CREATE TABLE orders ({declared}, PRIMARY KEY (order_id))")
+    fields = "'c-1', '#1001', 'Yoga Mat', 'Toys', 45.99, 2, 91.98, '2025-01-15 14:30:45.123'"
+    values = [ADOPTED_VALUES[field.name] for field in contract.own]
+    nulls = ["NULL"] * len(values)
+    for row in ((fields, *values), (fields.replace("1001", "1002"), *nulls)):
+        execute(settings, f"INSERT INTO orders VALUES ({', '.join(row)})")
+    send(settings, [])
+    schema.prepare(first)
+    assert_adopted_rows_are_checked(first)
+    with pytest.raises(TableDrifted) as drifted:
+        schema.prepare(wider)
+    execute(settings, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    assert [step.what for step in schema.prepare(wider)] == ["column coupon of table orders", "contract version 2"]
+    assert_adopted_rows_are_checked(wider)
+    execute(settings, "UPDATE orders SET coupon = 'FREE' WHERE order_id = '#1002'")
+    assert [finding.what for finding in audit.run(wider).adoption] == [
+        "rows that were adopted have changed since: the checksum differs"
+    ]
+
+
+def assert_adopted_rows_are_checked(settings: Settings) -> None:
+    assert audit.run(settings).proven
+    names = [field.name for field in file.of(settings).own]
+    changes = [
+        "order_timestamp = '2025-01-15 14:30:45.124'",
+        "items = note, note = NULL",
+        *(f"{name} = {value} WHERE order_id = '#1002'" for name, value in ADOPTED_VALUES.items()),
+        *(f"{name} = {'1' if name == 'coupon' else 'NULL'} WHERE order_id = '#1001'" for name in names),
+    ]
+    with Connection(settings) as connection:
+        counted = snapshot.adoption(connection)
+        for change in changes:
+            connection.execute_text(f"UPDATE orders SET {change}")
+            assert snapshot.count_orders(connection).adopted != counted, change
+            connection.rollback()
+        assert snapshot.count_orders(connection).adopted == counted
 
 
 CHANGES = {
