@@ -204,7 +204,62 @@ def test_a_conflict_that_a_replay_finds_by_a_later_contract_is_proven(settings: 
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, Filter())
         assert replay(connection, second, entry, by="ann@desk").result is Result.CONFLICT
+        assert audit.run(second).proven
+        assert replay(connection, second, entry, by="ann@desk", corrected=shop_order(1005)).result is Result.STORED
     assert audit.run(second).proven
+    execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
+    [finding] = audit.run(second).quarantine
+    assert finding.what.endswith("for conflict, but the contract rejects it for invalid_value")
+
+
+def test_a_conflict_of_one_contract_that_another_one_stores_is_proven(settings: Settings) -> None:
+    """The reason and the resolution are each read by the contract of their time."""
+    first, second = named(settings, FIRST), named(settings, SECOND)
+    third = named(settings, SECOND.replace('key = "name"', 'key = "reference"'))
+    send(settings, [shop_order(1001), shop_order(1001, currency="CHF", reference="#2001")])
+    store(first)
+    for number, which, result in ((2, second, Result.CONFLICT), (3, third, Result.STORED)):
+        schema.prepare(which)
+        with Connection(which) as connection:
+            [entry] = quarantine.matching(connection, Filter())
+            assert replay(connection, which, entry, by="ann@desk").result is result
+        assert audit.run(which).proven, number
+    assert select(settings, "SELECT reason, order_id, contract_id, reason_contract_id FROM orders_quarantine") == [
+        ("conflict", "#1001", 3, 2)
+    ]
+
+
+def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(settings: Settings) -> None:
+    first, second = named(settings, FIRST), named(settings, SECOND)
+    send(settings, [shop_order(1001, currency="CHF"), shop_order(1001)])
+    store(first)
+    schema.prepare(second)
+    with Connection(second) as connection:
+        [entry] = quarantine.matching(connection, Filter())
+        assert replay(connection, second, entry, by="ann@desk").result is Result.CONFLICT
+        assert audit.run(second).proven
+        assert quarantine.discard(connection, [entry.quarantine_id], by="ann@desk", because="a test") == 1
+    assert audit.run(second).proven
+
+
+def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stored_is_proven(
+    settings: Settings,
+) -> None:
+    """The sink does not know the later columns yet, so it does not compare them."""
+    first, second = named(settings, FIRST), named(settings, SECOND)
+    send(settings, [shop_order(1001, currency="CHF"), shop_order(1002, currency="CHF")])
+    store(first)
+    schema.prepare(second)
+    with Connection(second) as connection:
+        for entry, changed in zip(quarantine.matching(connection, Filter()), ({}, {"gift": True}), strict=True):
+            corrected = shop_order(1001 + entry.offset, **changed)
+            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).result is Result.STORED
+    send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
+    store(first)
+    found = audit.run(second)
+    assert (found.proven, counts(found)) == (True, (5, 2, 2, 1)), found
+    execute(settings, "UPDATE orders SET gift = NULL WHERE order_id = '#1002'")
+    assert not audit.run(second).proven
 
 
 def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one(settings: Settings) -> None:

@@ -461,7 +461,7 @@ def test_a_large_record_is_rolled_back_with_its_chunks(store: Settings, monkeypa
 
 def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     new = select(store, "SHOW CREATE TABLE orders_quarantine")
-    later = ("resolved_because", "corrected_value", "chunks", "contract_id")
+    later = ("resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id")
     execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {one}' for one in later)}")
     execute(store, "DELETE FROM orders_schema")
     execute(
@@ -480,6 +480,8 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "migration 3 (columns corrected_value, chunks of table orders_quarantine)",
         "schema version 3",
         "migration 6 (columns contract_id of table orders_quarantine)",
+        "schema version 6",
+        "migration 7 (columns reason_contract_id of table orders_quarantine)",
         f"schema version {LATEST}",
     ]
     assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)

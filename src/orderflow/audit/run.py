@@ -189,25 +189,27 @@ class _Audit:
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
         numbers = [
-            self._contract_of_replay(part, row)
+            self._contract_of_replay(part, record.offset, row.contract_id or 0)
             if (row := replayed.get(record.offset))
             else self._contract_at(part, record.offset)
             for record in expected
         ]
         numbers += [
             self._contract_at(part, record.offset)
-            if (row := quarantined[record.offset]).contract_id is None or row.status == "replayed"
-            else self._contract_of_replay(part, row)
+            if (number := quarantined[record.offset].reason_contract_id) is None
+            else self._contract_of_replay(part, record.offset, number)
             for record in in_quarantine
         ]
         results = self._read([record.value for record in (*expected, *in_quarantine)], numbers)
         ids = [result.order_id for result in results if isinstance(result, Order)]
         rows = snapshot.find_orders(self._connection, ids)
-        for record, result in zip(in_quarantine, results[len(expected) :], strict=True):
+        read = list(zip((*expected, *in_quarantine), results, numbers, strict=True))
+        for record, result, number in read[len(expected) :]:
             stored = rows.get(result.order_id) if isinstance(result, Order) else None
+            stored = stored and self._as_read(stored, number)
             self._check_quarantined(part, record, quarantined[record.offset], result, stored)
-        for record, result in zip(expected, results, strict=False):
-            self._check_stored(part, record, result, rows, replayed.get(record.offset))
+        for record, result, number in read[: len(expected)]:
+            self._check_stored(part, record, result, rows, number, replayed.get(record.offset))
 
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
@@ -215,12 +217,15 @@ class _Audit:
         number = next((number for first, number in reversed(starts) if first <= offset), 0)
         return number if number in self._contracts.contracts else 0  # check_contracts has reported it
 
-    def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
-        number = row.contract_id or 0
-        if number in self._contracts.contracts:
+    def _contract_of_replay(self, part: Partition, offset: int, number: int) -> int:
+        """The version of the contract by which a replay read the record at this offset."""
+        at = self._contract_at(part, offset)
+        if number in self._contracts.contracts and number >= at:
             return number
-        self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")
-        return 0
+        why = "is missing" if number > at else f"is older than its own, {at}"
+        what = f"contract version {number}, by which the record was replayed, {why}"
+        self.report.add("quarantine", _finding(part, offset, what))
+        return at
 
     def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
         """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""
@@ -232,6 +237,12 @@ class _Audit:
                 for result in read([value for _, value in group], contract).results
             ]
         return results
+
+    def _as_read(self, row: StoredRow, number: int) -> StoredRow:
+        """The row with NULL in the columns that this version of the contract lacks, so that its sink ignores them."""
+        known = self._contracts.contracts[number].by_name
+        values = zip(self._contract.names, row.order, strict=True)
+        return row._replace(order=tuple(value if name in known else None for name, value in values))
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
@@ -280,15 +291,19 @@ class _Audit:
             "coordinates_are_shared": bool(part.peers),
         }
 
-    def _check_stored(
+    def _check_stored(  # noqa: PLR0917
         self,
         part: Partition,
         record: Record,
         result: Order | RecordRejected,
         rows: Mapping[str, StoredRow],
+        number: int,
         replayed: Quarantined | None,
     ) -> None:
-        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed."""
+        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed.
+
+        `number` is the version of the contract that read the record.
+        """
         report = self.report
         if not isinstance(result, Order):
             where = "was replayed" if replayed else "is not in the quarantine"
@@ -303,6 +318,8 @@ class _Audit:
         is_own = self._is_own(part, record, result.order_id, row, replayed)
         if is_own:
             part.add_row(record.offset, result.order_id, row.stored_at)
+        else:
+            row = self._as_read(row, number)
         if not replayed:
             part.update_last_record(record.offset, row.stored_at if is_own else None)
         if row.order != result.row():
