@@ -28,7 +28,7 @@ from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
 from tests.processes import run, running, says, until
-from tests.sql import select
+from tests.sql import execute, select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
 
@@ -179,6 +179,16 @@ def test_a_loss_of_what_can_be_read_is_a_finding(broker: Broker, there: Settings
     batch = damage_second_batch(broker, there)
     assert run(there, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
     assert run(there, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    assert audit.run(there).proven
+    execute(
+        there,
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
+        " SELECT topic, topic_id, 0, 30, updated_at, 'null_value', '' FROM orders_ledger WHERE kafka_partition = 0",
+    )
+    assert [(finding.offset, finding.what) for finding in audit.run(there).quarantine] == [
+        (30, "is in the quarantine, but the ledger accounts for no such record")
+    ]
+    execute(there, "DELETE FROM orders_quarantine")
     damage.flip(damage.segment(broker.data, there.kafka_topic), batch)
     assert [finding.what for finding in audit.run(there).counters] == [
         "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"
