@@ -517,6 +517,19 @@ def test_a_stored_contract_that_was_changed_by_hand_is_named(database: Settings)
         schema.prepare(settings)
 
 
+def test_a_column_that_was_dropped_with_a_forged_contract_is_found(settings: Settings) -> None:
+    second = named(settings, SECOND)
+    for which in (named(settings, FIRST), second):
+        send(settings, [shop_order(1001), shop_order(1002, gift=True)])
+        store(which)
+    assert audit.run(second).proven
+    execute(settings, "INSERT INTO orders_contracts SELECT 3, contract, added_at FROM orders_contracts LIMIT 1")
+    execute(settings, "ALTER TABLE orders DROP COLUMN gift, DROP COLUMN paid_at, DROP COLUMN channel")
+    assert [finding.what for finding in audit.run(second).tables] == [
+        "contract version 3 lacks columns of version 2: channel, gift, paid_at"
+    ]
+
+
 def test_a_reader_needs_no_contract_for_the_eight(database: Settings) -> None:
     settings = named(database, FIRST)
     schema.prepare(settings)

@@ -143,16 +143,38 @@ class _Audit:
                 self._add_counters(part, what)
 
     def check_contracts(self) -> None:
-        """Check that the contract's versions of each partition exist, and end with the ledger's."""
+        """Check that the contract's versions of each partition exist, rise, and end with the ledger's.
+
+        A writer stores only by a version that is not lower than the partition's last one, and begins a higher one at
+        the first offset that it stores.
+        """
+        unknown, begun = {*self._contract_starts}, set[int]()
         for part in self._partitions:
-            starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
+            where = part.entry.topic_id, part.entry.partition
+            unknown.discard(where)
+            starts = self._contract_starts.get(where, [])
             numbers = [0, *(number for _, number in starts)]
+            begun |= {*numbers}
             if missing := {*numbers} - self._contracts.contracts.keys():
                 self._add_counters(part, f"contract version {min(missing)} is missing")
             elif numbers[-1] != part.checks.contract_id:
                 last = f"the last version that begins is {numbers[-1]}"
                 what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
                 self._add_counters(part, what)
+            for (first, number), before in zip(starts, numbers, strict=False):
+                if number <= before:
+                    self._add_counters(part, f"contract version {number} begins at offset {first}, after {before}")
+                if not part.entry.first_offset <= first < part.entry.next_offset:
+                    what = f"contract version {number} begins at offset {first}, which is not the ledger's"
+                    self._add_counters(part, what)
+        for topic_id, number in sorted(unknown):
+            what = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
+            self.report.add("counters", Finding(what=what, partition=number))
+        for number in sorted(begun & self._contracts.contracts.keys()):
+            if lacking := {*self._contracts.contracts[number].names} - {*self._contract.names}:
+                last = self._contracts.latest
+                what = f"contract version {last} lacks columns of version {number}: {', '.join(sorted(lacking))}"
+                self.report.add("tables", Finding(what=what))
 
     def _add_counters(self, part: Partition, what: str) -> None:
         self.report.add("counters", Finding(what=what, topic=part.entry.topic, partition=part.entry.partition))
