@@ -372,6 +372,14 @@ FOUND: dict[str, tuple[str, dict[str, int]]] = {
         " SELECT topic, 9, topic_id, 0, 0, 1, updated_at FROM orders_ledger WHERE kafka_partition = 0",
         {"counters": 2},
     ),
+    "first_offset of an empty partition raised": (
+        "UPDATE orders_ledger SET first_offset = 5 WHERE kafka_partition = 2",
+        {"counters": 1},
+    ),
+    "first_offset below 0": (
+        "UPDATE orders_ledger SET first_offset = -1 WHERE kafka_partition = 2",
+        {"counters": 1},
+    ),
     "ledger set back": (
         "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
         {"counters": 1},

@@ -136,6 +136,9 @@ class _Audit:
                 self._add_counters(part, f"topic {name} with id {topic_id} contradicts another row of the ledger")
             if name == self._topic.name and number not in self._topic.partitions:
                 self._add_counters(part, "the ledger has a partition that the topic does not have")
+            if not 0 <= part.entry.first_offset <= part.entry.next_offset:
+                what = f"the ledger's first_offset {part.entry.first_offset} is not between 0 and its next_offset"
+                self._add_counters(part, what)
             first, end = part.unaccounted
             topic_settings = msgspec.structs.replace(self._settings, kafka_topic=name)
             if first < end and topic.holds_records(topic_settings, number, first, end):
