@@ -54,6 +54,17 @@ def flip(path: Path, batch: Batch, byte: int = PAYLOAD, bit: int = 0) -> None:
         file.write(bytes([value ^ (1 << bit)]))
 
 
+def cut_off(path: Path, offset: int) -> None:
+    """Truncate a partition of a stopped broker to end at this offset or before. The broker rebuilds the indexes."""
+    at = next((batch.at for batch in batches(path) if batch.end > offset), None)
+    assert at is not None
+    with path.open("r+b") as file:
+        file.truncate(at)
+    for made in path.parent.iterdir():
+        if made.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
+            made.unlink()
+
+
 def send_batches(settings: Settings, codec: str, partition: int, batches: int, size: int, start: int = 0) -> None:
     """Send this number of batches of valid orders, numbered from `start`.
 

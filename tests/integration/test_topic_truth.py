@@ -19,8 +19,16 @@ from confluent_kafka.admin import AdminClient
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
-from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicRecreated
+from orderflow.errors import (
+    BatchBroken,
+    KafkaUnavailable,
+    OffsetsLost,
+    OffsetsReused,
+    OrderFlowError,
+    TopicRecreated,
+)
 from orderflow.settings import Settings
+from orderflow.spark import open_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic_source import TopicSource
@@ -244,6 +252,48 @@ def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
     assert not topic.holds_records(settings, 0, 10, 22)
     assert topic.holds_records(settings, 0, 10, 23)
     assert not topic.holds_records(settings, 0, 32, 33)
+    assert topic.records_at(settings, {0: 31})[0].offset == 31
+    assert [topic.records_at(settings, {0: offset}) for offset in (11, 21, 32)] == [{}] * 3
+
+
+def test_one_record_of_each_partition_is_read_and_what_is_gone_is_left_out(settings: Settings) -> None:
+    topic.ensure(settings)
+    for partition in range(3):
+        damage.send_batches(settings, "none", partition, 1, 20)
+    where = TopicPartition(settings.kafka_topic, 1, 10)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.delete_records([where])[where].result()
+    found = topic.records_at(settings, {0: 19, 1: 9, 2: 0})
+    assert {part: (record.offset, record.key) for part, record in found.items()} == {0: (19, b"19"), 2: (0, b"0")}
+    assert topic.records_at(settings, {0: 20, 1: 500}) == topic.records_at(settings, {}) == {}
+
+
+def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(
+    broker: Broker, there: Settings, tmp_path: Path
+) -> None:
+    """Nothing before the ledger's position would be read again."""
+    sink = ("sink", "--engine", "direct", "--once")
+    topic.ensure(there)
+    damage.send_batches(there, "none", 0, 4, 25)
+    damage.send_batches(there, "none", 1, 1, 10, start=500)
+    for _ in range(2):
+        assert run(there, *sink, cwd=tmp_path).returncode == 0
+    broker.kill()
+    damage.cut_off(damage.segment(broker.data, there.kafka_topic), 75)
+    broker.start()
+    broker.wait_ready()
+    topic.wait_for_leaders(there)
+    damage.send_batches(there, "none", 0, 2, 25, start=1000)
+    stopped = run(there, *sink, cwd=tmp_path)
+    assert stopped.returncode == 2, stopped
+    assert f"{there.kafka_topic} partition 0 has another record at offset 99 than the one" in stopped.stderr
+    assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
+    with pytest.raises(OffsetsReused, match="offset 99"):
+        open_ledger(there)
+    report = audit.run(there)
+    assert (len(report.missing), len(report.extra)) == (25, 25), report
+    assert "last_offset 99 is not the one it stored" in report.counters[0].what
+    assert select(there, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 
 # New partitions.

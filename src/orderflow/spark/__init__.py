@@ -30,7 +30,7 @@ from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.ranges import ranges_of
-from orderflow.topic_source import TopicSource
+from orderflow.topic_source import TopicSource, check_last_records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,7 +173,7 @@ def _check_isolation(options: Mapping[str, str | int]) -> None:
 def open_ledger(settings: Settings) -> dict[int, int]:
     """Create missing tables and ledger rows. Return the next offset to store by partition.
 
-    Raises TopicMissing, TopicRecreated, OffsetsLost, TableDrifted, DatabaseRefused, KafkaUnavailable and
+    Raises TopicMissing, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused, KafkaUnavailable and
     DatabaseUnavailable.
     """
 
@@ -181,7 +181,9 @@ def open_ledger(settings: Settings) -> dict[int, int]:
     info = topic.ensure(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
-        return ledger.open_partitions(connection, info.name, info.topic_id, first)
+        positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        check_last_records(settings, connection, first)
+        return positions
 
 
 def _default_settings() -> Settings:

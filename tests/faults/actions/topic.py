@@ -73,11 +73,7 @@ def batch_corrupted(system: System) -> None:
 
 def _segment(system: System) -> Path:
     """Return the active segment file of partition 0."""
-    return max(_log(system).glob("*.log"))
-
-
-def _log(system: System) -> Path:
-    return system.kafka.folder / "data" / f"{system.direct.kafka_topic}-0"
+    return max((system.kafka.folder / "data" / f"{system.direct.kafka_topic}-0").glob("*.log"))
 
 
 @action()
@@ -91,7 +87,7 @@ def older_end(system: System) -> None:
     data, whole = kafka.folder / "data", system.folder / "whole"
     kafka.kill()
     shutil.copytree(data, whole)
-    _cut_off(system, system.positions()[0] - 150)
+    damage.cut_off(_segment(system), system.positions()[0] - 150)
     system.revive(kafka)
     system.hears("before the ledger's position")
     kafka.kill()
@@ -99,18 +95,6 @@ def older_end(system: System) -> None:
     whole.rename(data)
     system.revive(kafka)
     producers.heal()
-
-
-def _cut_off(system: System, offset: int) -> None:
-    """Truncate partition 0 to end at this offset or before. The broker rebuilds the indexes."""
-    path = _segment(system)
-    at = next((batch.at for batch in damage.batches(path) if batch.end > offset), None)
-    assert at is not None
-    with path.open("r+b") as file:
-        file.truncate(at)
-    for made in _log(system).iterdir():
-        if made.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
-            made.unlink()
 
 
 @action()
