@@ -544,16 +544,20 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
     return BrokenRange(partition, position, first, result.offset, reason)
 
 
-def find_next_broken(settings: Settings, partition: int, start: int, end: int) -> BrokenRange | None:
+def find_next_broken(
+    settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+) -> BrokenRange | None:
     """Return the first damaged offsets between `start` and `end`; None if there are none.
 
-    `position` of the result is the offset after the last record before them.
+    `position` of the result is the offset after the last record before them. `on_record` is called with each record
+    before them.
     Raises what `read` and `find_broken` raise.
     """
     position = start
     try:
         for record in read(settings, partition, start, end):
             position = record.offset + 1
+            on_record(record)
     except BatchBroken:
         return find_broken(settings, partition, position)
     return None

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
@@ -360,6 +360,33 @@ def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings)
     TopicSource(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
+
+
+# Timestamps.
+
+
+@pytest.mark.parametrize("engine", ["direct", "spark"])
+def test_timestamps_in_nanoseconds(settings: Settings, tmp_path: Path, engine: str) -> None:
+    """Spark's Kafka source cannot convert them to microseconds."""
+    name, admin = settings.kafka_topic, AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    allowed = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1, config=allowed)])[name].result()
+    topic.wait_for_leaders(settings)
+    producer = Producer(topic.client_config(settings))
+    for number in range(40):
+        timestamp = 1_736_951_445_000_000_000 if number in (3, 9) else 1_736_951_445_000
+        value = b"{" if number == 9 else numbered(number)
+        producer.produce(name, value=value, headers=[("h", b"1")], partition=number // 20, timestamp=timestamp)
+    producer.flush()
+    keeping = msgspec.structs.replace(settings, kafka_headers="keep")
+    done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert select(settings, "SELECT order_id FROM orders WHERE produced_at IS NULL") == [("ORDER-000003",)]
+    assert select(settings, "SELECT produced_at, record_headers FROM orders_quarantine") == [(None, '[["h", "MQ=="]]')]
+    report = audit.run(settings)
+    assert (report.proven, report.stored, report.quarantined) == (True, 39, 1), report
+    if engine == "spark":
+        assert "have a timestamp that Spark cannot read" in done.stderr
 
 
 # Headers.

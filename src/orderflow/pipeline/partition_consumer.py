@@ -80,7 +80,7 @@ class PartitionConsumer:
         self._delivered_to = dict(positions)  # by partition: the next offset to deliver
         self._batch_starts: dict[int, dict[int, int]] = {part: {} for part in positions}  # see has_passed
         self._broken = broken
-        self._retry_at: dict[int, float] = {}  # by skipped partition: when it is retried
+        self._retry_at: dict[int, float] = {}  # by partition that is not read any more: when it is retried
         wanted = positions if self._unread is None else self._unread
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
@@ -159,7 +159,7 @@ class PartitionConsumer:
         """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
         partition, error, offset = message.partition(), message.error(), message.offset()
         if partition in self._retry_at:
-            return False  # after a damaged batch, librdkafka continues at a wrong byte
+            return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
         if error is None:
             assert partition is not None and offset is not None
             if offset != (position := self._read_to[partition]):
@@ -170,13 +170,15 @@ class PartitionConsumer:
                     self._skip_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
+            if self._unread and offset + 1 >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
             if self._broken:
                 self._broken.pop(partition, None)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             assert partition is not None and offset is not None
-            if self._unread and offset >= self._unread.get(partition, offset + 1):
-                del self._unread[partition]
+            if self._unread and offset >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
             return False
         if topic.is_broken(error) and partition is not None:
             self._skip_partition(partition, error.str())
@@ -191,14 +193,17 @@ class PartitionConsumer:
 
     def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         offset = self._read_to[partition]
         self._broken[partition] = BrokenPartition(
             offset, topic.broken_batch_error(self._settings, partition, offset, reason)
         )
+        self._stop_reading(partition, time.monotonic() + _RETRY_BROKEN if retry and self._unread is None else inf)
+
+    def _stop_reading(self, partition: int, retry_at: float = inf) -> None:
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         if self._unread is not None:
             self._unread.pop(partition, None)
-        self._retry_at[partition] = time.monotonic() + (_RETRY_BROKEN if retry and self._unread is None else inf)
+        self._retry_at[partition] = retry_at
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:
