@@ -291,9 +291,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
             given[field.name] = _parse(field.name, field.type, text)
     for name in sorted(_FILE_SETTINGS.intersection(given)):
         content = _read_setting_file(name, given[name])
+        given[name] = str(Path(given[name]).absolute())  # another process may have another working directory
         if name == "order_contract":
-            # Absolute, because another process may have another working directory.
-            given |= {name: str(Path(given[name]).absolute()), "order_contract_text": content}
+            given["order_contract_text"] = content
         if (secret := name.removesuffix("_file")) != name:
             if secret in given:
                 raise SettingInvalid(

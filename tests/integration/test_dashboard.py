@@ -469,7 +469,7 @@ def test_other_names_and_other_sites_are_refused(address: str) -> None:
     for name in ("evil.example", f"evil.example:{urlsplit(address).port}", "127.0.0.1.evil.example", "", "[::1"):
         assert ask(address, "/api/quarantine", Host=name)[0] == 421
     assert ask(address, "/api/quarantine", Origin=f"http://{own}")[0] == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example", "http://["):
         assert ask(address, "/api/quarantine", Origin=origin)[0] == 403
     assert ask(address, "/api/quarantine", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
     assert ask(address, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200

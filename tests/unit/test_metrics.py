@@ -197,6 +197,8 @@ def test_it_also_listens_on_ipv6_and_ends_with_the_block() -> None:
         assert get(f"{address}/live")[0] == 200
         assert get(f"{address}/ready")[0] == 503
         assert "orderflow_producer_sent_total 0.0" in get(f"{address}/metrics?")[1]
+        odd = get(f"{address}/metrics", Accept="application/openmetrics-text; version=abc")
+        assert odd[0] == 200 and "orderflow_producer_sent_total 0.0" in odd[1]
     assert get(f"{address}/live")[0] == 0
 
 

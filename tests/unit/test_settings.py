@@ -263,3 +263,17 @@ def test_values_in_messages_and_docs_are_valid() -> None:
             settings._parse(name, types[name], value)
         except SettingInvalid as error:
             pytest.fail(f"{path}: {error.message}")
+
+
+def test_files_are_the_same_in_every_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_text("s3cret\n")
+    Authority(tmp_path, "ca")
+    Path("orders.toml").write_text("")
+    given = {"MYSQL_PASSWORD_FILE": "secret", "MYSQL_SSL_CA": "ca.pem", "ORDER_CONTRACT": "./orders.toml"}
+    found = load(tmp_path, given)
+    assert found.mysql_password == "s3cret"
+    for path in (found.mysql_password_file, found.mysql_ssl_ca, found.order_contract):
+        assert path and Path(path).is_absolute() and Path(path).exists()
+    monkeypatch.chdir("/")
+    assert load(tmp_path, found.environment()) == found

@@ -11,7 +11,10 @@ import psutil
 import pytest
 
 from orderflow.embedded import stack
+from orderflow.embedded.process import Process
+from orderflow.errors import StartFailed
 from orderflow.settings import Settings
+from tests.processes import until
 
 WAITS = "MySQL at db:3306 does not answer. Waiting for it."
 
@@ -37,3 +40,22 @@ def test_what_the_sink_said_last_is_told_without_time_and_level(tmp_path: Path, 
     own = (os.getpid(), psutil.Process().create_time())
     (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
     assert stack.last_log_line(settings, "sink") == said
+
+
+def test_a_process_that_stops_again_and_again_is_not_restarted_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
+    monkeypatch.setattr(stack, "_RESTART_WAIT", 0)
+    parts = stack.Stack(Settings(orderflow_home=str(tmp_path)))
+    dying = Process("dying", ["sh", "-c", "echo no memory; kill -9 $$"], log=tmp_path / "dying.log")
+    parts.commands["dying"] = dying
+    dying.start()
+    starts = 0
+    with pytest.raises(StartFailed, match=r"orderflow dying stopped 6 times within \d+ s\. .*\n  no memory"):
+        while starts < 50:
+            until(lambda: not dying.alive)
+            starts += 1
+            parts.restart_stopped()
+    assert starts == 6
