@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -131,8 +132,13 @@ def test_without_any_folder_it_says_which_setting_helps(monkeypatch: pytest.Monk
 
 
 def test_a_full_disk_is_waited_for() -> None:
-    full = pytest.raises(OutOfResources, match=r"^It cannot be written: No space left on device\.")
+    full = pytest.raises(OutOfResources, match=r"^It cannot be written: No space left on device\.\nhint: Free some")
     with full, translate_shortages("It cannot be written"), Path("/dev/full").open("w") as file:
         file.write("x")
     with pytest.raises(FileNotFoundError), translate_shortages("It cannot be written"):
         Path("/nowhere/at/all").touch()
+
+
+def test_a_shortage_of_descriptors_has_its_own_hint() -> None:
+    with pytest.raises(OutOfResources, match=r"hint: .*ulimit -n"), translate_shortages("It cannot be read"):
+        raise OSError(errno.EMFILE, "Too many open files")
