@@ -43,18 +43,19 @@ INSERT INTO orders_record_parts VALUES
   ('first', 0, 2, 'record_value', 0, 'cd'), ('first', 0, 2, 'record_value', 1, 'ef'),
   ('first', 0, 2, 'record_key', 0, 'ey');
 INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates,
-                           quarantined, updated_at, lost) VALUES ('orders', 0, 'first', 0, 3, 2, 0, 2, {NOW}, 0);
+                           quarantined, updated_at) VALUES ('orders', 0, 'first', 0, 3, 2, 0, 2, {NOW});
 """
 MIGRATIONS_NEEDED = [
+    "0002_extend_ledger",
     *("0003_rename_quarantine_columns", "0004_rename_record_parts"),
     *("0005_add_ledger_contract", "0006_add_quarantine_contract"),
 ]
 STEPS = [
-    *("create_contracts", "create_contract_starts", "create_schema"),
+    *("create_contracts", "create_contract_starts", "create_adoption", "create_schema"),
     *(step for migration in MIGRATIONS_NEEDED for step in (migration, "insert_schema_version")),
 ]
 WAITING = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
-OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits", "orders_adoption")
+OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits")
 
 
 def run_script(settings: Settings, script: str) -> None:
@@ -113,7 +114,7 @@ def test_a_database_of_version_0_1_0_is_brought_up_to_date_with_its_data(old: Se
     assert schema.prepare(old) == steps
     assert schema.missing(old) == schema.prepare(old) == []
     assert new_content(old) == before
-    assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(3, LATEST + 1)]
+    assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(2, LATEST + 1)]
     with Connection(old) as connection:
         replayed, opened = quarantine.matching(connection, Filter(status=None))
         found = quarantine.content(connection, opened)
@@ -224,7 +225,7 @@ def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings) -> None:
         cursor = reader.cursor()
         cursor.execute("SELECT COUNT(*) FROM orders_quarantine")
         cursor.fetchall()
-        with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* has to wait, because transactions use"):
+        with pytest.raises(DatabaseUnavailable, match=r"migration [23] .* has to wait, because transactions use"):
             schema.prepare(old, table_wait=1, table_attempts=2)
         assert old_content(old) == before
         with ThreadPoolExecutor(1) as pool:
@@ -299,7 +300,7 @@ def test_what_differs_is_refused_under_its_present_name_and_the_hint_fixes_it(ol
 def test_an_older_backup_in_a_newer_database_is_refused_with_a_way_out(database: Settings) -> None:
     """mysqldump restores only the tables it contains. The other tables of the newer version remain."""
     schema.prepare(database)
-    for table in ("orders_quarantine", "orders_ledger", "orders_adoption"):
+    for table in ("orders_quarantine", "orders_ledger"):
         execute(database, f"DROP TABLE {table}")
     run_script(database, CREATED + ROWS)
     before = old_content(database)
@@ -320,7 +321,7 @@ def test_a_user_who_may_not_change_tables_is_told_what_to_do(old: Settings) -> N
     try:
         execute(old, f"GRANT SELECT, INSERT, UPDATE, CREATE ON {old.mysql_database}.* TO {user}@'%'")
         sink = msgspec.structs.replace(old, mysql_user=user, mysql_password="secret")
-        with pytest.raises(DatabaseRefused, match=r"^migration 3 .* is missing, and its statement failed") as refused:
+        with pytest.raises(DatabaseRefused, match=r"^migration 2 .* is missing, and its statement failed") as refused:
             schema.prepare(sink)
         assert "orderflow init --dry-run" in refused.value.hint
         schema.prepare(old)
