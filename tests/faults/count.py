@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from orderflow.settings import Settings
 from tests import reference
-from tests.reference import Read
+from tests.reference import ReferenceOrder
 from tests.sql import select
 
 Where = tuple[int, int]  # partition, offset
@@ -33,7 +33,7 @@ def count(settings: Settings, refused: Container[str] = ()) -> Count:
     duplicates; different ones are conflicts. The quarantine holds the conflicts, the records that are not orders, and
     the orders that the database has `refused`.
     """
-    good: defaultdict[str, dict[Where, Read]] = defaultdict(dict)
+    good: defaultdict[str, dict[Where, ReferenceOrder]] = defaultdict(dict)
     quarantine: dict[Where, bytes | None] = {}
     values: dict[Where, bytes | None] = {}
     for where, value in _records(settings):
@@ -92,15 +92,15 @@ def _records(settings: Settings) -> Iterator[tuple[Where, bytes | None]]:
     consumer.close()
 
 
-def _table(settings: Settings) -> dict[str, tuple[Where, Read]]:
+def _table(settings: Settings) -> dict[str, tuple[Where, ReferenceOrder]]:
     rows = select(
         settings,
         "SELECT kafka_partition, kafka_offset, customer_id, order_id, product_name, product_category, unit_price,"
         " quantity, total_price, DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s') FROM orders",
     )
-    table: dict[str, tuple[Where, Read]] = {}
+    table: dict[str, tuple[Where, ReferenceOrder]] = {}
     for partition, offset, customer, order_id, name, category, unit, quantity, total, time in rows:
-        row = Read(customer, order_id, name, category, _cents(unit), quantity, _cents(total), time)
+        row = ReferenceOrder(customer, order_id, name, category, _cents(unit), quantity, _cents(total), time)
         table[order_id] = (partition, offset), row
     assert len(table) == len(rows), "an order is stored twice"
     return table
@@ -110,7 +110,7 @@ def _cents(amount: Decimal) -> int:
     return int(amount * 100)
 
 
-def _check_rollup(settings: Settings, rows: list[Read]) -> None:
+def _check_rollup(settings: Settings, rows: list[ReferenceOrder]) -> None:
     sums: Counter[str] = Counter()
     for row in rows:
         sums[row.order_timestamp[:16]] += row.total_cents

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tests import lifeline
 
 _TREE = Path(__file__).resolve().parents[2]
-_PATIENCE = 60  # seconds; how long a test waits for something that a mutated sink may never do
+_TIMEOUT = 60  # seconds; how long a test waits for something that a mutated sink may never do
 _DIRECT = "tests/faults/test_direct.py"
 
 
@@ -233,7 +233,7 @@ def _fails(tree: Path, mutation: Mutation) -> bool:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", mutation.tests, "-p", "no:cacheprovider", "-W", "ignore"),
-            *("--timeout", str(_PATIENCE), "--tb", "short", "-k", chosen),
+            *("--timeout", str(_TIMEOUT), "--tb", "short", "-k", chosen),
         ],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree / "src")},

@@ -17,7 +17,7 @@ from orderflow import audit, topic
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
-from tests.processes import next_offsets, run, running, says, until, until_it_stores
+from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -60,7 +60,7 @@ def _prove(settings: Settings, sent: int) -> None:
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - next_offsets(settings)
+    return ends - sum_of_positions(settings)
 
 
 def _descendants(process: Process, name: str) -> list[psutil.Process]:
@@ -81,7 +81,7 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
         running(own, "sink", folder=tmp_path, name="sink") as sink,
     ):
         until_it_stores(own, sink)
-        noticed = says(sink, "Restarting at the ledger's position")
+        noticed = has_logged(sink, "Restarting at the ledger's position")
         while not noticed():  # Spark replaces a worker killed between two tasks without an error
             for worker in _descendants(sink, "orderflow.spark.daemon"):
                 worker.kill()
@@ -90,7 +90,7 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
         time.sleep(draw.uniform(0, 1))  # at any instruction
 
         database_of_its_own.kill()
-        until(says(sink, "Waiting for it"), sink)
+        until(has_logged(sink, "Waiting for it"), sink)
         database_of_its_own.start()
         database_of_its_own.wait_ready()
         until_it_stores(own, sink)
@@ -98,7 +98,7 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
 
         for jvm in _descendants(sink, "org.apache.spark.deploy.SparkSubmit"):
             jvm.kill()
-        until(says(sink, "JVM has exited"), sink)
+        until(has_logged(sink, "JVM has exited"), sink)
         until_it_stores(own, sink)
         time.sleep(draw.uniform(0, 1))
 
@@ -113,7 +113,7 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
     finished = run(own, "sink", "--once", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert _lag(own) == 0
-    _prove(own, next_offsets(own))
+    _prove(own, sum_of_positions(own))
 
 
 def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -> None:
@@ -121,15 +121,15 @@ def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -
         running(own, "produce", "--rate", "200", folder=tmp_path, name="producer") as producer,
         running(own, "sink", folder=tmp_path, name="first") as first,
     ):
-        until(says(first, "stored, 0 duplicates"), first)
+        until(has_logged(first, "stored, 0 duplicates"), first)
         with running(own, "sink", "--json", folder=tmp_path, name="second") as second:
-            until(says(second, "Another sink is active"), second)
+            until(has_logged(second, "Another sink is active"), second)
             first.kill()
-            until(says(second, '"running"'), second)
+            until(has_logged(second, '"running"'), second)
             producer.terminate()
             until(lambda: not producer.alive)
             until(lambda: _lag(own) == 0, second)
-    _prove(own, next_offsets(own))
+    _prove(own, sum_of_positions(own))
 
 
 def test_it_waits_for_a_database_that_is_away_and_catches_up(
@@ -139,9 +139,9 @@ def test_it_waits_for_a_database_that_is_away_and_catches_up(
         running(own, "produce", "--rate", "500", folder=tmp_path, name="producer") as producer,
         running(own, "sink", "--json", folder=tmp_path, name="sink") as sink,
     ):
-        until(says(sink, "stored, 0 duplicates"), sink)
+        until(has_logged(sink, "stored, 0 duplicates"), sink)
         database_of_its_own.stop()
-        until(says(sink, "records wait in Kafka"), sink)
+        until(has_logged(sink, "records wait in Kafka"), sink)
         waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state":"waiting"')]
         assert "does not answer" in waiting[-1]["message"] or "cannot take writes" in waiting[-1]["message"]
         database_of_its_own.start()
@@ -149,4 +149,4 @@ def test_it_waits_for_a_database_that_is_away_and_catches_up(
         producer.terminate()
         until(lambda: not producer.alive)
         until(lambda: _lag(own) == 0, sink)
-    _prove(own, next_offsets(own))
+    _prove(own, sum_of_positions(own))

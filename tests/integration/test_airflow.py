@@ -17,7 +17,7 @@ import pytest
 
 from orderflow.embedded import cache
 from orderflow.settings import Settings
-from tests.processes import PATIENCE, run
+from tests.processes import TIMEOUT, run
 from tests.sql import execute, select
 
 EXAMPLES = Path(__file__).parents[2] / "examples/airflow"
@@ -83,7 +83,7 @@ def test_the_dags_store_prove_report_and_alert(settings: Settings, airflow: Path
     def dags(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [airflow, "-m", "airflow", *arguments]
         return subprocess.run(
-            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
 
     migrated = dags("db", "migrate")

@@ -49,7 +49,7 @@ def test_limit_on_servers_of_its_own(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=processes.PATIENCE,
+        timeout=processes.TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import pytest
 
 from orderflow.settings import Settings
 from tests import commands
-from tests.commands import Ended
+from tests.commands import CommandResult
 from tests.integration.test_audit import order, send, store
 
 DATA = Path(__file__).parents[1] / "data"
@@ -23,12 +23,12 @@ AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:1", "MYSQL_HOST": "127.0.0.1", "MY
     "KAFKA_CONNECT_ATTEMPTS": "1"
 }
 # `up` starts servers if only the output is broken.
-FEW = [words for words in commands.every() if words[0] in ("down", "produce", "sink", "status", "up")]
-NO_SERVERS = [words for words in commands.every() if words[0] not in ("up",)]
+FEW = [words for words in commands.all_commands() if words[0] in ("down", "produce", "sink", "status", "up")]
+NO_SERVERS = [words for words in commands.all_commands() if words[0] not in ("up",)]
 HOSTILE = "\x1b]0;x\x07\u202e\u009b31m \u2028 caf\u00e9 \U0001f600"
 
 
-def refuses(ended: Ended, *parts: str) -> None:
+def refuses(ended: CommandResult, *parts: str) -> None:
     commands.check(ended)
     assert ended.code == 2, ended
     assert ended.out == ""
@@ -45,7 +45,7 @@ def cwd(tmp_path: Path) -> Path:
 
 def test_a_setting_that_cannot_work(cwd: Path, tmp_path: Path) -> None:
     for name, value, tried in (
-        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.with_settings()),
+        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.commands_with_settings()),
         ("MYSQL_HOST", "db:3306", FEW),
         ("ORDERFLOW_HOME", "/proc/version/x", FEW),
     ):
@@ -61,24 +61,26 @@ def test_a_dotenv_that_cannot_be_read(cwd: Path, tmp_path: Path, kind: str) -> N
         path.mkdir()
     elif kind == "unreadable":
         path.touch(mode=0)
-        prefix = commands.without_rights()
+        prefix = commands.unprivileged_prefix()
     else:
         shutil.copy(DATA / kind, path)
     for ended in commands.run(
-        commands.with_settings() if kind == "utf16.env" else FEW, cwd, tmp_path / "run", AWAY, prefix=prefix
+        commands.commands_with_settings() if kind == "utf16.env" else FEW, cwd, tmp_path / "run", AWAY, prefix=prefix
     ):
         refuses(ended, f"error: {path} cannot be read: ", "hint: ")
 
 
 def test_a_working_directory_that_is_gone(cwd: Path, tmp_path: Path) -> None:
-    before = f"os.rmdir({str(cwd)!r})"
-    for ended in commands.run(commands.with_settings(), cwd, tmp_path / "run", AWAY, before=before):
+    setup_code = f"os.rmdir({str(cwd)!r})"
+    for ended in commands.run(commands.commands_with_settings(), cwd, tmp_path / "run", AWAY, setup_code=setup_code):
         refuses(ended, "error: The working directory", "cd")
 
 
 def test_a_home_that_cannot_be_written(cwd: Path, tmp_path: Path) -> None:
     cwd.chmod(0o500)
-    found = commands.run(commands.every(), cwd, tmp_path / "run", AWAY, prefix=commands.without_rights(), seconds=5)
+    found = commands.run(
+        commands.all_commands(), cwd, tmp_path / "run", AWAY, prefix=commands.unprivileged_prefix(), seconds=5
+    )
     for ended in found:
         commands.check(ended)
         if ended.words[0] in ("up",):
@@ -89,7 +91,7 @@ def test_a_cache_that_cannot_be_written(cwd: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)
     environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAVA_HOME": "/nowhere", "PATH": "/bin:/usr/bin"}
     wanted = [["up"]]
-    for ended in commands.run(wanted, cwd, tmp_path / "run", environ, prefix=commands.without_rights()):
+    for ended in commands.run(wanted, cwd, tmp_path / "run", environ, prefix=commands.unprivileged_prefix()):
         refuses(ended, f"error: The cache folder {tmp_path / 'cache/orderflow'} cannot be created", "XDG_CACHE_HOME")
 
 
@@ -101,7 +103,7 @@ def test_a_user_without_a_name_and_a_home(cwd: Path, tmp_path: Path) -> None:
         os.chown(folder, 54321, 54321)
     reads_all = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     prefix = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", *reads_all]
-    wanted = [words for words in commands.every() if words[0] not in ("up",)]
+    wanted = [words for words in commands.all_commands() if words[0] not in ("up",)]
     for ended in commands.run(
         [*wanted, ["up"]], cwd, scratch, {"ORDERFLOW_HOME": "/proc/x"} | AWAY, prefix=prefix, seconds=4
     ):
@@ -112,7 +114,7 @@ def test_a_user_without_a_name_and_a_home(cwd: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stdout", ["closed", "full", "pipe"])
 def test_help_and_contract_on_a_broken_output(cwd: Path, tmp_path: Path, stdout: str) -> None:
-    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.every()]
+    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.all_commands()]
     wanted = [
         ["--help"],
         ["--version"],
@@ -134,7 +136,7 @@ def test_servers_that_are_away(cwd: Path, tmp_path: Path, stdout: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_help_in_another_encoding(cwd: Path, tmp_path: Path, encoding: str) -> None:
-    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.every()]
+    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.all_commands()]
     for ended in commands.run([["--help"], *helps[::4]], cwd, tmp_path / "run", AWAY | {"PYTHONIOENCODING": encoding}):
         commands.check(ended)
         assert ended.code == 0 and ended.out, ended

@@ -19,7 +19,7 @@ from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, free_port
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.settings import Settings
-from tests.processes import next_offsets, run, running, says, until, until_it_stores
+from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -86,7 +86,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         running(settings, *on_cluster, folder=tmp_path, name="first") as first,
     ):
         until_it_stores(settings, first)
-        assert says(first, "2 executors with 4 task slots")()
+        assert has_logged(first, "2 executors with 4 task slots")()
         _check_no_secret_shows(own, settings)
 
         own.workers[0].kill()  # with its executor
@@ -109,7 +109,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         until_it_stores(settings, first)
 
         with running(settings, *on_cluster, folder=tmp_path, name="second") as second:
-            until(says(second, "Another sink is active"), second)
+            until(has_logged(second, "Another sink is active"), second)
             first.kill()
             until_it_stores(settings, second)
             producer.terminate()
@@ -126,7 +126,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - next_offsets(settings)
+    return ends - sum_of_positions(settings)
 
 
 def _check_no_secret_shows(own: Cluster, settings: Settings) -> None:

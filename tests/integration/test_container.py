@@ -22,7 +22,7 @@ from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
 from tests import containers, lifeline, wheels
 from tests.containers import Buildah
-from tests.processes import PATIENCE, ROOT, run, until
+from tests.processes import ROOT, TIMEOUT, run, until
 from tests.prometheus import get
 
 FOLDER = ROOT / "deploy/container"
@@ -45,7 +45,7 @@ def schema_and_compose() -> list[Any]:
         input=(FOLDER / "compose.yaml").read_text("utf-8"),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def test_compose_fits_what_it_names(compose: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def buildah() -> Iterator[Buildah]:
     """Return buildah with the image."""
-    containers.skip_where_impossible()
+    containers.skip_if_unsupported()
     with tempfile.TemporaryDirectory(prefix="orderflow-test-") as folder:
         lifeline.remove_at_end(Path(folder))
         found = Buildah(Path(folder))
@@ -128,7 +128,7 @@ class Container:
 
     def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.argv(*command, **environ), capture_output=True, text=True, timeout=PATIENCE, check=False
+            self.argv(*command, **environ), capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
 
     @contextmanager

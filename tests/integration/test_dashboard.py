@@ -31,13 +31,13 @@ from tests import shop
 from tests.browser import chromium
 from tests.corpus import quoted
 from tests.feeder import Feeder, many, order
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import execute, select
 
 TOKEN = "a token of more than 16"
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202ered\u2066"
 CATEGORIES = ["Sports & Outdoors", "Fashion", "Electronics"]
-PATIENCE = 20_000  # ms
+TIMEOUT_MS = 20_000  # ms
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def feeder(flow: Settings) -> Feeder:
 @contextmanager
 def serving(settings: Settings, folder: Path) -> Iterator[Process]:
     with running(settings, "dashboard", folder=folder, name="dashboard") as process:
-        until(says(process, "Dashboard at"), process)
+        until(has_logged(process, "Dashboard at"), process)
         yield process
 
 
@@ -97,26 +97,26 @@ def opened(browser: Browser, address: str, shows: str = "#legend li", **context:
     complaints: list[str] = []
     with browser.new_context(locale="en-US", **context) as session:  # type: ignore[arg-type]
         page = session.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT_MS)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.goto(address)
-        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=PATIENCE)
-        expect(page.locator(shows).first).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=TIMEOUT_MS)
+        expect(page.locator(shows).first).to_be_visible(timeout=TIMEOUT_MS)
         yield page
     assert complaints == []
 
 
 def soon(locator: Locator, text: str) -> None:
-    expect(locator).to_have_text(text, timeout=PATIENCE)
+    expect(locator).to_have_text(text, timeout=TIMEOUT_MS)
 
 
 def told(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
 
 
-def says_what_sql_says(page: Page, flow: Settings) -> None:
+def check_figures(page: Page, flow: Settings) -> None:
     """Check today's totals to the cent, the best sellers, and the quarantine by reason."""
     [(orders, units, revenue)] = select(
         flow,
@@ -129,12 +129,12 @@ def says_what_sql_says(page: Page, flow: Settings) -> None:
     soon(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
     products = select(flow, "SELECT product_name, SUM(quantity) FROM orders GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6")
     expect(page.locator("#products li")).to_have_text(
-        [f"{name}{units:,} units" for name, units in products], timeout=PATIENCE
+        [f"{name}{units:,} units" for name, units in products], timeout=TIMEOUT_MS
     )
 
 
 def test_the_page_says_what_sql_says(flow: Settings, page: Page) -> None:
-    says_what_sql_says(page, flow)
+    check_figures(page, flow)
     [(stored, duplicates, quarantined)] = select(
         flow, "SELECT SUM(`stored`), SUM(duplicates), SUM(quarantined) FROM orders_ledger"
     )
@@ -194,7 +194,7 @@ def test_a_running_flow_shows_what_topic_tables_and_audit_say(
             assert len(seen) > 2
             until(lambda: select(flow, "SELECT SUM(next_offset) FROM orders_ledger") == [(2500,)], sink)
             audited = json.loads(run(flow, "audit", "--json", cwd=tmp_path).stdout)
-        says_what_sql_says(page, flow)
+        check_figures(page, flow)
         for name in ("stored", "duplicates", "quarantined"):
             soon(page.locator(f"#{name}"), f"{audited[name]:,}")
         soon(page.locator("#open"), f"{sum(audited['by_reason'].values()):,}")
@@ -392,7 +392,7 @@ def test_a_hidden_tab_asks_for_nothing(page: Page, feeder: Feeder) -> None:
     assert told(page, "#stored") == before
     page.evaluate(hide, False)
     soon(page.locator("#connection"), "Live")
-    expect(page.locator("#stored")).not_to_have_text(before, timeout=PATIENCE)
+    expect(page.locator("#stored")).not_to_have_text(before, timeout=TIMEOUT_MS)
 
 
 def test_an_hour_of_looks_leaves_nothing_behind(page: Page) -> None:
@@ -436,7 +436,7 @@ def test_a_server_that_goes_and_comes_back_is_told(
         expect(page.locator("#notice")).to_be_visible()
     with serving(settings, tmp_path):
         soon(page.locator("#connection"), "Live")
-        expect(page.locator("#notice")).to_be_hidden(timeout=PATIENCE)
+        expect(page.locator("#notice")).to_be_hidden(timeout=TIMEOUT_MS)
     session.close()
 
 
@@ -447,9 +447,9 @@ def test_away_servers_and_missing_tables_are_told(browser: Browser, flow: Settin
     with serving(gone, tmp_path), browser.new_context() as session:
         page = session.new_page()
         page.goto(gone.dashboard_address)
-        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=PATIENCE)
+        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=TIMEOUT_MS)
         expect(page.locator("#database p")).to_contain_text("has no database not_there")
-        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=PATIENCE)
+        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=TIMEOUT_MS)
 
 
 def ask(
@@ -495,7 +495,7 @@ def test_with_a_token_only_who_knows_it_sees_anything(
     )
     address = f"http://127.0.0.1:{settings.dashboard_port}/"
     with serving(settings, tmp_path) as process:
-        assert not says(process, TOKEN)()
+        assert not has_logged(process, TOKEN)()
         for path in ("/", "/events?window=1h", "/api/quarantine", "/api/orders/1", "/static/main.js"):
             assert ask(address, path)[0] == 401
             assert ask(address, path, Cookie="orderflow_dashboard=x", Authorization="Bearer x")[0] == 401

@@ -21,7 +21,7 @@ import pytest
 from orderflow import topic as topics
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.prometheus import get, page, program, query
 from tests.sql import execute, select
 
@@ -140,7 +140,7 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
         assert run(flow, "audit", cwd=tmp_path).returncode == 0
         [(proven, findings)] = select(flow, "SELECT proven, findings FROM orders_audits")
         assert (proven, findings) == (1, 0)
-        until(says(dashboard, "Dashboard at"), dashboard)
+        until(has_logged(dashboard, "Dashboard at"), dashboard)
         assert get(f"http://127.0.0.1:{flow.dashboard_port}/metrics")[0] == 401
         assert health(flow.dashboard_port)[:2] == (200, 200)
         assert health(flow.producer_metrics_port)[1:] == (200, {"ready": True, "state": "running", "message": ""})
@@ -315,7 +315,7 @@ def test_a_thousand_slow_clients_do_not_disturb_the_sink(flow: Settings, tmp_pat
     sink.start()
     with ExitStack() as stack:
         stack.callback(sink.kill)
-        until(says(sink, "Metrics at"), sink)
+        until(has_logged(sink, "Metrics at"), sink)
         clients = []
         for _ in range(1000):
             time.sleep(0.005)  # the listener can keep up
@@ -331,4 +331,4 @@ def test_a_thousand_slow_clients_do_not_disturb_the_sink(flow: Settings, tmp_pat
         assert run(flow, "produce", "--count", "100", cwd=tmp_path).returncode == 0
         until(lambda: select(flow, "SELECT COUNT(*) FROM orders") == [(100,)], sink)
         assert health(flow.sink_metrics_port)[:2] == (200, 200)
-    assert not says(sink, "Traceback")()
+    assert not has_logged(sink, "Traceback")()

@@ -14,7 +14,7 @@ import pytest
 
 from orderflow.settings import Settings
 from tests import lifeline, wheels
-from tests.processes import PATIENCE
+from tests.processes import TIMEOUT
 
 ORDERS = 1000
 
@@ -52,7 +52,7 @@ class Installed:
             env=wheels.environment() | servers | environ,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -75,11 +75,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_wheel_holds_what_its_tag_says(wheel: Path, tmp_path: Path) -> None:
-    assert wheels.complaints(wheel) == []
+    assert wheels.defects(wheel) == []
     name, _, tag = wheel.stem.rpartition("-")
     other = tmp_path / f"{name}-{tag.replace('_2_17_', '_2_5_').replace('musllinux', 'manylinux')}.whl"
     shutil.copy(wheel, other)
-    assert wheels.complaints(other)
+    assert wheels.defects(other)
 
 
 def test_the_base_alone(wheel: Path, folder: Path, settings: Settings) -> None:
@@ -133,4 +133,4 @@ def test_everything(wheel: Path, folder: Path) -> None:
 @pytest.mark.long
 def test_the_wheels_of_all_platforms(dist: Path) -> None:
     built = [wheels.build(tag, dist) for tag in wheels.PLATFORMS]
-    assert [complaint for wheel in built for complaint in wheels.complaints(wheel)] == []
+    assert [defect for wheel in built for defect in wheels.defects(wheel)] == []

@@ -31,7 +31,7 @@ def shell(settings: Settings, command: str, cwd: Path, **environ: str) -> subpro
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=processes.PATIENCE,
+        timeout=processes.TIMEOUT,
         check=False,
     )
 

@@ -22,7 +22,7 @@ def _rivals(settings: Settings, folder: Path, *names: str) -> Any:
     """Run these contestants and return their results."""
     arguments = ["--rows=3000", "--rounds=1", "--seconds=1", "--json", *(f"--only={name}" for name in names)]
     # A rival is started up to five times.
-    done = processes.run(settings, "rivals", *arguments, cwd=folder, patience=500, module="benchmarks")
+    done = processes.run(settings, "rivals", *arguments, cwd=folder, timeout=500, module="benchmarks")
     assert done.returncode == 0, done.stderr
     all_found = json.loads(done.stdout)["contestants"]
     for found in all_found:

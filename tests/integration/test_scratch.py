@@ -15,7 +15,7 @@ import pytest
 from orderflow import topic as topics
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import execute, select
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user"]
@@ -73,14 +73,14 @@ def test_room_is_waited_for_where_no_folder_has_it(flow: Settings, tmp_path: Pat
     full.mkdir()
     process = sink(flow, full, Path("/dev/shm"), full)
     try:
-        until(says(process, "cannot be written: No space left on device. Waiting for it."), process)
+        until(has_logged(process, "cannot be written: No space left on device. Waiting for it."), process)
         inside = ["nsenter", "--user", "--preserve-credentials", "--mount", "-t", str(process.identity[0])]
         for mount in (Path("/dev/shm"), full):
             subprocess.run([*inside, "mount", "-o", "remount,size=200m", mount], check=True)
         until(lambda: not process.alive)
         assert process.exit_code == 0, process.last_lines(30)
         assert select(flow, "SELECT COUNT(*) FROM orders") == [(ORDERS,)]
-        assert not says(process, "Traceback")()
+        assert not has_logged(process, "Traceback")()
     finally:
         process.kill()
         execute(flow, f"DROP DATABASE {flow.mysql_database}")
@@ -88,13 +88,13 @@ def test_room_is_waited_for_where_no_folder_has_it(flow: Settings, tmp_path: Pat
 
 def test_file_descriptors_are_waited_for(flow: Settings, tmp_path: Path) -> None:
     with running(flow, "sink", "--engine", "direct", folder=tmp_path) as process:
-        until(says(process, f" {ORDERS} stored"), process)
+        until(has_logged(process, f" {ORDERS} stored"), process)
         limits = psutil.Process(process.identity[0])
         before = limits.rlimit(psutil.RLIMIT_NOFILE)
         limits.rlimit(psutil.RLIMIT_NOFILE, (4, before[1]))  # open descriptors stay open
         assert run(flow, "produce", "--count", str(ORDERS), cwd=tmp_path).returncode == 0
-        until(says(process, "Waiting for it."), process)
+        until(has_logged(process, "Waiting for it."), process)
         limits.rlimit(psutil.RLIMIT_NOFILE, before)
         until(lambda: select(flow, "SELECT COUNT(*) FROM orders") == [(2 * ORDERS,)], process)
-        assert not says(process, "Traceback")()
+        assert not has_logged(process, "Traceback")()
     execute(flow, f"DROP DATABASE {flow.mysql_database}")

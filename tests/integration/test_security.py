@@ -119,7 +119,7 @@ def mariadb_tls(server_folder: Path, authorities: Authorities) -> Iterator[Secur
 
 def _kafka(broker: SecuredKafka, authority: Authority, listener: str = "SASL_SSL", role: str = "sink") -> Settings:
     return Settings(
-        kafka_bootstrap_servers=broker.at(listener),
+        kafka_bootstrap_servers=broker.bootstrap_servers(listener),
         kafka_security_protocol="SASL_SSL",
         kafka_sasl_username=f"orderflow_{role}",
         kafka_password=_PASSWORDS[f"orderflow_{role}"],
@@ -169,7 +169,7 @@ def _kafka_faults(
 ) -> dict[str, tuple[Settings, str, str]]:
     """Return, by name, settings, the error message, and the setting or words that its hint names."""
     good = _kafka(broker, known.trusted)
-    by_certificate = _with(good, kafka_bootstrap_servers=broker.at("SSL"), kafka_security_protocol="SSL")
+    by_certificate = _with(good, kafka_bootstrap_servers=broker.bootstrap_servers("SSL"), kafka_security_protocol="SSL")
     wrong = f"wrong {_MARK}"
     foreign = _shows(by_certificate, known.stranger.issue("foreigner", passphrase=_KEY_PASSWORD))
     return {
@@ -207,10 +207,10 @@ def _kafka_faults(
 def test_kafka_refusals_name_what_is_wrong(
     broker: SecuredKafka, authorities: Authorities, client: Certificate, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, (settings, says, hint) in _kafka_faults(broker, authorities, client).items():
+    for name, (settings, message, hint) in _kafka_faults(broker, authorities, client).items():
         with pytest.raises(KafkaRefused) as refused:
             topic.describe(settings)
-        assert says in refused.value.message, name
+        assert message in refused.value.message, name
         assert hint in refused.value.hint, name
         assert _MARK not in str(refused.value) + refused.value.hint + repr(settings)
     assert _MARK not in "".join(capfd.readouterr())
@@ -220,7 +220,7 @@ def test_kafka_refusals_name_what_is_wrong(
 def database(request: pytest.FixtureRequest, authorities: Authorities) -> Iterator[SecuredDatabase]:
     found: SecuredDatabase = request.getfixturevalue(request.param)
     yield found
-    found.show(authorities.trusted.issue("good-again"))
+    found.use_certificate(authorities.trusted.issue("good-again"))
 
 
 def _database(database: SecuredDatabase, authority: Authority) -> Settings:
@@ -247,7 +247,7 @@ def test_the_database_is_spoken_to_by_tls(database: SecuredDatabase, authorities
     assert _cipher(_with(good, mysql_host="localhost")), "the name is checked against what the user has set"
     assert _cipher(_with(good, mysql_ssl_ca="")), "encrypted unasked, where the server can"
     for hosts, mode in ((OTHER_HOST, "VERIFY_CA"), ("DNS:localhost", None)):
-        database.show(authorities.trusted.issue("other", hosts))
+        database.use_certificate(authorities.trusted.issue("other", hosts))
         assert _cipher(_with(good, mysql_ssl_mode=mode, mysql_host="localhost"))
 
 
@@ -288,18 +288,18 @@ def test_database_refusals_name_what_is_wrong(
     }
     for name, fault in faults.items():
         _assert_refused(name, *fault)
-    database.show(authorities.trusted.issue("elsewhere", OTHER_HOST))
+    database.use_certificate(authorities.trusted.issue("elsewhere", OTHER_HOST))
     _assert_refused("other host", good, "is not valid for host name 127.0.0.1", "MYSQL_HOST")
     if database.program.kind == "mariadb":  # MySQL does not load an expired certificate, but may keep running with one
-        database.show(authorities.trusted.issue("expired-server", days=-1))
+        database.use_certificate(authorities.trusted.issue("expired-server", days=-1))
         _assert_refused("expired", good, "certificate has expired", "renewed")
     assert _MARK not in "".join(capfd.readouterr())
 
 
-def _assert_refused(name: str, settings: Settings, says: str, hint: str) -> None:
+def _assert_refused(name: str, settings: Settings, message: str, hint: str) -> None:
     with pytest.raises(DatabaseRefused) as refused:
         Connection(settings)
-    assert says in refused.value.message, name
+    assert message in refused.value.message, name
     assert hint in refused.value.hint, name
     assert _MARK not in str(refused.value) + refused.value.hint
 
@@ -320,13 +320,13 @@ def test_the_doctor_and_the_commands_say_it(
     assert done.returncode == 1
     assert "certificate has expired" in found["Kafka"]["found"]
     assert "MYSQL_SSL_CA" in found["database"]["hint"]
-    for arguments, says in (
+    for arguments, message in (
         (("sink", "--engine", "direct"), "signed by an authority that is not trusted"),
         (("produce", "--count", "1"), "certificate has expired"),
     ):
         done = run(wrong, *arguments, cwd=folder)
         assert done.returncode == 2, done.stderr
-        assert says in done.stderr
+        assert message in done.stderr
 
 
 def _execute(settings: Settings, *texts: str) -> None:
@@ -624,7 +624,7 @@ def test_no_order_passes_the_line_in_clear(granted: Granted, broker: SecuredKafk
 
     in_clear = _with(
         granted.producer,
-        kafka_bootstrap_servers=broker.at("SASL_PLAINTEXT"),
+        kafka_bootstrap_servers=broker.bootstrap_servers("SASL_PLAINTEXT"),
         kafka_security_protocol="SASL_PLAINTEXT",
     )
     assert b"order_timestamp" in seen(in_clear), "what is in clear is heard"

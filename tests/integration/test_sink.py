@@ -26,7 +26,7 @@ from orderflow.embedded.process import Process, free_port
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.processes import PATIENCE, run, running, says, until
+from tests.processes import TIMEOUT, has_logged, run, running, until
 from tests.sql import execute, raw_session, select
 
 SAMPLE = (
@@ -86,7 +86,7 @@ def test_a_user_unknown_to_the_system(settings: Settings, tmp_path: Path, engine
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     if engine == "spark":
@@ -260,14 +260,14 @@ def _batch_ids(sink: Process) -> list[int]:
 def test_it_stops_gracefully(own: Settings, tmp_path: Path, engine: str) -> None:
     with running(own, "sink", "--engine", engine, "--json", folder=tmp_path) as sink:
         for whole_group in (False, True):  # Airflow and timeout(1) also signal Spark's JVM
-            until(says(sink, '"running"'), sink)
+            until(has_logged(sink, '"running"'), sink)
             if whole_group:
                 os.killpg(sink.identity[0], signal.SIGTERM)
             else:
                 sink.terminate()
             until(lambda: not sink.alive)
             assert sink.exit_code == 0, sink.last_lines()
-            assert not says(sink, "Traceback")(), sink.last_lines()
+            assert not has_logged(sink, "Traceback")(), sink.last_lines()
             if not whole_group:
                 sink.start()
 

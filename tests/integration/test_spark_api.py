@@ -23,7 +23,7 @@ from orderflow.embedded import jars, java
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.processes import PATIENCE, run, until
+from tests.processes import TIMEOUT, run, until
 from tests.sql import select
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def _case(settings: Settings, name: str, tmp_path: Path, *, connect: bool = Fals
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -14,7 +14,7 @@ import pytest
 from orderflow import audit, topic
 from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import select
 
 pytestmark = pytest.mark.parametrize("database", ["mysql"], indirect=True)
@@ -54,8 +54,8 @@ def test_spark_shows_what_flows(settings: Settings, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SPARK_CONF_DIR", str(configuration))
     topic.ensure(settings)
     with running(settings, "sink", "--ui", "--json", folder=tmp_path) as sink:
-        until(says(sink, f"Spark's web UI at http://127.0.0.1:{port}/StreamingQuery/"), sink)
-        until(says(sink, '"running"'), sink)
+        until(has_logged(sink, f"Spark's web UI at http://127.0.0.1:{port}/StreamingQuery/"), sink)
+        until(has_logged(sink, '"running"'), sink)
         sent = run(settings, "produce", "--count", str(_COUNT), "--bad", "0.01", "--rate", "300", cwd=tmp_path)
         assert sent.returncode == 0, sent.stderr
         shown = _page(port, "/StreamingQuery/")

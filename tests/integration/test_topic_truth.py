@@ -27,7 +27,7 @@ from orderflow.topic_source import TopicSource
 from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
@@ -156,7 +156,7 @@ def test_a_damaged_batch_stops_only_its_partition(
     assert select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3200,)]
 
     with running(there, "sink", "--engine", engine, folder=tmp_path) as sink:
-        until(says(sink, "partition 0 cannot be read at offset 25"), sink)
+        until(has_logged(sink, "partition 0 cannot be read at offset 25"), sink)
         damage.send_batches(there, codec, 1, 1, 10, start=200_000)
         until(lambda: select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3210,)], sink)
 
@@ -191,8 +191,8 @@ def test_the_console_names_a_damaged_batch_and_goes_on(broker: Broker, there: Se
     damage.send_batches(there, "gzip", 1, 2, 5, start=100)
     damage_second_batch(broker, there)
     with running(there, "console", "--from-beginning", folder=tmp_path) as console:
-        until(says(console, "partition 0 cannot be read at offset 5"), console)
-        until(says(console, "ORDER-000109"), console)
+        until(has_logged(console, "partition 0 cannot be read at offset 5"), console)
+        until(has_logged(console, "ORDER-000109"), console)
 
 
 @pytest.fixture
@@ -294,14 +294,14 @@ def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path
     damage.send_batches(settings, "none", 0, 1, 50)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
-        until(says(sink, "50 stored"), sink)
+        until(has_logged(sink, "50 stored"), sink)
         admin.delete_topics([info.name])[info.name].result()
         until(lambda: info.name not in admin.list_topics(timeout=10).topics)
         topic.create(settings)
         damage.send_batches(settings, "none", 0, 1, 300, start=1000)
         until(lambda: not sink.alive)
         assert sink.exit_code == 2
-        assert says(sink, "was deleted and created again")() or says(sink, "does not exist")()
+        assert has_logged(sink, "was deleted and created again")() or has_logged(sink, "does not exist")()
     assert select(settings, "SELECT COUNT(*), MAX(order_id) FROM orders") == [(50, "ORDER-000049")]
 
 
@@ -350,7 +350,7 @@ def test_an_advertised_address_that_leads_nowhere_is_named(tmp_path: Path, host:
     )
     broker.start()
     try:
-        until(lambda: names(settings, words), patience=60)
+        until(lambda: names(settings, words), timeout=60)
     finally:
         broker.kill()
 

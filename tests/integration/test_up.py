@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orderflow.embedded.process import Process
-from tests.processes import PATIENCE, says, until
+from tests.processes import TIMEOUT, has_logged, until
 from tests.prometheus import get
 
 
@@ -32,7 +32,7 @@ def _orderflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -98,12 +98,12 @@ def test_what_somebody_else_stops_is_started_again(tmp_path: Path) -> None:
 
     with _up(tmp_path, "--engine", "direct", "--rate", "20") as up:
         until(lambda: _status(tmp_path)["stored"] > 0, up)
-        until(says(up, "Dashboard:"), up)
+        until(has_logged(up, "Dashboard:"), up)
         before = pids()
         for pid in before.values():
             os.kill(pid, signal.SIGTERM)
         for name in before:
-            until(says(up, f"orderflow {name} was stopped by a signal; restarting it."), up)
+            until(has_logged(up, f"orderflow {name} was stopped by a signal; restarting it."), up)
         until(lambda: not set(before.values()) & set(pids().values()), up)
         stored = _status(tmp_path)["stored"]
         until(lambda: _status(tmp_path)["stored"] > stored + 20, up)
@@ -116,12 +116,12 @@ def test_a_producer_that_is_stopped_early_is_no_success(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGTERM)
         until(lambda: not up.alive)
         assert up.exit_code == 2
-        assert says(up, "of 5,000,000 orders. Its last lines:")()
+        assert has_logged(up, "of 5,000,000 orders. Its last lines:")()
 
 
 def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
     with _up(tmp_path) as up:
-        until(says(up, "Database:"), up)
+        until(has_logged(up, "Database:"), up)
         os.kill(up.identity[0], signal.SIGKILL)
         until(lambda: not up.alive)
         after = _orderflow(tmp_path, "down")

@@ -128,12 +128,12 @@ def test_what_it_cannot_say_is_told() -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_the_schema_of_any_contract_accepts_its_orders(seed: int) -> None:
-    choice = Random(seed)
-    of = contracts.contract(choice)
+    rng = Random(seed)
+    of = contracts.random_contract(rng)
     schema = exports.json_schema(of)
     Draft202012Validator.check_schema(schema)
     validator = jsonschema.validators.extend(Draft202012Validator, {"pattern": _matches})(schema)
-    for value in [contracts.message(of, choice, 1) for _ in range(10)]:
+    for value in [contracts.random_message(of, rng, 1) for _ in range(10)]:
         try:
             exact_path.decode(value, of)
         except RecordRejected:

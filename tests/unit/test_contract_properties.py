@@ -87,9 +87,9 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
     """Otherwise, the tests above prove little."""
     valid = fast = 0
     for seed in range(60):
-        choice = Random(seed)
-        contract = contracts.contract(choice)
-        values: list[bytes | None] = [contracts.message(contract, choice, defects=0) for _ in range(5)]
+        rng = Random(seed)
+        contract = contracts.random_contract(rng)
+        values: list[bytes | None] = [contracts.random_message(contract, rng, defects=0) for _ in range(5)]
         valid += agreement.check_values(values, contract)
         fast += native.read(pa.array(values, pa.large_binary()), contract)[0].num_rows
     assert valid > 120 and fast > 80

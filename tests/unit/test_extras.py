@@ -85,7 +85,7 @@ def test_pyproject_has_the_same_packages() -> None:
 
 
 def test_every_help_works_with_the_base(tmp_path: Path) -> None:
-    words = [["--help"], *([*command, "--help"] for command in commands.every())]
+    words = [["--help"], *([*command, "--help"] for command in commands.all_commands())]
     found = base(_HELP, json.dumps(words), cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     codes = json.loads(found.stdout)

@@ -90,7 +90,7 @@ def test_a_run_that_a_signal_ends_leaves_nothing(start: Start, tmp_path: Path, n
         assert not any(is_gone(int(pid)) for pid in pids)
         run.send_signal(number)
         run.wait(30)
-        until(lambda: all(is_gone(int(pid)) for pid in pids) and not Path(folder).exists(), patience=20)
+        until(lambda: all(is_gone(int(pid)) for pid in pids) and not Path(folder).exists(), timeout=20)
         assert (tmp_path / "finished").exists() == (number != signal.SIGKILL)
     finally:
         run.kill()

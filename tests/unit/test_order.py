@@ -13,11 +13,11 @@ from orderflow.contract.fast_path import read
 from orderflow.errors import RecordRejected
 from orderflow.store.ranges import outside_ranges
 from tests import reference
-from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
+from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
 
 # More than two of the pieces into which a batch with bad records is split.
 RUN = [numbered(number) for number in range(1, 80)]
-ORDERS = [good(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
+ORDERS = [sample_order(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
 
 
 def outcome(value: bytes | None, ranges: Ranges | None = None) -> Order | Reason:

@@ -30,34 +30,34 @@ choices = st.randoms(use_true_random=True)
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
     """Return a message that keeps the contract, or nearly does, in any notation."""
-    price, quantity, choice = draw(amounts), draw(whole_numbers), draw(choices)
-    total = price * quantity + choice.choice([0, 0, 0, 0, 0, 0, 1, -1])
+    price, quantity, rng = draw(amounts), draw(whole_numbers), draw(choices)
+    total = price * quantity + rng.choice([0, 0, 0, 0, 0, 0, 1, -1])
     tokens = {
         "customer_id": str(draw(whole_numbers)),
-        "order_id": spelled_text(draw(order_ids), choice),
-        "product_name": spelled_text(draw(texts), choice),
-        "product_category": spelled_text(draw(texts), choice),
-        "unit_price": spelled_amount(price, choice),
+        "order_id": spelled_text(draw(order_ids), rng),
+        "product_name": spelled_text(draw(texts), rng),
+        "product_category": spelled_text(draw(texts), rng),
+        "unit_price": spelled_amount(price, rng),
         "quantity": str(quantity),
-        "total_price": spelled_amount(max(total, 0), choice),
-        "order_timestamp": spelled_text(draw(times), choice),
+        "total_price": spelled_amount(max(total, 0), rng),
+        "order_timestamp": spelled_text(draw(times), rng),
     }
-    if choice.random() < 0.2:
-        tokens[choice.choice(["coupon", "Quantity", ""])] = choice.choice([*JSON, *JSON, *NOT_JSON])
+    if rng.random() < 0.2:
+        tokens[rng.choice(["coupon", "Quantity", ""])] = rng.choice([*JSON, *JSON, *NOT_JSON])
     names = list(tokens)
-    if choice.random() < 0.5:
-        choice.shuffle(names)
-    before, after = space(choice), space(choice)
-    fields = [f"{spelled_text(name, choice)}{before}:{after}{tokens[name]}" for name in names]
+    if rng.random() < 0.5:
+        rng.shuffle(names)
+    before, after = space(rng), space(rng)
+    fields = [f"{spelled_text(name, rng)}{before}:{after}{tokens[name]}" for name in names]
     return f"{after}{{{before}{f'{before},{after}'.join(fields)}{after}}}{before}".encode("utf-8", "surrogatepass")
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """Return a message with zero to three defects at the level of bytes or tokens."""
-    value, other, choice = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
+    value, other, rng = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
     for _ in range(draw(st.integers(0, 3))):
-        value = mutations.mutated(value, other, choice)
+        value = mutations.mutated(value, other, rng)
     return value
 
 
@@ -86,7 +86,7 @@ def _with_quotes(value: bytes, wanted: int, in_front: bool) -> bytes:
     return value[:middle] + more + value[middle:]
 
 
-def read(value: bytes | None) -> reference.Read | None:
+def read(value: bytes | None) -> reference.ReferenceOrder | None:
     try:
         return reference.by_value(exact_path.decode(value))
     except RecordRejected:

@@ -104,7 +104,7 @@ def older_end(system: System) -> None:
 def _cut_off(system: System, offset: int) -> None:
     """Truncate partition 0 to end at this offset or before. The broker rebuilds the indexes."""
     path = _segment(system)
-    at = next((batch.at for batch in damage.batches(path) if batch.end > offset), None)
+    at = next((batch.position for batch in damage.batches(path) if batch.end > offset), None)
     assert at is not None
     with path.open("r+b") as file:
         file.truncate(at)
