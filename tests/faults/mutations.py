@@ -23,7 +23,7 @@ _DIRECT = "tests/faults/test_direct.py"
 
 
 class Mutation(NamedTuple):
-    """Replaces texts in `path`; then the test that does `fault` must fail.
+    """Replaces texts in `path`; then the test of `fault` must fail.
 
     `fault` is a fault of the direct engine or, in another file of `tests`, an expression for pytest -k.
     """
@@ -206,31 +206,31 @@ MUTATIONS = (
 
 def main() -> int:
     lifeline.tie()
-    unnoticed = 0
+    undetected = 0
     for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:
             tree = Path(folder) / "tree"
             shutil.copytree(_TREE, tree, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
             path = tree / mutation.path
             path.write_text(mutated(path.read_text("utf-8"), mutation), "utf-8")
-            noticed = _fails(tree, mutation)
-        unnoticed += not noticed
-        print(f"{mutation.name}: {'noticed' if noticed else 'NOT NOTICED'} by {mutation.fault}", flush=True)
-    return 1 if unnoticed else 0
+            detected = _fails(tree, mutation)
+        undetected += not detected
+        print(f"{mutation.name}: {'detected' if detected else 'NOT DETECTED'} by {mutation.fault}", flush=True)
+    return 1 if undetected else 0
 
 
 def mutated(text: str, mutation: Mutation) -> str:
     """Return the file's text with the mutation's changes. Each text to replace must occur exactly once."""
-    for found, changed in mutation.changes.items():
-        assert text.count(found) == 1, f"{found!r} is not in {mutation.path} once"
-        text = text.replace(found, changed)
+    for old, new in mutation.changes.items():
+        assert text.count(old) == 1, f"{old!r} is not in {mutation.path} once"
+        text = text.replace(old, new)
     return text
 
 
 def _fails(tree: Path, mutation: Mutation) -> bool:
     """Return whether the mutation's test fails for the expected reason: a wait or a proof."""
     chosen = f"[{mutation.fault}]" if mutation.tests == _DIRECT else mutation.fault
-    done = subprocess.run(
+    result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", mutation.tests, "-p", "no:cacheprovider", "-W", "ignore"),
             *("--timeout", str(_TIMEOUT), "--tb", "short", "-k", chosen),
@@ -241,10 +241,10 @@ def _fails(tree: Path, mutation: Mutation) -> bool:
         text=True,
         check=False,
     )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    reasons = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    reasons = [line for line in result.stdout.splitlines() if line.startswith("E  ")]
     print("\n".join(reasons[:3]), file=sys.stderr)
-    return done.returncode == 1
+    return result.returncode == 1
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def test_an_error_of_each_class_stores_nothing_and_stops_nothing(
             proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "told by the proxy"))
             with pytest.raises(kind, match=words):
                 writer.commit(run_of([SAMPLE, b"{"]))
-            assert proxy.trap.sprung
+            assert proxy.trap.hits
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
     assert commit(store, run_of([SAMPLE, b"{"])).stored == 1
     assert_sound(store)
@@ -161,7 +161,7 @@ def test_what_is_no_row_s_fault_is_never_looked_for_in_rows(store: Settings, num
             proxy.trap = Trap(b"LOAD DATA", mysql_error(number, "told by the proxy"))
             with pytest.raises((DatabaseUnavailable, Contention)):
                 writer.commit(run_of([SAMPLE]))
-            assert proxy.trap.sprung
+            assert proxy.trap.hits
     assert select(store, "SELECT COUNT(*) FROM orders_quarantine") == [(0,)]
 
 
@@ -238,14 +238,14 @@ def test_an_unknown_error_is_retried_until_it_passes(sinking: tuple[Settings, Pr
     heard: list[Any] = []
     proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
 
-    def heal() -> None:
+    def repair_later() -> None:
         until(lambda: sum(one.error == "UnknownDatabaseError" for one in heard) > 2)
-        proxy.heal()
+        proxy.remove_faults()
 
-    healer = threading.Thread(target=heal)
-    healer.start()
+    repairer = threading.Thread(target=repair_later)
+    repairer.start()
     _sink(settings, heard)
-    healer.join()
+    repairer.join()
     with Connection(settings) as connection:
         assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
 
@@ -257,5 +257,5 @@ def test_an_unknown_error_that_stays_stops_the_sink(sinking: tuple[Settings, Pro
     with pytest.raises(DatabaseRefused, match="does not know: never seen"):
         _sink(settings, heard, unknown_error_timeout=1.0)
     assert sum(one.error == "UnknownDatabaseError" for one in heard) > 1
-    proxy.heal()
+    proxy.remove_faults()
     assert commit(settings, run_of([])) == Committed()
