@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit: a row's coordinates are those of any record",
-        "test_it_finds and mysql and (another and coordinates)",
+        "test_a_change_is_found and mysql and (another and coordinates)",
         _PARTITION,
         {"and self._row_hashes[offset - self.start] == _hash(order_id)": ""},
         "tests/integration/test_audit.py",
@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit: the rollup is believed",
-        "test_it_finds and mysql and rollup and cent",
+        "test_a_change_is_found and mysql and rollup and cent",
         _RUN,
         {"        audit.compare_rollup()\n": ""},
         "tests/integration/test_audit.py",
