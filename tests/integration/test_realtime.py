@@ -72,11 +72,11 @@ def test_a_lone_record_is_stored_within_a_second(settings: Settings, tmp_path: P
         _until_running(settings, sink)
         waits = []
         for number in range(1, 6):
-            before, began = _stored(settings), time.monotonic()
+            before, sent_at = _stored(settings), time.monotonic()
             _send(settings, number)
-            while _stored(settings) == before and time.monotonic() - began < 30:
+            while _stored(settings) == before and time.monotonic() - sent_at < 30:
                 time.sleep(0.01)
-            waits.append(time.monotonic() - began)
+            waits.append(time.monotonic() - sent_at)
         # Spark holds back the last record of a partition until another row follows. Without the markers, it would come
         # at the end of the batch, after a minute. One record in five may meet the end of a batch.
         assert sorted(waits)[2] < 1, waits
@@ -119,8 +119,8 @@ def test_batch_ends_restart_nothing(settings: Settings, tmp_path: Path) -> None:
         sent = run(settings, "produce", "--count", "6000", "--rate", "200", cwd=tmp_path)
         assert sent.returncode == 0, sent.stderr
         until(lambda: _stored(settings) == 6003, sink)
-        told = [json.loads(line) for line in sink.last_lines(1000) if line.startswith("{")]
-        assert max(one["query"]["batch_id"] for one in told if one["query"]) >= 3
+        reports = [json.loads(line) for line in sink.last_lines(1000) if line.startswith("{")]
+        assert max(report["query"]["batch_id"] for report in reports if report["query"]) >= 3
         assert not has_logged(sink, "Restarting at")(), sink.last_lines()
     finally:
         sink.kill()
