@@ -64,11 +64,11 @@ class Buildah:
 
     def __call__(self, *arguments: str) -> str:
         """Run `buildah ARGUMENTS` and return its output."""
-        done = subprocess.run(
+        result = subprocess.run(
             self.argv(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1000, check=False
         )
-        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-4000:])
-        return done.stdout.strip()
+        assert result.returncode == 0, (arguments, result.stdout[-2000:], result.stderr[-4000:])
+        return result.stdout.strip()
 
     def debian(self, name: str, packages: Sequence[str]) -> None:
         """Create an image of this machine's Debian release, with these packages."""

@@ -39,7 +39,7 @@ class Page:
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return the sum of the samples with this name and these labels; None if there is none."""
+        """Return the sum of the samples with this name and these labels; None if no sample has them."""
         values = [
             sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
         ]

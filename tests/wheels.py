@@ -84,7 +84,7 @@ def build(tag: str, folder: Path) -> Path:
     locked = ("--build-constraints", ROOT / "requirements-build.txt", "--require-hashes")
     options = ("--python", sys.executable, *locked, "--out-dir", folder)
     if not (source := [*folder.glob("*.tar.gz")]):
-        # A copy: setuptools adds the files of an older file list in the clone, and writes a new list there.
+        # A copy: setuptools adds the files of an older file list in the clone, and writes a new list into it.
         clone = shutil.copytree(ROOT, folder / "clone", ignore=shutil.ignore_patterns(*_NOT_SOURCE))
         uv("build", "--sdist", clone, *options)
         source = [*folder.glob("*.tar.gz")]

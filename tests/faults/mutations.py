@@ -76,14 +76,14 @@ MUTATIONS = (
         {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
     ),
     Mutation(
-        "no look into a gap",
+        "gap not checked",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, position)"},
         "tests/integration/test_store.py",
     ),
     Mutation(
-        "a look into a gap that ends too early",
+        "gap checked without its last offset",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, first - 1)"},

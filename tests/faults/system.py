@@ -293,8 +293,8 @@ class System:
 
     def run(self, *arguments: str) -> None:
         """Run `orderflow ARGUMENTS`, which must succeed."""
-        done = run(self.settings, *arguments, cwd=self.folder)
-        assert done.returncode == 0, done.stderr
+        result = run(self.settings, *arguments, cwd=self.folder)
+        assert result.returncode == 0, result.stderr
 
     def restart(self, server: Kafka | Database) -> None:
         server.start()

@@ -1,4 +1,4 @@
-"""The audit finds every kind of difference, and reports none where there is none."""
+"""The audit finds every kind of difference, and reports none if nothing differs."""
 
 from __future__ import annotations
 
@@ -504,7 +504,7 @@ CHANGES_OF_RESOLVED_RECORDS: dict[str, tuple[str, dict[str, int]]] = {
         "INSERT INTO orders_losses SELECT topic, topic_id, kafka_partition, 1, 2, accepted_at, 'x' FROM orders_losses",
         {"counters": 2},
     ),
-    "loss of a partition that the ledger does not know": (
+    "loss of a partition that is not in the ledger": (
         "UPDATE orders_losses SET kafka_partition = 9",
         {"counters": 2},
     ),

@@ -350,9 +350,9 @@ MOVES = {
     "adopted row deleted": "DELETE FROM orders WHERE order_id = 'ORDER-000091'",
     "adopted row changed": "UPDATE orders SET quantity = 3, total_price = 137.97 WHERE order_id = 'ORDER-000091'",
     "adopted row replaced": "UPDATE orders SET order_id = 'ORDER-000666' WHERE order_id = 'ORDER-000091'",
-    "stored row made an adopted one": "UPDATE orders SET kafka_partition = -1, kafka_offset = NULL, produced_at = NULL,"
-    " stored_at = NULL WHERE order_id = 'ORDER-000002'",
-    "adopted row made a stored one": "UPDATE orders SET kafka_partition = 0, kafka_offset = 2,"
+    "stored row turned into an adopted one": "UPDATE orders SET kafka_partition = -1, kafka_offset = NULL,"
+    " produced_at = NULL, stored_at = NULL WHERE order_id = 'ORDER-000002'",
+    "adopted row turned into a stored one": "UPDATE orders SET kafka_partition = 0, kafka_offset = 2,"
     " stored_at = UTC_TIMESTAMP(6) WHERE order_id = 'ORDER-000091'",
     "count of the adopted rows deleted": "DELETE FROM orders_adoption",
     "count of the adopted rows twice": "INSERT INTO orders_adoption SELECT 2, counted_at, orders, row_checksum"
@@ -365,18 +365,18 @@ MOVES = {
     "duplicate into the quarantine as a conflict": to_quarantine("conflict", "'ORDER-000001'", 2, order(1)),
     "duplicate into the quarantine as refused": to_quarantine("refused_by_database", "'ORDER-000001'", 2, order(1)),
     "conflict out of the quarantine": "DELETE FROM orders_quarantine WHERE reason = 'conflict'",
-    "conflict made a refused one": "UPDATE orders_quarantine SET reason = 'refused_by_database'"
+    "conflict turned into a refused record": "UPDATE orders_quarantine SET reason = 'refused_by_database'"
     " WHERE reason = 'conflict'",
-    "conflict made a malformed one": "UPDATE orders_quarantine SET reason = 'malformed_json', order_id = NULL"
+    "conflict turned into a malformed record": "UPDATE orders_quarantine SET reason = 'malformed_json', order_id = NULL"
     " WHERE reason = 'conflict'",
-    "conflict made the stored order": "UPDATE orders SET quantity = 1, total_price = 45.99, kafka_offset = 5"
+    "conflict turned into the stored order": "UPDATE orders SET quantity = 1, total_price = 45.99, kafka_offset = 5"
     " WHERE order_id = 'ORDER-000001'; DELETE FROM orders_quarantine WHERE reason = 'conflict'",
     "conflict and stored order exchanged": "DELETE FROM orders_quarantine WHERE kafka_offset = 5;"
     f" {to_quarantine('conflict', repr('ORDER-000001'), 0, order(1))}; UPDATE orders SET quantity = 1,"
     " total_price = 45.99, kafka_offset = 5 WHERE order_id = 'ORDER-000001'",
     "malformed record out of the quarantine": "DELETE FROM orders_quarantine WHERE kafka_offset = 3",
-    "malformed record made a conflict": "UPDATE orders_quarantine SET reason = 'conflict', order_id = 'ORDER-000001'"
-    " WHERE kafka_offset = 3",
+    "malformed record turned into a conflict": "UPDATE orders_quarantine SET reason = 'conflict',"
+    " order_id = 'ORDER-000001' WHERE kafka_offset = 3",
     "quarantined records exchanged": "UPDATE orders_quarantine SET kafka_offset = 99 WHERE kafka_offset = 3; UPDATE"
     " orders_quarantine SET kafka_offset = 3 WHERE kafka_offset = 4; UPDATE orders_quarantine SET kafka_offset = 4"
     " WHERE kafka_offset = 99",

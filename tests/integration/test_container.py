@@ -169,8 +169,8 @@ def test_the_image_stores_orders_and_serves_the_dashboard(
     assert container.run("python", "-c", compiled).stdout == "True\n"
 
     def stored() -> int:
-        shown = run(settings, "status", "--json", cwd=folder)
-        return int(json.loads(shown.stdout)["stored"]) if shown.returncode == 0 else -1
+        status_result = run(settings, "status", "--json", cwd=folder)
+        return int(json.loads(status_result.stdout)["stored"]) if status_result.returncode == 0 else -1
 
     def produce() -> None:
         assert run(settings, "produce", "--count", "1000", cwd=folder).returncode == 0

@@ -96,8 +96,8 @@ def test_a_host_that_may_not_connect_is_reported(store: Settings) -> None:
 def test_a_plugin_that_needs_an_encrypted_connection_is_reported(store: Settings) -> None:
     if is_mariadb(store):
         pytest.skip("MariaDB's own plugin sends no password")
-    with user(store) as fresh, Proxy(store.mysql_port, greeting=without_tls) as proxy:
-        plain = msgspec.structs.replace(fresh, mysql_port=proxy.port)
+    with user(store) as new_user, Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(new_user, mysql_port=proxy.port)
         assert_login_refused(plain, "by a plugin that needs an encrypted connection", "Turn TLS on")
 
 

@@ -145,12 +145,12 @@ def test_the_printed_statements_have_the_same_effect(old: Settings) -> None:
     assert new_content(old) == before
 
 
-@pytest.mark.parametrize("done", range(1, len(STEPS)))
-def test_an_interrupted_upgrade_is_completed(old: Settings, done: int) -> None:
+@pytest.mark.parametrize("steps_done", range(1, len(STEPS)))
+def test_an_interrupted_upgrade_is_completed(old: Settings, steps_done: int) -> None:
     before = old_content(old)
     steps = schema.missing(old)
-    assert done < len(steps)
-    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:done]))
+    assert steps_done < len(steps)
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:steps_done]))
     assert schema.prepare(old)
     assert schema.missing(old) == []
     assert new_content(old) == before

@@ -39,8 +39,8 @@ class Installed:
         self.folder = folder / "größere Aufträge"
         self._bin = self.folder / "venv" / "bin"
         wheels.uv("venv", "--python", sys.executable, self.folder / "venv")
-        wanted = f"{wheel}[{','.join(extras)}]" if extras else wheel
-        wheels.uv("pip", "install", "--python", self._bin / "python", wanted, "--constraints", "requirements.txt")
+        requirement = f"{wheel}[{','.join(extras)}]" if extras else wheel
+        wheels.uv("pip", "install", "--python", self._bin / "python", requirement, "--constraints", "requirements.txt")
 
     def run(
         self, *arguments: str, program: str = "orderflow", settings: Settings | None = None, **environ: str
@@ -121,7 +121,7 @@ def test_the_direct_engine_works_with_embedded_servers(wheel: Path, folder: Path
     assert "This needs Spark, which is not installed.\nhint: pip install 'orderflow[spark]'" in without_spark.stderr
 
 
-@pytest.mark.long
+@pytest.mark.long  # installs every extra, up to 1 GB
 def test_all_extras_work_together(wheel: Path, folder: Path) -> None:
     installed = Installed(folder, wheel, "all")
     version = installed.run("--version")
@@ -130,7 +130,7 @@ def test_all_extras_work_together(wheel: Path, folder: Path) -> None:
     installed.store_orders()
 
 
-@pytest.mark.long
+@pytest.mark.long  # builds the wheels of six platforms
 def test_the_wheels_of_all_platforms_match_their_tags(dist: Path) -> None:
     built = [wheels.build(tag, dist) for tag in wheels.PLATFORMS]
     assert [defect for wheel in built for defect in wheels.defects(wheel)] == []

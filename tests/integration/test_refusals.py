@@ -206,7 +206,7 @@ def test_small_transactions_do_not_look_for_records_between_them(store: Settings
 
 def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Settings) -> None:
     if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
-        pytest.skip("without a binary log there is no such limit")
+        pytest.skip("the limit exists only with a binary log")
     values = [numbered(n) for n in range(20_000)]
     with variable(store, "max_binlog_cache_size", "1048576"):
         assert commit(store, batch_of(values)) == Committed(20_000)
@@ -221,7 +221,7 @@ def test_all_read_records_are_stored_before_too_many_rejected_ones_stop_the_sink
     assert_consistent(store)
 
 
-# Servers that report less than happened.
+# Servers that do not report everything.
 
 ORDERS = [numbered(n) for n in range(200)]
 REPEATS = [*ORDERS[:131], *(numbered(n, customer_id="5") for n in range(140, 144)), numbered(300)]

@@ -208,13 +208,13 @@ def test_a_table_with_nulls_is_adopted_or_refused_with_a_hint(database: Settings
         assert_consistent(database)
 
 
-@pytest.mark.parametrize("done", range(1, 15))
-def test_an_interrupted_adoption_is_completed(seed: Settings, done: int) -> None:
+@pytest.mark.parametrize("steps_done", range(1, 15))
+def test_an_interrupted_adoption_is_completed(seed: Settings, steps_done: int) -> None:
     """Each statement commits on its own, so the program may end after any of them."""
     execute(seed, ROWS)
     steps = schema.missing(seed)
-    assert done < len(steps)
-    for step in steps[:done]:
+    assert steps_done < len(steps)
+    for step in steps[:steps_done]:
         execute(seed, schema.statement_of(step, seed))
     schema.prepare(seed)
     assert_adopted(seed)

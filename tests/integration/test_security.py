@@ -351,15 +351,15 @@ def _acls(command: str) -> list[AclBinding]:
         parser.add_argument(option)
     parser.add_argument("--add", action="store_true")
     program, *arguments = shlex.split(command)
-    given = parser.parse_args(arguments)
-    assert program == "kafka-acls.sh" and given.add
-    kind, name = (ResourceType.TOPIC, given.topic) if given.topic else (ResourceType.GROUP, given.group)
+    options = parser.parse_args(arguments)
+    assert program == "kafka-acls.sh" and options.add
+    kind, name = (ResourceType.TOPIC, options.topic) if options.topic else (ResourceType.GROUP, options.group)
     return [
         AclBinding(
-            *(kind, name, ResourcePatternType.LITERAL, given.allow_principal, "*"),
+            *(kind, name, ResourcePatternType.LITERAL, options.allow_principal, "*"),
             *(AclOperation[operation.upper()], AclPermissionType.ALLOW),
         )
-        for operation in given.operation
+        for operation in options.operation
     ]
 
 

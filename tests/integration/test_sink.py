@@ -281,15 +281,15 @@ def test_new_partitions_are_noticed_and_either_engine_continues_where_the_other_
     messages = iter(Generator(800_000_000, seed=1))
     for engine, partitions in (("direct", 4), ("spark", 5), ("direct", 6)):
         with running(mysql_settings, "sink", "--engine", engine, folder=tmp_path, name=engine) as sink:
-            for wanted in (partitions - 1, partitions):
-                if wanted == partitions:
+            for count in (partitions - 1, partitions):
+                if count == partitions:
                     admin = AdminClient({"bootstrap.servers": mysql_settings.kafka_bootstrap_servers})
-                    admin.create_partitions([NewPartitions(mysql_settings.kafka_topic, wanted)])[
+                    admin.create_partitions([NewPartitions(mysql_settings.kafka_topic, count)])[
                         mysql_settings.kafka_topic
                     ].result()
                     until(lambda: len(topic.describe(mysql_settings).partitions) == partitions)  # noqa: B023
                 producer = Producer(topic.client_config(mysql_settings))
-                for partition in range(wanted):
+                for partition in range(count):
                     key, value, _ = next(messages)
                     producer.produce(mysql_settings.kafka_topic, key=key, value=value, partition=partition)
                 producer.flush()

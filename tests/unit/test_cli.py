@@ -141,10 +141,10 @@ def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_color_removes_the_colors(tmp_path: Path) -> None:
-    wanted = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
-    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **wanted).stderr
+    environ = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
+    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **environ).stderr
     for words in (["produce"], ["--help"], ["produce", "--nothing"]):
-        result = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **wanted)
+        result = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **environ)
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", result.stdout + result.stderr)
 
 

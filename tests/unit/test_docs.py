@@ -156,7 +156,7 @@ def _messages(path: Path) -> Iterator[str]:
 
 
 def _pattern(message: str) -> str:
-    """Return a pattern for the text that this message comes from; its values and numbers are `…` there.
+    """Return a pattern for the text that this message comes from; `…` replaces its values and numbers.
 
     The name of a server and what is wrong with it are two texts.
     """

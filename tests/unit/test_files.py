@@ -182,7 +182,7 @@ def test_cells_follow_rfc_4180(read: Read, cell: str, name: str, end: str) -> No
 def test_invalid_csv_is_refused_with_its_line(
     tmp_path: Path, progress: Progress, row: str, line: int, why: str
 ) -> None:
-    """The refusal comes at once: no part of the file is sent."""
+    """The file is refused before any part of it is sent."""
     path = tmp_path / "o.csv"
     path.write_bytes("\n".join([HEADER, with_name("good"), with_name("good"), row, ""]).encode())
     with pytest.raises(InputInvalid) as caught:

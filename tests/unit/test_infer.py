@@ -34,21 +34,21 @@ ORDER = {
     "total_price": 5.0,
     "order_timestamp": "2025-01-15T14:30:45",
 }
-Make = Callable[[int], dict[str, Any]]
+FieldsOf = Callable[[int], dict[str, Any]]
 
 
-def samples(make: Make, count: int = 30) -> list[bytes]:
-    return [json.dumps({**ORDER, "order_id": f"ORDER-{n:06d}", **make(n)}).encode() for n in range(count)]
+def samples(fields_of: FieldsOf, count: int = 30) -> list[bytes]:
+    return [json.dumps({**ORDER, "order_id": f"ORDER-{n:06d}", **fields_of(n)}).encode() for n in range(count)]
 
 
 def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     text = infer.infer(infer.of_json(values), "samples.jsonl")
-    return text, file.read(text, "made.toml")
+    return text, file.read(text, "inferred.toml")
 
 
-def infer_own_field(make: Make) -> tuple[str, Field]:
+def infer_own_field(fields_of: FieldsOf) -> tuple[str, Field]:
     """Return the text and the field of the only own field of these samples; all samples must be accepted."""
-    values = samples(make)
+    values = samples(fields_of)
     text, contract = inferred(values)
     for value in values:
         read_exactly(value, contract)
@@ -177,10 +177,10 @@ def test_a_total_that_differs_is_taken_as_sent() -> None:
 
 
 def test_a_missing_total_is_computed_and_missing_texts_have_defaults() -> None:
-    def make(n: int) -> dict[str, Any]:
+    def fields_of(n: int) -> dict[str, Any]:
         return {"total_price": None, "product_category": "Toys" if n % 4 else None, "customer_id": 5 if n % 4 else None}
 
-    text, contract = inferred(samples(make))
+    text, contract = inferred(samples(fields_of))
     assert contract.total == "computed"
     assert (contract.by_name["product_category"].default, contract.by_name["customer_id"].default) == ("unknown", 0)
     assert "It accepts 30 of 30 samples." in text
@@ -262,25 +262,25 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
 
 def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text(CSV)
-    result = call("infer", "orders.csv", "--output", "made.toml")
+    result = call("infer", "orders.csv", "--output", "inferred.toml")
     assert (result.exit_code, result.stdout) == (
         0,
-        "Written: made.toml. Next: orderflow contract check made.toml orders.csv\n",
+        "Written: inferred.toml. Next: orderflow contract check inferred.toml orders.csv\n",
     )
-    text = (tmp_path / "made.toml").read_text("utf-8")
+    text = (tmp_path / "inferred.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    contract = file.read(text, "made.toml")
+    contract = file.read(text, "inferred.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
         ("channel", "string", False),
     ]
-    assert call("check", "made.toml", "orders.csv").exit_code == 0
+    assert call("check", "inferred.toml", "orders.csv").exit_code == 0
     with Progress(disable=True) as progress:
         sent = [value for _, value, _ in files.read_messages(tmp_path / "orders.csv", progress, contract) if value]
     assert [read_exactly(value, contract)[0].order_id for value in sent] == ["ORDER-000001", "ORDER-000002"]
     (tmp_path / "orders.csv").write_text(CSV.replace(",2,5.00", ",two,5.00") + "only,two\n")
-    check_result = call("check", "made.toml", "orders.csv", "--json")
+    check_result = call("check", "inferred.toml", "orders.csv", "--json")
     assert check_result.exit_code == 1
     sample_counts = json.loads(check_result.stdout)["samples"]
     assert (sample_counts["accepted"], sample_counts["rejected"]) == (1, 2)
@@ -288,7 +288,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
         ("wrong_type", "row 1", "qty is the string 'two', not an integer"),
         ("not_an_object", "row 3", "the value is a JSON array, not an object"),
     }
-    repeated = call("infer", "orders.csv", "--output", "made.toml")
+    repeated = call("infer", "orders.csv", "--output", "inferred.toml")
     assert isinstance(repeated.exception, InputInvalid) and "3 of orders.csv has 2 cells" in repeated.exception.message
 
 
@@ -401,4 +401,4 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
-    file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "made.toml")
+    file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")

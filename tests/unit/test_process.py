@@ -1,3 +1,5 @@
+"""Server processes: their start, their end, their log and their signals."""
+
 from __future__ import annotations
 
 import os
