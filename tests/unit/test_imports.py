@@ -24,7 +24,7 @@ def test_the_fast_client_is_used(modules: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_process_that_writes_does_without_pandas(tmp_path: Path) -> None:
+def test_a_process_that_writes_does_not_import_pandas(tmp_path: Path) -> None:
     (tmp_path / "pandas.py").write_text("__version__ = '2.3.3'\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path;"
