@@ -121,7 +121,7 @@ def test_the_direct_engine_with_servers_of_its_own(wheel: Path, folder: Path) ->
     assert "This needs Spark, which is not installed.\nhint: pip install 'orderflow[spark]'" in without_spark.stderr
 
 
-@pytest.mark.long
+@pytest.mark.long  # installs Spark once more, and starts it
 def test_everything(wheel: Path, folder: Path) -> None:
     installed = Installed(folder, wheel, "all")
     version = installed.run("--version")
@@ -130,7 +130,7 @@ def test_everything(wheel: Path, folder: Path) -> None:
     installed.store_orders()
 
 
-@pytest.mark.long
+@pytest.mark.long  # compiles six wheels; `make dist` checks each of them, too
 def test_the_wheels_of_all_platforms(dist: Path) -> None:
     built = [wheels.build(tag, dist) for tag in wheels.PLATFORMS]
     assert [complaint for wheel in built for complaint in wheels.complaints(wheel)] == []
