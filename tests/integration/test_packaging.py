@@ -121,7 +121,7 @@ def test_the_direct_engine_with_servers_of_its_own(wheel: Path, folder: Path) ->
     assert "This needs Spark, which is not installed.\nhint: pip install 'orderflow[spark]'" in without_spark.stderr
 
 
-@pytest.mark.long  # installs Spark once more, and starts it
+@pytest.mark.long  # takes more than two minutes: it installs Spark with all other packages
 def test_everything(wheel: Path, folder: Path) -> None:
     installed = Installed(folder, wheel, "all")
     version = installed.run("--version")
