@@ -36,6 +36,8 @@ def console(
 
     For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
 
+    Exit code: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
+
     Example: `orderflow console --from-beginning --count 20`
     """
     from orderflow.contract import file

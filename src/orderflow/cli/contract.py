@@ -79,6 +79,8 @@ def infer(
     own fields, what was ambiguous and what was not found. Its head counts the samples that it accepts. A few hundred
     samples are better than ten; the first 10,000 are read. The command connects to no server.
 
+    Exit code: 0 the contract is printed or written; 2 the samples cannot be used, or the file cannot be written.
+
     Examples: `orderflow contract infer orders.jsonl`; `orderflow contract infer orders.csv --output contract.toml`
     """
     from orderflow.contract import infer as inference

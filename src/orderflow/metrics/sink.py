@@ -52,7 +52,7 @@ class SinkMetrics:
         )
         self._transaction = Histogram(
             "orderflow_sink_transaction_seconds",
-            "Duration of a transaction, from the ledger's lock to the end of COMMIT.",
+            "Duration of a transaction, from decoding to the end of COMMIT, with waits and failed attempts.",
             buckets=_SECONDS,
             registry=self.registry,
         )
