@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
-_REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
+_CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
 GAP_STALL_TIMEOUT = 3.0
@@ -129,14 +129,14 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def reach(settings: Settings) -> None:
-    """Return when a broker has answered.
+def check_connection(settings: Settings) -> None:
+    """Check that a broker answers.
 
     Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as no broker answers, after at
     most 5 seconds. (A request of an admin client only times out, whatever the reason.)
     """
     errors: list[KafkaError] = []
-    deadline = time.monotonic() + _REACH_TIMEOUT
+    deadline = time.monotonic() + _CONNECTION_TIMEOUT
     try:
         client = Producer(client_config(settings) | {"error_cb": errors.append})
     except KafkaException as exception:
@@ -218,7 +218,7 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     return wait
 
 
-def ensure(settings: Settings) -> TopicInfo:
+def get_or_create(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
     Raises TopicMissing if it must not be created, KafkaUnavailable, KafkaRefused.
@@ -692,7 +692,7 @@ def _as_bytes(data: str | bytes | None) -> bytes | None:
 @lru_cache(maxsize=1)
 def _admin(settings: Settings) -> AdminClient:
     """The admin client. It is cached, because a collected client cancels its requests and connecting is slow."""
-    reach(settings)
+    check_connection(settings)
     return AdminClient(client_config(settings))
 
 
@@ -707,7 +707,7 @@ def translate_errors(settings: Settings, client: AdminClient | None = None) -> I
         error = classify(exception.args[0], settings)
         # Over TLS or SASL a timeout may be a refusal. Only a handshake can distinguish them.
         if settings.kafka_security_protocol != "PLAINTEXT" and exception.args[0].code() in _AMBIGUOUS_CODES:
-            reach(settings)
+            check_connection(settings)
         raise error from exception
 
 

@@ -37,7 +37,7 @@ def wrong(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def ready(settings: Settings) -> Settings:
     """Create topic and tables as the sink does."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     schema.prepare(settings)
     with Connection(settings) as connection:
         ledger.open_partitions(connection, info.name, info.topic_id, dict.fromkeys(info.partitions, 0))
@@ -207,7 +207,7 @@ def test_a_wrong_clock_is_a_warning(ready: Settings) -> None:
 def test_a_topic_made_again_is_an_error(ready: Settings) -> None:
     admin = AdminClient(topic.client_config(ready))
     admin.delete_topics([ready.kafka_topic])[ready.kafka_topic].result()
-    topic.ensure(ready)
+    topic.get_or_create(ready)
     found = examine(ready)["ledger"]
     assert (found.status, "was deleted and created again" in found.found) == ("error", True)
 

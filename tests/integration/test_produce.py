@@ -168,7 +168,7 @@ def test_numbers_go_on_and_start_where_told(produce: RecordBatch, settings: Sett
 
 
 def test_the_highest_number_may_stand_anywhere(settings: Settings) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     good = b'{"customer_id": 1, "order_id": "%b", "product_name": "M", "product_category": "S", "unit_price": 1,'
     good += b' "quantity": 1, "total_price": 1, "order_timestamp": "2025-01-15T14:30:45"}'

@@ -222,7 +222,7 @@ def test_a_script_ends_in_a_sentence(settings: Settings, tmp_path: Path, script:
 
 
 def _send(settings: Settings, *orders: tuple[int, str], extra: bytes | None = None) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings))
     for number, time in orders:
         producer.produce(settings.kafka_topic, _ORDER.format(number, time).encode())

@@ -80,7 +80,7 @@ def damage_second_batch(broker: Broker, settings: Settings, byte: int = damage.P
 def test_a_damaged_batch_is_named_and_its_end_is_found(
     broker: Broker, there: Settings, codec: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, codec, 0, 4, 25)
     assert len(list(topic.read(there, 0, 0, 100))) == 100
     damage_second_batch(broker, there)
@@ -105,7 +105,7 @@ def test_a_damaged_batch_is_named_and_its_end_is_found(
 
 @pytest.mark.parametrize(("byte", "bit"), [(16, 2), (20, 0), (22, 1), (26, 3), (60, 0)])
 def test_a_damaged_header_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, "lz4", 0, 3, 10)
     damage_second_batch(broker, there, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
@@ -117,7 +117,7 @@ def test_a_damaged_header_is_a_damaged_batch(broker: Broker, there: Settings, by
 @pytest.mark.parametrize(("byte", "bit"), [(7, 1), (0, 2)])
 def test_a_first_offset_that_cannot_be_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
     """Kafka's checksum does not cover the offset."""
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, "lz4", 0, 3, 10)
     damage_second_batch(broker, there, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
@@ -127,7 +127,7 @@ def test_a_first_offset_that_cannot_be_is_a_damaged_batch(broker: Broker, there:
 
 
 def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Settings) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, "gzip", 0, 5, 20)
     path = damage.segment(broker.data, there.kafka_topic)
     for batch in damage.batches(path)[1:3]:
@@ -145,7 +145,7 @@ def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Setti
 def test_a_damaged_batch_stops_only_its_partition(
     broker: Broker, there: Settings, tmp_path: Path, engine: str, codec: str
 ) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, codec, 0, 4, 25)
     damage.send_batches(there, codec, 1, 4, 800, start=100_000)
     damage_second_batch(broker, there)
@@ -174,7 +174,7 @@ def test_a_damaged_batch_stops_only_its_partition(
 
 
 def test_a_loss_of_what_can_be_read_is_a_finding(broker: Broker, there: Settings, tmp_path: Path) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, "gzip", 0, 4, 25)
     batch = damage_second_batch(broker, there)
     assert run(there, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
@@ -186,7 +186,7 @@ def test_a_loss_of_what_can_be_read_is_a_finding(broker: Broker, there: Settings
 
 
 def test_the_console_names_a_damaged_batch_and_goes_on(broker: Broker, there: Settings, tmp_path: Path) -> None:
-    topic.ensure(there)
+    topic.get_or_create(there)
     damage.send_batches(there, "gzip", 0, 2, 5)
     damage.send_batches(there, "gzip", 1, 2, 5, start=100)
     damage_second_batch(broker, there)
@@ -205,7 +205,7 @@ def settings(kafka: str, mysql: Settings, topic: str) -> Settings:
 
 
 def test_an_end_before_the_asked_one_is_not_known(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
     started = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now, before offset 200"):
@@ -221,7 +221,7 @@ def test_an_end_before_the_asked_one_is_not_known(settings: Settings) -> None:
 
 
 def test_what_comes_while_the_end_is_waited_for_is_found(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
     late = threading.Timer(0.3, damage.send_batches, (settings, "none", 0, 1, 10))
     late.start()
@@ -230,7 +230,7 @@ def test_what_comes_while_the_end_is_waited_for_is_found(settings: Settings) -> 
 
 
 def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions()
     for commit in (True, False, True):
@@ -250,7 +250,7 @@ def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
 
 
 def test_a_new_partition_begins_at_0_where_the_topic_is_known(settings: Settings, tmp_path: Path) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 10)
     assert run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 0
     topic.add_partitions(settings, 4)
@@ -290,7 +290,7 @@ def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: S
 @pytest.mark.parametrize("engine", ["direct", "spark"])
 def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path: Path, engine: str) -> None:
     """With 300 records at once, a sink could read on from the old position without noticing the new topic."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 50)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
@@ -306,7 +306,7 @@ def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path
 
 
 def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     TopicSource(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
@@ -318,7 +318,7 @@ def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings)
 @pytest.mark.parametrize("engine", ["direct", "spark"])
 def test_headers_that_are_not_utf8(settings: Settings, tmp_path: Path, engine: str) -> None:
     keeping = msgspec.structs.replace(settings, kafka_headers="keep")
-    topic.ensure(keeping)
+    topic.get_or_create(keeping)
     damage.send_with_headers(keeping, numbered(1), [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_with_headers(keeping, b"no order", [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_batches(keeping, "none", 0, 1, 10, start=100)
@@ -371,7 +371,7 @@ def test_a_long_aborted_stretch_far_away_is_read_through(tmp_path: Path) -> None
         broker.advertised = f"127.0.0.1:{line.port}"
         settings = Settings(kafka_bootstrap_servers=broker.advertised, kafka_topic="aborted")
         with servers.running(broker):
-            topic.ensure(settings)
+            topic.get_or_create(settings)
             abort_records(settings, 24_000)
             damage.send_batches(settings, "none", 0, 1, 1)
             line.rate = 5_000_000

@@ -73,7 +73,7 @@ class DirectEngine:
     def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:
         with (
             topic.translate_errors(self._settings),
-            Writer(self._settings, _ConsumedSource(source, consumer), self._scratch) as writer,
+            Writer(self._settings, _GapCheckingSource(source, consumer), self._scratch) as writer,
         ):
             while next_batch := consumer.next_batch():
                 ticket, messages = next_batch
@@ -152,7 +152,7 @@ class _Headers(Sequence[tuple[str, bytes | None]]):
         return self._read[index]
 
 
-class _ConsumedSource:
+class _GapCheckingSource:
     """A TopicSource that first checks the consumer's position before it reads the topic again."""
 
     def __init__(self, source: TopicSource, consumer: PartitionConsumer) -> None:

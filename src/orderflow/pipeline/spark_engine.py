@@ -59,7 +59,7 @@ class SparkEngine:
         self._has_failed = False  # True after a failure that a damaged batch may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
-        self._is_realtime = self._left_realtime = False
+        self._is_realtime = self._is_switching_to_micro_batches = False
         self._realtime_session: SparkSession | None = None
 
     def open(self, scratch: Path) -> None:
@@ -70,7 +70,7 @@ class SparkEngine:
     def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
         spark = self._ready_session()
         self._end_former_query()
-        if self._is_realtime and not self._left_realtime:
+        if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
         self._broken = self._find_broken(positions, ends) if self._has_failed or self._broken else {}
@@ -79,7 +79,7 @@ class SparkEngine:
             positions = self._store_before_damage(spark, info, positions)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
-        self._left_realtime, self._started_at = False, time.monotonic()
+        self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with _translate_errors():
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
@@ -295,7 +295,7 @@ class SparkEngine:
     def can_continue(self, lag: int) -> bool:
         fits = self._mode.can_continue(lag) and not self._is_readable_again()
         if self._is_realtime and not fits:
-            self._left_realtime = True
+            self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
         return fits
 

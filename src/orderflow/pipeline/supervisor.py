@@ -215,7 +215,7 @@ class Supervisor:
     def _topic(self, connection: Connection) -> TopicInfo:
         known = {entry.topic: entry.topic_id for entry in ledger.entries(connection)}
         if self._settings.kafka_topic not in known:
-            return topic.ensure(self._settings)
+            return topic.get_or_create(self._settings)
         try:
             return topic.describe(self._settings)
         except TopicMissing as missing:

@@ -178,7 +178,7 @@ def open_ledger(settings: Settings) -> dict[int, int]:
     """
 
     schema.prepare(settings)
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
         return ledger.open_partitions(connection, info.name, info.topic_id, first)
