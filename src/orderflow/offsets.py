@@ -57,7 +57,7 @@ def check_offset(offset: int, position: int, high_watermark: int | None = None) 
         raise DamagedError(f"a record has offset {offset}, but the partition ends at {high_watermark}")
 
 
-class BrokenRange(NamedTuple):
+class DamagedRange(NamedTuple):
     """The unreadable offsets `first` <= offset < `end`. There is no record from `position` up to `first`."""
 
     partition: int

@@ -92,12 +92,12 @@ def test_a_damaged_batch_is_named_and_its_end_is_found(
         topic.holds_records(there, 0, 30, 40)
     assert topic.holds_records(there, 0, 50, 51)
     for position in (25, 40, 49):
-        broken = topic.find_broken(there, 0, position)
+        broken = topic.find_damage(there, 0, position)
         assert broken and broken[:4] == (0, position, position if position > 25 else 25, 50)
-    assert topic.find_broken(there, 0, 0) is None and topic.find_broken(there, 0, 50) is None
-    next_broken = topic.find_next_broken(there, 0, 0, 100)
+    assert topic.find_damage(there, 0, 0) is None and topic.find_damage(there, 0, 50) is None
+    next_broken = topic.find_next_damage(there, 0, 0, 100)
     assert next_broken and next_broken[:4] == (0, 25, 25, 50)
-    assert topic.find_next_broken(there, 0, 50, 100) is None
+    assert topic.find_next_damage(there, 0, 50, 100) is None
     around = [record.offset for record in topic.read_around_damage(there, 0, 0, 100)]
     assert around == [*range(25), *range(50, 100)]
     assert "Offsets 25 to 49 are skipped." in caplog.text
@@ -110,7 +110,7 @@ def test_a_damaged_header_is_a_damaged_batch(broker: Broker, there: Settings, by
     damage_second_batch(broker, there, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
         list(topic.read(there, 0, 0, 30))
-    broken = topic.find_broken(there, 0, 10)
+    broken = topic.find_damage(there, 0, 10)
     assert broken and (broken.first, broken.end) == (10, 20)
 
 
@@ -122,7 +122,7 @@ def test_a_first_offset_that_cannot_be_is_a_damaged_batch(broker: Broker, there:
     damage_second_batch(broker, there, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
         list(topic.read(there, 0, 0, 30))
-    broken = topic.find_broken(there, 0, 10)
+    broken = topic.find_damage(there, 0, 10)
     assert broken is None if byte else broken and broken.first == 10 and broken.end >= 20
 
 
@@ -132,10 +132,10 @@ def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Setti
     path = damage.segment(broker.data, there.kafka_topic)
     for batch in damage.batches(path)[1:3]:
         damage.flip(path, batch)
-    broken = topic.find_broken(there, 0, 20)
+    broken = topic.find_damage(there, 0, 20)
     assert broken and (broken.first, broken.end) == (20, 60)
     damage.flip(path, damage.batches(path)[4])
-    broken = topic.find_broken(there, 0, 80)
+    broken = topic.find_damage(there, 0, 80)
     assert broken and (broken.first, broken.end) == (80, 100)
 
 

@@ -162,7 +162,7 @@ class _Audit:
         for part in self._partitions:
             topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
             part.damaged = [
-                loss for loss in part.losses if loss.end_offset > part.start and self._is_broken(part, loss)
+                loss for loss in part.losses if loss.end_offset > part.start and self._is_damaged(part, loss)
             ]
             for first, end in part.readable_ranges():
                 start = first
@@ -468,11 +468,11 @@ class _Audit:
             what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
             self.report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
 
-    def _is_broken(self, part: Partition, loss: Loss) -> bool:
+    def _is_damaged(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
         topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.start))
-        return broken is not None and loss.end_offset <= broken.end
+        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.start))
+        return damage is not None and loss.end_offset <= damage.end
 
     def compare_rollup(self) -> None:
         count, listed = snapshot.rollup_differences(self._connection, LISTED)

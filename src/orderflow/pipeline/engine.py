@@ -36,7 +36,7 @@ class JvmExited(Interrupted):
     """Spark's JVM has exited. This process cannot start another one."""
 
 
-class BrokenPartition(NamedTuple):
+class DamagedPartition(NamedTuple):
     """A partition with a damaged batch, which the engine no longer reads.
 
     `offset` is the first offset that cannot be read. `error` names the batch.
@@ -64,7 +64,7 @@ class Engine(Protocol):
         Raises the error that made it fail.
         """
 
-    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+    def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
         """The partitions that the engine does not read now, because of a damaged batch."""
 
     def activity(self) -> str:

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import Interrupted
 from orderflow.offsets import DamagedError, check_offset
-from orderflow.pipeline.engine import BrokenPartition
+from orderflow.pipeline.engine import DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import TRANSACTION_ROWS
 from orderflow.topic_source import TopicSource
@@ -37,7 +37,7 @@ _TOPIC_CHANGED = {
 }
 # Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
 _SMALL_BATCH = 1000
-_RETRY_BROKEN = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
+_DAMAGE_RETRY_INTERVAL = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
 _MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records from which `_drain` takes the oldest
 _MAX_QUEUED = 2 * TRANSACTION_ROWS  # records in librdkafka's queues for all partitions
 _TUNING = {
@@ -63,7 +63,7 @@ class PartitionConsumer:
         positions: Mapping[int, int],
         ends: Mapping[int, int] | None,
         stop_event: threading.Event,
-        broken: dict[int, BrokenPartition],
+        damaged: dict[int, DamagedPartition],
     ) -> None:
         """Raises KafkaUnavailable and KafkaRefused."""
         settings = source.settings
@@ -80,7 +80,7 @@ class PartitionConsumer:
         self._delivered_to = dict(positions)  # by partition: the next offset to deliver
         # By partition, of the last batches: the end of the previous batch by the first offset, see has_passed.
         self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
-        self._broken = broken
+        self._damaged = damaged
         self._skipped_until: dict[int, float] = {}  # by partition: the time at which reading is retried
         wanted = positions if self._unread is None else self._unread
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
@@ -171,15 +171,15 @@ class PartitionConsumer:
                     self._skip_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
-            if self._broken:
-                self._broken.pop(partition, None)
+            if self._damaged:
+                self._damaged.pop(partition, None)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             assert partition is not None and offset is not None
             if self._unread and offset >= self._unread.get(partition, offset + 1):
                 del self._unread[partition]
             return False
-        if topic.is_broken(error) and partition is not None:
+        if topic.is_damage(error) and partition is not None:
             self._skip_partition(partition, error.str())
             return False
         self.stop_event.set()  # so that no other thread reads past this error
@@ -194,12 +194,13 @@ class PartitionConsumer:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         offset = self._read_to[partition]
-        self._broken[partition] = BrokenPartition(
-            offset, topic.broken_batch_error(self._settings, partition, offset, reason)
+        self._damaged[partition] = DamagedPartition(
+            offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
         if self._unread is not None:
             self._unread.pop(partition, None)
-        self._skipped_until[partition] = time.monotonic() + (_RETRY_BROKEN if retry and self._unread is None else inf)
+        seconds = _DAMAGE_RETRY_INTERVAL if retry and self._unread is None else inf
+        self._skipped_until[partition] = time.monotonic() + seconds
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:

@@ -280,7 +280,7 @@ class Supervisor:
 
         Transaction markers at a partition's end are not records, so they do not count.
         """
-        broken = self._engine.broken_partitions()
+        broken = self._engine.damaged_partitions()
         for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
             start = self._positions[part]
             if (
@@ -315,7 +315,7 @@ class Supervisor:
 
         Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
         """
-        for part, broken in self._engine.broken_partitions().items():
+        for part, broken in self._engine.damaged_partitions().items():
             if self._positions.get(part, 0) > broken.offset:
                 raise Interrupted(
                     f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from orderflow.errors import OffsetsLost, TopicRecreated
-from orderflow.offsets import BrokenRange
+from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
@@ -137,9 +137,9 @@ def find_losses(
     topic: str,
     topic_id: str,
     first_offsets: Mapping[int, int],
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
-    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `broken` names.
+    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `damaged` names.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
@@ -147,17 +147,17 @@ def find_losses(
     return [
         Loss(topic, topic_id, partition, *lost)
         for partition, position in found.items()
-        if (lost := _lost(partition, position, first_offsets, broken))
+        if (lost := _lost(partition, position, first_offsets, damaged))
     ]
 
 
 def _lost(
-    partition: int, position: int, first_offsets: Mapping[int, int], broken: Collection[BrokenRange]
+    partition: int, position: int, first_offsets: Mapping[int, int], damaged: Collection[DamagedRange]
 ) -> tuple[int, int] | None:
     """Return the next lost range of offsets at this position; None if there is none."""
     if position < first_offsets.get(partition, 0):
         return position, first_offsets[partition]
-    for damage in broken:
+    for damage in damaged:
         if (damage.partition, damage.position) == (partition, position):
             return damage.first, damage.end
     return None
@@ -169,18 +169,18 @@ def accept_losses(  # noqa: PLR0917
     topic_id: str,
     first_offsets: Mapping[int, int],
     by: str,
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
     """Record the losses and move the positions past them, in one transaction. Returns what was recorded.
 
     Raises TopicRecreated, and the connection's errors. Then nothing has changed, unless a COMMIT's reply was lost.
     """
     accepted: list[Loss] = []
-    if find_losses(connection, topic, topic_id, first_offsets, broken):
+    if find_losses(connection, topic, topic_id, first_offsets, damaged):
         _open(connection, topic, topic_id, first_offsets)
     for partition, (next_offset, known_id, now, _) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, known_id)
-        if lost := _lost(partition, next_offset, first_offsets, broken):
+        if lost := _lost(partition, next_offset, first_offsets, damaged):
             loss = Loss(topic, topic_id, partition, *lost, now, by)
             connection.execute("insert_loss", loss._asdict())
             advance(connection, topic, topic_id, now, {partition: Advance(loss.end_offset, lost=lost[1] - lost[0])})
