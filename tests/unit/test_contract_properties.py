@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.contract import exact_path, fast_path, file, native
+from orderflow.contract import exact_path, fast_path, loader, native
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind, Order
 from orderflow.errors import RecordRejected
 from tests import agreement, contracts, reference
@@ -52,7 +52,7 @@ MORE = {"customer_id": '"7"', "more": '{"debt": 1}', "weight": "2"}
 
 
 def full() -> Contract:
-    return file.read(FULL, "contract.toml")
+    return loader.read(FULL, "contract.toml")
 
 
 def own(value: bytes, contract: Contract) -> dict[str, object]:
@@ -96,7 +96,7 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
 
 
 def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -> None:
-    for contract in (DEFAULT, file.read("", "empty.toml")):
+    for contract in (DEFAULT, loader.read("", "empty.toml")):
         agreement.check_contract(contract)
         agreement.check_values(VALUES, contract)
         assert contract == DEFAULT
@@ -107,7 +107,7 @@ def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_corpus_by_an_empty_file(case: Case) -> None:
-    [result] = fast_path.read([case.value], file.read("", "empty.toml")).results
+    [result] = fast_path.read([case.value], loader.read("", "empty.toml")).results
     assert (result if isinstance(result, Order) else result.reason) == case.expected
 
 

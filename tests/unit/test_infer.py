@@ -15,7 +15,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
-from orderflow.contract import file, infer
+from orderflow.contract import infer, loader
 from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
@@ -43,7 +43,7 @@ def samples(make: Make, count: int = 30) -> list[bytes]:
 
 def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     text = infer.infer(infer.of_json(values), "samples.jsonl")
-    return text, file.read(text, "made.toml")
+    return text, loader.read(text, "made.toml")
 
 
 def own(make: Make) -> tuple[str, Field]:
@@ -269,7 +269,7 @@ def test_from_csv_to_a_checked_contract(call: Callable[..., Result], tmp_path: P
     )
     text = (tmp_path / "made.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    contract = file.read(text, "made.toml")
+    contract = loader.read(text, "made.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
@@ -401,4 +401,4 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
-    file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "made.toml")
+    loader.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "made.toml")

@@ -15,7 +15,7 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, check_times, differences, microseconds
 from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Order
 from orderflow.contract.fast_path import read
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
@@ -64,7 +64,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = file.with_contract(settings, known.contracts[known.latest])
+    settings = loader.with_contract(settings, known.contracts[known.latest])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
@@ -85,7 +85,7 @@ class _Audit:
         self._settings = settings
         self._connection = connection
         self.report = Report()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
         if self._contracts.contracts[self._contracts.latest] != self._contract:

@@ -53,7 +53,7 @@ def contract(
     """
     if ctx.invoked_subcommand:
         return
-    from orderflow.contract import exports, file
+    from orderflow.contract import exports, loader
     from orderflow.store import schema
 
     settings = context.load()
@@ -62,7 +62,9 @@ def contract(
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
-    document = exports.json_schema(file.of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
+    document = (
+        exports.json_schema(loader.contract_of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
+    )
     print(json.dumps(document, indent=2))
 
 
@@ -139,9 +141,9 @@ def check(
 
     Examples: `orderflow contract check contract.toml`; `orderflow contract check contract.toml orders.jsonl`
     """
-    from orderflow.contract import file, native
+    from orderflow.contract import loader, native
 
-    found = file.read(_text_of(file_), str(file_))
+    found = loader.read(_text_of(file_), str(file_))
     slow = native.why_not(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
     tried = _try_samples(samples, found) if samples else None
     if as_json:
@@ -174,7 +176,7 @@ def diff(
 
     Examples: `orderflow contract diff contract.toml`; `ORDER_CONTRACT=contract.toml orderflow contract diff`
     """
-    from orderflow.contract import file
+    from orderflow.contract import loader
     from orderflow.contract.changes import changes
     from orderflow.store import schema
 
@@ -183,7 +185,7 @@ def diff(
         settings = msgspec.structs.replace(
             settings, order_contract=str(file_.absolute()), order_contract_text=_text_of(file_)
         )
-    new = file.of(settings)
+    new = loader.contract_of(settings)
     stored = schema.stored_contracts(settings)
     number = stored.active if stored.is_used else stored.latest
     print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")

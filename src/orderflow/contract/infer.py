@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any, NamedTuple
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.cells import converter
 from orderflow.contract.definition import (
     BIGINT_MAX,
@@ -169,7 +169,7 @@ def infer(samples: Samples, name: str) -> str:
 
 
 def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
-    contract = file.read(text, name)
+    contract = loader.read(text, name)
     values = samples.messages(contract)
     rejected = _rejections(values, contract)
     yield _comment(f"Contract of the orders of {name}, by `orderflow contract infer`.")
@@ -178,7 +178,7 @@ def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Ite
         yield _comment(f"Not found, to be filled in below: {', '.join(missing)}.")
         if {*missing} <= _FIXED.keys():
             filled = "".join(f"\n[{field}]\nfixed = {_FIXED[field]}\n" for field in missing)
-            contract = file.read(text + filled, name)
+            contract = loader.read(text + filled, name)
             rejected = _rejections(samples.messages(contract), contract)
             yield _comment(f"With the values for fixed below, it accepts {len(values) - len(rejected):,}.")
     for reason, count in Counter(error.reason for _, error in rejected).most_common(5):
@@ -441,7 +441,7 @@ def _column_name(path: Path, taken: set[str]) -> str:
     name = "_".join(_words(text))[:50] or "field"
     if name[0].isdigit():
         name = f"field_{name}"
-    if name in file.RESERVED:
+    if name in loader.RESERVED:
         name = f"message_{name}"
     unique = next(found for found in (name, *(f"{name}_{number}" for number in range(2, 10_000))) if found not in taken)
     taken.add(unique)

@@ -21,7 +21,7 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 
 from orderflow import settings as settings_module
 from orderflow import topic
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.errors import InputInvalid, SparkUnavailable
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
@@ -90,7 +90,7 @@ def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | No
     """
 
     settings = settings or _default_settings()
-    contract, ranges = file.of(settings), ranges_of(settings)
+    contract, ranges = loader.contract_of(settings), ranges_of(settings)
 
     def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return tasks.parse(batches, contract, ranges, rejects=rejects)

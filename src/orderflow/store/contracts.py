@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
@@ -74,7 +74,7 @@ def number_of(connection: Connection) -> int:
     Raises ContractInvalid if records were stored by a later contract. Raises Interrupted if these tables do not have
     the contract, as after the restoration of a backup: the next start adds it.
     """
-    found, contract = versions(connection), file.of(connection.settings)
+    found, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
     number = found.find(contract)
     if number is not None:
@@ -94,7 +94,7 @@ def differs(settings: Settings, found: Versions, why: str = "", hint: str = "") 
             f" {found.active}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
-    what = "; ".join(change.what for change in changes(found.current, file.of(settings)))
+    what = "; ".join(change.what for change in changes(found.current, loader.contract_of(settings)))
     return ContractInvalid(
         f"{why}{named} is not the contract of {tables}, whose records are stored by version {found.active}: {what}.",
         hint=hint

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orderflow.contract import file, native
+from orderflow.contract import loader, native
 from orderflow.contract.definition import Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
@@ -103,7 +103,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
     Raises RowsRefusedError and RowsAlteredError, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.
     """
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     try:
         with translate_shortages(f"{infile.parent} cannot be written"):
             infile.write_bytes(
@@ -168,7 +168,7 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
         else:
             refused.append(Refused(row, str(refusal), refusal.otherwise))
     stored = find(connection, written)
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
     if altered := [one for one in altered if one.detail]:
         raise RowsAlteredError([*altered, *refused])
@@ -195,7 +195,7 @@ def _slices(rows: pa.Table) -> Iterator[pa.Table]:
 def each(connection: Connection, rows: pa.Table) -> Iterable[Row]:
     """Return the rows one by one."""
     columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
-    return map(Row, as_orders(rows, file.of(connection.settings)), *columns)
+    return map(Row, as_orders(rows, loader.contract_of(connection.settings)), *columns)
 
 
 def without(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
@@ -275,7 +275,7 @@ def _read_again(
     """
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
     stored = find(connection, rows["order_id"].to_pylist())
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     ours = {(row.order.order_id, row.partition, row.offset) for row in each(connection, rows)}
     skipped_rows: list[SkippedRow] = []
     refused: list[Refused] = []

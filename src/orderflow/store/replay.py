@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
@@ -72,7 +72,7 @@ def replay(
         return _before(entry, entry.status)
     value = quarantine.content(connection, entry).value if corrected is None else corrected
     try:
-        order = decode(value, file.of(settings), ranges_of(settings))
+        order = decode(value, loader.contract_of(settings), ranges_of(settings))
     except RecordRejected as rejected:
         return Outcome(Result.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     number = contracts.number_of(connection)
@@ -105,7 +105,7 @@ def _transaction(  # noqa: PLR0917
             hint="The ledger was changed by hand; `orderflow audit` tells what is missing.",
         )
     next_offset, topic_id, now, _ = found[entry.partition]
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
     if status != "open":

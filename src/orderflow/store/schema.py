@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, EIGHT
 from orderflow.errors import (
@@ -90,7 +90,7 @@ def check_active_sink(settings: Settings) -> None:
         if not ledger.is_led(connection, settings):
             return
         found = _look(connection, settings).contracts
-        number = found.find(file.of(settings))
+        number = found.find(loader.contract_of(settings))
         if number is None or (found.is_used and number != found.active):
             raise contracts.differs(settings, found, "Another sink is active, which uses another contract. ")
 
@@ -205,7 +205,7 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
 
     Raises ContractInvalid if the tables cannot follow it.
     """
-    contract = file.of(settings)
+    contract = loader.contract_of(settings)
     if found.find(contract) is not None:
         return []
     impossible = [change for change in changes(found.current, contract) if change.fix]
@@ -320,7 +320,7 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
         if table == name:
             shown[column] = f"generated as {by}"
     additions = _additions(settings, name, shown, found.contracts)
-    columns_ = {field.name: field.column for field in file.of(settings).columns}
+    columns_ = {field.name: field.column for field in loader.contract_of(settings).columns}
     keys = found.unique_keys.get(name, {})
     if differences := list(_differences(columns_, _of_later(settings, found.contracts), shown, adopt, engine, keys)):
         raise TableDrifted(
@@ -346,7 +346,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
-    for field in file.of(settings).columns:
+    for field in loader.contract_of(settings).columns:
         expected = _declared(field.type)
         if field.is_own and field.name not in shown:
             what.append(field.name)
@@ -415,7 +415,7 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
 
 def _of_later(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
     """Return the columns of later versions than the settings' contract: name to type. It may still be used."""
-    number = versions.find(file.of(settings))
+    number = versions.find(loader.contract_of(settings))
     return {
         field.name: _declared(field.type)
         for later, contract in versions.contracts.items()

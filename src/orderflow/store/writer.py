@@ -32,7 +32,7 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Reason
 from orderflow.contract.fast_path import read
 from orderflow.errors import (
@@ -163,7 +163,7 @@ class Writer:
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contract_number = contracts.number_of(self._connection)
         self._ranges = ranges_of(settings)
 

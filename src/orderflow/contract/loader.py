@@ -1,4 +1,7 @@
-"""Reads contract files: TOML that changes and extends the default contract. docs/contract.md describes the format."""
+"""Loads the contract of the settings: the default one, or one from a contract file.
+
+A contract file is TOML that changes and extends the default contract. docs/contract.md describes the format.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ _EIGHT_KEYS: dict[str, tuple[set[str], tuple[Kind, ...]]] = {
 _DIGITS = {"utc": 0, "rfc3339": 3, "epoch_ms": 3}  # after the second
 
 
-def of(settings: Settings) -> Contract:
+def contract_of(settings: Settings) -> Contract:
     """Return the contract of these settings: that of ORDER_CONTRACT, or the default one.
 
     Raises ContractInvalid, SettingInvalid.
@@ -101,32 +104,32 @@ def _stored(text: str) -> Contract:
 
 
 @lru_cache(maxsize=16)
-def read(text: str, path: str) -> Contract:
-    """Return the contract that this text of a file describes; `path` is the file's name in messages.
+def read(text: str, name: str) -> Contract:
+    """Return the contract that this text of a file describes; `name` is the file's name in messages.
 
     Raises ContractInvalid, with the line and the fix.
     """
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except RecursionError:
-        raise ContractInvalid(f"{path} has too many levels.", hint="docs/contract.md shows examples.") from None
+        raise ContractInvalid(f"{name} has too many levels.", hint="docs/contract.md shows examples.") from None
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
         line = found[1] if found and found[1] else len(text.splitlines())
         what = str(error).replace(found[0], "") if found else str(error)
         raise ContractInvalid(
-            f"{path}, line {line}: this is not TOML: {what}.", hint="docs/contract.md shows examples."
+            f"{name}, line {line}: this is not TOML: {what}.", hint="docs/contract.md shows examples."
         ) from None
-    return _File(text, path).contract(document)
+    return _File(text, name).contract(document)
 
 
 class _File:
-    def __init__(self, text: str, path: str) -> None:
-        self._lines, self._path = text.splitlines(), path
+    def __init__(self, text: str, name: str) -> None:
+        self._lines, self._name = text.splitlines(), name
 
     def invalid(self, what: str, fix: str, table: str = "", key: str = "") -> ContractInvalid:
         """Return an error about a key of a table, with its line."""
-        return ContractInvalid(f"{self._path}, line {self._line(table, key)}: {what}.", hint=fix)
+        return ContractInvalid(f"{self._name}, line {self._line(table, key)}: {what}.", hint=fix)
 
     def _line(self, table: str, key: str) -> int:
         """Return the number of the line of a key, of its table, or of the first line."""
