@@ -51,11 +51,11 @@ def test_lines(found: list[tuple[object, ...]], start: int) -> None:
 
 def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*(case.value for case in CASES), *(numbered(number) for number in range(50)), SAMPLE]
-    compiled = fast_path.read(values)
+    compiled = fast_path.decode_batch(values)
     decoded, _ = native.read(pa.array(values, pa.large_binary()), DEFAULT)
     assert 0 < fast_path._keep_matching(decoded, DEFAULT).num_rows < compiled.orders.num_rows
     monkeypatch.setattr(native, "IS_COMPILED", False)
-    exact = fast_path.read(values)
+    exact = fast_path.decode_batch(values)
     assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
     told = [[(place, rejected.message) for place, rejected in found.rejected] for found in (compiled, exact)]
     assert told[0] == told[1]

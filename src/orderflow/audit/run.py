@@ -17,7 +17,7 @@ from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
 from orderflow.contract import loader
 from orderflow.contract.definition import Order
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
@@ -229,7 +229,7 @@ class _Audit:
             contract = self._contracts.contracts[number]
             results += [
                 result if isinstance(result, RecordRejected) else contract.align(result, self._contract)
-                for result in read([value for _, value in group], contract).results
+                for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
 

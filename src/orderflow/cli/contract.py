@@ -313,10 +313,10 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
     while batch := [*islice(messages, _MOST_SAMPLES)]:
         values = [value for _, value in batch]
         first = first or values
-        reading = fast_path.read(values, contract)
-        accepted += reading.orders.num_rows
-        ids.update(reading.orders["order_id"].to_pylist())
-        for index, error in reading.rejected:
+        decoded = fast_path.decode_batch(values, contract)
+        accepted += decoded.orders.num_rows
+        ids.update(decoded.orders["order_id"].to_pylist())
+        for index, error in decoded.rejected:
             found = reasons.setdefault(error.reason, _Rejected(error.reason, 0, []))
             found.count += 1
             if len(found.first) < _LISTED:
@@ -338,10 +338,10 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
 
     size = sum(map(len, values)) + 1
     batch = [*values] * max(1, min(_MOST_SAMPLES // len(values), _BATCH_BYTES // size))
-    fast_path.read(batch[:100], contract)
+    fast_path.decode_batch(batch[:100], contract)
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < 1:
-        fast_path.read(batch, contract)
+        fast_path.decode_batch(batch, contract)
         count += len(batch)
     return round(count / elapsed)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
 from orderflow.metrics import transactions
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
@@ -100,15 +100,15 @@ def parse(
 ) -> Iterator[pa.RecordBatch]:
     """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
     for arrow_batch in arrow_batches:
-        reading = read(arrow_batch.column("value").to_pylist(), contract, ranges)
-        batch_indexes = reading.orders["batch_index"].combine_chunks()
-        columns = [_as_spark(field, reading.orders[field.name]) for field in contract.columns]
+        decoded = decode_batch(arrow_batch.column("value").to_pylist(), contract, ranges)
+        batch_indexes = decoded.orders["batch_index"].combine_chunks()
+        columns = [_as_spark(field, decoded.orders[field.name]) for field in contract.columns]
         columns += _coordinates(arrow_batch, batch_indexes)
         if rejects:
             columns += [pa.nulls(len(batch_indexes), kind) for _, kind in _REJECTS]
         yield from pa.table(columns, schema=order_schema(contract, rejects=rejects)).to_batches()
-        if rejects and reading.rejected:
-            yield _rejected(arrow_batch, contract, reading.rejected)
+        if rejects and decoded.rejected:
+            yield _rejected(arrow_batch, contract, decoded.rejected)
 
 
 def order_schema(contract: Contract = DEFAULT, *, rejects: bool = False) -> pa.Schema:

@@ -34,7 +34,7 @@ import pyarrow as pa
 
 from orderflow.contract import loader
 from orderflow.contract.definition import Reason
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -250,9 +250,9 @@ class Writer:
         ticket.wait_for_predecessor_end()
 
     def _read(self, batch: RecordBatch) -> _Content:
-        reading = read(batch.values, self._contract, self._ranges)
-        rows = orders.as_rows(reading.orders, batch, self._contract, single_writer=self._single_writer)
-        return _Content(batch, rows, reading.rejected, reading.unknown_fields)
+        decoded = decode_batch(batch.values, self._contract, self._ranges)
+        rows = orders.as_rows(decoded.orders, batch, self._contract, single_writer=self._single_writer)
+        return _Content(batch, rows, decoded.rejected, decoded.unknown_fields)
 
     def _commit_speculatively(
         self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch
