@@ -420,7 +420,7 @@ def granted(
     return Granted(administrator, role("producer"), sink, role("reader"), granting, acls)
 
 
-_FILLED_BY_CALLERS = {"rows", "ids", "marks", "partitions", "tables", "categories", "columns", "view", "definition"}
+_FILLED_BY_CALLERS = {"rows", "ids", "values", "partitions", "tables", "categories", "columns", "view", "definition"}
 
 
 def _refused(settings: Settings) -> set[str]:

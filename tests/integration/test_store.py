@@ -725,7 +725,7 @@ def test_behind_a_run_that_fails_nothing_is_stored(store: Settings) -> None:
     source = TOPIC._replace(records=frozenset({(0, 0), (0, 2)}))
     first, last = in_turns(store, run_of([numbered(1)], 1), run_of([numbered(2)], 2), source=source)
     assert isinstance(first, LedgerGap) and isinstance(last, LedgerGap)
-    assert "partition 0 was handed over from offset 2" in last.message
+    assert "partition 0 starts at offset 2, but the ledger is at" in last.message
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
@@ -750,9 +750,9 @@ def test_a_lock_timeout_is_repeated(store: Settings, monkeypatch: pytest.MonkeyP
 def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Settings) -> None:
     """READ COMMITTED: a duplicate is compared with the row that has its key now, not with an older snapshot."""
     with Connection(store) as connection:
-        assert not orders.find(connection, ["ORDER-000001"])
+        assert not orders.find_by_order_id(connection, ["ORDER-000001"])
         commit(store, run_of([numbered(1)]))
-        assert orders.find(connection, ["ORDER-000001"])
+        assert orders.find_by_order_id(connection, ["ORDER-000001"])
 
 
 def test_endless_contention_is_told(store: Settings) -> None:
@@ -850,7 +850,7 @@ def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Setti
 
 
 def test_only_the_last_records_decide_whether_there_are_too_many_bad_ones(store: Settings) -> None:
-    with Writer(store, TOPIC, most_judged=2_000) as writer:
+    with Writer(store, TOPIC, window_records=2_000) as writer:
         writer.commit(run_of([numbered(number) for number in range(1, 3_001)]))
         writer.commit(run_of([b"garbage"] * 1_700, 3_000))
         with pytest.raises(TooManyRejected, match="1,850 of the last 2,000"):

@@ -64,7 +64,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = loader.with_contract(settings, known.contracts[known.latest])
+    settings = loader.with_contract(settings, known.contracts[known.highest_number])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
@@ -88,7 +88,7 @@ class _Audit:
         self._contract = loader.contract_of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
-        if self._contracts.contracts[self._contracts.latest] != self._contract:
+        if self._contracts.contracts[self._contracts.highest_number] != self._contract:
             raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)

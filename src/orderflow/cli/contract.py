@@ -187,9 +187,9 @@ def diff(
         )
     new = loader.contract_of(settings)
     stored = schema.stored_contracts(settings)
-    number = stored.active if stored.is_used else stored.latest
+    number = stored.last_used_number if stored.is_used else stored.highest_number
     print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
-    if new.rules == stored.contracts[number]:
+    if new.without_documentation == stored.contracts[number]:
         print("No difference.")
         return
     found = [*changes(stored.contracts[number], new)]

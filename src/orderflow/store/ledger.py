@@ -69,7 +69,8 @@ class Advance(NamedTuple):
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
     """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
-    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
+    placeholders = statements.placeholders_for(partitions)
+    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
     return {partition: Locked(*found) for partition, *found in rows}
 
 
@@ -208,15 +209,15 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
 
     The server releases the lock when its holder's session ends, for whatever reason.
     """
-    return named_lock.acquire(connection, _leader(connection, settings), seconds)
+    return named_lock.acquire(connection, _leadership_lock_name(connection, settings), seconds)
 
 
 def is_led(connection: Connection, settings: Settings) -> bool:
     """Whether a sink is active on this table and topic now, on any machine."""
-    return named_lock.is_held(connection, _leader(connection, settings))
+    return named_lock.is_held(connection, _leadership_lock_name(connection, settings))
 
 
-def _leader(connection: Connection, settings: Settings) -> str:
+def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}"
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 

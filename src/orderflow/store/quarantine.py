@@ -18,7 +18,7 @@ from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, Source
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
 _FRAME_BYTES = 8192  # of a packet, for everything except key, value and headers
@@ -162,7 +162,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some, ids=marks(some)).rows
+        rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -188,7 +188,7 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        changed += connection.execute("resolve_discarded", (by, because, *some), ids=marks(some)).changed
+        changed += connection.execute("resolve_discarded", (by, because, *some), ids=placeholders_for(some)).changed
         connection.commit()
     return changed
 

@@ -18,7 +18,7 @@ from orderflow.contract import loader
 from orderflow.contract.definition import EIGHT, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
@@ -163,7 +163,7 @@ def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Buc
     rows = connection.execute(
         "select_history",
         (seconds, *names, _naive(over.since), _naive(over.until)),
-        categories=marks(names),
+        categories=placeholders_for(names),
     ).rows
     return tuple(
         Bucket(datetime.fromtimestamp(int(number) * seconds, UTC), category, int(orders), revenue)

@@ -31,7 +31,7 @@ def table_names(settings: Settings) -> dict[str, str]:
 def sql(name: str, settings: Settings, **placeholders: str) -> str:
     """Return the statement of this name for these settings' tables.
 
-    `placeholders` fills lists of %s whose length only the caller knows: see `marks`.
+    `placeholders` fills lists of %s whose length only the caller knows: see `placeholders_for`.
     """
     return fill(_text(name), settings, **placeholders)
 
@@ -41,7 +41,7 @@ def fill(text: str, settings: Settings, **placeholders: str) -> str:
     return text.format(**_identifiers(settings), **placeholders)
 
 
-def marks(values: Collection[object]) -> str:
+def placeholders_for(values: Collection[object]) -> str:
     """Return a %s for each of the values."""
     return ", ".join(["%s"] * len(values))
 
