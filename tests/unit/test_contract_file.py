@@ -151,7 +151,7 @@ def test_the_samples_of_the_examples_are_accepted_on_both_paths(name: str) -> No
     contract, samples = example(name)
     orders = [read_exactly(sample, contract)[0] for sample in samples]
     assert fast_path.decode_batch(samples, contract).results == orders
-    assert native.why_not(contract) == ""
+    assert native.unsupported_reason(contract) == ""
     if native.IS_COMPILED:
         fast, _ = native.read(pa.array(samples, pa.large_binary()), contract)
         assert fast.num_rows == len(samples) >= 20

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="contract", invoke_without_command=True)
 
-_MOST_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
+_MAX_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
 _BATCH_BYTES = 32 * 1024 * 1024
 _FILE_LIMIT = 1024 * 1024  # bytes of a contract file
 _LISTED = 3  # rejected samples of each reason
@@ -144,7 +144,7 @@ def check(
     from orderflow.contract import loader, native
 
     found = loader.read(_text_of(file_), str(file_))
-    slow = native.why_not(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
+    slow = native.unsupported_reason(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
     tried = _try_samples(samples, found) if samples else None
     if as_json:
         columns = [
@@ -264,10 +264,10 @@ def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _first(records: Iterator[tuple[str, _Record]], path: Path) -> tuple[list[tuple[str, _Record]], str]:
     """Return the samples to infer from, and their name. Raises InputInvalid if there are none."""
-    found = [*islice(records, _MOST_SAMPLES)]
+    found = [*islice(records, _MAX_SAMPLES)]
     if not found:
         raise _no_samples_error(path)
-    name = path.name if next(records, None) is None else f"the first {_MOST_SAMPLES:,} samples of {path.name}"
+    name = path.name if next(records, None) is None else f"the first {_MAX_SAMPLES:,} samples of {path.name}"
     return found, name
 
 
@@ -310,7 +310,7 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
     reasons: dict[str, _Rejected] = {}
     accepted, ids = 0, set[str]()
     messages = read_messages(path, contract)
-    while batch := [*islice(messages, _MOST_SAMPLES)]:
+    while batch := [*islice(messages, _MAX_SAMPLES)]:
         values = [value for _, value in batch]
         first = first or values
         decoded = fast_path.decode_batch(values, contract)
@@ -337,7 +337,7 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
     from orderflow.contract import fast_path
 
     size = sum(map(len, values)) + 1
-    batch = [*values] * max(1, min(_MOST_SAMPLES // len(values), _BATCH_BYTES // size))
+    batch = [*values] * max(1, min(_MAX_SAMPLES // len(values), _BATCH_BYTES // size))
     fast_path.decode_batch(batch[:100], contract)
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < 1:

@@ -42,9 +42,9 @@ _UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T((?:[01][0-9]|2[0-3]):[0-5][0-9
 _ZONE = re.compile(r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
 _RFC3339 = re.compile(_UTC.pattern.replace("T", "[Tt ]", 1) + f"({_ZONE.pattern})")
 _VALUES_SHOWN = 10
-_MOST_DIGITS = 40  # of an integer: more than a decimal of any contract
+_MAX_INTEGER_DIGITS = 40  # more than a decimal of any contract
 _DIGITS_SHOWN = 20
-_WIDE = Context(prec=_MOST_DIGITS)
+_WIDE = Context(prec=_MAX_INTEGER_DIGITS)
 _MISSING = object()
 
 
@@ -198,7 +198,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_integer(digits: str) -> int:
     # Python refuses to parse more than 4,300 digits. Such a value is out of range, whatever its last digits.
-    return int(digits[:_MOST_DIGITS])
+    return int(digits[:_MAX_INTEGER_DIGITS])
 
 
 def _parse_decimal(digits: str) -> Decimal:

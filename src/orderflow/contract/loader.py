@@ -42,9 +42,9 @@ RESERVED = (  # columns that no own field can have
     *("batch_index", "last_digit", "minute", "reason", "detail", "value"),  # of batches, and of orderflow.spark
     *("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"),  # of InnoDB
 )
-_MOST_KEYS = 32  # of a path
-_MOST_OWN = 200  # columns
-_MOST_PRECISION, _MOST_SCALE = 28, 18  # digits of a decimal
+_MAX_PATH_KEYS = 32
+MAX_OWN_FIELDS = 200
+_MAX_PRECISION, _MAX_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
 _OTHER_COLUMNS_BYTES = 100  # numbers, times and lengths of the other columns, at most
 _LONGEST_TEXT = 100_000  # characters
@@ -164,8 +164,8 @@ class _File:
             raise self.invalid(
                 "fields is not a table", "Write [fields.NAME] for each of your own fields.", "", "fields"
             )
-        if len(own) > _MOST_OWN:
-            what = f"there are more than {_MOST_OWN} own fields"
+        if len(own) > MAX_OWN_FIELDS:
+            what = f"there are more than {MAX_OWN_FIELDS} own fields"
             raise self.invalid(what, "Keep some in one field of type json.", "fields")
         fields += [self._own(name, table) for name, table in own.items()]
         if total == "computed":
@@ -207,8 +207,8 @@ class _File:
         lowest = -INT_MAX - 1 if kind is Kind.INTEGER else "0"
         base = Field(name=name, kind=kind, path=(name,), minimum=lowest, max_length=_DEFAULT_LENGTHS.get(kind, 0))
         if kind is Kind.DECIMAL:
-            precision = self._number(table, where, "precision", 1, _MOST_PRECISION) or base.precision
-            scale = self._number(table, where, "scale", 0, min(precision, _MOST_SCALE))
+            precision = self._number(table, where, "precision", 1, _MAX_PRECISION) or base.precision
+            scale = self._number(table, where, "scale", 0, min(precision, _MAX_SCALE))
             scale = base.scale if scale is None else scale
             if scale > precision:
                 raise self.invalid(f"scale {scale} exceeds precision {precision}", "Lower scale.", where, "scale")
@@ -359,7 +359,7 @@ class _File:
         path = key.split(".") if isinstance(key, str) else key
         if (
             not isinstance(path, list)
-            or not 0 < len(path) <= _MOST_KEYS
+            or not 0 < len(path) <= _MAX_PATH_KEYS
             or not all(isinstance(part, str) and part for part in path)
         ):
             fix = 'Write "orderId", "customer.id" for a key of an object, or ["a.b"] for a key with a dot.'
