@@ -11,7 +11,7 @@ from orderflow.contract.definition import DEFAULT, EIGHT, Order, Reason
 from orderflow.contract.exact_path import Ranges
 from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import RecordRejected
-from orderflow.store.ranges import outside_ranges
+from orderflow.order_ranges import outside_ranges
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
 

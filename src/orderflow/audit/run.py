@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import msgspec
@@ -19,6 +18,7 @@ from orderflow.contract import loader
 from orderflow.contract.definition import Order
 from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
@@ -167,7 +167,7 @@ class _Audit:
             for first, end in part.readable_ranges():
                 start = first
                 chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
-                for records, chunk_end in _read_ahead(chunks):
+                for records, chunk_end in read_ahead(chunks):
                     self._account(part, records, start, chunk_end)
                     done += chunk_end - start
                     start = chunk_end
@@ -554,15 +554,6 @@ def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
             yield chunk, record.offset + 1
             chunk, size = [], 0
     yield chunk, end
-
-
-def _read_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Iterate over `chunks` with one chunk read ahead, so that Kafka is read while MySQL is queried (20 % faster)."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, chunks, None)
-        while (chunk := future.result()) is not None:
-            future = pool.submit(next, chunks, None)
-            yield chunk
 
 
 def _finding(part: Partition, offset: int, what: str, order_id: str | None = None) -> Finding:

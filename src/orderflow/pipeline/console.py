@@ -11,8 +11,8 @@ from orderflow import topic
 from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import Order
 from orderflow.errors import RecordRejected
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
-from orderflow.store.ranges import ranges_of
 from orderflow.topic import Record
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orderflow import topic
 from orderflow.errors import Interrupted, SparkUnavailable
-from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, QueryProgress, run_in_thread
+from orderflow.metrics.query_progress import QueryProgress
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, run_in_thread
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, session, write_orders
@@ -124,7 +125,7 @@ class SparkEngine:
         self._query = realtime.with_trigger(self._writer(records, info), spark).start()
 
     def _find_damaged(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, DamagedPartition]:
-        """Find the partitions that a damaged batch blocks, as far as a micro-batch may have read.
+        """Find the partitions that a damaged batch blocks, among the offsets that the last micro-batch may have read.
 
         The text of Spark's exception is not parsed. librdkafka fails at the same batch.
         """

@@ -38,8 +38,9 @@ from orderflow.errors import (
 )
 from orderflow.insights import status
 from orderflow.insights.status import Status
+from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
-from orderflow.pipeline.engine import Engine, JvmExited, QueryProgress
+from orderflow.pipeline.engine import Engine, JvmExited
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
@@ -111,7 +112,7 @@ class Supervisor:
         """
         if not native.IS_COMPILED:
             log.warning(
-                "OrderFlow is not installed, so it decodes orders at a tenth of the speed. To install it: pip install ."
+                "OrderFlow is not installed, so it decodes orders much more slowly. To install it: pip install ."
             )
         with _stop_on_signals(self._request_stop), scratch.opened() as folder, self._receive_metrics(folder):
             self._engine.open(folder)  # it starts up during the first requests to Kafka and MySQL

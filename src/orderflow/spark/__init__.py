@@ -23,13 +23,13 @@ from orderflow import settings as settings_module
 from orderflow import topic
 from orderflow.contract import loader
 from orderflow.errors import InputInvalid, SparkUnavailable
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.store.ranges import ranges_of
 from orderflow.topic_source import TopicSource
 
 if TYPE_CHECKING:

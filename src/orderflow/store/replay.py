@@ -17,13 +17,13 @@ from orderflow.contract.definition import EPOCH, Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
 from orderflow.errors import Contention, InputInvalid, RecordRejected
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.ledger import Advance
 from orderflow.store.orders import RowsAlteredError
 from orderflow.store.quarantine import Entry
-from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch
 
 

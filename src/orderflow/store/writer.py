@@ -43,6 +43,7 @@ from orderflow.errors import (
     TooManyRejected,
     UnknownDatabaseError,
 )
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
@@ -56,7 +57,6 @@ from orderflow.store.connection import (
 from orderflow.store.ledger import Advance, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
-from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch, Source
 
 # The share of rejected records is checked in a window of the last records.
