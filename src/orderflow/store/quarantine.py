@@ -84,22 +84,24 @@ def insert(
     if not bad:
         return
     packet = int(connection.execute("select_max_packet").rows[0][0])
-    room = max(packet - _FRAME_BYTES, packet // 2)
+    max_row_bytes = max(packet - _FRAME_BYTES, packet // 2)
     rows: list[tuple[object, ...]] = []
     size = 0
     for batch_index, rejected, order_id in bad:
         fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
         chunks: list[dict[str, object]] = []
         # In SQL text, one byte may take two.
-        weight = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
-        if weight > room:
-            share = room // 8  # three fields and the detail, at two bytes each
+        escaped_bytes = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
+        if escaped_bytes > max_row_bytes:
+            inline_bytes = max_row_bytes // 8  # three fields and the detail, at two bytes each
             chunks = [
-                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
+                chunk
+                for name, field in zip(_FIELDS, fields, strict=True)
+                for chunk in _chunks(name, field, inline_bytes)
             ]
-            fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
-            weight = room
-        if rows and size + weight > min(_STATEMENT_BYTES, room):
+            fields = tuple(field and field[:inline_bytes] for field in fields)  # type: ignore[assignment]
+            escaped_bytes = max_row_bytes
+        if rows and size + escaped_bytes > min(_STATEMENT_BYTES, max_row_bytes):
             connection.execute_rows("insert_quarantine", rows)
             rows, size = [], 0
         rows.append(
@@ -115,7 +117,7 @@ def insert(
                 ),
             )
         )
-        size += weight
+        size += escaped_bytes
         coordinates = {
             "topic_id": source.topic_id,
             "partition": batch.partitions[batch_index],
@@ -193,10 +195,10 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     return changed
 
 
-def _chunks(name: str, field: bytes | None, share: int) -> Iterator[dict[str, object]]:
-    """Yield what exceeds the row's share of the field, as values of insert_chunk."""
-    for number, start in enumerate(range(share, len(field or b""), 3 * share)):
-        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * share]}
+def _chunks(name: str, field: bytes | None, inline_bytes: int) -> Iterator[dict[str, object]]:
+    """Yield what exceeds the first `inline_bytes` of the field, as values of insert_chunk."""
+    for number, start in enumerate(range(inline_bytes, len(field or b""), 3 * inline_bytes)):
+        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * inline_bytes]}
 
 
 def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:
