@@ -1,6 +1,6 @@
 """The fast path: decodes many messages at once into columns, with the same result as the exact path, many times faster.
 
-native.c decodes orders in the usual JSON notation, and RE2 checks the patterns of whole columns. Every other message
+native.c decodes orders in the usual notation, and RE2 checks the patterns of whole columns. Every other message
 takes the exact path (`read_exactly`), which accepts it or names the reason. A property test verifies that both paths
 agree. Rejected: msgspec on the batch as one array, with Order objects; Arrow's JSON reader with column operations,
 which took five times as long.

@@ -57,7 +57,7 @@ class SkippedRow(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A row that the server refuses or alters, the reason, and the error's meaning if the row is not at fault."""
+    """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
 
     row: OrderRow
     detail: str

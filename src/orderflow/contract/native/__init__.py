@@ -170,7 +170,7 @@ def _column(contract: Contract, field: Field) -> _Column:
 
 
 def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
-    """Decode the values (large_binary) that are valid orders in the usual JSON notation; skip all others.
+    """Decode the values (large_binary) that are valid orders in the usual notation; skip all others.
 
     Return the orders, with the columns of `contract.schema`, and the unknown fields that are ignored: name and
     batch_index. Patterns and lists of allowed values are not checked.

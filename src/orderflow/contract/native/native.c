@@ -1,6 +1,6 @@
 /* The two steps of a batch that process each byte: decode orders into columns, and write columns as LOAD DATA lines.
  *
- * The decoder gets the contract as data. It accepts only valid orders in the usual JSON notation; all other values take
+ * The decoder gets the contract as data. It accepts only valid orders in the usual notation; all other values take
  * the exact path in Python. The buffers are Arrow's and belong to the caller. The code allocates nothing, has no state,
  * and is thread-safe.
  */
