@@ -396,9 +396,11 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
         yield f"{full} is a {kinds[0]}, not a {kinds[1]}.", "Rename it, or name another table in MYSQL_TABLE."
     elif is_view:
         if (*columns,) != table.columns:
-            shown = f"has the columns {', '.join(columns)}" if columns else "has no columns"
+            expected = f"expected: {', '.join(table.columns)}."
             yield (
-                f"View {full} {shown}; expected: {', '.join(table.columns)}.",
+                f"View {full} has the columns {', '.join(columns)}; {expected}"
+                if columns
+                else f"View {full} has no columns; {expected}",
                 f"Drop it, and the sink creates it again: DROP VIEW `{name}`;",
             )
     else:
