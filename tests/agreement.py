@@ -40,12 +40,12 @@ def check_values(values: Sequence[bytes | None], contract: Contract) -> int:
             assert row == expected, f"value {index} is {row}; the reference reads {expected}"
             orders.append(order)
             unknown.update((name.encode("utf-8", "backslashreplace").decode(), index) for name in names)
-    _check_reading(fast_path.read(values, contract), orders, unknown)
+    _check_reading(fast_path.decode_batch(values, contract), orders, unknown)
     return sum(isinstance(order, Order) for order in orders)
 
 
 def _check_reading(
-    reading: fast_path.Reading, orders: list[Order | tuple[str, str]], unknown: Counter[tuple[str, int]]
+    reading: fast_path.DecodedValues, orders: list[Order | tuple[str, str]], unknown: Counter[tuple[str, int]]
 ) -> None:
     table, contract = reading.orders, reading.contract
     table.validate(full=True)

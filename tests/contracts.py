@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import BIGINT_MAX, EIGHT, INT_MAX, LAST_MILLISECOND, Contract, Field, Kind
 from tests.corpus import JSON, NOT_JSON, TEXTS, quoted
 from tests.mutations import mutated, space, spelled_text
@@ -65,7 +65,7 @@ def random_contract(rng: Random) -> Contract:
 
 
 def _read(tables: Tables) -> Contract:
-    return file.read(as_toml(tables), "contract.toml")
+    return loader.read(as_toml(tables), "contract.toml")
 
 
 def as_toml(tables: Tables) -> str:

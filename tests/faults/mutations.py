@@ -198,7 +198,7 @@ MUTATIONS = (
         "audit: one contract for all records",
         "three_versions and mysql",
         _RUN,
-        {"return number if number in self._contracts.contracts else 0": "return self._contracts.latest"},
+        {"return number if number in self._contracts.contracts else 0": "return self._contracts.highest_number"},
         _VERSIONS,
     ),
 )

@@ -56,7 +56,7 @@ def order(number: int, **changed: object) -> bytes:
 
 
 def send(settings: Settings, values: Sequence[bytes | None], partition: int = 0, key: bytes | None = b"key") -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings))
     for value in values:
         producer.produce(settings.kafka_topic, value=value, key=key, partition=partition)
@@ -71,7 +71,7 @@ def delete_topic(settings: Settings) -> None:
 @contextmanager
 def writer(settings: Settings) -> Iterator[Callable[[], int]]:
     """Yield a function that stores the topic's new records and returns their number."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     schema.prepare(settings)
     source = TopicSource(settings, info.topic_id)
     with Writer(settings, source) as writing, Connection(settings) as connection:
@@ -554,7 +554,7 @@ def test_replayed_records_that_left_the_topic_are_no_longer_provable(settings: S
 
 
 def test_a_record_in_chunks_is_compared_whole(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     schema.prepare(settings)
     [(before,)] = select(settings, "SELECT @@GLOBAL.max_allowed_packet")
     execute(settings, "SET GLOBAL max_allowed_packet = 1048576")
@@ -626,7 +626,7 @@ def test_the_exit_code_reports_the_result(template: Settings, tmp_path: Path) ->
 
 
 def test_aborted_transactions_are_no_records(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions(30)
     for number, ends in enumerate((producer.abort_transaction, producer.commit_transaction) * 3):
@@ -815,7 +815,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
                 if stop.is_set():
                     return
 
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     schema.prepare(settings)
     with Writer(settings, TopicSource(settings, info.topic_id)) as writing, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(store_slowly)
@@ -827,7 +827,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
 
 
 def test_an_audit_without_tables_is_refused(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with pytest.raises(DatabaseRefused):
         audit.run(settings)
 

@@ -221,7 +221,7 @@ def test_the_doctor_names_triggers_and_read_only_servers(store: Settings) -> Non
 @pytest.fixture
 def proxied(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
     """Create a topic with an order, and put the server behind a proxy."""
-    topics.ensure(settings)
+    topics.get_or_create(settings)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     producer.produce(settings.kafka_topic, numbered(1), b"key")
     producer.flush()

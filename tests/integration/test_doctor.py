@@ -37,7 +37,7 @@ def findings(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def ready(settings: Settings) -> Settings:
     """Create topic and tables as the sink does."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     schema.prepare(settings)
     with Connection(settings) as connection:
         ledger.open_partitions(connection, info.name, info.topic_id, dict.fromkeys(info.partitions, 0))
@@ -210,7 +210,7 @@ def test_a_wrong_clock_is_a_warning(ready: Settings) -> None:
 def test_a_recreated_topic_is_an_error(ready: Settings) -> None:
     admin = AdminClient(topic.client_config(ready))
     admin.delete_topics([ready.kafka_topic])[ready.kafka_topic].result()
-    topic.ensure(ready)
+    topic.get_or_create(ready)
     result = examine(ready)["ledger"]
     assert (result.status, "was deleted and created again" in result.found) == ("error", True)
 

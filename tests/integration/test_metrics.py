@@ -41,7 +41,7 @@ def flow(mysql_server: Settings, kafka: str, topic: str) -> Iterator[Settings]:
         dashboard_port=free_port(),
         dashboard_token=TOKEN,
     )
-    topics.ensure(settings)
+    topics.get_or_create(settings)
     yield settings
     execute(settings, f"DROP DATABASE {settings.mysql_database}")
 

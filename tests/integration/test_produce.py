@@ -168,7 +168,7 @@ def test_numbers_continue_or_start_where_configured(produce: ScriptRunner, setti
 
 
 def test_the_highest_number_is_found_in_any_partition(settings: Settings) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     good = b'{"customer_id": 1, "order_id": "%b", "product_name": "M", "product_category": "S", "unit_price": 1,'
     good += b' "quantity": 1, "total_price": 1, "order_timestamp": "2025-01-15T14:30:45"}'

@@ -67,7 +67,7 @@ def _until_running(settings: Settings, sink: Process) -> None:
 
 
 def test_a_lone_record_is_stored_within_a_second(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "realtime", folder=tmp_path) as sink:
         _until_running(settings, sink)
         waits = []
@@ -84,7 +84,7 @@ def test_a_lone_record_is_stored_within_a_second(settings: Settings, tmp_path: P
 
 
 def test_a_worker_killed_with_a_full_buffer_loses_nothing(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "realtime", folder=tmp_path) as sink:
         _until_running(settings, sink)
         with raw_session(settings) as session:
@@ -104,7 +104,7 @@ def test_a_worker_killed_with_a_full_buffer_loses_nothing(settings: Settings, tm
 
 def test_batch_ends_restart_nothing(settings: Settings, tmp_path: Path) -> None:
     """At the end of each batch, the partitions' tasks may move to other workers."""
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     code = "from orderflow import cli; from orderflow.spark import realtime; realtime.BATCH = '5 seconds'; cli.main()"
     sink = Process(
         "sink",
@@ -138,7 +138,7 @@ def test_auto_drains_a_backlog_by_micro_batches_first(settings: Settings, tmp_pa
 
 
 def test_too_few_task_slots_are_named(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "auto", "--master", "local[3]", folder=tmp_path) as sink:
         until(has_logged(sink, "3 partitions need 4 task slots, and Spark has 3"), sink)
         _send(settings, 1)

@@ -422,7 +422,7 @@ def granted(
     return Granted(administrator, role("producer"), sink, role("reader"), granting, acls)
 
 
-_FILLED_BY_CALLERS = {"rows", "ids", "marks", "partitions", "tables", "categories", "columns", "view", "definition"}
+_FILLED_BY_CALLERS = {"rows", "ids", "values", "partitions", "tables", "categories", "columns", "view", "definition"}
 
 
 def _refused_statements(settings: Settings) -> set[str]:

@@ -38,7 +38,7 @@ SAMPLE = (
 
 @pytest.mark.parametrize("engine", ["spark", "direct"])
 def test_every_record_is_accounted_for(settings: Settings, tmp_path: Path, engine: str) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     original = KafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers, compression_type="gzip", enable_idempotence=True, acks="all"
     )
@@ -159,7 +159,7 @@ def test_a_drifted_table_stops_the_sink(settings: Settings, tmp_path: Path) -> N
 
 
 def test_a_recreated_topic_stops_the_sink(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     assert run(settings, "sink", "--once", cwd=tmp_path).returncode == 0
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
@@ -214,7 +214,7 @@ def _changed_sink(change: str, settings: Settings, folder: Path, *arguments: str
 @pytest.mark.parametrize("engine", ["spark", "direct"])
 def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, engine: str) -> None:
     schema.prepare(settings)
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     _send_in_transactions(settings)
     change = "direct.STALL_TIMEOUT = 3; spark_engine.STALL_TIMEOUT = 8"
     sink = _changed_sink(change, settings, tmp_path, "--engine", engine, "--json")

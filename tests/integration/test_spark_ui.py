@@ -52,7 +52,7 @@ def test_spark_shows_the_stored_records(settings: Settings, tmp_path: Path, monk
     lines = "".join(f"{name} {value}\n" for name, value in options.items())
     (configuration / "spark-defaults.conf").write_text(lines)
     monkeypatch.setenv("SPARK_CONF_DIR", str(configuration))
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--ui", "--json", folder=tmp_path) as sink:
         until(has_logged(sink, f"Spark's web UI at http://127.0.0.1:{port}/StreamingQuery/"), sink)
         until(has_logged(sink, '"running"'), sink)

@@ -736,7 +736,7 @@ def test_nothing_is_stored_after_a_batch_that_fails(store: Settings) -> None:
     source = TOPIC._replace(records=frozenset({(0, 0), (0, 2)}))
     first, last = commit_in_turns(store, batch_of([numbered(1)], 1), batch_of([numbered(2)], 2), source=source)
     assert isinstance(first, LedgerGap) and isinstance(last, LedgerGap)
-    assert "partition 0 was handed over from offset 2" in last.message
+    assert "partition 0 starts at offset 2, but the ledger is at" in last.message
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
@@ -761,9 +761,9 @@ def test_a_transaction_is_retried_after_a_lock_timeout(store: Settings, monkeypa
 def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Settings) -> None:
     """READ COMMITTED: a duplicate is compared with the row that has its key now, not with an older snapshot."""
     with Connection(store) as connection:
-        assert not orders.find(connection, ["ORDER-000001"])
+        assert not orders.find_by_order_id(connection, ["ORDER-000001"])
         commit(store, batch_of([numbered(1)]))
-        assert orders.find(connection, ["ORDER-000001"])
+        assert orders.find_by_order_id(connection, ["ORDER-000001"])
 
 
 def test_endless_contention_is_reported(store: Settings) -> None:
@@ -861,7 +861,7 @@ def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Setti
 
 
 def test_only_the_last_records_count_toward_the_limit_of_rejected_ones(store: Settings) -> None:
-    with Writer(store, TOPIC, most_judged=2_000) as writer:
+    with Writer(store, TOPIC, window_records=2_000) as writer:
         writer.commit(batch_of([numbered(number) for number in range(1, 3_001)]))
         writer.commit(batch_of([b"garbage"] * 1_700, 3_000))
         with pytest.raises(TooManyRejected, match="1,850 of the last 2,000"):

@@ -80,7 +80,7 @@ def damage_second_batch(broker: Broker, settings: Settings, byte: int = damage.P
 def test_a_damaged_batch_is_reported_and_its_end_is_found(
     broker: Broker, broker_settings: Settings, codec: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, codec, 0, 4, 25)
     assert len(list(topic.read(broker_settings, 0, 0, 100))) == 100
     damage_second_batch(broker, broker_settings)
@@ -94,12 +94,12 @@ def test_a_damaged_batch_is_reported_and_its_end_is_found(
         topic.holds_records(broker_settings, 0, 30, 40)
     assert topic.holds_records(broker_settings, 0, 50, 51)
     for position in (25, 40, 49):
-        broken = topic.find_broken(broker_settings, 0, position)
+        broken = topic.find_damage(broker_settings, 0, position)
         assert broken and broken[:4] == (0, position, position if position > 25 else 25, 50)
-    assert topic.find_broken(broker_settings, 0, 0) is None and topic.find_broken(broker_settings, 0, 50) is None
-    next_broken = topic.find_next_broken(broker_settings, 0, 0, 100)
+    assert topic.find_damage(broker_settings, 0, 0) is None and topic.find_damage(broker_settings, 0, 50) is None
+    next_broken = topic.find_next_damage(broker_settings, 0, 0, 100)
     assert next_broken and next_broken[:4] == (0, 25, 25, 50)
-    assert topic.find_next_broken(broker_settings, 0, 50, 100) is None
+    assert topic.find_next_damage(broker_settings, 0, 50, 100) is None
     around = [record.offset for record in topic.read_around_damage(broker_settings, 0, 0, 100)]
     assert around == [*range(25), *range(50, 100)]
     assert "Offsets 25 to 49 are skipped." in caplog.text
@@ -107,12 +107,12 @@ def test_a_damaged_batch_is_reported_and_its_end_is_found(
 
 @pytest.mark.parametrize(("byte", "bit"), [(16, 2), (20, 0), (22, 1), (26, 3), (60, 0)])
 def test_a_damaged_header_is_a_damaged_batch(broker: Broker, broker_settings: Settings, byte: int, bit: int) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, "lz4", 0, 3, 10)
     damage_second_batch(broker, broker_settings, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
         list(topic.read(broker_settings, 0, 0, 30))
-    broken = topic.find_broken(broker_settings, 0, 10)
+    broken = topic.find_damage(broker_settings, 0, 10)
     assert broken and (broken.first, broken.end) == (10, 20)
 
 
@@ -121,25 +121,25 @@ def test_an_impossible_first_offset_is_a_damaged_batch(
     broker: Broker, broker_settings: Settings, byte: int, bit: int
 ) -> None:
     """Kafka's checksum does not cover the offset."""
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, "lz4", 0, 3, 10)
     damage_second_batch(broker, broker_settings, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
         list(topic.read(broker_settings, 0, 0, 30))
-    broken = topic.find_broken(broker_settings, 0, 10)
+    broken = topic.find_damage(broker_settings, 0, 10)
     assert broken is None if byte else broken and broken.first == 10 and broken.end >= 20
 
 
 def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, broker_settings: Settings) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, "gzip", 0, 5, 20)
     path = damage.segment(broker.data, broker_settings.kafka_topic)
     for batch in damage.batches(path)[1:3]:
         damage.flip(path, batch)
-    broken = topic.find_broken(broker_settings, 0, 20)
+    broken = topic.find_damage(broker_settings, 0, 20)
     assert broken and (broken.first, broken.end) == (20, 60)
     damage.flip(path, damage.batches(path)[4])
-    broken = topic.find_broken(broker_settings, 0, 80)
+    broken = topic.find_damage(broker_settings, 0, 80)
     assert broken and (broken.first, broken.end) == (80, 100)
 
 
@@ -149,7 +149,7 @@ def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, broker_setti
 def test_a_damaged_batch_stops_only_its_partition(
     broker: Broker, broker_settings: Settings, tmp_path: Path, engine: str, codec: str
 ) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, codec, 0, 4, 25)
     damage.send_batches(broker_settings, codec, 1, 4, 800, start=100_000)
     damage_second_batch(broker, broker_settings)
@@ -180,7 +180,7 @@ def test_a_damaged_batch_stops_only_its_partition(
 def test_an_accepted_loss_of_readable_records_is_a_finding(
     broker: Broker, broker_settings: Settings, tmp_path: Path
 ) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, "gzip", 0, 4, 25)
     batch = damage_second_batch(broker, broker_settings)
     assert run(broker_settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
@@ -194,7 +194,7 @@ def test_an_accepted_loss_of_readable_records_is_a_finding(
 def test_the_console_reports_a_damaged_batch_and_continues(
     broker: Broker, broker_settings: Settings, tmp_path: Path
 ) -> None:
-    topic.ensure(broker_settings)
+    topic.get_or_create(broker_settings)
     damage.send_batches(broker_settings, "gzip", 0, 2, 5)
     damage.send_batches(broker_settings, "gzip", 1, 2, 5, start=100)
     damage_second_batch(broker, broker_settings)
@@ -213,7 +213,7 @@ def settings(kafka: str, mysql: Settings, topic: str) -> Settings:
 
 
 def test_an_end_offset_before_the_requested_one_raises(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
     started_at = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now, before offset 200"):
@@ -229,7 +229,7 @@ def test_an_end_offset_before_the_requested_one_raises(settings: Settings) -> No
 
 
 def test_records_that_arrive_during_the_wait_are_found(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
     delayed = threading.Timer(0.3, damage.send_batches, (settings, "none", 0, 1, 10))
     delayed.start()
@@ -238,7 +238,7 @@ def test_records_that_arrive_during_the_wait_are_found(settings: Settings) -> No
 
 
 def test_markers_and_aborted_records_are_no_records(settings: Settings) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions()
     for commit in (True, False, True):
@@ -258,7 +258,7 @@ def test_markers_and_aborted_records_are_no_records(settings: Settings) -> None:
 
 
 def test_a_new_partition_of_a_known_topic_begins_at_0(settings: Settings, tmp_path: Path) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 10)
     assert run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 0
     topic.add_partitions(settings, 4)
@@ -298,7 +298,7 @@ def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: S
 @pytest.mark.parametrize("engine", ["direct", "spark"])
 def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_path: Path, engine: str) -> None:
     """With 300 records at once, a sink could read on from the old position without noticing the new topic."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 50)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
@@ -314,7 +314,7 @@ def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_pat
 
 
 def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> None:
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     TopicSource(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
@@ -326,7 +326,7 @@ def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> Non
 @pytest.mark.parametrize("engine", ["direct", "spark"])
 def test_headers_that_are_not_utf8_are_kept(settings: Settings, tmp_path: Path, engine: str) -> None:
     keeping = msgspec.structs.replace(settings, kafka_headers="keep")
-    topic.ensure(keeping)
+    topic.get_or_create(keeping)
     damage.send_with_headers(keeping, numbered(1), [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_with_headers(keeping, b"no order", [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_batches(keeping, "none", 0, 1, 10, start=100)
@@ -380,7 +380,7 @@ def test_a_long_aborted_range_is_read_over_a_slow_connection(tmp_path: Path) -> 
         broker.advertised = f"127.0.0.1:{proxy.port}"
         settings = Settings(kafka_bootstrap_servers=broker.advertised, kafka_topic="aborted")
         with servers.running(broker):
-            topic.ensure(settings)
+            topic.get_or_create(settings)
             abort_records(settings, 24_000)
             damage.send_batches(settings, "none", 0, 1, 1)
             proxy.rate = 5_000_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orderflow.contract import exact_path, file
+from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.order_ids import OrderIds
@@ -39,7 +39,7 @@ POSSIBLE = [
 
 
 def contract_of(text: str) -> Contract:
-    return file.read(text, "contract.toml")
+    return loader.read(text, "contract.toml")
 
 
 @pytest.mark.parametrize("text", POSSIBLE)
@@ -177,5 +177,5 @@ def test_numbers_are_read_from_keys_and_valid_orders() -> None:
 def test_enforced_ranges_exclude_a_contract_file() -> None:
     settings = Settings(order_contract="shop.toml", order_contract_text=shop.TEXT, order_ranges="enforce")
     with pytest.raises(SettingInvalid, match="ORDER_RANGES=enforce"):
-        file.of(settings)
-    assert file.of(msgspec.structs.replace(settings, order_contract_text="")) == DEFAULT
+        loader.contract_of(settings)
+    assert loader.contract_of(msgspec.structs.replace(settings, order_contract_text="")) == DEFAULT

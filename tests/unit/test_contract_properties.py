@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.contract import exact_path, fast_path, file, native
+from orderflow.contract import exact_path, fast_path, loader, native
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind, Order
 from orderflow.errors import RecordRejected
 from tests import agreement, contracts, reference
@@ -52,7 +52,7 @@ MORE = {"customer_id": '"7"', "more": '{"debt": 1}', "weight": "2"}
 
 
 def full_contract() -> Contract:
-    return file.read(FULL, "contract.toml")
+    return loader.read(FULL, "contract.toml")
 
 
 def own_values(value: bytes, contract: Contract) -> dict[str, object]:
@@ -96,7 +96,7 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
 
 
 def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -> None:
-    for contract in (DEFAULT, file.read("", "empty.toml")):
+    for contract in (DEFAULT, loader.read("", "empty.toml")):
         agreement.check_contract(contract)
         agreement.check_values(VALUES, contract)
         assert contract == DEFAULT
@@ -107,7 +107,7 @@ def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_an_empty_file_reads_the_corpus_like_the_default_contract(case: Case) -> None:
-    [result] = fast_path.read([case.value], file.read("", "empty.toml")).results
+    [result] = fast_path.decode_batch([case.value], loader.read("", "empty.toml")).results
     assert (result if isinstance(result, Order) else result.reason) == case.expected
 
 
@@ -151,7 +151,7 @@ def test_backslashes_of_an_order_id_are_kept() -> None:
     contract = full_contract()
     assert "order_id" in contract.free_texts and "order_id" not in DEFAULT.free_texts
     assert own_values(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
-    [order] = fast_path.read([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
+    [order] = fast_path.decode_batch([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
     assert isinstance(order, Order) and order.order_id == r"a\t"
 
 
@@ -165,7 +165,7 @@ def test_small_decimals_are_written_without_exponent() -> None:
 def test_a_key_with_characters_that_json_escapes_takes_the_exact_path(name: str) -> None:
     field = Field(name="own", kind=Kind.INTEGER, path=(name,))
     contract = Contract(fields=(*DEFAULT.fields, field))
-    assert "JSON escapes" in native.why_not(contract)
+    assert "JSON escapes" in native.unsupported_reason(contract)
     sample = message().decode()[:-1]
     assert own_values(f"{sample}, {json.dumps(name)}: 1}}".encode(), contract) == {"own": 1}
     assert own_values(f"{sample}, {escaped(name)}: 1}}".encode(), contract) == {"own": 1}

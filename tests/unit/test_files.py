@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 
 from orderflow.cli import contract as contract_command
-from orderflow.contract import exact_path, file
+from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import DEFAULT, EIGHT, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
@@ -323,6 +323,6 @@ def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:
         (None, lines[1], -1),
         (None, lines[2], -1),
     ]
-    numbers = file.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
+    numbers = loader.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
     messages = read("n.jsonl", b'{"order": {"id": 17}}\n{"order": {"id": "18"}}\n{"order": 1}', numbers)
     assert [key for key, _, _ in messages] == [b"17", b"18", None]

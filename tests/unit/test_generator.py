@@ -15,9 +15,9 @@ from orderflow.catalogue import PRODUCTS
 from orderflow.contract import definition, exact_path
 from orderflow.contract.definition import EIGHT
 from orderflow.errors import RecordRejected, SettingInvalid
+from orderflow.order_ranges import outside_ranges
 from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
 from orderflow.produce.malformed import KINDS, conflict
-from orderflow.store.ranges import outside_ranges
 
 NOON = 1_736_942_400.5  # 2025-01-15T12:00:00.5 UTC
 

@@ -9,9 +9,9 @@ import pytest
 from orderflow.contract import exact_path
 from orderflow.contract.definition import DEFAULT, EIGHT, Order, Reason
 from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import RecordRejected
-from orderflow.store.ranges import outside_ranges
+from orderflow.order_ranges import outside_ranges
 from tests import reference
 from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
 
@@ -30,7 +30,7 @@ def outcome(value: bytes | None, ranges: Ranges | None = None) -> Order | Reason
 def outcomes(values: list[bytes | None], ranges: Ranges | None = None) -> list[Order | Reason]:
     return [
         Reason(result.reason) if isinstance(result, RecordRejected) else result
-        for result in read(values, ranges=ranges).results
+        for result in decode_batch(values, ranges=ranges).results
     ]
 
 
@@ -95,7 +95,7 @@ def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
 
 @pytest.mark.parametrize("text", JSON)
 def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
-    reading = read([message(coupon=text), SAMPLE])
+    reading = decode_batch([message(coupon=text), SAMPLE])
     assert reading.results == [ORDER, ORDER]
     assert reading.unknown_fields.to_pylist() == [{"name": "coupon", "batch_index": 0}]
     assert isinstance(outcome(text.encode()), Reason)
@@ -137,7 +137,7 @@ def test_values_are_exact() -> None:
 
 
 def test_unknown_fields_are_reported_with_their_batch_indexes() -> None:
-    reading = read([*MESSAGES, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
+    reading = decode_batch([*MESSAGES, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
     names, batch_indexes = reading.unknown_fields.columns
     assert [*zip(names.to_pylist(), batch_indexes.to_pylist(), strict=True)] == [
         ("a", len(MESSAGES)),
@@ -147,7 +147,7 @@ def test_unknown_fields_are_reported_with_their_batch_indexes() -> None:
 
 
 def test_an_empty_batch_has_no_results() -> None:
-    reading = read([])
+    reading = decode_batch([])
     assert reading.results == [] and reading.unknown_fields.num_rows == 0
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
@@ -125,7 +126,7 @@ def test_the_next_batch_is_received_while_one_is_stored() -> None:
             yield pa.record_batch({"number": [number]})
 
     numbers = []
-    for number, batch in enumerate(tasks._read_ahead(batches())):
+    for number, batch in enumerate(read_ahead(batches())):
         numbers.append(batch["number"][0].as_py())
         for _ in range(2 if number == 0 else 1):
             assert number == 4 or received.acquire(timeout=30)
@@ -137,7 +138,7 @@ def test_an_error_while_receiving_is_raised_after_the_batches_before_it() -> Non
         yield pa.record_batch({"number": [0]})
         raise EOFError("Spark has gone")
 
-    ahead = tasks._read_ahead(batches())
+    ahead = read_ahead(batches())
     assert next(ahead).num_rows == 1
     with pytest.raises(EOFError, match="has gone"):
         next(ahead)

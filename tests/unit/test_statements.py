@@ -80,7 +80,7 @@ def test_values_have_names_except_where_a_list_is_filled_in(folder: Path) -> Non
     """The client accepts named or positional values, never both in one statement. Only lists need positions."""
     for path in folder.rglob("*.sql"):
         text = path.read_text("utf-8")
-        has_list = re.search(r"\{(rows|marks|ids|partitions|tables|categories|names)\}", text) is not None
+        has_list = re.search(r"\{(rows|values|ids|partitions|tables|categories|names)\}", text) is not None
         assert ("%s" not in text) or has_list, path.name
         assert ("%(" not in text) or not has_list, path.name
         assert {*re.findall(r"%[^s(]|%\([^)]*\)[^s]", text)} == set(), path.name

@@ -40,11 +40,11 @@ def console(
 
     Example: `orderflow console --from-beginning --count 20`
     """
-    from orderflow.contract import file
+    from orderflow.contract import loader
     from orderflow.pipeline.console import follow_and_decode
 
     current = context.load()
-    own = file.of(current).own
+    own = loader.contract_of(current).own
     if not as_json:
         print(_HEADER)
     for shown, (record, result) in enumerate(follow_and_decode(current, from_beginning=from_beginning), 1):

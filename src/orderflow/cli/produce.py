@@ -85,7 +85,7 @@ def produce(
     from rich.progress import Progress
 
     from orderflow import extras
-    from orderflow.contract import file as contracts
+    from orderflow.contract import loader
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.producer import ProducerMetrics
     from orderflow.produce import contract_orders, files, numbering
@@ -97,7 +97,7 @@ def produce(
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
     current = context.load()
-    contract = contracts.of(current)
+    contract = loader.contract_of(current)
     if current.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)

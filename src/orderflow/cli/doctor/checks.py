@@ -167,7 +167,7 @@ class _Examination:
         return "ok", found
 
     def _kafka(self) -> _Result:
-        topic.reach(self._settings)
+        topic.check_connection(self._settings)
         with topic.translate_errors(self._settings):
             admin = AdminClient(topic.client_config(self._settings))
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
