@@ -55,8 +55,8 @@ UNDETECTED = {
     "orders_quarantine.resolved_by": "it must not be empty; the name is not checked",
     "orders_quarantine.resolved_at": "it is checked where the replay stored an order; of others nothing else has it",
     "orders_quarantine.resolved_because": "that a reason is given is checked, but not which",
-    "orders_quarantine_chunks.chunk_index": "it is only the sequence of the chunks; a changed sequence changes the value,"
-    " which is checked",
+    "orders_quarantine_chunks.chunk_index": "it is only the sequence of the chunks; a changed sequence changes the"
+    " value, which is checked",
     "orders_losses.accepted_at": "nothing else has it; the offsets are checked",
     "orders_losses.accepted_by": "nothing else has it; the offsets are checked",
     "orders_adoption.adoption_id": "there is one row",
