@@ -193,7 +193,16 @@ class StartFailed(OperatorError):
     """A process did not become ready, or exited; or something that it needs could not be downloaded."""
 
 
-_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_DISK_FULL = "Free some space there, or set TMPDIR to a folder with free space."
+SHORTAGE_HINTS = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+    errno.EAGAIN: "Raise the limit of processes (ulimit -u).",
+    errno.ENOMEM: "Free some memory, or raise its limit.",
+    errno.ENOBUFS: "Free some memory, or raise its limit.",
+}
 
 
 @contextmanager
@@ -202,12 +211,10 @@ def translate_shortages(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _SHORTAGES:
+        # EAGAIN also means that a socket has no data yet.
+        if error.errno not in SHORTAGE_HINTS or error.errno == errno.EAGAIN:
             raise
-        raise OutOfResources(
-            f"{failure}: {error.strerror}.",
-            hint="Free some space there, or set TMPDIR to a folder with free space.",
-        ) from error
+        raise OutOfResources(f"{failure}: {error.strerror}.", hint=SHORTAGE_HINTS[error.errno]) from error
 
 
 def from_wire(line: str) -> OrderFlowError:
