@@ -276,32 +276,33 @@ def test_one_record_of_each_partition_is_read_and_what_is_gone_is_left_out(setti
     assert topic.records_at(settings, {0: 20, 1: 500}) == topic.records_at(settings, {}) == {}
 
 
-def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(
-    broker: Broker, broker_settings: Settings, tmp_path: Path
-) -> None:
+def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Settings, tmp_path: Path) -> None:
     """Nothing before the ledger's position would be read again."""
     sink = ("sink", "--engine", "direct", "--once")
-    topic.get_or_create(broker_settings)
-    damage.send_batches(broker_settings, "none", 0, 4, 25)
-    damage.send_batches(broker_settings, "none", 1, 1, 10, start=500)
-    for _ in range(2):
-        assert run(broker_settings, *sink, cwd=tmp_path).returncode == 0
-    broker.kill()
-    damage.cut_off(damage.segment(broker.data, broker_settings.kafka_topic), 75)
-    broker.start()
-    broker.wait_ready()
-    topic.wait_for_leaders(broker_settings)
-    damage.send_batches(broker_settings, "none", 0, 2, 25, start=1000)
-    stopped = run(broker_settings, *sink, cwd=tmp_path)
-    assert stopped.returncode == 2, stopped
-    assert f"{broker_settings.kafka_topic} partition 0 has another record at offset 99 than the one" in stopped.stderr
-    assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
-    with pytest.raises(OffsetsReused, match="offset 99"):
-        open_ledger(broker_settings)
-    report = audit.run(broker_settings)
+    broker = Broker(tmp_path / "broker", free_port())
+    restored = msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic="lost-end")
+    with servers.running(broker):
+        topic.get_or_create(restored)
+        damage.send_batches(restored, "none", 0, 4, 25)
+        damage.send_batches(restored, "none", 1, 1, 10, start=500)
+        for _ in range(2):
+            assert run(restored, *sink, cwd=tmp_path).returncode == 0
+        broker.kill()
+        damage.cut_off(damage.segment(broker.data, restored.kafka_topic), 75)
+        broker.start()
+        broker.wait_ready()
+        topic.wait_for_leaders(restored)
+        damage.send_batches(restored, "none", 0, 2, 25, start=1000)
+        stopped = run(restored, *sink, cwd=tmp_path)
+        assert stopped.returncode == 2, stopped
+        assert "lost-end partition 0 has another record at offset 99 than the one" in stopped.stderr
+        assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
+        with pytest.raises(OffsetsReused, match="offset 99"):
+            open_ledger(restored)
+        report = audit.run(restored)
     assert (len(report.missing), len(report.extra)) == (25, 25), report
     assert "last_offset 99 is not the one it stored" in report.counters[0].what
-    assert select(broker_settings, "SELECT COUNT(*) FROM orders") == [(110,)]
+    assert select(restored, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 
 # New partitions.
