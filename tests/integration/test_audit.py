@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -854,14 +854,17 @@ def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
 
 
 def test_the_audit_starts_over_if_a_table_is_altered(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    altered = []
+    reads = 0
 
-    def alter_once(connection: Connection) -> None:
-        if not altered:
-            altered.append(True)
+    def read_then_alter_once(connection: Connection) -> Any:
+        nonlocal reads
+        reads += 1
+        found = original_ledger(connection)
+        if reads == 1:
             execute(stored, "ALTER TABLE orders COMMENT = 'changed', ALGORITHM = COPY")
+        return found
 
     original_ledger = snapshot.ledger
-    monkeypatch.setattr(snapshot, "ledger", lambda connection: (original_ledger(connection), alter_once(connection))[0])
+    monkeypatch.setattr(snapshot, "ledger", read_then_alter_once)
     assert audit.run(stored).proven
-    assert altered
+    assert reads == 2

@@ -400,10 +400,6 @@ MOVES = {
     " resolved_at = NULL WHERE kafka_offset = 9",
     "open record's order stored by hand": "UPDATE orders_quarantine SET status = 'replayed', resolved_by = 'x',"
     " resolved_at = UTC_TIMESTAMP(6) WHERE kafka_offset = 3",
-    "stored time of all orders moved": "UPDATE orders SET stored_at = stored_at - INTERVAL 1 HOUR",
-    "stored times of two orders moved against each other": "UPDATE orders SET stored_at = stored_at + INTERVAL 1 SECOND"
-    " WHERE order_id = 'ORDER-000010'; UPDATE orders SET stored_at = stored_at - INTERVAL 1 SECOND"
-    " WHERE order_id = 'ORDER-000002'",
     "partition of the ledger renamed": "UPDATE orders_ledger SET topic = 'elsewhere' WHERE kafka_partition = 1",
     "partition of the ledger of another topic": "UPDATE orders_ledger SET topic_id = 'x' WHERE kafka_partition = 1",
     "empty partition added to the ledger": "INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset,"
@@ -417,6 +413,13 @@ MOVES = {
     "chunks of nothing": "INSERT INTO orders_quarantine_chunks SELECT 'x', kafka_partition, kafka_offset, field,"
     " chunk_index, bytes FROM orders_quarantine_chunks",
     "result of the last audit": "UPDATE orders_audits SET proven = 0",
+}
+# The audit finds moved times by the ledger's sums of times, so these sums are not corrected.
+MOVED_TIMES = {
+    "stored time of all orders moved": "UPDATE orders SET stored_at = stored_at - INTERVAL 1 HOUR",
+    "stored times of two orders moved against each other": "UPDATE orders SET stored_at = stored_at + INTERVAL 1 SECOND"
+    " WHERE order_id = 'ORDER-000010'; UPDATE orders SET stored_at = stored_at - INTERVAL 1 SECOND"
+    " WHERE order_id = 'ORDER-000002'",
 }
 CORRECTIONS = (
     "DELETE FROM orders_by_minute",
@@ -448,13 +451,14 @@ def test_correct_figures_are_no_finding(filled: Settings) -> None:
     assert report.counts == NONE
 
 
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("move", MOVES | MOVED_TIMES)
 def test_a_moved_record_is_found_though_the_figures_are_corrected(filled: Settings, move: str) -> None:
+    statements = [*(MOVES | MOVED_TIMES)[move].split("; "), *CORRECTIONS]
+    if move not in MOVED_TIMES:
+        statements.append(SUMS)
     try:
-        for statement in (*MOVES[move].split("; "), *CORRECTIONS):
+        for statement in statements:
             execute(filled, statement)
-        if "time" not in move:
-            execute(filled, SUMS)
         assert is_noticed(filled)
     finally:
         restore(filled)
