@@ -54,6 +54,17 @@ def flip(path: Path, batch: Batch, byte: int = PAYLOAD, bit: int = 0) -> None:
         file.write(bytes([value ^ (1 << bit)]))
 
 
+def cut_off(path: Path, offset: int) -> None:
+    """Truncate a partition of a stopped broker to end at this offset or before. The broker rebuilds the indexes."""
+    position = next((batch.position for batch in batches(path) if batch.end > offset), None)
+    assert position is not None
+    with path.open("r+b") as file:
+        file.truncate(position)
+    for derived in path.parent.iterdir():
+        if derived.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
+            derived.unlink()
+
+
 def send_batches(settings: Settings, codec: str, partition: int, batches: int, size: int, start: int = 0) -> None:
     """Send this number of batches of valid orders, numbered from `start`.
 

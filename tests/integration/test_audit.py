@@ -374,7 +374,7 @@ CHANGES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "ledger set back": (
         "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "rollup changed by a cent": (
         "UPDATE orders_by_minute SET revenue = revenue + 0.01 WHERE minute = '2025-01-15 14:02:00'",

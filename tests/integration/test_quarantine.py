@@ -481,6 +481,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "migration 3 (columns corrected_value, chunks of table orders_quarantine)",
         "schema version 3",
         "migration 6 (columns contract_id of table orders_quarantine)",
+        "schema version 6",
         f"schema version {LATEST}",
     ]
     assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)

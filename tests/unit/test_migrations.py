@@ -32,6 +32,7 @@ def test_version_0_1_0_needs_the_migrations_from_3_on() -> None:
         (4, "shop_record_parts", "shop_quarantine_chunks", {"part": "chunk_index"}),
         (5, "shop_ledger", "shop_ledger", {}),
         (6, "shop_quarantine", "shop_quarantine", {}),
+        (7, "shop_ledger", "shop_ledger", {}),
     ]
     assert migrations.pending(SETTINGS, 3, columns) == needed[1:]
     assert migrations.pending(SETTINGS, LATEST, columns) == []

@@ -22,7 +22,7 @@ from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
+from orderflow.store.ledger import Entry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
@@ -141,6 +141,8 @@ class _Audit:
             if first < end and topic.holds_records(topic_settings, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
+            if (last := part.checks.last).offset >= part.entry.next_offset:
+                self._add_counters(part, f"the ledger's last_offset {last.offset} is not before its next_offset")
 
     def check_contracts(self) -> None:
         """Check that the contract's versions of each partition exist, and end with the ledger's."""
@@ -176,6 +178,7 @@ class _Audit:
     def _account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
         self.report.records += len(records)
+        self._check_last_record(part, records, start, end)
         quarantined = self._find_quarantined(part, records, start, end)
         replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
         expected = [
@@ -208,6 +211,15 @@ class _Audit:
             self._check_quarantined(part, record, quarantined[record.offset], result, stored)
         for record, result in zip(expected, results, strict=False):
             self._check_stored(part, record, result, rows, replayed.get(record.offset))
+
+    def _check_last_record(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
+        """Check that the last record of the ledger is the topic's."""
+        last = part.checks.last
+        if not start <= last.offset < end:
+            return
+        found = {record.offset: record for record in records}.get(last.offset)
+        if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
+            self._add_counters(part, f"the record at the ledger's last_offset {last.offset} is not the one it stored")
 
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""

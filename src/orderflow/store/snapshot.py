@@ -15,7 +15,7 @@ from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.ledger import Entry
+from orderflow.store.ledger import Entry, LastRecord
 from orderflow.store.quarantine import Status
 from orderflow.store.statements import placeholders_for
 from orderflow.store.tables import TABLES
@@ -47,6 +47,7 @@ class Checks(NamedTuple):
     times_rows: int
     times_sum: int
     contract_id: int = 0  # the version of the contract that the last records were stored by
+    last: LastRecord = LastRecord()
 
 
 class Adoption(NamedTuple):
@@ -138,7 +139,8 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): Checks(lost, covered, int(sum_), *rest) for topic, number, lost, covered, sum_, *rest in rows
+        (topic, number): Checks(lost, covered, int(sum_), contract, LastRecord(*last))
+        for topic, number, lost, covered, sum_, contract, *last in rows
     }
 
 
