@@ -174,8 +174,8 @@ class _Audit:
             self.report.add("counters", Finding(what=what, partition=number))
         for number in sorted(begun & self._contracts.contracts.keys()):
             if lacking := {*self._contracts.contracts[number].names} - {*self._contract.names}:
-                last = self._contracts.highest_number
-                what = f"contract version {last} lacks columns of version {number}: {', '.join(sorted(lacking))}"
+                newest = self._contracts.highest_number
+                what = f"contract version {newest} lacks columns of version {number}: {', '.join(sorted(lacking))}"
                 self.report.add("tables", Finding(what=what))
 
     def _add_counters(self, part: Partition, what: str) -> None:
