@@ -140,6 +140,14 @@ def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         assert found.returncode == 2 and "is not UTF-8" in found.stderr and "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["accept-loss"], ["quarantine", "replay", "--all"], ["quarantine", "discard", "1", "--because", "a test"]]
+)
+def test_a_name_that_no_column_can_record_is_refused(tmp_path: Path, words: list[str]) -> None:
+    found = orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert found.returncode == 2 and "--by must not exceed 255 characters" in found.stderr, found
+
+
 def test_no_colour_is_shown_where_none_is_wanted(tmp_path: Path) -> None:
     wanted = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
     assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **wanted).stderr
