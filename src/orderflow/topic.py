@@ -292,14 +292,11 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            info = describe(settings)
-            bounds(settings, info.partitions)
+            return look()
         except (TopicMissing, KafkaUnavailable):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-        else:
-            return info
 
 
 def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
@@ -502,7 +499,7 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
 
     They end at the next readable record or at the end of the partition. The batch's own length is not used, because
     those bytes may be damaged too.
-    Raises KafkaUnavailable, KafkaRefused, OffsetsLost.
+    Raises KafkaUnavailable (also if the broker was only silent for a while), KafkaRefused, OffsetsLost.
     """
     end_of_partition = bounds(settings, [partition])[partition].end
     probe = partial(_probe, settings, partition)
@@ -513,12 +510,22 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
         if not result.is_damage:
             return None
         reason = result.reason
+        suspects: set[int] = set()
         first = reached = result.offset if position <= result.offset < end_of_partition else position
         while result.is_damage and reached < end_of_partition:  # several damaged batches may follow each other
-            reached = _end_of_batch(probe, result, reached, end_of_partition)
+            start = reached
+            reached, has_timed_out = _end_of_batch(probe, result, start, end_of_partition)
+            suspects |= {start, reached - 1} if has_timed_out else set()
             result = probe(reached)
-    if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
-        raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
+        if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
+            raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
+        for offset in sorted(suspects):  # now that the broker answers: perhaps it only paused
+            if not probe(offset, STALL_TIMEOUT).is_damage:
+                raise KafkaUnavailable(
+                    f"{settings.kafka_topic} partition {partition} did not answer for a while at offset {offset}, and"
+                    " can be read there now.",
+                    hint="Repeat the command.",
+                )
     return BrokenRange(partition, position, first, result.offset, reason)
 
 
@@ -563,11 +570,17 @@ class _ProbeResult(NamedTuple):
     reason: str = ""
 
 
-def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> int:
-    """Return the first offset without this damage, or `end`. The search doubles its steps, then bisects."""
+def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> tuple[int, bool]:
+    """Return the first offset without this damage, or `end`; and whether a timeout took part in this result.
+
+    The search doubles its steps, then bisects.
+    """
+    has_timed_out = not damage.code
 
     def is_same_damage(offset: int) -> bool:
+        nonlocal has_timed_out
         result = probe(offset)
+        has_timed_out |= result.is_damage and not result.code
         return result.is_damage and (not result.code or (result.code, result.offset) == (damage.code, damage.offset))
 
     inside, step = start, 1
