@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from confluent_kafka import (
@@ -35,6 +35,7 @@ from orderflow.errors import (
     OffsetsLost,
     OrderFlowError,
     TopicMissing,
+    TopicUnusable,
 )
 from orderflow.offsets import BrokenRange, DamagedError, OffsetRange, check_offset
 from orderflow.settings import Settings
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
+_NO_ID = "A" * 22  # how a Uuid of zeros is written: brokers without topic ids return it
 _REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
@@ -77,6 +79,9 @@ _REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
 # Codes whose actual reason is known only after a connection test.
 _AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
 _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout
+
+
+_Found = TypeVar("_Found")
 
 
 class TopicInfo(NamedTuple):
@@ -196,7 +201,7 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
 def describe(settings: Settings) -> TopicInfo:
     """Return the topic's identity.
 
-    Raises TopicMissing, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing, TopicUnusable (it has no id), KafkaUnavailable, KafkaRefused.
     """
     return request_description(settings)()
 
@@ -213,6 +218,13 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     def wait() -> TopicInfo:
         with translate_errors(settings, admin):
             found = answer.result()
+        if found.topic_id is None or str(found.topic_id) == _NO_ID:
+            raise TopicUnusable(
+                f"Kafka at {settings.kafka_bootstrap_servers} gives topic {name} no id, so OrderFlow could not notice"
+                " that it was deleted and created again.",
+                hint="Upgrade the brokers to Kafka 2.8 or newer. With ZooKeeper, inter.broker.protocol.version must be"
+                " 2.8 or newer too: existing topics then get an id.",
+            )
         return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
 
     return wait
@@ -221,7 +233,7 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
 def ensure(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
-    Raises TopicMissing if it must not be created, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing if it must not be created, and what `describe` raises.
     """
     try:
         describe(settings)
@@ -235,12 +247,13 @@ def ensure(settings: Settings) -> TopicInfo:
 
 
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
-    """Create the topic with the broker's default replication factor.
+    """Create the topic with the broker's default replication factor, and without compaction.
 
     Raises TopicMissing if the broker refuses, KafkaUnavailable.
     """
     name = settings.kafka_topic
-    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
+    not_compacted = {"cleanup.policy": "delete"}  # whatever the broker's default is
+    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=not_compacted)
     try:
         _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
     except KafkaException as exception:
@@ -272,16 +285,39 @@ def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
 
 def _can_auto_create(settings: Settings) -> bool:
     """Whether the broker has auto.create.topics.enable; True if the user may not read the broker's configuration."""
-    admin = _admin(settings)
     with translate_errors(settings):
-        broker = str(next(iter(admin.list_topics(timeout=TIMEOUT).brokers)))
-    resource = ConfigResource(ConfigResource.Type.BROKER, broker)
+        broker = str(next(iter(_admin(settings).list_topics(timeout=TIMEOUT).brokers)))
+    return _config(settings, ConfigResource.Type.BROKER, broker, "auto.create.topics.enable") in ("true", None)
+
+
+def _config(settings: Settings, kind: ConfigResource.Type, resource: str, name: str) -> str | None:
+    """Return a value of a broker's or topic's configuration; None if it has none, or the user may not read it."""
+    wanted = ConfigResource(kind, resource)
+    admin = _admin(settings)
     try:
-        with translate_errors(settings):
-            found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+        with translate_errors(settings, admin):
+            found = admin.describe_configs([wanted], request_timeout=TIMEOUT)[wanted].result()
     except KafkaRefused:
-        return True
-    return str(found["auto.create.topics.enable"].value) == "true"
+        return None
+    return str(found[name].value) if name in found else None
+
+
+def check_cleanup_policy(settings: Settings) -> str | None:
+    """Return the topic's cleanup.policy; None if the user may not read it.
+
+    Raises TopicUnusable if the topic is compacted: the offsets of removed records look like those of transaction
+    markers, so no reader notices what is missing. Also raises TopicMissing, KafkaUnavailable.
+    """
+    name = settings.kafka_topic
+    policy = _retry(lambda: _config(settings, ConfigResource.Type.TOPIC, name, "cleanup.policy"))
+    if "compact" in (policy or ""):
+        raise TopicUnusable(
+            f"Topic {name} has cleanup.policy={policy}: Kafka removes a record when a later one has the same key, even"
+            " if it is not stored yet.",
+            hint=f"Run `kafka-configs.sh --bootstrap-server {settings.kafka_bootstrap_servers} --alter --topic {name}"
+            " --add-config cleanup.policy=delete`. Orders that Kafka has removed already must be sent again.",
+        )
+    return policy
 
 
 def wait_for_leaders(settings: Settings) -> TopicInfo:
@@ -289,6 +325,17 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
 
     Raises TopicMissing or KafkaUnavailable after 10 seconds, and KafkaRefused.
     """
+
+    def look() -> TopicInfo:
+        info = describe(settings)
+        bounds(settings, info.partitions)
+        return info
+
+    return _retry(look)
+
+
+def _retry(look: Callable[[], _Found]) -> _Found:
+    """Return what `look` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
@@ -589,7 +636,7 @@ def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, st
     while outside - inside > 1:
         middle = (inside + outside) // 2
         inside, outside = (middle, outside) if is_same_damage(middle) else (inside, middle)
-    return outside
+    return outside, has_timed_out
 
 
 def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float = GAP_STALL_TIMEOUT) -> _ProbeResult:

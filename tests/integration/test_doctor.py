@@ -21,6 +21,7 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
+from tests.integration.test_audit import configure
 from tests.processes import run
 from tests.sql import execute, select
 
@@ -83,6 +84,7 @@ def test_on_a_new_machine_it_warns_and_makes_nothing(settings: Settings) -> None
     found = examine(settings)
     assert {name: check.status for name, check in found.items() if check.status != "ok"} == {
         "topic": "warning",
+        "compaction": "skipped",
         "tables": "warning",
         "privileges": "skipped",
         "triggers": "skipped",
@@ -108,7 +110,7 @@ def test_servers_that_do_not_answer_hide_nothing_else(tmp_path: Path) -> None:
     status = {check["name"]: check["status"] for check in json.loads(found.stdout)["checks"]}
     assert (status.pop("Kafka"), status.pop("database")) == ("error", "error")
     assert {name for name, value in status.items() if value == "skipped"} == {
-        *("topic", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
+        *("topic", "compaction", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
         *("durability", "clock", "tables", "privileges", "triggers", "indexes", "ledger"),
     }
     hints = [check["hint"] for check in json.loads(found.stdout)["checks"] if check["status"] == "error"]
@@ -210,6 +212,13 @@ def test_a_topic_made_again_is_an_error(ready: Settings) -> None:
     topic.ensure(ready)
     found = examine(ready)["ledger"]
     assert (found.status, "was deleted and created again" in found.found) == ("error", True)
+
+
+def test_a_compacted_topic_is_an_error(ready: Settings) -> None:
+    configure(ready, "cleanup.policy", "compact")
+    found = examine(ready)["compaction"]
+    assert (found.status, "has cleanup.policy=compact" in found.found) == ("error", True)
+    assert "cleanup.policy=delete" in found.hint
 
 
 def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
