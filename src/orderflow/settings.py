@@ -70,7 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "localhost:9092"
     kafka_topic: Annotated[TopicName, Meta(description="Topic that carries the orders.")] = "orders"
     kafka_compression: Annotated[
-        Literal["gzip", "lz4", "snappy", "zstd", "none"], Meta(description="Codec of the producer's batches.")
+        Literal["gzip", "lz4", "snappy", "zstd", "none"],
+        Meta(description="Codec of the producer's batches: gzip, lz4, snappy, zstd or none."),
     ] = "gzip"
     kafka_connect_attempts: Annotated[
         int,

@@ -37,7 +37,7 @@ from orderflow.errors import (
     TopicMissing,
     TopicUnusable,
 )
-from orderflow.offsets import BrokenRange, DamagedError, OffsetRange, check_offset
+from orderflow.offsets import DamagedError, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
 _NO_ID = "A" * 22  # how a Uuid of zeros is written: brokers without topic ids return it
-_REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
+_CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
 GAP_STALL_TIMEOUT = 3.0
@@ -134,14 +134,14 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def reach(settings: Settings) -> None:
-    """Return when a broker has answered.
+def check_connection(settings: Settings) -> None:
+    """Check that a broker answers.
 
     Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as no broker answers, after at
     most 5 seconds. (A request of an admin client only times out, whatever the reason.)
     """
     errors: list[KafkaError] = []
-    deadline = time.monotonic() + _REACH_TIMEOUT
+    deadline = time.monotonic() + _CONNECTION_TIMEOUT
     try:
         client = Producer(client_config(settings) | {"error_cb": errors.append})
     except KafkaException as exception:
@@ -230,7 +230,7 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     return wait
 
 
-def ensure(settings: Settings) -> TopicInfo:
+def get_or_create(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
     Raises TopicMissing if it must not be created, and what `describe` raises.
@@ -287,16 +287,16 @@ def _can_auto_create(settings: Settings) -> bool:
     """Whether the broker has auto.create.topics.enable; True if the user may not read the broker's configuration."""
     with translate_errors(settings):
         broker = str(next(iter(_admin(settings).list_topics(timeout=TIMEOUT).brokers)))
-    return _config(settings, ConfigResource.Type.BROKER, broker, "auto.create.topics.enable") in ("true", None)
+    resource = ConfigResource(ConfigResource.Type.BROKER, broker)
+    return _config(settings, resource, "auto.create.topics.enable") in ("true", None)
 
 
-def _config(settings: Settings, kind: ConfigResource.Type, resource: str, name: str) -> str | None:
+def _config(settings: Settings, resource: ConfigResource, name: str) -> str | None:
     """Return a value of a broker's or topic's configuration; None if it has none, or the user may not read it."""
-    wanted = ConfigResource(kind, resource)
     admin = _admin(settings)
     try:
         with translate_errors(settings, admin):
-            found = admin.describe_configs([wanted], request_timeout=TIMEOUT)[wanted].result()
+            found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     except KafkaRefused:
         return None
     return str(found[name].value) if name in found else None
@@ -309,7 +309,8 @@ def check_cleanup_policy(settings: Settings) -> str | None:
     markers, so no reader notices what is missing. Also raises TopicMissing, KafkaUnavailable.
     """
     name = settings.kafka_topic
-    policy = _retry(lambda: _config(settings, ConfigResource.Type.TOPIC, name, "cleanup.policy"))
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    policy = _retry(lambda: _config(settings, resource, "cleanup.policy"))
     if "compact" in (policy or ""):
         raise TopicUnusable(
             f"Topic {name} has cleanup.policy={policy}: Kafka removes a record when a later one has the same key, even"
@@ -463,7 +464,7 @@ def _read(
                 if unread.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
                     yield record
             except DamagedError as damaged:
-                raise broken_batch_error(settings, partition, unread.position, str(damaged)) from damaged
+                raise damaged_batch_error(settings, partition, unread.position, str(damaged)) from damaged
             if unread.is_known:  # the broker would report the end only after half a second
                 break
         else:
@@ -486,7 +487,7 @@ def _handle_error(
         assert offset is not None
         unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
     elif error.code() in _DAMAGE_CODES:
-        raise broken_batch_error(settings, partition, unread.position, error.str())
+        raise damaged_batch_error(settings, partition, unread.position, error.str())
     elif error.code() == KafkaError._AUTO_OFFSET_RESET:
         found = bounds(settings, [partition])[partition]
         if unread.position >= found.first:
@@ -524,7 +525,7 @@ def high_watermark(reader: Consumer, settings: Settings, partition: int) -> int 
     return None if found is None or found[1] < 0 else found[1]
 
 
-def is_broken(error: KafkaError) -> bool:
+def is_damage(error: KafkaError) -> bool:
     """Whether a consumer's error means that a batch of the partition is damaged.
 
     Messages of this partition that the consumer returns later must not be used: librdkafka continues at a wrong byte.
@@ -532,7 +533,7 @@ def is_broken(error: KafkaError) -> bool:
     return error.code() in _DAMAGE_CODES
 
 
-def broken_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
+def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
     """Return the error that names a damaged batch. `offset` is the first offset that cannot be read."""
     return BatchBroken(
         f"{settings.kafka_topic} partition {partition} cannot be read at offset {offset}: {reason.rstrip('.')}.",
@@ -541,7 +542,7 @@ def broken_batch_error(settings: Settings, partition: int, offset: int, reason: 
     )
 
 
-def find_broken(settings: Settings, partition: int, position: int) -> BrokenRange | None:
+def find_damage(settings: Settings, partition: int, position: int) -> DamagedRange | None:
     """Return the damaged offsets that stop a reader at `position`; None if it can read a record or the end.
 
     They end at the next readable record or at the end of the partition. The batch's own length is not used, because
@@ -573,21 +574,21 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
                     " can be read there now.",
                     hint="Repeat the command.",
                 )
-    return BrokenRange(partition, position, first, result.offset, reason)
+    return DamagedRange(partition, position, first, result.offset, reason)
 
 
-def find_next_broken(settings: Settings, partition: int, start: int, end: int) -> BrokenRange | None:
+def find_next_damage(settings: Settings, partition: int, start: int, end: int) -> DamagedRange | None:
     """Return the first damaged offsets between `start` and `end`; None if there are none.
 
     `position` of the result is the offset after the last record before them.
-    Raises what `read` and `find_broken` raise.
+    Raises what `read` and `find_damage` raise.
     """
     position = start
     try:
         for record in read(settings, partition, start, end):
             position = record.offset + 1
     except BatchBroken:
-        return find_broken(settings, partition, position)
+        return find_damage(settings, partition, position)
     return None
 
 
@@ -600,10 +601,10 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
                 position = record.offset + 1
                 yield record
         except BatchBroken as error:
-            if (broken := find_broken(settings, partition, position)) is None:
+            if (damaged := find_damage(settings, partition, position)) is None:
                 raise
-            log.warning("%s Offsets %d to %d are skipped.", error.message, broken.first, broken.end - 1)
-            position = broken.end
+            log.warning("%s Offsets %d to %d are skipped.", error.message, damaged.first, damaged.end - 1)
+            position = damaged.end
         else:
             return
 
@@ -662,7 +663,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             except DamagedError as damaged:
                 return _ProbeResult(found, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(found, False)
-        if not is_broken(error):
+        if not is_damage(error):
             _handle_error(settings, partition, unread, error, found)
         return _ProbeResult(offset if found is None else found, True, error.code(), error.str())
 
@@ -679,21 +680,21 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
     with translate_errors(settings), _open_consumer(settings) as reader:
         reader.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
         positions: dict[int, int] = {}
-        broken: set[int] = set()
+        damaged: set[int] = set()
         while True:
             for message in reader.consume(1_000, timeout=0.2):
                 error, partition = message.error(), message.partition()
-                if partition in broken:
+                if partition in damaged:
                     continue
                 if error is None:
                     record = _record(message)
                     positions[record.partition] = record.offset + 1
                     yield record
-                elif is_broken(error) and partition is not None:
-                    broken.add(partition)
+                elif is_damage(error) and partition is not None:
+                    damaged.add(partition)
                     reader.incremental_unassign([TopicPartition(info.name, partition)])
                     offset = positions.get(partition, message.offset() or 0)
-                    log.warning("%s", broken_batch_error(settings, partition, offset, error.str()).message)
+                    log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in _REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)
 
@@ -752,7 +753,7 @@ def _as_bytes(data: str | bytes | None) -> bytes | None:
 @lru_cache(maxsize=1)
 def _admin(settings: Settings) -> AdminClient:
     """The admin client. It is cached, because a collected client cancels its requests and connecting is slow."""
-    reach(settings)
+    check_connection(settings)
     return AdminClient(client_config(settings))
 
 
@@ -767,7 +768,7 @@ def translate_errors(settings: Settings, client: AdminClient | None = None) -> I
         error = classify(exception.args[0], settings)
         # Over TLS or SASL a timeout may be a refusal. Only a handshake can distinguish them.
         if settings.kafka_security_protocol != "PLAINTEXT" and exception.args[0].code() in _AMBIGUOUS_CODES:
-            reach(settings)
+            check_connection(settings)
         raise error from exception
 
 

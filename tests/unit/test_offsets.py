@@ -1,4 +1,4 @@
-"""What a reader's events prove about offsets, on simulated logs: markers, aborted, compacted, truncated."""
+"""Which offsets a reader's events prove, on simulated logs with markers, aborted, compacted and truncated records."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def logs() -> st.SearchStrategy[Log]:
 
 def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
     """Read like topic.read, which waits for offsets that are still unknown after the last event."""
-    found = []
+    records = []
     while not unread.is_known:
         kind, offset = next(events, (None, 0))
         if kind is None:
@@ -51,29 +51,29 @@ def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
         if kind == "end":
             unread.on_end(offset)
         elif unread.on_record(offset):
-            found.append(offset)
-    return found
+            records.append(offset)
+    return records
 
 
 @given(logs(), st.data())
-def test_nothing_there_is_proven_or_not_known(log: Log, data: st.DataObject) -> None:
+def test_the_absence_of_records_is_proven_or_unknown(log: Log, data: st.DataObject) -> None:
     size = len(log.slots)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size + 5))  # may be beyond the log, which was truncated
     ends = data.draw(st.lists(st.integers(0, size), max_size=4))  # a new leader may report an older end
     unread = OffsetRange(start, end)
-    found = read(unread, log.events(start, ends))
+    records = read(unread, log.events(start, ends))
     if unread.is_known:
-        assert found == log.records(start, end)
+        assert records == log.records(start, end)
     else:
-        assert found == log.records(start, min(end, max([start, *ends])))
+        assert records == log.records(start, min(end, max([start, *ends])))
         assert max([start, *ends]) < end
         if ends and ends[-1] < end:
             assert unread.early_end == ends[-1]
 
 
 @given(logs(), st.data())
-def test_an_end_at_or_behind_the_range_proves_it(log: Log, data: st.DataObject) -> None:
+def test_an_end_at_or_after_the_range_proves_it(log: Log, data: st.DataObject) -> None:
     size = len(log.slots)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size))
@@ -82,7 +82,7 @@ def test_an_end_at_or_behind_the_range_proves_it(log: Log, data: st.DataObject) 
     assert unread.is_known
 
 
-def test_an_older_end_is_no_answer() -> None:
+def test_an_older_end_proves_nothing() -> None:
     unread = OffsetRange(100, 200)
     unread.on_end(100)
     assert not unread.is_known and unread.early_end == 100
@@ -92,15 +92,15 @@ def test_an_older_end_is_no_answer() -> None:
     assert unread.is_known
 
 
-@pytest.mark.parametrize("behind", [200, 201, 999])
-def test_a_record_behind_the_range_proves_it(behind: int) -> None:
+@pytest.mark.parametrize("offset", [200, 201, 999])
+def test_a_record_after_the_range_proves_it(offset: int) -> None:
     unread = OffsetRange(100, 200)
-    assert not unread.on_record(behind)
+    assert not unread.on_record(offset)
     assert unread.is_known
 
 
 @pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
-def test_offsets_that_no_log_has(offset: int, high_watermark: int | None) -> None:
+def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | None) -> None:
     unread = OffsetRange(100, 200)
     with pytest.raises(DamagedError, match=str(offset)):
         unread.on_record(offset, high_watermark)

@@ -24,14 +24,14 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures.time, "sleep", lambda _: None)
 
 
-def test_a_query_behind_its_own_checkpoint_is_given_up_with_a_hint() -> None:
-    gap = LedgerGap("orders partition 0 was handed over from offset 504", hint="remove the checkpointLocation")
+def test_a_query_behind_its_own_checkpoint_fails_with_a_hint() -> None:
+    gap = LedgerGap("The batch of orders partition 0 starts at offset 504", hint="remove the checkpointLocation")
     with pytest.raises(EngineFailed, match=r"failed 8 times in a row: .* offset 504") as failed:
         failures.keep_running(_failing(*[gap] * 8))
     assert failed.value.hint == "remove the checkpointLocation"
 
 
-def test_a_server_that_is_away_is_waited_for() -> None:
+def test_an_unavailable_server_is_waited_for() -> None:
     failures.keep_running(_failing(*[KafkaUnavailable("away")] * 20, None))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orderflow import topic
 from orderflow.errors import KafkaUnavailable, TopicUnusable
-from orderflow.offsets import BrokenRange
+from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.topic import Bounds, _ProbeResult
 
@@ -46,11 +46,11 @@ class Broker:
         self.now += stall_timeout
         return _ProbeResult(offset, True, reason="nothing arrived")
 
-    def find(self, position: int) -> BrokenRange | None:
+    def find(self, position: int) -> DamagedRange | None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(topic, "_probe", self.probe)
             patch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, self.end)})
-            return topic.find_broken(SETTINGS, 0, position)
+            return topic.find_damage(SETTINGS, 0, position)
 
 
 @pytest.mark.parametrize("code", [CRC, 0])

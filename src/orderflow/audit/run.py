@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import msgspec
@@ -15,9 +14,9 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, check_times, differences, microseconds
 from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Order
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -27,6 +26,7 @@ from orderflow.errors import (
     TopicRecreated,
     TopicUnusable,
 )
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
@@ -72,7 +72,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = file.with_contract(settings, known.contracts[known.latest])
+    settings = loader.with_contract(settings, known.contracts[known.highest_number])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
@@ -94,10 +94,10 @@ class _Audit:
         self._settings = settings
         self._connection = connection
         self.report = Report()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
-        if self._contracts.contracts[self._contracts.latest] != self._contract:
+        if self._contracts.contracts[self._contracts.highest_number] != self._contract:
             raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
@@ -206,11 +206,11 @@ class _Audit:
         part.damaged = [
             loss
             for loss in part.losses
-            if loss in part.damaged or (loss.end_offset > part.position and self._is_broken(part, loss))
+            if loss in part.damaged or (loss.end_offset > part.position and self._is_damaged(part, loss))
         ]
         for first, end in part.readable_ranges():
             part.position = first
-            for records, chunk_end in _read_ahead(_split(topic.read(settings, part.entry.partition, first, end), end)):
+            for records, chunk_end in read_ahead(_split(topic.read(settings, part.entry.partition, first, end), end)):
                 self._account(part, records, part.position, chunk_end)
                 part.position = chunk_end
                 yield part.position - part.start
@@ -272,7 +272,7 @@ class _Audit:
             contract = self._contracts.contracts[number]
             results += [
                 result if isinstance(result, RecordRejected) else contract.align(result, self._contract)
-                for result in read([value for _, value in group], contract).results
+                for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
 
@@ -511,11 +511,11 @@ class _Audit:
             what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
             self.report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
 
-    def _is_broken(self, part: Partition, loss: Loss) -> bool:
+    def _is_damaged(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
         topic_settings = _of_topic(self._settings, loss.topic)
-        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.position))
-        return broken is not None and loss.end_offset <= broken.end
+        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.position))
+        return damage is not None and loss.end_offset <= damage.end
 
     def compare_rollup(self) -> None:
         count, listed = snapshot.rollup_differences(self._connection, LISTED)
@@ -605,15 +605,6 @@ def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
             yield chunk, record.offset + 1
             chunk, size = [], 0
     yield chunk, end
-
-
-def _read_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Iterate over `chunks` with one chunk read ahead, so that Kafka is read while MySQL is queried (20 % faster)."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, chunks, None)
-        while (chunk := future.result()) is not None:
-            future = pool.submit(next, chunks, None)
-            yield chunk
 
 
 def _finding(part: Partition, offset: int, what: str, order_id: str | None = None) -> Finding:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orderflow import topic
 from orderflow.errors import Interrupted, SparkUnavailable
-from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, JvmExited, QueryProgress, run_in_thread
+from orderflow.metrics.query_progress import QueryProgress
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, run_in_thread
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, session, write_orders
@@ -36,7 +37,7 @@ _EXECUTOR_INTERVAL = 5.0  # seconds between two checks of the executors
 _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
-_BROKEN_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
+_DAMAGE_RETRY_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -54,12 +55,12 @@ class SparkEngine:
         self._query: StreamingQuery | None = None  # None if no partition can be read
         self._executors_checked_at = self._started_at = 0.0
         self._executors = 0, 0  # executors and task slots
-        self._broken: dict[int, BrokenPartition] = {}
-        self._broken_checked_at = 0.0
+        self._damaged: dict[int, DamagedPartition] = {}
+        self._damage_checked_at = 0.0
         self._has_failed = False  # True after a failure that a damaged batch may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
-        self._is_realtime = self._left_realtime = False
+        self._is_realtime = self._is_switching_to_micro_batches = False
         self._realtime_session: SparkSession | None = None
 
     def open(self, scratch: Path) -> None:
@@ -70,16 +71,16 @@ class SparkEngine:
     def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
         spark = self._ready_session()
         self._end_former_query()
-        if self._is_realtime and not self._left_realtime:
+        if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        self._broken = self._find_broken(positions, ends) if self._has_failed or self._broken else {}
+        self._damaged = self._find_damaged(positions, ends) if self._has_failed or self._damaged else {}
         self._has_failed = False
-        if self._broken:
+        if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
-        self._left_realtime, self._started_at = False, time.monotonic()
+        self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with _translate_errors():
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
@@ -123,42 +124,42 @@ class SparkEngine:
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark).start()
 
-    def _find_broken(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, BrokenPartition]:
-        """Find the partitions that a damaged batch blocks, as far as a micro-batch may have read.
+    def _find_damaged(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, DamagedPartition]:
+        """Find the partitions that a damaged batch blocks, among the offsets that the last micro-batch may have read.
 
         The text of Spark's exception is not parsed. librdkafka fails at the same batch.
         """
-        self._broken_checked_at = time.monotonic()
-        broken: dict[int, BrokenPartition] = {}
+        self._damage_checked_at = time.monotonic()
+        damaged: dict[int, DamagedPartition] = {}
         for partition, position in positions.items():
             end = min(ends[partition], position + self._settings.max_offsets_per_trigger // len(positions))
-            if position < end and (found := topic.find_next_broken(self._settings, partition, position, end)):
-                error = topic.broken_batch_error(self._settings, partition, found.first, found.reason)
-                broken[partition] = BrokenPartition(found.position, error)
-        return broken
+            if position < end and (found := topic.find_next_damage(self._settings, partition, position, end)):
+                error = topic.damaged_batch_error(self._settings, partition, found.first, found.reason)
+                damaged[partition] = DamagedPartition(found.position, error)
+        return damaged
 
     def _store_before_damage(
         self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]
     ) -> dict[int, int]:
         """Store the records before each damaged batch. Return the positions of the other partitions."""
-        for partition, broken in self._broken.items():
-            if positions[partition] < broken.offset:
-                bounds = positions[partition], broken.offset
+        for partition, damaged in self._damaged.items():
+            if positions[partition] < damaged.offset:
+                bounds = positions[partition], damaged.offset
                 starting, ending = (offsets_json(info.name, {partition: offset}) for offset in bounds)
                 options = {"assign": json.dumps({info.name: [partition]}), "endingOffsets": ending}
                 with _translate_errors():
                     records = read_records(spark, self._settings, streaming=False, startingOffsets=starting, **options)
                     write_orders(records, self._settings, scratch=self._scratch, is_whole_topic=True).save()
-        return {partition: offset for partition, offset in positions.items() if partition not in self._broken}
+        return {partition: offset for partition, offset in positions.items() if partition not in self._damaged}
 
     def _is_readable_again(self) -> bool:
-        """Whether a broken partition can be read again. Checked twice a minute."""
-        if not self._broken or time.monotonic() - self._broken_checked_at < _BROKEN_INTERVAL:
+        """Whether a damaged partition can be read again. Checked twice a minute."""
+        if not self._damaged or time.monotonic() - self._damage_checked_at < _DAMAGE_RETRY_INTERVAL:
             return False
-        self._broken_checked_at = time.monotonic()
+        self._damage_checked_at = time.monotonic()
         return any(
-            topic.find_next_broken(self._settings, partition, broken.offset, broken.offset + 1) is None
-            for partition, broken in self._broken.items()
+            topic.find_next_damage(self._settings, partition, damaged.offset, damaged.offset + 1) is None
+            for partition, damaged in self._damaged.items()
         )
 
     def _supports_realtime(self, spark: SparkSession, info: TopicInfo) -> bool:
@@ -267,8 +268,8 @@ class SparkEngine:
             time.sleep(seconds)
         elif not self._has_ended(self._query, seconds):
             return False
-        if self._is_once and self._broken:
-            raise next(iter(self._broken.values())).error
+        if self._is_once and self._damaged:
+            raise next(iter(self._damaged.values())).error
         return self._query is not None
 
     def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
@@ -281,8 +282,8 @@ class SparkEngine:
             self._has_failed = True
             raise
 
-    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
-        return self._broken
+    def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
+        return self._damaged
 
     def activity(self) -> str:
         with _translate_errors():
@@ -295,7 +296,7 @@ class SparkEngine:
     def can_continue(self, lag: int) -> bool:
         fits = self._mode.can_continue(lag) and not self._is_readable_again()
         if self._is_realtime and not fits:
-            self._left_realtime = True
+            self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
         return fits
 

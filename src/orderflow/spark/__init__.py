@@ -21,15 +21,15 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 
 from orderflow import settings as settings_module
 from orderflow import topic
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.errors import InputInvalid, SparkUnavailable
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.store.ranges import ranges_of
 from orderflow.topic_source import TopicSource
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | No
     """
 
     settings = settings or _default_settings()
-    contract, ranges = file.of(settings), ranges_of(settings)
+    contract, ranges = loader.contract_of(settings), ranges_of(settings)
 
     def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return tasks.parse(batches, contract, ranges, rejects=rejects)
@@ -178,7 +178,7 @@ def open_ledger(settings: Settings) -> dict[int, int]:
     """
 
     schema.prepare(settings)
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     topic.check_cleanup_policy(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:

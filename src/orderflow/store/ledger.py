@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from orderflow.errors import OffsetsLost, TopicRecreated
-from orderflow.offsets import BrokenRange
+from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
@@ -69,7 +69,8 @@ class Advance(NamedTuple):
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
     """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
-    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
+    placeholders = statements.placeholders_for(partitions)
+    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
     return {partition: Locked(*found) for partition, *found in rows}
 
 
@@ -137,9 +138,9 @@ def find_losses(
     topic: str,
     topic_id: str,
     first_offsets: Mapping[int, int],
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
-    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `broken` names.
+    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `damaged` names.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
@@ -147,17 +148,17 @@ def find_losses(
     return [
         Loss(topic, topic_id, partition, *lost)
         for partition, position in found.items()
-        if (lost := _lost(partition, position, first_offsets, broken))
+        if (lost := _lost(partition, position, first_offsets, damaged))
     ]
 
 
 def _lost(
-    partition: int, position: int, first_offsets: Mapping[int, int], broken: Collection[BrokenRange]
+    partition: int, position: int, first_offsets: Mapping[int, int], damaged: Collection[DamagedRange]
 ) -> tuple[int, int] | None:
     """Return the next lost range of offsets at this position; None if there is none."""
     if position < first_offsets.get(partition, 0):
         return position, first_offsets[partition]
-    for damage in broken:
+    for damage in damaged:
         if (damage.partition, damage.position) == (partition, position):
             return damage.first, damage.end
     return None
@@ -169,18 +170,18 @@ def accept_losses(  # noqa: PLR0917
     topic_id: str,
     first_offsets: Mapping[int, int],
     by: str,
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
     """Record the losses and move the positions past them, in one transaction. Returns what was recorded.
 
     Raises TopicRecreated, and the connection's errors. Then nothing has changed, unless a COMMIT's reply was lost.
     """
     accepted: list[Loss] = []
-    if find_losses(connection, topic, topic_id, first_offsets, broken):
+    if find_losses(connection, topic, topic_id, first_offsets, damaged):
         _open(connection, topic, topic_id, first_offsets)
     for partition, (next_offset, known_id, now, _) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, known_id)
-        if lost := _lost(partition, next_offset, first_offsets, broken):
+        if lost := _lost(partition, next_offset, first_offsets, damaged):
             loss = Loss(topic, topic_id, partition, *lost, now, by)
             connection.execute("insert_loss", loss._asdict())
             advance(connection, topic, topic_id, now, {partition: Advance(loss.end_offset, lost=lost[1] - lost[0])})
@@ -208,15 +209,15 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
 
     The server releases the lock when its holder's session ends, for whatever reason.
     """
-    return named_lock.acquire(connection, _leader(connection, settings), seconds)
+    return named_lock.acquire(connection, _leadership_lock_name(connection, settings), seconds)
 
 
 def is_led(connection: Connection, settings: Settings) -> bool:
     """Whether a sink is active on this table and topic now, on any machine."""
-    return named_lock.is_held(connection, _leader(connection, settings))
+    return named_lock.is_held(connection, _leadership_lock_name(connection, settings))
 
 
-def _leader(connection: Connection, settings: Settings) -> str:
+def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}"
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 

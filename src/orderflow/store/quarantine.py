@@ -18,7 +18,7 @@ from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, Source
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
 _FRAME_BYTES = 8192  # of a packet, for everything except key, value and headers
@@ -84,22 +84,24 @@ def insert(
     if not bad:
         return
     packet = int(connection.execute("select_max_packet").rows[0][0])
-    room = max(packet - _FRAME_BYTES, packet // 2)
+    max_row_bytes = max(packet - _FRAME_BYTES, packet // 2)
     rows: list[tuple[object, ...]] = []
     size = 0
     for batch_index, rejected, order_id in bad:
         fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
         chunks: list[dict[str, object]] = []
         # In SQL text, one byte may take two.
-        weight = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
-        if weight > room:
-            share = room // 8  # three fields and the detail, at two bytes each
+        escaped_bytes = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
+        if escaped_bytes > max_row_bytes:
+            inline_bytes = max_row_bytes // 8  # three fields and the detail, at two bytes each
             chunks = [
-                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
+                chunk
+                for name, field in zip(_FIELDS, fields, strict=True)
+                for chunk in _chunks(name, field, inline_bytes)
             ]
-            fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
-            weight = room
-        if rows and size + weight > min(_STATEMENT_BYTES, room):
+            fields = tuple(field and field[:inline_bytes] for field in fields)  # type: ignore[assignment]
+            escaped_bytes = max_row_bytes
+        if rows and size + escaped_bytes > min(_STATEMENT_BYTES, max_row_bytes):
             connection.execute_rows("insert_quarantine", rows)
             rows, size = [], 0
         rows.append(
@@ -115,7 +117,7 @@ def insert(
                 ),
             )
         )
-        size += weight
+        size += escaped_bytes
         coordinates = {
             "topic_id": source.topic_id,
             "partition": batch.partitions[batch_index],
@@ -162,7 +164,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some, ids=marks(some)).rows
+        rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -188,15 +190,15 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        changed += connection.execute("resolve_discarded", (by, because, *some), ids=marks(some)).changed
+        changed += connection.execute("resolve_discarded", (by, because, *some), ids=placeholders_for(some)).changed
         connection.commit()
     return changed
 
 
-def _chunks(name: str, field: bytes | None, share: int) -> Iterator[dict[str, object]]:
-    """Yield what exceeds the row's share of the field, as values of insert_chunk."""
-    for number, start in enumerate(range(share, len(field or b""), 3 * share)):
-        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * share]}
+def _chunks(name: str, field: bytes | None, inline_bytes: int) -> Iterator[dict[str, object]]:
+    """Yield what exceeds the first `inline_bytes` of the field, as values of insert_chunk."""
+    for number, start in enumerate(range(inline_bytes, len(field or b""), 3 * inline_bytes)):
+        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * inline_bytes]}
 
 
 def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:

@@ -39,8 +39,8 @@ class RecordBatch(NamedTuple):
         starts, ends = self.starts(), self.ends()
         return ", ".join(f"{topic}-{part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
 
-    def since(self, positions: Mapping[int, int]) -> RecordBatch:
-        """Return the records from these offsets on, by partition; the batch itself if that is all of it."""
+    def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
+        """Return the records at or after each partition's position; the batch itself if that is every record."""
         if all(first >= positions[partition] for partition, first in self.starts().items()):
             return self
         coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
@@ -73,7 +73,7 @@ class Source(Protocol):
         """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""
 
 
-class Row(NamedTuple):
+class OrderRow(NamedTuple):
     """An accepted order to be written, with its record's coordinates and batch index."""
 
     order: Order

@@ -17,7 +17,7 @@ from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
 from orderflow.store.ledger import Entry
 from orderflow.store.quarantine import Status
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 from orderflow.store.tables import TABLES
 
 _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
@@ -149,7 +149,7 @@ def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, S
     for start in range(0, len(ids), _IDS):
         some = ids[start : start + _IDS]
         for *order, partition, offset, produced_at, stored_at in connection.execute(
-            "select_stored", some, ids=marks(some)
+            "select_stored", some, ids=placeholders_for(some)
         ).rows:
             found[str(order[1])] = StoredRow(tuple(order), partition, offset, produced_at, stored_at)
     return found
