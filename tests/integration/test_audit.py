@@ -15,7 +15,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
 from orderflow.audit.report import Kind
@@ -160,6 +160,13 @@ def lose(settings: Settings, partition: int, count: int) -> None:
 def delete_before(settings: Settings, coordinates: TopicPartition) -> None:
     admin = AdminClient(topic.client_config(settings))
     admin.delete_records([coordinates])[coordinates].result()
+
+
+def configure(settings: Settings, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_topic, incremental_configs=[entry])
+    admin = AdminClient(topic.client_config(settings))  # a collected client cancels its requests
+    admin.incremental_alter_configs([resource])[resource].result()
 
 
 @pytest.fixture
@@ -806,6 +813,54 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     assert (report.unreadable_offsets, report.unprovable) == (6, 6)
     execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
     assert audit.run(stored).counts == NONE | {"counters": 1, "rollup": 1}
+
+
+@pytest.mark.parametrize("first", [3, 9])  # 9: all of the partition's records
+def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings, first: int) -> None:
+    """The bounds are read once, and the partitions one after another."""
+    send(stored, [order(10 + number) for number in range(5)], partition=1)
+    store(stored)
+    removed: list[int] = []
+
+    def remove(done: int, total: int) -> None:
+        if not removed:
+            assert (done, total) == (5, 14)
+            removed.append(first)
+            delete_before(stored, TopicPartition(stored.kafka_topic, 1, first))
+
+    report = audit.run(stored, remove)
+    assert removed and (report.proven, report.counts) == (True, NONE)
+    assert (report.records, report.unreadable_offsets) == (14 - first, first)
+    assert f" {first} older offsets are gone from the topic" in report.sentence()
+    again = audit.run(stored)
+    assert (counts(again), again.sentence()) == (counts(report), report.sentence())
+
+
+def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> None:
+    """Between two reads, compaction removes records whose absence nothing shows."""
+    configure(stored, "cleanup.policy", "compact,delete")
+    assert audit.run(stored).counts == NONE | {"topics": 1}
+    found = run(stored, "audit", cwd=tmp_path)
+    assert found.returncode == 1
+    assert f"topics: Topic {stored.kafka_topic} has cleanup.policy=compact,delete: Kafka removes" in found.stdout
+    assert "So it cannot be proven that every order was stored." in found.stdout
+    for arguments in (["sink", "--once", "--engine", "direct"], ["init"]):
+        refused = run(stored, *arguments, cwd=tmp_path)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+        assert "has cleanup.policy=compact,delete" in refused.stderr
+        assert f"--topic {stored.kafka_topic} --add-config cleanup.policy=delete" in refused.stderr
+    configure(stored, "cleanup.policy", "delete")
+    assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
+    assert audit.run(stored).proven
+
+
+def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "_config", lambda *_: None)
+    report = audit.run(stored)
+    assert (report.proven, report.policies_unknown) == (True, [stored.kafka_topic])
+    assert report.sentence().endswith(
+        f" The cleanup.policy of topic {stored.kafka_topic} may not be read: if it is compact, records may be missing."
+    )
 
 
 def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings) -> None:

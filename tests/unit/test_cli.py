@@ -141,6 +141,14 @@ def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         assert result.returncode == 2 and "is not UTF-8" in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["accept-loss"], ["quarantine", "replay", "--all"], ["quarantine", "discard", "1", "--because", "a test"]]
+)
+def test_a_name_that_no_column_can_record_is_refused(tmp_path: Path, words: list[str]) -> None:
+    result = orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert result.returncode == 2 and "--by must not exceed 255 characters" in result.stderr, result
+
+
 def test_no_color_removes_the_colors(tmp_path: Path) -> None:
     environ = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
     assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **environ).stderr

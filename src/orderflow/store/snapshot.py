@@ -14,7 +14,7 @@ from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
-from orderflow.store.connection import Connection, RowsRefusedError
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
 from orderflow.store.ledger import Entry, LastRecord
 from orderflow.store.quarantine import Status
 from orderflow.store.statements import placeholders_for
@@ -125,7 +125,7 @@ def opened(settings: Settings) -> Iterator[Connection]:
     statement would see its own moment. The server retains old row versions for it: it must not stay open for hours.
     Raises DatabaseUnavailable or DatabaseRefused.
     """
-    with Connection(settings.for_reading) as connection:
+    with Connection(settings.for_reading, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
         connection.execute("set_repeatable_read")
         connection.execute("start_snapshot")
         yield connection
