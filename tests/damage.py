@@ -80,7 +80,8 @@ def send_batches(settings: Settings, codec: str, partition: int, batches: int, s
 
 def send_with_headers(settings: Settings, value: bytes, headers: Sequence[tuple[bytes, bytes | None]]) -> None:
     """Send one record to partition 0. Header names may be any bytes, but confluent_kafka accepts only text."""
-    library = ctypes.CDLL(next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*")))
+    path = next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*"))
+    library = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = library.rd_kafka_headers_new.restype = pointer
     conf = pointer(library.rd_kafka_conf_new())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from confluent_kafka import (
@@ -25,7 +25,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from orderflow import tls
 from orderflow.errors import (
@@ -35,6 +35,7 @@ from orderflow.errors import (
     OffsetsLost,
     OrderFlowError,
     TopicMissing,
+    TopicUnusable,
 )
 from orderflow.offsets import DamagedError, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
+_NO_ID = "A" * 22  # how a Uuid of zeros is written: brokers without topic ids return it
 _CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
@@ -77,6 +79,9 @@ _REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
 # Codes whose actual reason is known only after a connection test.
 _AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
 _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout
+
+
+_Found = TypeVar("_Found")
 
 
 class TopicInfo(NamedTuple):
@@ -196,7 +201,7 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
 def describe(settings: Settings) -> TopicInfo:
     """Return the topic's identity.
 
-    Raises TopicMissing, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing, TopicUnusable (it has no id), KafkaUnavailable, KafkaRefused.
     """
     return request_description(settings)()
 
@@ -213,6 +218,13 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     def wait() -> TopicInfo:
         with translate_errors(settings, admin):
             found = answer.result()
+        if found.topic_id is None or str(found.topic_id) == _NO_ID:
+            raise TopicUnusable(
+                f"Kafka at {settings.kafka_bootstrap_servers} gives topic {name} no id, so OrderFlow could not notice"
+                " that it was deleted and created again.",
+                hint="Upgrade the brokers to Kafka 2.8 or newer. With ZooKeeper, inter.broker.protocol.version must be"
+                " 2.8 or newer too: existing topics then get an id.",
+            )
         return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
 
     return wait
@@ -221,7 +233,7 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
 def get_or_create(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
-    Raises TopicMissing if it must not be created, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing if it must not be created, and what `describe` raises.
     """
     try:
         describe(settings)
@@ -235,12 +247,13 @@ def get_or_create(settings: Settings) -> TopicInfo:
 
 
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
-    """Create the topic with the broker's default replication factor.
+    """Create the topic with the broker's default replication factor, and without compaction.
 
     Raises TopicMissing if the broker refuses, KafkaUnavailable.
     """
     name = settings.kafka_topic
-    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
+    not_compacted = {"cleanup.policy": "delete"}  # whatever the broker's default is
+    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=not_compacted)
     try:
         _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
     except KafkaException as exception:
@@ -272,16 +285,40 @@ def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
 
 def _can_auto_create(settings: Settings) -> bool:
     """Whether the broker has auto.create.topics.enable; True if the user may not read the broker's configuration."""
-    admin = _admin(settings)
     with translate_errors(settings):
-        broker = str(next(iter(admin.list_topics(timeout=TIMEOUT).brokers)))
+        broker = str(next(iter(_admin(settings).list_topics(timeout=TIMEOUT).brokers)))
     resource = ConfigResource(ConfigResource.Type.BROKER, broker)
+    return _config(settings, resource, "auto.create.topics.enable") in ("true", None)
+
+
+def _config(settings: Settings, resource: ConfigResource, name: str) -> str | None:
+    """Return a value of a broker's or topic's configuration; None if it has none, or the user may not read it."""
+    admin = _admin(settings)
     try:
-        with translate_errors(settings):
+        with translate_errors(settings, admin):
             found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     except KafkaRefused:
-        return True
-    return str(found["auto.create.topics.enable"].value) == "true"
+        return None
+    return str(found[name].value) if name in found else None
+
+
+def check_cleanup_policy(settings: Settings) -> str | None:
+    """Return the topic's cleanup.policy; None if the user may not read it.
+
+    Raises TopicUnusable if the topic is compacted: the offsets of removed records look like those of transaction
+    markers, so no reader notices what is missing. Also raises TopicMissing, KafkaUnavailable.
+    """
+    name = settings.kafka_topic
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    policy = _retry(lambda: _config(settings, resource, "cleanup.policy"))
+    if "compact" in (policy or ""):
+        raise TopicUnusable(
+            f"Topic {name} has cleanup.policy={policy}: Kafka removes a record when a later one has the same key, even"
+            " if it is not stored yet.",
+            hint=f"Run `kafka-configs.sh --bootstrap-server {settings.kafka_bootstrap_servers} --alter --topic {name}"
+            " --add-config cleanup.policy=delete`. Orders that Kafka has removed already must be sent again.",
+        )
+    return policy
 
 
 def wait_for_leaders(settings: Settings) -> TopicInfo:
@@ -289,17 +326,25 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
 
     Raises TopicMissing or KafkaUnavailable after 10 seconds, and KafkaRefused.
     """
+
+    def look() -> TopicInfo:
+        info = describe(settings)
+        bounds(settings, info.partitions)
+        return info
+
+    return _retry(look)
+
+
+def _retry(look: Callable[[], _Found]) -> _Found:
+    """Return what `look` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            info = describe(settings)
-            bounds(settings, info.partitions)
+            return look()
         except (TopicMissing, KafkaUnavailable):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-        else:
-            return info
 
 
 def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
@@ -524,7 +569,7 @@ def find_damage(settings: Settings, partition: int, position: int) -> DamagedRan
 
     They end at the next readable record or at the end of the partition. The batch's own length is not used, because
     those bytes may be damaged too.
-    Raises KafkaUnavailable, KafkaRefused, OffsetsLost.
+    Raises KafkaUnavailable (also if the broker was only silent for a while), KafkaRefused, OffsetsLost.
     """
     end_of_partition = bounds(settings, [partition])[partition].end
     probe = partial(_probe, settings, partition)
@@ -535,12 +580,22 @@ def find_damage(settings: Settings, partition: int, position: int) -> DamagedRan
         if not result.is_damage:
             return None
         reason = result.reason
+        suspects: set[int] = set()
         first = reached = result.offset if position <= result.offset < end_of_partition else position
         while result.is_damage and reached < end_of_partition:  # several damaged batches may follow each other
-            reached = _end_of_batch(probe, result, reached, end_of_partition)
+            start = reached
+            reached, has_timed_out = _end_of_batch(probe, result, start, end_of_partition)
+            suspects |= {start, reached - 1} if has_timed_out else set()
             result = probe(reached)
-    if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
-        raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
+        if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
+            raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
+        for offset in sorted(suspects):  # now that the broker answers: perhaps it only paused
+            if not probe(offset, STALL_TIMEOUT).is_damage:
+                raise KafkaUnavailable(
+                    f"{settings.kafka_topic} partition {partition} did not answer for a while at offset {offset}, and"
+                    " can be read there now.",
+                    hint="Repeat the command.",
+                )
     return DamagedRange(partition, position, first, result.offset, reason)
 
 
@@ -589,11 +644,17 @@ class _ProbeResult(NamedTuple):
     reason: str = ""
 
 
-def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> int:
-    """Return the first offset without this damage, or `end`. The search doubles its steps, then bisects."""
+def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> tuple[int, bool]:
+    """Return the first offset without this damage, or `end`; and whether a timeout took part in this result.
+
+    The search doubles its steps, then bisects.
+    """
+    has_timed_out = not damage.code
 
     def is_same_damage(offset: int) -> bool:
+        nonlocal has_timed_out
         result = probe(offset)
+        has_timed_out |= result.is_damage and not result.code
         return result.is_damage and (not result.code or (result.code, result.offset) == (damage.code, damage.offset))
 
     inside, step = start, 1
@@ -602,7 +663,7 @@ def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, st
     while outside - inside > 1:
         middle = (inside + outside) // 2
         inside, outside = (middle, outside) if is_same_damage(middle) else (inside, middle)
-    return outside
+    return outside, has_timed_out
 
 
 def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float = GAP_STALL_TIMEOUT) -> _ProbeResult:

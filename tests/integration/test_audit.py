@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
 from orderflow.audit.report import Kind
@@ -26,7 +26,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.replay import replay
+from orderflow.store.replay import Result, replay
 from orderflow.store.writer import Writer
 from orderflow.topic_source import TopicSource
 from tests.processes import run
@@ -160,6 +160,13 @@ def lose(settings: Settings, partition: int, count: int) -> None:
 def delete_before(settings: Settings, coordinates: TopicPartition) -> None:
     admin = AdminClient(topic.client_config(settings))
     admin.delete_records([coordinates])[coordinates].result()
+
+
+def configure(settings: Settings, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_topic, incremental_configs=[entry])
+    admin = AdminClient(topic.client_config(settings))  # a collected client cancels its requests
+    admin.incremental_alter_configs([resource])[resource].result()
 
 
 @pytest.fixture
@@ -706,6 +713,43 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     }
 
 
+IN_RANGES = order(6, unit_price=60, total_price=120)
+
+
+@pytest.mark.parametrize("obstacle", ["ranges", "trigger"])
+def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: Settings, obstacle: str) -> None:
+    """The sink left the first record out and stored its correction. The record is replayed without the obstacle."""
+    schema.prepare(settings)
+    enforcing = msgspec.structs.replace(settings, order_ranges="enforce") if obstacle == "ranges" else settings
+    if obstacle == "trigger":
+        signal = "IF NEW.unit_price < 60 THEN SIGNAL SQLSTATE '45000'; END IF"
+        execute(settings, f"CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW {signal}")
+    send(settings, [order(6), IN_RANGES])
+    store(enforcing)
+    execute(settings, "DROP TRIGGER IF EXISTS refuse")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        report = audit.run(settings)
+        assert (report.proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
+        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is Result.STORED
+    report = audit.run(settings)
+    assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
+    execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
+    [finding] = audit.run(settings).quarantine
+    assert finding.what == "is in the quarantine for conflict with the order of a later record (offset 1)"
+
+
+def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) -> None:
+    send(settings, [order(6), IN_RANGES])
+    store(settings)
+    before = select(settings, "SELECT * FROM orders_quarantine")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+    assert select(settings, "SELECT * FROM orders_quarantine") == before
+
+
 def test_a_conflict_that_became_a_refused_row_is_found(stored: Settings) -> None:
     """This happens on a server without warnings, where the sink treats conflicts as refusals."""
     send(stored, [order(3, quantity=1, total_price=45.99)])
@@ -769,6 +813,54 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     assert (report.unreadable_offsets, report.unprovable) == (6, 6)
     execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
     assert audit.run(stored).counts == NONE | {"counters": 1, "rollup": 1}
+
+
+@pytest.mark.parametrize("first", [3, 9])  # 9: all of the partition's records
+def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings, first: int) -> None:
+    """The bounds are read once, and the partitions one after another."""
+    send(stored, [order(10 + number) for number in range(5)], partition=1)
+    store(stored)
+    removed: list[int] = []
+
+    def remove(done: int, total: int) -> None:
+        if not removed:
+            assert (done, total) == (5, 14)
+            removed.append(first)
+            delete_before(stored, TopicPartition(stored.kafka_topic, 1, first))
+
+    report = audit.run(stored, remove)
+    assert removed and (report.proven, report.counts) == (True, NONE)
+    assert (report.records, report.unreadable_offsets) == (14 - first, first)
+    assert f" {first} older offsets are gone from the topic" in report.sentence()
+    again = audit.run(stored)
+    assert (counts(again), again.sentence()) == (counts(report), report.sentence())
+
+
+def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> None:
+    """Between two reads, compaction removes records whose absence nothing shows."""
+    configure(stored, "cleanup.policy", "compact,delete")
+    assert audit.run(stored).counts == NONE | {"topics": 1}
+    found = run(stored, "audit", cwd=tmp_path)
+    assert found.returncode == 1
+    assert f"topics: Topic {stored.kafka_topic} has cleanup.policy=compact,delete: Kafka removes" in found.stdout
+    assert "So it cannot be proven that every order was stored." in found.stdout
+    for arguments in (["sink", "--once", "--engine", "direct"], ["init"]):
+        refused = run(stored, *arguments, cwd=tmp_path)
+        assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+        assert "has cleanup.policy=compact,delete" in refused.stderr
+        assert f"--topic {stored.kafka_topic} --add-config cleanup.policy=delete" in refused.stderr
+    configure(stored, "cleanup.policy", "delete")
+    assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
+    assert audit.run(stored).proven
+
+
+def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "_config", lambda *_: None)
+    report = audit.run(stored)
+    assert (report.proven, report.policies_unknown) == (True, [stored.kafka_topic])
+    assert report.sentence().endswith(
+        f" The cleanup.policy of topic {stored.kafka_topic} may not be read: if it is compact, records may be missing."
+    )
 
 
 def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings) -> None:
@@ -854,14 +946,17 @@ def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
 
 
 def test_the_audit_starts_over_if_a_table_is_altered(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    altered = []
+    reads = 0
 
-    def alter_once(connection: Connection) -> None:
-        if not altered:
-            altered.append(True)
+    def read_then_alter_once(connection: Connection) -> Any:
+        nonlocal reads
+        reads += 1
+        found = original_ledger(connection)
+        if reads == 1:
             execute(stored, "ALTER TABLE orders COMMENT = 'changed', ALGORITHM = COPY")
+        return found
 
     original_ledger = snapshot.ledger
-    monkeypatch.setattr(snapshot, "ledger", lambda connection: (original_ledger(connection), alter_once(connection))[0])
+    monkeypatch.setattr(snapshot, "ledger", read_then_alter_once)
     assert audit.run(stored).proven
-    assert altered
+    assert reads == 2

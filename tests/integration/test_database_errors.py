@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
 from tests.integration.test_refusals import variable
 from tests.integration.test_store import TOPIC, assert_consistent, batch_of, commit
 from tests.processes import until
-from tests.sql import execute, select
+from tests.sql import execute, raw_session, select
 
 
 @pytest.fixture
@@ -181,6 +182,37 @@ def test_a_table_altered_during_a_snapshot_is_contention(store: Settings) -> Non
         execute(store, "ALTER TABLE orders ADD COLUMN note INT, ALGORITHM = COPY")
         with pytest.raises(Contention, match=r"1412"):
             snapshot.count_orders(connection)
+
+
+# Statements that take longer than the client usually waits.
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections wait 1 s for an answer, unless their caller names another limit."""
+    defaults = Connection.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "answer_timeout", 1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_audit_waits_for_long_statements(store: Settings) -> None:
+    with Connection(store) as connection, pytest.raises(DatabaseUnavailable, match="does not answer"):
+        connection.execute_text("SELECT SLEEP(1.5)")
+    with snapshot.opened(store) as connection:
+        assert connection.execute_text("SELECT SLEEP(1.5)").rows == [(0,)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_change_of_the_tables_may_take_long(store: Settings) -> None:
+    execute(store, "DROP TABLE orders_adoption")
+    waiting = "SELECT MAX(time) FROM information_schema.processlist WHERE info LIKE 'CREATE TABLE%orders_adoption%'"
+    with raw_session(store) as session, ThreadPoolExecutor(1) as pool:
+        session.cursor().execute("LOCK TABLES orders WRITE")
+        change = pool.submit(schema.prepare, store)
+        until(lambda: (select(store, waiting)[0][0] or 0) >= 2)
+        session.cursor().execute("UNLOCK TABLES")
+        assert [step.statement for step in change.result()] == ["create_adoption"]
 
 
 # Servers whose configuration causes refusals.

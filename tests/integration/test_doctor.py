@@ -21,6 +21,7 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
+from tests.integration.test_audit import configure
 from tests.processes import run
 from tests.sql import execute, select
 
@@ -83,6 +84,7 @@ def test_on_a_new_machine_it_warns_and_creates_nothing(settings: Settings) -> No
     results = examine(settings)
     assert {name: check.status for name, check in results.items() if check.status != "ok"} == {
         "topic": "warning",
+        "compaction": "skipped",
         "tables": "warning",
         "privileges": "skipped",
         "triggers": "skipped",
@@ -108,7 +110,7 @@ def test_servers_that_do_not_answer_hide_no_other_finding(tmp_path: Path) -> Non
     status = {check["name"]: check["status"] for check in json.loads(result.stdout)["checks"]}
     assert (status.pop("Kafka"), status.pop("database")) == ("error", "error")
     assert {name for name, value in status.items() if value == "skipped"} == {
-        *("topic", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
+        *("topic", "compaction", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
         *("durability", "clock", "tables", "privileges", "triggers", "indexes", "ledger"),
     }
     hints = [check["hint"] for check in json.loads(result.stdout)["checks"] if check["status"] == "error"]
@@ -213,6 +215,13 @@ def test_a_recreated_topic_is_an_error(ready: Settings) -> None:
     topic.get_or_create(ready)
     result = examine(ready)["ledger"]
     assert (result.status, "was deleted and created again" in result.found) == ("error", True)
+
+
+def test_a_compacted_topic_is_an_error(ready: Settings) -> None:
+    configure(ready, "cleanup.policy", "compact")
+    found = examine(ready)["compaction"]
+    assert (found.status, "has cleanup.policy=compact" in found.found) == ("error", True)
+    assert "cleanup.policy=delete" in found.hint
 
 
 def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:

@@ -160,7 +160,7 @@ def test_the_writer_makes_progress_if_every_second_order_is_refused(
         execute(store, "ALTER TABLE orders ADD CONSTRAINT no_three CHECK (quantity <> 3)")
     values = [numbered(n, **THREE if n % 2 else {}) for n in range(4_000)]
     round_trips = 0
-    positions = []
+    positions: list[int] = []
 
     def counted(original: Any) -> Any:
         def call(*arguments: Any, **others: Any) -> Any:

@@ -30,7 +30,7 @@ import mysql.connector
 import psutil
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
+from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
@@ -41,6 +41,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from rich.progress import Progress
 
 from orderflow import topic
+from orderflow.cli.doctor.checks import checks
 from orderflow.embedded import debian
 from orderflow.embedded.process import Process, free_port
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused
@@ -357,10 +358,14 @@ def _acls(command: str) -> list[AclBinding]:
     return [
         AclBinding(
             *(kind, name, ResourcePatternType.LITERAL, options.allow_principal, "*"),
-            *(AclOperation[operation.upper()], AclPermissionType.ALLOW),
+            *(AclOperation[_in_snake_case(operation)], AclPermissionType.ALLOW),
         )
         for operation in options.operation
     ]
+
+
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
 
 
 def _create_acls(broker: SecuredKafka, acls: list[AclBinding]) -> None:
@@ -398,8 +403,8 @@ def granted(
     printed = run(administrator, "init", "--grants", cwd=folder).stdout.splitlines()
     granting = [line.removesuffix(";") for line in printed if not line.startswith("--")]
     for line in granting:
-        role = next(role for role in _PASSWORDS if role in line)
-        password = _PASSWORDS[role].replace("\\", "\\\\").replace("'", "''")
+        [user] = [user for user in _PASSWORDS if user in line]
+        password = _PASSWORDS[user].replace("\\", "\\\\").replace("'", "''")
         _execute(administrator, line.replace("change-me", password))
     acls = [acl for line in printed if line.startswith("-- kafka-acls") for acl in _acls(line.removeprefix("-- "))]
     _create_acls(broker, acls)
@@ -502,7 +507,8 @@ def test_each_role_needs_exactly_its_kafka_rights(
         settings = getattr(granted, role)
         action(settings)
         for acl in [acl for acl in granted.acls if acl.principal == f"User:orderflow_{role}"]:
-            if acl.name == numbering.GROUP:  # without it, the command only reports that
+            # Without these two, a command only reports that.
+            if acl.name == numbering.GROUP or acl.operation == AclOperation.DESCRIBE_CONFIGS:
                 continue
             _delete_acl(broker, acl)
             try:
@@ -518,6 +524,22 @@ def test_each_role_needs_exactly_its_kafka_rights(
     with Progress(disable=True) as progress:
         numbering.next_number(granted.producer, topic.describe(granted.producer), progress, save_threshold=-1)
     assert not caplog.messages, "the producer may store the offset up to which it has read"
+
+
+def test_a_cleanup_policy_that_may_not_be_read_is_a_warning(broker: SecuredKafka, granted: Granted) -> None:
+    assert topic.check_cleanup_policy(granted.sink) == "delete"
+    [acl] = [
+        acl
+        for acl in granted.acls
+        if acl.principal == "User:orderflow_sink" and acl.operation == AclOperation.DESCRIBE_CONFIGS
+    ]
+    _delete_acl(broker, acl)
+    try:
+        until(lambda: topic.check_cleanup_policy(granted.sink) is None)
+        [found] = [check for check in checks(granted.sink) if check.name == "compaction"]
+        assert found.status == "warning" and "init --grants" in found.hint
+    finally:
+        _create_acls(broker, [acl])
 
 
 def _until_refused(action: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
-from orderflow.store.ledger import Entry
+from orderflow.store.ledger import Entry, Loss
 from orderflow.store.orders import produced_at
 from orderflow.store.snapshot import Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
@@ -49,6 +49,30 @@ def test_each_offset_of_the_ledger_is_read_or_lost(first: int, count: int, reada
     assert part.size + part.unreadable_count == count
     assert not part.has_row(offset, "ORDER-000001")
     assert not part.is_quarantined(offset)
+
+
+@given(st.integers(10, 100), st.integers(1, 100))
+def test_what_is_removed_before_it_is_read_is_lost(position: int, count: int) -> None:
+    part = partition(0, 100, 10)
+    part.position, first = position, position + count
+    part.remove_before(first)
+    gone = {*range(10), *range(position, min(first, 100))}
+    assert {offset for offset in range(-5, 205) if part.is_unreadable(offset)} == gone
+    assert {offset for offset in range(-5, 205) if part.is_readable(offset)} == {*range(100)} - gone
+    assert part.unreadable_count == len(gone)
+    assert list(part.readable_ranges()) == ([(first, 100)] if first < 100 else [])
+
+
+def test_a_loss_that_was_removed_meanwhile_is_no_finding() -> None:
+    losses = [Loss("orders", "id", 0, first, first + 10) for first in (0, 30, 50, 70)]
+    part = Partition(partition(0, 100, 10).entry, Bounds(10, 100), losses)
+    part.position = 20
+    part.remove_before(60)
+    assert [part.may_be_lost(loss) for loss in losses] == [True, True, True, False]
+    assert part.unreadable_count == 10 + 40 - 30
+    part.damaged = losses[3:]
+    assert part.may_be_lost(losses[3])
+    assert list(part.readable_ranges()) == [(60, 70), (80, 100)]
 
 
 @given(st.dictionaries(st.integers(5, 50), st.one_of(st.none(), st.text(max_size=5))))
@@ -140,6 +164,7 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
         ({"order_id": None}, ORDER, OTHER, "with order_id None"),
         ({"order_id": "ORDER-000009"}, ORDER, OTHER, "with order_id 'ORDER-000009'"),
         ({}, ORDER, OTHER._replace(offset=11), "a later record"),  # the first of a partition is stored
+        ({"reason_contract_id": 0}, ORDER, OTHER._replace(offset=11), None),  # unless a replay found the conflict
         ({}, ORDER, OTHER._replace(offset=11, partition=1), None),
         ({}, ORDER, OTHER._replace(offset=11, stored_at=LATER), None),  # a conflict with an order that a replay stored
         ({"reason": "refused_by_database"}, ORDER, None, None),

@@ -135,9 +135,18 @@ def test_all_numeric_options_are_tested() -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    for words in (["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]):
+    lines: list[list[str | bytes]] = [["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]]
+    for words in lines:
         result = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
         assert result.returncode == 2 and "is not UTF-8" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["accept-loss"], ["quarantine", "replay", "--all"], ["quarantine", "discard", "1", "--because", "a test"]]
+)
+def test_a_name_that_no_column_can_record_is_refused(tmp_path: Path, words: list[str]) -> None:
+    result = orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert result.returncode == 2 and "--by must not exceed 255 characters" in result.stderr, result
 
 
 def test_no_color_removes_the_colors(tmp_path: Path) -> None:

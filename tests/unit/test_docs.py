@@ -80,8 +80,9 @@ def commands(text: str) -> Iterator[list[str]]:
 def usage_error_of(words: list[str]) -> str:
     """Return the usage error of the command line; empty if it is valid. Nothing is run."""
     usage_error = typer.BadParameter.__base__
-    assert usage_error
-    command, context, (name, *arguments) = typer.main.get_command(cli.app), None, words
+    assert usage_error and issubclass(usage_error, Exception)
+    name, *arguments = words
+    command, context = typer.main.get_command(cli.app), None
     try:
         with mock.patch.dict(os.environ):  # --log-format sets a variable
             while isinstance(command, typer.core.TyperGroup) and arguments:
@@ -89,7 +90,9 @@ def usage_error_of(words: list[str]) -> str:
                 rest = [*context._protected_args, *context.args]
                 if not rest:  # `contract --format sql`: the group itself is the command
                     return ""
-                name, command, arguments = command.resolve_command(context, rest)
+                found_name, found, arguments = command.resolve_command(context, rest)
+                assert found_name and found  # it raises the usage error otherwise
+                name, command = found_name, found
             if not isinstance(command, typer.core.TyperGroup):
                 command.make_context(name, arguments, parent=context)
     except typer.Exit:  # --help and --version

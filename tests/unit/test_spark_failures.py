@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -16,14 +16,14 @@ from orderflow.settings import Settings
 from orderflow.spark import failures, read_records
 
 
-def _failing(*errors: OrderFlowError | None) -> Callable[[], Any]:
+def _failing(*errors: OrderFlowError | None) -> mock.Mock:
     """Return a `start` whose queries end with these errors in turn; None is a normal end."""
     return mock.Mock(side_effect=[mock.Mock(awaitTermination=mock.Mock(side_effect=error)) for error in errors])
 
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def test_a_query_behind_its_own_checkpoint_fails_with_a_hint() -> None:
@@ -34,7 +34,9 @@ def test_a_query_behind_its_own_checkpoint_fails_with_a_hint() -> None:
 
 
 def test_an_unavailable_server_is_waited_for() -> None:
-    failures.keep_running(_failing(*[KafkaUnavailable("away")] * 20, None))
+    start = _failing(*[KafkaUnavailable("away")] * 20, None)
+    failures.keep_running(start)
+    assert start.call_count == 21
 
 
 @pytest.mark.parametrize(
@@ -69,5 +71,6 @@ def test_a_traceback_shows_the_hint() -> None:
 
 @pytest.mark.parametrize("name", ["kafka.isolation.level", "kafka.Isolation.Level"])
 def test_aborted_transactions_cannot_be_read(name: str) -> None:
+    options: dict[str, Any] = {name: "read_uncommitted"}
     with pytest.raises(InputInvalid, match="read_uncommitted"):
-        read_records(mock.Mock(), Settings(), **{name: "read_uncommitted"})
+        read_records(mock.Mock(), Settings(), **options)

@@ -55,7 +55,7 @@ class _Topic(NamedTuple):
     """A topic that holds records at some offsets."""
 
     held: set[int]
-    topic = "orders"
+    topic: str = "orders"
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         return any(start <= offset < end for offset in self.held)

@@ -17,7 +17,15 @@ from orderflow.audit.report import LISTED, Finding, Report
 from orderflow.contract import loader
 from orderflow.contract.definition import Order
 from orderflow.contract.fast_path import decode_batch
-from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
+from orderflow.errors import (
+    Contention,
+    DatabaseRefused,
+    OffsetsLost,
+    RecordRejected,
+    TopicMissing,
+    TopicRecreated,
+    TopicUnusable,
+)
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
@@ -42,13 +50,13 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
     """Check every record that the ledger accounts for, and everything else in the tables.
 
     `progress` is called with the number of offsets read and their total. The audit reads a snapshot of the tables, so
-    the sink can continue. A compacted topic cannot be proven: rows whose records were compacted away are reported as
-    extra.
+    the sink can continue. Records that retention removes before they are read can no longer be proven, like those that
+    had left the topic before. A compacted topic is a finding.
 
     If a table is altered during the audit, the snapshot ends and the audit restarts.
 
-    Raises TopicMissing, TopicRecreated, OffsetsLost, KafkaUnavailable, KafkaRefused, DatabaseUnavailable,
-    DatabaseRefused, and Contention after several attempts.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost (the topic lost its end), KafkaUnavailable,
+    KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -68,6 +76,7 @@ def _run_once(settings: Settings, progress: Progress) -> Report:
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
+        audit.check_cleanup_policies()
         audit.check_ledger()
         audit.check_contracts()
         audit.read_topics(progress)
@@ -113,7 +122,7 @@ class _Audit:
         self._quarantine_seen = 0
         self._unprovable: Counter[tuple[str, int]] = Counter()  # by the ledger's counter and the partition number
         self._unprovable_times: Counter[int] = Counter()  # the sum of their times (microseconds), by partition number
-        self.report.unreadable_offsets = sum(part.unreadable_count for part in self._partitions)
+        self._count_unreadable()
         self.report.before_ledger = sum(part.entry.first_offset for part in self._partitions)
         next_offsets = {(entry.topic, entry.partition): entry.next_offset for entry in entries}
         self.report.not_yet_stored = sum(
@@ -122,9 +131,23 @@ class _Audit:
             if where[0] == settings.kafka_topic
         )
 
+    def _count_unreadable(self) -> None:
+        self.report.unreadable_offsets = sum(part.unreadable_count for part in self._partitions)
+
     def check_structure(self) -> None:
         for what in snapshot.structure_differences(self._settings):
             self.report.add("tables", Finding(what=what))
+
+    def check_cleanup_policies(self) -> None:
+        """Check that no topic is compacted: nothing shows that a record was removed before it was stored."""
+        names = {self._topic.name, *(part.entry.topic for part in self._partitions)}
+        for name in sorted(names.difference(self.report.topics_gone)):
+            try:
+                if topic.check_cleanup_policy(_of_topic(self._settings, name)) is None:
+                    self.report.policies_unknown.append(name)
+            except TopicUnusable as compacted:
+                what = f"{compacted.message} So it cannot be proven that every order was stored."
+                self.report.add("topics", Finding(what=what))
 
     def check_ledger(self) -> None:
         """Check the ledger's rows, and search the topic for records before their first offsets."""
@@ -137,24 +160,52 @@ class _Audit:
             if name == self._topic.name and number not in self._topic.partitions:
                 self._add_counters(part, "the ledger has a partition that the topic does not have")
             first, end = part.unaccounted
-            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=name)
-            if first < end and topic.holds_records(topic_settings, number, first, end):
+            if first < end and self._holds_records(name, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
             if (last := part.checks.last).offset >= part.entry.next_offset:
                 self._add_counters(part, f"the ledger's last_offset {last.offset} is not before its next_offset")
 
+    def _holds_records(self, name: str, number: int, first: int, end: int) -> bool:
+        topic_settings = _of_topic(self._settings, name)
+        try:
+            return topic.holds_records(topic_settings, number, first, end)
+        except OffsetsLost:  # retention has removed some of them meanwhile
+            return topic.holds_records(topic_settings, number, _first_offset(topic_settings, number), end)
+
     def check_contracts(self) -> None:
-        """Check that the contract's versions of each partition exist, and end with the ledger's."""
+        """Check that the contract's versions of each partition exist, rise, and end with the ledger's.
+
+        A writer stores only by a version that is not lower than the partition's last one, and begins a higher one at
+        the first offset that it stores.
+        """
+        unknown, begun = {*self._contract_starts}, set[int]()
         for part in self._partitions:
-            starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
+            where = part.entry.topic_id, part.entry.partition
+            unknown.discard(where)
+            starts = self._contract_starts.get(where, [])
             numbers = [0, *(number for _, number in starts)]
+            begun |= {*numbers}
             if missing := {*numbers} - self._contracts.contracts.keys():
                 self._add_counters(part, f"contract version {min(missing)} is missing")
             elif numbers[-1] != part.checks.contract_id:
                 last = f"the last version that begins is {numbers[-1]}"
                 what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
                 self._add_counters(part, what)
+            for (first, number), before in zip(starts, numbers, strict=False):
+                if number <= before:
+                    self._add_counters(part, f"contract version {number} begins at offset {first}, after {before}")
+                if not part.entry.first_offset <= first < part.entry.next_offset:
+                    what = f"contract version {number} begins at offset {first}, which is not the ledger's"
+                    self._add_counters(part, what)
+        for topic_id, number in sorted(unknown):
+            what = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
+            self.report.add("counters", Finding(what=what, partition=number))
+        for number in sorted(begun & self._contracts.contracts.keys()):
+            if lacking := {*self._contracts.contracts[number].names} - {*self._contract.names}:
+                newest = self._contracts.highest_number
+                what = f"contract version {newest} lacks columns of version {number}: {', '.join(sorted(lacking))}"
+                self.report.add("tables", Finding(what=what))
 
     def _add_counters(self, part: Partition, what: str) -> None:
         self.report.add("counters", Finding(what=what, topic=part.entry.topic, partition=part.entry.partition))
@@ -162,18 +213,32 @@ class _Audit:
     def read_topics(self, progress: Progress) -> None:
         total, done = sum(part.size for part in self._partitions), 0
         for part in self._partitions:
-            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
-            part.damaged = [
-                loss for loss in part.losses if loss.end_offset > part.start and self._is_damaged(part, loss)
-            ]
-            for first, end in part.readable_ranges():
-                start = first
-                chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
-                for records, chunk_end in read_ahead(chunks):
-                    self._account(part, records, start, chunk_end)
-                    done += chunk_end - start
-                    start = chunk_end
-                    progress(done, total)
+            settings = _of_topic(self._settings, part.entry.topic)
+            while part.position < part.entry.next_offset:
+                try:
+                    for compared in self._read_partition(part, settings):
+                        progress(done + compared, total)
+                except OffsetsLost:  # retention has removed records that were not compared yet
+                    if (first := _first_offset(settings, part.entry.partition)) <= part.position:
+                        raise
+                    part.remove_before(first)
+                    self._count_unreadable()
+            done += part.size
+
+    def _read_partition(self, part: Partition, settings: Settings) -> Iterator[int]:
+        """Compare the records from the partition's position on. Yield how many of its offsets are done."""
+        part.damaged = [
+            loss
+            for loss in part.losses
+            if loss in part.damaged or (loss.end_offset > part.position and self._is_damaged(part, loss))
+        ]
+        for first, end in part.readable_ranges():
+            part.position = first
+            for records, chunk_end in read_ahead(_split(topic.read(settings, part.entry.partition, first, end), end)):
+                self._account(part, records, part.position, chunk_end)
+                part.position = chunk_end
+                yield part.position - part.start
+        part.position = part.entry.next_offset
 
     def _account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
@@ -192,25 +257,27 @@ class _Audit:
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
         numbers = [
-            self._contract_of_replay(part, row)
+            self._contract_of_replay(part, record.offset, row.contract_id or 0)
             if (row := replayed.get(record.offset))
             else self._contract_at(part, record.offset)
             for record in expected
         ]
         numbers += [
             self._contract_at(part, record.offset)
-            if (row := quarantined[record.offset]).contract_id is None or row.status == "replayed"
-            else self._contract_of_replay(part, row)
+            if (number := quarantined[record.offset].reason_contract_id) is None
+            else self._contract_of_replay(part, record.offset, number)
             for record in in_quarantine
         ]
         results = self._read([record.value for record in (*expected, *in_quarantine)], numbers)
         ids = [result.order_id for result in results if isinstance(result, Order)]
         rows = snapshot.find_orders(self._connection, ids)
-        for record, result in zip(in_quarantine, results[len(expected) :], strict=True):
+        read = list(zip((*expected, *in_quarantine), results, numbers, strict=True))
+        for record, result, number in read[len(expected) :]:
             stored = rows.get(result.order_id) if isinstance(result, Order) else None
+            stored = stored and self._as_read(stored, number)
             self._check_quarantined(part, record, quarantined[record.offset], result, stored)
-        for record, result in zip(expected, results, strict=False):
-            self._check_stored(part, record, result, rows, replayed.get(record.offset))
+        for record, result, number in read[: len(expected)]:
+            self._check_stored(part, record, result, rows, number, replayed.get(record.offset))
 
     def _check_last_record(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check that the last record of the ledger is the topic's."""
@@ -227,12 +294,15 @@ class _Audit:
         number = next((number for first, number in reversed(starts) if first <= offset), 0)
         return number if number in self._contracts.contracts else 0  # check_contracts has reported it
 
-    def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
-        number = row.contract_id or 0
-        if number in self._contracts.contracts:
+    def _contract_of_replay(self, part: Partition, offset: int, number: int) -> int:
+        """The version of the contract by which a replay read the record at this offset."""
+        at = self._contract_at(part, offset)
+        if number in self._contracts.contracts and number >= at:
             return number
-        self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")
-        return 0
+        why = "is missing" if number > at else f"is older than its own, {at}"
+        what = f"contract version {number}, by which the record was replayed, {why}"
+        self.report.add("quarantine", _finding(part, offset, what))
+        return at
 
     def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
         """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""
@@ -244,6 +314,12 @@ class _Audit:
                 for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
+
+    def _as_read(self, row: StoredRow, number: int) -> StoredRow:
+        """The row with NULL in the columns that this version of the contract lacks, so that its sink ignores them."""
+        known = self._contracts.contracts[number].by_name
+        values = zip(self._contract.names, row.order, strict=True)
+        return row._replace(order=tuple(value if name in known else None for name, value in values))
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
@@ -292,15 +368,19 @@ class _Audit:
             "coordinates_are_shared": bool(part.peers),
         }
 
-    def _check_stored(
+    def _check_stored(  # noqa: PLR0917
         self,
         part: Partition,
         record: Record,
         result: Order | RecordRejected,
         rows: Mapping[str, StoredRow],
+        number: int,
         replayed: Quarantined | None,
     ) -> None:
-        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed."""
+        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed.
+
+        `number` is the version of the contract that read the record.
+        """
         report = self.report
         if not isinstance(result, Order):
             where = "was replayed" if replayed else "is not in the quarantine"
@@ -315,6 +395,8 @@ class _Audit:
         is_own = self._is_own(part, record, result.order_id, row, replayed)
         if is_own:
             part.add_row(record.offset, result.order_id, row.stored_at)
+        else:
+            row = self._as_read(row, number)
         if not replayed:
             part.update_last_record(record.offset, row.stored_at if is_own else None)
         if row.order != result.row():
@@ -470,7 +552,7 @@ class _Audit:
             end = part.entry.first_offset
             for loss in part.losses:
                 is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
-                if not is_separate or (loss.end_offset > part.start and loss not in part.damaged):
+                if not is_separate or not part.may_be_lost(loss):
                     wrong.append(("they overlap with other losses, or with records of the topic", loss))
                 end = loss.end_offset
             lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)
@@ -482,8 +564,8 @@ class _Audit:
 
     def _is_damaged(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
-        topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.start))
+        topic_settings = _of_topic(self._settings, loss.topic)
+        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.position))
         return damage is not None and loss.end_offset <= damage.end
 
     def compare_rollup(self) -> None:
@@ -528,7 +610,7 @@ def _find_bounds(
         if name == settings.kafka_topic:
             for entry in some:
                 check_topic_id(name, info.topic_id, entry.topic_id)
-        elif (earlier := _bounds_of_earlier_topic(msgspec.structs.replace(settings, kafka_topic=name), some)) is None:
+        elif (earlier := _bounds_of_earlier_topic(_of_topic(settings, name), some)) is None:
             missing_topics.append(name)
             found |= {(name, entry.partition): Bounds(entry.next_offset, entry.next_offset) for entry in some}
         else:
@@ -553,6 +635,14 @@ def _bounds_of_earlier_topic(settings: Settings, entries: Sequence[Entry]) -> di
         return None
     bounds = topic.bounds(settings, [entry.partition for entry in entries])
     return {(settings.kafka_topic, number): bound for number, bound in bounds.items()}
+
+
+def _of_topic(settings: Settings, name: str) -> Settings:
+    return msgspec.structs.replace(settings, kafka_topic=name)
+
+
+def _first_offset(settings: Settings, partition: int) -> int:
+    return topic.bounds(settings, [partition])[partition].first
 
 
 def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:

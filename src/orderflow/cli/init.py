@@ -60,6 +60,7 @@ def init(
             print(f"-- {step.what}\n{schema.statement_of(step, current)}\n")
         try:
             topic.describe(current)
+            topic.check_cleanup_policy(current)
         except TopicMissing:
             print(f"-- topic {current.kafka_topic} is missing: `orderflow init` creates it")
         return
@@ -74,6 +75,7 @@ def init(
         info = topic.add_partitions(current, partitions)
     for what in created:
         print(f"Created {what}.")
+    topic.check_cleanup_policy(current)
     print(
         f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
@@ -89,8 +91,7 @@ def _kafka_acls(settings: Settings) -> Iterator[str]:
     for role, operations, resource in (
         ("producer", ("Read", "Write"), topic),
         ("producer", ("Read",), ["--group", numbering.GROUP]),
-        ("sink", ("Read",), topic),
-        ("reader", ("Read",), topic),
+        *((role, ("Read", "DescribeConfigs"), topic) for role in ("sink", "reader")),
         *((role, ("Describe",), ["--group", GROUP]) for role in ("producer", "sink", "reader")),
     ):
         allowed = [argument for operation in operations for argument in ("--operation", operation)]

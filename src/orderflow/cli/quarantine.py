@@ -186,7 +186,7 @@ def replay(
         raise typer.BadParameter("--value-file requires --edit ID")
     if edit is not None and (ids or everything or filter_ != _filter()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
-    current, by = context.load(), _person(by)
+    current, by = context.load(), context.person(by)
     results: Counter[Result] = Counter()
     with Connection(current) as connection:
 
@@ -236,7 +236,7 @@ def discard(
 
     if not 1 <= len(because.strip()) <= 1000:
         raise typer.BadParameter("--because needs 1 to 1,000 characters")
-    by = _person(by)
+    by = context.person(by)
     filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     with Connection(context.load()) as connection:
         total, entries = _select(connection, ids, filter_, everything)
@@ -450,13 +450,6 @@ def _text(data: bytes | None) -> str | None:
         return None if data is None else data.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _person(given: str) -> str:
-    by = given or context.person()
-    if len(by) > 255:
-        raise typer.BadParameter("--by must not exceed 255 characters")
-    return by
 
 
 def _report_no_match() -> None:

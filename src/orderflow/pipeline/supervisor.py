@@ -194,6 +194,7 @@ class Supervisor:
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
         info = self._topic(connection)
+        topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
         ends = self._ends(info)

@@ -173,12 +173,13 @@ def _check_isolation(options: Mapping[str, str | int]) -> None:
 def open_ledger(settings: Settings) -> dict[int, int]:
     """Create missing tables and ledger rows. Return the next offset to store by partition.
 
-    Raises TopicMissing, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused, KafkaUnavailable and
-    DatabaseUnavailable.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused,
+    KafkaUnavailable and DatabaseUnavailable.
     """
 
     schema.prepare(settings)
     info = topic.get_or_create(settings)
+    topic.check_cleanup_policy(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
         positions = ledger.open_partitions(connection, info.name, info.topic_id, first)

@@ -26,6 +26,9 @@ UNAVAILABLE = error_numbers.UNAVAILABLE
 CONNECT_TIMEOUT = 10  # seconds
 # A server that hangs without closing the connection (SIGSTOP, a cut cable) must not block a transaction indefinitely.
 ANSWER_TIMEOUT = 120  # seconds
+# Statements that read or change a whole table may take hours: those of the audit and of schema changes. If the server's
+# machine is gone, TCP keepalive ends the wait earlier: after about two hours with Linux's defaults.
+LONG_ANSWER_TIMEOUT = 8 * 3600  # seconds
 
 # Both are shorter than ANSWER_TIMEOUT, so that the server reports what it waits for before the client gives up.
 LOCK_WAIT = 50  # seconds, for a row lock
@@ -75,11 +78,13 @@ class Connection:
         infile_folder: Path | None = None,
         database: bool = True,
         lock_wait: int = LOCK_WAIT,
+        answer_timeout: int = ANSWER_TIMEOUT,
     ) -> None:
         """Connect.
 
         `infile_folder` is the only folder that the server may request files from. `database=False` connects without
-        selecting a database. `lock_wait` is in seconds. Raises DatabaseUnavailable or DatabaseRefused.
+        selecting a database. `lock_wait` and `answer_timeout` are in seconds: how long a statement waits for a row
+        lock, and how long the client waits for a statement. Raises DatabaseUnavailable or DatabaseRefused.
         """
         self.settings = settings
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
@@ -98,7 +103,7 @@ class Connection:
                 collation="utf8mb4_bin",
                 autocommit=False,
                 connection_timeout=CONNECT_TIMEOUT,
-                read_timeout=ANSWER_TIMEOUT,
+                read_timeout=answer_timeout,
                 write_timeout=ANSWER_TIMEOUT,
                 **options,
             )

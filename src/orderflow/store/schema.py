@@ -23,7 +23,7 @@ from orderflow.errors import (
 )
 from orderflow.settings import Settings
 from orderflow.store import contracts, ledger, named_lock, statements, tables
-from orderflow.store.connection import Connection, RowsRefusedError, row_errors
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError, row_errors
 from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
 from orderflow.store.tables import TABLES, Column, Table, quoted
 
@@ -134,7 +134,8 @@ def _lock(settings: Settings, seconds: int) -> Iterator[None]:
 
 def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
-    with Connection(settings, database=step.statement != "create_database") as connection:
+    database = step.statement != "create_database"
+    with Connection(settings, database=database, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
         connection.execute("set_lock_wait", {"seconds": table_wait})
         try:
             with row_errors() if step.statement in _ADOPT else nullcontext():

@@ -86,6 +86,7 @@ class _Examination:
             ("disk", (), self._disk),
             ("Kafka", (), self._kafka),
             ("topic", ("Kafka",), self._topic),
+            ("compaction", ("topic",), self._compaction),
             ("database", (), self._database),
             ("reader", ("database",), self._reader),
             ("version", ("database",), self._version),
@@ -181,6 +182,16 @@ class _Examination:
         except TopicMissing as missing:
             return "warning", missing.message, missing.hint
         return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
+
+    def _compaction(self) -> _Result:
+        if (policy := topic.check_cleanup_policy(self._settings)) is None:
+            return (
+                "warning",
+                f"the user may not read cleanup.policy of {self._settings.kafka_topic}: with compaction, Kafka removes"
+                " records that are not stored yet",
+                "Grant DescribeConfigs, as `orderflow init --grants` prints, or check that cleanup.policy is delete.",
+            )
+        return "ok", f"none: cleanup.policy is {policy or 'empty'}"
 
     def _database(self) -> _Result:
         kind = "MariaDB" if self._server.is_mariadb else "MySQL"
