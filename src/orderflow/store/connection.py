@@ -10,12 +10,17 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import mysql.connector
+from mysql.connector._scripting import MySQLScriptSplitter
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from orderflow import tls
 from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, statements
+
+# The client would look for the command DELIMITER in the whole statement, and change it there. A record's text with this
+# word could thus alter the statement that stores it, or take the client minutes to search.
+MySQLScriptSplitter.has_delimiter = staticmethod(lambda _code: False)  # type: ignore[assignment]
 
 try:
     from _mysql_connector import MySQLInterfaceError as _ExtensionError  # type: ignore[import-not-found]
