@@ -167,7 +167,7 @@ def test_a_drifted_table_comes_with_its_cure(ready: Settings) -> None:
     execute(ready, "ALTER TABLE orders MODIFY quantity BIGINT")
     found = examine(ready)
     assert (found["tables"].status, found["privileges"].status) == ("error", "skipped")
-    assert "MODIFY COLUMN quantity INT NOT NULL" in found["tables"].hint
+    assert "MODIFY COLUMN `quantity` INT NOT NULL" in found["tables"].hint
 
 
 def test_lacking_indexes_come_with_their_cure(ready: Settings) -> None:

@@ -81,7 +81,10 @@ def number_of(connection: Connection) -> int:
         return number
     if any(change.fix for change in changes(found.current, contract)):
         raise differs(connection.settings, found)
-    raise Interrupted(f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.")
+    raise Interrupted(
+        f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.",
+        hint="`orderflow init` adds it; a sink adds it when it starts.",
+    )
 
 
 def differs(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:
