@@ -200,6 +200,8 @@ def test_it_also_listens_on_ipv6_and_ends_with_the_block() -> None:
     assert get(f"{address}/live")[0] == 0
 
 
-def test_nothing_is_served_unless_asked_for() -> None:
-    with serving(Settings(), "sink_metrics_port", SinkMetrics()):
-        pass
+def test_nothing_is_served_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could listen on this address, as the test above shows."""
+    caplog.set_level("INFO")
+    with serving(Settings(metrics_host="192.0.2.1"), "sink_metrics_port", SinkMetrics()):
+        assert "Metrics at" not in caplog.text
