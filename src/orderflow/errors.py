@@ -24,6 +24,7 @@
         ├── TopicMissing          the topic does not exist and must not be created
         ├── TopicRecreated        the topic's id differs from the ledger's
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
+        ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
         ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
@@ -168,6 +169,10 @@ class OffsetsLost(OperatorError):
     """Records that were never stored are no longer in the topic."""
 
 
+class OffsetsReused(OperatorError):
+    """Kafka lost records that are stored, and has other records at their offsets."""
+
+
 class BatchBroken(OperatorError):
     """A batch of the topic is damaged: it fails Kafka's checksum, or cannot be decoded. No client can read it."""
 
@@ -188,7 +193,16 @@ class StartFailed(OperatorError):
     """A process did not become ready, or exited; or something that it needs could not be downloaded."""
 
 
-_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_DISK_FULL = "Free some space there, or set TMPDIR to a folder with free space."
+SHORTAGE_HINTS = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+    errno.EAGAIN: "Raise the limit of processes (ulimit -u).",
+    errno.ENOMEM: "Free some memory, or raise its limit.",
+    errno.ENOBUFS: "Free some memory, or raise its limit.",
+}
 
 
 @contextmanager
@@ -197,12 +211,10 @@ def translate_shortages(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _SHORTAGES:
+        # EAGAIN also means that a socket has no data yet.
+        if error.errno not in SHORTAGE_HINTS or error.errno == errno.EAGAIN:
             raise
-        raise OutOfResources(
-            f"{failure}: {error.strerror}.",
-            hint="Free some space there, or set TMPDIR to a folder with free space.",
-        ) from error
+        raise OutOfResources(f"{failure}: {error.strerror}.", hint=SHORTAGE_HINTS[error.errno]) from error
 
 
 def from_wire(line: str) -> OrderFlowError:

@@ -7,7 +7,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from orderflow import tls
 from orderflow.errors import (
@@ -36,7 +36,7 @@ from orderflow.errors import (
     OrderFlowError,
     TopicMissing,
 )
-from orderflow.offsets import BrokenRange, DamagedError, OffsetRange, check_offset
+from orderflow.offsets import DamagedError, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
-_REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
+_CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
 GAP_STALL_TIMEOUT = 3.0
@@ -129,14 +129,14 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def reach(settings: Settings) -> None:
-    """Return when a broker has answered.
+def check_connection(settings: Settings) -> None:
+    """Check that a broker answers.
 
     Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as no broker answers, after at
     most 5 seconds. (A request of an admin client only times out, whatever the reason.)
     """
     errors: list[KafkaError] = []
-    deadline = time.monotonic() + _REACH_TIMEOUT
+    deadline = time.monotonic() + _CONNECTION_TIMEOUT
     try:
         client = Producer(client_config(settings) | {"error_cb": errors.append})
     except KafkaException as exception:
@@ -218,7 +218,7 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     return wait
 
 
-def ensure(settings: Settings) -> TopicInfo:
+def get_or_create(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
     Raises TopicMissing if it must not be created, KafkaUnavailable, KafkaRefused.
@@ -341,6 +341,28 @@ def read(
             yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
 
 
+def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Record]:
+    """Return the committed record at one offset of each partition. All are read by one client.
+
+    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
+    Raises KafkaRefused.
+    """
+    found: dict[int, Record] = {}
+    unread, deadline = dict(offsets), time.monotonic() + TIMEOUT
+    # The end of a partition is only reported after a fetch without records.
+    config = {"fetch.message.max.bytes": _PROBE_BYTES, "fetch.wait.max.ms": 10}
+    with translate_errors(settings), _open_consumer(settings, **config) as reader:
+        reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
+        while unread and time.monotonic() < deadline:
+            for message in _poll_messages(reader, 0.25):
+                partition, error = message.partition(), message.error()
+                if error is not None and error.code() in _REFUSAL_CODES:
+                    raise KafkaException(error)
+                if partition in unread and unread.pop(partition) == message.offset() and error is None:
+                    found[partition] = _record(message)
+    return found
+
+
 def holds_records(
     settings: Settings,
     partition: int,
@@ -419,7 +441,7 @@ def _read(
                 if unread.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
                     yield record
             except DamagedError as damaged:
-                raise broken_batch_error(settings, partition, unread.position, str(damaged)) from damaged
+                raise damaged_batch_error(settings, partition, unread.position, str(damaged)) from damaged
             if unread.is_known:  # the broker would report the end only after half a second
                 break
         else:
@@ -442,7 +464,7 @@ def _handle_error(
         assert offset is not None
         unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
     elif error.code() in _DAMAGE_CODES:
-        raise broken_batch_error(settings, partition, unread.position, error.str())
+        raise damaged_batch_error(settings, partition, unread.position, error.str())
     elif error.code() == KafkaError._AUTO_OFFSET_RESET:
         found = bounds(settings, [partition])[partition]
         if unread.position >= found.first:
@@ -480,7 +502,7 @@ def high_watermark(reader: Consumer, settings: Settings, partition: int) -> int 
     return None if found is None or found[1] < 0 else found[1]
 
 
-def is_broken(error: KafkaError) -> bool:
+def is_damage(error: KafkaError) -> bool:
     """Whether a consumer's error means that a batch of the partition is damaged.
 
     Messages of this partition that the consumer returns later must not be used: librdkafka continues at a wrong byte.
@@ -488,7 +510,7 @@ def is_broken(error: KafkaError) -> bool:
     return error.code() in _DAMAGE_CODES
 
 
-def broken_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
+def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
     """Return the error that names a damaged batch. `offset` is the first offset that cannot be read."""
     return BatchBroken(
         f"{settings.kafka_topic} partition {partition} cannot be read at offset {offset}: {reason.rstrip('.')}.",
@@ -497,7 +519,7 @@ def broken_batch_error(settings: Settings, partition: int, offset: int, reason: 
     )
 
 
-def find_broken(settings: Settings, partition: int, position: int) -> BrokenRange | None:
+def find_damage(settings: Settings, partition: int, position: int) -> DamagedRange | None:
     """Return the damaged offsets that stop a reader at `position`; None if it can read a record or the end.
 
     They end at the next readable record or at the end of the partition. The batch's own length is not used, because
@@ -519,21 +541,25 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
             result = probe(reached)
     if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
         raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
-    return BrokenRange(partition, position, first, result.offset, reason)
+    return DamagedRange(partition, position, first, result.offset, reason)
 
 
-def find_next_broken(settings: Settings, partition: int, start: int, end: int) -> BrokenRange | None:
+def find_next_damage(
+    settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+) -> DamagedRange | None:
     """Return the first damaged offsets between `start` and `end`; None if there are none.
 
-    `position` of the result is the offset after the last record before them.
-    Raises what `read` and `find_broken` raise.
+    `position` of the result is the offset after the last record before them. `on_record` is called with each record
+    before them.
+    Raises what `read` and `find_damage` raise.
     """
     position = start
     try:
         for record in read(settings, partition, start, end):
             position = record.offset + 1
+            on_record(record)
     except BatchBroken:
-        return find_broken(settings, partition, position)
+        return find_damage(settings, partition, position)
     return None
 
 
@@ -546,10 +572,10 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
                 position = record.offset + 1
                 yield record
         except BatchBroken as error:
-            if (broken := find_broken(settings, partition, position)) is None:
+            if (damaged := find_damage(settings, partition, position)) is None:
                 raise
-            log.warning("%s Offsets %d to %d are skipped.", error.message, broken.first, broken.end - 1)
-            position = broken.end
+            log.warning("%s Offsets %d to %d are skipped.", error.message, damaged.first, damaged.end - 1)
+            position = damaged.end
         else:
             return
 
@@ -602,7 +628,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             except DamagedError as damaged:
                 return _ProbeResult(found, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(found, False)
-        if not is_broken(error):
+        if not is_damage(error):
             _handle_error(settings, partition, unread, error, found)
         return _ProbeResult(offset if found is None else found, True, error.code(), error.str())
 
@@ -619,21 +645,21 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
     with translate_errors(settings), _open_consumer(settings) as reader:
         reader.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
         positions: dict[int, int] = {}
-        broken: set[int] = set()
+        damaged: set[int] = set()
         while True:
             for message in reader.consume(1_000, timeout=0.2):
                 error, partition = message.error(), message.partition()
-                if partition in broken:
+                if partition in damaged:
                     continue
                 if error is None:
                     record = _record(message)
                     positions[record.partition] = record.offset + 1
                     yield record
-                elif is_broken(error) and partition is not None:
-                    broken.add(partition)
+                elif is_damage(error) and partition is not None:
+                    damaged.add(partition)
                     reader.incremental_unassign([TopicPartition(info.name, partition)])
                     offset = positions.get(partition, message.offset() or 0)
-                    log.warning("%s", broken_batch_error(settings, partition, offset, error.str()).message)
+                    log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in _REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)
 
@@ -692,7 +718,7 @@ def _as_bytes(data: str | bytes | None) -> bytes | None:
 @lru_cache(maxsize=1)
 def _admin(settings: Settings) -> AdminClient:
     """The admin client. It is cached, because a collected client cancels its requests and connecting is slow."""
-    reach(settings)
+    check_connection(settings)
     return AdminClient(client_config(settings))
 
 
@@ -707,7 +733,7 @@ def translate_errors(settings: Settings, client: AdminClient | None = None) -> I
         error = classify(exception.args[0], settings)
         # Over TLS or SASL a timeout may be a refusal. Only a handshake can distinguish them.
         if settings.kafka_security_protocol != "PLAINTEXT" and exception.args[0].code() in _AMBIGUOUS_CODES:
-            reach(settings)
+            check_connection(settings)
         raise error from exception
 
 

@@ -8,17 +8,15 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from orderflow.audit.report import Values
-from orderflow.contract.definition import Contract, Order
+from orderflow.contract.definition import EPOCH, LAST_MILLISECOND, Contract, Order
 from orderflow.store.ledger import Entry, Loss
 from orderflow.store.snapshot import Checks, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
 
 _QUARANTINED = -1  # no hash is -1
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - like the server's times: naive, UTC
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNKNOWN = Checks(None, 0, 0)
-_YEAR_10000 = 253_402_300_800_000  # milliseconds
 
 
 class Partition:
@@ -124,14 +122,14 @@ def _hash(order_id: str) -> int:
 
 def microseconds(moment: datetime | None) -> int:
     """Microseconds since 1970, as summed by the ledger; 0 for None."""
-    return 0 if moment is None else (moment - _EPOCH) // _MICROSECOND
+    return 0 if moment is None else (moment - EPOCH) // _MICROSECOND
 
 
 def is_timestamp(moment: datetime | None, timestamp: int) -> bool:
     """Whether a row's produced_at is the record's timestamp (milliseconds since 1970)."""
-    if moment is None or not 0 <= timestamp < _YEAR_10000:
-        return moment is None and not 0 <= timestamp < _YEAR_10000
-    return (moment - _EPOCH) // _MILLISECOND == timestamp
+    if moment is None or not 0 <= timestamp <= LAST_MILLISECOND:
+        return moment is None and not 0 <= timestamp <= LAST_MILLISECOND
+    return (moment - EPOCH) // _MILLISECOND == timestamp
 
 
 def check_times(record: Record, row: StoredRow, replayed: Quarantined | None) -> str | None:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import msgspec
@@ -15,14 +14,15 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, check_times, differences, microseconds
 from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Order
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
+from orderflow.store.ledger import Entry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
@@ -64,7 +64,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = file.with_contract(settings, known.contracts[known.latest])
+    settings = loader.with_contract(settings, known.contracts[known.highest_number])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
@@ -85,10 +85,10 @@ class _Audit:
         self._settings = settings
         self._connection = connection
         self.report = Report()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
-        if self._contracts.contracts[self._contracts.latest] != self._contract:
+        if self._contracts.contracts[self._contracts.highest_number] != self._contract:
             raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
@@ -141,6 +141,8 @@ class _Audit:
             if first < end and topic.holds_records(topic_settings, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
+            if (last := part.checks.last).offset >= part.entry.next_offset:
+                self._add_counters(part, f"the ledger's last_offset {last.offset} is not before its next_offset")
 
     def check_contracts(self) -> None:
         """Check that the contract's versions of each partition exist, and end with the ledger's."""
@@ -162,12 +164,12 @@ class _Audit:
         for part in self._partitions:
             topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
             part.damaged = [
-                loss for loss in part.losses if loss.end_offset > part.start and self._is_broken(part, loss)
+                loss for loss in part.losses if loss.end_offset > part.start and self._is_damaged(part, loss)
             ]
             for first, end in part.readable_ranges():
                 start = first
                 chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
-                for records, chunk_end in _read_ahead(chunks):
+                for records, chunk_end in read_ahead(chunks):
                     self._account(part, records, start, chunk_end)
                     done += chunk_end - start
                     start = chunk_end
@@ -176,6 +178,7 @@ class _Audit:
     def _account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
         self.report.records += len(records)
+        self._check_last_record(part, records, start, end)
         quarantined = self._find_quarantined(part, records, start, end)
         replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
         expected = [
@@ -209,6 +212,15 @@ class _Audit:
         for record, result in zip(expected, results, strict=False):
             self._check_stored(part, record, result, rows, replayed.get(record.offset))
 
+    def _check_last_record(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
+        """Check that the last record of the ledger is the topic's."""
+        last = part.checks.last
+        if not start <= last.offset < end:
+            return
+        found = {record.offset: record for record in records}.get(last.offset)
+        if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
+            self._add_counters(part, f"the record at the ledger's last_offset {last.offset} is not the one it stored")
+
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
         starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), ())
@@ -229,7 +241,7 @@ class _Audit:
             contract = self._contracts.contracts[number]
             results += [
                 result if isinstance(result, RecordRejected) else contract.align(result, self._contract)
-                for result in read([value for _, value in group], contract).results
+                for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
 
@@ -468,11 +480,11 @@ class _Audit:
             what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
             self.report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
 
-    def _is_broken(self, part: Partition, loss: Loss) -> bool:
+    def _is_damaged(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
         topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.start))
-        return broken is not None and loss.end_offset <= broken.end
+        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.start))
+        return damage is not None and loss.end_offset <= damage.end
 
     def compare_rollup(self) -> None:
         count, listed = snapshot.rollup_differences(self._connection, LISTED)
@@ -554,15 +566,6 @@ def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
             yield chunk, record.offset + 1
             chunk, size = [], 0
     yield chunk, end
-
-
-def _read_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Iterate over `chunks` with one chunk read ahead, so that Kafka is read while MySQL is queried (20 % faster)."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, chunks, None)
-        while (chunk := future.result()) is not None:
-            future = pool.submit(next, chunks, None)
-            yield chunk
 
 
 def _finding(part: Partition, offset: int, what: str, order_id: str | None = None) -> Finding:

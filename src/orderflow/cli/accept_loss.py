@@ -42,7 +42,7 @@ def accept_loss(
         damaged = [
             found
             for number, position in positions.items()
-            if position >= first.get(number, position + 1) and (found := topic.find_broken(current, number, position))
+            if position >= first.get(number, position + 1) and (found := topic.find_damage(current, number, position))
         ]
         if yes:
             losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person(), damaged)

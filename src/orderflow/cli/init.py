@@ -34,8 +34,12 @@ def init(
 ) -> None:
     """Create what is missing: the topic, the database, the tables; and upgrade the tables of an older version.
 
-    The sink does the same at start. An existing table of orders with the eight columns is adopted. A table that differs
-    is refused, with the difference and the statement that fixes it. You may add partitions while everything is running.
+    The sink does the same for database and tables at start. It creates the topic only if the brokers have
+    auto.create.topics.enable, and it adds no partitions. An existing table of orders with the eight columns is adopted.
+    A table that differs is refused, with the difference and the statement that fixes it. You may add partitions while
+    everything is running.
+
+    Exit code: 0 everything exists now, or the statements are printed; 2 something could not be read or created.
 
     Examples: `orderflow init --dry-run > orderflow.sql`, if you may not create tables yourself;
     `orderflow init --grants > grants.sql`, for an administrator, once the tables exist: see docs/security.md.

@@ -75,6 +75,8 @@ def list_(
 ) -> None:
     """List the quarantined records: the open ones, unless --status selects others.
 
+    Exit code: 0 they are listed, or none matches; 2 the table could not be read.
+
     Example: `orderflow quarantine list --reason conflict --since 2025-01-15`
     """
     from orderflow.store import quarantine
@@ -101,7 +103,10 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help=f"All bytes, not only the first {_SHOWN_BYTES:,}.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
 ) -> None:
-    """Show one record with all its columns, and its raw bytes in hexadecimal and as text."""
+    """Show one record with all its columns, and its raw bytes in hexadecimal and as text.
+
+    Exit code: 0 it is shown; 2 there is no such record, or the table could not be read.
+    """
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
@@ -261,6 +266,8 @@ def export(
     """Export complete records as JSON Lines on stdout: bytes in base64, the value also as text if it is UTF-8.
 
     Exports all open ones, unless ids or a filter select others. The records do not change.
+
+    Exit code: 0 they are exported, or none matches; 2 the table could not be read, or the output could not be written.
 
     Examples:
 

@@ -51,13 +51,15 @@ class LocalInfileOffError(Exception):
 class RowsRefusedError(Exception):
     """The server refuses rows of a statement that writes orders, or would change them.
 
-    `otherwise` is the error's meaning if the rows are not at fault. It is None if the number leaves no doubt.
+    `statement_error` is raised if no row is at fault. It is None if the error number identifies a row.
     """
 
-    def __init__(self, message: str, *, number: int | None = None, otherwise: OrderFlowError | None = None) -> None:
+    def __init__(
+        self, message: str, *, number: int | None = None, statement_error: OrderFlowError | None = None
+    ) -> None:
         super().__init__(message)
         self.number = number
-        self.otherwise = otherwise
+        self.statement_error = statement_error
 
 
 class TransactionTooLargeError(DatabaseRefused):
@@ -139,7 +141,7 @@ class Connection:
 
     def execute_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
         """Execute the statement of this name once, for one or more rows of values, all of the same length."""
-        line = f"({statements.marks(rows[0])})"
+        line = f"({statements.placeholders_for(rows[0])})"
         return self.execute(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))
 
     def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefusedError | None]:
@@ -148,7 +150,7 @@ class Connection:
         Rows that do not fit into the packet are not sent. Returns the number of rows written before the refused row,
         and its error. Raises Contention and DatabaseUnavailable.
         """
-        line = statements.sql(statement, self.settings, marks=statements.marks(rows[0]))
+        line = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))
         rows = next(portions(rows, lambda row: len(line) + weight(row), self.room))
         text = ";\n".join([line] * len(rows))
         written = 0
@@ -223,7 +225,7 @@ def row_errors() -> Iterator[None]:
             raise
         certain = signalled or cause.errno in error_numbers.ROW_AT_FAULT
         raise RowsRefusedError(
-            cause.msg or str(cause), number=cause.errno, otherwise=None if certain else error
+            cause.msg or str(cause), number=cause.errno, statement_error=None if certain else error
         ) from cause
 
 

@@ -24,6 +24,7 @@ MIGRATIONS = (
     "0004_rename_record_parts",
     "0005_add_ledger_contract",
     "0006_add_quarantine_contract",
+    "0007_add_last_record",
 )
 LATEST = len(MIGRATIONS)
 

@@ -18,7 +18,7 @@ from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection, portions, weight
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, Source
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
 _DETAIL_BYTES = 65_535  # of the column detail
@@ -163,7 +163,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some, ids=marks(some)).rows
+        rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -189,15 +189,15 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        changed += connection.execute("resolve_discarded", (by, because, *some), ids=marks(some)).changed
+        changed += connection.execute("resolve_discarded", (by, because, *some), ids=placeholders_for(some)).changed
         connection.commit()
     return changed
 
 
-def _chunks(name: str, field: bytes | None, share: int) -> Iterator[dict[str, object]]:
-    """Yield what exceeds the row's share of the field, as values of insert_chunk."""
-    for number, start in enumerate(range(share, len(field or b""), 3 * share)):
-        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * share]}
+def _chunks(name: str, field: bytes | None, inline_bytes: int) -> Iterator[dict[str, object]]:
+    """Yield what exceeds the first `inline_bytes` of the field, as values of insert_chunk."""
+    for number, start in enumerate(range(inline_bytes, len(field or b""), 3 * inline_bytes)):
+        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * inline_bytes]}
 
 
 def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:
