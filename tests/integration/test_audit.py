@@ -26,7 +26,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.replay import replay
+from orderflow.store.replay import Result, replay
 from orderflow.store.writer import Writer
 from orderflow.topic_source import TopicSource
 from tests.processes import run
@@ -704,6 +704,43 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     assert "the topic holds records of offsets 3 to 3, before the ledger's first_offset" in {
         finding.what for finding in report.counters
     }
+
+
+IN_RANGES = order(6, unit_price=60, total_price=120)
+
+
+@pytest.mark.parametrize("obstacle", ["ranges", "trigger"])
+def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: Settings, obstacle: str) -> None:
+    """The sink left the first record out and stored its correction. The record is replayed without the obstacle."""
+    schema.prepare(settings)
+    enforcing = msgspec.structs.replace(settings, order_ranges="enforce") if obstacle == "ranges" else settings
+    if obstacle == "trigger":
+        signal = "IF NEW.unit_price < 60 THEN SIGNAL SQLSTATE '45000'; END IF"
+        execute(settings, f"CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW {signal}")
+    send(settings, [order(6), IN_RANGES])
+    store(enforcing)
+    execute(settings, "DROP TRIGGER IF EXISTS refuse")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        report = audit.run(settings)
+        assert (report.proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
+        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is Result.STORED
+    report = audit.run(settings)
+    assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
+    execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
+    [finding] = audit.run(settings).quarantine
+    assert finding.what == "is in the quarantine for conflict with the order of a later record (offset 1)"
+
+
+def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) -> None:
+    send(settings, [order(6), IN_RANGES])
+    store(settings)
+    before = select(settings, "SELECT * FROM orders_quarantine")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+    assert select(settings, "SELECT * FROM orders_quarantine") == before
 
 
 def test_a_conflict_that_became_a_refused_row_is_found(stored: Settings) -> None:

@@ -477,7 +477,7 @@ def test_a_record_with_a_command_of_the_client_is_kept_unchanged_and_at_once(sto
 
 def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     new = select(store, "SHOW CREATE TABLE orders_quarantine")
-    later = ("resolved_because", "corrected_value", "chunks", "contract_id")
+    later = ("resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id")
     execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {column}' for column in later)}")
     execute(store, "DELETE FROM orders_schema")
     execute(
@@ -497,6 +497,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "schema version 3",
         "migration 6 (columns contract_id of table orders_quarantine)",
         "schema version 6",
+        "migration 8 (columns reason_contract_id of table orders_quarantine)",
         f"schema version {LATEST}",
     ]
     assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)

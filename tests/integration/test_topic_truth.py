@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
@@ -36,7 +36,7 @@ from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
 from tests.processes import has_logged, run, running, until
-from tests.sql import select
+from tests.sql import execute, select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
 
@@ -193,6 +193,16 @@ def test_an_accepted_loss_of_readable_records_is_a_finding(
     batch = damage_second_batch(broker, broker_settings)
     assert run(broker_settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
     assert run(broker_settings, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    assert audit.run(broker_settings).proven
+    execute(
+        broker_settings,
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
+        " SELECT topic, topic_id, 0, 30, updated_at, 'null_value', '' FROM orders_ledger WHERE kafka_partition = 0",
+    )
+    assert [(finding.offset, finding.what) for finding in audit.run(broker_settings).quarantine] == [
+        (30, "is in the quarantine, but the ledger accounts for no such record")
+    ]
+    execute(broker_settings, "DELETE FROM orders_quarantine")
     damage.flip(damage.segment(broker.data, broker_settings.kafka_topic), batch)
     assert [finding.what for finding in audit.run(broker_settings).counters] == [
         "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"

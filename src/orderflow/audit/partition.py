@@ -68,7 +68,9 @@ class Partition:
 
     def is_readable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can be re-read."""
-        return self.start <= offset < self.entry.next_offset
+        return self.start <= offset < self.entry.next_offset and not any(
+            loss.first_offset <= offset < loss.end_offset for loss in self.damaged
+        )
 
     def is_unreadable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can no longer be re-read. Accepted losses are excluded."""

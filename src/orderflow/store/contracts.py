@@ -59,6 +59,8 @@ def versions(connection: Connection) -> Versions:
     known = {0: DEFAULT}
     for number, text in connection.execute("select_contracts").rows:
         try:
+            if number < 1:
+                raise msgspec.ValidationError("versions begin with 1")
             known[number] = msgspec.json.decode(text, type=Contract)
         except msgspec.DecodeError as error:
             table = table_names(connection.settings)["contracts"]

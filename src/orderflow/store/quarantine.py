@@ -112,11 +112,14 @@ def _rows(
 
 
 def set_conflict(
-    connection: Connection, quarantine_id: int, rejected: RecordRejected, order_id: str, contract_id: int | None
+    connection: Connection, quarantine_id: int, rejected: RecordRejected, order_id: str, contract_id: int
 ) -> None:
-    """Set the reason of an entry whose replay found a conflict, so that a search for conflicts finds it."""
-    values = {"reason": rejected.reason, "detail": _detail(rejected), "order_id": order_id, "contract_id": contract_id}
-    connection.execute("set_conflict", {**values, "quarantine_id": quarantine_id})
+    """Set the reason of an entry whose replay found a conflict, so that a search for conflicts finds it.
+
+    The contract's version shows the audit that a replay set the reason.
+    """
+    values: dict[str, object] = {"reason": rejected.reason, "detail": _detail(rejected), "order_id": order_id}
+    connection.execute("set_conflict", {**values, "reason_contract_id": contract_id, "quarantine_id": quarantine_id})
 
 
 def _detail(rejected: RecordRejected) -> str:

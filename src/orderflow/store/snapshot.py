@@ -79,18 +79,19 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    # The version of the contract by which a replay read it; None: the default one, or no replay set the reason.
-    contract_id: int | None = None
+    contract_id: int | None = None  # the version of the contract by which it was replayed; None: the default one
+    reason_contract_id: int | None = None  # the version by which a replay set the reason; None: the sink set it
 
     @property
     def resolved_in_order(self) -> bool:
-        """Whether person, time, reason, corrected value and contract are set only where the status allows them."""
+        """Whether person, time, reason, corrected value and contracts are set only where the status allows them."""
         resolved = self.status != "open"
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
             and (self.corrected is None or self.status == "replayed")
-            and (self.contract_id is None or self.status == "replayed" or self.reason == Reason.CONFLICT)
+            and (self.contract_id is None or self.status == "replayed")
+            and (self.reason_contract_id is None or self.reason == Reason.CONFLICT)
         )
 
 
@@ -162,26 +163,9 @@ def quarantined(connection: Connection, topic_id: str, partition: int, start: in
     found: dict[int, Quarantined] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
-    for (
-        offset,
-        *fields,
-        chunks,
-        topic,
-        corrected,
-        produced_at,
-        at,
-        reason,
-        order_id,
-        status,
-        by,
-        when,
-        because,
-        number,
-    ) in rows:
-        key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if chunks else fields
-        found[offset] = Quarantined(
-            key, value, topic, corrected, produced_at, at, reason, order_id, status, by, when, because, number
-        )
+    for offset, key, value, chunks, *rest in rows:
+        fields = quarantine.whole(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
+        found[offset] = Quarantined(*fields, *rest)
     return found
 
 
