@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -455,6 +456,20 @@ def test_a_large_record_is_rolled_back_with_its_chunks(store: Settings, monkeypa
     with packet_limit(store, 1024 * 1024), pytest.raises(DatabaseUnavailable):
         commit(store, batch_of([b"x" * 3_000_000]))
     assert select_all(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_quarantine_chunks") == [[], []]
+
+
+def test_a_record_with_a_command_of_the_client_is_kept_unchanged_and_at_once(store: Settings) -> None:
+    """The client's parser of scripts takes text after quotes for the command DELIMITER."""
+    values = [
+        b"{'note': 'the delimiter was wrong'}",
+        b"'; delimiter ', x' # '",
+        b"' delimiter \\ '",
+        b"delimiter " * 90_000,
+    ]
+    started = time.monotonic()
+    assert commit(store, batch_of(values)).quarantined.total() == len(values)
+    assert [value for _, value, _ in kept_whole(store)] == values
+    assert time.monotonic() - started < 60  # the parser's search takes many minutes
 
 
 # The quarantine table of an earlier version.

@@ -242,6 +242,19 @@ def test_columns_in_another_order_and_other_collations_are_accepted(database: Se
     assert_consistent(database)
 
 
+def test_ids_that_differ_in_capital_letters_need_a_collation_that_distinguishes_them(seed: Settings) -> None:
+    execute(seed, "ALTER TABLE orders MODIFY order_id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    text = '[order_id]\npattern = "#[A-Za-z0-9]{3}"'
+    mixed = msgspec.structs.replace(seed, order_contract="contract.toml", order_contract_text=text)
+    with pytest.raises(TableDrifted, match="order_id is compared by utf8mb4_general_ci, so ids that differ") as drifted:
+        schema.prepare(mixed)
+    execute(seed, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    schema.prepare(mixed)
+    values = [message(order_id='"#aB1"'), message(order_id='"#AB1"'), message(order_id='"#aB1"')]
+    assert commit(mixed, batch_of(values)) == Committed(stored=2, duplicates=1)
+    assert_consistent(mixed)
+
+
 # Tables that differ.
 
 DRIFTS = [

@@ -114,10 +114,7 @@ def _transaction(  # noqa: PLR0917
     skipped_rows = orders.insert(connection, rows, now)
     if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
         if corrected is None and entry.reason != Reason.CONFLICT:
-            # So that a search for conflicts finds it. Its version shows the audit that a replay set the reason.
-            values: dict[str, object] = {"reason": rejected.reason, "detail": rejected.message}
-            values |= {"order_id": order.order_id, "reason_contract_id": contract_id}
-            connection.execute("set_conflict", {**values, "quarantine_id": entry.quarantine_id})
+            quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not skipped_rows:
         rollup.add(connection, rows)
