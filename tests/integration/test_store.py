@@ -392,7 +392,7 @@ def test_a_gap_with_records_is_refused(store: Settings) -> None:
     source = Topic(frozenset({(0, 9)}))
     commit(store, batch_of([numbered(n) for n in range(5)]), source)
     before = tables(store)
-    with pytest.raises(LedgerGap, match=r"orders partition 0 .* offset 10\b.* offset 5\b"):
+    with pytest.raises(LedgerGap, match=r"orders partition 0 starts at offset 10, but the ledger is at 5\."):
         commit(store, batch_of([numbered(10), b"{"], 10), source)
     assert tables(store) == before
     assert commit(store, batch_of([numbered(9), numbered(10)], 9), source).stored == 2
