@@ -11,7 +11,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--custom-compile-command 'make lock'
 
 # Benchmarks, with their options: see $(BIN)/python -m benchmarks --help.
-PIECES ?= limit producer sink 'sink --engine direct' latency 'latency --engine direct' idle 'idle --engine direct' growth rivals
+PIECES ?= limit producer contract sink 'sink --engine direct' latency 'latency --engine direct' idle \
+	'idle --engine direct' growth scale rivals
 
 # Platforms of the wheels that `make dist` builds; setup.py has the compiler's name of each.
 PLATFORMS ?= manylinux_2_17_x86_64 manylinux_2_17_aarch64 musllinux_1_2_x86_64 musllinux_1_2_aarch64 \

@@ -15,7 +15,7 @@ from benchmarks.arena import Arena
 from benchmarks.contest import Measured, drain, measure, median, rates
 from benchmarks.report import Bars, Report, Table
 from benchmarks.sink import Sink
-from orderflow.contract import exact_path, fast_path, file
+from orderflow.contract import exact_path, fast_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
@@ -59,7 +59,7 @@ def bench(arena: Arena, progress: Progress, *, engine: str, rows: int, rounds: i
     with_own = msgspec.structs.replace(arena.settings, order_contract=str(path), order_contract_text=OWN_FIELDS)
     kinds = [
         _Kind("default contract", DEFAULT, backlog.messages, arena.settings, Sink(engine)),
-        _Kind("four own fields", file.of(with_own), _with_own_fields, with_own, Sink(engine)),
+        _Kind("four own fields", loader.contract_of(with_own), _with_own_fields, with_own, Sink(engine)),
     ]
     reading = {kind.name: _read_rates(kind) for kind in kinds}
     with arena.topic() as first, arena.topic() as second:
@@ -113,7 +113,7 @@ def _read_rates(kind: _Kind) -> dict[str, float]:
     values = [value for _, value, _ in islice(kind.messages(), _BATCH) if value]
     with ProcessPoolExecutor(_PROCESSES) as pool:
         exact = sum(pool.map(_exact_rate, [values] * _PROCESSES, [kind.contract] * _PROCESSES))
-    return {"fast": _rate(values, lambda: fast_path.read(values, kind.contract)), "exact": exact}
+    return {"fast": _rate(values, lambda: fast_path.decode_batch(values, kind.contract)), "exact": exact}
 
 
 def _exact_rate(values: Sequence[bytes], contract: Contract) -> float:

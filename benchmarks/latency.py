@@ -28,7 +28,7 @@ from orderflow.embedded.process import Process
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 RATES = [10, 100, 1_000, 5_000, 10_000]  # orders per second
 _PROBES_PER_SECOND = 50  # orders that are queried
@@ -106,7 +106,7 @@ class _Measurement(NamedTuple):
             queried += len(new)
             waiting |= dict.fromkeys(new)
             if ids := list(islice(waiting, _MAX_IDS)):
-                rows = statements.execute(self.connection, "select_visible", ids, ids=marks(ids)).rows
+                rows = statements.execute(self.connection, "select_visible", ids, ids=placeholders_for(ids)).rows
                 now = time.time()
                 if last:
                     gaps.append(now - last)

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from orderflow import cli
 
 SRC = Path(__file__).parents[1] / "src"
-CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a bug
+ALLOWED_EXIT_CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a bug
 _SAMPLES = str(SRC.parent / "examples/contracts/shopify-like.jsonl")
 _ARGUMENTS = {
     "contract infer": [_SAMPLES],
@@ -43,9 +43,9 @@ import orderflow.cli.doctor.checks, orderflow.cli.failure, orderflow.metrics.sin
 import orderflow.store.replay
 import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct, orderflow.pipeline.console
 import rich.live, rich.progress, rich.table, rich.text, typer.rich_utils, rich.markdown
-commands, folder, before, stdout, seconds = json.loads(sys.argv[1])
-exec(before)
-found = []
+commands, folder, setup_code, stdout, seconds = json.loads(sys.argv[1])
+exec(setup_code)
+results = []
 for words in commands:
     out = os.open(folder + "/out", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     err = os.open(folder + "/err", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -73,26 +73,26 @@ for words in commands:
             os.kill(pid, signal.SIGINT)
             deadline += 15
     texts = [os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in (out, err)]
-    found.append([os.waitstatus_to_exitcode(status), *texts])
-json.dump(found, open(folder + "/result", "w"))
+    results.append([os.waitstatus_to_exitcode(status), *texts])
+json.dump(results, open(folder + "/result", "w"))
 """
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     words: list[str]
     code: int
     out: str
     err: str
 
 
-def every() -> list[list[str]]:
+def all_commands() -> list[list[str]]:
     """Return every command with its required arguments."""
     return [[*name.split(" "), *_ARGUMENTS.get(name, [])] for name in _names("", typer.main.get_command(cli.app))]
 
 
-def with_settings() -> list[list[str]]:
+def commands_with_settings() -> list[list[str]]:
     """Return every command that reads settings."""
-    return [words for words in every() if words[:2] not in (["contract", "infer"], ["contract", "check"])]
+    return [words for words in all_commands() if words[:2] not in (["contract", "infer"], ["contract", "check"])]
 
 
 def _names(prefix: str, command: object) -> Iterator[str]:
@@ -109,15 +109,15 @@ def run(
     scratch: Path,
     environ: Mapping[str, str],
     *,
-    before: str = "",
+    setup_code: str = "",
     stdout: str = "",
     seconds: float = 60,
     prefix: Sequence[str] = (),
-) -> list[Ended]:
-    """Run each command in `scratch`. `before` is Python code that breaks the environment; `prefix` starts processes."""
+) -> list[CommandResult]:
+    """Run each command in `scratch`. `setup_code` breaks the environment; `prefix` starts the processes."""
     scratch.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([commands, str(scratch), before, stdout, seconds])],
+    driver = subprocess.run(
+        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([commands, str(scratch), setup_code, stdout, seconds])],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), **environ},
         stdin=subprocess.DEVNULL,
@@ -126,21 +126,21 @@ def run(
         timeout=500,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert driver.returncode == 0, driver.stderr
     results = json.loads((scratch / "result").read_text())
-    return [Ended(words, *result) for words, result in zip(commands, results, strict=True)]
+    return [CommandResult(words, *result) for words, result in zip(commands, results, strict=True)]
 
 
-def check(ended: Ended) -> None:
+def check(result: CommandResult) -> None:
     """Check that the exit code is documented, and that an error prints a sentence."""
-    assert ended.code in CODES, ended
-    assert "Traceback" not in ended.out + ended.err, ended
-    assert "Exception ignored" not in ended.err, ended
-    if ended.code == 2:
-        assert "error: " in ended.err, ended
+    assert result.code in ALLOWED_EXIT_CODES, result
+    assert "Traceback" not in result.out + result.err, result
+    assert "Exception ignored" not in result.err, result
+    if result.code == 2:
+        assert "error: " in result.err, result
 
 
-def without_rights(*capabilities: str) -> list[str]:
+def unprivileged_prefix(*capabilities: str) -> list[str]:
     """Return a command prefix that drops read and write rights; empty if the user already lacks them."""
     if os.geteuid():
         return []

@@ -31,7 +31,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def kafka(server_folder: Path) -> Iterator[str]:
-    """Bootstrap servers of the session's broker."""
+    """Yield the bootstrap servers of the session's broker."""
     with servers.kafka(server_folder) as address:
         yield address
 
@@ -50,9 +50,9 @@ def mariadb_server(server_folder: Path) -> Iterator[Settings]:
 
 @pytest.fixture(params=["mysql", "mariadb"])
 def database(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings with the name of a database that does not exist yet; one for MySQL and one for MariaDB."""
+    """Yield settings with a database that does not exist yet: once for MySQL and once for MariaDB."""
     server: Settings = request.getfixturevalue(f"{request.param}_server")
-    settings = msgspec.structs.replace(server, mysql_database=_fresh("test_"))
+    settings = msgspec.structs.replace(server, mysql_database=_unique_name("test_"))
     yield settings
     with mysql.connector.connect(
         host=settings.mysql_host,
@@ -65,8 +65,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[Settings]:
 
 @pytest.fixture
 def topic(kafka: str) -> Iterator[str]:
-    """The name of a topic that does not exist yet."""
-    name = _fresh("orders-")
+    """Yield the name of a topic that does not exist yet."""
+    name = _unique_name("orders-")
     yield name
     admin = AdminClient({"bootstrap.servers": kafka})
     if name in admin.list_topics(timeout=10).topics:
@@ -75,9 +75,9 @@ def topic(kafka: str) -> Iterator[str]:
 
 @pytest.fixture
 def settings(database: Settings, kafka: str, topic: str) -> Settings:
-    """Settings for both servers, with a fresh database and a fresh topic."""
+    """Return settings for both servers, with a database and a topic that do not exist yet."""
     return msgspec.structs.replace(database, kafka_bootstrap_servers=kafka, kafka_topic=topic)
 
 
-def _fresh(prefix: str) -> str:
+def _unique_name(prefix: str) -> str:
     return prefix + uuid.uuid4().hex[:12]

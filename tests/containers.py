@@ -37,7 +37,7 @@ exec "$chroot" "$tools" /usr/bin/buildah --root /images/store --runroot /images/
 _CERTIFICATES = Path("/etc/ssl/certs")  # this machine may trust an additional authority
 
 
-def skip_where_impossible() -> None:
+def skip_if_unsupported() -> None:
     """Skip the test unless this is Debian and the user is root, who may mount file systems."""
     if os.geteuid() or not debian.available() or platform.freedesktop_os_release()["ID"] != "debian":
         pytest.skip("needs root on Debian")
@@ -64,19 +64,19 @@ class Buildah:
 
     def __call__(self, *arguments: str) -> str:
         """Run `buildah ARGUMENTS` and return its output."""
-        done = subprocess.run(
+        result = subprocess.run(
             self.argv(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1000, check=False
         )
-        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-4000:])
-        return done.stdout.strip()
+        assert result.returncode == 0, (arguments, result.stdout[-2000:], result.stderr[-4000:])
+        return result.stdout.strip()
 
     def debian(self, name: str, packages: Sequence[str]) -> None:
-        """Make an image of this machine's Debian release, with these packages."""
+        """Create an image of this machine's Debian release, with these packages."""
         root = self.work / "debian"
         archive = re.search(r"^URIs: (.*)$", debian._source(unstable=False), re.MULTILINE)
         assert archive
         folders = [self._tools / folder for folder in ("usr/sbin", "usr/bin")]
-        done = subprocess.run(
+        debootstrap = subprocess.run(
             [
                 *("sh", self._tools / "usr/sbin/debootstrap", "--variant=minbase", f"--include={','.join(packages)}"),
                 *(platform.freedesktop_os_release()["VERSION_CODENAME"], root, archive[1]),
@@ -91,22 +91,22 @@ class Buildah:
             timeout=1000,
             check=False,
         )
-        assert done.returncode == 0, done.stdout[-4000:]
+        assert debootstrap.returncode == 0, debootstrap.stdout[-4000:]
         container = self("from", "scratch")
         self("add", "--quiet", container, self.inside(root), "/")
         self("commit", "--quiet", "--rm", container, name)
         shutil.rmtree(root)
 
     def build(self, name: str, dockerfile: Path, context: Path, **arguments: str) -> None:
-        given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        build_arguments = [f"--build-arg={key}={value}" for key, value in arguments.items()]
         # Docker's image format: the OCI format has no HEALTHCHECK.
-        options = ["--format", "docker", f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro", *given]
+        options = ["--format", "docker", f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro", *build_arguments]
         self("bud", *options, "--file", self.inside(dockerfile), "--tag", name, self.inside(context))
 
     def configuration(self, name: str) -> dict[str, Any]:
         """Return the image's configuration, as Docker shows it."""
-        found: dict[str, Any] = json.loads(self("inspect", "--type", "image", name))["Docker"]["config"]
-        return found
+        docker_configuration: dict[str, Any] = json.loads(self("inspect", "--type", "image", name))["Docker"]["config"]
+        return docker_configuration
 
 
 def _unpack(folder: Path) -> None:

@@ -77,7 +77,7 @@ def message(**tokens: str | None) -> bytes:
     return ("{" + ", ".join(f'"{name}": {text}' for name, text in fields.items()) + "}").encode()
 
 
-def good(**values: object) -> Order:
+def sample_order(**values: object) -> Order:
     """Return the sample's order with other values."""
     return msgspec.structs.replace(ORDER, **values)
 
@@ -128,6 +128,7 @@ TEXTS = {
     "spaces at both ends": "  Yoga Mat  ",
     "one space": " ",
     "looks like a number": "45.99",
+    "command of the client": "' /* delimiter // x */ '",
 }
 LONGEST = {
     "255 one-byte characters": "x" * 255,
@@ -185,7 +186,7 @@ def _bytes() -> Iterator[Case]:
     yield Case("invalid utf-8 in a key", SAMPLE.replace(b"quantity", b"quantit\xff"), Reason.INVALID_UTF8)
     yield Case("invalid utf-8 after", SAMPLE + b"\xff", Reason.INVALID_UTF8)
     yield Case("byte order mark", b"\xef\xbb\xbf" + SAMPLE, Reason.BYTE_ORDER_MARK)
-    yield Case("byte order mark alone", b"\xef\xbb\xbf", Reason.BYTE_ORDER_MARK)
+    yield Case("only a byte order mark", b"\xef\xbb\xbf", Reason.BYTE_ORDER_MARK)
     yield Case("byte order mark after", SAMPLE + b"\xef\xbb\xbf", Reason.TRAILING_DATA)
     yield Case("utf-16", SAMPLE.decode().encode("utf-16"), Reason.INVALID_UTF8)
     yield Case("utf-16 without mark", SAMPLE.decode().encode("utf-16-le"), Reason.MALFORMED_JSON)
@@ -221,14 +222,20 @@ def _bytes() -> Iterator[Case]:
     yield Case("escaped nul in the id", message(order_id=r'"ORDER-000001\u0000"'), Reason.INVALID_ORDER_ID)
     yield Case("escaped nul in the time", message(order_timestamp=r'"2025-01-15T14:30:45\u0000"'),
                Reason.INVALID_TIMESTAMP)  # fmt: skip
-    yield Case("spelled-out nul escape", message(product_name=r'"Yoga\\u0000"'), good(product_name="Yoga\\u0000"))
-    yield Case("escaped surrogate pair", message(product_name=r'"\ud83e\uddd8 Mat"'), good(product_name="🧘 Mat"))
-    yield Case("high surrogate alone", message(product_name=r'"Mat \ud83e"'), Reason.INVALID_TEXT)
-    yield Case("low surrogate alone", message(product_category=r'"\uDDD8 Mat"'), Reason.INVALID_TEXT)
+    yield Case(
+        "spelled-out nul escape", message(product_name=r'"Yoga\\u0000"'), sample_order(product_name="Yoga\\u0000")
+    )
+    yield Case(
+        "escaped surrogate pair", message(product_name=r'"\ud83e\uddd8 Mat"'), sample_order(product_name="🧘 Mat")
+    )
+    yield Case("lone high surrogate", message(product_name=r'"Mat \ud83e"'), Reason.INVALID_TEXT)
+    yield Case("lone low surrogate", message(product_category=r'"\uDDD8 Mat"'), Reason.INVALID_TEXT)
     yield Case("surrogates in the wrong order", message(product_name=r'"\uddd8\ud83e"'), Reason.INVALID_TEXT)
     yield Case("surrogate in the id", message(order_id=r'"ORDER-000001\ud800"'), Reason.INVALID_ORDER_ID)
     yield Case("surrogate in the time", message(order_timestamp=r'"\udfff"'), Reason.INVALID_TIMESTAMP)
-    yield Case("last code point before the surrogates", message(product_name=r'"\ud7ff"'), good(product_name="\ud7ff"))
+    yield Case(
+        "last code point before the surrogates", message(product_name=r'"\ud7ff"'), sample_order(product_name="\ud7ff")
+    )
     for opening, closing in ("[]", ('{"a":', "}")):
         nested = opening * 100_000 + "0" + closing * 100_000
         yield Case(f"100,000 times {opening}", nested.encode(), Reason.TOO_DEEP)
@@ -240,7 +247,7 @@ def _bytes() -> Iterator[Case]:
     yield Case("65 levels of two kinds", message(extra=f"[1, {deepest}, 2]"), Reason.TOO_DEEP)
     yield Case("many brackets, few levels", message(extra="[" + "[], " * 500 + "{}]"), ORDER)
     yield Case("brackets in a text", message(product_name=quoted("[" * 100 + '\\"' + "{" * 100)),
-               good(product_name="[" * 100 + '\\"' + "{" * 100))  # fmt: skip
+               sample_order(product_name="[" * 100 + '\\"' + "{" * 100))  # fmt: skip
     yield Case("20 MB string", message(product_name=quoted("x" * 20_000_000)), Reason.OVERSIZED_VALUE)
     yield Case("20 MB of white space", b" " * 20_000_000, Reason.OVERSIZED_VALUE)
     yield Case("largest value", SAMPLE.ljust(MAX_VALUE_BYTES), ORDER)
@@ -260,7 +267,7 @@ def _bytes() -> Iterator[Case]:
                Reason.DUPLICATE_KEY)  # fmt: skip
     yield Case("escaped key", SAMPLE.replace(b"quantity", rb"\u0071uantit\u0079"), ORDER)
     yield Case("escaped text", message(order_id=r'"\u004fRDER\u002d000001"', product_name=r'"Yoga\u0020Mat"'), ORDER)
-    yield Case("escaped slash", message(product_name=r'"Yoga\/Mat"'), good(product_name="Yoga/Mat"))
+    yield Case("escaped slash", message(product_name=r'"Yoga\/Mat"'), sample_order(product_name="Yoga/Mat"))
 
 
 def _shape() -> Iterator[Case]:
@@ -317,12 +324,12 @@ def _numbers() -> Iterator[Case]:
         for token in ("0", "-0", "-1", "2147483648", "4294967298", "18446744073709551618", "-2147483648"):
             yield Case(f"{name} is {token}", message(**{name: token}), Reason.OUT_OF_RANGE)
     yield Case("customer_id is 87654.0", message(customer_id="87654.0"), Reason.WRONG_TYPE)
-    yield Case("smallest customer_id", message(customer_id="1"), good(customer_id=1))
-    yield Case("largest customer_id", message(customer_id="2147483647"), good(customer_id=2147483647))
+    yield Case("smallest customer_id", message(customer_id="1"), sample_order(customer_id=1))
+    yield Case("largest customer_id", message(customer_id="2147483647"), sample_order(customer_id=2147483647))
 
     def priced(name: str, price: str, quantity: int, total: str, expected: Reason | None = None) -> Case:
         tokens = message(unit_price=price, quantity=str(quantity), total_price=total)
-        accepted = good(unit_price=Decimal(price), quantity=quantity, total_price=Decimal(total))
+        accepted = sample_order(unit_price=Decimal(price), quantity=quantity, total_price=Decimal(total))
         return Case(name, tokens, expected or accepted)
 
     yield priced("smallest price", "0.01", 1, "0.01")
@@ -348,12 +355,12 @@ def _numbers() -> Iterator[Case]:
 
 
 def _time() -> Iterator[Case]:
-    for text in (
+    for time in (
         *("0001-01-01T00:00:00", "9999-12-31T23:59:59", "1970-01-01T00:00:00", "2024-02-29T12:00:00"),
         *("2000-02-29T00:00:00", "2025-03-30T02:30:00", "2038-01-19T03:14:08", "1752-09-05T00:00:00"),
     ):
-        yield Case(f"time {text}", message(order_timestamp=quoted(text)), good(order_timestamp=text))
-    for text in (
+        yield Case(f"time {time}", message(order_timestamp=quoted(time)), sample_order(order_timestamp=time))
+    for time in (
         *("", "now", "2025", "2025-01", "2025-01-15", "14:30:45", "2025-01-15T", "2025-01-15T14", "2025-01-15T14:30"),
         *("2025-01-15 14:30:45", "2025-01-15t14:30:45", "2025-01-15_14:30:45", "2025-01-15T 14:30:45"),
         *("2025-01-15T14:30:45Z", "2025-01-15T14:30:45z", "2025-01-15T14:30:45+00:00", "2025-01-15T14:30:45-0500"),
@@ -369,23 +376,25 @@ def _time() -> Iterator[Case]:
         *("2025‐01‐15T14:30:45", "1736951445", "1736951445000"),
         "2025-01-15T14:30:45\nORDER-000002 1 1 2025-01-01T00:00:00",  # has the form of a line that the fast path checks
     ):  # fmt: skip
-        yield Case(f"time {text!r}", message(order_timestamp=quoted(text)), Reason.INVALID_TIMESTAMP)
+        yield Case(f"time {time!r}", message(order_timestamp=quoted(time)), Reason.INVALID_TIMESTAMP)
     yield Case("epoch milliseconds", message(order_timestamp="1736951445000"), Reason.WRONG_TYPE)
     yield Case("epoch seconds with fraction", message(order_timestamp="1736951445.5"), Reason.WRONG_TYPE)
 
 
 def _text() -> Iterator[Case]:
     for name, text in (TEXTS | LONGEST).items():
-        yield Case(f"text {name}", message(product_name=quoted(text)), good(product_name=text))
-        yield Case(f"text {name}, escaped", message(product_name=escaped(text)), good(product_name=text))
-        yield Case(f"category {name}", message(product_category=quoted(text[:100])), good(product_category=text[:100]))
+        yield Case(f"text {name}", message(product_name=quoted(text)), sample_order(product_name=text))
+        yield Case(f"text {name}, escaped", message(product_name=escaped(text)), sample_order(product_name=text))
+        yield Case(
+            f"category {name}", message(product_category=quoted(text[:100])), sample_order(product_category=text[:100])
+        )
     for letter in ("x", "🧘", "\\"):
         yield Case(f"name of 256 {letter}", message(product_name=quoted(letter * 256)), Reason.WRONG_LENGTH)
         yield Case(f"category of 101 {letter}", message(product_category=quoted(letter * 101)), Reason.WRONG_LENGTH)
     yield Case("empty name", message(product_name='""'), Reason.WRONG_LENGTH)
     yield Case("empty category", message(product_category='""'), Reason.WRONG_LENGTH)
     for text in ("ORDER-000000", "ORDER-999999", "ORDER-1234567", "ORDER-" + "9" * 44):
-        yield Case(f"id {text}", message(order_id=quoted(text)), good(order_id=text))
+        yield Case(f"id {text}", message(order_id=quoted(text)), sample_order(order_id=text))
     for text in (
         *("", "ORDER-", "ORDER-00001", "ORDER-" + "9" * 45, "order-000001", "Order-000001", "ORDER-000001 "),
         *(" ORDER-000001", "ORDER-000001\n", "ORDER-000001\t", "ORDER -000001", "ORDER_000001", "ORDER000001"),

@@ -21,7 +21,7 @@ PAYLOAD = -5  # a byte near the end of a batch
 class Batch(NamedTuple):
     """Position of a batch in its segment file, and its offsets. `end` is the last offset + 1."""
 
-    at: int
+    position: int
     size: int
     first: int
     end: int
@@ -34,24 +34,35 @@ def segment(data: Path, name: str, partition: int = 0) -> Path:
 
 def batches(path: Path) -> list[Batch]:
     """Return all batches of a segment file, found by Kafka's record batch headers (version 2)."""
-    data, found, at = path.read_bytes(), [], 0
-    while at + 61 <= len(data):
-        first, length = struct.unpack_from(">qi", data, at)
-        (last_delta,) = struct.unpack_from(">i", data, at + 23)
+    data, result, position = path.read_bytes(), [], 0
+    while position + 61 <= len(data):
+        first, length = struct.unpack_from(">qi", data, position)
+        (last_delta,) = struct.unpack_from(">i", data, position + 23)
         if length <= 0:
             break
-        found.append(Batch(at, length + 12, first, first + last_delta + 1))
-        at += length + 12
-    return found
+        result.append(Batch(position, length + 12, first, first + last_delta + 1))
+        position += length + 12
+    return result
 
 
 def flip(path: Path, batch: Batch, byte: int = PAYLOAD, bit: int = 0) -> None:
     """Flip one bit of a batch. A negative `byte` counts from the end of the batch."""
     with path.open("r+b") as file:
-        file.seek(batch.at + (byte if byte >= 0 else batch.size + byte))
+        file.seek(batch.position + (byte if byte >= 0 else batch.size + byte))
         (value,) = file.read(1)
         file.seek(-1, 1)
         file.write(bytes([value ^ (1 << bit)]))
+
+
+def cut_off(path: Path, offset: int) -> None:
+    """Truncate a partition of a stopped broker to end at this offset or before. The broker rebuilds the indexes."""
+    position = next((batch.position for batch in batches(path) if batch.end > offset), None)
+    assert position is not None
+    with path.open("r+b") as file:
+        file.truncate(position)
+    for derived in path.parent.iterdir():
+        if derived.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
+            derived.unlink()
 
 
 def send_batches(settings: Settings, codec: str, partition: int, batches: int, size: int, start: int = 0) -> None:
@@ -61,27 +72,28 @@ def send_batches(settings: Settings, codec: str, partition: int, batches: int, s
     """
     producer = Producer(topic.client_config(settings) | {"compression.type": codec, "linger.ms": 60_000})
     for batch in range(batches):
-        for place in range(size):
-            number = start + batch * size + place
+        for index in range(size):
+            number = start + batch * size + index
             producer.produce(settings.kafka_topic, key=str(number), value=numbered(number), partition=partition)
         producer.flush()
 
 
 def send_with_headers(settings: Settings, value: bytes, headers: Sequence[tuple[bytes, bytes | None]]) -> None:
     """Send one record to partition 0. Header names may be any bytes, but confluent_kafka accepts only text."""
-    library = ctypes.CDLL(next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*")))
+    path = next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*"))
+    library = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = library.rd_kafka_headers_new.restype = pointer
     conf = pointer(library.rd_kafka_conf_new())
     library.rd_kafka_conf_set(conf, b"bootstrap.servers", settings.kafka_bootstrap_servers.encode(), None, size(0))
     producer = pointer(library.rd_kafka_new(0, conf, None, size(0)))
-    found = pointer(library.rd_kafka_headers_new(size(len(headers))))
+    header_list = pointer(library.rd_kafka_headers_new(size(len(headers))))
     for name, text in headers:
-        library.rd_kafka_header_add(found, name, ctypes.c_ssize_t(-1), text, ctypes.c_ssize_t(len(text or b"")))
+        library.rd_kafka_header_add(header_list, name, ctypes.c_ssize_t(-1), text, ctypes.c_ssize_t(len(text or b"")))
     topic_, partition, value_, flags, headers_, end = 1, 3, 4, 7, 10, 0  # rd_kafka_vtype_t
     error = library.rd_kafka_producev(
         *(producer, topic_, settings.kafka_topic.encode(), partition, 0, value_, value, size(len(value))),
-        *(flags, 2, headers_, found, end),
+        *(flags, 2, headers_, header_list, end),
     )
     assert not error
     assert not library.rd_kafka_flush(producer, 10_000)

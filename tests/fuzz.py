@@ -1,8 +1,8 @@
 """Fuzzes native.c under AddressSanitizer and UndefinedBehaviorSanitizer: python -m tests.fuzz --seconds 60 --seed 7
 
 The machine's cc compiles the library with both sanitizers, and a second process loads it. Its buffers have the exact
-size, so an access one byte behind them ends it. Each round is a random contract with a batch of messages; the number of
-a round is its seed. All must agree: the fast path, the exact path and the reference.
+size, so an access one byte after them ends it. Each round is a random contract with a batch of messages; the number of
+a round is its seed. The fast path, the exact path and the reference must agree.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.mutations import mutated
 
 _OPTIONS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-shared", "-fPIC")
 _PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
-_MESSAGES = 12  # at most; each is there once more, with a defect
-_CUT = 0.2  # of the batch is there again, cut off somewhere
+_MESSAGES = 12  # at most; each is repeated with a defect
+_CUT = 0.2  # share of the messages that are repeated, cut off at a random byte
 
 
 class CannotFuzzError(Exception):
@@ -38,7 +38,7 @@ class CannotFuzzError(Exception):
 
 
 def main() -> int:
-    """Build the library and fuzz it in a second process, or fuzz if there is a library."""
+    """Build the library and fuzz it in a second process. With --library, fuzz that library."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz native.c under its sanitizers.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1, help="the first round's number")
@@ -64,12 +64,12 @@ def main() -> int:
 
 def case(number: int) -> tuple[Contract, list[bytes]]:
     """Return the contract and the messages of a round."""
-    choice = Random(number)
-    contract = contracts.contract(choice)
-    values = [contracts.message(contract, choice, defects=1) for _ in range(choice.randint(1, _MESSAGES))]
-    values += [mutated(value, choice.choice(values), choice) for value in values]
-    values += [value[: choice.randrange(len(value))] for value in values if value and choice.random() < _CUT]
-    choice.shuffle(values)
+    rng = Random(number)
+    contract = contracts.random_contract(rng)
+    values = [contracts.random_message(contract, rng, defects=1) for _ in range(rng.randint(1, _MESSAGES))]
+    values += [mutated(value, rng.choice(values), rng) for value in values]
+    values += [value[: rng.randrange(len(value))] for value in values if value and rng.random() < _CUT]
+    rng.shuffle(values)
     return contract, values
 
 
@@ -108,8 +108,8 @@ _RUNTIMES = ("libasan.so", "libclang_rt.asan.so", "libclang_rt.asan-x86_64.so", 
 
 def _runtime(compiler: str, name: str) -> str | None:
     """Return the path of the sanitizer's runtime, if the compiler has one of this name."""
-    found = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if Path(found.stdout.strip()).is_absolute() else None
+    result = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() if Path(result.stdout.strip()).is_absolute() else None
 
 
 def fuzz(library: Path, seed: int, rounds: int, seconds: float) -> None:
@@ -122,7 +122,7 @@ def fuzz(library: Path, seed: int, rounds: int, seconds: float) -> None:
             contract, batch = case(number)
             agreement.check_contract(contract)
             orders += agreement.check_values(batch, contract)
-            _read_alone(Random(number), contract, batch)
+            _read_one_by_one(Random(number), contract, batch)
             default_value.cache_clear()
             values += len(batch)
             number += 1
@@ -132,10 +132,10 @@ def fuzz(library: Path, seed: int, rounds: int, seconds: float) -> None:
     )
 
 
-def _read_alone(choice: Random, contract: Contract, values: list[bytes]) -> None:
-    """Read each value in a buffer that ends behind it, and the names of unknown fields into a buffer that is small."""
+def _read_one_by_one(rng: Random, contract: Contract, values: list[bytes]) -> None:
+    """Read each value from a buffer of its size, and the names of unknown fields into a small buffer."""
     for value in values:
-        native._NAME_BYTES = choice.randint(0, 20) - len(value)
+        native._NAME_BYTES = rng.randint(0, 20) - len(value)
         native.read(pa.array([value], pa.large_binary()), contract)
     native._NAME_BYTES = 0
 
@@ -145,9 +145,9 @@ def _load(library: Path) -> None:
     read, write = native.read, native.write
     native._PATH, native.IS_COMPILED, native._allocate = library, True, _allocate
     native._NAME_BYTES = 0
-    native.read = lambda values, contract: read(_exact(values), contract)
+    native.read = lambda values, contract: read(_with_exact_buffers(values), contract)
     native.write = lambda rows, **names: write(
-        pa.table([_exact(column.combine_chunks()) for column in rows.columns], schema=rows.schema), **names
+        pa.table([_with_exact_buffers(column.combine_chunks()) for column in rows.columns], schema=rows.schema), **names
     )
 
 
@@ -169,7 +169,7 @@ def _allocate(size: int) -> pa.Buffer:
     return pa.foreign_buffer(memory.address, size, memory)
 
 
-def _exact(array: pa.Array) -> pa.Array:
+def _with_exact_buffers(array: pa.Array) -> pa.Array:
     """Return a copy of the array whose buffers have the exact size."""
     array = pa.concat_arrays([array])  # without an offset
     width = 8 if pa.types.is_large_binary(array.type) else 4

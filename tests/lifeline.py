@@ -24,7 +24,7 @@ _pipe: IO[bytes] | None = None  # the watchdog reads it; it closes when this pro
 
 
 def tie() -> None:
-    """Tie all later processes to this run. Within another test run, they are tied to the outer run.
+    """End all later processes with this run. Within another test run, they end with the outer run.
 
     SIGTERM and SIGHUP let fixtures clean up. SIGINT does too, even if this run was started with SIGINT ignored, like a
     background job of a script: otherwise, tests that interrupt a command would never end. Under nohup, SIGHUP does not

@@ -1,4 +1,4 @@
-"""JSON in any notation, and defects at the level of bytes and tokens. All choices come from a `Random`."""
+"""JSON in any notation, and defects at the level of bytes and tokens. A `Random` makes all choices."""
 
 from __future__ import annotations
 
@@ -54,80 +54,80 @@ _IN_TEXT = [
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^\s\w]', re.DOTALL)
 
 
-def spelled_text(text: str, choice: Random) -> str:
+def spelled_text(text: str, rng: Random) -> str:
     """Return the text as a JSON string, perhaps with some characters escaped."""
-    if choice.random() < 0.7:
+    if rng.random() < 0.7:
         return quoted(text)
-    return '"' + "".join([choice.choice([quoted, escaped])(character)[1:-1] for character in text]) + '"'
+    return '"' + "".join([rng.choice([quoted, escaped])(character)[1:-1] for character in text]) + '"'
 
 
-def spelled_amount(cents: int, choice: Random) -> str:
+def spelled_amount(cents: int, rng: Random) -> str:
     """Return an amount as a JSON number, in one of its notations."""
-    plain, zeros = f"{cents // 100}.{cents % 100:02}", choice.randrange(4)
-    if choice.random() < 0.5:
+    plain, zeros = f"{cents // 100}.{cents % 100:02}", rng.randrange(4)
+    if rng.random() < 0.5:
         return plain
-    return choice.choice([plain + "0" * zeros, f"{plain}e0", f"{cents}e-2", f"{cents}{'0' * zeros}E-{2 + zeros}"])
+    return rng.choice([plain + "0" * zeros, f"{plain}e0", f"{cents}e-2", f"{cents}{'0' * zeros}E-{2 + zeros}"])
 
 
-def space(choice: Random) -> str:
+def space(rng: Random) -> str:
     """Return white space of JSON, often none."""
-    return choice.choice(["", "", " ", "\n", "\t\r\n "])
+    return rng.choice(["", "", " ", "\n", "\t\r\n "])
 
 
-def mutated(value: bytes, other: bytes, choice: Random) -> bytes:
+def mutated(value: bytes, other: bytes, rng: Random) -> bytes:
     """Return the value with one defect; some splice it with the other value."""
-    return choice.choice(_MUTATIONS)(value or b"x", other, choice)
+    return rng.choice(_MUTATIONS)(value or b"x", other, rng)
 
 
-def _flip(value: bytes, _: bytes, choice: Random) -> bytes:
-    at = choice.randrange(len(value))
-    return value[:at] + bytes([choice.randrange(256)]) + value[at + 1 :]
+def _flip(value: bytes, _: bytes, rng: Random) -> bytes:
+    at = rng.randrange(len(value))
+    return value[:at] + bytes([rng.randrange(256)]) + value[at + 1 :]
 
 
-def _insert(value: bytes, _: bytes, choice: Random) -> bytes:
-    at = choice.randint(0, len(value))
-    return value[:at] + choice.choice([choice.choice(DICTIONARY), choice.randbytes(choice.randint(1, 3))]) + value[at:]
+def _insert(value: bytes, _: bytes, rng: Random) -> bytes:
+    at = rng.randint(0, len(value))
+    return value[:at] + rng.choice([rng.choice(DICTIONARY), rng.randbytes(rng.randint(1, 3))]) + value[at:]
 
 
-def _delete(value: bytes, _: bytes, choice: Random) -> bytes:
-    at = choice.randrange(len(value))
-    return value[:at] + value[at + choice.randint(1, 12) :]
+def _delete(value: bytes, _: bytes, rng: Random) -> bytes:
+    at = rng.randrange(len(value))
+    return value[:at] + value[at + rng.randint(1, 12) :]
 
 
-def _repeat_slice(value: bytes, _: bytes, choice: Random) -> bytes:
-    start, at = choice.randrange(len(value)), choice.randint(0, len(value))
-    return value[:at] + value[start : start + choice.randint(1, 40)] + value[at:]
+def _repeat_slice(value: bytes, _: bytes, rng: Random) -> bytes:
+    start, at = rng.randrange(len(value)), rng.randint(0, len(value))
+    return value[:at] + value[start : start + rng.randint(1, 40)] + value[at:]
 
 
-def _splice(value: bytes, other: bytes, choice: Random) -> bytes:
-    return value[: choice.randint(0, len(value))] + other[choice.randint(0, len(other)) :]
+def _splice(value: bytes, other: bytes, rng: Random) -> bytes:
+    return value[: rng.randint(0, len(value))] + other[rng.randint(0, len(other)) :]
 
 
 def _tokens(value: bytes) -> list[tuple[int, int]]:
-    return [found.span() for found in _TOKEN.finditer(value)] or [(0, len(value))]
+    return [match.span() for match in _TOKEN.finditer(value)] or [(0, len(value))]
 
 
-def _replace_token(value: bytes, _: bytes, choice: Random) -> bytes:
-    start, end = choice.choice(_tokens(value))
-    return value[:start] + choice.choice(DICTIONARY) + value[end:]
+def _replace_token(value: bytes, _: bytes, rng: Random) -> bytes:
+    start, end = rng.choice(_tokens(value))
+    return value[:start] + rng.choice(DICTIONARY) + value[end:]
 
 
-def _insert_token(value: bytes, _: bytes, choice: Random) -> bytes:
+def _insert_token(value: bytes, _: bytes, rng: Random) -> bytes:
     # After the token, or inside it: at the end of a text.
-    at = choice.choice(_tokens(value))[1] - choice.randint(0, 1)
-    return value[:at] + choice.choice(DICTIONARY) + value[at:]
+    at = rng.choice(_tokens(value))[1] - rng.randint(0, 1)
+    return value[:at] + rng.choice(DICTIONARY) + value[at:]
 
 
-def _swap_tokens(value: bytes, _: bytes, choice: Random) -> bytes:
-    (a, b), (c, d) = sorted(choice.choice(_tokens(value)) for _ in range(2))
+def _swap_tokens(value: bytes, _: bytes, rng: Random) -> bytes:
+    (a, b), (c, d) = sorted(rng.choice(_tokens(value)) for _ in range(2))
     return value[:a] + value[c:d] + value[b:c] + value[a:b] + value[d:] if b <= c else value
 
 
-def _insert_in_text(value: bytes, _: bytes, choice: Random) -> bytes:
+def _insert_in_text(value: bytes, _: bytes, rng: Random) -> bytes:
     texts = [(start, end) for start, end in _tokens(value) if value[start : start + 1] == b'"' and end > start + 1]
-    start, end = choice.choice(texts or [(0, len(value))])
-    at = choice.choice([start + 1, end - 1, choice.randint(start, end)])
-    return value[:at] + choice.choice(_IN_TEXT) + value[at:]
+    start, end = rng.choice(texts or [(0, len(value))])
+    at = rng.choice([start + 1, end - 1, rng.randint(start, end)])
+    return value[:at] + rng.choice(_IN_TEXT) + value[at:]
 
 
 _MUTATIONS: list[Callable[[bytes, bytes, Random], bytes]] = [

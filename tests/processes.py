@@ -15,13 +15,13 @@ from orderflow.settings import Settings
 from tests.sql import select
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 300.0  # seconds; a slow machine must not fail a test, but an endless wait must
+TIMEOUT = 300.0  # seconds; a slow machine must not fail a test, but an endless wait must
 
 
 def run(
-    settings: Settings, *arguments: str, cwd: Path, patience: float = PATIENCE, module: str = "orderflow"
+    settings: Settings, *arguments: str, cwd: Path, timeout: float = TIMEOUT, module: str = "orderflow"
 ) -> subprocess.CompletedProcess[str]:
-    """Run `orderflow ARGUMENTS`, or another module's command, to its end, for at most `patience` seconds."""
+    """Run `orderflow ARGUMENTS`, or another module's command, until it ends, for at most `timeout` seconds."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
@@ -29,7 +29,7 @@ def run(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=patience,
+        timeout=timeout,
         check=False,
     )
 
@@ -51,27 +51,27 @@ def running(settings: Settings, *arguments: str, folder: Path, name: str = "comm
         process.kill()
 
 
-def until(condition: Callable[[], object], process: Process | None = None, patience: float = PATIENCE) -> None:
-    """Wait for the condition. Fail after `patience` seconds, or if the process ends first."""
-    deadline = time.monotonic() + patience
+def until(condition: Callable[[], object], process: Process | None = None, timeout: float = TIMEOUT) -> None:
+    """Wait for the condition. Fail after `timeout` seconds, or if the process ends first."""
+    deadline = time.monotonic() + timeout
     while not condition():
-        told = "\n".join(process.last_lines(30)) if process else ""
-        assert process is None or process.alive, f"it ended with exit code {process.exit_code}:\n{told}"
-        assert time.monotonic() < deadline, f"it did not come:\n{told}"
+        log = "\n".join(process.last_lines(30)) if process else ""
+        assert process is None or process.alive, f"it ended with exit code {process.exit_code}:\n{log}"
+        assert time.monotonic() < deadline, f"the condition did not become true:\n{log}"
         time.sleep(0.15)  # InnoDB refreshes its list of transactions only 0.1 s after the last read
 
 
 def until_it_stores(settings: Settings, sink: Process) -> None:
     """Wait until the ledger's positions change."""
-    before = next_offsets(settings)
-    until(lambda: next_offsets(settings) > before, sink)
+    before = sum_of_positions(settings)
+    until(lambda: sum_of_positions(settings) > before, sink)
 
 
-def next_offsets(settings: Settings) -> int:
+def sum_of_positions(settings: Settings) -> int:
     """Return the sum of the ledger's positions."""
     return int(select(settings, "SELECT SUM(next_offset) FROM orders_ledger")[0][0] or 0)
 
 
-def says(process: Process, words: str) -> Callable[[], bool]:
-    """Return a condition: the process has logged these words."""
+def has_logged(process: Process, words: str) -> Callable[[], bool]:
+    """Return a condition for `until`: the process has logged these words."""
     return lambda: any(words in line for line in process.last_lines(10_000))

@@ -23,8 +23,8 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the tes
 def get(url: str, **headers: str) -> tuple[int, str]:
     """Return status and body; the status is 0 if no server answers."""
     try:
-        with DIRECT.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
-            return answer.status, answer.read().decode()
+        with DIRECT.open(urllib.request.Request(url, headers=headers), timeout=10) as response:
+            return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
     except OSError:
@@ -39,11 +39,11 @@ class Page:
         self.samples = [sample for family in self.families.values() for sample in family.samples]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return the sum of the samples with this name and these labels; None if there is none."""
-        found = [
+        """Return the sum of the samples with this name and these labels; None if no sample has them."""
+        values = [
             sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()
         ]
-        return sum(found) if found else None
+        return sum(values) if values else None
 
     def by(self, name: str, label: str) -> dict[str, float]:
         """Return the values of this name, keyed by one label."""

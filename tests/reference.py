@@ -1,7 +1,7 @@
 """A slow, independent implementation of the contract. Both paths must agree with it for any bytes.
 
-`read` is the contract of the eight fields, without its data. `row` reads by any contract. Decimals are whole numbers of
-their last digit, so nothing is rounded.
+`read` implements the contract of the eight fields without reading its definition. `row` reads by any contract. Decimals
+are counts of their last digit, so nothing is rounded.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple
 from orderflow.contract.definition import Contract, Field, Kind, Order
 
 
-class Read(NamedTuple):
-    """The eight fields by value, money in cents."""
+class ReferenceOrder(NamedTuple):
+    """The eight fields, with amounts in cents."""
 
     customer_id: int
     order_id: str
@@ -40,7 +40,7 @@ class Fraction(str):
     """The text of a JSON number with a decimal point or an exponent."""
 
 
-def read(value: bytes | None) -> Read | None:
+def read(value: bytes | None) -> ReferenceOrder | None:
     """Return the order that the value holds; None if it breaks the contract."""
     try:
         return _order(value)
@@ -48,11 +48,12 @@ def read(value: bytes | None) -> Read | None:
         return None
 
 
-def by_value(order: Order) -> Read:
+def by_value(order: Order) -> ReferenceOrder:
     """Convert the decoder's order into this module's form."""
     unit_cents, total_cents = order.unit_price * 100, order.total_price * 100
     assert unit_cents == int(unit_cents) and total_cents == int(total_cents)
-    return Read(
+    assert isinstance(order.customer_id, int)
+    return ReferenceOrder(
         order.customer_id,
         order.order_id,
         order.product_name,
@@ -68,7 +69,7 @@ class Row(NamedTuple):
     """The values by column. Decimals count their last digit, times are texts in UTC, and booleans are 0 and 1."""
 
     values: dict[str, object]
-    unknown: list[str]  # unless they are kept
+    unknown: list[str]  # empty if the contract keeps them
 
 
 def row(value: bytes | None, contract: Contract) -> Row | None:
@@ -97,52 +98,53 @@ def _plain(value: object, field: Field) -> object:
     return value
 
 
-def _order(value: bytes | None) -> Read:
-    found = _message(value)
-    order = Read(
-        _integer(found.get("customer_id")),
-        _text(found.get("order_id"), 50),
-        _text(found.get("product_name"), 255),
-        _text(found.get("product_category"), 100),
-        _cents(found.get("unit_price")),
-        _integer(found.get("quantity")),
-        _cents(found.get("total_price")),
-        _text(found.get("order_timestamp"), 19),
+def _order(value: bytes | None) -> ReferenceOrder:
+    message = _message(value)
+    order = ReferenceOrder(
+        _integer(message.get("customer_id")),
+        _text(message.get("order_id"), 50),
+        _text(message.get("product_name"), 255),
+        _text(message.get("product_category"), 100),
+        _cents(message.get("unit_price")),
+        _integer(message.get("quantity")),
+        _cents(message.get("total_price")),
+        _text(message.get("order_timestamp"), 19),
     )
     digits = order.order_id.removeprefix("ORDER-")
-    _demand(digits != order.order_id and len(digits) >= 6 and set(digits) <= set("0123456789"))
+    _require(digits != order.order_id and len(digits) >= 6 and set(digits) <= set("0123456789"))
     try:
         time = datetime.strptime(order.order_timestamp, "%Y-%m-%dT%H:%M:%S")  # noqa: DTZ007 - UTC by contract
     except ValueError as error:
         raise RefusedError from error
-    _demand(time.isoformat() == order.order_timestamp)
-    _demand(order.unit_cents * order.quantity == order.total_cents)
+    _require(time.isoformat() == order.order_timestamp)
+    _require(order.unit_cents * order.quantity == order.total_cents)
     return order
 
 
 def _message(value: bytes | None) -> dict[str, object]:
-    _demand(value is not None and len(value) <= 1024 * 1024)
+    _require(value is not None and len(value) <= 1024 * 1024)
     assert value is not None
     try:
-        found = _loads(value.decode("utf-8"))  # json.loads guesses the encoding of bytes
+        message = _loads(value.decode("utf-8"))  # json.loads guesses the encoding of bytes
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RefusedError from error
-    _demand(type(found) is dict and _levels(found) <= 64)
-    return found
+    _require(type(message) is dict and _levels(message) <= 64)
+    assert isinstance(message, dict)
+    return message
 
 
-def _demand(fulfilled: bool) -> None:
-    if not fulfilled:
+def _require(is_met: bool) -> None:
+    if not is_met:
         raise RefusedError
 
 
-def _levels(found: object) -> int:
-    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else None
+def _levels(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if inner is None else 1 + max(map(_levels, inner), default=0)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    _demand(len({name for name, _ in pairs}) == len(pairs))
+    _require(len({name for name, _ in pairs}) == len(pairs))
     return dict(pairs)
 
 
@@ -150,30 +152,30 @@ def _constant(name: str) -> None:
     raise RefusedError(name)
 
 
-def _integer(found: object) -> int:
-    _demand(type(found) is Whole)
-    number = int(str(found)[:12])  # ten digits are already too many, and Python refuses to read thousands
-    _demand(1 <= number <= 2147483647)
+def _integer(token: object) -> int:
+    _require(type(token) is Whole)
+    number = int(str(token)[:12])  # ten digits are already too many, and Python refuses to read thousands
+    _require(1 <= number <= 2147483647)
     return number
 
 
-def _text(found: object, longest: int) -> str:
-    _demand(type(found) is str)
-    assert isinstance(found, str)
-    _demand(1 <= len(found) <= longest and "\0" not in found)
-    _demand(not any(0xD800 <= ord(character) <= 0xDFFF for character in found))
-    return found
+def _text(token: object, longest: int) -> str:
+    _require(type(token) is str)
+    assert isinstance(token, str)
+    _require(1 <= len(token) <= longest and "\0" not in token)
+    _require(not any(0xD800 <= ord(character) <= 0xDFFF for character in token))
+    return token
 
 
-def _cents(found: object) -> int:
-    _demand(type(found) in (Whole, Fraction))
+def _cents(token: object) -> int:
+    _require(type(token) in (Whole, Fraction))
     try:
-        amount = Decimal(str(found))
+        amount = Decimal(str(token))
     except InvalidOperation as error:  # the exponent has many digits: the number is far above or below any amount
         raise RefusedError from error
-    _demand(Decimal("0.01") <= amount <= Decimal("99999999.99"))
+    _require(Decimal("0.01") <= amount <= Decimal("99999999.99"))
     whole, _, fraction = f"{amount:f}".partition(".")
-    _demand(fraction[2:].strip("0") == "")
+    _require(fraction[2:].strip("0") == "")
     return int(whole) * 100 + int(fraction[:2].ljust(2, "0"))
 
 
@@ -187,36 +189,36 @@ def _row(value: bytes | None, contract: Contract) -> Row:
         values[field.name] = _default(field) if token is None else _value(field, token, field.json)
     if contract.total != "as_sent":
         total, limits = values["unit_price"] * values["quantity"], contract.by_name["total_price"]  # type: ignore[operator]
-        _demand(_scaled(str(limits.minimum), 2) <= total <= _scaled(str(limits.maximum), 2))
-        _demand(contract.total == "computed" or total == values["total_price"])
+        _require(_scaled(str(limits.minimum), 2) <= total <= _scaled(str(limits.maximum), 2))
+        _require(contract.total == "computed" or total == values["total_price"])
         values["total_price"] = total
     paths = {field.path for field in contract.fields}
     others = _others(message, paths, ())
     names = _names(others, paths, ())
-    _demand(contract.unknown_fields != "reject" or not names)
+    _require(contract.unknown_fields != "reject" or not names)
     if contract.unknown_fields == "keep":
         values["other_fields"], names = _written(others) if others else None, []
     return Row(values, names)
 
 
 def _token(message: dict[str, object], field: Field) -> object:
-    """Return the field's token; None if the message lacks it and may do so."""
-    found: object = message if field.path else None
+    """Return the field's token; None if the field is optional and missing."""
+    token: object = message if field.path else None
     for key in field.path:
-        _demand(isinstance(found, dict))
-        assert isinstance(found, dict)
-        found = found.get(key)
-        if found is None:
-            _demand(not field.required)
+        _require(isinstance(token, dict))
+        assert isinstance(token, dict)
+        token = token.get(key)
+        if token is None:
+            _require(not field.required)
             break
-    return found
+    return token
 
 
-def _others(message: dict[str, object], paths: set[tuple[str, ...]], above: tuple[str, ...]) -> dict[str, object]:
+def _others(message: dict[str, object], paths: set[tuple[str, ...]], parents: tuple[str, ...]) -> dict[str, object]:
     """Return the part of the message without the fields at these paths."""
     others: dict[str, object] = {}
     for key, value in message.items():
-        path = (*above, key)
+        path = (*parents, key)
         if not _is_above(path, paths):
             if path not in paths:
                 others[key] = value
@@ -229,10 +231,10 @@ def _is_above(path: tuple[str, ...], paths: set[tuple[str, ...]]) -> bool:
     return any(len(path) < len(longer) and longer[: len(path)] == path for longer in paths)
 
 
-def _names(others: dict[str, object], paths: set[tuple[str, ...]], above: tuple[str, ...]) -> list[str]:
+def _names(others: dict[str, object], paths: set[tuple[str, ...]], parents: tuple[str, ...]) -> list[str]:
     names: list[str] = []
     for key, value in others.items():
-        path = (*above, key)
+        path = (*parents, key)
         if _is_above(path, paths):
             assert isinstance(value, dict)
             names += _names(value, paths, path)
@@ -260,78 +262,79 @@ def _default(field: Field) -> object:
     return _value(field, Whole(token) if isinstance(token, int) else token, "any")
 
 
-def _value(field: Field, token: object, from_: str) -> object:
+def _value(field: Field, token: object, json_form: str) -> object:
     if field.kind is Kind.BOOLEAN:
-        _demand(isinstance(token, bool))
+        _require(isinstance(token, bool))
         return int(token)  # type: ignore[call-overload]
     if field.kind is Kind.JSON:
         text = _written(token)
-        _demand(len(text.encode()) <= field.max_length)
+        _require(len(text.encode()) <= field.max_length)
         return text
     if field.kind is Kind.STRING:
         return _valid_text(field, token)
     if field.kind is Kind.TIMESTAMP and field.format != "epoch_ms":
         return _time(field, token)
-    text = _number(token, from_)
+    text = _number(token, json_form)
     if field.kind is Kind.DECIMAL:
         count = _scaled(text, field.scale)
-        _demand(_scaled(str(field.minimum), field.scale) <= count <= _scaled(str(field.maximum), field.scale))
+        _require(_scaled(str(field.minimum), field.scale) <= count <= _scaled(str(field.maximum), field.scale))
         return count
-    _demand(text.removeprefix("-").isdigit() and len(text) < 1000)
+    _require(text.removeprefix("-").isdigit() and len(text) < 1000)
     number = int(text)
     if field.kind is Kind.TIMESTAMP:
-        _demand(0 <= number <= 253402300799999)
+        _require(0 <= number <= 253402300799999)
         moment = datetime(1970, 1, 1) + timedelta(seconds=number // 1000)  # noqa: DTZ001 - UTC
         return _with_digits(field, moment, f"{number % 1000:03}")
-    _demand(int(field.minimum) <= number <= int(field.maximum))
+    _require(int(field.minimum) <= number <= int(field.maximum))
     return str(number) if field.name == "order_id" else number
 
 
-def _number(token: object, from_: str) -> str:
+def _number(token: object, json_form: str) -> str:
     """Return a number as it is written."""
     is_number = isinstance(token, (Whole, Fraction))
-    _demand(is_number if from_ == "number" else not is_number if from_ == "string" else True)
+    _require(is_number if json_form == "number" else not is_number if json_form == "string" else True)
     text = str(token) if isinstance(token, str) else ""
-    _demand(re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", text, re.ASCII) is not None)
+    _require(re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", text, re.ASCII) is not None)
     return text
 
 
 def _scaled(text: str, scale: int) -> int:
     """Return a number as a count of its last digit. Refuse one with more digits, or above any decimal."""
     plain, _, exponent = text.lower().partition("e")
-    _demand(len(exponent) <= 17)  # Decimal refuses more
+    _require(len(exponent) <= 17)  # Decimal refuses more
     whole, _, fraction = plain.removeprefix("-").partition(".")
     digits = (whole + fraction).rstrip("0")
     zeros = int(exponent or 0) - len(fraction) + len(whole + fraction) - len(digits) + scale
     digits = digits.lstrip("0")
     if not digits:
         return 0
-    _demand(zeros >= 0 and len(digits) + zeros < 100)
-    return int(digits) * 10**zeros * (-1 if plain.startswith("-") else 1)
+    _require(zeros >= 0 and len(digits) + zeros < 100)
+    power: int = 10**zeros
+    return int(digits) * power * (-1 if plain.startswith("-") else 1)
 
 
 def _valid_text(field: Field, token: object) -> str:
-    _demand(type(token) is str)
+    _require(type(token) is str)
     assert isinstance(token, str)
-    _demand(field.min_length <= len(token) <= field.max_length)
-    _demand(not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in token))
+    _require(field.min_length <= len(token) <= field.max_length)
+    _require(not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in token))
     if field.name == "order_id":
-        _demand(token != "" and all(33 <= ord(character) <= 126 for character in token))
-    _demand(not field.pattern or re.fullmatch(field.pattern, token, re.DOTALL) is not None)
-    _demand(not field.values or token in field.values)
+        _require(token != "" and all(33 <= ord(character) <= 126 for character in token))
+    _require(not field.pattern or re.fullmatch(field.pattern, token, re.DOTALL) is not None)
+    _require(not field.values or token in field.values)
     return token
 
 
 def _time(field: Field, token: object) -> str:
-    _demand(type(token) is str)
+    _require(type(token) is str)
     assert isinstance(token, str)
     shape = re.fullmatch(r"(\d{4}-\d\d-\d\d)(.)(\d\d:\d\d:\d\d)(\.\d{1,9})?(|[Zz]|[-+]\d\d:\d\d)", token, re.ASCII)
-    _demand(shape is not None)
+    _require(shape is not None)
     assert shape is not None
     day, separator, second, fraction, zone = shape.groups("")
     is_utc = field.format == "utc"
-    _demand(separator in ("T" if is_utc else "Tt ") and (zone == "") == is_utc)
-    _demand(not (is_utc and fraction and not field.scale))
+    _require(separator in ("T" if is_utc else "Tt ") and (zone == "") == is_utc)
+    _require(not (is_utc and fraction and not field.scale))
     try:
         moment = datetime.strptime(f"{day} {second}", "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - UTC
         if len(zone) > 1:
@@ -343,7 +346,7 @@ def _time(field: Field, token: object) -> str:
 
 
 def _with_digits(field: Field, moment: datetime, fraction: str) -> str:
-    _demand(not fraction[field.scale :].strip("0"))
+    _require(not fraction[field.scale :].strip("0"))
     return moment.isoformat() + ("." + fraction[: field.scale].ljust(field.scale, "0") if field.scale else "")
 
 
@@ -355,7 +358,7 @@ def _written(token: object) -> str:
     if isinstance(token, (Whole, Fraction)):
         return str(token)
     if isinstance(token, str):
-        _demand(not any(0xD800 <= ord(character) <= 0xDFFF for character in token))
+        _require(not any(0xD800 <= ord(character) <= 0xDFFF for character in token))
         return '"' + "".join(_ESCAPES.get(c, c if ord(c) >= 32 else f"\\u{ord(c):04x}") for c in token) + '"'
     if isinstance(token, list):
         return f"[{','.join(map(_written, token))}]"

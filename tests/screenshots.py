@@ -16,32 +16,32 @@ from pathlib import Path
 from orderflow.embedded.process import Process, free_port
 from tests import lifeline
 from tests.browser import chromium
-from tests.processes import says, until
+from tests.processes import has_logged, until
 
 SIZES = {"desktop": (1440, 1010), "tablet": (820, 1180), "phone": (390, 844)}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--rate", default="300", help="orders per second (%(default)s)")
-    arguments.add_argument("--minutes", type=float, default=12, help="how long it runs before (%(default)s)")
-    given = arguments.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rate", default="300", help="orders per second (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=12, help="how long it runs before (%(default)s)")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
     lifeline.tie()
     with tempfile.TemporaryDirectory(prefix="orderflow-screenshots-") as scratch:
-        _run(Path(scratch), given.folder.resolve(), given.rate, given.minutes)
+        _run(Path(scratch), options.folder.resolve(), options.rate, options.minutes)
 
 
 def _run(scratch: Path, folder: Path, rate: str, minutes: float) -> None:
     port = str(free_port())
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_"))}
-    env = own | {"ORDERFLOW_HOME": str(scratch / "home"), "DASHBOARD_PORT": port}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_"))}
+    env = environment | {"ORDERFLOW_HOME": str(scratch / "home"), "DASHBOARD_PORT": port}
     up = _orderflow(scratch, env, "up", "--rate", rate)
     faulty = _orderflow(scratch, env | {"STARTING_ORDER_ID": "9000001"}, "produce", "--rate", "5", "--bad", "0.04")
     try:
         up.start()
-        until(says(up, "Dashboard:"), up)
+        until(has_logged(up, "Dashboard:"), up)
         faulty.start()
         time.sleep(60 * minutes)
         _shoot(f"http://127.0.0.1:{port}/", folder)
@@ -57,17 +57,17 @@ def _orderflow(scratch: Path, env: dict[str, str], *arguments: str) -> Process:
 
 def _shoot(address: str, folder: Path) -> None:
     with chromium() as browser:
-        watching = browser.new_page()
-        watching.goto(address)
-        watching.wait_for_timeout(130_000)  # the rate chart covers the last two minutes in which a page was open
+        first_page = browser.new_page()
+        first_page.goto(address)
+        first_page.wait_for_timeout(130_000)  # the rate chart covers the last two minutes in which a page was open
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
-                mobile = size != "desktop"
+                is_mobile = size != "desktop"
                 context = browser.new_context(
                     viewport={"width": width, "height": height},
-                    is_mobile=mobile,
-                    has_touch=mobile,
-                    color_scheme=scheme,  # type: ignore[arg-type]
+                    is_mobile=is_mobile,
+                    has_touch=is_mobile,
+                    color_scheme=scheme,
                     locale="en-US",
                 )
                 page = context.new_page()

@@ -37,11 +37,11 @@ class SecuredKafka(Kafka):
         super().__init__(folder, free_port())
         self._authority, self._users = authority, users
         self._ports = {name: free_port() for name in LISTENERS}
-        good = authority.issue("broker")
-        self._certificates = {"": good, "EXPIRED": authority.issue("expired", days=-1)}
+        valid = authority.issue("broker")
+        self._certificates = {"": valid, "EXPIRED": authority.issue("expired", days=-1)}
         self._certificates["ELSEWHERE"] = authority.issue("elsewhere", OTHER_HOST)
 
-    def at(self, listener: str) -> str:
+    def bootstrap_servers(self, listener: str) -> str:
         """Return the bootstrap servers of this listener."""
         return f"127.0.0.1:{self._ports[listener]}"
 
@@ -61,9 +61,9 @@ class SecuredKafka(Kafka):
     def _script(self) -> str:
         script = super()._script()
         path = self.folder / "server.properties"
-        more = "".join(f",{name}://127.0.0.1:{port}" for name, port in self._ports.items())
+        listeners = "".join(f",{name}://127.0.0.1:{port}" for name, port in self._ports.items())
         lines = [
-            line + (more if line.startswith(("listeners=", "advertised.listeners=")) else "")
+            line + (listeners if line.startswith(("listeners=", "advertised.listeners=")) else "")
             for line in path.read_text().splitlines()
         ]
         protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"} | LISTENERS
@@ -108,10 +108,10 @@ class SecuredDatabase(Database):
         self._authority = authority
         self._certificate = authority.issue(f"{kind}-server")
 
-    def show(self, certificate: Certificate) -> None:
+    def use_certificate(self, certificate: Certificate) -> None:
         """Use this certificate from now on."""
-        for mine, other in zip(self._certificate, certificate, strict=True):
-            mine.write_bytes(other.read_bytes())
+        for current, new in zip(self._certificate, certificate, strict=True):
+            current.write_bytes(new.read_bytes())
         reload = "ALTER INSTANCE RELOAD TLS" if self.program.kind == "mysql" else "FLUSH SSL"
         root = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
         with mysql.connector.connect(**root) as connection:

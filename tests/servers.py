@@ -25,10 +25,10 @@ from tests import lifeline
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder: in memory if 2 GB are free there, because the servers sync at every commit."""
+    """Yield a temporary folder: in memory if 2 GB are free in it, because the servers sync at every commit."""
     memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
-    with tempfile.TemporaryDirectory(prefix="orderflow-test-", dir=memory if roomy else None) as folder:
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
+    with tempfile.TemporaryDirectory(prefix="orderflow-test-", dir=memory if has_room else None) as folder:
         lifeline.remove_at_end(Path(folder))
         yield Path(folder)
 
@@ -45,7 +45,7 @@ def running(server: LocalServer) -> Iterator[None]:
 
 @contextmanager
 def kafka(folder: Path) -> Iterator[str]:
-    """Bootstrap servers of a broker."""
+    """Yield the bootstrap servers of a broker."""
     if external := os.environ.get("TEST_KAFKA_BOOTSTRAP_SERVERS"):
         yield external
         return
@@ -56,7 +56,7 @@ def kafka(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def database(kind: Kind, folder: Path) -> Iterator[Settings]:
-    """Settings that reach a database server of this kind."""
+    """Yield settings that reach a database server of this kind."""
     prefix = f"TEST_{kind.upper()}_"
     if host := os.environ.get(f"{prefix}HOST"):
         yield Settings(

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession, functions
 from orderflow.embedded import jars
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
 
-LEDGER = {"startingOffsets": "ledger"}
+LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}
 
 
 def spark_session() -> SparkSession:
@@ -33,18 +33,18 @@ def spark_session() -> SparkSession:
 
 def batch(spark: SparkSession) -> dict[str, Any]:
     """Return what a batch reads, and its types."""
-    found = read_orders(spark, streaming=False)
-    every = orders(read_records(spark, streaming=False), rejects=True)
-    [total] = found.agg(
+    typed_orders = read_orders(spark, streaming=False)
+    all_records = orders(read_records(spark, streaming=False), rejects=True)
+    [total] = typed_orders.agg(
         functions.count("*"), functions.sum("total_price"), functions.max("order_timestamp").cast("string")
     ).collect()
-    reasons = every.where("reason IS NOT NULL").groupBy("reason").count().collect()
+    reasons = all_records.where("reason IS NOT NULL").groupBy("reason").count().collect()
     return {
-        "columns": dict(found.dtypes),
+        "columns": dict(typed_orders.dtypes),
         "orders": total[0],
         "revenue": str(total[1]),
         "rejected": {row["reason"]: row["count"] for row in reasons},
-        "records": every.count(),
+        "records": all_records.count(),
     }
 
 
@@ -65,34 +65,38 @@ def write_stream(spark: SparkSession) -> dict[str, Any]:
     query = write_orders(records).queryName("cases").trigger(availableNow=True).start()
     query.awaitTermination()
     progress: list[Any] = list(query.recentProgress)
-    inputs = [sum(source["numInputRows"] for source in one["sources"]) for one in progress]
-    observed = [_sums(one["observedMetrics"][OBSERVATION]) for one, rows in zip(progress, inputs, strict=True) if rows]
+    inputs = [sum(source["numInputRows"] for source in batch_progress["sources"]) for batch_progress in progress]
+    observed = [
+        _sums(batch_progress["observedMetrics"][OBSERVATION])
+        for batch_progress, rows in zip(progress, inputs, strict=True)
+        if rows
+    ]
     return {
         "input": sum(inputs),
         "ends": next(reversed(progress))["sources"][0]["endOffset"],
         **{
-            name: sum(one[name] for one in observed) for name in ("transactions", "stored", "duplicates", "quarantined")
+            name: sum(row[name] for row in observed) for name in ("transactions", "stored", "duplicates", "quarantined")
         },
     }
 
 
 def _sums(row: Any) -> dict[str, int]:
     """Return the sums by name. Spark Connect returns the row's JSON, with separate names and values."""
-    found: dict[str, Any] = row if isinstance(row, dict) else row.asDict()  # a dict in Spark 3.5
-    if "schema" not in found:
-        return found
-    return {field["name"]: value for field, value in zip(found["schema"]["fields"], found["values"], strict=True)}
+    values: dict[str, Any] = row if isinstance(row, dict) else row.asDict()  # a dict in Spark 3.5
+    if "schema" not in values:
+        return values
+    return {field["name"]: value for field, value in zip(values["schema"]["fields"], values["values"], strict=True)}
 
 
 def write_filtered(spark: SparkSession) -> dict[str, Any]:
     """Write without some records in the middle, then without those at the start, then write all records."""
-    said = {}
+    errors = {}
     for name, condition in {"middle": "offset % 7 != 3", "start": "offset > 5"}.items():
         try:
             write_orders(read_records(spark, streaming=False, **LEDGER).where(condition)).save()
         except Exception as error:  # noqa: BLE001 - Spark's
-            said[name] = str(error)
-    return said | write_batch(spark)
+            errors[name] = str(error)
+    return errors | write_batch(spark)
 
 
 def main() -> None:

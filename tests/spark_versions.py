@@ -31,19 +31,19 @@ def main() -> int:
 def _environment(version: str) -> Path:
     """Return the environment's Python. Create the environment if it is missing or older than its requirements."""
     folder = ROOT / f".venv-spark-{version}"
-    python, done = folder / "bin" / "python", folder / ".done"
+    python, marker = folder / "bin" / "python", folder / ".done"
     pinned = ROOT / "requirements-dev.txt"
-    if done.exists() and done.stat().st_mtime > pinned.stat().st_mtime:
+    if marker.exists() and marker.stat().st_mtime > pinned.stat().st_mtime:
         return python
     names = [line.removesuffix(" \\") for line in pinned.read_text().splitlines() if line[:1].isalnum()]
-    wanted = [name for name in names if not name.startswith(("pyspark", "py4j"))]
+    kept = [name for name in names if not name.startswith(("pyspark", "py4j"))]
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     with tempfile.TemporaryDirectory() as scratch:
-        listed = Path(scratch) / "requirements.txt"
-        listed.write_text("\n".join([*wanted, f"pyspark=={RELEASES[version]}", "setuptools"]))
+        requirements = Path(scratch) / "requirements.txt"
+        requirements.write_text("\n".join([*kept, f"pyspark=={RELEASES[version]}", "setuptools"]))
         install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        subprocess.run([*install, "-r", str(listed)], check=True)
-    done.touch()
+        subprocess.run([*install, "-r", str(requirements)], check=True)
+    marker.touch()
     return python
 
 

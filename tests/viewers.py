@@ -29,7 +29,7 @@ from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests import lifeline
-from tests.processes import says, until
+from tests.processes import has_logged, until
 
 VIEWERS = 10
 
@@ -39,26 +39,26 @@ def main() -> None:
     parser.add_argument("--engine", default="direct", choices=["direct", "spark"], help="of the sink (%(default)s)")
     parser.add_argument("--rows", type=int, default=1_000_000, help="orders in the backlog (%(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="of one run without and one with (%(default)s)")
-    given = parser.parse_args()
+    options = parser.parse_args()
     lifeline.tie()
     progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     without: list[Measured] = []
     watched: list[Measured] = []
-    with arena.opened(all_settings.load()) as place, progress, place.topic() as topic:
-        filled = msgspec.structs.replace(place.settings, kafka_topic=topic)
-        backlog.send(filled, islice(backlog.messages(), given.rows), given.rows, progress)
-        drained = partial(drain, Sink(given.engine), place, rows=given.rows, progress=progress)
-        for _ in range(given.rounds):
-            without.append(measure(place, topic, given.rows, progress, drained))
+    with arena.opened(all_settings.load()) as servers, progress, servers.topic() as topic:
+        filled = msgspec.structs.replace(servers.settings, kafka_topic=topic)
+        backlog.send(filled, islice(backlog.messages(), options.rows), options.rows, progress)
+        drained = partial(drain, Sink(options.engine), servers, rows=options.rows, progress=progress)
+        for _ in range(options.rounds):
+            without.append(measure(servers, topic, options.rows, progress, drained))
 
-            def under_eyes(settings: Settings) -> Measured:
-                with _viewers(place, settings) as seen:
-                    found: Measured = drained(settings)
-                print(f"{without[-1].steady:>9,.0f} rows/s unwatched {found.steady:>9,.0f} watched; looks {seen}")
-                return found
+            def drain_watched(settings: Settings) -> Measured:
+                with _viewers(servers, settings) as seen:
+                    measured: Measured = drained(settings)
+                print(f"{without[-1].steady:>9,.0f} rows/s unwatched {measured.steady:>9,.0f} watched; updates {seen}")
+                return measured
 
-            watched.append(measure(place, topic, given.rows, progress, under_eyes))
-    shares = [seen.steady / alone.steady for alone, seen in zip(without, watched, strict=True)]
+            watched.append(measure(servers, topic, options.rows, progress, drain_watched))
+    shares = [seen.steady / unwatched.steady for unwatched, seen in zip(without, watched, strict=True)]
     print(f"watched / unwatched: median {median(shares):.3f}, of {', '.join(f'{share:.3f}' for share in shares)}")
     noise = ", ".join(f"{after.steady / before.steady:.3f}" for before, after in pairwise(without))
     print(f"unwatched, from one run to the next: {noise}")
@@ -67,38 +67,38 @@ def main() -> None:
 
 
 @contextmanager
-def _viewers(place: Arena, settings: Settings) -> Iterator[list[int]]:
+def _viewers(servers: Arena, settings: Settings) -> Iterator[list[int]]:
     """Run ten viewers of a dashboard and a scraper; yield the number of updates that each has received so far."""
     settings = msgspec.structs.replace(settings, dashboard_port=free_port())
     schema.prepare(settings)
-    over = threading.Event()
-    seen = [0] * (VIEWERS + 1)
+    stop_event = threading.Event()
+    updates = [0] * (VIEWERS + 1)
 
-    def watch(place: int) -> None:
+    def watch(viewer: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=30)
         connection.request("GET", "/events?window=1h")
-        answer = connection.getresponse()
-        while not over.is_set():
-            seen[place] += answer.readline().startswith(b"event: snapshot")
+        response = connection.getresponse()
+        while not stop_event.is_set():
+            updates[viewer] += response.readline().startswith(b"event: snapshot")
 
     def scrape() -> None:
-        while not over.wait(1):
+        while not stop_event.wait(1):
             connection = http.client.HTTPConnection("127.0.0.1", settings.dashboard_port, timeout=30)
             connection.request("GET", "/metrics")
-            seen[VIEWERS] += connection.getresponse().read().startswith(b"# HELP")
+            updates[VIEWERS] += connection.getresponse().read().startswith(b"# HELP")
             connection.close()
 
-    with running(place.orderflow("dashboard", settings, "dashboard")) as dashboard:
-        until(says(dashboard, "Dashboard at"), dashboard)
+    with running(servers.orderflow("dashboard", settings, "dashboard")) as dashboard:
+        until(has_logged(dashboard, "Dashboard at"), dashboard)
         threads = [threading.Thread(target=watch, args=(number,)) for number in range(VIEWERS)]
         threads.append(threading.Thread(target=scrape))
         for thread in threads:
             thread.start()
-        until(lambda: all(count > 1 for count in seen), dashboard)
+        until(lambda: all(count > 1 for count in updates), dashboard)
         try:
-            yield seen
+            yield updates
         finally:
-            over.set()
+            stop_event.set()
             for thread in threads:
                 thread.join()
 

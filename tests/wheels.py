@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from uv import find_uv_bin
 
-from tests.processes import PATIENCE, ROOT
+from tests.processes import ROOT, TIMEOUT
 
 PLATFORMS = (
     *("manylinux_2_17_x86_64", "manylinux_2_17_aarch64", "musllinux_1_2_x86_64", "musllinux_1_2_aarch64"),
@@ -47,7 +47,7 @@ class Binary(NamedTuple):
     processor: str
     libraries: set[str]
     functions: set[str]
-    oldest: Version  # of glibc or macOS; empty if it does not matter
+    oldest: Version  # of glibc or macOS; empty if any version works
 
 
 def environment() -> dict[str, str]:
@@ -61,16 +61,16 @@ def environment() -> dict[str, str]:
 
 def uv(*arguments: str | Path, **environ: str) -> None:
     """Run `uv ARGUMENTS` in the clone; fail if it fails."""
-    done = subprocess.run(
+    result = subprocess.run(
         [find_uv_bin(), *arguments],
         cwd=ROOT,
         env=environment() | environ,
         capture_output=True,
         text=True,
-        timeout=3 * PATIENCE,
+        timeout=3 * TIMEOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def own_platform() -> str:
@@ -84,7 +84,7 @@ def build(tag: str, folder: Path) -> Path:
     locked = ("--build-constraints", ROOT / "requirements-build.txt", "--require-hashes")
     options = ("--python", sys.executable, *locked, "--out-dir", folder)
     if not (source := [*folder.glob("*.tar.gz")]):
-        # A copy: setuptools adds the files of an older file list in the clone, and writes a new list there.
+        # A copy: setuptools adds the files of an older file list in the clone, and writes a new list into it.
         clone = shutil.copytree(ROOT, folder / "clone", ignore=shutil.ignore_patterns(*_NOT_SOURCE))
         uv("build", "--sdist", clone, *options)
         source = [*folder.glob("*.tar.gz")]
@@ -93,23 +93,24 @@ def build(tag: str, folder: Path) -> Path:
     return wheel
 
 
-def complaints(wheel: Path) -> list[str]:
+def defects(wheel: Path) -> list[str]:
     """Return the wheel's defects; empty if there are none."""
     _, _, python, abi, platform = wheel.stem.split("-")
     family, major, minor, processor = re.fullmatch(r"([a-z]+)_(\d+)_(\d+)_(\w+)", platform).groups()  # type: ignore[union-attr]
     with zipfile.ZipFile(wheel) as archive:
         [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
         tags = re.findall(r"^Tag: (.*)$", archive.read(metadata).decode(), re.MULTILINE)
-        found = read(archive.read(LIBRARY))
+        library = read(archive.read(LIBRARY))
     expected = "Mach-O" if family == "macosx" else "ELF"
     checks = {
         f"the file's tag is {python}-{abi}-{platform}, the metadata's {tags}": tags != [f"py3-none-{platform}"],
-        f"the library is {found.form} for {found.processor}": (found.form, found.processor) != (expected, processor),
-        f"it needs {found.libraries}": not found.libraries <= _LIBRARIES[family],
-        f"it needs the functions {found.functions - _FUNCTIONS}": not found.functions <= _FUNCTIONS,
-        f"it needs version {found.oldest}": found.oldest > (int(major), int(minor))
+        f"the library is {library.form} for {library.processor}": (library.form, library.processor)
+        != (expected, processor),
+        f"it needs {library.libraries}": not library.libraries <= _LIBRARIES[family],
+        f"it needs the functions {library.functions - _FUNCTIONS}": not library.functions <= _FUNCTIONS,
+        f"it needs version {library.oldest}": library.oldest > (int(major), int(minor))
         if family in ("manylinux", "macosx")
-        else bool(found.oldest),
+        else bool(library.oldest),
     }
     return [f"{wheel.name}: {text}" for text, is_wrong in checks.items() if is_wrong]
 
@@ -154,16 +155,16 @@ def _read_elf(data: bytes) -> Binary:
 
 
 def _needed_versions(data: bytes, at: int, texts: int) -> list[Version]:
-    found: list[Version] = []
+    versions: list[Version] = []
     while True:
         _, count, _, entry, following = struct.unpack_from("<HHIII", data, at)
         entry += at
         for _ in range(count):
             _, _, _, name, step = struct.unpack_from("<IHHII", data, entry)
-            found.append(tuple(map(int, _text(data, texts + name).removeprefix("GLIBC_").split("."))))
+            versions.append(tuple(map(int, _text(data, texts + name).removeprefix("GLIBC_").split("."))))
             entry += step
         if not following:
-            return found
+            return versions
         at += following
 
 
@@ -192,9 +193,9 @@ def _read_mach(data: bytes) -> Binary:
 
 def main() -> None:
     wheels = [Path(name) for name in sys.argv[1:]]
-    if found := [complaint for wheel in wheels for complaint in complaints(wheel)]:
-        sys.exit("\n".join(found))
-    print(f"{len(wheels)} wheels hold what their tags say.")
+    if all_defects := [defect for wheel in wheels for defect in defects(wheel)]:
+        sys.exit("\n".join(all_defects))
+    print(f"{len(wheels)} wheels match their tags.")
 
 
 if __name__ == "__main__":

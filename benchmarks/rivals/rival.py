@@ -9,7 +9,7 @@ from benchmarks.arena import Arena
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 _PROBES = 500
 
@@ -39,7 +39,7 @@ class Rival(ABC):
         """
         if self._waiting:
             ids = sorted(self._waiting)
-            found = statements.execute(connection, "select_visible", ids, ids=marks(ids)).rows
+            found = statements.execute(connection, "select_visible", ids, ids=placeholders_for(ids)).rows
             self._waiting.difference_update(order_id for (order_id,) in found)
         if self._waiting:
             return (self._probes - len(self._waiting)) * self._rows // self._probes

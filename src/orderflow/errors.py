@@ -22,8 +22,10 @@
         ├── TableDrifted          a table's definition differs from the expected one
         ├── SchemaTooNew          a newer version of OrderFlow has changed the tables
         ├── TopicMissing          the topic does not exist and must not be created
+        ├── TopicUnusable         the topic is compacted, so orders vanish; or it has no id, so a new one goes unnoticed
         ├── TopicRecreated        the topic's id differs from the ledger's
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
+        ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
         ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
@@ -160,12 +162,20 @@ class TopicMissing(OperatorError):
     """The topic does not exist, and neither OrderFlow nor the broker may create it."""
 
 
+class TopicUnusable(OperatorError):
+    """With this topic, a loss could go unnoticed: it is compacted, or the brokers give it no id."""
+
+
 class TopicRecreated(OperatorError):
     """The topic was deleted and created again: its offsets and the ledger's refer to different records."""
 
 
 class OffsetsLost(OperatorError):
     """Records that were never stored are no longer in the topic."""
+
+
+class OffsetsReused(OperatorError):
+    """Kafka lost records that are stored, and has other records at their offsets."""
 
 
 class BatchBroken(OperatorError):
@@ -188,7 +198,16 @@ class StartFailed(OperatorError):
     """A process did not become ready, or exited; or something that it needs could not be downloaded."""
 
 
-_SHORTAGES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+_DISK_FULL = "Free some space there, or set TMPDIR to a folder with free space."
+SHORTAGE_HINTS = {
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
+    errno.EAGAIN: "Raise the limit of processes (ulimit -u).",
+    errno.ENOMEM: "Free some memory, or raise its limit.",
+    errno.ENOBUFS: "Free some memory, or raise its limit.",
+}
 
 
 @contextmanager
@@ -197,12 +216,10 @@ def translate_shortages(failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _SHORTAGES:
+        # EAGAIN also means that a socket has no data yet.
+        if error.errno not in SHORTAGE_HINTS or error.errno == errno.EAGAIN:
             raise
-        raise OutOfResources(
-            f"{failure}: {error.strerror}.",
-            hint="Free some space there, or set TMPDIR to a folder with free space.",
-        ) from error
+        raise OutOfResources(f"{failure}: {error.strerror}.", hint=SHORTAGE_HINTS[error.errno]) from error
 
 
 def from_wire(line: str) -> OrderFlowError:

@@ -13,7 +13,7 @@ class OffsetRange:
     """The offsets `start` <= offset < `end` of one partition, and how far they are known.
 
     A read_committed reader does not get a record for every offset: transaction markers, aborted and compacted records
-    leave gaps. Only an event at or after the end of a gap proves it: a record, or the end of the partition. An earlier
+    leave gaps. A gap is proven empty only by a later record, or by an end of partition at or after its end. An earlier
     end of partition proves nothing about later offsets: a new leader may briefly report an older end.
     """
 
@@ -57,7 +57,7 @@ def check_offset(offset: int, position: int, high_watermark: int | None = None) 
         raise DamagedError(f"a record has offset {offset}, but the partition ends at {high_watermark}")
 
 
-class BrokenRange(NamedTuple):
+class DamagedRange(NamedTuple):
     """The unreadable offsets `first` <= offset < `end`. There is no record from `position` up to `first`."""
 
     partition: int

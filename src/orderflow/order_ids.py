@@ -10,7 +10,7 @@ from orderflow.contract.patterns import matcher
 _LAST_DIGITS = re.compile(r"(.*?)([0-9]+)([^0-9]*)", re.DOTALL)
 _UUID = re.compile(r"((?:[0-9a-f]+-){4})([0-9a-f]{12})()", re.IGNORECASE)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
-_MOST_DIGITS = 44  # of a number in an id
+_MAX_NUMBER_DIGITS = 44  # of a number in an id
 
 
 class OrderIds:
@@ -29,7 +29,7 @@ class OrderIds:
         if field.kind is Kind.INTEGER:
             prefix, digits, suffix = "", "1", ""
         self._prefix, self._digits, self._suffix = prefix, len(digits), suffix
-        number = f"([0-9]{{{self._digits},{max(self._digits, _MOST_DIGITS)}}})"
+        number = f"([0-9]{{{self._digits},{max(self._digits, _MAX_NUMBER_DIGITS)}}})"
         self._number = re.compile((re.escape(prefix) + number + re.escape(suffix)).encode())
 
     @property

@@ -70,7 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "localhost:9092"
     kafka_topic: Annotated[TopicName, Meta(description="Topic that carries the orders.")] = "orders"
     kafka_compression: Annotated[
-        Literal["gzip", "lz4", "snappy", "zstd", "none"], Meta(description="Codec of the producer's batches.")
+        Literal["gzip", "lz4", "snappy", "zstd", "none"],
+        Meta(description="Codec of the producer's batches: gzip, lz4, snappy, zstd or none."),
     ] = "gzip"
     kafka_connect_attempts: Annotated[
         int,
@@ -291,9 +292,9 @@ def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = No
             given[field.name] = _parse(field.name, field.type, text)
     for name in sorted(_FILE_SETTINGS.intersection(given)):
         content = _read_setting_file(name, given[name])
+        given[name] = str(Path(given[name]).absolute())  # another process may have another working directory
         if name == "order_contract":
-            # Absolute, because another process may have another working directory.
-            given |= {name: str(Path(given[name]).absolute()), "order_contract_text": content}
+            given["order_contract_text"] = content
         if (secret := name.removesuffix("_file")) != name:
             if secret in given:
                 raise SettingInvalid(

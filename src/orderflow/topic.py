@@ -7,10 +7,10 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from confluent_kafka import (
@@ -25,7 +25,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from orderflow import tls
 from orderflow.errors import (
@@ -35,8 +35,9 @@ from orderflow.errors import (
     OffsetsLost,
     OrderFlowError,
     TopicMissing,
+    TopicUnusable,
 )
-from orderflow.offsets import BrokenRange, DamagedError, OffsetRange, check_offset
+from orderflow.offsets import DamagedError, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ log = logging.getLogger(__name__)
 DEFAULT_PARTITIONS = 3
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 TIMEOUT = 10.0  # seconds per request
-_REACH_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
+_NO_ID = "A" * 22  # how a Uuid of zeros is written: brokers without topic ids return it
+_CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
 GAP_STALL_TIMEOUT = 3.0
@@ -77,6 +79,9 @@ _REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
 # Codes whose actual reason is known only after a connection test.
 _AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
 _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout
+
+
+_Found = TypeVar("_Found")
 
 
 class TopicInfo(NamedTuple):
@@ -129,14 +134,14 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
-def reach(settings: Settings) -> None:
-    """Return when a broker has answered.
+def check_connection(settings: Settings) -> None:
+    """Check that a broker answers.
 
     Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as no broker answers, after at
     most 5 seconds. (A request of an admin client only times out, whatever the reason.)
     """
     errors: list[KafkaError] = []
-    deadline = time.monotonic() + _REACH_TIMEOUT
+    deadline = time.monotonic() + _CONNECTION_TIMEOUT
     try:
         client = Producer(client_config(settings) | {"error_cb": errors.append})
     except KafkaException as exception:
@@ -196,7 +201,7 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
 def describe(settings: Settings) -> TopicInfo:
     """Return the topic's identity.
 
-    Raises TopicMissing, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing, TopicUnusable (it has no id), KafkaUnavailable, KafkaRefused.
     """
     return request_description(settings)()
 
@@ -213,15 +218,22 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
     def wait() -> TopicInfo:
         with translate_errors(settings, admin):
             found = answer.result()
+        if found.topic_id is None or str(found.topic_id) == _NO_ID:
+            raise TopicUnusable(
+                f"Kafka at {settings.kafka_bootstrap_servers} gives topic {name} no id, so OrderFlow could not notice"
+                " that it was deleted and created again.",
+                hint="Upgrade the brokers to Kafka 2.8 or newer. With ZooKeeper, inter.broker.protocol.version must be"
+                " 2.8 or newer too: existing topics then get an id.",
+            )
         return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
 
     return wait
 
 
-def ensure(settings: Settings) -> TopicInfo:
+def get_or_create(settings: Settings) -> TopicInfo:
     """Return the topic. Create it with 3 partitions if it is missing and auto.create.topics.enable is on.
 
-    Raises TopicMissing if it must not be created, KafkaUnavailable, KafkaRefused.
+    Raises TopicMissing if it must not be created, and what `describe` raises.
     """
     try:
         describe(settings)
@@ -235,12 +247,13 @@ def ensure(settings: Settings) -> TopicInfo:
 
 
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
-    """Create the topic with the broker's default replication factor.
+    """Create the topic with the broker's default replication factor, and without compaction.
 
     Raises TopicMissing if the broker refuses, KafkaUnavailable.
     """
     name = settings.kafka_topic
-    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1)
+    not_compacted = {"cleanup.policy": "delete"}  # whatever the broker's default is
+    wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=not_compacted)
     try:
         _admin(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
     except KafkaException as exception:
@@ -272,16 +285,40 @@ def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
 
 def _can_auto_create(settings: Settings) -> bool:
     """Whether the broker has auto.create.topics.enable; True if the user may not read the broker's configuration."""
-    admin = _admin(settings)
     with translate_errors(settings):
-        broker = str(next(iter(admin.list_topics(timeout=TIMEOUT).brokers)))
+        broker = str(next(iter(_admin(settings).list_topics(timeout=TIMEOUT).brokers)))
     resource = ConfigResource(ConfigResource.Type.BROKER, broker)
+    return _config(settings, resource, "auto.create.topics.enable") in ("true", None)
+
+
+def _config(settings: Settings, resource: ConfigResource, name: str) -> str | None:
+    """Return a value of a broker's or topic's configuration; None if it has none, or the user may not read it."""
+    admin = _admin(settings)
     try:
-        with translate_errors(settings):
+        with translate_errors(settings, admin):
             found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     except KafkaRefused:
-        return True
-    return str(found["auto.create.topics.enable"].value) == "true"
+        return None
+    return str(found[name].value) if name in found else None
+
+
+def check_cleanup_policy(settings: Settings) -> str | None:
+    """Return the topic's cleanup.policy; None if the user may not read it.
+
+    Raises TopicUnusable if the topic is compacted: the offsets of removed records look like those of transaction
+    markers, so no reader notices what is missing. Also raises TopicMissing, KafkaUnavailable.
+    """
+    name = settings.kafka_topic
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    policy = _retry(lambda: _config(settings, resource, "cleanup.policy"))
+    if "compact" in (policy or ""):
+        raise TopicUnusable(
+            f"Topic {name} has cleanup.policy={policy}: Kafka removes a record when a later one has the same key, even"
+            " if it is not stored yet.",
+            hint=f"Run `kafka-configs.sh --bootstrap-server {settings.kafka_bootstrap_servers} --alter --topic {name}"
+            " --add-config cleanup.policy=delete`. Orders that Kafka has removed already must be sent again.",
+        )
+    return policy
 
 
 def wait_for_leaders(settings: Settings) -> TopicInfo:
@@ -289,17 +326,25 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
 
     Raises TopicMissing or KafkaUnavailable after 10 seconds, and KafkaRefused.
     """
+
+    def look() -> TopicInfo:
+        info = describe(settings)
+        bounds(settings, info.partitions)
+        return info
+
+    return _retry(look)
+
+
+def _retry(look: Callable[[], _Found]) -> _Found:
+    """Return what `look` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            info = describe(settings)
-            bounds(settings, info.partitions)
+            return look()
         except (TopicMissing, KafkaUnavailable):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-        else:
-            return info
 
 
 def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
@@ -339,6 +384,28 @@ def read(
         config = {"stats_cb": progress.on_statistics} | _STATISTICS
         with translate_errors(settings), _open_consumer(settings, **config) as reader:
             yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
+
+
+def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Record]:
+    """Return the committed record at one offset of each partition. All are read by one client.
+
+    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
+    Raises KafkaRefused.
+    """
+    found: dict[int, Record] = {}
+    unread, deadline = dict(offsets), time.monotonic() + TIMEOUT
+    # The end of a partition is only reported after a fetch without records.
+    config = {"fetch.message.max.bytes": _PROBE_BYTES, "fetch.wait.max.ms": 10}
+    with translate_errors(settings), _open_consumer(settings, **config) as reader:
+        reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
+        while unread and time.monotonic() < deadline:
+            for message in _poll_messages(reader, 0.25):
+                partition, error = message.partition(), message.error()
+                if error is not None and error.code() in _REFUSAL_CODES:
+                    raise KafkaException(error)
+                if partition in unread and unread.pop(partition) == message.offset() and error is None:
+                    found[partition] = _record(message)
+    return found
 
 
 def holds_records(
@@ -419,7 +486,7 @@ def _read(
                 if unread.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
                     yield record
             except DamagedError as damaged:
-                raise broken_batch_error(settings, partition, unread.position, str(damaged)) from damaged
+                raise damaged_batch_error(settings, partition, unread.position, str(damaged)) from damaged
             if unread.is_known:  # the broker would report the end only after half a second
                 break
         else:
@@ -442,7 +509,7 @@ def _handle_error(
         assert offset is not None
         unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
     elif error.code() in _DAMAGE_CODES:
-        raise broken_batch_error(settings, partition, unread.position, error.str())
+        raise damaged_batch_error(settings, partition, unread.position, error.str())
     elif error.code() == KafkaError._AUTO_OFFSET_RESET:
         found = bounds(settings, [partition])[partition]
         if unread.position >= found.first:
@@ -480,7 +547,7 @@ def high_watermark(reader: Consumer, settings: Settings, partition: int) -> int 
     return None if found is None or found[1] < 0 else found[1]
 
 
-def is_broken(error: KafkaError) -> bool:
+def is_damage(error: KafkaError) -> bool:
     """Whether a consumer's error means that a batch of the partition is damaged.
 
     Messages of this partition that the consumer returns later must not be used: librdkafka continues at a wrong byte.
@@ -488,7 +555,7 @@ def is_broken(error: KafkaError) -> bool:
     return error.code() in _DAMAGE_CODES
 
 
-def broken_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
+def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
     """Return the error that names a damaged batch. `offset` is the first offset that cannot be read."""
     return BatchBroken(
         f"{settings.kafka_topic} partition {partition} cannot be read at offset {offset}: {reason.rstrip('.')}.",
@@ -497,12 +564,12 @@ def broken_batch_error(settings: Settings, partition: int, offset: int, reason: 
     )
 
 
-def find_broken(settings: Settings, partition: int, position: int) -> BrokenRange | None:
+def find_damage(settings: Settings, partition: int, position: int) -> DamagedRange | None:
     """Return the damaged offsets that stop a reader at `position`; None if it can read a record or the end.
 
     They end at the next readable record or at the end of the partition. The batch's own length is not used, because
     those bytes may be damaged too.
-    Raises KafkaUnavailable, KafkaRefused, OffsetsLost.
+    Raises KafkaUnavailable (also if the broker was only silent for a while), KafkaRefused, OffsetsLost.
     """
     end_of_partition = bounds(settings, [partition])[partition].end
     probe = partial(_probe, settings, partition)
@@ -513,27 +580,41 @@ def find_broken(settings: Settings, partition: int, position: int) -> BrokenRang
         if not result.is_damage:
             return None
         reason = result.reason
+        suspects: set[int] = set()
         first = reached = result.offset if position <= result.offset < end_of_partition else position
         while result.is_damage and reached < end_of_partition:  # several damaged batches may follow each other
-            reached = _end_of_batch(probe, result, reached, end_of_partition)
+            start = reached
+            reached, has_timed_out = _end_of_batch(probe, result, start, end_of_partition)
+            suspects |= {start, reached - 1} if has_timed_out else set()
             result = probe(reached)
-    if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
-        raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
-    return BrokenRange(partition, position, first, result.offset, reason)
+        if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
+            raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
+        for offset in sorted(suspects):  # now that the broker answers: perhaps it only paused
+            if not probe(offset, STALL_TIMEOUT).is_damage:
+                raise KafkaUnavailable(
+                    f"{settings.kafka_topic} partition {partition} did not answer for a while at offset {offset}, and"
+                    " can be read there now.",
+                    hint="Repeat the command.",
+                )
+    return DamagedRange(partition, position, first, result.offset, reason)
 
 
-def find_next_broken(settings: Settings, partition: int, start: int, end: int) -> BrokenRange | None:
+def find_next_damage(
+    settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+) -> DamagedRange | None:
     """Return the first damaged offsets between `start` and `end`; None if there are none.
 
-    `position` of the result is the offset after the last record before them.
-    Raises what `read` and `find_broken` raise.
+    `position` of the result is the offset after the last record before them. `on_record` is called with each record
+    before them.
+    Raises what `read` and `find_damage` raise.
     """
     position = start
     try:
         for record in read(settings, partition, start, end):
             position = record.offset + 1
+            on_record(record)
     except BatchBroken:
-        return find_broken(settings, partition, position)
+        return find_damage(settings, partition, position)
     return None
 
 
@@ -546,10 +627,10 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
                 position = record.offset + 1
                 yield record
         except BatchBroken as error:
-            if (broken := find_broken(settings, partition, position)) is None:
+            if (damaged := find_damage(settings, partition, position)) is None:
                 raise
-            log.warning("%s Offsets %d to %d are skipped.", error.message, broken.first, broken.end - 1)
-            position = broken.end
+            log.warning("%s Offsets %d to %d are skipped.", error.message, damaged.first, damaged.end - 1)
+            position = damaged.end
         else:
             return
 
@@ -563,11 +644,17 @@ class _ProbeResult(NamedTuple):
     reason: str = ""
 
 
-def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> int:
-    """Return the first offset without this damage, or `end`. The search doubles its steps, then bisects."""
+def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, start: int, end: int) -> tuple[int, bool]:
+    """Return the first offset without this damage, or `end`; and whether a timeout took part in this result.
+
+    The search doubles its steps, then bisects.
+    """
+    has_timed_out = not damage.code
 
     def is_same_damage(offset: int) -> bool:
+        nonlocal has_timed_out
         result = probe(offset)
+        has_timed_out |= result.is_damage and not result.code
         return result.is_damage and (not result.code or (result.code, result.offset) == (damage.code, damage.offset))
 
     inside, step = start, 1
@@ -576,7 +663,7 @@ def _end_of_batch(probe: Callable[[int], _ProbeResult], damage: _ProbeResult, st
     while outside - inside > 1:
         middle = (inside + outside) // 2
         inside, outside = (middle, outside) if is_same_damage(middle) else (inside, middle)
-    return outside
+    return outside, has_timed_out
 
 
 def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float = GAP_STALL_TIMEOUT) -> _ProbeResult:
@@ -602,7 +689,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             except DamagedError as damaged:
                 return _ProbeResult(found, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(found, False)
-        if not is_broken(error):
+        if not is_damage(error):
             _handle_error(settings, partition, unread, error, found)
         return _ProbeResult(offset if found is None else found, True, error.code(), error.str())
 
@@ -619,21 +706,21 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
     with translate_errors(settings), _open_consumer(settings) as reader:
         reader.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
         positions: dict[int, int] = {}
-        broken: set[int] = set()
+        damaged: set[int] = set()
         while True:
             for message in reader.consume(1_000, timeout=0.2):
                 error, partition = message.error(), message.partition()
-                if partition in broken:
+                if partition in damaged:
                     continue
                 if error is None:
                     record = _record(message)
                     positions[record.partition] = record.offset + 1
                     yield record
-                elif is_broken(error) and partition is not None:
-                    broken.add(partition)
+                elif is_damage(error) and partition is not None:
+                    damaged.add(partition)
                     reader.incremental_unassign([TopicPartition(info.name, partition)])
                     offset = positions.get(partition, message.offset() or 0)
-                    log.warning("%s", broken_batch_error(settings, partition, offset, error.str()).message)
+                    log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in _REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)
 
@@ -692,7 +779,7 @@ def _as_bytes(data: str | bytes | None) -> bytes | None:
 @lru_cache(maxsize=1)
 def _admin(settings: Settings) -> AdminClient:
     """The admin client. It is cached, because a collected client cancels its requests and connecting is slow."""
-    reach(settings)
+    check_connection(settings)
     return AdminClient(client_config(settings))
 
 
@@ -707,7 +794,7 @@ def translate_errors(settings: Settings, client: AdminClient | None = None) -> I
         error = classify(exception.args[0], settings)
         # Over TLS or SASL a timeout may be a refusal. Only a handshake can distinguish them.
         if settings.kafka_security_protocol != "PLAINTEXT" and exception.args[0].code() in _AMBIGUOUS_CODES:
-            reach(settings)
+            check_connection(settings)
         raise error from exception
 
 

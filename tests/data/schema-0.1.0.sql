@@ -29,9 +29,6 @@ CREATE TABLE IF NOT EXISTS `orders_ledger` (
   quarantined BIGINT NOT NULL DEFAULT 0,
   unknown_fields BIGINT NOT NULL DEFAULT 0 COMMENT 'fields the contract does not know, in records that were stored all the same',
   updated_at DATETIME(6) NOT NULL,
-  lost BIGINT NULL INVISIBLE COMMENT 'offsets that left the topic unread, which was accepted',
-  times_rows BIGINT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'how many rows times_sum covers',
-  times_sum DECIMAL(40,0) NOT NULL DEFAULT 0 INVISIBLE COMMENT 'their stored_at or quarantined_at, microseconds since 1970',
   PRIMARY KEY (topic, kafka_partition)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4;
 
@@ -116,14 +113,3 @@ SELECT reason, status, COUNT(*) AS records,
        MIN(quarantined_at) AS first_quarantined_at, MAX(quarantined_at) AS last_quarantined_at
 FROM `orders_quarantine`
 GROUP BY reason, status;
-
--- One statement, so that the table never exists without its count. It runs after the adoption, and after an upgrade.
-CREATE TABLE IF NOT EXISTS `orders_adoption` (
-  adoption_id INT NOT NULL PRIMARY KEY,
-  counted_at DATETIME(6) NOT NULL,
-  orders BIGINT NOT NULL COMMENT 'rows of `orders` with kafka_partition -1',
-  row_checksum DECIMAL(40,0) NOT NULL COMMENT 'the sum of their hashes'
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4
-SELECT 1 AS adoption_id, UTC_TIMESTAMP(6) AS counted_at, COUNT(*) AS orders, COALESCE(SUM(CAST(CONV(LEFT(SHA2(CONCAT_WS('|', customer_id, HEX(order_id), HEX(product_name), HEX(product_category), unit_price, quantity, total_price, order_timestamp, COALESCE(kafka_offset, '-'), COALESCE(produced_at, '-'), COALESCE(stored_at, '-')), 256), 15), 16, 10) AS DECIMAL(20))), 0) AS row_checksum
-FROM `orders`
-WHERE kafka_partition = -1;

@@ -1,4 +1,4 @@
-"""The servers that the faults damage. They must not be the servers of the other tests."""
+"""The servers that the faults damage. The other tests use other servers."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from orderflow.settings import Settings
 from tests import reference
-from tests.reference import Read
+from tests.reference import ReferenceOrder
 from tests.sql import select
 
-Where = tuple[int, int]  # partition, offset
+Coordinates = tuple[int, int]  # partition, offset
 
 
 class Count(NamedTuple):
@@ -33,40 +33,44 @@ def count(settings: Settings, refused: Container[str] = ()) -> Count:
     duplicates; different ones are conflicts. The quarantine holds the conflicts, the records that are not orders, and
     the orders that the database has `refused`.
     """
-    good: defaultdict[str, dict[Where, Read]] = defaultdict(dict)
-    quarantine: dict[Where, bytes | None] = {}
-    values: dict[Where, bytes | None] = {}
-    for where, value in _records(settings):
-        values[where] = value
+    valid: defaultdict[str, dict[Coordinates, ReferenceOrder]] = defaultdict(dict)
+    quarantine: dict[Coordinates, bytes | None] = {}
+    values: dict[Coordinates, bytes | None] = {}
+    for coordinates, value in _records(settings):
+        values[coordinates] = value
         order = reference.read(value)
         if order is None or order.order_id in refused:
-            quarantine[where] = value
+            quarantine[coordinates] = value
         else:
-            good[order.order_id][where] = order
+            valid[order.order_id][coordinates] = order
     table = _table(settings)
-    assert set(table) == set(good), f"lost or invented: {sorted(set(table) ^ set(good))[:10]}"
+    assert set(table) == set(valid), f"lost or invented: {sorted(set(table) ^ set(valid))[:10]}"
     duplicates = 0
-    for order_id, records in good.items():
+    for order_id, records in valid.items():
         winner, row = table[order_id]
-        assert records.get(winner) == row, f"{order_id} stands in the table as the record at {winner}, and differs"
-        assert winner == min(where for where in records if where[0] == winner[0]), f"{order_id}: not the earliest"
-        for where, order in records.items():
+        assert records.get(winner) == row, f"{order_id} is stored as the record at {winner}, and differs from it"
+        assert winner == min(coordinates for coordinates in records if coordinates[0] == winner[0]), (
+            f"{order_id}: not the earliest"
+        )
+        for coordinates, order in records.items():
             if order != row:
-                quarantine[where] = values[where]
-            elif where != winner:
+                quarantine[coordinates] = values[coordinates]
+            elif coordinates != winner:
                 duplicates += 1
-    kept = select(settings, "SELECT kafka_partition, kafka_offset, record_value FROM orders_quarantine")
-    found = {(partition, offset): value for partition, offset, value in kept}
-    assert len(found) == len(kept), "a record is in the quarantine twice"
-    assert found == quarantine, f"the quarantine differs at {sorted(set(found) ^ set(quarantine))[:10]}"
-    counted = Count(len(values), len(good), duplicates, len(quarantine))
+    quarantined_rows = select(settings, "SELECT kafka_partition, kafka_offset, record_value FROM orders_quarantine")
+    stored_quarantine = {(partition, offset): value for partition, offset, value in quarantined_rows}
+    assert len(stored_quarantine) == len(quarantined_rows), "a record is in the quarantine twice"
+    assert stored_quarantine == quarantine, (
+        f"the quarantine differs at {sorted(set(stored_quarantine) ^ set(quarantine))[:10]}"
+    )
+    counted = Count(len(values), len(valid), duplicates, len(quarantine))
     totals = select(settings, "SELECT SUM(`stored`), SUM(duplicates), SUM(quarantined) FROM orders_ledger")
-    assert tuple(map(int, totals[0])) == counted[1:], f"the ledger says {totals[0]}, the count {counted}"
+    assert tuple(map(int, totals[0])) == counted[1:], f"the ledger has {totals[0]}, the count {counted}"
     _check_rollup(settings, [row for _, row in table.values()])
     return counted
 
 
-def _records(settings: Settings) -> Iterator[tuple[Where, bytes | None]]:
+def _records(settings: Settings) -> Iterator[tuple[Coordinates, bytes | None]]:
     """Return every committed record."""
     consumer = Consumer(
         {
@@ -85,22 +89,22 @@ def _records(settings: Settings) -> Iterator[tuple[Where, bytes | None]]:
             partition, offset, error = message.partition(), message.offset(), message.error()
             assert partition is not None and offset is not None
             if error is None:
-                yield (partition, offset), message.value()  # type: ignore[misc]
+                yield (partition, offset), message.value()
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
                 unread.discard(partition)
     consumer.close()
 
 
-def _table(settings: Settings) -> dict[str, tuple[Where, Read]]:
+def _table(settings: Settings) -> dict[str, tuple[Coordinates, ReferenceOrder]]:
     rows = select(
         settings,
         "SELECT kafka_partition, kafka_offset, customer_id, order_id, product_name, product_category, unit_price,"
         " quantity, total_price, DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s') FROM orders",
     )
-    table: dict[str, tuple[Where, Read]] = {}
+    table: dict[str, tuple[Coordinates, ReferenceOrder]] = {}
     for partition, offset, customer, order_id, name, category, unit, quantity, total, time in rows:
-        row = Read(customer, order_id, name, category, _cents(unit), quantity, _cents(total), time)
+        row = ReferenceOrder(customer, order_id, name, category, _cents(unit), quantity, _cents(total), time)
         table[order_id] = (partition, offset), row
     assert len(table) == len(rows), "an order is stored twice"
     return table
@@ -110,12 +114,12 @@ def _cents(amount: Decimal) -> int:
     return int(amount * 100)
 
 
-def _check_rollup(settings: Settings, rows: list[Read]) -> None:
+def _check_rollup(settings: Settings, rows: list[ReferenceOrder]) -> None:
     sums: Counter[str] = Counter()
     for row in rows:
         sums[row.order_timestamp[:16]] += row.total_cents
-    found = select(
+    totals = select(
         settings,
         "SELECT DATE_FORMAT(minute, '%Y-%m-%dT%H:%i'), SUM(revenue) FROM orders_by_minute GROUP BY 1",
     )
-    assert {minute: _cents(revenue) for minute, revenue in found} == dict(sums), "the rollup differs"
+    assert {minute: _cents(revenue) for minute, revenue in totals} == dict(sums), "the rollup differs"

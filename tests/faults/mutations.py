@@ -18,12 +18,12 @@ from typing import NamedTuple
 from tests import lifeline
 
 _TREE = Path(__file__).resolve().parents[2]
-_PATIENCE = 60  # seconds; how long a test waits for something that a mutated sink may never do
+_TIMEOUT = 60  # seconds; how long a test waits for something that a mutated sink may never do
 _DIRECT = "tests/faults/test_direct.py"
 
 
 class Mutation(NamedTuple):
-    """Replaces texts in `path`; then the test that does `fault` must fail.
+    """Replaces texts in `path`; then the test of `fault` must fail.
 
     `fault` is a fault of the direct engine or, in another file of `tests`, an expression for pytest -k.
     """
@@ -76,14 +76,14 @@ MUTATIONS = (
         {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
     ),
     Mutation(
-        "no look into a gap",
+        "gap not checked",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, position)"},
         "tests/integration/test_store.py",
     ),
     Mutation(
-        "a look into a gap that ends too early",
+        "gap checked without its last offset",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, first - 1)"},
@@ -147,7 +147,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit: a row's coordinates are those of any record",
-        "test_it_finds and mysql and (another and coordinates)",
+        "test_a_change_is_found and mysql and (another and coordinates)",
         _PARTITION,
         {"and self._row_hashes[offset - self.start] == _hash(order_id)": ""},
         "tests/integration/test_audit.py",
@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         "audit: the rollup is believed",
-        "test_it_finds and mysql and rollup and cent",
+        "test_a_change_is_found and mysql and rollup and cent",
         _RUN,
         {"        audit.compare_rollup()\n": ""},
         "tests/integration/test_audit.py",
@@ -198,7 +198,7 @@ MUTATIONS = (
         "audit: one contract for all records",
         "three_versions and mysql",
         _RUN,
-        {"return number if number in self._contracts.contracts else 0": "return self._contracts.latest"},
+        {"return number if number in self._contracts.contracts else 0": "return self._contracts.highest_number"},
         _VERSIONS,
     ),
     Mutation(
@@ -220,34 +220,34 @@ MUTATIONS = (
 
 def main() -> int:
     lifeline.tie()
-    unnoticed = 0
+    undetected = 0
     for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:
             tree = Path(folder) / "tree"
             shutil.copytree(_TREE, tree, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__"))
             path = tree / mutation.path
             path.write_text(mutated(path.read_text("utf-8"), mutation), "utf-8")
-            noticed = _fails(tree, mutation)
-        unnoticed += not noticed
-        print(f"{mutation.name}: {'noticed' if noticed else 'NOT NOTICED'} by {mutation.fault}", flush=True)
-    return 1 if unnoticed else 0
+            detected = _fails(tree, mutation)
+        undetected += not detected
+        print(f"{mutation.name}: {'detected' if detected else 'NOT DETECTED'} by {mutation.fault}", flush=True)
+    return 1 if undetected else 0
 
 
 def mutated(text: str, mutation: Mutation) -> str:
     """Return the file's text with the mutation's changes. Each text to replace must occur exactly once."""
-    for found, changed in mutation.changes.items():
-        assert text.count(found) == 1, f"{found!r} is not in {mutation.path} once"
-        text = text.replace(found, changed)
+    for old, new in mutation.changes.items():
+        assert text.count(old) == 1, f"{old!r} is not in {mutation.path} once"
+        text = text.replace(old, new)
     return text
 
 
 def _fails(tree: Path, mutation: Mutation) -> bool:
     """Return whether the mutation's test fails for the expected reason: a wait or a proof."""
     chosen = f"[{mutation.fault}]" if mutation.tests == _DIRECT else mutation.fault
-    done = subprocess.run(
+    result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", mutation.tests, "-p", "no:cacheprovider", "-W", "ignore"),
-            *("--timeout", str(_PATIENCE), "--tb", "short", "-k", chosen),
+            *("--timeout", str(_TIMEOUT), "--tb", "short", "-k", chosen),
         ],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree / "src")},
@@ -255,10 +255,10 @@ def _fails(tree: Path, mutation: Mutation) -> bool:
         text=True,
         check=False,
     )
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    reasons = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
+    assert result.returncode in (0, 1), result.stdout + result.stderr
+    reasons = [line for line in result.stdout.splitlines() if line.startswith("E  ")]
     print("\n".join(reasons[:3]), file=sys.stderr)
-    return done.returncode == 1
+    return result.returncode == 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-_PIECE = 64 * 1024
+_CHUNK = 64 * 1024
 
 
 def mysql_error(number: int, message: str) -> bytes:
@@ -19,7 +19,7 @@ def mysql_error(number: int, message: str) -> bytes:
 
 
 def without_tls(greeting: bytes) -> bytes:
-    """Remove the TLS offer from a server's first packet (Protocol::HandshakeV10), so that the proxy can read along."""
+    """Remove the TLS offer from a server's first packet (Protocol::HandshakeV10): the proxy reads the statements."""
     low_capabilities = greeting.index(b"\0", 5) + 1 + 4 + 8 + 1
     high_byte = low_capabilities + 1
     return greeting[:high_byte] + bytes([greeting[high_byte] & ~0x08]) + greeting[high_byte + 1 :]
@@ -35,7 +35,7 @@ class Trap:
 
     pattern: bytes
     answer: bytes | None = None
-    sprung: int = 0
+    hits: int = 0
 
 
 @dataclass(eq=False)
@@ -43,7 +43,7 @@ class _Link:
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
     greeted: bool = False
-    doomed: bool = False
+    cut_at_reply: bool = False
     half_closed: bool = False
 
     def half_close(self) -> None:
@@ -66,11 +66,11 @@ class Proxy:
     source: str = "127.0.0.1"  # the address from which the proxy connects to the server
     down: bool = False  # refuses all clients
     frozen: bool = False  # passes nothing and closes nothing, like a pulled cable
-    deaf: bool = False  # discards everything that servers send
+    discards_replies: bool = False  # discards everything that servers send
     delay: float = 0.0  # seconds by which each chunk of data is delayed
     rate: float = 0.0  # bytes per second and direction; 0: unlimited
     trap: Trap | None = None
-    swallowed: int = 0  # bytes discarded
+    discarded_bytes: int = 0
     _links: set[_Link] = field(default_factory=set)
 
     def __enter__(self) -> Self:
@@ -96,13 +96,13 @@ class Proxy:
         """Signal every client that its server will send nothing more, while the server still receives."""
         self._call(self._each(_Link.half_close))
 
-    def heal(self) -> None:
-        """Remove all faults. Reset the connections that a fault has corrupted."""
-        garbled = self.deaf
-        self.down = self.frozen = self.deaf = False
+    def remove_faults(self) -> None:
+        """Remove all faults. Reset the connections whose data a fault has discarded."""
+        has_gaps = self.discards_replies
+        self.down = self.frozen = self.discards_replies = False
         self.delay = self.rate = 0.0
         self.trap = None
-        if garbled:
+        if has_gaps:
             self.cut()
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -133,27 +133,27 @@ class Proxy:
 
     async def _pump(self, link: _Link, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         to_client = sink is link.client
-        while piece := await source.read(_PIECE):
+        while chunk := await source.read(_CHUNK):
             while self.frozen:
                 await asyncio.sleep(0.02)
-            await asyncio.sleep(self.delay + (len(piece) / self.rate if self.rate else 0))
-            if to_client and self.deaf:
-                self.swallowed += len(piece)
+            await asyncio.sleep(self.delay + (len(chunk) / self.rate if self.rate else 0))
+            if to_client and self.discards_replies:
+                self.discarded_bytes += len(chunk)
                 continue
             if to_client and not link.greeted:
-                piece, link.greeted = self.greeting(piece), True
+                chunk, link.greeted = self.greeting(chunk), True
             if to_client and link.half_closed:
                 continue
-            if to_client and link.doomed:
+            if to_client and link.cut_at_reply:
                 link.cut()
                 return
-            if not to_client and self.trap and self.trap.pattern in piece:
-                self.trap.sprung += 1
+            if not to_client and self.trap and self.trap.pattern in chunk:
+                self.trap.hits += 1
                 if self.trap.answer:
                     link.client.write(self.trap.answer)
                     continue
-                link.doomed = True
-            sink.write(piece)
+                link.cut_at_reply = True
+            sink.write(chunk)
             await sink.drain()
         if not (to_client and link.half_closed) and sink.can_write_eof():
             sink.write_eof()

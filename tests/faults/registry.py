@@ -12,7 +12,7 @@ from tests.faults.system import Act, Engine, System
 ACTIONS: dict[str, Act] = {}
 ENGINES: dict[str, Sequence[Engine]] = {}
 WAITING = "Waiting for it"  # what the sink logs when it waits for a server
-AGAIN = "Restarting at the ledger's position"  # what it logs when its engine has failed
+RESTARTING = "Restarting at the ledger's position"  # what it logs when its engine has failed
 
 
 def action(*engines: Engine) -> Callable[[Act], Act]:

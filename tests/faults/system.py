@@ -55,11 +55,11 @@ class ProxiedKafka(Kafka):
         script = super()._script()
         path = self.folder / "server.properties"
         sink, producers = self.for_sink, self.for_producers
-        more = {
+        added = {
             "listeners": f",SINK://127.0.0.1:{sink.target},PRODUCER://127.0.0.1:{producers.target}",
             "advertised.listeners": f",SINK://127.0.0.1:{sink.port},PRODUCER://127.0.0.1:{producers.port}",
         }
-        lines = [line + more.get(line.partition("=")[0], "") for line in path.read_text().splitlines()]
+        lines = [line + added.get(line.partition("=")[0], "") for line in path.read_text().splitlines()]
         names = ("PLAINTEXT", "CONTROLLER", "SINK", "PRODUCER")
         lines += [
             "listener.security.protocol.map=" + ",".join(f"{name}:PLAINTEXT" for name in names),
@@ -71,7 +71,7 @@ class ProxiedKafka(Kafka):
 
 
 class ProxiedDatabase(Database):
-    """A database with a short lock timeout. Its proxy can read along, and opens when the database is ready."""
+    """A database with a short lock timeout. Its proxy reads statements, and opens once the database is ready."""
 
     def __init__(self, folder: Path, port: int, kind: Kind) -> None:
         super().__init__(folder, port, kind)
@@ -86,11 +86,11 @@ class ProxiedDatabase(Database):
 
     def wait_ready(self, timeout: float = 120) -> None:
         super().wait_ready(timeout)
-        self.know_the_sink(_PASSWORD)
+        self.create_sink_user(_PASSWORD)
         self.proxy.down = False
 
-    def know_the_sink(self, password: str) -> None:
-        """Log in as the sink's user. Without TLS, MySQL then accepts this user until its restart or a new password."""
+    def create_sink_user(self, password: str) -> None:
+        """Create the sink's user and log in. Without TLS, MySQL then accepts it until a restart or a new password."""
         root = {"host": "127.0.0.1", "port": self.port, "user": self.user, "password": self.password}
         with mysql.connector.connect(**root, autocommit=True) as connection:
             cursor = connection.cursor()
@@ -108,7 +108,7 @@ class Servers:
     database: ProxiedDatabase
 
     def root(self) -> Settings:
-        """Settings with all rights that bypass the proxies and name no database."""
+        """Return settings with all rights, which bypass the proxies and name no database."""
         return Settings(
             kafka_bootstrap_servers=self.kafka.address,
             mysql_host="127.0.0.1",
@@ -135,12 +135,12 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 @dataclass
 class System:
-    """One topic, one database and one sink. `draw` makes every random choice of a fault."""
+    """One topic, one database and one sink. `rng` makes every random choice of a fault."""
 
     servers: Servers
     name: str
     engine: Engine
-    draw: Random
+    rng: Random
     longest_pause: float = 3.0  # seconds for which a process may be stopped
     rate: int = 150  # orders per second of `orderflow produce`
     trigger: str = "micro-batch"  # of the Spark engine
@@ -157,36 +157,36 @@ class System:
         self.plans = self.folder / "plans"
         self.plans.mkdir(parents=True)
         self._parts.callback(self._kill_taken)
-        self.direct = msgspec.structs.replace(
+        self.admin_settings = msgspec.structs.replace(
             self.servers.root(), kafka_topic=f"orders-{self.name}", mysql_database=f"faults_{self.name}"
         )
         self.settings = msgspec.structs.replace(
-            self.direct,
+            self.admin_settings,
             kafka_bootstrap_servers=f"127.0.0.1:{self.kafka.for_sink.port}",
             mysql_port=self.database.proxy.port,
             mysql_user=_USER,
             mysql_password=_PASSWORD,
             sink_trigger=self.trigger,
         )
-        self.admin = AdminClient({"bootstrap.servers": self.direct.kafka_bootstrap_servers, "log_level": 0})
+        self.admin = AdminClient({"bootstrap.servers": self.admin_settings.kafka_bootstrap_servers, "log_level": 0})
         self.sink = self._new_sink()
-        producers = msgspec.structs.replace(
+        producer_settings = msgspec.structs.replace(
             self.settings, kafka_bootstrap_servers=f"127.0.0.1:{self.kafka.for_producers.port}"
         )
         self.producer = self.orderflow(
             *("producer", "produce", "--rate", str(self.rate), "--bad", "0.02", "--repeat", "0.02", "--json"),
-            settings=producers,
+            settings=producer_settings,
         )
-        self.producers_settings = producers
-        address, seed = producers.kafka_bootstrap_servers, str(self.draw.random())
+        self.producer_settings = producer_settings
+        address, seed = producer_settings.kafka_bootstrap_servers, str(self.rng.random())
         self.transactional = self._process(
-            "transactional", [sys.executable, transactions.__file__, address, self.direct.kafka_topic, seed], {}
+            "transactional", [sys.executable, transactions.__file__, address, self.admin_settings.kafka_topic, seed], {}
         )
 
     def __enter__(self) -> System:
         try:
             self._create_database()
-            topic.create(self.direct)
+            topic.create(self.admin_settings)
             for process in (self.producer, self.transactional, self.sink):
                 process.start()
             until(lambda: self.sql("SHOW TABLES LIKE 'orders_ledger'"), self.sink)
@@ -198,15 +198,15 @@ class System:
 
     def __exit__(self, *_: object) -> None:
         self._parts.close()
-        for line in (self.kafka.for_sink, self.kafka.for_producers, self.database.proxy):
-            line.heal()
+        for proxy in (self.kafka.for_sink, self.kafka.for_producers, self.database.proxy):
+            proxy.remove_faults()
         for server in (self.kafka, self.database):  # a failed fault may have left it in any state
             if not server.process.alive:
-                self.revive(server)
+                self.restart(server)
             send_signal(server.process.identity[0], signal.SIGCONT)
         for name in self._databases:
             self.sql(f"DROP DATABASE {name}", database="mysql")
-        name = self.direct.kafka_topic
+        name = self.admin_settings.kafka_topic
         if name in self.admin.list_topics(timeout=10).topics:
             self.admin.delete_topics([name])[name].result()
 
@@ -214,8 +214,10 @@ class System:
 
     def sql(self, statement: str, database: str | None = None) -> list[tuple[Any, ...]]:
         """Run the statement as root, without the proxy."""
-        where = msgspec.structs.replace(self.direct, mysql_database=database) if database else self.direct
-        return select(where, statement)
+        settings = (
+            msgspec.structs.replace(self.admin_settings, mysql_database=database) if database else self.admin_settings
+        )
+        return select(settings, statement)
 
     def plan(self, point: str, act: str) -> None:
         """Plan what the next process does at this kill point; see hooks/sitecustomize.py."""
@@ -244,7 +246,7 @@ class System:
     def pause(self, process: Process) -> None:
         """Send SIGSTOP, and SIGCONT some time later."""
         with stopped(process.identity[0]):
-            time.sleep(self.draw.uniform(1, self.longest_pause))
+            time.sleep(self.rng.uniform(1, self.longest_pause))
 
     def replace_sink(self) -> None:
         """Start another sink, which becomes the system's sink. The former one keeps running."""
@@ -256,7 +258,7 @@ class System:
         return self.orderflow(f"sink-{self._sinks}", "sink", "--json", "--engine", self.engine)
 
     def _create_database(self) -> None:
-        name = self.direct.mysql_database
+        name = self.admin_settings.mysql_database
         self.sql(f"CREATE DATABASE {name}", database="mysql")
         self._databases.append(name)
         self.sql(f"GRANT ALL ON {name}.* TO '{_USER}'@'127.0.0.1'")
@@ -267,17 +269,17 @@ class System:
         text = "".join(f'[fields.{name}]\ntype = "string"\nrequired = false\n' for name in self._own_fields)
         path = self.folder / "contract.toml"
         path.write_text(text, "utf-8")
-        self.direct, self.settings = (
+        self.admin_settings, self.settings = (
             msgspec.structs.replace(settings, order_contract=str(path), order_contract_text=text)
-            for settings in (self.direct, self.settings)
+            for settings in (self.admin_settings, self.settings)
         )
         return self._own_fields[-1]
 
-    def begin_anew(self) -> None:
-        """Create new tables, a new sink and new producers for another topic, which may have fewer partitions."""
+    def replace_tables(self) -> None:
+        """Create new tables, and start a new sink and new producers for the topic, which may have fewer partitions."""
         name = f"{self._databases[0]}_{len(self._databases)}"
-        self.direct, self.settings = (
-            msgspec.structs.replace(settings, mysql_database=name) for settings in (self.direct, self.settings)
+        self.admin_settings, self.settings = (
+            msgspec.structs.replace(settings, mysql_database=name) for settings in (self.admin_settings, self.settings)
         )
         self._create_database()
         self.refused.clear()
@@ -285,18 +287,18 @@ class System:
         for producer in (self.producer, self.transactional):
             producer.kill()
             producer.start()
-        # Before that, SIGTERM would end it without its own handler.
+        # Before this line, SIGTERM would end the producer without its own handler.
         until(lambda: any("Sending to" in line for line in self.producer.last_lines()), self.producer)
         until(lambda: self.sql("SHOW TABLES LIKE 'orders_ledger'"), self.sink)
 
     def run(self, *arguments: str) -> None:
         """Run `orderflow ARGUMENTS`, which must succeed."""
-        done = run(self.settings, *arguments, cwd=self.folder)
-        assert done.returncode == 0, done.stderr
+        result = run(self.settings, *arguments, cwd=self.folder)
+        assert result.returncode == 0, result.stderr
 
-    def revive(self, part: Kafka | Database) -> None:
-        part.start()
-        part.wait_ready()
+    def restart(self, server: Kafka | Database) -> None:
+        server.start()
+        server.wait_ready()
 
     def cut_sessions(self) -> None:
         """Reset the sink's connections to the database, so that it opens new ones."""
@@ -304,11 +306,13 @@ class System:
 
     def send_garbage(self, count: int = 100) -> None:
         """Send values of the bad-input corpus with kafka-python, with any key, to any partition."""
-        client = KafkaProducer(bootstrap_servers=self.producers_settings.kafka_bootstrap_servers)
+        client = KafkaProducer(bootstrap_servers=self.producer_settings.kafka_bootstrap_servers)
         values = [case.value for case in corpus.CASES if len(case.value or b"") < _LARGEST]
-        for value in self.draw.choices(values, k=count):
-            key = self.draw.choice([b"", b"key", value, None])
-            client.send(self.direct.kafka_topic, value=value, key=b"" if value is None else key)  # never both None
+        for value in self.rng.choices(values, k=count):
+            key = self.rng.choice([b"", b"key", value, None])
+            client.send(
+                self.admin_settings.kafka_topic, value=value, key=b"" if value is None else key
+            )  # never both None
         client.flush(60)
         client.close()
 
@@ -318,14 +322,14 @@ class System:
         count: int,
         partition: int = -1,
         clock: Callable[[], float] = time.time,
-        own: bytes = b"",
+        added_fields: bytes = b"",
     ) -> None:
-        """Send valid orders with these numbers, without the proxies. `own` is added to each: `, "name": "value"`."""
-        client = Producer({"bootstrap.servers": self.direct.kafka_bootstrap_servers})
+        """Send valid orders with these numbers, without the proxies. `added_fields` are added: `, "name": "value"`."""
+        client = Producer({"bootstrap.servers": self.admin_settings.kafka_bootstrap_servers})
         for number, (key, value, _) in zip(range(count), Generator(start, clock=clock), strict=False):
             part = partition if partition >= 0 else number % self.partitions()
             assert value
-            client.produce(self.direct.kafka_topic, value[:-1] + own + value[-1:], key, part)
+            client.produce(self.admin_settings.kafka_topic, value[:-1] + added_fields + value[-1:], key, part)
         assert client.flush(60) == 0
 
     @property
@@ -334,7 +338,7 @@ class System:
         return self.trigger in ("realtime", "auto")
 
     def partitions(self) -> int:
-        return len(topic.describe(self.direct).partitions)
+        return len(topic.describe(self.admin_settings).partitions)
 
     def orderflow(self, name: str, *arguments: str, settings: Settings | None = None) -> Process:
         path = os.pathsep.join(filter(None, [str(_HOOKS), os.environ.get("PYTHONPATH")]))
@@ -360,36 +364,36 @@ class System:
 
     # Checks.
 
-    def below(self, name: str) -> list[psutil.Process]:
+    def sink_processes(self, name: str) -> list[psutil.Process]:
         """Return the sink's processes whose command line contains `name`."""
-        found = []
+        processes = []
         for child in psutil.Process(self.sink.identity[0]).children(recursive=True):
             try:
                 if name in child.cmdline():
-                    found.append(child)
+                    processes.append(child)
             except psutil.NoSuchProcess:
                 continue
-        return found
+        return processes
 
     def mark(self) -> None:
-        """Set the position in the sink's log from which `said` and `hears` read."""
+        """Set the position in the sink's log from which `has_logged` and `wait_for_log` read."""
         self._mark = self.sink.log.stat().st_size if self.sink.log.exists() else 0
 
-    def said(self, words: str) -> bool:
+    def has_logged(self, words: str) -> bool:
         """Return whether the sink has logged these words since the mark."""
         with self.sink.log.open("rb") as log:
             log.seek(self._mark)
             return words in log.read().decode(errors="replace")
 
-    def hears(self, words: str) -> None:
+    def wait_for_log(self, words: str) -> None:
         """Wait until the sink has logged these words since the mark."""
-        until(lambda: self.said(words), self.sink)
+        until(lambda: self.has_logged(words), self.sink)
 
-    def hears_soon(self, words: str, seconds: float = 10) -> bool:
+    def logs_within(self, words: str, seconds: float = 10) -> bool:
         """Return whether the sink has logged these words since the mark, or logs them within `seconds`."""
         with suppress(AssertionError):
-            until(lambda: self.said(words), self.sink, seconds)
-        return self.said(words)
+            until(lambda: self.has_logged(words), self.sink, seconds)
+        return self.has_logged(words)
 
     def positions(self) -> dict[int, int]:
         return dict(self.sql("SELECT kafka_partition, next_offset FROM orders_ledger"))
@@ -401,17 +405,17 @@ class System:
 
     def until_caught_up(self, sink: Process | None = None) -> None:
         """Wait until everything now in the topic is stored: send an order to each partition and wait for it."""
-        first, partitions = self.draw.randrange(10**9, 10**12), self.partitions()
+        first, partitions = self.rng.randrange(10**9, 10**12), self.partitions()
         self.send(first, partitions)
         ids = ", ".join(f"'ORDER-{number}'" for number in range(first, first + partitions))
-        found = f"SELECT COUNT(*) FROM orders WHERE order_id IN ({ids})"
-        until(lambda: self.sql(found) == [(partitions,)], sink or self.sink)
+        count_stored = f"SELECT COUNT(*) FROM orders WHERE order_id IN ({ids})"
+        until(lambda: self.sql(count_stored) == [(partitions,)], sink or self.sink)
 
     def prove(self) -> None:
         """Wait until everything sent so far is stored, and audit it while the system keeps running."""
         self.until_caught_up()
         assert self.sink.alive, self.sink.last_lines()
-        report = audit.run(self.direct)
+        report = audit.run(self.admin_settings)
         findings = [finding.what for kind in report.counts for finding in report.listed(kind)[:3]]
         assert report.proven, (report.sentence(), findings)
 
@@ -422,14 +426,14 @@ class System:
             until(lambda producer=producer: not producer.alive)  # type: ignore[misc]
         assert self.producer.exit_code == 0, self.producer.last_lines()
         self.prove()
-        counted = count(self.direct, self.refused)
-        report = audit.run(self.direct)
+        counted = count(self.admin_settings, self.refused)
+        report = audit.run(self.admin_settings)
         assert Count(report.records, report.stored, report.duplicates, report.quarantined) == counted
         return counted
 
     def session(self) -> Any:
         """Return a session as root, without the proxy, with an open transaction."""
-        return raw_session(self.direct)
+        return raw_session(self.admin_settings)
 
 
 @contextmanager

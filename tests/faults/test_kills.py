@@ -17,7 +17,7 @@ from orderflow import audit, topic
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
-from tests.processes import next_offsets, run, running, says, until, until_it_stores
+from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -25,7 +25,7 @@ _PRODUCE = ("produce", "--rate", "1000", "--bad", "0.01", "--repeat", "0.01")
 
 
 @pytest.fixture
-def database_of_its_own() -> Iterator[Database]:
+def own_database() -> Iterator[Database]:
     """Yield a server that the test may kill."""
     with scratch_folder() as folder:
         server = Database(folder / "mysql", free_port(), "mysql")
@@ -38,8 +38,8 @@ def database_of_its_own() -> Iterator[Database]:
 
 
 @pytest.fixture
-def own(database_of_its_own: Database, kafka: str, topic: str) -> Settings:
-    server = database_of_its_own
+def own_settings(own_database: Database, kafka: str, topic: str) -> Settings:
+    server = own_database
     return Settings(
         kafka_bootstrap_servers=kafka,
         kafka_topic=topic,
@@ -60,47 +60,49 @@ def _prove(settings: Settings, sent: int) -> None:
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - next_offsets(settings)
+    return ends - sum_of_positions(settings)
 
 
 def _descendants(process: Process, name: str) -> list[psutil.Process]:
     """Return the descendants of the process whose command line contains `name`."""
-    found = []
+    processes = []
     for child in psutil.Process(process.identity[0]).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             if name in child.cmdline():
-                found.append(child)
-    return found
+                processes.append(child)
+    return processes
 
 
-def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Database, tmp_path: Path) -> None:
-    assert run(own, "init", cwd=tmp_path).returncode == 0
-    draw = random.Random(7)
+def test_every_record_is_stored_once_when_each_process_is_killed_in_turn(
+    own_settings: Settings, own_database: Database, tmp_path: Path
+) -> None:
+    assert run(own_settings, "init", cwd=tmp_path).returncode == 0
+    rng = random.Random(7)
     with (
-        running(own, *_PRODUCE, folder=tmp_path, name="producer") as producer,
-        running(own, "sink", folder=tmp_path, name="sink") as sink,
+        running(own_settings, *_PRODUCE, folder=tmp_path, name="producer") as producer,
+        running(own_settings, "sink", folder=tmp_path, name="sink") as sink,
     ):
-        until_it_stores(own, sink)
-        noticed = says(sink, "Restarting at the ledger's position")
-        while not noticed():  # Spark replaces a worker killed between two tasks without an error
+        until_it_stores(own_settings, sink)
+        has_restarted = has_logged(sink, "Restarting at the ledger's position")
+        while not has_restarted():  # Spark replaces a worker killed between two tasks without an error
             for worker in _descendants(sink, "orderflow.spark.daemon"):
                 worker.kill()
-            until_it_stores(own, sink)
-        until_it_stores(own, sink)
-        time.sleep(draw.uniform(0, 1))  # at any instruction
+            until_it_stores(own_settings, sink)
+        until_it_stores(own_settings, sink)
+        time.sleep(rng.uniform(0, 1))  # at any instruction
 
-        database_of_its_own.kill()
-        until(says(sink, "Waiting for it"), sink)
-        database_of_its_own.start()
-        database_of_its_own.wait_ready()
-        until_it_stores(own, sink)
-        time.sleep(draw.uniform(0, 1))
+        own_database.kill()
+        until(has_logged(sink, "Waiting for it"), sink)
+        own_database.start()
+        own_database.wait_ready()
+        until_it_stores(own_settings, sink)
+        time.sleep(rng.uniform(0, 1))
 
         for jvm in _descendants(sink, "org.apache.spark.deploy.SparkSubmit"):
             jvm.kill()
-        until(says(sink, "JVM has exited"), sink)
-        until_it_stores(own, sink)
-        time.sleep(draw.uniform(0, 1))
+        until(has_logged(sink, "JVM has exited"), sink)
+        until_it_stores(own_settings, sink)
+        time.sleep(rng.uniform(0, 1))
 
         sink.kill()  # the driver itself
         producer.terminate()
@@ -110,43 +112,43 @@ def test_everything_is_killed_in_turn(own: Settings, database_of_its_own: Databa
     for scratch in Path("/dev/shm").glob("orderflow-scratch-*"):
         if not psutil.pid_exists(int(scratch.name.split("-")[2])):
             shutil.rmtree(scratch)  # Spark's checkpoint: OrderFlow does not need it
-    finished = run(own, "sink", "--once", cwd=tmp_path)
+    finished = run(own_settings, "sink", "--once", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    assert _lag(own) == 0
-    _prove(own, next_offsets(own))
+    assert _lag(own_settings) == 0
+    _prove(own_settings, sum_of_positions(own_settings))
 
 
-def test_a_second_sink_stands_by_and_takes_over(own: Settings, tmp_path: Path) -> None:
+def test_a_standby_sink_takes_over(own_settings: Settings, tmp_path: Path) -> None:
     with (
-        running(own, "produce", "--rate", "200", folder=tmp_path, name="producer") as producer,
-        running(own, "sink", folder=tmp_path, name="first") as first,
+        running(own_settings, "produce", "--rate", "200", folder=tmp_path, name="producer") as producer,
+        running(own_settings, "sink", folder=tmp_path, name="first") as first,
     ):
-        until(says(first, "stored, 0 duplicates"), first)
-        with running(own, "sink", "--json", folder=tmp_path, name="second") as second:
-            until(says(second, "Another sink is active"), second)
+        until(has_logged(first, "stored, 0 duplicates"), first)
+        with running(own_settings, "sink", "--json", folder=tmp_path, name="second") as second:
+            until(has_logged(second, "Another sink is active"), second)
             first.kill()
-            until(says(second, '"running"'), second)
+            until(has_logged(second, '"running"'), second)
             producer.terminate()
             until(lambda: not producer.alive)
-            until(lambda: _lag(own) == 0, second)
-    _prove(own, next_offsets(own))
+            until(lambda: _lag(own_settings) == 0, second)
+    _prove(own_settings, sum_of_positions(own_settings))
 
 
-def test_it_waits_for_a_database_that_is_away_and_catches_up(
-    own: Settings, database_of_its_own: Database, tmp_path: Path
+def test_the_sink_waits_for_an_unavailable_database_and_catches_up(
+    own_settings: Settings, own_database: Database, tmp_path: Path
 ) -> None:
     with (
-        running(own, "produce", "--rate", "500", folder=tmp_path, name="producer") as producer,
-        running(own, "sink", "--json", folder=tmp_path, name="sink") as sink,
+        running(own_settings, "produce", "--rate", "500", folder=tmp_path, name="producer") as producer,
+        running(own_settings, "sink", "--json", folder=tmp_path, name="sink") as sink,
     ):
-        until(says(sink, "stored, 0 duplicates"), sink)
-        database_of_its_own.stop()
-        until(says(sink, "records wait in Kafka"), sink)
+        until(has_logged(sink, "stored, 0 duplicates"), sink)
+        own_database.stop()
+        until(has_logged(sink, "records wait in Kafka"), sink)
         waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state":"waiting"')]
         assert "does not answer" in waiting[-1]["message"] or "cannot take writes" in waiting[-1]["message"]
-        database_of_its_own.start()
-        database_of_its_own.wait_ready()
+        own_database.start()
+        own_database.wait_ready()
         producer.terminate()
         until(lambda: not producer.alive)
-        until(lambda: _lag(own) == 0, sink)
-    _prove(own, next_offsets(own))
+        until(lambda: _lag(own_settings) == 0, sink)
+    _prove(own_settings, sum_of_positions(own_settings))

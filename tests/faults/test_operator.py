@@ -22,7 +22,7 @@ def system(request: pytest.FixtureRequest, fault_servers: Servers) -> Iterator[S
         print("\n".join(running.sink.last_lines(60)))  # shown if the test fails
 
 
-def _ends_with(system: System, words: str) -> None:
+def _assert_stops_with(system: System, words: str) -> None:
     code, output = ended(system.sink), "\n".join(system.sink.last_lines(40))
     assert code == 2, output
     assert words in output, output
@@ -36,58 +36,58 @@ def _stop_producers(system: System) -> None:
 
 
 def _delete_topic(system: System) -> None:
-    name = system.direct.kafka_topic
+    name = system.admin_settings.kafka_topic
     system.admin.delete_topics([name])[name].result()
     until(lambda: name not in system.admin.list_topics(timeout=10).topics)
 
 
-def test_topic_deleted(system: System) -> None:
+def test_a_deleted_topic_stops_the_sink(system: System) -> None:
     _stop_producers(system)
     _delete_topic(system)
-    _ends_with(system, f"Topic {system.direct.kafka_topic} does not exist")
+    _assert_stops_with(system, f"Topic {system.admin_settings.kafka_topic} does not exist")
 
 
-def test_topic_recreated(system: System) -> None:
+def test_a_recreated_topic_stops_the_sink(system: System) -> None:
     _stop_producers(system)
-    line = system.kafka.for_sink
-    line.down = True
-    line.cut()  # otherwise the sink would detect that the topic is missing
+    proxy = system.kafka.for_sink
+    proxy.down = True
+    proxy.cut()  # otherwise the sink would detect that the topic is missing
     _delete_topic(system)
-    topic.create(system.direct)
-    line.heal()
-    _ends_with(system, f"Topic {system.direct.kafka_topic} was deleted and created again")
+    topic.create(system.admin_settings)
+    proxy.remove_faults()
+    _assert_stops_with(system, f"Topic {system.admin_settings.kafka_topic} was deleted and created again")
 
 
-def test_retention_overtakes_the_sink(system: System) -> None:
+def test_records_lost_to_retention_stop_the_sink(system: System) -> None:
     _stop_producers(system)
     system.until_caught_up()
     position = system.positions()[0]
-    line = system.kafka.for_sink
-    line.down = True
-    line.cut()  # a stopped process would read the pending reply when it resumes
+    proxy = system.kafka.for_sink
+    proxy.down = True
+    proxy.cut()  # a stopped process would read the pending reply when it resumes
     system.send(10**13, 20, partition=0)
-    where = TopicPartition(system.direct.kafka_topic, 0, position + 20)
-    system.admin.delete_records([where])[where].result()
+    coordinates = TopicPartition(system.admin_settings.kafka_topic, 0, position + 20)
+    system.admin.delete_records([coordinates])[coordinates].result()
     system.send(10**14, 1, partition=0)
-    line.heal()
-    _ends_with(system, "Records are gone from the topic before they were stored")
-    lost = f"{system.direct.kafka_topic} partition 0 offsets {position} to {position + 19}"
-    assert system.said(lost)
+    proxy.remove_faults()
+    _assert_stops_with(system, "Records are gone from the topic before they were stored")
+    lost = f"{system.admin_settings.kafka_topic} partition 0 offsets {position} to {position + 19}"
+    assert system.has_logged(lost)
     system.run("accept-loss", "--yes")
     system.sink.start()
     system.prove()
-    assert audit.run(system.direct).lost_offsets == 20
+    assert audit.run(system.admin_settings).lost_offsets == 20
 
 
-def test_credentials_changed(system: System) -> None:
+def test_changed_credentials_stop_the_sink(system: System) -> None:
     system.until_caught_up()  # every worker has its session
     system.database.proxy.greeting = bytes  # with TLS: without it, MySQL requests TLS before it checks the password
-    system.database.know_the_sink("second")
+    system.database.create_sink_user("second")
     if system.engine == "direct":  # Spark may open a session at any time
         system.until_it_stores()
     system.cut_sessions()
-    _ends_with(system, f"refuses user {system.settings.mysql_user}: Access denied")
-    system.database.know_the_sink("first")
+    _assert_stops_with(system, f"refuses user {system.settings.mysql_user}: Access denied")
+    system.database.create_sink_user("first")
     system.database.proxy.greeting = without_tls
     system.sink.start()
     assert system.drain().stored

@@ -18,13 +18,13 @@ _SEED = 20
 
 
 def test_a_round_is_proven(fault_servers: Servers) -> None:
-    count = runner.play(fault_servers, runner.drawn(_SEED, "direct", count=4), longest_pause=3)
+    count = runner.play(fault_servers, runner.draw_round(_SEED, "direct", count=4), longest_pause=3)
     assert count.stored and count.duplicates and count.quarantined
 
 
 def test_a_seed_draws_the_same_round_again() -> None:
-    assert runner.drawn(_SEED) == runner.drawn(_SEED)
-    assert len({runner.drawn(seed).steps for seed in range(100)}) == 100
+    assert runner.draw_round(_SEED) == runner.draw_round(_SEED)
+    assert len({runner.draw_round(seed).steps for seed in range(100)}) == 100
 
 
 def test_the_page_lists_every_fault_and_where_it_runs() -> None:

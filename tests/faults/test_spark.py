@@ -18,8 +18,8 @@ def stage(fault_servers: Servers) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("fault", FAULTS["spark"])
-def test_nothing_is_lost_or_doubled(stage: Stage, fault: str) -> None:
-    stage.strike(fault)
+def test_nothing_is_lost_or_duplicated(stage: Stage, fault: str) -> None:
+    stage.inject(fault)
 
 
 def test_the_independent_count_agrees(stage: Stage) -> None:

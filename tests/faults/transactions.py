@@ -17,7 +17,7 @@ _ORDERS = 20
 
 def main(bootstrap: str, topic: str, seed: str) -> None:
     """Print `open` when a transaction's orders are in the topic, then wait a moment and end the transaction."""
-    draw, messages, stopping = Random(seed), iter(Generator(800_000_000, seed=1)), []
+    rng, messages, stopping = Random(seed), iter(Generator(800_000_000, seed=1)), []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
     while not stopping:
         try:
@@ -38,7 +38,7 @@ def main(bootstrap: str, topic: str, seed: str) -> None:
                 producer.flush()
                 print("open", flush=True)
                 time.sleep(0.2)
-                if draw.random() < 0.7:
+                if rng.random() < 0.7:
                     producer.commit_transaction(30)
                 else:
                     producer.abort_transaction(30)

@@ -17,7 +17,7 @@ import pytest
 
 from orderflow.embedded import cache
 from orderflow.settings import Settings
-from tests.processes import PATIENCE, run
+from tests.processes import TIMEOUT, run
 from tests.sql import execute, select
 
 EXAMPLES = Path(__file__).parents[2] / "examples/airflow"
@@ -34,11 +34,11 @@ def airflow() -> Path:
 def _install(folder: Path) -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    pip = [*uv, "pip", "install", "--quiet", "--python", folder / "bin/python", "--require-hashes"]
+    pip: list[str | Path] = [*uv, "pip", "install", "--quiet", "--python", folder / "bin/python", "--require-hashes"]
     subprocess.run([*pip, "-r", EXAMPLES / "requirements.txt"], check=True)
 
 
-class _Told(HTTPServer):
+class _AlertReceiver(HTTPServer):
     """The receiver of alerts and reports."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class _Told(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Told
+    server: _AlertReceiver
 
     def do_POST(self) -> None:
         self.server.texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
@@ -56,8 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def told() -> Iterator[_Told]:
-    with _Told() as server:
+def receiver() -> Iterator[_AlertReceiver]:
+    with _AlertReceiver() as server:
         threading.Thread(target=server.serve_forever).start()
         yield server
         server.shutdown()
@@ -65,7 +65,9 @@ def told() -> Iterator[_Told]:
 
 @pytest.mark.long  # takes two minutes; tests/unit/test_docs.py checks the commands of the DAGs
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_the_dags_store_prove_report_and_alert(settings: Settings, airflow: Path, told: _Told, tmp_path: Path) -> None:
+def test_the_dags_store_prove_report_and_alert(
+    settings: Settings, airflow: Path, receiver: _AlertReceiver, tmp_path: Path
+) -> None:
     program = tmp_path / "bin/orderflow"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\nfrom orderflow.cli import main\nmain()\n")
@@ -76,34 +78,34 @@ def test_the_dags_store_prove_report_and_alert(settings: Settings, airflow: Path
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW_VAR_ORDERFLOW_ALERT_URL": f"http://127.0.0.1:{told.server_port}/",
+        "AIRFLOW_VAR_ORDERFLOW_ALERT_URL": f"http://127.0.0.1:{receiver.server_port}/",
         "NO_PROXY": "127.0.0.1",
     }
 
-    def dags(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [airflow, "-m", "airflow", *arguments]
+    def run_airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [airflow, "-m", "airflow", *arguments]
         return subprocess.run(
-            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
 
-    migrated = dags("db", "migrate")
+    migrated = run_airflow("db", "migrate")
     assert migrated.returncode == 0, migrated.stderr
     sent = run(settings, "produce", "--count", "50", "--bad", "0.2", "--seed", "7", "--json", cwd=tmp_path)
     bad = json.loads(sent.stdout.splitlines()[-1])["bad"]
 
-    stored = dags("dags", "test", "orderflow_store")
+    stored = run_airflow("dags", "test", "orderflow_store")
     assert stored.returncode == 0, stored.stdout + stored.stderr
     assert select(settings, "SELECT COUNT(*) FROM orders") == [(50 - bad,)]
     assert select(settings, "SELECT proven, records FROM orders_audits") == [(1, 50)]
-    assert told.texts == []
+    assert receiver.texts == []
 
     today = datetime.now(UTC).date()
-    assert dags("dags", "test", "orderflow_quarantine", str(today + timedelta(1))).returncode == 0
-    [report] = told.texts
+    assert run_airflow("dags", "test", "orderflow_quarantine", str(today + timedelta(1))).returncode == 0
+    [report] = receiver.texts
     assert report.startswith(f"Quarantined on {today} and open: ")
     assert sum(int(word) for word in report.split() if word.isdigit()) == bad > 0
 
     execute(settings, "DELETE FROM orders LIMIT 1")
-    failed = dags("dags", "test", "orderflow_store")
+    failed = run_airflow("dags", "test", "orderflow_store")
     assert failed.returncode == 1
-    assert told.texts[1:] and told.texts[1].startswith("orderflow_store, audit failed: ")
+    assert receiver.texts[1:] and receiver.texts[1].startswith("orderflow_store, audit failed: ")

@@ -15,25 +15,25 @@ import pytest
 
 from orderflow.settings import Settings
 from tests import commands
-from tests.commands import Ended
+from tests.commands import CommandResult
 from tests.integration.test_audit import order, send, store
 
 DATA = Path(__file__).parents[1] / "data"
 AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:1", "MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1"} | {
     "KAFKA_CONNECT_ATTEMPTS": "1"
 }
-# `up` starts servers if only the output is broken.
-FEW = [words for words in commands.every() if words[0] in ("down", "produce", "sink", "status", "up")]
-NO_SERVERS = [words for words in commands.every() if words[0] not in ("up",)]
+# `up` would start servers if only the output is broken.
+SOME_COMMANDS = [words for words in commands.all_commands() if words[0] in ("down", "produce", "sink", "status", "up")]
+ALL_BUT_UP = [words for words in commands.all_commands() if words[0] not in ("up",)]
 HOSTILE = "\x1b]0;x\x07\u202e\u009b31m \u2028 caf\u00e9 \U0001f600"
 
 
-def refuses(ended: Ended, *parts: str) -> None:
-    commands.check(ended)
-    assert ended.code == 2, ended
-    assert ended.out == ""
+def assert_refused(result: CommandResult, *parts: str) -> None:
+    commands.check(result)
+    assert result.code == 2, result
+    assert result.out == ""
     for part in parts:
-        assert part in ended.err, ended
+        assert part in result.err, result
 
 
 @pytest.fixture
@@ -43,76 +43,86 @@ def cwd(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_setting_that_cannot_work(cwd: Path, tmp_path: Path) -> None:
-    for name, value, tried in (
-        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.with_settings()),
-        ("MYSQL_HOST", "db:3306", FEW),
-        ("ORDERFLOW_HOME", "/proc/version/x", FEW),
+def test_an_invalid_setting_is_reported(cwd: Path, tmp_path: Path) -> None:
+    for name, value, selected in (
+        ("KAFKA_BOOTSTRAP_SERVERS", "localhost:99092", commands.commands_with_settings()),
+        ("MYSQL_HOST", "db:3306", SOME_COMMANDS),
+        ("ORDERFLOW_HOME", "/proc/version/x", SOME_COMMANDS),
     ):
-        for ended in commands.run(tried, cwd, tmp_path / "run", AWAY | {name: value}):
-            refuses(ended, f"error: {name} is '{value}': ", "hint: ")
+        for result in commands.run(selected, cwd, tmp_path / "run", AWAY | {name: value}):
+            assert_refused(result, f"error: {name} is '{value}': ", "hint: ")
     assert not list(cwd.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["utf16.env", "latin1.env", "folder", "unreadable"])
-def test_a_dotenv_that_cannot_be_read(cwd: Path, tmp_path: Path, kind: str) -> None:
+def test_a_dotenv_that_cannot_be_read_is_reported(cwd: Path, tmp_path: Path, kind: str) -> None:
     path, prefix = cwd / ".env", []
     if kind == "folder":
         path.mkdir()
     elif kind == "unreadable":
         path.touch(mode=0)
-        prefix = commands.without_rights()
+        prefix = commands.unprivileged_prefix()
     else:
         shutil.copy(DATA / kind, path)
-    for ended in commands.run(
-        commands.with_settings() if kind == "utf16.env" else FEW, cwd, tmp_path / "run", AWAY, prefix=prefix
+    for result in commands.run(
+        commands.commands_with_settings() if kind == "utf16.env" else SOME_COMMANDS,
+        cwd,
+        tmp_path / "run",
+        AWAY,
+        prefix=prefix,
     ):
-        refuses(ended, f"error: {path} cannot be read: ", "hint: ")
+        assert_refused(result, f"error: {path} cannot be read: ", "hint: ")
 
 
-def test_a_working_directory_that_is_gone(cwd: Path, tmp_path: Path) -> None:
-    before = f"os.rmdir({str(cwd)!r})"
-    for ended in commands.run(commands.with_settings(), cwd, tmp_path / "run", AWAY, before=before):
-        refuses(ended, "error: The working directory", "cd")
+def test_a_deleted_working_directory_is_reported(cwd: Path, tmp_path: Path) -> None:
+    setup_code = f"os.rmdir({str(cwd)!r})"
+    for result in commands.run(commands.commands_with_settings(), cwd, tmp_path / "run", AWAY, setup_code=setup_code):
+        assert_refused(result, "error: The working directory", "cd")
 
 
-def test_a_home_that_cannot_be_written(cwd: Path, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported(cwd: Path, tmp_path: Path) -> None:
     cwd.chmod(0o500)
-    found = commands.run(commands.every(), cwd, tmp_path / "run", AWAY, prefix=commands.without_rights(), seconds=5)
-    for ended in found:
-        commands.check(ended)
-        if ended.words[0] in ("up",):
-            refuses(ended, f"error: {cwd / '.orderflow'} cannot be used: Permission denied.", "set ORDERFLOW_HOME to")
+    results = commands.run(
+        commands.all_commands(), cwd, tmp_path / "run", AWAY, prefix=commands.unprivileged_prefix(), seconds=5
+    )
+    for result in results:
+        commands.check(result)
+        if result.words[0] in ("up",):
+            assert_refused(
+                result, f"error: {cwd / '.orderflow'} cannot be used: Permission denied.", "set ORDERFLOW_HOME to"
+            )
 
 
-def test_a_cache_that_cannot_be_written(cwd: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(cwd: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir(mode=0o500)
     environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAVA_HOME": "/nowhere", "PATH": "/bin:/usr/bin"}
     wanted = [["up"]]
-    for ended in commands.run(wanted, cwd, tmp_path / "run", environ, prefix=commands.without_rights()):
-        refuses(ended, f"error: The cache folder {tmp_path / 'cache/orderflow'} cannot be created", "XDG_CACHE_HOME")
+    for result in commands.run(wanted, cwd, tmp_path / "run", environ, prefix=commands.unprivileged_prefix()):
+        assert_refused(
+            result, f"error: The cache folder {tmp_path / 'cache/orderflow'} cannot be created", "XDG_CACHE_HOME"
+        )
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may take another user id")
-def test_a_user_without_a_name_and_a_home(cwd: Path, tmp_path: Path) -> None:
+def test_a_user_without_a_name_and_a_home_gets_a_sentence(cwd: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "run"
     scratch.mkdir()
     for folder in (scratch, cwd):
         os.chown(folder, 54321, 54321)
     reads_all = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
     prefix = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", *reads_all]
-    wanted = [words for words in commands.every() if words[0] not in ("up",)]
-    for ended in commands.run(
+    wanted = [words for words in commands.all_commands() if words[0] not in ("up",)]
+    for result in commands.run(
         [*wanted, ["up"]], cwd, scratch, {"ORDERFLOW_HOME": "/proc/x"} | AWAY, prefix=prefix, seconds=4
     ):
-        commands.check(ended)
-    [ended] = commands.run([["up"]], cwd, scratch, {}, prefix=prefix)
-    refuses(ended, "error: This user has no home folder", "XDG_CACHE_HOME")
+        commands.check(result)
+    [result] = commands.run([["up"]], cwd, scratch, {}, prefix=prefix)
+    assert_refused(result, "error: This user has no home folder", "XDG_CACHE_HOME")
 
 
 @pytest.mark.parametrize("stdout", ["closed", "full", "pipe"])
-def test_help_and_contract_on_a_broken_output(cwd: Path, tmp_path: Path, stdout: str) -> None:
-    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.every()]
+def test_a_broken_output_is_reported_without_servers(cwd: Path, tmp_path: Path, stdout: str) -> None:
+    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.all_commands()]
     wanted = [
         ["--help"],
         ["--version"],
@@ -122,26 +132,26 @@ def test_help_and_contract_on_a_broken_output(cwd: Path, tmp_path: Path, stdout:
         ["init", "--grants"],
         ["down"],
     ]
-    for ended in commands.run(wanted, cwd, tmp_path / "run", AWAY, stdout=stdout):
-        refuses(ended, "error: Standard output cannot be written: ")
+    for result in commands.run(wanted, cwd, tmp_path / "run", AWAY, stdout=stdout):
+        assert_refused(result, "error: Standard output cannot be written: ")
 
 
 @pytest.mark.parametrize("stdout", ["", "full"])
-def test_servers_that_are_away(cwd: Path, tmp_path: Path, stdout: str) -> None:
-    for ended in commands.run(NO_SERVERS, cwd, tmp_path / "run", AWAY, stdout=stdout, seconds=4):
-        commands.check(ended)
+def test_unavailable_servers_are_reported(cwd: Path, tmp_path: Path, stdout: str) -> None:
+    for result in commands.run(ALL_BUT_UP, cwd, tmp_path / "run", AWAY, stdout=stdout, seconds=4):
+        commands.check(result)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
-def test_help_in_another_encoding(cwd: Path, tmp_path: Path, encoding: str) -> None:
-    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.every()]
-    for ended in commands.run([["--help"], *helps[::4]], cwd, tmp_path / "run", AWAY | {"PYTHONIOENCODING": encoding}):
-        commands.check(ended)
-        assert ended.code == 0 and ended.out, ended
-        assert ended.out.isascii() or encoding == "latin-1"
+def test_help_is_shown_in_every_encoding(cwd: Path, tmp_path: Path, encoding: str) -> None:
+    helps = [[*words[: 2 if words[0] in ("quarantine",) else 1], "--help"] for words in commands.all_commands()]
+    for result in commands.run([["--help"], *helps[::4]], cwd, tmp_path / "run", AWAY | {"PYTHONIOENCODING": encoding}):
+        commands.check(result)
+        assert result.code == 0 and result.out, result
+        assert result.out.isascii() or encoding == "latin-1"
 
 
-def _real(shell: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def _run_shell(shell: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the shell command in a new process whose descriptors the shell sets."""
     return subprocess.run(
         ["sh", "-c", f'exec "{sys.executable}" -m orderflow {shell}'],
@@ -167,20 +177,22 @@ def _real(shell: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[
         ("contract --format sql <&- >&-", 2),
     ],
 )
-def test_descriptors_that_are_closed_at_the_start(cwd: Path, shell: str, code: int) -> None:
-    ended = _real(shell, cwd)
-    assert ended.returncode == code
-    assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr
-    assert "2>" in shell or ended.stderr.startswith("error: Standard output cannot be written: ")
-    assert code or json.loads(ended.stdout)
+def test_descriptors_that_are_closed_at_the_start_are_reported(cwd: Path, shell: str, code: int) -> None:
+    result = _run_shell(shell, cwd)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr and "Exception ignored" not in result.stderr
+    assert "2>" in shell or result.stderr.startswith("error: Standard output cannot be written: ")
+    assert code or json.loads(result.stdout)
 
 
 def test_a_log_file_on_a_full_disk_stops_nothing(cwd: Path) -> None:
     (cwd / "kafka_producer.log").symlink_to("/dev/full")
-    ended = _real("produce --count 1", cwd)
-    assert ended.returncode == 2
-    assert "kafka_producer.log cannot be written (No space left on device): log lines go to stderr only" in ended.stderr
-    assert ended.stderr.count("Traceback") == 0 and "error: Kafka at localhost:1 cannot be reached" in ended.stderr
+    result = _run_shell("produce --count 1", cwd)
+    assert result.returncode == 2
+    assert (
+        "kafka_producer.log cannot be written (No space left on device): log lines go to stderr only" in result.stderr
+    )
+    assert result.stderr.count("Traceback") == 0 and "error: Kafka at localhost:1 cannot be reached" in result.stderr
 
 
 _BUG = """
@@ -195,7 +207,7 @@ cli.main()
 
 @pytest.mark.parametrize("where", ["home", "temporary", "nowhere"])
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_bug_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str, log_format: str) -> None:
+def test_a_bug_is_reported_in_a_sentence_and_a_file(cwd: Path, tmp_path: Path, where: str, log_format: str) -> None:
     (temporary := tmp_path / "temporary").mkdir()
     if where == "home":
         (cwd / ".orderflow").mkdir()
@@ -207,7 +219,7 @@ def test_a_bug_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str,
             "import tempfile\ndef mkstemp(**_): raise OSError(28, 'No space left on device')\n"
             "tempfile.mkstemp = mkstemp\n" + program
         )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(commands.SRC), "TMPDIR": str(temporary), **AWAY}
@@ -216,13 +228,13 @@ def test_a_bug_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str,
         text=True,
         check=False,
     )
-    assert ended.returncode == 3 and ended.stdout == ""
-    assert "Traceback" not in ended.stderr
+    assert result.returncode == 3 and result.stdout == ""
+    assert "Traceback" not in result.stderr
     if log_format == "json":
-        line = json.loads(ended.stderr)
+        line = json.loads(result.stderr)
         message, hint = line["message"], line["hint"]
     else:
-        message, hint = re.fullmatch(r"error: (.*)\nhint: (.*)\n", ended.stderr).groups()  # type: ignore[union-attr]
+        message, hint = re.fullmatch(r"error: (.*)\nhint: (.*)\n", result.stderr).groups()  # type: ignore[union-attr]
     assert message.startswith("This is a bug in OrderFlow: KeyError: ") and "status.py line " in message
     folder = {"home": cwd / ".orderflow", "temporary": temporary}.get(where)
     if folder is None:
@@ -234,17 +246,17 @@ def test_a_bug_is_a_sentence_and_a_report(cwd: Path, tmp_path: Path, where: str,
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         report = path.read_text()
         assert "Traceback" in report and "status.py" in report and "OrderFlow " in report
-    assert not [text for text in (secret, in_file, "s3cret") if text in report + ended.stderr]
+    assert not [text for text in (secret, in_file, "s3cret") if text in report + result.stderr]
 
 
-def test_what_ends_a_thread_is_a_sentence_too(cwd: Path) -> None:
+def test_an_exception_in_a_thread_is_reported_as_a_bug(cwd: Path) -> None:
     program = (
         "import threading\nfrom orderflow import cli\n"
         "import orderflow.embedded.stack as stack\n"
         "def fail(*_):\n    thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
         "stack.down = fail\nimport sys; sys.argv = ['orderflow', 'down']; cli.main()\n"
     )
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(commands.SRC), "TMPDIR": str(cwd)},
@@ -252,9 +264,9 @@ def test_what_ends_a_thread_is_a_sentence_too(cwd: Path) -> None:
         text=True,
         check=False,
     )
-    assert ended.returncode == 0
-    assert ended.stderr.startswith("error: This is a bug in OrderFlow: ZeroDivisionError: division by zero")
-    assert "Traceback" not in ended.stderr
+    assert result.returncode == 0
+    assert result.stderr.startswith("error: This is a bug in OrderFlow: ZeroDivisionError: division by zero")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture
@@ -292,27 +304,25 @@ READING = [
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_whatever_is_shown_is_harmless_in_every_encoding(
-    stored: Settings, cwd: Path, tmp_path: Path, encoding: str
-) -> None:
+def test_shown_data_is_harmless_in_every_encoding(stored: Settings, cwd: Path, tmp_path: Path, encoding: str) -> None:
     environ = {name: value for name, value in stored.environment().items() if value} | {"PYTHONIOENCODING": encoding}
-    for ended in commands.run(READING, cwd, tmp_path / "run", environ):
-        commands.check(ended)
-        assert ended.code in (0, 1) and ended.out, ended
-        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", ended.out), ended
-        if "--json" in ended.words or "export" in ended.words:
-            assert ended.out.isascii()
-            assert all(json.loads(line) for line in ended.out.splitlines())
+    for result in commands.run(READING, cwd, tmp_path / "run", environ):
+        commands.check(result)
+        assert result.code in (0, 1) and result.out, result
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", result.out), result
+        if "--json" in result.words or "export" in result.words:
+            assert result.out.isascii()
+            assert all(json.loads(line) for line in result.out.splitlines())
 
 
 @pytest.mark.parametrize("stdout", ["full", "pipe"])
 def test_a_broken_output_is_reported_by_every_command(stored: Settings, cwd: Path, tmp_path: Path, stdout: str) -> None:
     environ = {name: value for name, value in stored.environment().items() if value}
-    for ended in commands.run(READING, cwd, tmp_path / "run", environ, stdout=stdout):
-        refuses(ended, "error: Standard output cannot be written: ")
+    for result in commands.run(READING, cwd, tmp_path / "run", environ, stdout=stdout):
+        assert_refused(result, "error: Standard output cannot be written: ")
 
 
-def test_files_and_editors_of_the_quarantine(stored: Settings, cwd: Path, tmp_path: Path) -> None:
+def test_unusable_files_and_editors_are_reported(stored: Settings, cwd: Path, tmp_path: Path) -> None:
     (cwd / "file").touch()
     environ = {name: value for name, value in stored.environment().items() if value}
     for words, editor, part in (
@@ -323,6 +333,6 @@ def test_files_and_editors_of_the_quarantine(stored: Settings, cwd: Path, tmp_pa
         (["replay", "--edit", "1"], "/nowhere", "/nowhere cannot be started"),
         (["replay", "--edit", "1"], "rm", "rm left no readable file"),
     ):
-        [ended] = commands.run([["quarantine", *words]], cwd, tmp_path / "run", environ | {"EDITOR": editor})
-        commands.check(ended)
-        assert ended.code == 2 and part in ended.err, ended
+        [result] = commands.run([["quarantine", *words]], cwd, tmp_path / "run", environ | {"EDITOR": editor})
+        commands.check(result)
+        assert result.code == 2 and part in result.err, result

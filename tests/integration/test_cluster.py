@@ -19,7 +19,7 @@ from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, free_port
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.settings import Settings
-from tests.processes import next_offsets, run, running, says, until, until_it_stores
+from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
 from tests.servers import scratch_folder
 from tests.sql import select
 
@@ -38,28 +38,28 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[Cluster]:
+def running_cluster() -> Iterator[Cluster]:
     with scratch_folder() as folder, ExitStack() as stack:
         master = SparkMaster(folder / "master", free_port())
         workers = [SparkWorker(folder / f"worker-{number}", number, master) for number in (1, 2)]
-        made = Cluster(cluster(folder, [free_port() for _ in range(3)]), master, workers)
-        for server in made.servers:
+        created = Cluster(cluster(folder, [free_port() for _ in range(3)]), master, workers)
+        for server in created.servers:
             stack.callback(server.kill)
             server.start()
-        for server in made.servers:
+        for server in created.servers:
             server.wait_ready()
-        yield made
+        yield created
 
 
 @pytest.fixture
-def settings(own: Cluster, mysql_server: Settings) -> Settings:
-    addresses = ",".join(broker.address for broker in own.brokers)
+def settings(running_cluster: Cluster, mysql_server: Settings) -> Settings:
+    addresses = ",".join(broker.address for broker in running_cluster.brokers)
     return msgspec.structs.replace(
         mysql_server, mysql_database="cluster", kafka_bootstrap_servers=addresses, kafka_topic="orders"
     )
 
 
-def _revive(server: LocalServer) -> None:
+def _restart(server: LocalServer) -> None:
     server.start()
     server.wait_ready()
 
@@ -74,34 +74,36 @@ def bare_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("bare_python")
-def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path: Path) -> None:
+def test_every_record_is_stored_once_when_each_server_is_killed_in_turn(
+    running_cluster: Cluster, settings: Settings, tmp_path: Path
+) -> None:
     assert run(settings, "init", "--partitions", str(_PARTITIONS), cwd=tmp_path).returncode == 0
     admin = AdminClient(topic.client_config(settings))
     [leader, *_] = {
         part.leader for part in admin.list_topics(settings.kafka_topic).topics[settings.kafka_topic].partitions.values()
     }
-    on_cluster = ("sink", "--json", "--master", own.master.url, "--ship")
+    on_cluster = ("sink", "--json", "--master", running_cluster.master.url, "--ship")
     with (
         running(settings, "produce", "--rate", "300", folder=tmp_path, name="producer") as producer,
         running(settings, *on_cluster, folder=tmp_path, name="first") as first,
     ):
         until_it_stores(settings, first)
-        assert says(first, "2 executors with 4 task slots")()
-        _check_no_secret_shows(own, settings)
+        assert has_logged(first, "2 executors with 4 task slots")()
+        _check_no_secret_shows(running_cluster, settings)
 
-        own.workers[0].kill()  # with its executor
+        running_cluster.workers[0].kill()  # with its executor
         until_it_stores(settings, first)
-        _revive(own.workers[0])
-        until_it_stores(settings, first)
-
-        own.brokers[leader - 1].kill()
-        until_it_stores(settings, first)
-        _revive(own.brokers[leader - 1])
+        _restart(running_cluster.workers[0])
         until_it_stores(settings, first)
 
-        own.master.kill()
+        running_cluster.brokers[leader - 1].kill()
         until_it_stores(settings, first)
-        _revive(own.master)
+        _restart(running_cluster.brokers[leader - 1])
+        until_it_stores(settings, first)
+
+        running_cluster.master.kill()
+        until_it_stores(settings, first)
+        _restart(running_cluster.master)
         until_it_stores(settings, first)
 
         assert run(settings, "init", "--partitions", str(2 * _PARTITIONS), cwd=tmp_path).returncode == 0
@@ -109,7 +111,7 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
         until_it_stores(settings, first)
 
         with running(settings, *on_cluster, folder=tmp_path, name="second") as second:
-            until(says(second, "Another sink is active"), second)
+            until(has_logged(second, "Another sink is active"), second)
             first.kill()
             until_it_stores(settings, second)
             producer.terminate()
@@ -126,14 +128,14 @@ def test_everything_is_killed_in_turn(own: Cluster, settings: Settings, tmp_path
 def _lag(settings: Settings) -> int:
     info = topic.describe(settings)
     ends = sum(bounds.end for bounds in topic.bounds(settings, info.partitions).values())
-    return ends - next_offsets(settings)
+    return ends - sum_of_positions(settings)
 
 
-def _check_no_secret_shows(own: Cluster, settings: Settings) -> None:
+def _check_no_secret_shows(running_cluster: Cluster, settings: Settings) -> None:
     """Check the command lines and the logs of Spark's daemons and executors."""
     for process in psutil.process_iter(["cmdline"]):
         assert settings.mysql_password not in " ".join(process.info["cmdline"] or [])
-    for server in (own.master, *own.workers):
+    for server in (running_cluster.master, *running_cluster.workers):
         for path in server.folder.rglob("*"):
             if path.is_file() and path.suffix in ("", ".log"):
                 assert settings.mysql_password.encode() not in path.read_bytes(), path

@@ -22,7 +22,7 @@ from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
 from tests import containers, lifeline, wheels
 from tests.containers import Buildah
-from tests.processes import PATIENCE, ROOT, run, until
+from tests.processes import ROOT, TIMEOUT, run, until
 from tests.prometheus import get
 
 FOLDER = ROOT / "deploy/container"
@@ -40,26 +40,26 @@ print(json.dumps([schema, YAML(typ="safe").load(sys.stdin)]))
 
 @pytest.fixture(scope="module")
 def schema_and_compose() -> list[Any]:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "uv", "tool", "run", "--from", _CHECKER, "python", "-c", _READ],
         input=(FOLDER / "compose.yaml").read_text("utf-8"),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found: list[Any] = json.loads(done.stdout)
-    return found
+    assert result.returncode == 0, result.stderr
+    documents: list[Any] = json.loads(result.stdout)
+    return documents
 
 
 @pytest.fixture
 def compose(schema_and_compose: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = schema_and_compose[1]
-    return found
+    document: dict[str, Any] = schema_and_compose[1]
+    return document
 
 
-def test_compose_keeps_to_the_specification(schema_and_compose: list[Any]) -> None:
+def test_compose_follows_the_specification(schema_and_compose: list[Any]) -> None:
     schema, compose = schema_and_compose
     jsonschema.validate(compose, schema)
     compose["services"]["sink"]["comand"] = ["sink"]
@@ -67,7 +67,7 @@ def test_compose_keeps_to_the_specification(schema_and_compose: list[Any]) -> No
         jsonschema.validate(compose, schema)
 
 
-def test_compose_fits_what_it_names(compose: dict[str, Any]) -> None:
+def test_compose_refers_to_existing_names(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert set(services) == {"kafka", "mysql", "sink", "dashboard"}
     for service in services.values():
@@ -94,19 +94,19 @@ def test_compose_fits_what_it_names(compose: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def buildah() -> Iterator[Buildah]:
     """Return buildah with the image."""
-    containers.skip_where_impossible()
+    containers.skip_if_unsupported()
     with tempfile.TemporaryDirectory(prefix="orderflow-test-") as folder:
         lifeline.remove_at_end(Path(folder))
-        found = Buildah(Path(folder))
+        builder = Buildah(Path(folder))
         context = Path(folder) / "clone"
         (context / "dist").mkdir(parents=True)
         wheels.build(wheels.own_platform(), context / "dist")
         for name in ("requirements.txt", "requirements-build.txt"):
             shutil.copy(ROOT / name, context)
         shutil.copy(FOLDER / "Dockerfile", context)
-        found.debian("localhost/base", ["ca-certificates", "python3", "python3-venv"])
-        found.build(IMAGE, context / "Dockerfile", context, BASE="localhost/base")
-        yield found
+        builder.debian("localhost/base", ["ca-certificates", "python3", "python3-venv"])
+        builder.build(IMAGE, context / "Dockerfile", context, BASE="localhost/base")
+        yield builder
 
 
 class Container:
@@ -115,11 +115,13 @@ class Container:
     def __init__(self, buildah: Buildah, settings: Settings, folder: Path) -> None:
         self._buildah, self._folder = buildah, folder
         self._name = buildah("from", IMAGE)
-        given = {name: value for name, value in settings.environment().items() if name.startswith(("KAFKA_", "MYSQL_"))}
-        (folder / "mysql-password").write_text(given.pop("MYSQL_PASSWORD"))
-        given["MYSQL_PASSWORD_FILE"] = "/run/secrets/mysql-password"
+        environment = {
+            name: value for name, value in settings.environment().items() if name.startswith(("KAFKA_", "MYSQL_"))
+        }
+        (folder / "mysql-password").write_text(environment.pop("MYSQL_PASSWORD"))
+        environment["MYSQL_PASSWORD_FILE"] = "/run/secrets/mysql-password"
         self._options = ["--network", "host", f"--volume={buildah.inside(folder)}:/run/secrets:ro"]
-        self._options += [f"--env={name}={value}" for name, value in given.items() if value]
+        self._options += [f"--env={name}={value}" for name, value in environment.items() if value]
         self._options += [f"--volume={buildah.inside(folder.parent / 'jars')}:/var/cache/orderflow/jars:ro"]
 
     def argv(self, *command: str, **environ: str) -> list[str]:
@@ -128,7 +130,7 @@ class Container:
 
     def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.argv(*command, **environ), capture_output=True, text=True, timeout=PATIENCE, check=False
+            self.argv(*command, **environ), capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
 
     @contextmanager
@@ -145,7 +147,9 @@ class Container:
 @pytest.mark.long  # takes ten minutes: it installs Debian and all packages
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_the_image_stores_and_shows(buildah: Buildah, settings: Settings, compose: dict[str, Any]) -> None:
+def test_the_image_stores_orders_and_serves_the_dashboard(
+    buildah: Buildah, settings: Settings, compose: dict[str, Any]
+) -> None:
     folder = buildah.work / "container"
     (folder / "secrets").mkdir(parents=True)
     (folder / "jars").mkdir()
@@ -157,16 +161,16 @@ def test_the_image_stores_and_shows(buildah: Buildah, settings: Settings, compos
     kind, *is_healthy = configuration["Healthcheck"]["Test"]
     assert (command, kind) == (["orderflow", "sink"], "CMD")
 
-    found = container.run("sh", "-c", "id -u; command -v cc gcc clang; python -m ziglang version; orderflow --version")
-    user, *versions = found.stdout.splitlines()
-    assert (found.returncode, user) == (0, "10001"), found.stderr
-    assert len(versions) == 5 and "not installed" not in found.stdout
+    result = container.run("sh", "-c", "id -u; command -v cc gcc clang; python -m ziglang version; orderflow --version")
+    user, *versions = result.stdout.splitlines()
+    assert (result.returncode, user) == (0, "10001"), result.stderr
+    assert len(versions) == 5 and "not installed" not in result.stdout
     compiled = "from orderflow.contract import native; print(native.IS_COMPILED)"
     assert container.run("python", "-c", compiled).stdout == "True\n"
 
     def stored() -> int:
-        shown = run(settings, "status", "--json", cwd=folder)
-        return int(json.loads(shown.stdout)["stored"]) if shown.returncode == 0 else -1
+        status_result = run(settings, "status", "--json", cwd=folder)
+        return int(json.loads(status_result.stdout)["stored"]) if status_result.returncode == 0 else -1
 
     def produce() -> None:
         assert run(settings, "produce", "--count", "1000", cwd=folder).returncode == 0

@@ -15,7 +15,7 @@ from orderflow.errors import ContractInvalid, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.corpus import SAMPLE
-from tests.integration.test_store import commit, run_of
+from tests.integration.test_store import batch_of, commit
 from tests.sql import execute, select
 
 FIRST = """
@@ -59,12 +59,12 @@ def diff(database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
-def follow(settings: Settings, text: str) -> Settings:
+def store_by(settings: Settings, text: str) -> Settings:
     """Store a record by this contract, for which the tables are prepared."""
     settings = msgspec.structs.replace(settings, order_contract="stored.toml", order_contract_text=text)
     schema.prepare(settings)
     [(position,)] = select(settings, "SELECT COALESCE(MAX(next_offset), 0) FROM orders_ledger")
-    commit(settings, run_of([SAMPLE], int(position)))
+    commit(settings, batch_of([SAMPLE], int(position)))
     return settings
 
 
@@ -73,19 +73,19 @@ def definition(settings: Settings) -> str:
 
 
 def test_without_tables_everything_is_missing(diff: Diff) -> None:
-    found = diff(FIRST)
-    assert found.exit_code == 1
-    assert "CREATE TABLE" in found.stdout and "`currency` VARCHAR(3)" in found.stdout
+    result = diff(FIRST)
+    assert result.exit_code == 1
+    assert "CREATE TABLE" in result.stdout and "`currency` VARCHAR(3)" in result.stdout
 
 
-def test_a_new_field_and_a_longer_text(database: Settings, diff: Diff) -> None:
-    follow(database, FIRST)
+def test_a_new_field_and_a_longer_text_are_possible(database: Settings, diff: Diff) -> None:
+    store_by(database, FIRST)
     before = definition(database)
     same = diff(FIRST)
     assert (same.exit_code, same.stdout.splitlines()[1:]) == (0, ["No difference."])
-    found = diff(SECOND)
-    assert found.exit_code == 1
-    lines = found.stdout.splitlines()
+    result = diff(SECOND)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
     assert lines[0] == f"{database.mysql_database}.orders is at contract version 1."
     assert (
         "possible: column currency becomes VARCHAR(10) CHARACTER SET utf8mb4, from VARCHAR(3) CHARACTER SET utf8mb4"
@@ -95,40 +95,40 @@ def test_a_new_field_and_a_longer_text(database: Settings, diff: Diff) -> None:
     assert "  MODIFY COLUMN `currency` VARCHAR(10) CHARACTER SET utf8mb4 NULL," in lines
     assert any(line.startswith("  ADD COLUMN `line_items` MEDIUMTEXT") for line in lines)
     assert definition(database) == before
-    follow(database, SECOND)
+    store_by(database, SECOND)
     assert diff(SECOND).exit_code == 0
     assert "COMMENT 'as sent'" in definition(database)
 
 
-def test_what_is_impossible_has_its_steps(database: Settings, diff: Diff) -> None:
-    follow(database, SECOND)
+def test_an_impossible_change_is_shown_with_its_steps(database: Settings, diff: Diff) -> None:
+    store_by(database, SECOND)
     before = definition(database)
-    found = diff(IMPOSSIBLE)
-    assert isinstance(found.exception, ContractInvalid)
-    assert found.exception.exit_code == 2
-    lines = found.stdout.splitlines()
+    result = diff(IMPOSSIBLE)
+    assert isinstance(result.exception, ContractInvalid)
+    assert result.exception.exit_code == 2
+    lines = result.stdout.splitlines()
     assert "impossible: column line_items is no longer in the contract" in lines
-    assert "  Keep the table of such a field with required = false:" in found.stdout
+    assert "  Keep the table of such a field with required = false:" in result.stdout
     assert any(line.startswith("impossible: column currency would change from VARCHAR(10)") for line in lines)
     assert any(line.startswith("possible: order_id: ") for line in lines)
-    assert "ALTER TABLE" not in found.stdout
+    assert "ALTER TABLE" not in result.stdout
     default = diff(None)
     assert isinstance(default.exception, ContractInvalid) and "ORDER_CONTRACT is not set" in default.exception.message
     assert definition(database) == before
 
 
-def test_only_an_example_differs(database: Settings, diff: Diff) -> None:
-    follow(database, FIRST)
-    found = diff(FIRST + 'examples = ["EUR"]\ncomment = "ISO 4217"\n')
-    assert (found.exit_code, found.stdout.splitlines()[1:]) == (0, ["No difference."])
+def test_a_different_example_is_no_difference(database: Settings, diff: Diff) -> None:
+    store_by(database, FIRST)
+    result = diff(FIRST + 'examples = ["EUR"]\ncomment = "ISO 4217"\n')
+    assert (result.exit_code, result.stdout.splitlines()[1:]) == (0, ["No difference."])
 
 
-def test_only_the_order_of_fields_differs(database: Settings, diff: Diff) -> None:
+def test_another_order_of_the_fields_is_a_new_version(database: Settings, diff: Diff) -> None:
     own = ['[fields.a]\ntype = "boolean"\n', '[fields.b]\ntype = "boolean"\n']
-    follow(database, "".join(own))
-    found = diff("".join(reversed(own)))
-    assert found.exit_code == 1
-    assert "-- contract version 2" in found.stdout and "ALTER TABLE" not in found.stdout
+    store_by(database, "".join(own))
+    result = diff("".join(reversed(own)))
+    assert result.exit_code == 1
+    assert "-- contract version 2" in result.stdout and "ALTER TABLE" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,15 @@ def test_only_the_order_of_fields_differs(database: Settings, diff: Diff) -> Non
         ('type = "string"', 'type = "string"\nmax_length = 5000', "MEDIUMTEXT"),
     ],
 )
-def test_a_type_that_a_person_widens(database: Settings, diff: Diff, before: str, after: str, becomes: str) -> None:
-    follow(database, f"[fields.extra]\n{before}\n")
-    found = diff(f"[fields.extra]\n{after}\n")
-    assert f"possible: column extra becomes {becomes}" in found.stdout
-    assert isinstance(found.exception, TableDrifted)
-    [statement] = re.findall(r"(ALTER TABLE .*?);", found.exception.hint)
+def test_a_type_that_only_the_operator_can_widen_is_shown_with_its_statement(
+    database: Settings, diff: Diff, before: str, after: str, becomes: str
+) -> None:
+    store_by(database, f"[fields.extra]\n{before}\n")
+    result = diff(f"[fields.extra]\n{after}\n")
+    assert f"possible: column extra becomes {becomes}" in result.stdout
+    assert isinstance(result.exception, TableDrifted)
+    [statement] = re.findall(r"(ALTER TABLE .*?);", result.exception.hint)
     execute(database, statement)
     assert diff(f"[fields.extra]\n{after}\n").exit_code == 1
-    follow(database, f"[fields.extra]\n{after}\n")
+    store_by(database, f"[fields.extra]\n{after}\n")
     assert diff(f"[fields.extra]\n{after}\n").exit_code == 0

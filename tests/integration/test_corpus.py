@@ -23,7 +23,7 @@ _Coordinates = tuple[int, int]
 
 
 @pytest.mark.parametrize(("engine", "kind"), [("spark", "mysql"), ("direct", "mariadb")])
-def test_every_record_of_the_corpus_meets_its_fate(
+def test_every_record_of_the_corpus_has_its_expected_outcome(
     engine: str, kind: str, kafka: str, topic: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     settings = msgspec.structs.replace(
@@ -33,21 +33,21 @@ def test_every_record_of_the_corpus_meets_its_fate(
         kafka_topic=topic,
         kafka_headers="keep",
     )
-    _make_topic(settings)
+    _create_topic(settings)
     cases = [_with_its_own_id(number, case) for number, case in enumerate(CASES)]
     stories = [[_renamed(batch, number) for batch in story.batches] for number, story in enumerate(STORIES)]
     stories[0][0] += [Step(value, Reason.EMPTY_VALUE if not value else Reason.MALFORMED_JSON) for value in TRUNCATED]
-    placed: list[list[tuple[_Coordinates, Step]]] = [[] for _ in stories]
-    where: list[_Coordinates] = []
-    good: list[_Coordinates] = []
+    sent_steps: list[list[tuple[_Coordinates, Step]]] = [[] for _ in stories]
+    case_coordinates: list[_Coordinates] = []
+    valid_coordinates: list[_Coordinates] = []
     for turn in range(max(map(len, stories))):
         producer = _Sender(settings)
         if not turn:
             for number, case in enumerate(cases):
-                where.append(producer.send(0, case.value))
-                good.append(producer.send(number % 3, numbered(900_000 + number)))
-        for story, steps in zip(stories, placed, strict=True):
-            for step in story[turn] if turn < len(story) else ():
+                case_coordinates.append(producer.send(0, case.value))
+                valid_coordinates.append(producer.send(number % 3, numbered(900_000 + number)))
+        for batches, steps in zip(stories, sent_steps, strict=True):
+            for step in batches[turn] if turn < len(batches) else ():
                 steps.append((producer.send(step.partition, step.value, step.key), step))
         producer.flush()
         stored = run(settings, "sink", "--engine", engine, "--once", cwd=tmp_path)
@@ -64,7 +64,7 @@ def test_every_record_of_the_corpus_meets_its_fate(
         for row in select(settings, f"SELECT kafka_partition, kafka_offset, {', '.join(EIGHT)} FROM orders")
     }
     seen: dict[str, Order] = {}
-    for coordinates, case in zip(where, cases, strict=True):
+    for coordinates, case in zip(case_coordinates, cases, strict=True):
         expected = case.expected
         if isinstance(expected, Order):
             first = seen.setdefault(expected.order_id, expected)
@@ -75,22 +75,22 @@ def test_every_record_of_the_corpus_meets_its_fate(
                 assert outcome == (None if first == expected else Reason.CONFLICT), case.name
         else:
             assert quarantined[coordinates] == (expected, case.value), case.name
-    assert all(coordinates in rows for coordinates in good)
-    for story, steps in zip(STORIES, placed, strict=True):
+    assert all(coordinates in rows for coordinates in valid_coordinates)
+    for story, steps in zip(STORIES, sent_steps, strict=True):
         # Partitions read in parallel may arrive in any order, so only the number of each outcome counts.
-        found = Counter(
-            quarantined[at][0] if at in quarantined else "stored" if at in rows else "duplicate" for at, _ in steps
+        outcomes = Counter(
+            quarantined[position][0] if position in quarantined else "stored" if position in rows else "duplicate"
+            for position, _ in steps
         )
-        if story is not STORIES[0]:
-            assert found == Counter(step.outcome for _, step in steps), story.name
+        assert outcomes == Counter(step.outcome for _, step in steps), story.name
 
     report = audit.run(settings)
     assert report.proven and not report.not_yet_stored, report
-    assert report.records == len(cases) * 2 + sum(map(len, placed))
+    assert report.records == len(cases) * 2 + sum(map(len, sent_steps))
     assert (report.stored, report.quarantined) == (len(rows), len(quarantined))
 
 
-def _make_topic(settings: Settings) -> None:
+def _create_topic(settings: Settings) -> None:
     topic.create(settings)
     largest = ConfigEntry("max.message.bytes", str(32 * 1024 * 1024), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_topic, incremental_configs=[largest])

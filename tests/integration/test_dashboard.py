@@ -31,13 +31,13 @@ from tests import shop
 from tests.browser import chromium
 from tests.corpus import quoted
 from tests.feeder import Feeder, many, order
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import execute, select
 
 TOKEN = "a token of more than 16"
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202ered\u2066"
 CATEGORIES = ["Sports & Outdoors", "Fashion", "Electronics"]
-PATIENCE = 20_000  # ms
+TIMEOUT_MS = 20_000  # ms
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def feeder(flow: Settings) -> Feeder:
 @contextmanager
 def serving(settings: Settings, folder: Path) -> Iterator[Process]:
     with running(settings, "dashboard", folder=folder, name="dashboard") as process:
-        until(says(process, "Dashboard at"), process)
+        until(has_logged(process, "Dashboard at"), process)
         yield process
 
 
@@ -87,58 +87,58 @@ def address(flow: Settings, feeder: Feeder, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
-    with opened(browser, address) as found:
-        yield found
+    with opened(browser, address) as new_page:
+        yield new_page
 
 
 @contextmanager
-def opened(browser: Browser, address: str, shows: str = "#legend li", **context: object) -> Iterator[Page]:
+def opened(browser: Browser, address: str, selector: str = "#legend li", **context: object) -> Iterator[Page]:
     """Open a page and wait for this element. Any message on its console fails the test."""
-    complaints: list[str] = []
+    console_messages: list[str] = []
     with browser.new_context(locale="en-US", **context) as session:  # type: ignore[arg-type]
         page = session.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", lambda message: console_messages.append(message.text))
+        page.on("pageerror", lambda error: console_messages.append(str(error)))
+        page.on("dialog", lambda dialog: console_messages.append(dialog.message))
         page.goto(address)
-        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=PATIENCE)
-        expect(page.locator(shows).first).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=TIMEOUT_MS)
+        expect(page.locator(selector).first).to_be_visible(timeout=TIMEOUT_MS)
         yield page
-    assert complaints == []
+    assert console_messages == []
 
 
-def soon(locator: Locator, text: str) -> None:
-    expect(locator).to_have_text(text, timeout=PATIENCE)
+def expect_text(locator: Locator, text: str) -> None:
+    expect(locator).to_have_text(text, timeout=TIMEOUT_MS)
 
 
-def told(page: Page, selector: str) -> str:
+def text_of(page: Page, selector: str) -> str:
     return page.locator(selector).inner_text()
 
 
-def says_what_sql_says(page: Page, flow: Settings) -> None:
+def check_figures(page: Page, flow: Settings) -> None:
     """Check today's totals to the cent, the best sellers, and the quarantine by reason."""
     [(orders, units, revenue)] = select(
         flow,
         "SELECT COUNT(*), SUM(quantity), SUM(total_price) FROM orders WHERE DATE(order_timestamp) = UTC_DATE()",
     )
-    soon(page.locator("#today-orders"), f"{orders:,}")
-    soon(page.locator("#today-units"), f"{units:,} units")
-    soon(page.locator("#today-revenue"), f"{revenue:,.2f}")
+    expect_text(page.locator("#today-orders"), f"{orders:,}")
+    expect_text(page.locator("#today-units"), f"{units:,} units")
+    expect_text(page.locator("#today-revenue"), f"{revenue:,.2f}")
     reasons = select(flow, "SELECT reason, COUNT(*) FROM orders_quarantine GROUP BY 1 ORDER BY 2 DESC, 1")
-    soon(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
+    expect_text(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
     products = select(flow, "SELECT product_name, SUM(quantity) FROM orders GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6")
     expect(page.locator("#products li")).to_have_text(
-        [f"{name}{units:,} units" for name, units in products], timeout=PATIENCE
+        [f"{name}{units:,} units" for name, units in products], timeout=TIMEOUT_MS
     )
 
 
-def test_the_page_says_what_sql_says(flow: Settings, page: Page) -> None:
-    says_what_sql_says(page, flow)
+def test_the_page_shows_the_figures_of_the_tables(flow: Settings, page: Page) -> None:
+    check_figures(page, flow)
     [(stored, duplicates, quarantined)] = select(
         flow, "SELECT SUM(`stored`), SUM(duplicates), SUM(quarantined) FROM orders_ledger"
     )
-    assert [told(page, f"#{name}") for name in ("stored", "duplicates", "quarantined")] == [
+    assert [text_of(page, f"#{name}") for name in ("stored", "duplicates", "quarantined")] == [
         f"{number:,}" for number in (stored, duplicates, quarantined)
     ]
     legend = {
@@ -155,11 +155,11 @@ def test_the_page_says_what_sql_says(flow: Settings, page: Page) -> None:
     for line, (order_id, customer, total) in zip(shown, latest, strict=True):
         assert {order_id, str(customer), f"{total:,.2f}"} <= set(line.split("\t"))
     expect(page.locator("#p50")).to_have_text(re.compile(r"[0-9] (ms|s|min)"))
-    assert told(page, "#kafka p").startswith("Kafka answers at")
-    soon(page.locator("#lag"), "0")
+    assert text_of(page, "#kafka p").startswith("Kafka answers at")
+    expect_text(page.locator("#lag"), "0")
 
 
-def test_a_running_flow_shows_what_topic_tables_and_audit_say(
+def test_the_page_agrees_with_topic_tables_and_audit_during_a_run(
     browser: Browser, mysql_server: Settings, kafka: str, topic: str, tmp_path: Path
 ) -> None:
     flow = msgspec.structs.replace(
@@ -169,83 +169,83 @@ def test_a_running_flow_shows_what_topic_tables_and_audit_say(
         kafka_topic=topic,
         dashboard_port=free_port(),
     )
-    messages = ("produce", "--bad", "0.1", "--repeat", "0.1")
+    produce = ("produce", "--bad", "0.1", "--repeat", "0.1")
     assert run(flow, "init", cwd=tmp_path).returncode == 0
     with serving(flow, tmp_path), opened(browser, flow.dashboard_address, "#flow-empty") as page:
-        soon(page.locator("#orders-empty"), "No order is stored yet. New orders appear here.")
-        soon(page.locator("#today-revenue"), "0.00")
-        assert run(flow, *messages, "--count", "1000", cwd=tmp_path).returncode == 0
-        soon(page.locator("#lag"), "1,000")
+        expect_text(page.locator("#orders-empty"), "No order is stored yet. New orders appear here.")
+        expect_text(page.locator("#today-revenue"), "0.00")
+        assert run(flow, *produce, "--count", "1000", cwd=tmp_path).returncode == 0
+        expect_text(page.locator("#lag"), "1,000")
         ends = topics.bounds(flow, range(3))
         lags = [f"{part}\t0\t{ends[part].end:,}" for part in range(3)]
         assert page.locator("#partitions tr").all_inner_texts() == lags
 
         with (
             running(flow, "sink", "--engine", "direct", folder=tmp_path, name="sink") as sink,
-            running(flow, *messages, "--count", "1500", "--rate", "300", folder=tmp_path, name="produce") as producer,
+            running(flow, *produce, "--count", "1500", "--rate", "300", folder=tmp_path, name="produce") as producer,
         ):
-            seen = set()
+            stored_counts = set()
             while producer.alive:  # all figures of one snapshot agree
                 shown = page.evaluate(Path(__file__).with_name("figures.js").read_text())
                 assert shown["stored"] + shown["duplicates"] + shown["quarantined"] == sum(shown["offsets"])
                 assert shown["lag"] == sum(shown["lags"])
-                seen.add(shown["stored"])
+                stored_counts.add(shown["stored"])
                 page.wait_for_timeout(300)
-            assert len(seen) > 2
+            assert len(stored_counts) > 2
             until(lambda: select(flow, "SELECT SUM(next_offset) FROM orders_ledger") == [(2500,)], sink)
             audited = json.loads(run(flow, "audit", "--json", cwd=tmp_path).stdout)
-        says_what_sql_says(page, flow)
+        check_figures(page, flow)
         for name in ("stored", "duplicates", "quarantined"):
-            soon(page.locator(f"#{name}"), f"{audited[name]:,}")
-        soon(page.locator("#open"), f"{sum(audited['by_reason'].values()):,}")
-        soon(page.locator("#lag"), "0")
+            expect_text(page.locator(f"#{name}"), f"{audited[name]:,}")
+        expect_text(page.locator("#open"), f"{sum(audited['by_reason'].values()):,}")
+        expect_text(page.locator("#lag"), "0")
         [(sentence,)] = select(flow, "SELECT sentence FROM orders_audits")
-        soon(page.locator("#audit p").first, sentence)
+        expect_text(page.locator("#audit p").first, sentence)
         expect(page.locator("#audit")).to_have_attribute("data-state", "proven")
     assert audited["records"] == 2500
     execute(flow, f"DROP DATABASE {flow.mysql_database}")
 
 
-def test_the_last_audit_shows(flow: Settings, page: Page) -> None:
+def test_the_last_audit_is_shown(flow: Settings, page: Page) -> None:
     audit = page.locator("#audit")
     sentence, note = audit.locator("p").first, audit.locator("p").last
     expect(audit).to_have_attribute("data-state", "none")
-    soon(sentence, "None yet.")
+    expect_text(sentence, "None yet.")
     with Connection(flow) as connection:
         failed = "Not proven: among 103 records and the tables, 1 missing."
         audits.record(connection, proven=False, records=103, findings=1, sentence=failed)
-        soon(sentence, failed)
+        expect_text(sentence, failed)
         expect(audit).to_have_attribute("data-state", "failed")
         expect(note).to_contain_text("`orderflow audit` lists")
         audits.record(connection, proven=True, records=103, findings=0, sentence=f"Proven: {HOSTILE}")
-    soon(sentence, r"Proven: <img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
+    expect_text(sentence, r"Proven: <img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
     expect(audit).to_have_attribute("data-state", "proven")
     expect(note).to_have_text(re.compile(r"20\d\d, .* UTC, [0-9.]+ m?s ago\.$"))
 
 
-def test_what_is_stored_shows_by_itself(flow: Settings, page: Page, feeder: Feeder) -> None:
-    before = int(told(page, "#stored").replace(",", ""))
+def test_new_orders_appear_without_a_reload(flow: Settings, page: Page, feeder: Feeder) -> None:
+    before = int(text_of(page, "#stored").replace(",", ""))
     expect(page.locator("#records .record")).to_have_count(4)
     height = page.evaluate("document.documentElement.scrollHeight")
     feeder.store(*many(1001, 60, CATEGORIES))
-    soon(page.locator("#stored"), f"{before + 60:,}")
-    soon(page.locator("#rows tr:first-child button"), "ORDER-001060")
+    expect_text(page.locator("#stored"), f"{before + 60:,}")
+    expect_text(page.locator("#rows tr:first-child button"), "ORDER-001060")
     [(revenue,)] = select(flow, "SELECT SUM(total_price) FROM orders")
-    soon(page.locator("#today-revenue"), f"{revenue:,.2f}")
+    expect_text(page.locator("#today-revenue"), f"{revenue:,.2f}")
     assert page.evaluate("document.documentElement.scrollHeight") == height  # the layout did not move
 
 
-def test_any_order_is_found_and_tells_its_story(page: Page) -> None:
+def test_any_order_is_found_with_its_history(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("ORDER-000005")
     page.keyboard.press("Enter")
-    story = page.locator("#order-details")
-    expect(story).to_contain_text("partition 0, offset 4")
-    expect(story.locator(".timeline li")).to_have_count(3)
-    expect(story.locator(".record")).to_have_count(1)
-    expect(story.locator(".record .detail")).to_contain_text("customer_id is '50005' there and '60005' here")
+    details = page.locator("#order-details")
+    expect(details).to_contain_text("partition 0, offset 4")
+    expect(details.locator(".timeline li")).to_have_count(3)
+    expect(details.locator(".record")).to_have_count(1)
+    expect(details.locator(".record .detail")).to_contain_text("customer_id is '50005' there and '60005' here")
     page.keyboard.press("Escape")
-    expect(story).to_be_hidden()
+    expect(details).to_be_hidden()
 
     page.locator("#words").fill("50007")
     page.locator("#search button").click()
@@ -253,24 +253,24 @@ def test_any_order_is_found_and_tells_its_story(page: Page) -> None:
     expect(page.locator("#rows")).to_contain_text("ORDER-000097")
     assert all("50007" in line for line in page.locator("#rows tr").all_inner_texts())
     page.locator("#back").click()
-    soon(page.locator("#orders-title"), "Latest orders")
+    expect_text(page.locator("#orders-title"), "Latest orders")
 
     page.locator("#words").fill("ORDER-99999999")
     page.keyboard.press("Enter")
-    expect(story).to_contain_text("No order of this id is in the table")
+    expect(details).to_contain_text("No order of this id is in the table")
     page.locator("#close").click()
     page.locator("#words").fill("nonsense")
     page.keyboard.press("Enter")
     expect(page.locator("#orders-empty")).to_contain_text("neither an order id")
 
 
-def test_the_quarantine_shows_reason_and_bytes(page: Page) -> None:
+def test_the_quarantine_shows_reasons_and_bytes(page: Page) -> None:
     records = page.locator("#records .record")
     expect(records).to_have_count(4)
     page.locator("#reason").select_option("malformed_json")
     expect(records).to_have_count(1)
     records.first.locator("summary").click()
-    soon(records.first.locator("pre"), "not JSON <script>alert(2)</script>")
+    expect_text(records.first.locator("pre"), "not JSON <script>alert(2)</script>")
     page.locator("#reason").select_option("invalid_utf8")
     expect(records.first.locator(".reason")).to_have_text("invalid_utf8")
     records.first.locator("summary").click()
@@ -310,14 +310,14 @@ def test_an_order_of_a_contract_file_shows_all_its_fields(
     )
     Feeder(flow).store(value)
     with serving(flow, tmp_path), opened(browser, flow.dashboard_address, "#rows td") as page:
-        soon(page.locator("#rows tr:first-child td").nth(2), "9007199254740993")  # no digit is rounded
+        expect_text(page.locator("#rows tr:first-child td").nth(2), "9007199254740993")  # no digit is rounded
         expect(page.get_by_role("heading", name="Flow", exact=True)).to_be_visible()
         expect(page.locator("#legend")).to_be_hidden()
         expect(page.locator("#orders th.category")).to_be_hidden()
         expect(page.locator("#products")).to_be_visible()
         page.locator("#words").fill("po-2025-123")
         page.keyboard.press("Enter")
-        story = page.locator("#order-details")
+        details = page.locator("#order-details")
         for name, shown in {
             "channel": "web",
             "coupon": "–",
@@ -328,13 +328,13 @@ def test_an_order_of_a_contract_file_shows_all_its_fields(
             "extra": r'{"a":"<img src=x onerror=alert(1)>\u001b[31m\u{202e}red\u{2066}"}',
             "other_fields": '{"more":1}',
         }.items():
-            soon(story.locator(f"dt:text-is('{name}') + dd"), shown)
-        soon(story.locator("dt:text-is('Customer') + dd"), "9007199254740993")
+            expect_text(details.locator(f"dt:text-is('{name}') + dd"), shown)
+        expect_text(details.locator("dt:text-is('Customer') + dd"), "9007199254740993")
         assert page.locator("img[src=x]").count() == 0
     execute(flow, f"DROP DATABASE {flow.mysql_database}")
 
 
-def test_light_dark_and_the_toggle(browser: Browser, address: str) -> None:
+def test_the_colors_follow_the_system_and_the_toggle(browser: Browser, address: str) -> None:
     def background(page: Page) -> str:
         return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
@@ -349,16 +349,16 @@ def test_light_dark_and_the_toggle(browser: Browser, address: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read(browser: Browser, address: str, scheme: str) -> None:
+def test_text_has_enough_contrast(browser: Browser, address: str, scheme: str) -> None:
     """WCAG AA: a contrast of at least 4.5 to 1 for every visible text."""
     with opened(browser, address, color_scheme=scheme) as page:
         page.locator("#records .record summary").first.click()
-        weak = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
-    assert weak == []
+        low_contrast = page.evaluate(Path(__file__).with_name("contrast.js").read_text())
+    assert low_contrast == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1440])
-def test_nothing_sticks_out(browser: Browser, address: str, width: int) -> None:
+def test_nothing_overflows_the_page(browser: Browser, address: str, width: int) -> None:
     with opened(browser, address, viewport={"width": width, "height": 800}) as page:
         page.evaluate("document.querySelector('.log-line').textContent = 'words '.repeat(40)")
         page.evaluate("document.querySelector('#today-revenue').textContent = '123,456,789,012.34'")
@@ -369,7 +369,7 @@ def test_nothing_sticks_out(browser: Browser, address: str, width: int) -> None:
         assert page.locator("#words").is_visible() and page.locator("#rows button").first.is_visible()
 
 
-def test_windows_and_keyboard(page: Page) -> None:
+def test_the_page_can_be_used_by_keyboard(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.locator("#windows input:checked").focus()
@@ -381,132 +381,132 @@ def test_windows_and_keyboard(page: Page) -> None:
     expect(page.locator("#order-details")).to_be_visible()
 
 
-def test_a_hidden_tab_asks_for_nothing(page: Page, feeder: Feeder) -> None:
+def test_a_hidden_tab_requests_nothing(page: Page, feeder: Feeder) -> None:
     hide = "hidden => {Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
     hide += " document.dispatchEvent(new Event('visibilitychange'))}"
     page.evaluate(hide, True)
-    soon(page.locator("#connection"), "Paused")
-    before = told(page, "#stored")
+    expect_text(page.locator("#connection"), "Paused")
+    before = text_of(page, "#stored")
     feeder.store(*many(2001, 1))
     page.wait_for_timeout(2500)  # more than two updates
-    assert told(page, "#stored") == before
+    assert text_of(page, "#stored") == before
     page.evaluate(hide, False)
-    soon(page.locator("#connection"), "Live")
-    expect(page.locator("#stored")).not_to_have_text(before, timeout=PATIENCE)
+    expect_text(page.locator("#connection"), "Live")
+    expect(page.locator("#stored")).not_to_have_text(before, timeout=TIMEOUT_MS)
 
 
-def test_an_hour_of_looks_leaves_nothing_behind(page: Page) -> None:
+def test_an_hour_of_updates_leaks_no_memory(page: Page) -> None:
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable")
-    looks = Path(__file__).with_name("looks.js").read_text()
+    send_updates = Path(__file__).with_name("updates.js").read_text()
 
-    def counted() -> dict[str, float]:
+    def metrics() -> dict[str, float]:
         page.evaluate("new Promise(requestAnimationFrame)")
         devtools.send("HeapProfiler.collectGarbage")
-        return {one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]}
+        return {metric["name"]: metric["value"] for metric in devtools.send("Performance.getMetrics")["metrics"]}
 
-    def kept() -> dict[str, float]:
-        # The server still sends updates: objects that one has just replaced may survive one garbage collection.
-        counts = [counted() for _ in range(5)]
-        return {name: min(count[name] for count in counts) for name in counts[0]}
+    def lowest_metrics() -> dict[str, float]:
+        # The server still sends updates: objects that an update has just replaced may survive one garbage collection.
+        counts = [metrics() for _ in range(5)]
+        return {name: min(sample[name] for sample in counts) for name in counts[0]}
 
-    page.evaluate(looks, 300)
-    before = kept()
-    page.evaluate(looks, 3600)
-    after = kept()
-    # An update is 10 kB. The remaining heap growth is the JavaScript engine's warm-up: the next hour adds a tenth.
+    page.evaluate(send_updates, 300)
+    before = lowest_metrics()
+    page.evaluate(send_updates, 3600)
+    after = lowest_metrics()
+    # An update is 10 kB. The rest of the growth is the JavaScript engine's warm-up: the next hour adds a tenth of it.
     assert after["Nodes"] <= before["Nodes"] + 20
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
     assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1_000_000
 
 
-def test_a_server_that_goes_and_comes_back_is_told(
-    flow: Settings, feeder: Feeder, browser: Browser, tmp_path: Path
-) -> None:
+def test_a_restart_of_the_server_is_shown(flow: Settings, feeder: Feeder, browser: Browser, tmp_path: Path) -> None:
     settings = msgspec.structs.replace(flow, dashboard_port=free_port())
     with serving(settings, tmp_path) as first:
         session = browser.new_context()
         page = session.new_page()
         page.goto(settings.dashboard_address)
-        soon(page.locator("#connection"), "Live")
+        expect_text(page.locator("#connection"), "Live")
         os.kill(first.identity[0], signal.SIGTERM)
         until(lambda: not first.alive)
         assert first.exit_code == 0
-        soon(page.locator("#connection"), "Connection lost")
+        expect_text(page.locator("#connection"), "Connection lost")
         expect(page.locator("#notice")).to_be_visible()
     with serving(settings, tmp_path):
-        soon(page.locator("#connection"), "Live")
-        expect(page.locator("#notice")).to_be_hidden(timeout=PATIENCE)
+        expect_text(page.locator("#connection"), "Live")
+        expect(page.locator("#notice")).to_be_hidden(timeout=TIMEOUT_MS)
     session.close()
 
 
-def test_away_servers_and_missing_tables_are_told(browser: Browser, flow: Settings, tmp_path: Path) -> None:
-    gone = msgspec.structs.replace(
-        flow, dashboard_port=free_port(), mysql_database="not_there", kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"
+def test_unavailable_servers_and_missing_tables_are_shown(browser: Browser, flow: Settings, tmp_path: Path) -> None:
+    unavailable = msgspec.structs.replace(
+        flow,
+        dashboard_port=free_port(),
+        mysql_database="missing_database",
+        kafka_bootstrap_servers=f"127.0.0.1:{free_port()}",
     )
-    with serving(gone, tmp_path), browser.new_context() as session:
+    with serving(unavailable, tmp_path), browser.new_context() as session:
         page = session.new_page()
-        page.goto(gone.dashboard_address)
-        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=PATIENCE)
-        expect(page.locator("#database p")).to_contain_text("has no database not_there")
-        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=PATIENCE)
+        page.goto(unavailable.dashboard_address)
+        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=TIMEOUT_MS)
+        expect(page.locator("#database p")).to_contain_text("has no database missing_database")
+        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=TIMEOUT_MS)
 
 
-def ask(
+def fetch(
     address: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, dict[str, str], str]:
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-    answer = connection.getresponse()
-    told = answer.read().decode() if path != "/events?window=1h" else ""
+    response = connection.getresponse()
+    text = response.read().decode() if path != "/events?window=1h" else ""
     connection.close()
-    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, told
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, text
 
 
-def test_other_names_and_other_sites_are_refused(address: str) -> None:
+def test_other_host_names_and_origins_are_refused(address: str) -> None:
     own = urlsplit(address).netloc
-    assert ask(address, Host=own)[0] == ask(address, Host=own.replace("127.0.0.1", "localhost"))[0] == 200
+    assert fetch(address, Host=own)[0] == fetch(address, Host=own.replace("127.0.0.1", "localhost"))[0] == 200
     for name in ("evil.example", f"evil.example:{urlsplit(address).port}", "127.0.0.1.evil.example", "", "[::1"):
-        assert ask(address, "/api/quarantine", Host=name)[0] == 421
-    assert ask(address, "/api/quarantine", Origin=f"http://{own}")[0] == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example"):
-        assert ask(address, "/api/quarantine", Origin=origin)[0] == 403
-    assert ask(address, "/api/quarantine", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
-    assert ask(address, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
-    assert ask(address, "/", "POST")[0] == 405
+        assert fetch(address, "/api/quarantine", Host=name)[0] == 421
+    assert fetch(address, "/api/quarantine", Origin=f"http://{own}")[0] == 200
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example", "http://["):
+        assert fetch(address, "/api/quarantine", Origin=origin)[0] == 403
+    assert fetch(address, "/api/quarantine", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
+    assert fetch(address, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
+    assert fetch(address, "/", "POST")[0] == 405
 
 
-def test_every_answer_is_fenced(address: str) -> None:
+def test_every_response_has_the_security_headers(address: str) -> None:
     for path in ("/", "/static/main.js", "/api/quarantine", "/events?window=1h", "/nothing", "/static/../app.py"):
-        _, headers, _ = ask(address, path)
+        _, headers, _ = fetch(address, path)
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "unsafe" not in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
-    assert ask(address, "/static/%2e%2e/app.py")[0] == 404
-    status, _, told = ask(address, "/api/search?q=nonsense")
-    assert status == 200 and "neither an order id" in told
+    assert fetch(address, "/static/%2e%2e/app.py")[0] == 404
+    status, _, text = fetch(address, "/api/search?q=nonsense")
+    assert status == 200 and "neither an order id" in text
 
 
-def test_with_a_token_only_who_knows_it_sees_anything(
-    browser: Browser, flow: Settings, feeder: Feeder, tmp_path: Path
-) -> None:
+def test_nothing_is_shown_without_the_token(browser: Browser, flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
     settings = msgspec.structs.replace(
         flow, dashboard_host="0.0.0.0", dashboard_port=free_port(), dashboard_token=TOKEN
     )
     address = f"http://127.0.0.1:{settings.dashboard_port}/"
     with serving(settings, tmp_path) as process:
-        assert not says(process, TOKEN)()
+        assert not has_logged(process, TOKEN)()
         for path in ("/", "/events?window=1h", "/api/quarantine", "/api/orders/1", "/static/main.js"):
-            assert ask(address, path)[0] == 401
-            assert ask(address, path, Cookie="orderflow_dashboard=x", Authorization="Bearer x")[0] == 401
-        assert ask(address, "/api/quarantine", Authorization=f"Bearer {TOKEN}")[0] == 200
-        assert ask(address, f"/api/quarantine?{urlencode({'token': TOKEN})}")[0] == 401
+            assert fetch(address, path)[0] == 401
+            assert fetch(address, path, Cookie="orderflow_dashboard=x", Authorization="Bearer x")[0] == 401
+        assert fetch(address, "/api/quarantine", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert fetch(address, f"/api/quarantine?{urlencode({'token': TOKEN})}")[0] == 401
         form = {"Content_Type": "application/x-www-form-urlencoded"}
         assert (
-            ask(address, "/login", "POST", urlencode({"token": TOKEN}), Origin="http://evil.example", **form)[0] == 403
+            fetch(address, "/login", "POST", urlencode({"token": TOKEN}), Origin="http://evil.example", **form)[0]
+            == 403
         )
-        assert ask(address, "/login", "POST", "x" * 10_000, **form)[0] == 413
-        _, headers, _ = ask(address, "/login", "POST", urlencode({"token": TOKEN}), **form)
+        assert fetch(address, "/login", "POST", "x" * 10_000, **form)[0] == 413
+        _, headers, _ = fetch(address, "/login", "POST", urlencode({"token": TOKEN}), **form)
         assert "HttpOnly" in headers["set-cookie"] and "samesite=strict" in headers["set-cookie"].lower()
         assert TOKEN not in headers["set-cookie"] and TOKEN not in headers["location"]
 
@@ -518,14 +518,14 @@ def test_with_a_token_only_who_knows_it_sees_anything(
             expect(page.locator("#wrong")).to_be_visible()
             page.get_by_label("Token").fill(TOKEN)
             page.get_by_role("button", name="Open").click()
-            soon(page.locator("#connection"), "Live")
+            expect_text(page.locator("#connection"), "Live")
             assert page.url == address
 
 
 @pytest.mark.parametrize(
     "request_", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", b"GET /events?window=1h HTTP/1.1\r\nHost: localhost\r\n\r\n"]
 )
-def test_who_holds_many_connections_keeps_nobody_out(
+def test_many_open_connections_block_no_other_client(
     flow: Settings, address: str, request_: bytes, browser: Browser
 ) -> None:
     with ExitStack() as stack:
@@ -535,9 +535,9 @@ def test_who_holds_many_connections_keeps_nobody_out(
             client.sendall(request_)
             client.setblocking(False)
             clients.append(client)
-        until(lambda: sum(map(_is_closed, clients)) >= 250)  # else the backlog blocks the page's connection
+        until(lambda: sum(map(_is_closed, clients)) >= 250)  # otherwise the backlog blocks the page's connection
         with opened(browser, address) as page:
-            soon(page.locator("#connection"), "Live")
+            expect_text(page.locator("#connection"), "Live")
 
 
 def _is_closed(client: socket.socket) -> bool:
@@ -551,41 +551,41 @@ def _is_closed(client: socket.socket) -> bool:
     return True
 
 
-def test_others_are_not_let_in_without_a_token(flow: Settings, tmp_path: Path) -> None:
-    told = run(msgspec.structs.replace(flow, dashboard_host="0.0.0.0"), "dashboard", cwd=tmp_path)
-    assert told.returncode == 2 and "DASHBOARD_TOKEN" in told.stderr
+def test_an_address_for_other_hosts_needs_a_token(flow: Settings, tmp_path: Path) -> None:
+    result = run(msgspec.structs.replace(flow, dashboard_host="0.0.0.0"), "dashboard", cwd=tmp_path)
+    assert result.returncode == 2 and "DASHBOARD_TOKEN" in result.stderr
 
 
-def test_a_taken_port_is_said(flow: Settings, address: str, tmp_path: Path) -> None:
-    told = run(flow, "dashboard", cwd=tmp_path)
-    assert told.returncode == 2
-    assert re.search(rf"cannot listen on 127.0.0.1:{flow.dashboard_port}.*\nhint: Set DASHBOARD_PORT", told.stderr)
+def test_a_port_in_use_is_reported(flow: Settings, address: str, tmp_path: Path) -> None:
+    result = run(flow, "dashboard", cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.search(rf"cannot listen on 127.0.0.1:{flow.dashboard_port}.*\nhint: Set DASHBOARD_PORT", result.stderr)
 
 
-def test_track_tells_the_same_in_a_terminal(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
-    found = run(flow, "track", "5", cwd=tmp_path)
-    assert found.returncode == 0 and "partition 0, offset 4" in found.stdout and "conflict" in found.stdout
+def test_track_shows_the_same_in_a_terminal(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
+    result = run(flow, "track", "5", cwd=tmp_path)
+    assert result.returncode == 0 and "partition 0, offset 4" in result.stdout and "conflict" in result.stdout
     hostile = run(flow, "track", "ORDER-000666", cwd=tmp_path)
     assert r"\x1b[31m\u202ered" in hostile.stdout and "\x1b" not in hostile.stdout
-    told = msgspec.json.decode(run(flow, "track", "5", "--json", cwd=tmp_path).stdout)
+    as_json = msgspec.json.decode(run(flow, "track", "5", "--json", cwd=tmp_path).stdout)
     [(total,)] = select(flow, "SELECT total_price FROM orders WHERE order_id = 'ORDER-000005'")
-    assert Decimal(told["order"]["total_price"]) == total
+    assert Decimal(as_json["order"]["total_price"]) == total
     assert run(flow, "track", "99999999", cwd=tmp_path).returncode == 1
     assert run(flow, "track", "nonsense", cwd=tmp_path).returncode == 2
 
 
-def test_status_tells_what_is_open_in_the_quarantine(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
+def test_status_shows_what_is_open_in_the_quarantine(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
     by_reason = dict(
         select(
             flow, "SELECT reason, COUNT(*) FROM orders_quarantine WHERE status = 'open' GROUP BY 1 ORDER BY 2 DESC, 1"
         )
     )
     assert msgspec.json.decode(run(flow, "status", "--json", cwd=tmp_path).stdout)["open_by_reason"] == by_reason
-    told = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
-    assert f"\nOpen in quarantine: {told}\n" in run(flow, "status", cwd=tmp_path).stdout
+    listed = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
+    assert f"\nOpen in quarantine: {listed}\n" in run(flow, "status", cwd=tmp_path).stdout
 
 
-def test_watch_goes_on_until_it_is_stopped(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
+def test_watch_continues_until_it_is_stopped(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
     with running(flow, "status", "--watch", "--json", folder=tmp_path) as process:
         until(lambda: process.log.exists() and process.log.read_text().count('"stored":') > 1, process)
         os.kill(process.identity[0], signal.SIGINT)
@@ -597,7 +597,7 @@ def test_watch_goes_on_until_it_is_stopped(flow: Settings, feeder: Feeder, tmp_p
     ("columns", "number", "row"),
     [("120", 3001, rb"87654  [red]<img src=x onerror=alert(1)>\x1b[31m"), ("60", 3002, rb"ORDER-003002  [red]<img")],
 )
-def test_top_shows_what_comes_in_a_terminal(
+def test_top_shows_new_orders_in_a_terminal(
     flow: Settings, feeder: Feeder, columns: str, number: int, row: bytes
 ) -> None:
     child, terminal = pty.fork()

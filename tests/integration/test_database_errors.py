@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,9 +25,9 @@ from orderflow.store.writer import Committed, Writer
 from tests.corpus import SAMPLE, numbered
 from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
 from tests.integration.test_refusals import variable
-from tests.integration.test_store import TOPIC, assert_sound, commit, run_of
+from tests.integration.test_store import TOPIC, assert_consistent, batch_of, commit
 from tests.processes import until
-from tests.sql import execute, select
+from tests.sql import execute, raw_session, select
 
 
 @pytest.fixture
@@ -54,75 +55,75 @@ def is_mariadb(settings: Settings) -> bool:
     return "MariaDB" in select(settings, "SELECT VERSION()")[0][0]
 
 
-def doctor_s(settings: Settings, name: str) -> tuple[str, str, str]:
-    [found] = [check for check in checks(settings) if check.name == name]
-    return found.status, found.found, found.hint
+def doctor_check(settings: Settings, name: str) -> tuple[str, str, str]:
+    [check] = [check for check in checks(settings) if check.name == name]
+    return check.status, check.found, check.hint
 
 
-def assert_let_in_by_nobody(settings: Settings, sentence: str, hint: str) -> None:
+def assert_login_refused(settings: Settings, sentence: str, hint: str) -> None:
     """Check the error and its hint in the sink and in the doctor."""
     with pytest.raises(DatabaseRefused, match=sentence) as refused:
         Writer(settings, TOPIC)
     assert hint in refused.value.hint
-    status, found, told = doctor_s(settings, "database")
-    assert status == "error" and sentence in found and hint in told
+    status, found, shown_hint = doctor_check(settings, "database")
+    assert status == "error" and sentence in found and hint in shown_hint
 
 
 # Refused logins.
 
 
-def test_a_wrong_password(store: Settings) -> None:
+def test_a_wrong_password_is_reported(store: Settings) -> None:
     wrong = msgspec.structs.replace(store, mysql_password="wrong")
-    assert_let_in_by_nobody(wrong, f"refuses user {store.mysql_user}: Access denied", "MYSQL_PASSWORD")
+    assert_login_refused(wrong, f"refuses user {store.mysql_user}: Access denied", "MYSQL_PASSWORD")
 
 
-def test_an_expired_password(store: Settings) -> None:
+def test_an_expired_password_is_reported(store: Settings) -> None:
     with user(store, "PASSWORD EXPIRE") as expired:
-        assert_let_in_by_nobody(expired, "the password has expired", f"ALTER USER '{expired.mysql_user}'@")
+        assert_login_refused(expired, "the password has expired", f"ALTER USER '{expired.mysql_user}'@")
 
 
-def test_a_locked_account(store: Settings) -> None:
+def test_a_locked_account_is_reported(store: Settings) -> None:
     with user(store, "ACCOUNT LOCK") as locked:
-        assert_let_in_by_nobody(locked, "the account is locked", "ACCOUNT UNLOCK;")
+        assert_login_refused(locked, "the account is locked", "ACCOUNT UNLOCK;")
 
 
-def test_a_host_that_may_not_connect(store: Settings) -> None:
+def test_a_host_that_may_not_connect_is_reported(store: Settings) -> None:
     execute(store, "FLUSH PRIVILEGES")  # the server remembers that an account for any host existed
     with Proxy(store.mysql_port, source="127.0.0.9") as proxy:  # the server has no account for this address
         elsewhere = msgspec.structs.replace(store, mysql_port=proxy.port)
-        assert_let_in_by_nobody(elsewhere, "does not allow connections from this host", "CREATE USER 'root'@")
+        assert_login_refused(elsewhere, "does not allow connections from this host", "CREATE USER 'root'@")
 
 
-def test_a_password_that_may_not_cross_the_line_in_plain(store: Settings) -> None:
+def test_a_plugin_that_needs_an_encrypted_connection_is_reported(store: Settings) -> None:
     if is_mariadb(store):
         pytest.skip("MariaDB's own plugin sends no password")
-    with user(store) as fresh, Proxy(store.mysql_port, greeting=without_tls) as proxy:
-        plain = msgspec.structs.replace(fresh, mysql_port=proxy.port)
-        assert_let_in_by_nobody(plain, "by a plugin that needs an encrypted connection", "Turn TLS on")
+    with user(store) as new_user, Proxy(store.mysql_port, greeting=without_tls) as proxy:
+        plain = msgspec.structs.replace(new_user, mysql_port=proxy.port)
+        assert_login_refused(plain, "by a plugin that needs an encrypted connection", "Turn TLS on")
 
 
-def test_a_server_that_demands_tls(store: Settings) -> None:
+def test_a_server_that_requires_tls_is_reported(store: Settings) -> None:
     if is_mariadb(store):
         pytest.skip("the tests' own MariaDB has no TLS")
     with variable(store, "require_secure_transport", "1"), Proxy(store.mysql_port, greeting=without_tls) as proxy:
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
-        assert_let_in_by_nobody(plain, "requires TLS, and the connection has none", "configure it at the server")
+        assert_login_refused(plain, "requires TLS, and the connection has none", "configure it at the server")
 
 
 # Servers that cannot write at the moment.
 
 
-def test_offline_mode_is_waited_for(store: Settings) -> None:
+def test_offline_mode_makes_the_database_unavailable(store: Settings) -> None:
     if is_mariadb(store):
-        pytest.skip("MySQL alone has it")
+        pytest.skip("only MySQL has it")
     with user(store) as ordinary, Writer(ordinary, TOPIC) as writer:
         with variable(store, "offline_mode", "1"):
             with pytest.raises(DatabaseUnavailable):
-                writer.commit(run_of([SAMPLE]))
+                writer.commit(batch_of([SAMPLE]))
             with pytest.raises(DatabaseUnavailable, match=r"cannot take writes now: .*offline mode"):
                 Writer(ordinary, TOPIC)
-            assert "offline_mode is on" in doctor_s(store, "writing")[1]
-        assert commit(ordinary, run_of([SAMPLE])).stored == 1
+            assert "offline_mode is on" in doctor_check(store, "writing")[1]
+        assert commit(ordinary, batch_of([SAMPLE])).stored == 1
 
 
 @pytest.mark.parametrize(
@@ -138,34 +139,34 @@ def test_offline_mode_is_waited_for(store: Settings) -> None:
         (6666, UnknownDatabaseError, "that OrderFlow does not know"),
     ],
 )
-def test_an_error_of_each_class_stores_nothing_and_stops_nothing(
+def test_an_error_of_each_class_stores_nothing_and_prevents_no_later_commit(
     store: Settings, number: int, kind: type[OrderFlowError], words: str
 ) -> None:
     with Proxy(store.mysql_port, greeting=without_tls) as proxy:
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
         with Writer(plain, TOPIC, max_attempts=3) as writer:
-            proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "told by the proxy"))
+            proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "injected by the proxy"))
             with pytest.raises(kind, match=words):
-                writer.commit(run_of([SAMPLE, b"{"]))
-            assert proxy.trap.sprung
+                writer.commit(batch_of([SAMPLE, b"{"]))
+            assert proxy.trap.hits
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
-    assert commit(store, run_of([SAMPLE, b"{"])).stored == 1
-    assert_sound(store)
+    assert commit(store, batch_of([SAMPLE, b"{"])).stored == 1
+    assert_consistent(store)
 
 
 @pytest.mark.parametrize("number", [3, 1114, 3101, 1205, 3024])
-def test_what_is_no_row_s_fault_is_never_looked_for_in_rows(store: Settings, number: int) -> None:
+def test_an_error_of_the_server_quarantines_no_row(store: Settings, number: int) -> None:
     with Proxy(store.mysql_port, greeting=without_tls) as proxy:
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
         with Writer(plain, TOPIC) as writer:
-            proxy.trap = Trap(b"LOAD DATA", mysql_error(number, "told by the proxy"))
+            proxy.trap = Trap(b"LOAD DATA", mysql_error(number, "injected by the proxy"))
             with pytest.raises((DatabaseUnavailable, Contention)):
-                writer.commit(run_of([SAMPLE]))
-            assert proxy.trap.sprung
+                writer.commit(batch_of([SAMPLE]))
+            assert proxy.trap.hits
     assert select(store, "SELECT COUNT(*) FROM orders_quarantine") == [(0,)]
 
 
-def test_a_statement_that_ran_for_too_long(store: Settings) -> None:
+def test_a_statement_that_ran_for_too_long_is_reported(store: Settings) -> None:
     limit = "max_statement_time = 0.1" if is_mariadb(store) else "max_execution_time = 100"
     slow = "SELECT COUNT(*) FROM orders a, information_schema.columns b, information_schema.columns c"
     with Connection(store) as connection:
@@ -176,52 +177,83 @@ def test_a_statement_that_ran_for_too_long(store: Settings) -> None:
 
 
 def test_a_table_altered_during_a_snapshot_is_contention(store: Settings) -> None:
-    commit(store, run_of([SAMPLE]))
+    commit(store, batch_of([SAMPLE]))
     with snapshot.opened(store) as connection:
         execute(store, "ALTER TABLE orders ADD COLUMN note INT, ALGORITHM = COPY")
         with pytest.raises(Contention, match=r"1412"):
             snapshot.count_orders(connection)
 
 
+# Statements that take longer than the client usually waits.
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections wait 1 s for an answer, unless their caller names another limit."""
+    defaults = Connection.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "answer_timeout", 1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_audit_waits_for_long_statements(store: Settings) -> None:
+    with Connection(store) as connection, pytest.raises(DatabaseUnavailable, match="does not answer"):
+        connection.execute_text("SELECT SLEEP(1.5)")
+    with snapshot.opened(store) as connection:
+        assert connection.execute_text("SELECT SLEEP(1.5)").rows == [(0,)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_change_of_the_tables_may_take_long(store: Settings) -> None:
+    execute(store, "DROP TABLE orders_adoption")
+    waiting = "SELECT MAX(time) FROM information_schema.processlist WHERE info LIKE 'CREATE TABLE%orders_adoption%'"
+    with raw_session(store) as session, ThreadPoolExecutor(1) as pool:
+        session.cursor().execute("LOCK TABLES orders WRITE")
+        change = pool.submit(schema.prepare, store)
+        until(lambda: (select(store, waiting)[0][0] or 0) >= 2)
+        session.cursor().execute("UNLOCK TABLES")
+        assert [step.statement for step in change.result()] == ["create_adoption"]
+
+
 # Servers whose configuration causes refusals.
 
 
-def test_statement_based_binary_logs_are_named(store: Settings) -> None:
+def test_statement_based_binary_logs_are_reported(store: Settings) -> None:
     if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
         pytest.skip("this server has no binary log")
     with variable(store, "binlog_format", "'STATEMENT'"), user(store) as ordinary:
         with pytest.raises(DatabaseRefused, match="logs statements, not rows") as refused:
-            commit(ordinary, run_of([SAMPLE]))
+            commit(ordinary, batch_of([SAMPLE]))
         assert "SET GLOBAL binlog_format = ROW" in refused.value.hint
-        status, found, hint = doctor_s(ordinary, "binary log")
+        status, found, hint = doctor_check(ordinary, "binary log")
         assert (status, hint) == ("error", refused.value.hint) and "STATEMENT" in found
-    assert commit(store, run_of([SAMPLE])).stored == 1
+    assert commit(store, batch_of([SAMPLE])).stored == 1
 
 
-def test_a_ledger_on_myisam_is_found_by_sink_and_doctor(store: Settings) -> None:
+def test_a_ledger_on_myisam_is_found_by_the_doctor(store: Settings) -> None:
     execute(store, "ALTER TABLE orders_ledger ENGINE = MyISAM")
-    status, found, hint = doctor_s(store, "tables")
+    status, found, hint = doctor_check(store, "tables")
     assert status == "error" and "orders_ledger" in found and "ALTER TABLE `orders_ledger` ENGINE = InnoDB;" in hint
     execute(store, "ALTER TABLE `orders_ledger` ENGINE = InnoDB")
-    assert doctor_s(store, "tables")[0] == "ok"
+    assert doctor_check(store, "tables")[0] == "ok"
 
 
 def test_the_doctor_names_triggers_and_read_only_servers(store: Settings) -> None:
     execute(store, "CREATE TRIGGER watch AFTER INSERT ON orders FOR EACH ROW SET @seen = 1")
-    assert "watch of orders" in doctor_s(store, "triggers")[1]
+    assert "watch of orders" in doctor_check(store, "triggers")[1]
     with variable(store, "read_only", "1"):
-        status, found, hint = doctor_s(store, "writing")
+        status, found, hint = doctor_check(store, "writing")
         assert status == "warning" and "read_only is on" in found and "SET GLOBAL read_only = OFF;" in hint
-    assert doctor_s(store, "writing")[0] == "ok"
+    assert doctor_check(store, "writing")[0] == "ok"
 
 
 # Unknown error numbers in the running sink.
 
 
 @pytest.fixture
-def sinking(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
+def proxied(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
     """Create a topic with an order, and put the server behind a proxy."""
-    topics.ensure(settings)
+    topics.get_or_create(settings)
     producer = Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
     producer.produce(settings.kafka_topic, numbered(1), b"key")
     producer.flush()
@@ -229,33 +261,33 @@ def sinking(settings: Settings) -> Iterator[tuple[Settings, Proxy]]:
         yield msgspec.structs.replace(settings, mysql_port=proxy.port), proxy
 
 
-def _sink(settings: Settings, heard: list[Any], **limits: Any) -> None:
-    Supervisor(settings, engine=DirectEngine(settings), once=True, on_progress=heard.append, **limits).run()
+def _sink(settings: Settings, progress: list[Any], **limits: Any) -> None:
+    Supervisor(settings, engine=DirectEngine(settings), once=True, on_progress=progress.append, **limits).run()
 
 
-def test_an_unknown_error_is_retried_until_it_passes(sinking: tuple[Settings, Proxy]) -> None:
-    settings, proxy = sinking
-    heard: list[Any] = []
+def test_an_unknown_error_is_retried_until_it_passes(proxied: tuple[Settings, Proxy]) -> None:
+    settings, proxy = proxied
+    progress: list[Any] = []
     proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
 
-    def heal() -> None:
-        until(lambda: sum(one.error == "UnknownDatabaseError" for one in heard) > 2)
-        proxy.heal()
+    def repair_later() -> None:
+        until(lambda: sum(report.error == "UnknownDatabaseError" for report in progress) > 2)
+        proxy.remove_faults()
 
-    healer = threading.Thread(target=heal)
-    healer.start()
-    _sink(settings, heard)
-    healer.join()
+    repairer = threading.Thread(target=repair_later)
+    repairer.start()
+    _sink(settings, progress)
+    repairer.join()
     with Connection(settings) as connection:
         assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
 
 
-def test_an_unknown_error_that_stays_stops_the_sink(sinking: tuple[Settings, Proxy]) -> None:
-    settings, proxy = sinking
-    heard: list[Any] = []
+def test_an_unknown_error_that_persists_stops_the_sink(proxied: tuple[Settings, Proxy]) -> None:
+    settings, proxy = proxied
+    progress: list[Any] = []
     proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(6666, "never seen"))
     with pytest.raises(DatabaseRefused, match="does not know: never seen"):
-        _sink(settings, heard, unknown_error_timeout=1.0)
-    assert sum(one.error == "UnknownDatabaseError" for one in heard) > 1
-    proxy.heal()
-    assert commit(settings, run_of([])) == Committed()
+        _sink(settings, progress, unknown_error_timeout=1.0)
+    assert sum(report.error == "UnknownDatabaseError" for report in progress) > 1
+    proxy.remove_faults()
+    assert commit(settings, batch_of([])) == Committed()

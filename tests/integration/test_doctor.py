@@ -21,6 +21,7 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
+from tests.integration.test_audit import configure
 from tests.processes import run
 from tests.sql import execute, select
 
@@ -29,7 +30,7 @@ def examine(settings: Settings) -> dict[str, Check]:
     return {check.name: check for check in checks(settings)}
 
 
-def wrong(settings: Settings) -> dict[str, str]:
+def findings(settings: Settings) -> dict[str, str]:
     """Return name and status of every check that is not ok."""
     return {name: check.status for name, check in examine(settings).items() if check.status != "ok"}
 
@@ -37,7 +38,7 @@ def wrong(settings: Settings) -> dict[str, str]:
 @pytest.fixture
 def ready(settings: Settings) -> Settings:
     """Create topic and tables as the sink does."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     schema.prepare(settings)
     with Connection(settings) as connection:
         ledger.open_partitions(connection, info.name, info.topic_id, dict.fromkeys(info.partitions, 0))
@@ -48,14 +49,14 @@ def ready(settings: Settings) -> Settings:
 def user(settings: Settings, *privileges: str) -> Iterator[Settings]:
     """Create a user with only these privileges on the database."""
     name = f"user_{uuid.uuid4().hex[:12]}"
-    server = msgspec.structs.replace(settings, mysql_database="mysql")
-    execute(server, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
+    server_settings = msgspec.structs.replace(settings, mysql_database="mysql")
+    execute(server_settings, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
     try:
         if privileges:
-            execute(server, f"GRANT {', '.join(privileges)} ON `{settings.mysql_database}`.* TO {name}@'%'")
+            execute(server_settings, f"GRANT {', '.join(privileges)} ON `{settings.mysql_database}`.* TO {name}@'%'")
         yield msgspec.structs.replace(settings, mysql_user=name, mysql_password="secret")
     finally:
-        execute(server, f"DROP USER {name}@'%'")
+        execute(server_settings, f"DROP USER {name}@'%'")
 
 
 @contextmanager
@@ -69,114 +70,118 @@ def variable(settings: Settings, name: str, value: str) -> Iterator[None]:
         execute(settings, f"SET GLOBAL {name} = {before!r}")
 
 
-def test_where_all_is_well_it_says_so(ready: Settings, tmp_path: Path) -> None:
-    found = run(ready, "doctor", cwd=tmp_path)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert {line.split()[0] for line in found.stdout.splitlines()} == {"ok"}
+def test_a_healthy_system_passes_every_check(ready: Settings, tmp_path: Path) -> None:
+    result = run(ready, "doctor", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {line.split()[0] for line in result.stdout.splitlines()} == {"ok"}
     as_json = run(ready, "doctor", "--json", cwd=tmp_path)
     shown = json.loads(as_json.stdout)
     assert (as_json.returncode, shown["healthy"]) == (0, True)
-    assert len(shown["checks"]) == len(found.stdout.splitlines())
+    assert len(shown["checks"]) == len(result.stdout.splitlines())
 
 
-def test_on_a_new_machine_it_warns_and_makes_nothing(settings: Settings) -> None:
-    found = examine(settings)
-    assert {name: check.status for name, check in found.items() if check.status != "ok"} == {
+def test_on_a_new_machine_it_warns_and_creates_nothing(settings: Settings) -> None:
+    results = examine(settings)
+    assert {name: check.status for name, check in results.items() if check.status != "ok"} == {
         "topic": "warning",
+        "compaction": "skipped",
         "tables": "warning",
         "privileges": "skipped",
         "triggers": "skipped",
         "indexes": "skipped",
         "ledger": "skipped",
     }
-    assert "orderflow init" in found["topic"].hint and "orderflow init" in found["tables"].hint
+    assert "orderflow init" in results["topic"].hint and "orderflow init" in results["tables"].hint
     with pytest.raises(TopicMissing):
         topic.describe(settings)
     assert schema.missing(settings)[0].statement == "create_database"
 
 
-def test_servers_that_do_not_answer_hide_nothing_else(tmp_path: Path) -> None:
-    away = Settings(
+def test_servers_that_do_not_answer_hide_no_other_finding(tmp_path: Path) -> None:
+    unavailable = Settings(
         kafka_bootstrap_servers=f"127.0.0.1:{free_port()}",
         mysql_host="127.0.0.1",
         mysql_port=free_port(),
         mysql_password="the-password",
     )
-    found = run(away, "doctor", "--json", cwd=tmp_path)
-    assert found.returncode == 1
-    assert "the-password" not in found.stdout
-    status = {check["name"]: check["status"] for check in json.loads(found.stdout)["checks"]}
+    result = run(unavailable, "doctor", "--json", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "the-password" not in result.stdout
+    status = {check["name"]: check["status"] for check in json.loads(result.stdout)["checks"]}
     assert (status.pop("Kafka"), status.pop("database")) == ("error", "error")
     assert {name for name, value in status.items() if value == "skipped"} == {
-        *("topic", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
+        *("topic", "compaction", "reader", "version", "writing", "binary log", "packets", "local_infile", "sql_mode"),
         *("durability", "clock", "tables", "privileges", "triggers", "indexes", "ledger"),
     }
-    hints = [check["hint"] for check in json.loads(found.stdout)["checks"] if check["status"] == "error"]
+    hints = [check["hint"] for check in json.loads(result.stdout)["checks"] if check["status"] == "error"]
     assert all(hints)
 
 
-def test_a_wrong_password_is_the_databases_error_alone(ready: Settings) -> None:
-    found = examine(msgspec.structs.replace(ready, mysql_password="wrong"))
-    assert (found["database"].status, found["Kafka"].status, found["topic"].status) == ("error", "ok", "ok")
-    assert "MYSQL_PASSWORD" in found["database"].hint
+def test_a_wrong_password_is_an_error_of_the_database_only(ready: Settings) -> None:
+    results = examine(msgspec.structs.replace(ready, mysql_password="wrong"))
+    assert (results["database"].status, results["Kafka"].status, results["topic"].status) == ("error", "ok", "ok")
+    assert "MYSQL_PASSWORD" in results["database"].hint
 
 
 def test_the_sinks_privileges_are_enough(ready: Settings) -> None:
     with user(ready, "SELECT", "INSERT", "UPDATE") as sink:
-        assert wrong(sink) == {}
+        assert findings(sink) == {}
 
 
-def test_what_the_user_may_not_do_is_named(ready: Settings) -> None:
+def test_a_missing_privilege_is_named(ready: Settings) -> None:
     with user(ready, "SELECT", "INSERT") as reader:
-        found = examine(reader)
-        assert wrong(reader) == {"privileges": "error"}
-        assert "UPDATE command denied" in found["privileges"].found
-        assert "GRANT SELECT, INSERT, UPDATE" in found["privileges"].hint
+        results = examine(reader)
+        assert findings(reader) == {"privileges": "error"}
+        assert "UPDATE command denied" in results["privileges"].found
+        assert "GRANT SELECT, INSERT, UPDATE" in results["privileges"].hint
 
 
 def test_each_privilege_of_the_registry_is_checked(database: Settings) -> None:
     schema.prepare(database)
     before = [select(database, f"SELECT COUNT(*) FROM orders{table.suffix}") for table in TABLES]
-    every = [(table, privilege) for table in TABLES for privilege in table.sink_privileges.split(", ")]
+    all_privileges = [(table, privilege) for table in TABLES for privilege in table.sink_privileges.split(", ")]
     with user(database) as sink:
         name = f"{sink.mysql_user}@'%'"
-        for table, privilege in every:
+        for table, privilege in all_privileges:
             execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
         assert list(server.refusals(sink)) == []
-        for table, privilege in every:
+        for table, privilege in all_privileges:
             execute(database, f"REVOKE {privilege} ON orders{table.suffix} FROM {name}")
             refused = list(server.refusals(sink))
-            assert refused and all("command denied" in one or "View" in one for one in refused), (table, privilege)
+            assert refused and all("command denied" in refusal or "View" in refusal for refusal in refused), (
+                table,
+                privilege,
+            )
             execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
     assert [select(database, f"SELECT COUNT(*) FROM orders{table.suffix}") for table in TABLES] == before
 
 
-def test_it_asks_whether_missing_tables_can_be_made(ready: Settings) -> None:
+def test_the_privilege_to_create_missing_tables_is_checked(ready: Settings) -> None:
     for table in ("orders", "orders_quarantine"):
         execute(ready, f"DROP TABLE {table}")
     with user(ready, "SELECT", "INSERT", "UPDATE") as sink:
-        found = examine(sink)
-        assert (found["tables"].status, found["privileges"].status) == ("warning", "error")
-        assert "CREATE command denied" in found["privileges"].found
+        results = examine(sink)
+        assert (results["tables"].status, results["privileges"].status) == ("warning", "error")
+        assert "CREATE command denied" in results["privileges"].found
     with user(ready, "SELECT", "INSERT", "UPDATE", "CREATE") as sink:
         assert examine(sink)["privileges"].status == "ok"
     assert [step.statement for step in schema.missing(ready)] == ["create_orders", "create_quarantine"]
 
 
-def test_a_drifted_table_comes_with_its_cure(ready: Settings) -> None:
+def test_a_drifted_table_is_an_error_with_its_fix(ready: Settings) -> None:
     execute(ready, "ALTER TABLE orders MODIFY quantity BIGINT")
-    found = examine(ready)
-    assert (found["tables"].status, found["privileges"].status) == ("error", "skipped")
-    assert "MODIFY COLUMN quantity INT NOT NULL" in found["tables"].hint
+    results = examine(ready)
+    assert (results["tables"].status, results["privileges"].status) == ("error", "skipped")
+    assert "MODIFY COLUMN `quantity` INT NOT NULL" in results["tables"].hint
 
 
-def test_lacking_indexes_come_with_their_cure(ready: Settings) -> None:
+def test_missing_indexes_are_a_warning_with_their_fix(ready: Settings) -> None:
     execute(ready, "ALTER TABLE orders DROP INDEX idx_customer, DROP INDEX idx_timestamp")
-    found = examine(ready)["indexes"]
-    assert found.status == "warning"
-    for statement in filter(None, found.hint.split(";")):
+    result = examine(ready)["indexes"]
+    assert result.status == "warning"
+    for statement in filter(None, result.hint.split(";")):
         execute(ready, statement)
-    assert wrong(ready) == {}
+    assert findings(ready) == {}
 
 
 @pytest.mark.parametrize(
@@ -188,9 +193,9 @@ def test_lacking_indexes_come_with_their_cure(ready: Settings) -> None:
 )
 def test_weak_settings_of_the_server_are_warnings(ready: Settings, check: str, name: str, value: str) -> None:
     with variable(ready, name, value):
-        found = examine(ready)[check]
-        assert found.status == "warning"
-        assert f"SET GLOBAL {name}" in found.hint
+        result = examine(ready)[check]
+        assert result.status == "warning"
+        assert f"SET GLOBAL {name}" in result.hint
     assert examine(ready)[check].status == "ok"
 
 
@@ -200,23 +205,30 @@ def test_a_wrong_clock_is_a_warning(ready: Settings) -> None:
         variable(ready, "init_connect", "'SET timestamp = UNIX_TIMESTAMP() - 3600'"),
         user(ready, "SELECT", "INSERT", "UPDATE") as sink,
     ):
-        assert wrong(sink) == {"clock": "warning"}
+        assert findings(sink) == {"clock": "warning"}
         assert "differ by 3,60" in examine(sink)["clock"].found
 
 
-def test_a_topic_made_again_is_an_error(ready: Settings) -> None:
+def test_a_recreated_topic_is_an_error(ready: Settings) -> None:
     admin = AdminClient(topic.client_config(ready))
     admin.delete_topics([ready.kafka_topic])[ready.kafka_topic].result()
-    topic.ensure(ready)
-    found = examine(ready)["ledger"]
-    assert (found.status, "was deleted and created again" in found.found) == ("error", True)
+    topic.get_or_create(ready)
+    result = examine(ready)["ledger"]
+    assert (result.status, "was deleted and created again" in result.found) == ("error", True)
+
+
+def test_a_compacted_topic_is_an_error(ready: Settings) -> None:
+    configure(ready, "cleanup.policy", "compact")
+    found = examine(ready)["compaction"]
+    assert (found.status, "has cleanup.policy=compact" in found.found) == ("error", True)
+    assert "cleanup.policy=delete" in found.hint
 
 
 def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
     execute(ready, "UPDATE orders_ledger SET next_offset = 7 WHERE kafka_partition = 1")
-    found = examine(ready)["ledger"]
-    assert found.status == "error"
-    assert "partition 1 is accounted for up to offset 7, but holds 0 to 0" in found.found
+    result = examine(ready)["ledger"]
+    assert result.status == "error"
+    assert "partition 1 is accounted for up to offset 7, but holds 0 to 0" in result.found
 
 
 @pytest.mark.parametrize(
@@ -229,6 +241,6 @@ def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
         ("unknown", False, ()),
     ],
 )
-def test_versions_are_read(version: str, is_mariadb: bool, release: tuple[int, ...]) -> None:
+def test_versions_are_parsed(version: str, is_mariadb: bool, release: tuple[int, ...]) -> None:
     server = Server(version, *[None] * 6)  # type: ignore[arg-type]
     assert (server.is_mariadb, server.release) == (is_mariadb, release)

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tests.servers import running
 @pytest.fixture(params=["mysql", "mariadb"])
 def database(request: pytest.FixtureRequest, server_folder: Path, tmp_path: Path) -> Database:
     if request.param == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
-        pytest.skip("no genuine MySQL here")
+        pytest.skip("no genuine MySQL")
     return Database(server_folder / tmp_path.name / "a folder", free_port(), request.param)
 
 
@@ -66,7 +66,7 @@ def test_a_database_keeps_its_data_through_kill_and_stop(database: Database) -> 
         assert cursor.fetchall() == [(1, 1)], "LOAD DATA LOCAL is possible, and a commit is on the disk"
 
 
-def test_a_database_lets_in_nobody_else(database: Database) -> None:
+def test_a_database_refuses_other_users(database: Database) -> None:
     with running(database):
         for password in ("", "wrong"):
             with pytest.raises(mysql.connector.Error), connected(database, password or " "):
@@ -128,24 +128,25 @@ def poor_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mysql", "mariadb", "kafka", "spark"])
-def test_they_start_in_a_poor_environment(
+def test_servers_start_in_a_poor_environment(
     kind: str, request: pytest.FixtureRequest, server_folder: Path, tmp_path: Path
 ) -> None:
     if kind == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
-        pytest.skip("no genuine MySQL here")
+        pytest.skip("no genuine MySQL")
     cache.folder()
     request.getfixturevalue("poor_environment")
     folder = server_folder / tmp_path.name / "ein Ordner, ümlaut"
-    started: list[LocalServer] = {
+    servers: dict[str, Callable[[], list[LocalServer]]] = {
         "mysql": lambda: [Database(folder, free_port(), "mysql")],
         "mariadb": lambda: [Database(folder, free_port(), "mariadb")],
         "kafka": lambda: [Kafka(folder, free_port())],
         "spark": lambda: _spark(folder),
-    }[kind]()
+    }
     with ExitStack() as stack:
-        for server in started:
+        for server in servers[kind]():
             stack.enter_context(running(server))
-    assert [one.name for one in folder.parent.iterdir()] == [folder.name]  # and no other spelling of its name
+    names = [path.name for path in folder.parent.iterdir()]
+    assert names == [folder.name]  # and no folder with another spelling of its name
 
 
 def _spark(folder: Path) -> list[LocalServer]:
@@ -154,7 +155,7 @@ def _spark(folder: Path) -> list[LocalServer]:
 
 
 @pytest.mark.parametrize("kind", [Kafka, Database])
-def test_a_taken_port_is_named(kind: type[Kafka | Database], tmp_path: Path) -> None:
+def test_a_port_in_use_is_named(kind: type[Kafka | Database], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = kind(tmp_path, port)
@@ -162,7 +163,7 @@ def test_a_taken_port_is_named(kind: type[Kafka | Database], tmp_path: Path) -> 
             server.start()
 
 
-def test_a_server_that_cannot_start_shows_its_own_words(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_shows_its_last_log_lines(tmp_path: Path) -> None:
     broker = Kafka(tmp_path, free_port())
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")

@@ -1,13 +1,14 @@
-"""The read side on both servers: it agrees with SQL, changes nothing and blocks nothing."""
+"""The reading functions on both servers: they agree with SQL, change nothing and block nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,7 +35,7 @@ def feeder(database: Settings) -> Feeder:
     return Feeder(database)
 
 
-def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) -> None:
+def test_sales_equal_the_tables_to_the_cent(database: Settings, feeder: Feeder) -> None:
     now = datetime.now(UTC)
     feeder.store(*many(1, 500, CATEGORIES))
     feeder.store(priced(900, 99_999, 3, now - timedelta(days=400)), priced(901, 12_345, 2, now + timedelta(days=400)))
@@ -51,25 +52,25 @@ def test_sales_are_the_tables_to_the_cent(database: Settings, feeder: Feeder) ->
     assert (today.orders, today.units, today.revenue) == select(
         database, f"SELECT COUNT(*), SUM(quantity), SUM(total_price) {where}"
     )[0]
-    told = [(one.name, one.orders, one.units, one.revenue) for one in today.leading]
+    shown_totals = [(total.name, total.orders, total.units, total.revenue) for total in today.leading]
     by_category = f"SELECT product_category, COUNT(*), SUM(quantity), SUM(total_price) {where} GROUP BY 1"
-    assert told == select(database, f"{by_category} ORDER BY 4 DESC LIMIT 7")
+    assert shown_totals == select(database, f"{by_category} ORDER BY 4 DESC LIMIT 7")
 
     assert (hour.sales.orders, hour.sales.revenue) == (500, sum(bucket.revenue for bucket in hour.buckets))
     others = [bucket for bucket in hour.buckets if bucket.category is None]
-    shown = {one.name for one in hour.sales.leading}
+    shown_names = {total.name for total in hour.sales.leading}
     assert sum(bucket.orders for bucket in others) == sum(
-        count for name, count, *_ in select(database, by_category) if name not in shown
+        count for name, count, *_ in select(database, by_category) if name not in shown_names
     )
     assert products and products.orders == 501  # includes the one in the past, but not the one in the future
-    assert [(one.name, one.units) for one in products.leading] == select(
+    assert [(total.name, total.units) for total in products.leading] == select(
         database,
         "SELECT product_name, SUM(quantity) FROM orders WHERE order_timestamp <= UTC_TIMESTAMP()"
         " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6",
     )
 
 
-def test_empty_tables_say_nothing_and_nothing_breaks(database: Settings, feeder: Feeder) -> None:
+def test_empty_tables_give_empty_results(database: Settings, feeder: Feeder) -> None:
     with reading.opened(database) as connection:
         assert sales.read_today(connection).revenue == Decimal("0.00")
         assert sales.read_history(connection, "24h").buckets == ()
@@ -80,7 +81,7 @@ def test_empty_tables_say_nothing_and_nothing_breaks(database: Settings, feeder:
         assert track.track_order(connection, "1").order is None
 
 
-def test_latest_and_latency_are_of_what_comes_now(database: Settings, feeder: Feeder) -> None:
+def test_latest_and_latency_cover_only_current_orders(database: Settings, feeder: Feeder) -> None:
     now = datetime.now(UTC)
     feeder.store(order(1, now - timedelta(days=300)), late=3600)  # a replay of old records
     feeder.store(order(2, now + timedelta(days=300)))  # a wrong clock
@@ -88,55 +89,55 @@ def test_latest_and_latency_are_of_what_comes_now(database: Settings, feeder: Fe
     feeder.store(*(order(number, now - timedelta(seconds=4)) for number in range(20, 120)), late=0.25)
     with reading.opened(database) as connection:
         latest = reading.latest(connection, 105)
-        found = latency.read(connection, latest[0].order_timestamp)
-    assert [one.order_id for one in latest[:2]] == ["ORDER-000119", "ORDER-000118"]
+        measured = latency.read(connection, latest[0].order_timestamp)
+    assert [listed.order_id for listed in latest[:2]] == ["ORDER-000119", "ORDER-000118"]
     assert latest[-1].order_id == "ORDER-000015"
-    assert found and found.orders == 110
-    assert 0.2 < found.p50 < 1.5 < 2 <= found.p99 < 10
+    assert measured and measured.orders == 110
+    assert 0.2 < measured.p50 < 1.5 < 2 <= measured.p99 < 10
 
 
-def test_an_order_has_its_story(database: Settings, feeder: Feeder) -> None:
+def test_an_order_is_read_with_its_history(database: Settings, feeder: Feeder) -> None:
     sent = order(123)
     feeder.store(sent, late=0.5)
     feeder.store(sent, order(123, customer_id=5), order(124, customer_id=5), b"not JSON")
     with reading.opened(database) as connection:
-        story = track.track_order(connection, "123")
-        found = track.search(connection, " 5 ")
-        assert track.track_order(connection, "order-000124").order == found.orders[0]
-        every = reading.quarantined(connection)
+        history = track.track_order(connection, "123")
+        result = track.search(connection, " 5 ")
+        assert track.track_order(connection, "order-000124").order == result.orders[0]
+        quarantined = reading.quarantined(connection)
         [malformed] = reading.quarantined(connection, "malformed_json")
-        assert malformed in every and len(every) == 2
+        assert malformed in quarantined and len(quarantined) == 2
         assert reading.quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
-        assert reading.quarantined(connection, before=every[0].quarantine_id) == every[1:]
+        assert reading.quarantined(connection, before=quarantined[0].quarantine_id) == quarantined[1:]
         assert reading.open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
         for words in ("", "ORDER-12", "ORDER-000123x", "1" * 45, "DROP TABLE"):
             with pytest.raises(InputInvalid):
                 track.search(connection, words)
-    assert story.order and (story.order.partition, story.order.offset) == (0, 0)
-    assert story.to_table and 0.5 <= story.to_table < 10
-    [conflict] = story.quarantined
+    assert history.order and (history.order.partition, history.order.offset) == (0, 0)
+    assert history.to_table and 0.5 <= history.to_table < 10
+    [conflict] = history.quarantined
     assert (conflict.reason, conflict.offset, conflict.status) == ("conflict", 2, "open")
-    assert [one.order_id for one in found.orders] == ["ORDER-000124"]
+    assert [tracked.order_id for tracked in result.orders] == ["ORDER-000124"]
     assert (malformed.value, malformed.value_bytes) == (b"not JSON", 8)
 
 
-def test_an_order_of_a_contract_file_has_its_story(database: Settings) -> None:
+def test_an_order_of_a_contract_file_is_read_with_its_history(database: Settings) -> None:
     text = shop.TEXT.replace('"customer.id"\ntype = "string"', '"customer.id"')  # the tables keep INT
     database = msgspec.structs.replace(database, order_contract="shop.toml", order_contract_text=text)
     value = shop.VALUE.replace(b'"C-1"', b"1")
     other = value.replace(b"2025-123", b"2024-001").replace(b'"id":1', b'"id":42')
     Feeder(database).store(value, other, value.replace(b"web", b"store"))
     with reading.opened(database) as connection:
-        story = track.track_order(connection, "123")
-        assert track.track_order(connection, "po-2025-123") == story
+        history = track.track_order(connection, "123")
+        assert track.track_order(connection, "po-2025-123") == history
         assert track.track_order(connection, "PO-2024-001").order is not None
         searches = [track.search(connection, words) for words in ("42", "PO-2024-001", "123", "PO-2025-999")]
         [newest, _] = reading.latest(connection, 5)
         for words in ("", "PO-2025-1", "x" * 60, "\0"):
             with pytest.raises(InputInvalid):
                 track.track_order(connection, words)
-    assert story.order and story.order.customer_id == 1 and newest.own == {}
-    assert story.order.own == {
+    assert history.order and history.order.customer_id == 1 and newest.own == {}
+    assert history.order.own == {
         "channel": "web",
         "coupon": None,
         "weight": Decimal("1.500"),
@@ -146,26 +147,28 @@ def test_an_order_of_a_contract_file_has_its_story(database: Settings) -> None:
         "extra": '{"a":[1.0]}',
         "other_fields": '{"more":1}',
     }
-    [conflict] = story.quarantined
+    [conflict] = history.quarantined
     assert conflict.reason == "conflict"
-    found = [(one.order and one.order.order_id, [order.order_id for order in one.orders]) for one in searches]
-    assert found == [(None, ["PO-2024-001"]), ("PO-2024-001", []), ("PO-2025-123", []), (None, [])]
-    assert [one.order_id for one in searches] == [None, "PO-2024-001", None, "PO-2025-999"]
+    results = [
+        (search.order and search.order.order_id, [listed.order_id for listed in search.orders]) for search in searches
+    ]
+    assert results == [(None, ["PO-2024-001"]), ("PO-2024-001", []), ("PO-2025-123", []), (None, [])]
+    assert [search.order_id for search in searches] == [None, "PO-2024-001", None, "PO-2025-999"]
 
 
-def test_a_long_record_is_cut(database: Settings, feeder: Feeder) -> None:
+def test_a_long_record_is_truncated(database: Settings, feeder: Feeder) -> None:
     value = message(more=f'"{"x" * 100_000}"', quantity='"two"')
     feeder.store(value)
     with reading.opened(database) as connection:
-        [found] = reading.quarantined(connection)
-    assert found.value == value[:2048] and found.value_bytes == len(value)
+        [record] = reading.quarantined(connection)
+    assert record.value == value[:2048] and record.value_bytes == len(value)
 
 
 def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> None:
     """Measured by the rows that the server's storage engine reads."""
     feeder.store(*many(1, 6000), *[b"no order"] * 60)
     with reading.opened(database) as connection:
-        looks = {
+        reads: dict[str, Callable[[], object]] = {
             "latest": lambda: reading.latest(connection, 20),
             "latency": lambda: latency.read(connection, datetime.now(UTC)),
             "products": lambda: reading.products(connection),
@@ -184,40 +187,41 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
             connection.rollback()
             with connection._raw.cursor() as cursor:
                 cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
-                return sum(int(count) for _, count in cursor.fetchall())
+                counters: list[Any] = cursor.fetchall()
+                return sum(int(count) for _, count in counters)
 
         def costs() -> dict[str, int]:
-            found = {}
-            for name, look in looks.items():
+            measured = {}
+            for name, read in reads.items():
                 before = rows_read()
-                look()
-                found[name] = rows_read() - before
-            return found
+                read()
+                measured[name] = rows_read() - before
+            return measured
 
         # latency.read excludes the orders of the last two seconds.
-        until(lambda: (found := latency.read(connection, datetime.now(UTC))) and found.orders == 2000)
+        until(lambda: (measured := latency.read(connection, datetime.now(UTC))) and measured.orders == 2000)
         few = costs()
         feeder.store(*many(6001, 6000), *[b"no order"] * 60)
-        many_more = costs()
+        more = costs()
     assert few["latest"] < 100 and few["story"] < 10
-    assert {name: count for name, count in many_more.items() if count > few[name] + 100} == {}
+    assert {name: count for name, count in more.items() if count > few[name] + 100} == {}
 
 
-def test_readers_change_nothing_and_do_not_linger(database: Settings, feeder: Feeder) -> None:
+def test_readers_change_nothing_and_time_out(database: Settings, feeder: Feeder) -> None:
     feeder.store(order(1))
     with reading.opened(database) as connection:
         with pytest.raises(DatabaseUnavailable, match=r"(?i)read.only"):
             values = {"topic": "orders", "partition": 7, "topic_id": "id", "first_offset": 0}
             connection.execute("open_ledger", values)
         connection.rollback()
-        begun = time.monotonic()
+        started_at = time.monotonic()
         with connection._raw.cursor() as cursor, pytest.raises(Exception, match=r"(?i)maximum|max_statement_time"):
             cursor.execute("SELECT COUNT(*) FROM orders WHERE SLEEP(60) OR customer_id")
             cursor.fetchall()
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - started_at < 10
 
 
-def test_the_reader_s_own_user_is_used(database: Settings, feeder: Feeder) -> None:
+def test_the_configured_reader_user_is_used(database: Settings, feeder: Feeder) -> None:
     feeder.store(order(1))
     execute(database, "CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'look only'")
     execute(database, f"GRANT SELECT ON {database.mysql_database}.* TO 'reader'@'%'")
@@ -250,8 +254,8 @@ def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
     repeated = order(15)
     with watching(settings) as monitor:
         until(lambda: monitor.history("1h") and monitor.snapshot().status)
-        first = monitor.snapshot()
-        assert first.status and (first.status.stored, first.database.state) == (10, "ok")
+        initial = monitor.snapshot()
+        assert initial.status and (initial.status.stored, initial.database.state) == (10, "ok")
         with Connection(settings) as connection:
             assert ledger.take_leadership(connection, settings, 0)
             until(lambda: monitor.snapshot().sink.state == "ok")
@@ -259,30 +263,31 @@ def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
             until(lambda: _counts(monitor.snapshot()) == (15, 1, 1))
             until(lambda: _open(monitor.snapshot()) == {"malformed_json": 1})
         until(lambda: monitor.snapshot().sink.state == "unavailable")
-        found = monitor.snapshot()
-    assert "orderflow sink" in found.sink.hint
-    assert found.kafka.state == "ok"
-    assert any(found.rates) and len(found.latest) == 15
+        last = monitor.snapshot()
+    assert "orderflow sink" in last.sink.hint
+    assert last.kafka.state == "ok"
+    assert any(last.rates) and len(last.latest) == 15
 
 
-def test_the_monitor_says_what_does_not_answer(settings: Settings) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
+def test_the_monitor_reports_servers_that_do_not_answer(settings: Settings) -> None:
+    unused_address = f"127.0.0.1:{free_port()}"
     Feeder(settings)
-    with watching(msgspec.structs.replace(settings, kafka_bootstrap_servers=nobody)) as monitor:
+    with watching(msgspec.structs.replace(settings, kafka_bootstrap_servers=unused_address)) as monitor:
         until(lambda: monitor.snapshot().kafka.state == "unavailable" and monitor.snapshot().status)
-        found = monitor.snapshot()
-        assert found.status and found.status.lag is None
-        assert nobody in found.kafka.sentence and found.database.state == "ok"
-    gone = msgspec.structs.replace(settings, mysql_port=free_port())
-    with watching(gone) as monitor:
+        snapshot = monitor.snapshot()
+        assert snapshot.status and snapshot.status.lag is None
+        assert unused_address in snapshot.kafka.sentence and snapshot.database.state == "ok"
+    unavailable = msgspec.structs.replace(settings, mysql_port=free_port())
+    with watching(unavailable) as monitor:
         until(lambda: monitor.snapshot().database.state == "unavailable")
-        assert gone.database_address in monitor.snapshot().database.sentence
+        assert unavailable.database_address in monitor.snapshot().database.sentence
         assert monitor.snapshot().sink.state == "unknown"
 
 
-def _open(found: Snapshot) -> dict[str, int] | None:
-    return found.status and found.status.open_by_reason
+def _open(snapshot: Snapshot) -> dict[str, int] | None:
+    return snapshot.status.open_by_reason if snapshot.status else None
 
 
-def _counts(found: Snapshot) -> tuple[int, int, int] | None:
-    return found.status and (found.status.stored, found.status.duplicates, found.status.quarantined)
+def _counts(snapshot: Snapshot) -> tuple[int, int, int] | None:
+    status = snapshot.status
+    return (status.stored, status.duplicates, status.quarantined) if status else None

@@ -21,7 +21,7 @@ import pytest
 from orderflow import topic as topics
 from orderflow.embedded.process import Process, free_port
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.prometheus import get, page, program, query
 from tests.sql import execute, select
 
@@ -41,7 +41,7 @@ def flow(mysql_server: Settings, kafka: str, topic: str) -> Iterator[Settings]:
         dashboard_port=free_port(),
         dashboard_token=TOKEN,
     )
-    topics.ensure(settings)
+    topics.get_or_create(settings)
     yield settings
     execute(settings, f"DROP DATABASE {settings.mysql_database}")
 
@@ -53,7 +53,7 @@ def health(port: int) -> tuple[int, int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("engine", ["direct", "spark"])
-def test_the_sinks_metrics_are_what_the_tables_say(flow: Settings, tmp_path: Path, engine: str) -> None:
+def test_the_sinks_metrics_agree_with_the_tables(flow: Settings, tmp_path: Path, engine: str) -> None:
     sent = run(flow, "produce", "--count", "3000", "--bad", "0.05", "--repeat", "0.02", "--seed", "1", cwd=tmp_path)
     assert sent.returncode == 0, sent.stderr
     port = flow.sink_metrics_port
@@ -66,31 +66,33 @@ def test_the_sinks_metrics_are_what_the_tables_say(flow: Settings, tmp_path: Pat
                 worker.kill()
             assert run(flow, "produce", "--count", "100", cwd=tmp_path).returncode == 0
             until(lambda: page(port).value("orderflow_ledger_offset") == 3100, sink)
-        found = page(port)
-        live, status, said = health(port)
-        assert (live, status, said["state"]) == (200, 200, "running")
+        metrics = page(port)
+        live, status, readiness = health(port)
+        assert (live, status, readiness["state"]) == (200, 200, "running")
         assert get(f"http://127.0.0.1:{port}/nowhere")[0] == 404
 
     ledger = select(flow, "SELECT kafka_partition, next_offset, `stored`, duplicates, quarantined FROM orders_ledger")
-    assert found.by("orderflow_ledger_offset", "partition") == {str(row[0]): row[1] for row in ledger}
-    assert found.by("orderflow_topic_end_offset", "partition") == {str(row[0]): row[1] for row in ledger}
-    assert found.value("orderflow_lag_records") == 0
+    assert metrics.by("orderflow_ledger_offset", "partition") == {str(row[0]): row[1] for row in ledger}
+    assert metrics.by("orderflow_topic_end_offset", "partition") == {str(row[0]): row[1] for row in ledger}
+    assert metrics.value("orderflow_lag_records") == 0
     for index, name in enumerate(("stored", "duplicates", "quarantined"), 2):
-        assert found.value(f"orderflow_{name}_total", topic=flow.kafka_topic) == sum(row[index] for row in ledger)
-    assert found.by("orderflow_sink_quarantined_total", "reason") == dict(
+        assert metrics.value(f"orderflow_{name}_total", topic=flow.kafka_topic) == sum(row[index] for row in ledger)
+    assert metrics.by("orderflow_sink_quarantined_total", "reason") == dict(
         select(flow, "SELECT reason, COUNT(*) FROM orders_quarantine GROUP BY reason")
     )
-    assert found.value("orderflow_sink_event_to_commit_seconds_count") == sum(row[1] for row in ledger)
-    [(taken,)] = select(flow, "SELECT SUM(TIMESTAMPDIFF(MICROSECOND, produced_at, stored_at)) / 1000000 FROM orders")
-    assert (found.value("orderflow_sink_event_to_commit_seconds_sum") or 0) > float(taken) * 0.9
-    transactions = found.value("orderflow_sink_transaction_seconds_count")
+    assert metrics.value("orderflow_sink_event_to_commit_seconds_count") == sum(row[1] for row in ledger)
+    [(latency_sum,)] = select(
+        flow, "SELECT SUM(TIMESTAMPDIFF(MICROSECOND, produced_at, stored_at)) / 1000000 FROM orders"
+    )
+    assert (metrics.value("orderflow_sink_event_to_commit_seconds_sum") or 0) > float(latency_sum) * 0.9
+    transactions = metrics.value("orderflow_sink_transaction_seconds_count")
     assert transactions and transactions >= (3 if engine == "spark" else 1)  # one per partition, or one for all
     steps = {"lock", "decode", "write", "account", "commit"}
-    assert {found.value("orderflow_sink_step_seconds_count", step=step) for step in steps} == {transactions}
-    assert found.value("orderflow_sink_transaction_seconds_sum") == pytest.approx(
-        found.value("orderflow_sink_step_seconds_sum")
+    assert {metrics.value("orderflow_sink_step_seconds_count", step=step) for step in steps} == {transactions}
+    assert metrics.value("orderflow_sink_transaction_seconds_sum") == pytest.approx(
+        metrics.value("orderflow_sink_step_seconds_sum")
     )
-    states = found.by("orderflow_sink_state", "state")
+    states = metrics.by("orderflow_sink_state", "state")
     assert states == {"starting": 0, "standby": 0, "running": 1, "waiting": 0}
 
 
@@ -104,7 +106,7 @@ def _workers(pid: int) -> list[psutil.Process]:
     ]
 
 
-def test_who_waits_is_live_but_not_ready(tmp_path: Path) -> None:
+def test_a_waiting_process_is_live_but_not_ready(tmp_path: Path) -> None:
     nowhere = Settings(
         kafka_bootstrap_servers=f"127.0.0.1:{free_port()}",
         mysql_port=free_port(),
@@ -119,17 +121,17 @@ def test_who_waits_is_live_but_not_ready(tmp_path: Path) -> None:
         until(
             lambda: (page(sink_port).value("orderflow_sink_retries_total", error="DatabaseUnavailable") or 0) > 1, sink
         )
-        live, status, said = health(sink_port)
-        assert (live, status, said["state"]) == (200, 503, "waiting")
-        assert f"MySQL at localhost:{nowhere.mysql_port} does not answer" in said["message"]
+        live, status, readiness = health(sink_port)
+        assert (live, status, readiness["state"]) == (200, 503, "waiting")
+        assert f"MySQL at localhost:{nowhere.mysql_port} does not answer" in readiness["message"]
         until(lambda: health(producer_port)[0] == 200, producer)
         assert health(producer_port)[1:] == (503, {"ready": False, "state": "starting", "message": ""})
-        taken = run(nowhere, "sink", "--engine", "direct", cwd=tmp_path)
-        assert taken.returncode == 2
-        assert taken.stderr.startswith(f"error: Metrics cannot be served on 127.0.0.1:{sink_port}: ")
+        second_sink = run(nowhere, "sink", "--engine", "direct", cwd=tmp_path)
+        assert second_sink.returncode == 2
+        assert second_sink.stderr.startswith(f"error: Metrics cannot be served on 127.0.0.1:{sink_port}: ")
 
 
-def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Settings, tmp_path: Path) -> None:
+def test_prometheus_scrapes_every_metric_of_the_board_and_the_alerts(flow: Settings, tmp_path: Path) -> None:
     with (
         running(flow, "sink", "--engine", "direct", folder=tmp_path, name="sink") as sink,
         running(flow, "produce", "--rate", "50", "--bad", "0.2", folder=tmp_path, name="produce") as producer,
@@ -140,7 +142,7 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
         assert run(flow, "audit", cwd=tmp_path).returncode == 0
         [(proven, findings)] = select(flow, "SELECT proven, findings FROM orders_audits")
         assert (proven, findings) == (1, 0)
-        until(says(dashboard, "Dashboard at"), dashboard)
+        until(has_logged(dashboard, "Dashboard at"), dashboard)
         assert get(f"http://127.0.0.1:{flow.dashboard_port}/metrics")[0] == 401
         assert health(flow.dashboard_port)[:2] == (200, 200)
         assert health(flow.producer_metrics_port)[1:] == (200, {"ready": True, "state": "running", "message": ""})
@@ -151,24 +153,24 @@ def test_prometheus_scrapes_all_and_board_and_alerts_find_their_metrics(flow: Se
         assert {target["scrapePool"]: (target["health"], target["lastError"]) for target in targets} == dict.fromkeys(
             ("orderflow-sink", "orderflow-producer", "orderflow-dashboard"), ("up", "")
         )
-        until(lambda: not _without_an_answer(port), prometheus)
+        until(lambda: not _without_result(port), prometheus)
         until(lambda: {rule["health"] for rule in _rules(port)} == {"ok"}, prometheus)
         # These alerts may be pending, because a sink that starts slowly commits late. They fire only after minutes.
         allowed = {"OrderFlowManyQuarantined", "OrderFlowCommitsLate"}
         assert {rule["name"] for rule in _rules(port) if rule["state"] != "inactive"} <= allowed
-        seen = {name: set(labels) for name, labels in _labels(port)}
+        scraped = {name: set(labels) for name, labels in _labels(port)}
         producer.terminate()
         until(lambda: not producer.alive)
     assert producer.exit_code == 0
     docs = (DEPLOY.parent / "docs/metrics.md").read_text("utf-8")
     rows = re.findall(r"^\| `(orderflow_\w+)` \| (\w+) \| .*? \| (.*?) \|", docs, re.MULTILINE)
-    told = {
+    documented = {
         f"{name}_sum" if kind == "histogram" else name: set(labels.split(", ")) - {""} for name, kind, labels in rows
     }
     unseen = {"orderflow_sink_retries_total"}  # nothing failed
-    unseen |= {name for name in told if name.startswith("orderflow_spark_")}  # the engine is direct
-    assert {name: seen.get(name) for name in told.keys() - unseen} == {
-        name: told[name] for name in told.keys() - unseen
+    unseen |= {name for name in documented if name.startswith("orderflow_spark_")}  # the engine is direct
+    assert {name: scraped.get(name) for name in documented.keys() - unseen} == {
+        name: documented[name] for name in documented.keys() - unseen
     }
 
 
@@ -217,7 +219,7 @@ def _prometheus(flow: Settings, folder: Path) -> Iterator[tuple[Process, int]]:
         process.kill()
 
 
-def _without_an_answer(port: int) -> list[str]:
+def _without_result(port: int) -> list[str]:
     """Return the dashboard's expressions without a result, except those about events that did not occur."""
     board = json.loads((DEPLOY / "grafana/orderflow.json").read_text("utf-8"))
     expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
@@ -259,7 +261,7 @@ FIRING = {
     "OrderFlowAuditFailed": {"orderflow_audit_proven": "0x60"},
     "OrderFlowAuditOld": {"orderflow_audit_timestamp_seconds": "-200000x60"},
 }
-A_SINK = {'orderflow_sink_state{state="running"}': "1x60"}
+RUNNING_SINK = {'orderflow_sink_state{state="running"}': "1x60"}
 # The same series when nothing is wrong.
 QUIET = {
     'orderflow_lag_records{topic="orders",partition="0"}': "20000-100x60",
@@ -277,10 +279,10 @@ QUIET = {
 }
 
 
-def test_each_alert_fires_for_its_reason_alone(tmp_path: Path) -> None:
+def test_each_alert_fires_only_for_its_cause(tmp_path: Path) -> None:
     names = re.findall(r"- alert: (\w+)", (DEPLOY / "prometheus/alerts.yml").read_text())
     assert names == list(FIRING)
-    cases = [(name, FIRING[name] | ({} if name == "OrderFlowSinkAbsent" else A_SINK)) for name in names]
+    cases = [(name, FIRING[name] | ({} if name == "OrderFlowSinkAbsent" else RUNNING_SINK)) for name in names]
     cases.append(("", QUIET))
     tests = [
         {
@@ -299,8 +301,8 @@ def test_each_alert_fires_for_its_reason_alone(tmp_path: Path) -> None:
     file = tmp_path / "tests.json"
     file.write_text(json.dumps({"rule_files": [str(DEPLOY / "prometheus/alerts.yml")], "tests": tests}))
     for arguments in (["test", "rules", str(file)], ["check", "config", str(DEPLOY / "prometheus/prometheus.yml")]):
-        done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_a_thousand_slow_clients_do_not_disturb_the_sink(flow: Settings, tmp_path: Path) -> None:
@@ -315,7 +317,7 @@ def test_a_thousand_slow_clients_do_not_disturb_the_sink(flow: Settings, tmp_pat
     sink.start()
     with ExitStack() as stack:
         stack.callback(sink.kill)
-        until(says(sink, "Metrics at"), sink)
+        until(has_logged(sink, "Metrics at"), sink)
         clients = []
         for _ in range(1000):
             time.sleep(0.005)  # the listener can keep up
@@ -331,4 +333,4 @@ def test_a_thousand_slow_clients_do_not_disturb_the_sink(flow: Settings, tmp_pat
         assert run(flow, "produce", "--count", "100", cwd=tmp_path).returncode == 0
         until(lambda: select(flow, "SELECT COUNT(*) FROM orders") == [(100,)], sink)
         assert health(flow.sink_metrics_port)[:2] == (200, 200)
-    assert not says(sink, "Traceback")()
+    assert not has_logged(sink, "Traceback")()

@@ -21,7 +21,7 @@ from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import Result, replay
 from tests.corpus import numbered
-from tests.integration.test_store import ask, commit, run_of
+from tests.integration.test_store import batch_of, commit, select_all
 from tests.processes import run, until
 from tests.sql import execute, raw_session, select
 
@@ -43,18 +43,20 @@ INSERT INTO orders_record_parts VALUES
   ('first', 0, 2, 'record_value', 0, 'cd'), ('first', 0, 2, 'record_value', 1, 'ef'),
   ('first', 0, 2, 'record_key', 0, 'ey');
 INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates,
-                           quarantined, updated_at, lost) VALUES ('orders', 0, 'first', 0, 3, 2, 0, 2, {NOW}, 0);
+                           quarantined, updated_at) VALUES ('orders', 0, 'first', 0, 3, 2, 0, 2, {NOW});
 """
 MIGRATIONS_NEEDED = [
+    "0002_extend_ledger",
     *("0003_rename_quarantine_columns", "0004_rename_record_parts"),
-    *("0005_add_ledger_contract", "0006_add_quarantine_contract", "0007_add_quarantine_reason_contract"),
+    *("0005_add_ledger_contract", "0006_add_quarantine_contract", "0007_add_last_record"),
+    "0008_add_quarantine_reason_contract",
 ]
 STEPS = [
-    *("create_contracts", "create_contract_starts", "create_schema"),
+    *("create_contracts", "create_contract_starts", "create_adoption", "create_schema"),
     *(step for migration in MIGRATIONS_NEEDED for step in (migration, "insert_schema_version")),
 ]
 WAITING = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
-OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits", "orders_adoption")
+OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits")
 
 
 def run_script(settings: Settings, script: str) -> None:
@@ -71,16 +73,18 @@ def old(database: Settings) -> Settings:
     return database
 
 
-def content(settings: Settings, value: str, parts: str, table: str, part: str) -> list[list[tuple[Any, ...]]]:
+def content(
+    settings: Settings, value_column: str, parts_column: str, table: str, part_column: str
+) -> list[list[tuple[Any, ...]]]:
     """Return every row, with the column names of each version."""
     columns = (
         "quarantine_id, topic, topic_id, kafka_partition, kafka_offset, record_key, record_value, record_headers,"
         " produced_at, quarantined_at, reason, detail, order_id, status, resolved_by, resolved_at, resolved_because"
     )
-    return ask(
+    return select_all(
         settings,
-        f"SELECT {columns}, {value}, {parts} FROM orders_quarantine ORDER BY 1",
-        f"SELECT topic_id, kafka_partition, kafka_offset, field, {part}, bytes FROM {table} ORDER BY 4, 5",
+        f"SELECT {columns}, {value_column}, {parts_column} FROM orders_quarantine ORDER BY 1",
+        f"SELECT topic_id, kafka_partition, kafka_offset, field, {part_column}, bytes FROM {table} ORDER BY 4, 5",
         *(f"SELECT * FROM {other} ORDER BY 1, 2" for other in OTHERS),
         "SELECT order_id, kafka_partition, kafka_offset, produced_at, stored_at FROM orders ORDER BY 1",
     )
@@ -102,53 +106,57 @@ def structure(settings: Settings) -> dict[str, str]:
 
 
 def structures(settings: Settings) -> dict[str, str]:
-    """Return the structure of these tables with one database name, because the views contain the name."""
-    return {name: text.replace(settings.mysql_database, "shop") for name, text in structure(settings).items()}
+    """Return the structure without the database's name, which views contain, and without columns' comments.
+
+    No migration changes the comment of an existing column.
+    """
+    return {
+        name: re.sub(r" COMMENT '[^']*'", "", text.replace(settings.mysql_database, "shop"))
+        for name, text in structure(settings).items()
+    }
 
 
-def test_a_database_of_version_0_1_0_is_brought_up_to_date_with_its_data(old: Settings) -> None:
+def test_a_database_of_version_0_1_0_is_upgraded_with_its_data(old: Settings) -> None:
     before = old_content(old)
     steps = schema.missing(old)
     assert [step.statement for step in steps] == STEPS
     assert schema.prepare(old) == steps
     assert schema.missing(old) == schema.prepare(old) == []
     assert new_content(old) == before
-    assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(3, LATEST + 1)]
+    assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(2, LATEST + 1)]
     with Connection(old) as connection:
         replayed, opened = quarantine.matching(connection, Filter(status=None))
-        found = quarantine.content(connection, opened)
-        assert (found.key, found.value) == (b"key", b"abcdef")
+        opened_content = quarantine.content(connection, opened)
+        assert (opened_content.key, opened_content.value) == (b"key", b"abcdef")
         assert quarantine.content(connection, replayed).corrected == b"good"
         assert replay(connection, old, opened, by="ann@desk", corrected=numbered(3)).result is Result.STORED
-    assert commit(old, run_of([numbered(4), b"{"], 3)).records == 2
+    assert commit(old, batch_of([numbered(4), b"{"], 3)).records == 2
 
 
-def test_it_has_the_structure_of_a_new_one(old: Settings) -> None:
-    fresh = msgspec.structs.replace(old, mysql_database=f"{old.mysql_database}_new")
+def test_an_upgraded_database_has_the_structure_of_a_new_one(old: Settings) -> None:
+    new = msgspec.structs.replace(old, mysql_database=f"{old.mysql_database}_new")
     try:
-        schema.prepare(fresh)
+        schema.prepare(new)
         schema.prepare(old)
-        assert structures(old) == {
-            name: text.replace(f"{old.mysql_database}_new", "shop") for name, text in structure(fresh).items()
-        }
-        assert select(fresh, "SELECT version FROM orders_schema") == [(LATEST,)]
+        assert structures(old) == structures(new)
+        assert select(new, "SELECT version FROM orders_schema") == [(LATEST,)]
     finally:
-        execute(old, f"DROP DATABASE IF EXISTS {fresh.mysql_database}")
+        execute(old, f"DROP DATABASE IF EXISTS {new.mysql_database}")
 
 
-def test_the_printed_statements_do_the_same(old: Settings) -> None:
+def test_the_printed_statements_have_the_same_effect(old: Settings) -> None:
     before = old_content(old)
     run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in schema.missing(old)))
     assert schema.missing(old) == []
     assert new_content(old) == before
 
 
-@pytest.mark.parametrize("done", range(1, len(STEPS)))
-def test_an_upgrade_that_was_interrupted_is_completed(old: Settings, done: int) -> None:
+@pytest.mark.parametrize("steps_done", range(1, len(STEPS)))
+def test_an_interrupted_upgrade_is_completed(old: Settings, steps_done: int) -> None:
     before = old_content(old)
     steps = schema.missing(old)
-    assert done < len(steps)
-    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:done]))
+    assert steps_done < len(steps)
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:steps_done]))
     assert schema.prepare(old)
     assert schema.missing(old) == []
     assert new_content(old) == before
@@ -156,24 +164,26 @@ def test_an_upgrade_that_was_interrupted_is_completed(old: Settings, done: int) 
 
 
 @pytest.mark.parametrize("locked", [True, False], ids=["one node", "nodes of a cluster"])
-def test_processes_that_start_at_once(old: Settings, locked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_start_at_once_upgrade_without_errors(
+    old: Settings, locked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One process upgrades. If the named lock is not shared, all of them try, and none fails."""
-    before, looked = old_content(old), threading.Barrier(4)
-    make = schema._make
-    first_step = threading.local()
+    before, all_checked = old_content(old), threading.Barrier(4)
+    original_make = schema._make
+    local = threading.local()
 
-    def make_at_once(step: schema.Step, settings: Settings, *limits: int) -> None:
-        if not getattr(first_step, "passed", False):
-            first_step.passed = True
-            looked.wait(60)
-        make(step, settings, *limits)
+    def make_together(step: schema.Step, settings: Settings, *limits: int) -> None:
+        if not getattr(local, "passed", False):
+            local.passed = True
+            all_checked.wait(60)
+        original_make(step, settings, *limits)
 
     if not locked:
         monkeypatch.setattr(schema, "_lock", lambda settings, seconds: nullcontext())
-        monkeypatch.setattr(schema, "_make", make_at_once)
+        monkeypatch.setattr(schema, "_make", make_together)
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(schema.prepare, [old] * 4))
-    assert sorted(map(len, made)) == ([0, 0, 0, len(STEPS)] if locked else [len(STEPS)] * 4)
+        steps_done = list(pool.map(schema.prepare, [old] * 4))
+    assert sorted(map(len, steps_done)) == ([0, 0, 0, len(STEPS)] if locked else [len(STEPS)] * 4)
     assert schema.missing(old) == []
     assert new_content(old) == before
 
@@ -181,33 +191,34 @@ def test_processes_that_start_at_once(old: Settings, locked: bool, monkeypatch: 
 @pytest.mark.parametrize(
     "statement", ["select_tables", "select_columns", "select_unique_keys", "select_schema_version"]
 )
-def test_a_process_that_looks_while_another_one_upgrades(
+def test_a_check_during_an_upgrade_neither_fails_nor_repeats_a_step(
     old: Settings, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    """The upgrade falls between two statements of the look. The process neither fails nor repeats a step."""
-    before, execute_ = old_content(old), Connection.execute
+    """The upgrade happens between two statements of the check. The process neither fails nor repeats a step."""
+    before, original_execute = old_content(old), Connection.execute
     creations = [step for step in schema.missing(old) if step.statement.startswith("create_")]
-    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in creations))  # there is a version to read
+    # The table of versions must exist, so that a version can be read.
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in creations))
 
     def upgrade_first(self: Connection, name: str, *args: Any, **placeholders: Any) -> Any:
         if name == statement:
-            monkeypatch.setattr(Connection, "execute", execute_)
+            monkeypatch.setattr(Connection, "execute", original_execute)
             assert schema.prepare(old)
-        return execute_(self, name, *args, **placeholders)
+        return original_execute(self, name, *args, **placeholders)
 
     monkeypatch.setattr(Connection, "execute", upgrade_first)
     assert schema.missing(old) == []
     assert new_content(old) == before
 
 
-def test_a_new_database_that_several_processes_create(database: Settings) -> None:
+def test_one_of_several_processes_creates_a_new_database(database: Settings) -> None:
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(schema.prepare, [database] * 4))
-    assert sorted(map(bool, made)) == [False, False, False, True]
+        steps_done = list(pool.map(schema.prepare, [database] * 4))
+    assert sorted(map(bool, steps_done)) == [False, False, False, True]
     assert schema.missing(database) == []
 
 
-def test_a_process_that_holds_the_lock_for_too_long(old: Settings) -> None:
+def test_a_lock_that_is_held_for_too_long_is_reported(old: Settings) -> None:
     with (
         schema._lock(old, 1),
         pytest.raises(DatabaseUnavailable, match=r"^Another process has been creating .* for 1 s\."),
@@ -217,26 +228,26 @@ def test_a_process_that_holds_the_lock_for_too_long(old: Settings) -> None:
     assert schema.missing(old) == []
 
 
-def test_a_transaction_that_uses_the_table_is_waited_for(old: Settings) -> None:
+def test_the_upgrade_waits_for_transactions_that_use_the_table(old: Settings) -> None:
     """Queries that come later wait for the upgrade only a short time."""
     before = old_content(old)
     with raw_session(old) as reader:
         cursor = reader.cursor()
         cursor.execute("SELECT COUNT(*) FROM orders_quarantine")
         cursor.fetchall()
-        with pytest.raises(DatabaseUnavailable, match=r"migration 3 .* has to wait, because transactions use"):
+        with pytest.raises(DatabaseUnavailable, match=r"migration [23] .* has to wait, because transactions use"):
             schema.prepare(old, table_wait=1, table_attempts=2)
         assert old_content(old) == before
         with ThreadPoolExecutor(1) as pool:
             upgrade = pool.submit(schema.prepare, old, table_wait=1, table_attempts=30)
             until(lambda: select(old, f"{WAITING} AND db = '{old.mysql_database}'"))
-            began = time.monotonic()
-            found = select(old, "SELECT COUNT(*) FROM orders_quarantine")
-            waited = time.monotonic() - began
+            started_at = time.monotonic()
+            rows = select(old, "SELECT COUNT(*) FROM orders_quarantine")
+            waited = time.monotonic() - started_at
             time.sleep(2)  # two attempts
             reader.rollback()
             assert upgrade.result(60)
-        assert (found, waited < 20) == ([(2,)], True)
+        assert (rows, waited < 20) == ([(2,)], True)
     assert new_content(old) == before
 
 
@@ -274,14 +285,14 @@ def test_a_database_of_a_newer_version_is_refused(old: Settings, tmp_path: Path)
         with pytest.raises(SchemaTooNew, match=re.escape(sentence)):
             check(old)
     for command in (["init"], ["init", "--dry-run"], ["sink", "--engine", "direct", "--once"]):
-        ended = run(old, *command, cwd=tmp_path)
-        assert ended.returncode == 2, ended.stderr
-        assert sentence in " ".join(ended.stderr.split())
-        assert "Traceback" not in ended.stderr
+        result = run(old, *command, cwd=tmp_path)
+        assert result.returncode == 2, result.stderr
+        assert sentence in " ".join(result.stderr.split())
+        assert "Traceback" not in result.stderr
     assert structure(old) == before
 
 
-def test_what_differs_is_refused_under_its_present_name_and_the_hint_fixes_it(old: Settings) -> None:
+def test_a_difference_is_refused_with_its_current_name_and_the_hint_fixes_it(old: Settings) -> None:
     before = old_content(old)
     execute(old, "ALTER TABLE orders_record_parts ENGINE = MyISAM")
     execute(old, "ALTER TABLE orders_quarantine MODIFY mended_value BLOB")
@@ -296,10 +307,10 @@ def test_what_differs_is_refused_under_its_present_name_and_the_hint_fixes_it(ol
     assert new_content(old) == before
 
 
-def test_an_older_backup_in_a_newer_database_is_refused_with_a_way_out(database: Settings) -> None:
+def test_an_older_backup_in_a_newer_database_is_refused_with_a_fix(database: Settings) -> None:
     """mysqldump restores only the tables it contains. The other tables of the newer version remain."""
     schema.prepare(database)
-    for table in ("orders_quarantine", "orders_ledger", "orders_adoption"):
+    for table in ("orders_quarantine", "orders_ledger"):
         execute(database, f"DROP TABLE {table}")
     run_script(database, CREATED + ROWS)
     before = old_content(database)
@@ -314,13 +325,13 @@ def test_an_older_backup_in_a_newer_database_is_refused_with_a_way_out(database:
     assert new_content(database) == before
 
 
-def test_a_user_who_may_not_change_tables_is_told_what_to_do(old: Settings) -> None:
+def test_a_user_who_may_not_change_tables_gets_a_hint(old: Settings) -> None:
     user = f"sink_{old.mysql_database[-12:]}"
     execute(old, f"CREATE USER {user}@'%' IDENTIFIED BY 'secret'")
     try:
         execute(old, f"GRANT SELECT, INSERT, UPDATE, CREATE ON {old.mysql_database}.* TO {user}@'%'")
         sink = msgspec.structs.replace(old, mysql_user=user, mysql_password="secret")
-        with pytest.raises(DatabaseRefused, match=r"^migration 3 .* is missing, and its statement failed") as refused:
+        with pytest.raises(DatabaseRefused, match=r"^migration 2 .* is missing, and its statement failed") as refused:
             schema.prepare(sink)
         assert "orderflow init --dry-run" in refused.value.hint
         schema.prepare(old)

@@ -14,7 +14,7 @@ import pytest
 
 from orderflow.settings import Settings
 from tests import lifeline, wheels
-from tests.processes import PATIENCE
+from tests.processes import TIMEOUT
 
 ORDERS = 1000
 
@@ -39,8 +39,8 @@ class Installed:
         self.folder = folder / "größere Aufträge"
         self._bin = self.folder / "venv" / "bin"
         wheels.uv("venv", "--python", sys.executable, self.folder / "venv")
-        wanted = f"{wheel}[{','.join(extras)}]" if extras else wheel
-        wheels.uv("pip", "install", "--python", self._bin / "python", wanted, "--constraints", "requirements.txt")
+        requirement = f"{wheel}[{','.join(extras)}]" if extras else wheel
+        wheels.uv("pip", "install", "--python", self._bin / "python", requirement, "--constraints", "requirements.txt")
 
     def run(
         self, *arguments: str, program: str = "orderflow", settings: Settings | None = None, **environ: str
@@ -52,7 +52,7 @@ class Installed:
             env=wheels.environment() | servers | environ,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -63,8 +63,8 @@ class Installed:
         finally:
             self.run("down")
         assert up.returncode == 0, up.stderr
-        found = json.loads(up.stdout)
-        assert (found["proven"], found["sent"], found["stored"], found["missing"]) == (True, ORDERS, ORDERS, [])
+        report = json.loads(up.stdout)
+        assert (report["proven"], report["sent"], report["stored"], report["missing"]) == (True, ORDERS, ORDERS, [])
 
 
 @pytest.fixture
@@ -74,23 +74,23 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path, ignore_errors=True)  # an environment needs up to 1 GB
 
 
-def test_the_wheel_holds_what_its_tag_says(wheel: Path, tmp_path: Path) -> None:
-    assert wheels.complaints(wheel) == []
+def test_the_wheel_matches_its_tag(wheel: Path, tmp_path: Path) -> None:
+    assert wheels.defects(wheel) == []
     name, _, tag = wheel.stem.rpartition("-")
     other = tmp_path / f"{name}-{tag.replace('_2_17_', '_2_5_').replace('musllinux', 'manylinux')}.whl"
     shutil.copy(wheel, other)
-    assert wheels.complaints(other)
+    assert wheels.defects(other)
 
 
-def test_the_base_alone(wheel: Path, folder: Path, settings: Settings) -> None:
+def test_the_base_works_without_extras(wheel: Path, folder: Path, settings: Settings) -> None:
     installed = Installed(folder, wheel)
 
     version = installed.run("--version")
     assert version.returncode == 0
     assert version.stdout.splitlines()[2:] == [f"[{name}] not installed" for name in ("spark", "dashboard", "local")]
 
-    where = "from orderflow.contract import native; print(native.IS_COMPILED, native.__file__)"
-    is_compiled, path = installed.run("-c", where, program="python").stdout.strip().split(" ", 1)
+    code = "from orderflow.contract import native; print(native.IS_COMPILED, native.__file__)"
+    is_compiled, path = installed.run("-c", code, program="python").stdout.strip().split(" ", 1)
     assert is_compiled == "True"
     assert Path(path).is_relative_to(installed.folder)
 
@@ -99,7 +99,7 @@ def test_the_base_alone(wheel: Path, folder: Path, settings: Settings) -> None:
     assert up.stderr.startswith("error: This needs support for embedded servers, Spark and ")
     assert up.stderr.endswith("\nhint: pip install 'orderflow[local,spark,dashboard]'\n")
 
-    # With running servers, the base does all of its work.
+    # With running servers, every command of the base works.
     for arguments in (
         ["init"],
         ["produce", "--count", str(ORDERS)],
@@ -107,13 +107,13 @@ def test_the_base_alone(wheel: Path, folder: Path, settings: Settings) -> None:
         ["audit"],
         ["doctor"],
     ):
-        done = installed.run(*arguments, settings=settings)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        result = installed.run(*arguments, settings=settings)
+        assert result.returncode == 0, (arguments, result.stdout, result.stderr)
     status = installed.run("status", "--json", settings=settings)
     assert json.loads(status.stdout)["stored"] == ORDERS
 
 
-def test_the_direct_engine_with_servers_of_its_own(wheel: Path, folder: Path) -> None:
+def test_the_direct_engine_works_with_embedded_servers(wheel: Path, folder: Path) -> None:
     installed = Installed(folder, wheel, "dashboard", "local")
     installed.store_orders("--engine", "direct")
     without_spark = installed.run("up")
@@ -121,8 +121,8 @@ def test_the_direct_engine_with_servers_of_its_own(wheel: Path, folder: Path) ->
     assert "This needs Spark, which is not installed.\nhint: pip install 'orderflow[spark]'" in without_spark.stderr
 
 
-@pytest.mark.long
-def test_everything(wheel: Path, folder: Path) -> None:
+@pytest.mark.long  # installs every extra, up to 1 GB
+def test_all_extras_work_together(wheel: Path, folder: Path) -> None:
     installed = Installed(folder, wheel, "all")
     version = installed.run("--version")
     assert "pyspark" in version.stdout
@@ -130,7 +130,7 @@ def test_everything(wheel: Path, folder: Path) -> None:
     installed.store_orders()
 
 
-@pytest.mark.long
-def test_the_wheels_of_all_platforms(dist: Path) -> None:
+@pytest.mark.long  # builds the wheels of six platforms
+def test_the_wheels_of_all_platforms_match_their_tags(dist: Path) -> None:
     built = [wheels.build(tag, dist) for tag in wheels.PLATFORMS]
-    assert [complaint for wheel in built for complaint in wheels.complaints(wheel)] == []
+    assert [defect for wheel in built for defect in wheels.defects(wheel)] == []

@@ -31,7 +31,7 @@ def shell(settings: Settings, command: str, cwd: Path, **environ: str) -> subpro
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=processes.PATIENCE,
+        timeout=processes.TIMEOUT,
         check=False,
     )
 
@@ -46,36 +46,40 @@ def kept(settings: Settings) -> Settings:
     return settings
 
 
-def test_the_commands_of_the_page_do_what_it_says(kept: Settings, tmp_path: Path) -> None:
-    said: dict[str, str] = {}
+def test_the_commands_of_the_page_work_as_documented(kept: Settings, tmp_path: Path) -> None:
+    outputs: dict[str, str] = {}
     for command in re.findall(r"^\$ (.*)$", PAGE.read_text("utf-8"), re.MULTILINE):
         if command == "orderflow accept-loss":
             lose(kept, 1, 3)
-            with pytest.raises(OffsetsLost, match="partition 1 offsets 0 to 2") as lost:
+            with pytest.raises(OffsetsLost, match="partition 1 offsets 0 to 2") as raised:
                 store(kept)
-            assert "orderflow accept-loss" in lost.value.hint
-        ended = shell(kept, command, tmp_path)
+            assert "orderflow accept-loss" in raised.value.hint
+        result = shell(kept, command, tmp_path)
         # Exit code 1: some records of the dry run are invalid, and the loss is not accepted yet.
-        negative = command.endswith("--dry-run") or command == "orderflow accept-loss"
-        assert (ended.returncode, "Traceback" in ended.stderr) == (int(negative), False), (command, ended.stderr)
-        assert ended.stdout.replace("\n", "").isprintable(), command
-        said[command] = ended.stdout
-    assert "ORDER-000010" in said["orderflow quarantine list"] and "\\x1b" not in said["orderflow quarantine list"]
-    assert "00000000  7b 22 63 75 73 74 6f 6d  65 72" in said["orderflow quarantine show 1"]
-    assert said["orderflow quarantine replay --all --dry-run"].endswith("Would be: 2 stored, 3 rejected, 1 conflict.\n")
-    assert said["orderflow quarantine replay --reason outside_ranges"].endswith("\n2 stored.\n")
-    assert said["orderflow quarantine replay 1 2 --by ann"].endswith("\n2 replayed before.\n")
+        exits_with_1 = command.endswith("--dry-run") or command == "orderflow accept-loss"
+        assert (result.returncode, "Traceback" in result.stderr) == (int(exits_with_1), False), (command, result.stderr)
+        assert result.stdout.replace("\n", "").isprintable(), command
+        outputs[command] = result.stdout
+    assert (
+        "ORDER-000010" in outputs["orderflow quarantine list"] and "\\x1b" not in outputs["orderflow quarantine list"]
+    )
+    assert "00000000  7b 22 63 75 73 74 6f 6d  65 72" in outputs["orderflow quarantine show 1"]
+    assert outputs["orderflow quarantine replay --all --dry-run"].endswith(
+        "Would be: 2 stored, 3 rejected, 1 conflict.\n"
+    )
+    assert outputs["orderflow quarantine replay --reason outside_ranges"].endswith("\n2 stored.\n")
+    assert outputs["orderflow quarantine replay 1 2 --by ann"].endswith("\n2 replayed before.\n")
     assert (tmp_path / "records/3.bin").read_bytes() == order(3, quantity="2")
     [exported] = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     assert base64.b64decode(exported["value"]).decode() == exported["value_text"] == order(10, customer_id=5).decode()
-    assert "offsets 0 to 2 (3) are lost\nNothing was changed" in said["orderflow accept-loss"]
-    assert "offsets 0 to 2 (3) are accepted as lost" in said["orderflow accept-loss --yes"]
+    assert "offsets 0 to 2 (3) are lost\nNothing was changed" in outputs["orderflow accept-loss"]
+    assert "offsets 0 to 2 (3) are accepted as lost" in outputs["orderflow accept-loss --yes"]
     store(kept)
     report = audit.run(kept)
     assert report.sentence().startswith("Proven: 7 records = 4 stored + 0 duplicates + 3 quarantined. 3 of the stored")
     assert (report.replayed, report.discarded, report.lost_offsets) == (3, 2, 3)
-    again = shell(kept, "orderflow accept-loss --yes --json", tmp_path)
-    assert (again.returncode, json.loads(again.stdout)["losses"]) == (0, [])
+    repeated = shell(kept, "orderflow accept-loss --yes --json", tmp_path)
+    assert (repeated.returncode, json.loads(repeated.stdout)["losses"]) == (0, [])
 
 
 def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None:
@@ -90,8 +94,8 @@ def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None
     editor.chmod(0o755)
     (tmp_path / "corrected").write_bytes(order(4))
     edit = "orderflow quarantine replay --edit 4"
-    for problem, hint in (("", "Set one"), ("true", ""), ("false", ""), ("/nowhere", "another")):
-        refused = shell(kept, edit, tmp_path, EDITOR=problem, VISUAL="")
+    for editor_program, hint in (("", "Set one"), ("true", ""), ("false", ""), ("/nowhere", "another")):
+        refused = shell(kept, edit, tmp_path, EDITOR=editor_program, VISUAL="")
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False) and hint in refused.stderr
     still_bad = shell(kept, f"echo '{{}}' | {edit} --value-file -", tmp_path)
     assert (still_bad.returncode, "rejected" in still_bad.stdout) == (1, True)
@@ -105,7 +109,7 @@ def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None
     assert audit.run(kept).proven
 
 
-def test_what_cannot_be_done_is_said(kept: Settings, tmp_path: Path) -> None:
+def test_impossible_requests_are_reported(kept: Settings, tmp_path: Path) -> None:
     for arguments, code, words in (
         ("replay", 2, "--all"),
         ("replay --edit 1 --all", 2, "--edit cannot be combined with"),
@@ -121,9 +125,9 @@ def test_what_cannot_be_done_is_said(kept: Settings, tmp_path: Path) -> None:
         ("list --order-id x", 0, "No quarantined record matches."),
         ("show 99", 2, "no record 99"),
     ):
-        ended = shell(kept, f"orderflow quarantine {arguments}", tmp_path, COLUMNS="200", TERM="dumb")
-        assert (ended.returncode, words in ended.stderr) == (code, True), (arguments, ended.stderr)
-        assert "Traceback" not in ended.stderr and not ended.stdout
-    once, again = (shell(kept, "orderflow quarantine discard 1 --because x", tmp_path) for _ in range(2))
-    assert (once.returncode, again.returncode) == (0, 1)
+        result = shell(kept, f"orderflow quarantine {arguments}", tmp_path, COLUMNS="200", TERM="dumb")
+        assert (result.returncode, words in result.stderr) == (code, True), (arguments, result.stderr)
+        assert "Traceback" not in result.stderr and not result.stdout
+    first, second = (shell(kept, "orderflow quarantine discard 1 --because x", tmp_path) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 1)
     assert audit.run(kept).proven

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from orderflow import audit, topic
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import raw_session, select
 
 pytestmark = [
@@ -59,7 +59,7 @@ def _proven(settings: Settings) -> audit.Report:
 
 def _until_running(settings: Settings, sink: Process) -> None:
     """Wait until real-time mode runs and has stored a record of each partition."""
-    until(says(sink, _STARTED), sink)
+    until(has_logged(sink, _STARTED), sink)
     before = _stored(settings)
     for partition in range(3):
         _send(settings, 900_000 + partition, partition=partition)
@@ -67,24 +67,24 @@ def _until_running(settings: Settings, sink: Process) -> None:
 
 
 def test_a_lone_record_is_stored_within_a_second(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "realtime", folder=tmp_path) as sink:
         _until_running(settings, sink)
         waits = []
         for number in range(1, 6):
-            before, began = _stored(settings), time.monotonic()
+            before, sent_at = _stored(settings), time.monotonic()
             _send(settings, number)
-            while _stored(settings) == before and time.monotonic() - began < 30:
+            while _stored(settings) == before and time.monotonic() - sent_at < 30:
                 time.sleep(0.01)
-            waits.append(time.monotonic() - began)
-        # Spark holds back the last record of a partition until another row follows. Without the markers, it would come
-        # at the end of the batch, after a minute. One record in five may meet the end of a batch.
+            waits.append(time.monotonic() - sent_at)
+        # Spark holds back the last record of a partition until another row follows. Without the markers, it would be
+        # stored at the end of the batch, after a minute. One record of five may fall on the end of a batch.
         assert sorted(waits)[2] < 1, waits
     _proven(settings)
 
 
 def test_a_worker_killed_with_a_full_buffer_loses_nothing(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "realtime", folder=tmp_path) as sink:
         _until_running(settings, sink)
         with raw_session(settings) as session:
@@ -98,13 +98,13 @@ def test_a_worker_killed_with_a_full_buffer_loses_nothing(settings: Settings, tm
             for worker in _workers(sink):
                 worker.kill()
         until(lambda: _stored(settings) == 2003, sink)
-        assert says(sink, "Restarting at the ledger's position")()
+        assert has_logged(sink, "Restarting at the ledger's position")()
     assert _proven(settings).stored == 2003
 
 
 def test_batch_ends_restart_nothing(settings: Settings, tmp_path: Path) -> None:
     """At the end of each batch, the partitions' tasks may move to other workers."""
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     code = "from orderflow import cli; from orderflow.spark import realtime; realtime.BATCH = '5 seconds'; cli.main()"
     sink = Process(
         "sink",
@@ -119,9 +119,9 @@ def test_batch_ends_restart_nothing(settings: Settings, tmp_path: Path) -> None:
         sent = run(settings, "produce", "--count", "6000", "--rate", "200", cwd=tmp_path)
         assert sent.returncode == 0, sent.stderr
         until(lambda: _stored(settings) == 6003, sink)
-        told = [json.loads(line) for line in sink.last_lines(1000) if line.startswith("{")]
-        assert max(one["query"]["batch_id"] for one in told if one["query"]) >= 3
-        assert not says(sink, "Restarting at")(), sink.last_lines()
+        reports = [json.loads(line) for line in sink.last_lines(1000) if line.startswith("{")]
+        assert max(report["query"]["batch_id"] for report in reports if report["query"]) >= 3
+        assert not has_logged(sink, "Restarting at")(), sink.last_lines()
     finally:
         sink.kill()
     _proven(settings)
@@ -131,19 +131,19 @@ def test_auto_drains_a_backlog_by_micro_batches_first(settings: Settings, tmp_pa
     sent = run(settings, "produce", "--count", "30000", cwd=tmp_path)
     assert sent.returncode == 0, sent.stderr
     with running(settings, "sink", "--trigger", "auto", folder=tmp_path) as sink:
-        until(says(sink, _STARTED), sink)
+        until(has_logged(sink, _STARTED), sink)
         assert _stored(settings) == 30_000
         _until_running(settings, sink)
     _proven(settings)
 
 
 def test_too_few_task_slots_are_named(settings: Settings, tmp_path: Path) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--trigger", "auto", "--master", "local[3]", folder=tmp_path) as sink:
-        until(says(sink, "3 partitions need 4 task slots, and Spark has 3"), sink)
+        until(has_logged(sink, "3 partitions need 4 task slots, and Spark has 3"), sink)
         _send(settings, 1)
         until(lambda: _stored(settings) == 1, sink)
-        assert not says(sink, _STARTED)()
+        assert not has_logged(sink, _STARTED)()
         os.kill(sink.identity[0], signal.SIGTERM)
         until(lambda: not sink.alive)
         assert sink.exit_code == 0

@@ -18,7 +18,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import message, numbered
 from tests.faults.proxy import Proxy
-from tests.integration.test_store import TOPIC, Topic, assert_sound, commit, empty, mixed, run_of
+from tests.integration.test_store import TOPIC, Topic, assert_consistent, batch_of, commit, delete_rows, interleaved
 from tests.sql import execute, raw_session, select
 
 THREE = {"quantity": "3", "total_price": "137.97"}  # the triggers in these tests refuse this
@@ -33,13 +33,13 @@ def store(database: Settings) -> Settings:
 
 @pytest.fixture(params=["load data", "insert"])
 def load_data(request: pytest.FixtureRequest) -> bool:
-    """Both ways to insert rows."""
+    """Return each of the two ways to insert rows."""
     return bool(request.param == "load data")
 
 
 @pytest.fixture
 def ordinary(store: Settings) -> Iterator[Settings]:
-    """Create a user with rights on only the database. MySQL lets this user set no restricted variables."""
+    """Create a user with rights on the database only. MySQL does not let this user set restricted variables."""
     name = store.mysql_database
     execute(store, f"CREATE USER {name}@'%' IDENTIFIED BY 'secret'")
     try:
@@ -79,76 +79,115 @@ def position(settings: Settings) -> list[tuple[Any, ...]]:
 # One order that a trigger refuses, with any error number.
 
 
-@pytest.mark.parametrize("number", [31001, 1146, 1365, 1062, 1054, 1142, 1213, 1205, 3032, 1114, 1644, 3, 6000])
-def test_an_order_that_a_trigger_refuses_is_quarantined_alone(store: Settings, load_data: bool, number: int) -> None:
+NUMBERS = [31001, 1146, 1365, 1062, 1054, 1142, 1213, 1205, 3032, 1114, 1644, 3, 6000]
+NUMBERS += [1148, 3948, 4166, 1197, 1705, 3230, 1153, 2006, 2013]  # of what is examined before the row
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_only_the_order_that_a_trigger_refuses_is_quarantined(store: Settings, load_data: bool, number: int) -> None:
     trigger(store, signal(number))
     values = [numbered(n, **THREE if n == 13 else {}) for n in range(20)]
-    assert commit(store, run_of(values), load_data=load_data) == Committed(19, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == Committed(19, quarantined=Counter(REFUSED))
     kept = select(store, "SELECT kafka_offset, reason, detail FROM orders_quarantine")
     assert kept == [(13, "refused_by_database", "three are too many")]
-    assert_sound(store)
+    assert_consistent(store)
 
 
 @pytest.mark.parametrize("number", [31001, 1146, 1062])
-def test_a_single_order_is_refused_as_well(store: Settings, number: int) -> None:
+def test_a_single_refused_order_is_quarantined(store: Settings, number: int) -> None:
     trigger(store, signal(number))
-    assert commit(store, run_of([numbered(1, **THREE)])) == Committed(quarantined=Counter(REFUSED))
+    assert commit(store, batch_of([numbered(1, **THREE)])) == Committed(quarantined=Counter(REFUSED))
 
 
 @pytest.mark.parametrize("number", [31001, 1365])
-def test_any_sqlstate_will_do_where_other_orders_are_accepted(store: Settings, load_data: bool, number: int) -> None:
+def test_any_sqlstate_quarantines_an_order_if_others_are_accepted(
+    store: Settings, load_data: bool, number: int
+) -> None:
     trigger(store, signal(number, "HY000"))
     values = [numbered(1), numbered(2, **THREE), numbered(3)]
-    assert commit(store, run_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
 
 
-def test_a_trigger_that_breaks_at_one_order_refuses_that_one(store: Settings, load_data: bool) -> None:
+def test_a_trigger_that_fails_for_one_order_refuses_that_order(store: Settings, load_data: bool) -> None:
     trigger(store, "INSERT INTO missing VALUES (1)", "AFTER")
     values = [numbered(1), numbered(2, **THREE), numbered(3)]
-    assert commit(store, run_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
     assert "missing" in select(store, "SELECT detail FROM orders_quarantine")[0][0]
 
 
-def test_a_trigger_that_breaks_at_every_order_quarantines_none(store: Settings, load_data: bool) -> None:
+def test_a_trigger_that_fails_for_every_order_quarantines_none(store: Settings, load_data: bool) -> None:
     """A duplicate in the same batch is not proof that the table accepts orders."""
-    assert commit(store, run_of([numbered(0)])).stored == 1
+    assert commit(store, batch_of([numbered(0)])).stored == 1
     trigger(store, "INSERT INTO missing VALUES (1)", "AFTER", "TRUE")
     message = r"Not one of 2 orders of orders-0 offsets 1 to 4 was accepted: .*missing"
     with pytest.raises(UnknownDatabaseError, match=message) as raised:
-        commit(store, run_of([numbered(0), numbered(1), numbered(2), b"{"], 1), load_data=load_data)
+        commit(store, batch_of([numbered(0), numbered(1), numbered(2), b"{"], 1), load_data=load_data)
     assert "trigger" in raised.value.hint
     assert position(store) == [(1,)] and select(store, "SELECT * FROM orders_quarantine") == []
     execute(store, "DROP TRIGGER refuse")
-    assert commit(store, run_of([numbered(0), numbered(1), numbered(2), b"{"], 1)).stored == 2
-    assert_sound(store)
+    assert commit(store, batch_of([numbered(0), numbered(1), numbered(2), b"{"], 1)).stored == 2
+    assert_consistent(store)
 
 
 @pytest.mark.parametrize(
     "change", ["DROP TABLE orders", "ALTER TABLE orders DROP COLUMN quantity", "RENAME TABLE orders TO elsewhere"]
 )
-def test_what_every_order_would_meet_is_not_about_orders(store: Settings, load_data: bool, change: str) -> None:
+def test_an_error_that_every_order_causes_quarantines_none(store: Settings, load_data: bool, change: str) -> None:
     with Writer(store, TOPIC) as writer:
         writer.uses_load_data = load_data
         execute(store, change)
         with pytest.raises(DatabaseRefused, match="refuses a statement"):
-            writer.commit(run_of([numbered(1), b"{"]))
+            writer.commit(batch_of([numbered(1), b"{"]))
     assert select(store, "SELECT * FROM orders_quarantine") == []
 
 
-def test_a_right_that_was_taken_away_is_not_about_orders(ordinary: Settings, store: Settings, load_data: bool) -> None:
+def test_a_revoked_privilege_quarantines_no_order(ordinary: Settings, store: Settings, load_data: bool) -> None:
     name = ordinary.mysql_database
     execute(store, f"REVOKE INSERT ON {name}.* FROM {name}@'%'")
     with Writer(ordinary, TOPIC) as writer:
         writer.uses_load_data = load_data
         with pytest.raises(DatabaseRefused, match="a privilege: INSERT command denied"):
-            writer.commit(run_of([numbered(1), b"{"]))
+            writer.commit(batch_of([numbered(1), b"{"]))
+
+
+# Large rows.
+
+KEEP = 'unknown_fields = "keep"'
+
+
+@pytest.fixture
+def keeping(database: Settings) -> Iterator[Settings]:
+    """Tables with the column other_fields, on a server that accepts packets of 1 MiB."""
+    settings = msgspec.structs.replace(database, order_contract="contract.toml", order_contract_text=KEEP)
+    schema.prepare(settings)
+    with variable(settings, "max_allowed_packet", "1048576"):
+        yield settings
+
+
+def large(number: int, count: int, **tokens: str) -> bytes:
+    """Return an order with JSON of many characters that are escaped in SQL."""
+    return numbered(number, notes="[" + ", ".join(['""'] * count) + "]", **tokens)
+
+
+def test_large_rows_with_a_refused_one_fit_into_packets(keeping: Settings, load_data: bool) -> None:
+    """The large rows together have 2.5 MB in SQL, and the average row is small."""
+    trigger(keeping, signal(31001))
+    values = [large(n, 20_000, **THREE if n == 13 else {}) for n in range(25)] + [numbered(n) for n in range(25, 200)]
+    assert commit(keeping, batch_of(values), load_data=load_data) == Committed(199, quarantined=Counter(REFUSED))
+    assert_consistent(keeping)
+
+
+def test_a_row_that_no_packet_can_hold_stops_the_sink_with_the_fix(keeping: Settings) -> None:
+    with pytest.raises(DatabaseRefused, match="takes no record of this size") as refused:
+        commit(keeping, batch_of([numbered(1), large(2, 250_000)]), load_data=False)
+    assert "max_allowed_packet" in refused.value.hint
 
 
 # Many refused orders.
 
 
 @pytest.mark.parametrize("refusal", ["trigger", "constraint"])
-def test_with_every_second_order_refused_there_is_progress(
+def test_the_writer_makes_progress_if_every_second_order_is_refused(
     store: Settings, load_data: bool, refusal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Transactions are small, with at most one round trip per refused order. The server is 1 ms away."""
@@ -157,74 +196,74 @@ def test_with_every_second_order_refused_there_is_progress(
     else:
         execute(store, "ALTER TABLE orders ADD CONSTRAINT no_three CHECK (quantity <> 3)")
     values = [numbered(n, **THREE if n % 2 else {}) for n in range(4_000)]
-    asked = 0
-    positions = []
+    round_trips = 0
+    positions: list[int] = []
 
     def counted(original: Any) -> Any:
-        def ask(*arguments: Any, **others: Any) -> Any:
-            nonlocal asked
-            asked += 1
+        def call(*arguments: Any, **others: Any) -> Any:
+            nonlocal round_trips
+            round_trips += 1
             return original(*arguments, **others)
 
-        return ask
+        return call
 
     def commit_seen(self: Connection) -> None:
-        committed(self)
+        original_commit(self)
         positions.append(position(store)[0][0])
 
-    committed = Connection.commit
+    original_commit = Connection.commit
     monkeypatch.setattr(Connection, "execute", counted(Connection.execute))
     monkeypatch.setattr(Connection, "execute_each", counted(Connection.execute_each))
     with Proxy(store.mysql_port, delay=0.0005) as proxy:
-        away = msgspec.structs.replace(store, mysql_port=proxy.port)
-        with Writer(away, TOPIC) as writer:
+        distant = msgspec.structs.replace(store, mysql_port=proxy.port)
+        with Writer(distant, TOPIC) as writer:
             writer.uses_load_data = load_data
             monkeypatch.setattr(Connection, "commit", commit_seen)
-            result = writer.commit(run_of(values))
+            result = writer.commit(batch_of(values))
     assert result == Committed(2_000, quarantined=Counter({Reason.REFUSED_BY_DATABASE: 2_000}))
-    assert asked < 2_500
+    assert round_trips < 2_500
     assert positions[-4:] == [1_000, 2_000, 3_000, 4_000]
-    assert_sound(store)
+    assert_consistent(store)
 
 
-def test_small_transactions_do_not_ask_for_records_between_them(store: Settings, load_data: bool) -> None:
+def test_small_transactions_do_not_look_for_records_between_them(store: Settings, load_data: bool) -> None:
     class Blind(Topic):
         def holds_records(self, partition: int, start: int, end: int) -> bool:
-            raise AssertionError("nobody knows better than who has read the run")
+            raise AssertionError("the batch itself proves that no records are between its offsets")
 
     trigger(store, signal(31001))
-    one = run_of([numbered(n, **THREE if n == 700 else {}) for n in range(1_500)])
-    other = run_of([numbered(n) for n in range(2_000, 2_900)], 0, 1)
+    first = batch_of([numbered(n, **THREE if n == 700 else {}) for n in range(1_500)])
+    second = batch_of([numbered(n) for n in range(2_000, 2_900)], 0, 1)
     # Transaction markers and deleted records leave gaps between offsets.
-    one = one._replace(offsets=[3 * offset for offset in one.offsets])
-    result = commit(store, mixed(one, other), Blind(), load_data=load_data)
+    first = first._replace(offsets=[3 * offset for offset in first.offsets])
+    result = commit(store, interleaved(first, second), Blind(), load_data=load_data)
     assert result == Committed(2_399, quarantined=Counter(REFUSED))
     assert select(store, "SELECT kafka_partition, next_offset FROM orders_ledger ORDER BY 1") == [(0, 4498), (1, 900)]
 
 
-def test_a_run_too_large_for_the_binary_log_is_committed_in_pieces(store: Settings) -> None:
+def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Settings) -> None:
     if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
-        pytest.skip("without a binary log there is no such limit")
+        pytest.skip("the limit exists only with a binary log")
     values = [numbered(n) for n in range(20_000)]
     with variable(store, "max_binlog_cache_size", "1048576"):
-        assert commit(store, run_of(values)) == Committed(20_000)
-    assert_sound(store)
+        assert commit(store, batch_of(values)) == Committed(20_000)
+    assert_consistent(store)
 
 
-def test_what_was_read_is_stored_before_too_many_rejected_stop_the_sink(store: Settings) -> None:
+def test_all_read_records_are_stored_before_too_many_rejected_ones_stop_the_sink(store: Settings) -> None:
     bad = [b"garbage"] * 500
     with Writer(store, TOPIC) as writer, pytest.raises(TooManyRejected, match="1,000 of the last 1,110"):
-        writer.commit(run_of([*bad, *(numbered(n) for n in range(110)), *bad]))
+        writer.commit(batch_of([*bad, *(numbered(n) for n in range(110)), *bad]))
     assert select(store, "SELECT next_offset, `stored`, quarantined FROM orders_ledger") == [(1110, 110, 1000)]
-    assert_sound(store)
+    assert_consistent(store)
 
 
-# Servers that report less than happened.
+# Servers that do not report everything.
 
-WORK = [numbered(n) for n in range(200)]
-AGAIN = [*WORK[:131], *(numbered(n, customer_id="5") for n in range(140, 144)), numbered(300)]
-OUTCOME = Committed(1, 131, Counter({Reason.CONFLICT: 4}))
-VARIABLES = {
+ORDERS = [numbered(n) for n in range(200)]
+REPEATS = [*ORDERS[:131], *(numbered(n, customer_id="5") for n in range(140, 144)), numbered(300)]
+RESULT_OF_REPEATS = Committed(1, 131, Counter({Reason.CONFLICT: 4}))
+VARIABLES_OF_KIND = {
     "mysql": {
         "transaction_read_only": "1",
         "transaction_isolation": "'SERIALIZABLE'",
@@ -244,7 +283,7 @@ VARIABLES = {
         "default_storage_engine": "'MyISAM'",
     },
 }
-BOTH = {
+COMMON_VARIABLES = {
     "max_error_count": "0",
     "sql_mode": "''",
     "sql_notes": "0",
@@ -269,20 +308,20 @@ BOTH = {
 }
 
 
-def test_what_an_administrator_sets_for_all_changes_nothing(
+def test_global_server_variables_change_no_result(
     ordinary: Settings, store: Settings, load_data: bool, subtests: pytest.Subtests
 ) -> None:
     kind = "mariadb" if "MariaDB" in select(store, "SELECT VERSION()")[0][0] else "mysql"
-    for name, value in (BOTH | VARIABLES[kind]).items():
-        empty(store)
+    for name, value in (COMMON_VARIABLES | VARIABLES_OF_KIND[kind]).items():
+        delete_rows(store)
         with subtests.test(name), variable(store, name, value):
             assert schema.missing(ordinary) == []
-            first = run_of([*WORK, message(product_name='"Ünï 🧘"', order_id='"ORDER-000999"')])
+            first = batch_of([*ORDERS, message(product_name='"Ünï 🧘"', order_id='"ORDER-000999"')])
             assert commit(ordinary, first, load_data=load_data).stored == 201
-            assert commit(ordinary, run_of(AGAIN, 201), load_data=load_data) == OUTCOME
+            assert commit(ordinary, batch_of(REPEATS, 201), load_data=load_data) == RESULT_OF_REPEATS
         with raw_session(store) as session:  # only the next session sees the restored value
             assert session.is_connected()
-        assert_sound(store)
+        assert_consistent(store)
 
 
 def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
@@ -290,20 +329,20 @@ def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
 ) -> None:
     values = [numbered(n) for n in range(5_000)]
     with variable(store, "max_error_count", "0"):
-        assert commit(ordinary, run_of(values), load_data=load_data).stored == 5_000
+        assert commit(ordinary, batch_of(values), load_data=load_data).stored == 5_000
         more = [*values, numbered(1, customer_id="5"), numbered(6_000), numbered(6_000)]
-        assert commit(ordinary, run_of(more, 5_000), load_data=load_data) == Committed(
+        assert commit(ordinary, batch_of(more, 5_000), load_data=load_data) == Committed(
             1, 5_001, Counter({Reason.CONFLICT: 1})
         )
-    assert_sound(store)
+    assert_consistent(store)
 
 
-def test_a_value_is_never_rounded_where_notes_are_off(ordinary: Settings, store: Settings, load_data: bool) -> None:
+def test_a_value_is_never_rounded_if_notes_are_off(ordinary: Settings, store: Settings, load_data: bool) -> None:
     """DECIMAL rounds with a note, which is neither a warning nor an error."""
     with variable(store, "sql_notes", "0"), Writer(ordinary, TOPIC) as writer:
         writer.uses_load_data = load_data
         execute(store, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,1) NOT NULL")
         values = [numbered(1), numbered(2, unit_price="46.0", total_price="92.00")]
-        assert writer.commit(run_of(values)) == Committed(1, quarantined=Counter(REFUSED))
+        assert writer.commit(batch_of(values)) == Committed(1, quarantined=Counter(REFUSED))
     assert [row[0] for row in select(store, "SELECT order_id FROM orders")] == ["ORDER-000002"]
     assert "unit_price" in select(store, "SELECT detail FROM orders_quarantine")[0][0]

@@ -1,4 +1,4 @@
-"""The rivals at a tiny size: each fills the table. The tests show how each handles messages that are not orders."""
+"""The rivals at a tiny size: each fills the table. The tests check how each handles messages that are not orders."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def _rivals(settings: Settings, folder: Path, *names: str) -> Any:
     """Run these contestants and return their results."""
     arguments = ["--rows=3000", "--rounds=1", "--seconds=1", "--json", *(f"--only={name}" for name in names)]
     # A rival is started up to five times.
-    done = processes.run(settings, "rivals", *arguments, cwd=folder, patience=500, module="benchmarks")
-    assert done.returncode == 0, done.stderr
-    all_found = json.loads(done.stdout)["contestants"]
-    for found in all_found:
-        assert not found["failures"]
-        [run] = found["runs"]
+    process = processes.run(settings, "rivals", *arguments, cwd=folder, timeout=500, module="benchmarks")
+    assert process.returncode == 0, process.stderr
+    contestants = json.loads(process.stdout)["contestants"]
+    for contestant in contestants:
+        assert not contestant["failures"]
+        [run] = contestant["runs"]
         assert run["steady"] > 0 and run["memory"]["sink"] > 1e6
-        assert (run["table"], found["stream_table"]) == ("exact", "exact")
-        assert 0 < found["stream"]["p50"] <= found["stream"]["p99"]
-        assert found["guarantees"]
-    return [tuple(found["bad_messages"].values()) for found in all_found]
+        assert (run["table"], contestant["stream_table"]) == ("exact", "exact")
+        assert 0 < contestant["stream"]["p50"] <= contestant["stream"]["p99"]
+        assert contestant["guarantees"]
+    return [tuple(contestant["bad_messages"].values()) for contestant in contestants]
 
 
-def test_scripts_written_by_hand_beside_ours(servers: Settings, tmp_path: Path) -> None:
+def test_handwritten_scripts_are_compared_with_the_direct_engine(servers: Settings, tmp_path: Path) -> None:
     direct, upsert, load_data = _rivals(servers, tmp_path, "direct", "upsert", "load-data")
     assert direct == ("quarantined, malformed_json", "quarantined, wrong_type")
     assert upsert == ("skipped", "stops permanently, 10 of 20 good orders stored")
@@ -43,23 +43,23 @@ def test_scripts_written_by_hand_beside_ours(servers: Settings, tmp_path: Path) 
 
 
 @pytest.mark.long  # five JVM starts, for behavior that the other tests already prove of the command
-def test_the_original_design(servers: Settings, tmp_path: Path) -> None:
+def test_the_original_design_stops_at_a_malformed_message(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "original-rewritten") == [
         ("stops permanently, 10 of 20 good orders stored", "stored, quantity NULL")
     ]
 
 
-def test_debezium(servers: Settings, tmp_path: Path) -> None:
+def test_debezium_stops_at_a_malformed_message(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "debezium") == [
         ("stops permanently, 10 of 20 good orders stored", "stored, quantity 0")
     ]
 
 
 @pytest.mark.long  # like the test above
-def test_flink(servers: Settings, tmp_path: Path) -> None:
+def test_flink_skips_a_malformed_message(servers: Settings, tmp_path: Path) -> None:
     assert _rivals(servers, tmp_path, "flink") == [("skipped", "stored, quantity NULL")]
 
 
-def test_an_unknown_contestant(servers: Settings, tmp_path: Path) -> None:
+def test_an_unknown_contestant_is_refused(servers: Settings, tmp_path: Path) -> None:
     refused = processes.run(servers, "rivals", "--only=sqoop", cwd=tmp_path, module="benchmarks")
     assert refused.returncode == 2 and "sqoop" in refused.stderr and "load-data" in refused.stderr

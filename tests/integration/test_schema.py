@@ -18,14 +18,14 @@ from orderflow.contract.definition import DEFAULT, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
-from orderflow.errors import DatabaseRefused, OperatorError, TableDrifted
+from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from orderflow.store.writer import Committed
 from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
-from tests.integration.test_store import ask, assert_sound, commit, run_of
+from tests.integration.test_store import assert_consistent, batch_of, commit, select_all
 from tests.servers import running
 from tests.sql import execute, select
 
@@ -64,29 +64,29 @@ def seed(database: Settings) -> Settings:
 
 
 def columns(settings: Settings, table: str) -> dict[str, str]:
-    found = select(
+    rows = select(
         settings,
         "SELECT column_name, column_type, extra FROM information_schema.columns WHERE table_schema = DATABASE()"
         f" AND table_name = '{table}' ORDER BY ordinal_position",
     )
-    return {name: f"{kind} {extra}".strip().lower() for name, kind, extra in found}
+    return {name: f"{kind} {extra}".strip().lower() for name, kind, extra in rows}
 
 
-def assert_ours(settings: Settings) -> None:
+def assert_usable(settings: Settings) -> None:
     """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
     assert schema.missing(settings) == schema.prepare(settings) == []
-    found = columns(settings, "orders")
-    assert {name.lower() for name, kind in found.items() if "invisible" not in kind} == {*definition.EIGHT}
-    assert {name for name, kind in found.items() if "invisible" in kind} == {
+    types = columns(settings, "orders")
+    assert {name.lower() for name, kind in types.items() if "invisible" not in kind} == {*definition.EIGHT}
+    assert {name for name, kind in types.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
-    assert commit(settings, run_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
+    assert commit(settings, batch_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
     assert select(settings, f"SELECT {', '.join(definition.EIGHT)} FROM orders") == [ORDER.row()]
 
 
-def test_nothing_is_there(database: Settings) -> None:
+def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) -> None:
     planned = schema.missing(database)
     assert [step.what for step in planned] == [
         f"database {database.mysql_database}",
@@ -101,8 +101,8 @@ def test_nothing_is_there(database: Settings) -> None:
         f"schema version {LATEST}",
     ]
     assert schema.prepare(database) == planned
-    assert_ours(database)
-    assert_sound(database)
+    assert_usable(database)
+    assert_consistent(database)
     indexes = select(database, "SHOW INDEX FROM orders")
     assert {(row[2], row[4]) for row in indexes} == {
         ("PRIMARY", "order_id"),
@@ -121,24 +121,24 @@ def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None
             assert word.lower() in declared[1].lower()
 
 
-def test_what_is_missing_is_made(database: Settings) -> None:
+def test_missing_tables_are_created(database: Settings) -> None:
     schema.prepare(database)
     execute(database, "DROP VIEW orders_per_minute")
     execute(database, "DROP TABLE orders_ledger")
     assert [step.what for step in schema.prepare(database)] == ["table orders_ledger", "table orders_per_minute"]
-    assert_ours(database)
+    assert_usable(database)
 
 
-def test_two_sets_of_tables_side_by_side(database: Settings) -> None:
+def test_two_sets_of_tables_in_one_database_are_independent(database: Settings) -> None:
     other = msgspec.structs.replace(database, mysql_table="shop2_orders$")
     schema.prepare(database)
     schema.prepare(other)
-    assert commit(other, run_of([SAMPLE])).stored == 1
+    assert commit(other, batch_of([SAMPLE])).stored == 1
     assert select(database, "SELECT COUNT(*) FROM orders") == [(0,)]
     assert select(database, "SELECT SUM(orders) FROM `shop2_orders$_per_minute`") == [(1,)]
 
 
-def test_the_printed_statements_make_the_same(seed: Settings) -> None:
+def test_the_printed_statements_have_the_same_effect(seed: Settings) -> None:
     execute(seed, ROWS)
     printed = [schema.statement_of(step, seed) for step in schema.missing(seed)]
     for statement in printed:
@@ -153,7 +153,7 @@ def assert_adopted(settings: Settings) -> None:
     assert schema.missing(settings) == []
     [counted] = select(settings, "SELECT orders, row_checksum > 0 FROM orders_adoption")
     assert counted == (5, 1)
-    partitions, rollup, units = ask(
+    partitions, rollup, units = select_all(
         settings,
         "SELECT kafka_partition, COUNT(*) FROM orders GROUP BY 1",
         "SELECT minute, SUM(orders), SUM(units), SUM(revenue) FROM orders_per_minute GROUP BY 1 ORDER BY 1",
@@ -164,13 +164,13 @@ def assert_adopted(settings: Settings) -> None:
     assert [(name.rstrip(), count) for name, count in units] == [("toys", 3), ("Tóys", 5), ("Toys", 7)]
 
 
-def test_an_empty_table_is_taken_over(seed: Settings) -> None:
+def test_an_empty_table_is_adopted(seed: Settings) -> None:
     assert "adopt_orders" in [step.statement for step in schema.prepare(seed)]
-    assert_ours(seed)
-    assert_sound(seed)
+    assert_usable(seed)
+    assert_consistent(seed)
 
 
-def test_a_table_with_rows_is_taken_over(seed: Settings) -> None:
+def test_a_table_with_rows_is_adopted(seed: Settings) -> None:
     execute(seed, ROWS)
     schema.prepare(seed)
     assert_adopted(seed)
@@ -179,13 +179,13 @@ def test_a_table_with_rows_is_taken_over(seed: Settings) -> None:
     repeat = {"product_category": '"Toys"', "quantity": "1", "unit_price": "10.01", "total_price": "10.01"}
     same = numbered(101, customer_id="1", order_timestamp='"2025-01-15T14:30:00"', **repeat)
     other = numbered(101, customer_id="2", order_timestamp='"2025-01-15T14:30:00"', **repeat)
-    assert commit(seed, run_of([same, other, SAMPLE])) == Committed(
+    assert commit(seed, batch_of([same, other, SAMPLE])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
     assert schema.prepare(seed) == []
 
 
-def test_a_nullable_table_is_taken_over(database: Settings) -> None:
+def test_a_nullable_table_is_adopted(database: Settings) -> None:
     with Connection(database, database=False) as connection:
         connection.execute("create_database")
     execute(database, SEED.format(null=""))
@@ -194,27 +194,31 @@ def test_a_nullable_table_is_taken_over(database: Settings) -> None:
     assert_adopted(database)
 
 
-def test_a_table_with_nulls_is_taken_over_or_refused_with_the_way_out(database: Settings) -> None:
+@pytest.mark.parametrize("column", ["product_category", "quantity", "total_price", "order_timestamp"])
+def test_null_in_a_column_of_the_rollup_is_refused_until_it_is_corrected(database: Settings, column: str) -> None:
+    """Of one row among others of its minute and category: the rollup must not omit its amount."""
     with Connection(database, database=False) as connection:
         connection.execute("create_database")
     execute(database, SEED.format(null=""))
     execute(database, ROWS)
-    execute(database, "INSERT INTO orders (order_id) VALUES ('ORDER-000200')")
-    try:
-        schema.prepare(database)
-    except OperatorError as refused:
-        assert refused.hint
-    else:
-        assert_sound(database)
+    [(value,)] = select(database, f"SELECT {column} FROM orders WHERE customer_id = 2")
+    execute(database, f"UPDATE orders SET {column} = NULL WHERE customer_id = 2")
+    for _ in range(2):
+        with pytest.raises(TableDrifted, match=r"provenance of the rows in table orders failed: .* null") as refused:
+            schema.prepare(database)
+        assert refused.value.hint == "Rows of table orders have NULL in a column: correct or delete them."
+    execute(database, f"UPDATE orders SET {column} = '{value}' WHERE customer_id = 2")
+    schema.prepare(database)
+    assert_adopted(database)
 
 
-@pytest.mark.parametrize("done", range(1, 15))
-def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int) -> None:
+@pytest.mark.parametrize("steps_done", range(1, 15))
+def test_an_interrupted_adoption_is_completed(seed: Settings, steps_done: int) -> None:
     """Each statement commits on its own, so the program may end after any of them."""
     execute(seed, ROWS)
     steps = schema.missing(seed)
-    assert done < len(steps)
-    for step in steps[:done]:
+    assert steps_done < len(steps)
+    for step in steps[:steps_done]:
         execute(seed, schema.statement_of(step, seed))
     schema.prepare(seed)
     assert_adopted(seed)
@@ -222,7 +226,7 @@ def test_a_takeover_that_was_interrupted_is_completed(seed: Settings, done: int)
     assert select(seed, "SELECT kafka_partition FROM orders WHERE customer_id = 6") == [(None,)]
 
 
-def test_columns_in_another_order_and_other_collations_do(database: Settings) -> None:
+def test_columns_in_another_order_and_other_collations_are_accepted(database: Settings) -> None:
     with Connection(database, database=False) as connection:
         connection.execute("create_database")
     execute(
@@ -232,10 +236,23 @@ def test_columns_in_another_order_and_other_collations_do(database: Settings) ->
         " Order_Id VARCHAR(50) PRIMARY KEY) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
     )
     schema.prepare(database)
-    assert_ours(database)
+    assert_usable(database)
     values = [numbered(2, product_name='"🧘"'), numbered(2, product_name='"🎽"')]
-    assert commit(database, run_of(values, 3)) == Committed(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
-    assert_sound(database)
+    assert commit(database, batch_of(values, 3)) == Committed(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
+    assert_consistent(database)
+
+
+def test_ids_that_differ_in_capital_letters_need_a_collation_that_distinguishes_them(seed: Settings) -> None:
+    execute(seed, "ALTER TABLE orders MODIFY order_id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    text = '[order_id]\npattern = "#[A-Za-z0-9]{3}"'
+    mixed = msgspec.structs.replace(seed, order_contract="contract.toml", order_contract_text=text)
+    with pytest.raises(TableDrifted, match="order_id is compared by utf8mb4_general_ci, so ids that differ") as drifted:
+        schema.prepare(mixed)
+    execute(seed, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    schema.prepare(mixed)
+    values = [message(order_id='"#aB1"'), message(order_id='"#AB1"'), message(order_id='"#aB1"')]
+    assert commit(mixed, batch_of(values)) == Committed(stored=2, duplicates=1)
+    assert_consistent(mixed)
 
 
 # Tables that differ.
@@ -302,32 +319,32 @@ def assert_refused_and_fixed(settings: Settings) -> None:
     for statement in statements[1].rstrip(";").split("; "):
         execute(settings, statement)
     schema.prepare(settings)
-    assert_ours(settings)
+    assert_usable(settings)
 
 
 @pytest.mark.parametrize("drift", DRIFTS)
-def test_a_table_made_by_hand_that_differs_is_refused_and_the_hint_mends_it(seed: Settings, drift: str) -> None:
+def test_a_table_created_by_hand_that_differs_is_refused_and_the_hint_fixes_it(seed: Settings, drift: str) -> None:
     execute(seed, f"ALTER TABLE orders {drift}")
     assert_refused_and_fixed(seed)
 
 
 @pytest.mark.parametrize("drift", OWN_DRIFTS)
-def test_a_table_of_ours_that_differs_is_refused_and_the_hint_mends_it(database: Settings, drift: str) -> None:
+def test_a_table_of_orderflow_that_differs_is_refused_and_the_hint_fixes_it(database: Settings, drift: str) -> None:
     schema.prepare(database)
     execute(database, f"ALTER TABLE orders {drift}")
     assert_refused_and_fixed(database)
 
 
-def test_several_differences_are_told_at_once(seed: Settings) -> None:
+def test_several_differences_are_reported_at_once(seed: Settings) -> None:
     execute(seed, "ALTER TABLE orders DROP COLUMN quantity, ADD COLUMN note TEXT, MODIFY unit_price DOUBLE NOT NULL")
     with pytest.raises(TableDrifted) as drifted:
         schema.prepare(seed)
-    for found in ("quantity is missing", "note is unknown", "unit_price is double, not decimal(10,2)"):
-        assert found in drifted.value.message
+    for difference in ("quantity is missing", "note is unknown", "unit_price is double, not decimal(10,2)"):
+        assert difference in drifted.value.message
     assert_refused_and_fixed(seed)
 
 
-def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
+def test_a_view_with_the_name_of_the_table_is_refused(seed: Settings) -> None:
     execute(seed, "RENAME TABLE orders TO real_orders")
     execute(seed, "CREATE VIEW orders AS SELECT * FROM real_orders")
     with pytest.raises(TableDrifted, match=r"orders\b.* view") as drifted:
@@ -343,7 +360,7 @@ def test_a_view_in_the_table_s_place_is_refused(seed: Settings) -> None:
         *("orders_losses", "orders_audits", "orders_by_minute", "orders_schema", "orders_adoption"),
     ],
 )
-def test_another_s_table_under_one_of_our_names_is_refused(database: Settings, table: str) -> None:
+def test_a_foreign_table_with_a_name_of_orderflow_is_refused(database: Settings, table: str) -> None:
     schema.prepare(database)
     execute(database, f"DROP TABLE {table}")
     execute(database, f"CREATE TABLE {table} (id INT PRIMARY KEY)")
@@ -385,32 +402,34 @@ COMPANION_DRIFTS = [
 ]
 
 
-@pytest.mark.parametrize(("table", "drift", "told"), COMPANION_DRIFTS)
+@pytest.mark.parametrize(("table", "drift", "difference"), COMPANION_DRIFTS)
 def test_another_table_that_differs_is_refused_and_the_hint_fixes_it(
-    database: Settings, table: str, drift: str, told: str
+    database: Settings, table: str, drift: str, difference: str
 ) -> None:
     schema.prepare(database)
     execute(database, f"ALTER TABLE {table} {drift}")
-    with pytest.raises(TableDrifted, match=rf"{table} is not as OrderFlow writes it: .*{re.escape(told)}") as drifted:
+    with pytest.raises(
+        TableDrifted, match=rf"{table} is not as OrderFlow writes it: .*{re.escape(difference)}"
+    ) as drifted:
         schema.prepare(database)
     statement = re.fullmatch(r"Fix it with: (ALTER TABLE .*);", drifted.value.hint)
     assert statement
     execute(database, statement[1])
-    assert_ours(database)
+    assert_usable(database)
 
 
-def test_columns_that_do_no_harm_are_let_alone(database: Settings) -> None:
+def test_harmless_columns_are_accepted(database: Settings) -> None:
     schema.prepare(database)
     execute(
         database, "ALTER TABLE orders_quarantine ADD COLUMN ticket VARCHAR(20), ADD COLUMN seen INT DEFAULT 0 NOT NULL"
     )
-    assert_ours(database)
+    assert_usable(database)
 
 
 def test_a_view_is_checked_too(database: Settings) -> None:
     schema.prepare(database)
     execute(database, "CREATE OR REPLACE VIEW orders_per_day AS SELECT DATE(minute) AS day FROM orders_by_minute")
-    with pytest.raises(TableDrifted, match="orders_per_day has the columns day, not day, product_category") as drifted:
+    with pytest.raises(TableDrifted, match="per_day has the columns day; expected: day, product_category") as drifted:
         schema.prepare(database)
     execute(database, drifted.value.hint.split(": ")[1].rstrip(";"))
     assert [step.statement for step in schema.prepare(database)] == ["create_per_day"]
@@ -425,7 +444,7 @@ def test_a_view_is_checked_too(database: Settings) -> None:
         schema.prepare(database)
 
 
-def test_several_tables_are_told_at_once(database: Settings) -> None:
+def test_several_tables_are_reported_at_once(database: Settings) -> None:
     schema.prepare(database)
     for table in ("orders_ledger", "orders_losses"):
         execute(database, f"ALTER TABLE {table} ENGINE = MyISAM")
@@ -433,7 +452,7 @@ def test_several_tables_are_told_at_once(database: Settings) -> None:
         schema.prepare(database)
     for statement in re.findall(r"ALTER TABLE [^;]*", drifted.value.hint):
         execute(database, statement)
-    assert_ours(database)
+    assert_usable(database)
 
 
 # Servers that do not preserve the case of names.
@@ -453,7 +472,7 @@ class _FoldingDatabase(Database):
 @pytest.mark.parametrize("kind", ["mysql", "mariadb"])
 def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder: Path, tmp_path: Path) -> None:
     if kind == "mysql" and not (packages.available() or shutil.which("mysqld") or os.environ.get("CI")):
-        pytest.skip("no genuine MySQL here")
+        pytest.skip("no genuine MySQL")
     folding = _FoldingDatabase(server_folder / tmp_path.name, free_port(), kind)
     settings = Settings(
         mysql_host="127.0.0.1", mysql_port=folding.port, mysql_password=folding.password,
@@ -462,7 +481,7 @@ def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder
     with running(folding):
         assert len(schema.prepare(settings)) == len(schema.everything(settings))
         assert schema.missing(settings) == schema.prepare(settings) == []
-        assert commit(settings, run_of([SAMPLE])).stored == 1
+        assert commit(settings, batch_of([SAMPLE])).stored == 1
         assert server.missing_indexes(settings) == []
         assert list(server.refusals(settings)) == []
         spelled = msgspec.structs.replace(settings, mysql_database="shop", mysql_table="ORDERS")
@@ -477,29 +496,29 @@ def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder
         execute(by_hand, ROWS.replace("INTO orders", "INTO byhand"))
         assert "adopt_orders" in [step.statement for step in schema.prepare(by_hand)]
         assert schema.missing(by_hand) == []
-        assert commit(by_hand, run_of([SAMPLE])).stored == 1
+        assert commit(by_hand, batch_of([SAMPLE])).stored == 1
 
 
-def test_where_case_matters_another_s_table_is_not_ours(database: Settings) -> None:
+def test_a_table_name_in_another_case_is_another_table_if_case_matters(database: Settings) -> None:
     schema.prepare(database)
     if select(database, "SELECT @@lower_case_table_names")[0][0]:
         pytest.skip("not on this server")
     other = msgspec.structs.replace(database, mysql_table="Orders")
     assert len(schema.prepare(other)) == len(schema.everything(other)) - 1  # the database exists
-    assert commit(other, run_of([SAMPLE])).stored == 1
+    assert commit(other, batch_of([SAMPLE])).stored == 1
     assert select(database, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
-def test_a_refused_table_is_left_as_it_is(seed: Settings) -> None:
+def test_a_refused_table_is_not_changed(seed: Settings) -> None:
     execute(seed, ROWS)
     execute(seed, "ALTER TABLE orders ADD COLUMN note TEXT")
-    before = ask(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES")
+    before = select_all(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES")
     with pytest.raises(TableDrifted):
         schema.prepare(seed)
-    assert ask(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES") == before
+    assert select_all(seed, "SHOW CREATE TABLE orders", "SELECT * FROM orders", "SHOW TABLES") == before
 
 
-def test_a_user_without_privileges_is_told_what_to_do(seed: Settings) -> None:
+def test_a_user_without_privileges_gets_a_hint(seed: Settings) -> None:
     user = f"reader_{seed.mysql_database[-12:]}"
     execute(seed, f"CREATE USER {user}@'%' IDENTIFIED BY 'secret'")
     try:
@@ -516,11 +535,11 @@ def test_a_user_without_privileges_is_told_what_to_do(seed: Settings) -> None:
         execute(seed, f"DROP USER {user}@'%'")
 
 
-def test_a_database_whose_default_is_not_utf8mb4(database: Settings) -> None:
-    server = msgspec.structs.replace(database, mysql_database="mysql")
-    execute(server, f"CREATE DATABASE {database.mysql_database} CHARACTER SET latin1")
+def test_texts_are_stored_exactly_if_the_default_character_set_is_not_utf8mb4(database: Settings) -> None:
+    server_settings = msgspec.structs.replace(database, mysql_database="mysql")
+    execute(server_settings, f"CREATE DATABASE {database.mysql_database} CHARACTER SET latin1")
     schema.prepare(database)
-    assert_ours(database)
+    assert_usable(database)
     text = "🧘" * 255
-    assert commit(database, run_of([b"{", b"{", b"{", numbered(5, product_name=quoted(text))])).stored == 1
+    assert commit(database, batch_of([b"{", b"{", b"{", numbered(5, product_name=quoted(text))])).stored == 1
     assert select(database, "SELECT product_name FROM orders WHERE order_id = 'ORDER-000005'") == [(text,)]

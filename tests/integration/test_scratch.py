@@ -15,7 +15,7 @@ import pytest
 from orderflow import topic as topics
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import execute, select
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user"]
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def flow(mysql_server: Settings, kafka: str, topic: str, tmp_path: Path) -> Settings:
-    """Settings of a topic with 60,000 orders."""
+    """Return settings of a topic with 60,000 orders."""
     flow = msgspec.structs.replace(
         mysql_server,
         kafka_bootstrap_servers=kafka,
@@ -42,13 +42,13 @@ def flow(mysql_server: Settings, kafka: str, topic: str, tmp_path: Path) -> Sett
     return flow
 
 
-def sink(flow: Settings, folder: Path, *small: Path) -> Process:
+def sink(flow: Settings, folder: Path, *limited: Path) -> Process:
     """Start `orderflow sink --once` with 1 MB in each of these folders."""
-    mounts = " && ".join(f"{SMALL} {shlex.quote(str(one))}" for one in small)
-    run_it = f"{mounts} && exec '{sys.executable}' -m orderflow sink --once --engine direct"
+    mounts = " && ".join(f"{SMALL} {shlex.quote(str(path))}" for path in limited)
+    script = f"{mounts} && exec '{sys.executable}' -m orderflow sink --once --engine direct"
     process = Process(
         "sink",
-        [*NAMESPACE, "sh", "-c", run_it],
+        [*NAMESPACE, "sh", "-c", script],
         log=folder / "sink.log",
         env=os.environ | flow.environment() | {"TMPDIR": str(folder)},
         cwd=folder.parent,
@@ -57,7 +57,7 @@ def sink(flow: Settings, folder: Path, *small: Path) -> Process:
     return process
 
 
-def test_another_folder_is_taken_where_memory_has_no_room(flow: Settings, tmp_path: Path) -> None:
+def test_another_folder_is_used_if_memory_has_no_room(flow: Settings, tmp_path: Path) -> None:
     process = sink(flow, tmp_path, Path("/dev/shm"))
     try:
         until(lambda: not process.alive)
@@ -68,33 +68,33 @@ def test_another_folder_is_taken_where_memory_has_no_room(flow: Settings, tmp_pa
         execute(flow, f"DROP DATABASE {flow.mysql_database}")
 
 
-def test_room_is_waited_for_where_no_folder_has_it(flow: Settings, tmp_path: Path) -> None:
+def test_the_sink_waits_for_room_if_no_folder_has_any(flow: Settings, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
     process = sink(flow, full, Path("/dev/shm"), full)
     try:
-        until(says(process, "cannot be written: No space left on device. Waiting for it."), process)
+        until(has_logged(process, "cannot be written: No space left on device. Waiting for it."), process)
         inside = ["nsenter", "--user", "--preserve-credentials", "--mount", "-t", str(process.identity[0])]
         for mount in (Path("/dev/shm"), full):
             subprocess.run([*inside, "mount", "-o", "remount,size=200m", mount], check=True)
         until(lambda: not process.alive)
         assert process.exit_code == 0, process.last_lines(30)
         assert select(flow, "SELECT COUNT(*) FROM orders") == [(ORDERS,)]
-        assert not says(process, "Traceback")()
+        assert not has_logged(process, "Traceback")()
     finally:
         process.kill()
         execute(flow, f"DROP DATABASE {flow.mysql_database}")
 
 
-def test_file_descriptors_are_waited_for(flow: Settings, tmp_path: Path) -> None:
+def test_the_sink_waits_for_file_descriptors(flow: Settings, tmp_path: Path) -> None:
     with running(flow, "sink", "--engine", "direct", folder=tmp_path) as process:
-        until(says(process, f" {ORDERS} stored"), process)
+        until(has_logged(process, f" {ORDERS} stored"), process)
         limits = psutil.Process(process.identity[0])
         before = limits.rlimit(psutil.RLIMIT_NOFILE)
         limits.rlimit(psutil.RLIMIT_NOFILE, (4, before[1]))  # open descriptors stay open
         assert run(flow, "produce", "--count", str(ORDERS), cwd=tmp_path).returncode == 0
-        until(says(process, "Waiting for it."), process)
+        until(has_logged(process, "Waiting for it."), process)
         limits.rlimit(psutil.RLIMIT_NOFILE, before)
         until(lambda: select(flow, "SELECT COUNT(*) FROM orders") == [(2 * ORDERS,)], process)
-        assert not says(process, "Traceback")()
+        assert not has_logged(process, "Traceback")()
     execute(flow, f"DROP DATABASE {flow.mysql_database}")

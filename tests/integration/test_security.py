@@ -30,7 +30,7 @@ import mysql.connector
 import psutil
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
+from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
@@ -41,6 +41,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from rich.progress import Progress
 
 from orderflow import topic
+from orderflow.cli.doctor.checks import checks
 from orderflow.embedded import debian
 from orderflow.embedded.process import Process, free_port
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused
@@ -54,7 +55,7 @@ from tests.processes import run, running, until
 from tests.secured import SecuredDatabase, SecuredKafka
 from tests.servers import running as serving
 
-# Every secret contains this mark. The text around it may be escaped.
+# Every secret contains this mark. The other characters may be escaped in an output.
 _MARK = f"never-shown-{uuid.uuid4().hex}"
 # Passwords may contain non-ASCII characters, and characters that are special in JAAS, SQL, JSON and a shell.
 _PASSWORDS = {
@@ -104,7 +105,7 @@ def broker(folder: Path, server_folder: Path, authorities: Authorities) -> Itera
 @pytest.fixture(scope="module")
 def mysql_tls(server_folder: Path, authorities: Authorities) -> Iterator[SecuredDatabase]:
     if not shutil.which("mysqld") and not debian.available():
-        pytest.skip("no genuine MySQL here: neither mysqld on PATH, nor apt-get to download it")
+        pytest.skip("no genuine MySQL: neither mysqld on PATH, nor apt-get to download it")
     database = SecuredDatabase(server_folder / "secured-mysql", "mysql", authorities.trusted)
     with serving(database):
         yield database
@@ -119,7 +120,7 @@ def mariadb_tls(server_folder: Path, authorities: Authorities) -> Iterator[Secur
 
 def _kafka(broker: SecuredKafka, authority: Authority, listener: str = "SASL_SSL", role: str = "sink") -> Settings:
     return Settings(
-        kafka_bootstrap_servers=broker.at(listener),
+        kafka_bootstrap_servers=broker.bootstrap_servers(listener),
         kafka_security_protocol="SASL_SSL",
         kafka_sasl_username=f"orderflow_{role}",
         kafka_password=_PASSWORDS[f"orderflow_{role}"],
@@ -137,7 +138,7 @@ def _joined(kafka: Settings, database: Settings) -> Settings:
     return _with(kafka, **changes)
 
 
-def _shows(settings: Settings, certificate: Certificate) -> Settings:
+def _with_client_certificate(settings: Settings, certificate: Certificate) -> Settings:
     return _with(
         settings,
         kafka_ssl_certificate_location=str(certificate.certificate),
@@ -148,9 +149,7 @@ def _shows(settings: Settings, certificate: Certificate) -> Settings:
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
 @pytest.mark.parametrize("protocol", ["SASL_SSL", "SASL_PLAINTEXT"])
-def test_kafka_lets_in_by_password(
-    broker: SecuredKafka, authorities: Authorities, protocol: str, mechanism: str
-) -> None:
+def test_kafka_accepts_passwords(broker: SecuredKafka, authorities: Authorities, protocol: str, mechanism: str) -> None:
     settings = _with(
         _kafka(broker, authorities.trusted, protocol),
         kafka_security_protocol=protocol,
@@ -159,31 +158,33 @@ def test_kafka_lets_in_by_password(
     assert len(topic.describe(settings).partitions) == 3
 
 
-def test_kafka_lets_in_by_certificate(broker: SecuredKafka, authorities: Authorities, client: Certificate) -> None:
+def test_kafka_accepts_client_certificates(broker: SecuredKafka, authorities: Authorities, client: Certificate) -> None:
     settings = _with(_kafka(broker, authorities.trusted, "SSL"), kafka_security_protocol="SSL")
-    assert len(topic.describe(_shows(settings, client)).partitions) == 3
+    assert len(topic.describe(_with_client_certificate(settings, client)).partitions) == 3
 
 
 def _kafka_faults(
-    broker: SecuredKafka, known: Authorities, client: Certificate
+    broker: SecuredKafka, authorities: Authorities, client: Certificate
 ) -> dict[str, tuple[Settings, str, str]]:
     """Return, by name, settings, the error message, and the setting or words that its hint names."""
-    good = _kafka(broker, known.trusted)
-    by_certificate = _with(good, kafka_bootstrap_servers=broker.at("SSL"), kafka_security_protocol="SSL")
+    good = _kafka(broker, authorities.trusted)
+    by_certificate = _with(good, kafka_bootstrap_servers=broker.bootstrap_servers("SSL"), kafka_security_protocol="SSL")
     wrong = f"wrong {_MARK}"
-    foreign = _shows(by_certificate, known.stranger.issue("foreigner", passphrase=_KEY_PASSWORD))
+    foreign_client = _with_client_certificate(
+        by_certificate, authorities.stranger.issue("foreigner", passphrase=_KEY_PASSWORD)
+    )
     return {
         "wrong password": (_with(good, kafka_password=wrong), "refuses user orderflow_sink", "KAFKA_PASSWORD"),
         "unknown user": (_with(good, kafka_sasl_username="who"), "refuses user who", "KAFKA_SASL_USERNAME"),
         "wrong authority": (
-            _kafka(broker, known.stranger),
+            _kafka(broker, authorities.stranger),
             "signed by an authority that is not trusted",
             "KAFKA_SSL_CA_LOCATION",
         ),
         "no authority": (_with(good, kafka_ssl_ca_location=""), "not trusted", "KAFKA_SSL_CA_LOCATION"),
-        "expired": (_kafka(broker, known.trusted, "EXPIRED"), "certificate has expired", "renewed"),
+        "expired": (_kafka(broker, authorities.trusted, "EXPIRED"), "certificate has expired", "renewed"),
         "other host": (
-            _kafka(broker, known.trusted, "ELSEWHERE"),
+            _kafka(broker, authorities.trusted, "ELSEWHERE"),
             "is not valid for host name 127.0.0.1",
             "KAFKA_BOOTSTRAP_SERVERS",
         ),
@@ -192,9 +193,13 @@ def _kafka_faults(
             "requires a client certificate",
             "KAFKA_SSL_CERTIFICATE_LOCATION",
         ),
-        "foreign client certificate": (foreign, "refuses the client certificate", "KAFKA_SSL_CERTIFICATE_LOCATION"),
+        "foreign client certificate": (
+            foreign_client,
+            "refuses the client certificate",
+            "KAFKA_SSL_CERTIFICATE_LOCATION",
+        ),
         "wrong key password": (
-            _with(_shows(by_certificate, client), kafka_ssl_key_password=wrong),
+            _with(_with_client_certificate(by_certificate, client), kafka_ssl_key_password=wrong),
             "ssl.key.location failed",
             "KAFKA_SSL_KEY_PASSWORD",
         ),
@@ -204,13 +209,13 @@ def _kafka_faults(
     }
 
 
-def test_kafka_refusals_name_what_is_wrong(
+def test_kafka_refusals_name_their_cause(
     broker: SecuredKafka, authorities: Authorities, client: Certificate, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, (settings, says, hint) in _kafka_faults(broker, authorities, client).items():
+    for name, (settings, message, hint) in _kafka_faults(broker, authorities, client).items():
         with pytest.raises(KafkaRefused) as refused:
             topic.describe(settings)
-        assert says in refused.value.message, name
+        assert message in refused.value.message, name
         assert hint in refused.value.hint, name
         assert _MARK not in str(refused.value) + refused.value.hint + repr(settings)
     assert _MARK not in "".join(capfd.readouterr())
@@ -218,9 +223,9 @@ def test_kafka_refusals_name_what_is_wrong(
 
 @pytest.fixture(params=["mysql_tls", "mariadb_tls"])
 def database(request: pytest.FixtureRequest, authorities: Authorities) -> Iterator[SecuredDatabase]:
-    found: SecuredDatabase = request.getfixturevalue(request.param)
-    yield found
-    found.show(authorities.trusted.issue("good-again"))
+    server: SecuredDatabase = request.getfixturevalue(request.param)
+    yield server
+    server.use_certificate(authorities.trusted.issue("good-again"))
 
 
 def _database(database: SecuredDatabase, authority: Authority) -> Settings:
@@ -241,17 +246,17 @@ def _cipher(settings: Settings) -> str:
         return str(cipher)
 
 
-def test_the_database_is_spoken_to_by_tls(database: SecuredDatabase, authorities: Authorities) -> None:
+def test_connections_to_the_database_use_tls(database: SecuredDatabase, authorities: Authorities) -> None:
     good = _database(database, authorities.trusted)
     assert _cipher(good)
-    assert _cipher(_with(good, mysql_host="localhost")), "the name is checked against what the user has set"
-    assert _cipher(_with(good, mysql_ssl_ca="")), "encrypted unasked, where the server can"
+    assert _cipher(_with(good, mysql_host="localhost")), "the certificate is checked against the configured name"
+    assert _cipher(_with(good, mysql_ssl_ca="")), "TLS is used by default if the server supports it"
     for hosts, mode in ((OTHER_HOST, "VERIFY_CA"), ("DNS:localhost", None)):
-        database.show(authorities.trusted.issue("other", hosts))
+        database.use_certificate(authorities.trusted.issue("other", hosts))
         assert _cipher(_with(good, mysql_ssl_mode=mode, mysql_host="localhost"))
 
 
-def test_the_database_lets_in_by_certificate(
+def test_the_database_accepts_client_certificates(
     database: SecuredDatabase, authorities: Authorities, client: Certificate
 ) -> None:
     good = _database(database, authorities.trusted)
@@ -260,15 +265,15 @@ def test_the_database_lets_in_by_certificate(
     with pytest.raises(DatabaseRefused, match="refuses user certified"):
         Connection(certified)
     plain = authorities.trusted.issue("plain-client")
-    shown = _with(certified, mysql_ssl_cert=str(plain.certificate), mysql_ssl_key=str(plain.key))
-    assert _cipher(shown)
+    with_certificate = _with(certified, mysql_ssl_cert=str(plain.certificate), mysql_ssl_key=str(plain.key))
+    assert _cipher(with_certificate)
     foreign = authorities.stranger.issue("foreign-client")
-    with pytest.raises(DatabaseUnavailable) as hung_up:  # the server gives no reason
+    with pytest.raises(DatabaseUnavailable) as disconnected:  # the server gives no reason
         Connection(_with(certified, mysql_ssl_cert=str(foreign.certificate), mysql_ssl_key=str(foreign.key)))
-    assert "MYSQL_SSL_CERT" in hung_up.value.hint
+    assert "MYSQL_SSL_CERT" in disconnected.value.hint
 
 
-def test_database_refusals_name_what_is_wrong(
+def test_database_refusals_name_their_cause(
     database: SecuredDatabase, authorities: Authorities, capfd: pytest.CaptureFixture[str]
 ) -> None:
     good = _database(database, authorities.trusted)
@@ -288,45 +293,43 @@ def test_database_refusals_name_what_is_wrong(
     }
     for name, fault in faults.items():
         _assert_refused(name, *fault)
-    database.show(authorities.trusted.issue("elsewhere", OTHER_HOST))
+    database.use_certificate(authorities.trusted.issue("elsewhere", OTHER_HOST))
     _assert_refused("other host", good, "is not valid for host name 127.0.0.1", "MYSQL_HOST")
     if database.program.kind == "mariadb":  # MySQL does not load an expired certificate, but may keep running with one
-        database.show(authorities.trusted.issue("expired-server", days=-1))
+        database.use_certificate(authorities.trusted.issue("expired-server", days=-1))
         _assert_refused("expired", good, "certificate has expired", "renewed")
     assert _MARK not in "".join(capfd.readouterr())
 
 
-def _assert_refused(name: str, settings: Settings, says: str, hint: str) -> None:
+def _assert_refused(name: str, settings: Settings, message: str, hint: str) -> None:
     with pytest.raises(DatabaseRefused) as refused:
         Connection(settings)
-    assert says in refused.value.message, name
+    assert message in refused.value.message, name
     assert hint in refused.value.hint, name
     assert _MARK not in str(refused.value) + refused.value.hint
 
 
-def test_a_server_without_tls_is_refused_where_it_is_asked_for(
-    mariadb_server: Settings, authorities: Authorities
-) -> None:
+def test_a_server_without_tls_is_refused_if_tls_is_required(mariadb_server: Settings, authorities: Authorities) -> None:
     settings = _with(mariadb_server, mysql_ssl_ca=str(authorities.trusted.certificate), mysql_database="mysql")
     _assert_refused("no TLS", settings, "does not accept the TLS connection", "MYSQL_SSL_MODE")
 
 
-def test_the_doctor_and_the_commands_say_it(
+def test_the_doctor_and_the_commands_report_tls_errors(
     broker: SecuredKafka, mariadb_tls: SecuredDatabase, authorities: Authorities, folder: Path
 ) -> None:
     wrong = _joined(_kafka(broker, authorities.trusted, "EXPIRED"), _database(mariadb_tls, authorities.stranger))
-    done = run(wrong, "doctor", "--json", cwd=folder)
-    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert done.returncode == 1
-    assert "certificate has expired" in found["Kafka"]["found"]
-    assert "MYSQL_SSL_CA" in found["database"]["hint"]
-    for arguments, says in (
+    result = run(wrong, "doctor", "--json", cwd=folder)
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert result.returncode == 1
+    assert "certificate has expired" in checks["Kafka"]["found"]
+    assert "MYSQL_SSL_CA" in checks["database"]["hint"]
+    for arguments, message in (
         (("sink", "--engine", "direct"), "signed by an authority that is not trusted"),
         (("produce", "--count", "1"), "certificate has expired"),
     ):
-        done = run(wrong, *arguments, cwd=folder)
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr
+        result = run(wrong, *arguments, cwd=folder)
+        assert result.returncode == 2, result.stderr
+        assert message in result.stderr
 
 
 def _execute(settings: Settings, *texts: str) -> None:
@@ -349,30 +352,34 @@ def _acls(command: str) -> list[AclBinding]:
         parser.add_argument(option)
     parser.add_argument("--add", action="store_true")
     program, *arguments = shlex.split(command)
-    given = parser.parse_args(arguments)
-    assert program == "kafka-acls.sh" and given.add
-    kind, name = (ResourceType.TOPIC, given.topic) if given.topic else (ResourceType.GROUP, given.group)
+    options = parser.parse_args(arguments)
+    assert program == "kafka-acls.sh" and options.add
+    kind, name = (ResourceType.TOPIC, options.topic) if options.topic else (ResourceType.GROUP, options.group)
     return [
         AclBinding(
-            *(kind, name, ResourcePatternType.LITERAL, given.allow_principal, "*"),
-            *(AclOperation[operation.upper()], AclPermissionType.ALLOW),
+            *(kind, name, ResourcePatternType.LITERAL, options.allow_principal, "*"),
+            *(AclOperation[_in_snake_case(operation)], AclPermissionType.ALLOW),
         )
-        for operation in given.operation
+        for operation in options.operation
     ]
 
 
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
 def _create_acls(broker: SecuredKafka, acls: list[AclBinding]) -> None:
-    for done in broker.admin.create_acls(acls).values():
-        done.result()
+    for future in broker.admin.create_acls(acls).values():
+        future.result()
 
 
 def _delete_acl(broker: SecuredKafka, acl: AclBinding) -> None:
-    wanted = AclBindingFilter(
+    matching = AclBindingFilter(
         *(acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host),
         *(acl.operation, acl.permission_type),
     )
-    for done in broker.admin.delete_acls([wanted]).values():
-        assert len(done.result()) == 1
+    for future in broker.admin.delete_acls([matching]).values():
+        assert len(future.result()) == 1
 
 
 class Granted(NamedTuple):
@@ -396,8 +403,8 @@ def granted(
     printed = run(administrator, "init", "--grants", cwd=folder).stdout.splitlines()
     granting = [line.removesuffix(";") for line in printed if not line.startswith("--")]
     for line in granting:
-        role = next(role for role in _PASSWORDS if role in line)
-        password = _PASSWORDS[role].replace("\\", "\\\\").replace("'", "''")
+        [user] = [user for user in _PASSWORDS if user in line]
+        password = _PASSWORDS[user].replace("\\", "\\\\").replace("'", "''")
         _execute(administrator, line.replace("change-me", password))
     acls = [acl for line in printed if line.startswith("-- kafka-acls") for acl in _acls(line.removeprefix("-- "))]
     _create_acls(broker, acls)
@@ -416,21 +423,21 @@ def granted(
 
     key_password = folder / "key.password"
     key_password.write_text(_KEY_PASSWORD)
-    sink = _with(_shows(role("sink", "BOTH"), client), kafka_ssl_key_password_file=str(key_password))
+    sink = _with(_with_client_certificate(role("sink", "BOTH"), client), kafka_ssl_key_password_file=str(key_password))
     return Granted(administrator, role("producer"), sink, role("reader"), granting, acls)
 
 
-_FILLED_BY_CALLERS = {"rows", "ids", "marks", "partitions", "tables", "categories", "columns", "view", "definition"}
+_FILLED_BY_CALLERS = {"rows", "ids", "values", "partitions", "tables", "categories", "columns", "view", "definition"}
 
 
-def _refused(settings: Settings) -> set[str]:
-    """Return the store's statements on rows that this user may not run, and the tables that it cannot see."""
+def _refused_statements(settings: Settings) -> set[str]:
+    """Return the store's statements that this user may not run, and the tables that it cannot see."""
     anything: defaultdict[str, str] = defaultdict(
         lambda: "NULL", rows="(NULL)", tables="NULL", view="dual", definition="SELECT 1"
     )
     try:
         refused = {step.what for step in schema.missing(settings)}
-    except DatabaseRefused as error:  # it may not read the versions of the contract
+    except DatabaseRefused as error:  # the user may not read the versions of the contract
         return {error.message}
     with Connection(settings) as connection, connection._raw.cursor() as cursor:
         for name, file in statements.files().items():
@@ -450,21 +457,21 @@ def _refused(settings: Settings) -> set[str]:
     return refused
 
 
-def test_the_sinks_rights_are_what_it_needs_and_no_more(granted: Granted) -> None:
-    assert not _refused(granted.sink)
+def test_the_sink_needs_exactly_the_granted_rights(granted: Granted) -> None:
+    assert not _refused_statements(granted.sink)
     for statement in granted.statements:
         if not statement.startswith("GRANT") or "orderflow_sink" not in statement:
             continue
         privileges, where = statement.removeprefix("GRANT ").split(" ON ")
         for privilege in privileges.split(", "):
             _execute(granted.administrator, f"REVOKE {privilege} ON {where.replace(' TO ', ' FROM ')}")
-            assert _refused(granted.sink), f"{privilege} ON {where} is not needed"
+            assert _refused_statements(granted.sink), f"{privilege} ON {where} is not needed"
             _execute(granted.administrator, f"GRANT {privilege} ON {where}")
-    assert not _refused(granted.sink)
+    assert not _refused_statements(granted.sink)
 
 
-def test_the_reader_can_write_nothing(granted: Granted) -> None:
-    refused = _refused(granted.reader)
+def test_the_reader_cannot_write(granted: Granted) -> None:
+    refused = _refused_statements(granted.reader)
     assert refused
     assert not {name for name in refused if name.startswith("select_")}
     for table in statements.table_names(granted.reader).values():
@@ -474,7 +481,7 @@ def test_the_reader_can_write_nothing(granted: Granted) -> None:
             assert denied.value.errno in ACCESS_DENIED
 
 
-def test_kafka_rights_are_what_each_role_needs_and_no_more(
+def test_each_role_needs_exactly_its_kafka_rights(
     broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture
 ) -> None:
     def writes(settings: Settings) -> None:
@@ -500,7 +507,8 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
         settings = getattr(granted, role)
         action(settings)
         for acl in [acl for acl in granted.acls if acl.principal == f"User:orderflow_{role}"]:
-            if acl.name == numbering.GROUP:  # without it, the command only reports that
+            # Without these two, a command only reports that.
+            if acl.name == numbering.GROUP or acl.operation == AclOperation.DESCRIBE_CONFIGS:
                 continue
             _delete_acl(broker, acl)
             try:
@@ -515,7 +523,23 @@ def test_kafka_rights_are_what_each_role_needs_and_no_more(
             writes(settings)
     with Progress(disable=True) as progress:
         numbering.next_number(granted.producer, topic.describe(granted.producer), progress, save_threshold=-1)
-    assert not caplog.messages, "the producer may keep how far it has read"
+    assert not caplog.messages, "the producer may store the offset up to which it has read"
+
+
+def test_a_cleanup_policy_that_may_not_be_read_is_a_warning(broker: SecuredKafka, granted: Granted) -> None:
+    assert topic.check_cleanup_policy(granted.sink) == "delete"
+    [acl] = [
+        acl
+        for acl in granted.acls
+        if acl.principal == "User:orderflow_sink" and acl.operation == AclOperation.DESCRIBE_CONFIGS
+    ]
+    _delete_acl(broker, acl)
+    try:
+        until(lambda: topic.check_cleanup_policy(granted.sink) is None)
+        [found] = [check for check in checks(granted.sink) if check.name == "compaction"]
+        assert found.status == "warning" and "init --grants" in found.hint
+    finally:
+        _create_acls(broker, [acl])
 
 
 def _until_refused(action: Callable[[], None]) -> None:
@@ -557,9 +581,9 @@ main()
 """
 
 
-def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path, tmp_path: Path) -> None:
+def test_each_role_works_and_no_secret_is_shown(granted: Granted, folder: Path, tmp_path: Path) -> None:
     """Run the system over TLS with the printed rights, and search all of its output."""
-    said = [run(granted.producer, "produce", "--count", "300", "--bad", "0.1", cwd=tmp_path)]
+    results = [run(granted.producer, "produce", "--count", "300", "--bad", "0.1", cwd=tmp_path)]
     ui, metrics = free_port(), free_port()
     sink = Process(
         "sink",
@@ -568,100 +592,100 @@ def test_roles_do_their_part_and_no_secret_shows(granted: Granted, folder: Path,
         env=os.environ | _with(granted.sink, sink_metrics_port=metrics).environment(),
         cwd=tmp_path,
     )
-    shown: dict[str, str] = {}
+    texts: dict[str, str] = {}
     sink.start()
     try:
         until(lambda: _accounted_for(granted.sink) == _written(granted.sink), sink)
-        shown |= _read_site(f"http://127.0.0.1:{ui}") | _read_site(f"http://127.0.0.1:{metrics}", "/metrics")
-        assert any("KafkaTable" in page for page in shown.values()), "the plans are shown in full"
+        texts |= _read_pages(f"http://127.0.0.1:{ui}") | _read_pages(f"http://127.0.0.1:{metrics}", "/metrics")
+        assert any("KafkaTable" in page for page in texts.values()), "the plans are shown in full"
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                shown[f"argv {process.pid}"] = " ".join(process.cmdline())
+                texts[f"argv {process.pid}"] = " ".join(process.cmdline())
         for process in psutil.Process(sink.identity[0]).children(recursive=True):
             with suppress(psutil.Error):
-                shown[f"environ {process.pid}"] = str(process.environ())
-        said.append(run(granted.sink, "doctor", "--json", cwd=tmp_path))
+                texts[f"environ {process.pid}"] = str(process.environ())
+        results.append(run(granted.sink, "doctor", "--json", cwd=tmp_path))
         # Spark shows the plan of a failed query.
         _execute(granted.administrator, "REVOKE INSERT ON shop.orders FROM orderflow_sink@'%'")
-        said.append(run(granted.producer, "produce", "--count", "1", cwd=tmp_path))
+        results.append(run(granted.producer, "produce", "--count", "1", cwd=tmp_path))
         until(lambda: not sink.alive)
     finally:
         sink.kill()
         _execute(granted.administrator, "GRANT INSERT ON shop.orders TO orderflow_sink@'%'")
     assert sink.exit_code == 2
     assert "refuses user orderflow_sink" in "\n".join(sink.last_lines())
-    said.append(run(granted.sink, "sink", "--engine", "direct", "--once", cwd=tmp_path))
+    results.append(run(granted.sink, "sink", "--engine", "direct", "--once", cwd=tmp_path))
     for arguments in (("status", "--json"), ("audit",)):
-        said.append(run(granted.reader, *arguments, cwd=tmp_path))
-    said.append(run(granted.sink, "quarantine", "discard", "--all", "--because", "seen", cwd=tmp_path))
-    for done in said:
-        assert done.returncode == 0, (done.args, done.stdout, done.stderr)
-    assert [check for check in json.loads(said[1].stdout)["checks"] if check["status"] != "ok"] == []
+        results.append(run(granted.reader, *arguments, cwd=tmp_path))
+    results.append(run(granted.sink, "quarantine", "discard", "--all", "--because", "seen", cwd=tmp_path))
+    for result in results:
+        assert result.returncode == 0, (result.args, result.stdout, result.stderr)
+    assert [check for check in json.loads(results[1].stdout)["checks"] if check["status"] != "ok"] == []
     with running(_with(granted.reader, dashboard_port=ui), "dashboard", folder=tmp_path, name="dashboard") as page:
-        until(lambda: _answers(f"http://127.0.0.1:{ui}/metrics"), page)
-        shown |= _read_site(f"http://127.0.0.1:{ui}", "/metrics")
-    shown |= {str(done.args): done.stdout + done.stderr for done in said}
-    shown |= {str(file): file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}
+        until(lambda: _is_served(f"http://127.0.0.1:{ui}/metrics"), page)
+        texts |= _read_pages(f"http://127.0.0.1:{ui}", "/metrics")
+    texts |= {str(result.args): result.stdout + result.stderr for result in results}
+    texts |= {str(file): file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()}
     for event in ("SparkListenerSQLExecutionStart", "QueryTerminatedEvent", "StreamingRelationV2"):
-        assert any(event in text for text in shown.values()), "the event log is searched"
+        assert any(event in text for text in texts.values()), "the event log is searched"
     key = granted.sink.kafka_ssl_key_location
     secrets = (_MARK, Path(key).read_text().splitlines()[1], granted.administrator.mysql_password)
-    assert [where for where, text in shown.items() if any(secret in text for secret in secrets)] == []
+    assert [where for where, text in texts.items() if any(secret in text for secret in secrets)] == []
 
 
-def test_no_order_passes_the_line_in_clear(granted: Granted, broker: SecuredKafka, tmp_path: Path) -> None:
-    def seen(producer: Settings) -> bytes:
+def test_no_order_is_sent_unencrypted(granted: Granted, broker: SecuredKafka, tmp_path: Path) -> None:
+    def captured_traffic(producer: Settings) -> bytes:
         addresses = (producer.kafka_bootstrap_servers, granted.sink.kafka_bootstrap_servers)
         ports = {granted.sink.mysql_port, *(int(address.rpartition(":")[2]) for address in addresses)}
-        with _wiretap(ports) as heard:
+        with _capture_packets(ports) as packets:
             for settings, *arguments in (
                 (_with(producer, kafka_compression="none"), "produce", "--count", "50"),
                 (granted.sink, "sink", "--engine", "direct", "--once"),
             ):
-                done = run(settings, *arguments, cwd=tmp_path)
-                assert done.returncode == 0, done.stderr
-        return b"".join(heard)
+                result = run(settings, *arguments, cwd=tmp_path)
+                assert result.returncode == 0, result.stderr
+        return b"".join(packets)
 
-    in_clear = _with(
+    unencrypted = _with(
         granted.producer,
-        kafka_bootstrap_servers=broker.at("SASL_PLAINTEXT"),
+        kafka_bootstrap_servers=broker.bootstrap_servers("SASL_PLAINTEXT"),
         kafka_security_protocol="SASL_PLAINTEXT",
     )
-    assert b"order_timestamp" in seen(in_clear), "what is in clear is heard"
-    heard = seen(granted.producer)
-    assert len(heard) > 50 * 200
-    for word in (b"order_timestamp", b"ORDER-", _MARK.encode(), b"LOAD DATA", b"orders_ledger"):
-        assert word not in heard
+    assert b"order_timestamp" in captured_traffic(unencrypted), "unencrypted traffic is captured"
+    packets = captured_traffic(granted.producer)
+    assert len(packets) > 50 * 200
+    for text in (b"order_timestamp", b"ORDER-", _MARK.encode(), b"LOAD DATA", b"orders_ledger"):
+        assert text not in packets
 
 
 @contextmanager
-def _wiretap(ports: set[int]) -> Iterator[list[bytes]]:
+def _capture_packets(ports: set[int]) -> Iterator[list[bytes]]:
     """Capture the traffic between clients and these ports on the loopback device while the block lasts."""
     try:
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERY_PROTOCOL))
+        packet_socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_EVERY_PROTOCOL))
     except PermissionError:
-        pytest.skip("listening on the line takes root's rights (CAP_NET_RAW)")
-    heard: list[bytes] = []
-    done = threading.Event()
+        pytest.skip("capturing packets needs root's rights (CAP_NET_RAW)")
+    packets: list[bytes] = []
+    stop_event = threading.Event()
 
-    def listen() -> None:
-        while not done.is_set():
+    def capture() -> None:
+        while not stop_event.is_set():
             with suppress(TimeoutError):
-                packet = tap.recv(_LONGEST_PACKET)
+                packet = packet_socket.recv(_LONGEST_PACKET)
                 header = 4 * (packet[0] & 0x0F)  # the IPv4 header, followed by TCP, which starts with the ports
                 if ports.intersection(struct.unpack_from(">HH", packet, header)):
-                    heard.append(packet)
+                    packets.append(packet)
 
-    with tap, ThreadPoolExecutor(1) as pool:
-        tap.bind(("lo", 0))
-        tap.settimeout(0.2)
-        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024 * 1024)
-        listening = pool.submit(listen)
+    with packet_socket, ThreadPoolExecutor(1) as pool:
+        packet_socket.bind(("lo", 0))
+        packet_socket.settimeout(0.2)
+        packet_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024 * 1024)
+        capturing = pool.submit(capture)
         try:
-            yield heard
+            yield packets
         finally:
-            done.set()
-            listening.result()
+            stop_event.set()
+            capturing.result()
 
 
 def _accounted_for(settings: Settings) -> int:
@@ -674,7 +698,7 @@ def _written(settings: Settings) -> int:
     return sum(bound.end for bound in bounds.values())
 
 
-def _answers(address: str) -> bool:
+def _is_served(address: str) -> bool:
     try:
         urllib.request.urlopen(address, timeout=10).close()
     except OSError:
@@ -682,21 +706,21 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _read_site(address: str, start: str = "/") -> dict[str, str]:
-    """Return every page that links lead to from the first, and what Spark's REST API reports about its application."""
-    found: dict[str, str] = {}
+def _read_pages(address: str, start: str = "/") -> dict[str, str]:
+    """Return every page that can be reached by links, and what Spark's REST API reports about its application."""
+    pages: dict[str, str] = {}
     wanted = [start, "/api/v1/applications"]
     while wanted:
         path = wanted.pop()
-        if path in found or path.startswith("/static") or "kill" in path:
+        if path in pages or path.startswith("/static") or "kill" in path:
             continue
         try:
-            with urllib.request.urlopen(address + path, timeout=30) as answer:
-                found[path] = answer.read().decode(errors="replace")
+            with urllib.request.urlopen(address + path, timeout=30) as response:
+                pages[path] = response.read().decode(errors="replace")
         except urllib.error.HTTPError:
-            found[path] = ""
-        wanted += [link.replace("&amp;", "&") for link in re.findall(r"""href=["'](/[^"'#]*)""", found[path])]
-        for application in re.findall(r'"id" : "(local-\d+)"', found[path]) if path.endswith("applications") else ():
-            of_it = ("jobs", "stages?details=true", "executors", "environment", "sql?details=true&planDescription=true")
-            wanted += [f"/api/v1/applications/{application}/{what}" for what in of_it]
-    return {address + path: text for path, text in found.items()}
+            pages[path] = ""
+        wanted += [link.replace("&amp;", "&") for link in re.findall(r"""href=["'](/[^"'#]*)""", pages[path])]
+        for application in re.findall(r'"id" : "(local-\d+)"', pages[path]) if path.endswith("applications") else ():
+            paths = ("jobs", "stages?details=true", "executors", "environment", "sql?details=true&planDescription=true")
+            wanted += [f"/api/v1/applications/{application}/{what}" for what in paths]
+    return {address + path: text for path, text in pages.items()}

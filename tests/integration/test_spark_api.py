@@ -23,7 +23,7 @@ from orderflow.embedded import jars, java
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.processes import PATIENCE, run, until
+from tests.processes import TIMEOUT, run, until
 from tests.sql import select
 
 ROOT = Path(__file__).parents[2]
@@ -60,19 +60,19 @@ _EITHER = pytest.mark.parametrize(
 
 
 def _case(settings: Settings, name: str, tmp_path: Path, *, connect: bool = False) -> dict[str, Any]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tests.spark_cases", name],
         # With SPARK_TESTING, Spark Connect uses a free port.
         env=_environment(settings) | ({"TEST_SPARK_CONNECT": "1", "SPARK_TESTING": "1"} if connect else {}),
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    assert process.returncode == 0, process.stderr[-4000:]
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result
 
 
 @contextmanager
@@ -108,34 +108,34 @@ def _proven(settings: Settings) -> audit.Report:
 
 
 @_EITHER
-def test_a_batch_of_typed_orders(filled: Settings, tmp_path: Path, connect: bool) -> None:
-    found = _case(filled, "batch_then_write", tmp_path, connect=connect)
+def test_a_batch_of_typed_orders_is_read_and_stored(filled: Settings, tmp_path: Path, connect: bool) -> None:
+    result = _case(filled, "batch_then_write", tmp_path, connect=connect)
     texts = dict.fromkeys(("order_id", "product_name", "product_category"), "string")
     amounts = dict.fromkeys(("unit_price", "total_price"), "decimal(10,2)")
     numbers = dict.fromkeys(("customer_id", "quantity", "kafka_partition"), "int") | {"kafka_offset": "bigint"}
     times = dict.fromkeys(("order_timestamp", "produced_at"), "timestamp")
-    assert found["columns"] == texts | amounts | numbers | times
+    assert result["columns"] == texts | amounts | numbers | times
     report = _proven(filled)
-    assert found["records"] == report.records
+    assert result["records"] == report.records
     conflicts = report.by_reason.get("conflict", 0)  # each is a valid order on its own
-    assert found["orders"] == report.stored + report.duplicates + conflicts
-    assert sum(found["rejected"].values()) == report.quarantined - conflicts
-    assert Decimal(found["revenue"]) >= select(filled, "SELECT SUM(total_price) FROM orders")[0][0]
+    assert result["orders"] == report.stored + report.duplicates + conflicts
+    assert sum(result["rejected"].values()) == report.quarantined - conflicts
+    assert Decimal(result["revenue"]) >= select(filled, "SELECT SUM(total_price) FROM orders")[0][0]
 
 
 @_EITHER
-def test_a_stream_is_stored_and_its_progress_says_so(filled: Settings, tmp_path: Path, connect: bool) -> None:
-    found = _case(filled, "write_stream", tmp_path, connect=connect)
+def test_a_stream_is_stored_and_its_progress_has_the_counts(filled: Settings, tmp_path: Path, connect: bool) -> None:
+    result = _case(filled, "write_stream", tmp_path, connect=connect)
     report = _proven(filled)
-    assert found["input"] == report.records
-    assert [found["stored"], found["duplicates"], found["quarantined"]] == [
+    assert result["input"] == report.records
+    assert [result["stored"], result["duplicates"], result["quarantined"]] == [
         report.stored,
         report.duplicates,
         report.quarantined,
     ]
     ends = {str(part): bounds.end for part, bounds in topic.bounds(filled, topic.describe(filled).partitions).items()}
-    assert ast.literal_eval(str(found["ends"])) == {filled.kafka_topic: ends}
-    assert found["transactions"] >= len(ends)
+    assert ast.literal_eval(str(result["ends"])) == {filled.kafka_topic: ends}
+    assert result["transactions"] >= len(ends)
 
 
 _CONTRACT = """
@@ -159,31 +159,31 @@ maximum = 1_000_000_000_000
 """
 
 
-def test_orders_of_a_contract_file(settings: Settings, tmp_path: Path) -> None:
+def test_orders_of_a_contract_file_are_read_and_stored(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "contract.toml").write_text(_CONTRACT, "utf-8")
-    of_contract = msgspec.structs.replace(
+    with_contract = msgspec.structs.replace(
         settings, order_contract=str(tmp_path / "contract.toml"), order_contract_text=_CONTRACT
     )
-    sent = run(of_contract, "produce", "--count", "500", "--bad", "0.05", "--repeat", "0.05", cwd=tmp_path)
+    sent = run(with_contract, "produce", "--count", "500", "--bad", "0.05", "--repeat", "0.05", cwd=tmp_path)
     assert sent.returncode == 0, sent.stderr
-    found = _case(of_contract, "batch_then_write", tmp_path)
-    own = {"currency": "string", "tax": "decimal(10,4)", "paid_at": "timestamp", "gift": "boolean"}
-    own |= {"items": "string", "points": "bigint"}
-    assert found["columns"].items() >= own.items()
-    report = _proven(of_contract)
+    result = _case(with_contract, "batch_then_write", tmp_path)
+    own_columns = {"currency": "string", "tax": "decimal(10,4)", "paid_at": "timestamp", "gift": "boolean"}
+    own_columns |= {"items": "string", "points": "bigint"}
+    assert result["columns"].items() >= own_columns.items()
+    report = _proven(with_contract)
     conflicts = report.by_reason.get("conflict", 0)
-    assert found["orders"] == report.stored + report.duplicates + conflicts
+    assert result["orders"] == report.stored + report.duplicates + conflicts
     assert select(settings, "SELECT COUNT(*) FROM orders WHERE currency IS NULL OR paid_at IS NULL") == [(0,)]
 
 
 def test_a_frame_that_lacks_records_is_refused(filled: Settings, tmp_path: Path) -> None:
-    found = _case(filled, "write_filtered", tmp_path)
-    assert "DataFrame lacks" in found["middle"]
-    assert "are not accounted for" in found["start"]
+    result = _case(filled, "write_filtered", tmp_path)
+    assert "DataFrame lacks" in result["middle"]
+    assert "The topic has records between." in result["start"]
     _proven(filled)
 
 
-def test_the_mysql_script(filled: Settings, tmp_path: Path) -> None:
+def test_the_mysql_script_stores_every_record(filled: Settings, tmp_path: Path) -> None:
     schema.prepare(filled)
     with _submitted(filled, tmp_path, ROOT / "spark_to_mysql.py") as script:
         until(lambda: select(filled, "SELECT COUNT(*) FROM orders_ledger")[0][0] and _all_stored(filled), script)
@@ -212,17 +212,17 @@ def test_the_console_script_shows_orders_and_reasons(filled: Settings, tmp_path:
 
 
 @pytest.mark.parametrize("script", ["spark_order_consumer.py", "spark_to_mysql.py"])
-def test_a_script_ends_in_a_sentence(settings: Settings, tmp_path: Path, script: str) -> None:
+def test_a_script_reports_an_invalid_setting(settings: Settings, tmp_path: Path, script: str) -> None:
     environment = _environment(settings) | {"MYSQL_PASSWORD": "wrong", "KAFKA_COMPRESSION": "wrong"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, str(ROOT / script)], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2
-    assert "KAFKA_COMPRESSION" in done.stderr and "Traceback" not in done.stderr
+    assert result.returncode == 2
+    assert "KAFKA_COMPRESSION" in result.stderr and "Traceback" not in result.stderr
 
 
 def _send(settings: Settings, *orders: tuple[int, str], extra: bytes | None = None) -> None:
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings))
     for number, time in orders:
         producer.produce(settings.kafka_topic, _ORDER.format(number, time).encode())
@@ -247,20 +247,20 @@ def _lines(log: Path) -> list[str]:
     return log.read_text().splitlines()[1:]  # the first line is a version
 
 
-def test_example_revenue_by_category(settings: Settings, tmp_path: Path) -> None:
+def test_the_example_revenue_by_category_sums_windows(settings: Settings, tmp_path: Path) -> None:
     _send(settings, (1, "10:01:00"), (2, "10:04:59"), (2, "10:04:59"), (3, "10:05:00"))
     with _submitted(settings, tmp_path, ROOT / "examples/spark/revenue_by_category.py", str(tmp_path)) as script:
         until((tmp_path / "revenue").exists, script)
         _send(settings, (4, "11:00:00"))
         until(lambda: len(_windows(tmp_path / "revenue")) == 2, script)
-        found = _windows(tmp_path / "revenue")
-    assert sorted((row["start"].minute, row["orders"], row["revenue"]) for row in found) == [
+        windows = _windows(tmp_path / "revenue")
+    assert sorted((row["start"].minute, row["orders"], row["revenue"]) for row in windows) == [
         (0, 2, Decimal("6.60")),
         (5, 1, Decimal("3.30")),
     ]
 
 
-def test_example_orders_with_customers(settings: Settings, tmp_path: Path) -> None:
+def test_the_example_orders_with_customers_joins_them(settings: Settings, tmp_path: Path) -> None:
     _send(settings, (1, "10:01:00"))
     (tmp_path / "customers.csv").write_text("customer_id,customer_name,country\n7,Ada,SE\n")
     arguments = str(tmp_path / "customers.csv"), str(tmp_path)
@@ -270,7 +270,7 @@ def test_example_orders_with_customers(settings: Settings, tmp_path: Path) -> No
     assert (row["order_id"], row["customer_name"], row["total_price"]) == ("ORDER-000001", "Ada", 3.30)
 
 
-def test_example_bad_records(settings: Settings, tmp_path: Path) -> None:
+def test_the_example_bad_records_writes_reasons(settings: Settings, tmp_path: Path) -> None:
     _send(settings, (1, "10:01:00"), extra=b"{}{}")
     with _submitted(settings, tmp_path, ROOT / "examples/spark/bad_records.py", str(tmp_path)) as script:
         until(lambda: _rows(tmp_path / "bad"), script)

@@ -14,7 +14,7 @@ import pytest
 from orderflow import audit, topic
 from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import select
 
 pytestmark = pytest.mark.parametrize("database", ["mysql"], indirect=True)
@@ -22,8 +22,8 @@ _COUNT = 3000
 
 
 def _page(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-        text: str = answer.read().decode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
+        text: str = response.read().decode()
         return text
 
 
@@ -38,7 +38,7 @@ def _input_rows(progress: dict[str, Any]) -> int:
     return sum(source["numInputRows"] for source in progress["sources"])
 
 
-def test_spark_shows_what_flows(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark_shows_the_stored_records(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events, port = tmp_path / "events", free_port()
     events.mkdir()
     configuration = tmp_path / "conf"
@@ -52,10 +52,10 @@ def test_spark_shows_what_flows(settings: Settings, tmp_path: Path, monkeypatch:
     lines = "".join(f"{name} {value}\n" for name, value in options.items())
     (configuration / "spark-defaults.conf").write_text(lines)
     monkeypatch.setenv("SPARK_CONF_DIR", str(configuration))
-    topic.ensure(settings)
+    topic.get_or_create(settings)
     with running(settings, "sink", "--ui", "--json", folder=tmp_path) as sink:
-        until(says(sink, f"Spark's web UI at http://127.0.0.1:{port}/StreamingQuery/"), sink)
-        until(says(sink, '"running"'), sink)
+        until(has_logged(sink, f"Spark's web UI at http://127.0.0.1:{port}/StreamingQuery/"), sink)
+        until(has_logged(sink, '"running"'), sink)
         sent = run(settings, "produce", "--count", str(_COUNT), "--bad", "0.01", "--rate", "300", cwd=tmp_path)
         assert sent.returncode == 0, sent.stderr
         shown = _page(port, "/StreamingQuery/")
@@ -63,14 +63,18 @@ def test_spark_shows_what_flows(settings: Settings, tmp_path: Path, monkeypatch:
         [link] = {part.split('"')[0] for part in shown.split("/StreamingQuery/statistics/?id=")[1:]} or [""]
         assert "Input Rate" in _page(port, f"/StreamingQuery/statistics/?id={link}")
         until(lambda: select(settings, "SELECT SUM(next_offset) FROM orders_ledger") == [(_COUNT,)], sink)
-        until(lambda: sum(_input_rows(one) for one in _progress(events)) == _COUNT, sink)
+        until(lambda: sum(_input_rows(batch_progress) for batch_progress in _progress(events)) == _COUNT, sink)
         os.kill(sink.identity[0], signal.SIGTERM)
         until(lambda: not sink.alive)
         assert sink.exit_code == 0, sink.last_lines()
     report = audit.run(settings)
     assert report.proven and report.records == _COUNT, report.sentence()
     progress = _progress(events)
-    observed = [one["observedMetrics"]["orderflow"]["values"] for one in progress if _input_rows(one)]
+    observed = [
+        batch_progress["observedMetrics"]["orderflow"]["values"]
+        for batch_progress in progress
+        if _input_rows(batch_progress)
+    ]
     [stored, duplicates, quarantined] = [sum(column) for column in zip(*observed, strict=True)][1:]
     assert (stored, duplicates, quarantined) == (report.stored, report.duplicates, report.quarantined)
     ends = {str(part): bounds.end for part, bounds in topic.bounds(settings, [0, 1, 2]).items()}

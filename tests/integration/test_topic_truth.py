@@ -1,4 +1,4 @@
-"""Checks and proofs of the topic's content: damaged batches, gaps, end offsets, new partitions."""
+"""Checks of the topic's content: damaged batches, gaps, end offsets, new partitions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
-from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicRecreated
+from orderflow.errors import (
+    BatchBroken,
+    KafkaUnavailable,
+    OffsetsLost,
+    OffsetsReused,
+    OrderFlowError,
+    TopicRecreated,
+)
 from orderflow.settings import Settings
+from orderflow.spark import open_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic_source import TopicSource
 from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
-from tests.processes import run, running, says, until
+from tests.processes import has_logged, run, running, until
 from tests.sql import execute, select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
@@ -64,8 +72,8 @@ def mysql(mysql_server: Settings, topic: str) -> Settings:
 
 
 @pytest.fixture
-def there(broker: Broker, mysql: Settings, topic: str) -> Settings:
-    """Settings of a new database, and a new topic on the broker that tests may damage."""
+def broker_settings(broker: Broker, mysql: Settings, topic: str) -> Settings:
+    """Return settings of a new database, and of a new topic on the broker that tests may damage."""
     return msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic=topic)
 
 
@@ -77,65 +85,69 @@ def damage_second_batch(broker: Broker, settings: Settings, byte: int = damage.P
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_damaged_batch_is_named_and_its_end_is_found(
-    broker: Broker, there: Settings, codec: str, caplog: pytest.LogCaptureFixture
+def test_a_damaged_batch_is_reported_and_its_end_is_found(
+    broker: Broker, broker_settings: Settings, codec: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, codec, 0, 4, 25)
-    assert len(list(topic.read(there, 0, 0, 100))) == 100
-    damage_second_batch(broker, there)
-    found = []
-    with pytest.raises(BatchBroken, match=f"{there.kafka_topic} partition 0 cannot be read at offset 25") as error:
-        found += [record.offset for record in topic.read(there, 0, 0, 100)]
-    assert "accept-loss" in error.value.hint
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, codec, 0, 4, 25)
+    assert len(list(topic.read(broker_settings, 0, 0, 100))) == 100
+    damage_second_batch(broker, broker_settings)
+    offsets = []
+    with pytest.raises(
+        BatchBroken, match=f"{broker_settings.kafka_topic} partition 0 cannot be read at offset 25"
+    ) as raised:
+        offsets += [record.offset for record in topic.read(broker_settings, 0, 0, 100)]
+    assert "accept-loss" in raised.value.hint
     with pytest.raises(BatchBroken):
-        topic.holds_records(there, 0, 30, 40)
-    assert topic.holds_records(there, 0, 50, 51)
+        topic.holds_records(broker_settings, 0, 30, 40)
+    assert topic.holds_records(broker_settings, 0, 50, 51)
     for position in (25, 40, 49):
-        broken = topic.find_broken(there, 0, position)
+        broken = topic.find_damage(broker_settings, 0, position)
         assert broken and broken[:4] == (0, position, position if position > 25 else 25, 50)
-    assert topic.find_broken(there, 0, 0) is None and topic.find_broken(there, 0, 50) is None
-    next_broken = topic.find_next_broken(there, 0, 0, 100)
+    assert topic.find_damage(broker_settings, 0, 0) is None and topic.find_damage(broker_settings, 0, 50) is None
+    next_broken = topic.find_next_damage(broker_settings, 0, 0, 100)
     assert next_broken and next_broken[:4] == (0, 25, 25, 50)
-    assert topic.find_next_broken(there, 0, 50, 100) is None
-    around = [record.offset for record in topic.read_around_damage(there, 0, 0, 100)]
+    assert topic.find_next_damage(broker_settings, 0, 50, 100) is None
+    around = [record.offset for record in topic.read_around_damage(broker_settings, 0, 0, 100)]
     assert around == [*range(25), *range(50, 100)]
     assert "Offsets 25 to 49 are skipped." in caplog.text
 
 
 @pytest.mark.parametrize(("byte", "bit"), [(16, 2), (20, 0), (22, 1), (26, 3), (60, 0)])
-def test_a_damaged_header_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, "lz4", 0, 3, 10)
-    damage_second_batch(broker, there, byte, bit)
+def test_a_damaged_header_is_a_damaged_batch(broker: Broker, broker_settings: Settings, byte: int, bit: int) -> None:
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, "lz4", 0, 3, 10)
+    damage_second_batch(broker, broker_settings, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
-        list(topic.read(there, 0, 0, 30))
-    broken = topic.find_broken(there, 0, 10)
+        list(topic.read(broker_settings, 0, 0, 30))
+    broken = topic.find_damage(broker_settings, 0, 10)
     assert broken and (broken.first, broken.end) == (10, 20)
 
 
 @pytest.mark.parametrize(("byte", "bit"), [(7, 1), (0, 2)])
-def test_a_first_offset_that_cannot_be_is_a_damaged_batch(broker: Broker, there: Settings, byte: int, bit: int) -> None:
+def test_an_impossible_first_offset_is_a_damaged_batch(
+    broker: Broker, broker_settings: Settings, byte: int, bit: int
+) -> None:
     """Kafka's checksum does not cover the offset."""
-    topic.ensure(there)
-    damage.send_batches(there, "lz4", 0, 3, 10)
-    damage_second_batch(broker, there, byte, bit)
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, "lz4", 0, 3, 10)
+    damage_second_batch(broker, broker_settings, byte, bit)
     with pytest.raises(BatchBroken, match="partition 0 cannot be read at offset 10"):
-        list(topic.read(there, 0, 0, 30))
-    broken = topic.find_broken(there, 0, 10)
+        list(topic.read(broker_settings, 0, 0, 30))
+    broken = topic.find_damage(broker_settings, 0, 10)
     assert broken is None if byte else broken and broken.first == 10 and broken.end >= 20
 
 
-def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Settings) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, "gzip", 0, 5, 20)
-    path = damage.segment(broker.data, there.kafka_topic)
+def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, broker_settings: Settings) -> None:
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, "gzip", 0, 5, 20)
+    path = damage.segment(broker.data, broker_settings.kafka_topic)
     for batch in damage.batches(path)[1:3]:
         damage.flip(path, batch)
-    broken = topic.find_broken(there, 0, 20)
+    broken = topic.find_damage(broker_settings, 0, 20)
     assert broken and (broken.first, broken.end) == (20, 60)
     damage.flip(path, damage.batches(path)[4])
-    broken = topic.find_broken(there, 0, 80)
+    broken = topic.find_damage(broker_settings, 0, 80)
     assert broken and (broken.first, broken.end) == (80, 100)
 
 
@@ -143,84 +155,88 @@ def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, there: Setti
     ("engine", "codec"), [("direct", "gzip"), ("direct", "none"), ("spark", "gzip"), ("spark", "none")]
 )
 def test_a_damaged_batch_stops_only_its_partition(
-    broker: Broker, there: Settings, tmp_path: Path, engine: str, codec: str
+    broker: Broker, broker_settings: Settings, tmp_path: Path, engine: str, codec: str
 ) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, codec, 0, 4, 25)
-    damage.send_batches(there, codec, 1, 4, 800, start=100_000)
-    damage_second_batch(broker, there)
-    once = run(there, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, codec, 0, 4, 25)
+    damage.send_batches(broker_settings, codec, 1, 4, 800, start=100_000)
+    damage_second_batch(broker, broker_settings)
+    once = run(broker_settings, "sink", "--engine", engine, "--once", cwd=tmp_path)
     assert once.returncode == 2, once.stderr
-    assert f"{there.kafka_topic} partition 0 cannot be read at offset 25" in once.stderr
+    assert f"{broker_settings.kafka_topic} partition 0 cannot be read at offset 25" in once.stderr
     assert "accept-loss" in once.stderr and "Traceback" not in once.stderr
-    assert select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3200,)]
+    assert select(broker_settings, "SELECT COUNT(*) FROM orders") == [(25 + 3200,)]
 
-    with running(there, "sink", "--engine", engine, folder=tmp_path) as sink:
-        until(says(sink, "partition 0 cannot be read at offset 25"), sink)
-        damage.send_batches(there, codec, 1, 1, 10, start=200_000)
-        until(lambda: select(there, "SELECT COUNT(*) FROM orders") == [(25 + 3210,)], sink)
+    with running(broker_settings, "sink", "--engine", engine, folder=tmp_path) as sink:
+        until(has_logged(sink, "partition 0 cannot be read at offset 25"), sink)
+        damage.send_batches(broker_settings, codec, 1, 1, 10, start=200_000)
+        until(lambda: select(broker_settings, "SELECT COUNT(*) FROM orders") == [(25 + 3210,)], sink)
 
-        shown = run(there, "accept-loss", cwd=tmp_path)
+        shown = run(broker_settings, "accept-loss", cwd=tmp_path)
         assert shown.returncode == 1 and "offsets 25 to 49 (25) are lost" in shown.stdout, shown
-        accepted = run(there, "accept-loss", "--yes", cwd=tmp_path)
+        accepted = run(broker_settings, "accept-loss", "--yes", cwd=tmp_path)
         assert accepted.returncode == 0 and "offsets 25 to 49 (25) are accepted as lost" in accepted.stdout, accepted
-        until(lambda: select(there, "SELECT COUNT(*) FROM orders") == [(75 + 3210,)], sink)
+        until(lambda: select(broker_settings, "SELECT COUNT(*) FROM orders") == [(75 + 3210,)], sink)
 
-    report = audit.run(there)
+    report = audit.run(broker_settings)
     assert report.proven, report
     assert (report.records, report.lost_offsets) == (75 + 3210, 25)
-    again = run(there, "accept-loss", cwd=tmp_path)
-    assert again.returncode == 0 and "Nothing is lost" in again.stdout, again
+    repeated = run(broker_settings, "accept-loss", cwd=tmp_path)
+    assert repeated.returncode == 0 and "Nothing is lost" in repeated.stdout, repeated
 
 
-def test_a_loss_of_what_can_be_read_is_a_finding(broker: Broker, there: Settings, tmp_path: Path) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, "gzip", 0, 4, 25)
-    batch = damage_second_batch(broker, there)
-    assert run(there, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
-    assert run(there, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
-    assert audit.run(there).proven
+def test_an_accepted_loss_of_readable_records_is_a_finding(
+    broker: Broker, broker_settings: Settings, tmp_path: Path
+) -> None:
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, "gzip", 0, 4, 25)
+    batch = damage_second_batch(broker, broker_settings)
+    assert run(broker_settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
+    assert run(broker_settings, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    assert audit.run(broker_settings).proven
     execute(
-        there,
+        broker_settings,
         "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
         " SELECT topic, topic_id, 0, 30, updated_at, 'null_value', '' FROM orders_ledger WHERE kafka_partition = 0",
     )
-    assert [(finding.offset, finding.what) for finding in audit.run(there).quarantine] == [
+    assert [(finding.offset, finding.what) for finding in audit.run(broker_settings).quarantine] == [
         (30, "is in the quarantine, but the ledger accounts for no such record")
     ]
-    execute(there, "DELETE FROM orders_quarantine")
-    damage.flip(damage.segment(broker.data, there.kafka_topic), batch)
-    assert [finding.what for finding in audit.run(there).counters] == [
+    execute(broker_settings, "DELETE FROM orders_quarantine")
+    damage.flip(damage.segment(broker.data, broker_settings.kafka_topic), batch)
+    assert [finding.what for finding in audit.run(broker_settings).counters] == [
         "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"
     ]
 
 
-def test_the_console_names_a_damaged_batch_and_goes_on(broker: Broker, there: Settings, tmp_path: Path) -> None:
-    topic.ensure(there)
-    damage.send_batches(there, "gzip", 0, 2, 5)
-    damage.send_batches(there, "gzip", 1, 2, 5, start=100)
-    damage_second_batch(broker, there)
-    with running(there, "console", "--from-beginning", folder=tmp_path) as console:
-        until(says(console, "partition 0 cannot be read at offset 5"), console)
-        until(says(console, "ORDER-000109"), console)
+def test_the_console_reports_a_damaged_batch_and_continues(
+    broker: Broker, broker_settings: Settings, tmp_path: Path
+) -> None:
+    topic.get_or_create(broker_settings)
+    damage.send_batches(broker_settings, "gzip", 0, 2, 5)
+    damage.send_batches(broker_settings, "gzip", 1, 2, 5, start=100)
+    damage_second_batch(broker, broker_settings)
+    with running(broker_settings, "console", "--from-beginning", folder=tmp_path) as console:
+        until(has_logged(console, "partition 0 cannot be read at offset 5"), console)
+        until(has_logged(console, "ORDER-000109"), console)
 
 
 @pytest.fixture
 def settings(kafka: str, mysql: Settings, topic: str) -> Settings:
-    """Settings on MySQL only: these tests do not depend on the kind of database."""
+    """Return settings on MySQL only: these tests do not depend on the kind of database."""
     return msgspec.structs.replace(mysql, kafka_bootstrap_servers=kafka, kafka_topic=topic)
 
 
 # End offsets and gaps.
 
 
-def test_an_end_before_the_asked_one_is_not_known(settings: Settings) -> None:
-    topic.ensure(settings)
+def test_an_end_offset_before_the_requested_one_raises(settings: Settings) -> None:
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
-    started = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now, before offset 200"):
         topic.holds_records(settings, 0, 100, 200)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started_at < 10
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now"):
         topic.holds_records(settings, 0, 150, 200)
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now"):
@@ -230,17 +246,17 @@ def test_an_end_before_the_asked_one_is_not_known(settings: Settings) -> None:
     assert topic.holds_records(settings, 0, 99, 200)
 
 
-def test_what_comes_while_the_end_is_waited_for_is_found(settings: Settings) -> None:
-    topic.ensure(settings)
+def test_records_that_arrive_during_the_wait_are_found(settings: Settings) -> None:
+    topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 100)
-    late = threading.Timer(0.3, damage.send_batches, (settings, "none", 0, 1, 10))
-    late.start()
+    delayed = threading.Timer(0.3, damage.send_batches, (settings, "none", 0, 1, 10))
+    delayed.start()
     assert topic.holds_records(settings, 0, 100, 110)
-    late.join()
+    delayed.join()
 
 
-def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
-    topic.ensure(settings)
+def test_markers_and_aborted_records_are_no_records(settings: Settings) -> None:
+    topic.get_or_create(settings)
     producer = Producer(topic.client_config(settings) | {"transactional.id": settings.kafka_topic})
     producer.init_transactions()
     for commit in (True, False, True):
@@ -254,21 +270,64 @@ def test_markers_and_aborted_records_are_nothing(settings: Settings) -> None:
     assert not topic.holds_records(settings, 0, 10, 22)
     assert topic.holds_records(settings, 0, 10, 23)
     assert not topic.holds_records(settings, 0, 32, 33)
+    assert topic.records_at(settings, {0: 31})[0].offset == 31
+    assert [topic.records_at(settings, {0: offset}) for offset in (11, 21, 32)] == [{}] * 3
+
+
+def test_one_record_of_each_partition_is_read_and_what_is_gone_is_left_out(settings: Settings) -> None:
+    topic.get_or_create(settings)
+    for partition in range(3):
+        damage.send_batches(settings, "none", partition, 1, 20)
+    where = TopicPartition(settings.kafka_topic, 1, 10)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.delete_records([where])[where].result()
+    found = topic.records_at(settings, {0: 19, 1: 9, 2: 0})
+    assert {part: (record.offset, record.key) for part, record in found.items()} == {0: (19, b"19"), 2: (0, b"0")}
+    assert topic.records_at(settings, {0: 20, 1: 500}) == topic.records_at(settings, {}) == {}
+
+
+def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Settings, tmp_path: Path) -> None:
+    """Nothing before the ledger's position would be read again."""
+    sink = ("sink", "--engine", "direct", "--once")
+    broker = Broker(tmp_path / "broker", free_port())
+    restored = msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic="lost-end")
+    with servers.running(broker):
+        topic.get_or_create(restored)
+        damage.send_batches(restored, "none", 0, 4, 25)
+        damage.send_batches(restored, "none", 1, 1, 10, start=500)
+        for _ in range(2):
+            assert run(restored, *sink, cwd=tmp_path).returncode == 0
+        broker.kill()
+        damage.cut_off(damage.segment(broker.data, restored.kafka_topic), 75)
+        broker.start()
+        broker.wait_ready()
+        topic.wait_for_leaders(restored)
+        damage.send_batches(restored, "none", 0, 2, 25, start=1000)
+        stopped = run(restored, *sink, cwd=tmp_path)
+        assert stopped.returncode == 2, stopped
+        assert "lost-end partition 0 has another record at offset 99 than the one" in stopped.stderr
+        assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
+        with pytest.raises(OffsetsReused, match="offset 99"):
+            open_ledger(restored)
+        report = audit.run(restored)
+    assert (len(report.missing), len(report.extra)) == (25, 25), report
+    assert "last_offset 99 is not the one it stored" in report.counters[0].what
+    assert select(restored, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 
 # New partitions.
 
 
-def test_a_new_partition_begins_at_0_where_the_topic_is_known(settings: Settings, tmp_path: Path) -> None:
-    info = topic.ensure(settings)
+def test_a_new_partition_of_a_known_topic_begins_at_0(settings: Settings, tmp_path: Path) -> None:
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 10)
     assert run(settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 0
     topic.add_partitions(settings, 4)
     topic.wait_for_leaders(settings)
     damage.send_batches(settings, "none", 3, 1, 100, start=1000)
-    where = TopicPartition(settings.kafka_topic, 3, 60)
+    coordinates = TopicPartition(settings.kafka_topic, 3, 60)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
-    admin.delete_records([where])[where].result()
+    admin.delete_records([coordinates])[coordinates].result()
 
     shown = run(settings, "accept-loss", cwd=tmp_path)  # no sink has seen the partition yet
     assert shown.returncode == 1 and "partition 3: offsets 0 to 59 (60) are lost" in shown.stdout, shown
@@ -298,46 +357,74 @@ def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: S
 
 
 @pytest.mark.parametrize("engine", ["direct", "spark"])
-def test_nothing_of_a_topic_made_again_is_committed(settings: Settings, tmp_path: Path, engine: str) -> None:
+def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_path: Path, engine: str) -> None:
     """With 300 records at once, a sink could read on from the old position without noticing the new topic."""
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
     damage.send_batches(settings, "none", 0, 1, 50)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
-        until(says(sink, "50 stored"), sink)
+        until(has_logged(sink, "50 stored"), sink)
         admin.delete_topics([info.name])[info.name].result()
         until(lambda: info.name not in admin.list_topics(timeout=10).topics)
         topic.create(settings)
         damage.send_batches(settings, "none", 0, 1, 300, start=1000)
         until(lambda: not sink.alive)
         assert sink.exit_code == 2
-        assert says(sink, "was deleted and created again")() or says(sink, "does not exist")()
+        assert has_logged(sink, "was deleted and created again")() or has_logged(sink, "does not exist")()
     assert select(settings, "SELECT COUNT(*), MAX(order_id) FROM orders") == [(50, "ORDER-000049")]
 
 
-def test_the_topics_identity_is_asked_after_the_records_came(settings: Settings) -> None:
-    info = topic.ensure(settings)
+def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> None:
+    info = topic.get_or_create(settings)
     TopicSource(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
+
+
+# Timestamps.
+
+
+@pytest.mark.parametrize("engine", ["direct", "spark"])
+def test_timestamps_in_nanoseconds(settings: Settings, tmp_path: Path, engine: str) -> None:
+    """Spark's Kafka source cannot convert them to microseconds."""
+    name, admin = settings.kafka_topic, AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    allowed = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1, config=allowed)])[name].result()
+    topic.wait_for_leaders(settings)
+    producer = Producer(topic.client_config(settings))
+    for number in range(40):
+        timestamp = 1_736_951_445_000_000_000 if number in (3, 9) else 1_736_951_445_000
+        value = b"{" if number == 9 else numbered(number)
+        producer.produce(name, value=value, headers=[("h", b"1")], partition=number // 20, timestamp=timestamp)
+    producer.flush()
+    keeping = msgspec.structs.replace(settings, kafka_headers="keep")
+    done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert select(settings, "SELECT order_id FROM orders WHERE produced_at IS NULL") == [("ORDER-000003",)]
+    assert select(settings, "SELECT produced_at, record_headers FROM orders_quarantine") == [(None, '[["h", "MQ=="]]')]
+    report = audit.run(settings)
+    assert (report.proven, report.stored, report.quarantined) == (True, 39, 1), report
+    if engine == "spark":
+        assert "have a timestamp that Spark cannot read" in done.stderr
 
 
 # Headers.
 
 
 @pytest.mark.parametrize("engine", ["direct", "spark"])
-def test_headers_that_are_not_utf8(settings: Settings, tmp_path: Path, engine: str) -> None:
+def test_headers_that_are_not_utf8_are_kept(settings: Settings, tmp_path: Path, engine: str) -> None:
     keeping = msgspec.structs.replace(settings, kafka_headers="keep")
-    topic.ensure(keeping)
+    topic.get_or_create(keeping)
     damage.send_with_headers(keeping, numbered(1), [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_with_headers(keeping, b"no order", [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
     damage.send_batches(keeping, "none", 0, 1, 10, start=100)
-    done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    result = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     assert select(keeping, "SELECT COUNT(*) FROM orders") == [(11,)]
-    [(kept,)] = select(keeping, "SELECT record_headers FROM orders_quarantine")
+    [(record_headers,)] = select(keeping, "SELECT record_headers FROM orders_quarantine")
     headers = [
-        (name.encode(errors="surrogateescape"), value and base64.b64decode(value)) for name, value in json.loads(kept)
+        (name.encode(errors="surrogateescape"), value and base64.b64decode(value))
+        for name, value in json.loads(record_headers)
     ]
     # Kafka's Java client, which Spark uses, has only text as header names.
     name = b"b\xffd" if engine == "direct" else "b\ufffdd".encode()
@@ -350,7 +437,7 @@ def test_headers_that_are_not_utf8(settings: Settings, tmp_path: Path, engine: s
 
 
 @pytest.mark.parametrize("host", ["kafka.internal.invalid", "127.0.0.1"])
-def test_an_advertised_address_that_leads_nowhere_is_named(tmp_path: Path, host: str) -> None:
+def test_an_unreachable_advertised_address_is_reported(tmp_path: Path, host: str) -> None:
     broker = Broker(tmp_path / "broker", free_port())
     broker.advertised = f"{host}:{free_port()}"
     settings = Settings(kafka_bootstrap_servers=broker.address, kafka_topic="any")
@@ -360,12 +447,12 @@ def test_an_advertised_address_that_leads_nowhere_is_named(tmp_path: Path, host:
     )
     broker.start()
     try:
-        until(lambda: names(settings, words), patience=60)
+        until(lambda: is_reported(settings, words), timeout=60)
     finally:
         broker.kill()
 
 
-def names(settings: Settings, words: str) -> bool:
+def is_reported(settings: Settings, words: str) -> bool:
     try:
         topic.describe(settings)
     except OrderFlowError as error:
@@ -374,20 +461,20 @@ def names(settings: Settings, words: str) -> bool:
     return False
 
 
-def test_a_long_aborted_stretch_far_away_is_read_through(tmp_path: Path) -> None:
+def test_a_long_aborted_range_is_read_over_a_slow_connection(tmp_path: Path) -> None:
     """No record arrives during the read, but the client's position shows that it makes progress."""
     broker = Broker(tmp_path / "broker", free_port())
-    with Proxy(broker.port) as line:
-        broker.advertised = f"127.0.0.1:{line.port}"
+    with Proxy(broker.port) as proxy:
+        broker.advertised = f"127.0.0.1:{proxy.port}"
         settings = Settings(kafka_bootstrap_servers=broker.advertised, kafka_topic="aborted")
         with servers.running(broker):
-            topic.ensure(settings)
+            topic.get_or_create(settings)
             abort_records(settings, 24_000)
             damage.send_batches(settings, "none", 0, 1, 1)
-            line.rate = 5_000_000
-            started = time.monotonic()
+            proxy.rate = 5_000_000
+            started_at = time.monotonic()
             assert not topic.holds_records(settings, 0, 0, 24_001, gap_stall_timeout=4.0, stall_timeout=6.0)
-            assert time.monotonic() - started > 8
+            assert time.monotonic() - started_at > 8
             assert [record.offset for record in topic.read(settings, 0, 0, 24_002, stall_timeout=6.0)] == [24_001]
 
 

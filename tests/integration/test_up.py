@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from orderflow.embedded.process import Process
-from tests.processes import PATIENCE, says, until
+from tests.processes import TIMEOUT, has_logged, until
 from tests.prometheus import get
 
 
@@ -32,14 +32,14 @@ def _orderflow(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
 
 @contextmanager
 def _up(folder: Path, *arguments: str) -> Iterator[Process]:
-    """Run it while the block lasts. Afterwards none of its processes runs, even after a failure."""
+    """Run `orderflow up` while the block lasts. Then none of its processes runs, even after a failure."""
     up = Process(
         "up",
         [sys.executable, "-m", "orderflow", "up", *arguments],
@@ -56,16 +56,21 @@ def _up(folder: Path, *arguments: str) -> Iterator[Process]:
 
 
 def _status(folder: Path) -> dict[str, int]:
-    asked = _orderflow(folder, "status", "--json")
-    found: dict[str, int] = json.loads(asked.stdout) if asked.returncode == 0 else {"stored": -1}
-    return found
+    result = _orderflow(folder, "status", "--json")
+    status: dict[str, int] = json.loads(result.stdout) if result.returncode == 0 else {"stored": -1}
+    return status
 
 
-def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
-    smoke = _orderflow(tmp_path, "up", "--orders", "2000", "--json")
-    assert smoke.returncode == 0, smoke.stderr
-    result = json.loads(smoke.stdout)
-    assert (result["proven"], result["sent"], result["stored"], result["missing"]) == (True, 2000, 2000, [])
+def test_up_sends_stores_and_proves_orders_and_continues_later(tmp_path: Path) -> None:
+    limited_run = _orderflow(tmp_path, "up", "--orders", "2000", "--json")
+    assert limited_run.returncode == 0, limited_run.stderr
+    first_report = json.loads(limited_run.stdout)
+    assert (first_report["proven"], first_report["sent"], first_report["stored"], first_report["missing"]) == (
+        True,
+        2000,
+        2000,
+        [],
+    )
 
     with _up(tmp_path, "--engine", "direct", "--rate", "20") as up:
         until(lambda: _status(tmp_path)["stored"] > 2000, up)
@@ -83,53 +88,53 @@ def test_it_sends_stores_proves_and_goes_on(tmp_path: Path) -> None:
         until(lambda: not up.alive)
         assert up.exit_code == 0
 
-    after = _orderflow(tmp_path, "up", "--orders", "10", "--json")
-    assert after.returncode == 0, after.stderr
-    found = json.loads(after.stdout)
+    later_run = _orderflow(tmp_path, "up", "--orders", "10", "--json")
+    assert later_run.returncode == 0, later_run.stderr
+    report = json.loads(later_run.stdout)
     # No number was used twice, and none was skipped.
-    assert found["proven"] and found["duplicates"] == found["quarantined"] == 0
-    assert found["newest"] == f"ORDER-{found['stored']:06d}"
+    assert report["proven"] and report["duplicates"] == report["quarantined"] == 0
+    assert report["newest"] == f"ORDER-{report['stored']:06d}"
 
 
-def test_what_somebody_else_stops_is_started_again(tmp_path: Path) -> None:
+def test_a_process_that_a_signal_stops_is_restarted(tmp_path: Path) -> None:
     def pids() -> dict[str, int]:
         parts: dict[str, list[int]] = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]
         return {name: parts[name][0] for name in ("sink", "produce", "dashboard")}
 
     with _up(tmp_path, "--engine", "direct", "--rate", "20") as up:
         until(lambda: _status(tmp_path)["stored"] > 0, up)
-        until(says(up, "Dashboard:"), up)
+        until(has_logged(up, "Dashboard:"), up)
         before = pids()
         for pid in before.values():
             os.kill(pid, signal.SIGTERM)
         for name in before:
-            until(says(up, f"orderflow {name} was stopped by a signal; restarting it."), up)
+            until(has_logged(up, f"orderflow {name} was stopped by a signal; restarting it."), up)
         until(lambda: not set(before.values()) & set(pids().values()), up)
         stored = _status(tmp_path)["stored"]
         until(lambda: _status(tmp_path)["stored"] > stored + 20, up)
 
 
-def test_a_producer_that_is_stopped_early_is_no_success(tmp_path: Path) -> None:
+def test_a_producer_that_stops_before_its_last_order_is_a_failure(tmp_path: Path) -> None:
     with _up(tmp_path, "--engine", "direct", "--orders", "5000000") as up:
         until(lambda: _status(tmp_path)["stored"] > 0, up)
         pid, _ = json.loads((tmp_path / "home" / "state.json").read_text())["parts"]["produce"]
         os.kill(pid, signal.SIGTERM)
         until(lambda: not up.alive)
         assert up.exit_code == 2
-        assert says(up, "of 5,000,000 orders. Its last lines:")()
+        assert has_logged(up, "of 5,000,000 orders. Its last lines:")()
 
 
-def test_a_killed_up_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+def test_down_cleans_up_after_a_killed_up(tmp_path: Path) -> None:
     with _up(tmp_path) as up:
-        until(says(up, "Database:"), up)
+        until(has_logged(up, "Database:"), up)
         os.kill(up.identity[0], signal.SIGKILL)
         until(lambda: not up.alive)
-        after = _orderflow(tmp_path, "down")
-        assert after.returncode == 0 and "Stopped" in after.stdout, after.stderr
+        down = _orderflow(tmp_path, "down")
+        assert down.returncode == 0 and "Stopped" in down.stdout, down.stderr
         assert "Nothing is running" in _orderflow(tmp_path, "down").stdout
 
 
-def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_start_names_the_part_and_leaves_nothing_running(tmp_path: Path) -> None:
     (tmp_path / "home" / "kafka").mkdir(parents=True)
     (tmp_path / "home" / "kafka" / "data").write_text("not a folder")
     failed = _orderflow(tmp_path, "up")
@@ -139,7 +144,7 @@ def test_a_start_that_fails_says_which_part_and_leaves_nothing(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the processes of this system")
-def test_no_password_in_any_command_line(tmp_path: Path) -> None:
+def test_no_command_line_contains_a_password(tmp_path: Path) -> None:
     with _up(tmp_path) as up:
         until((tmp_path / "home" / "logs" / "produce.log").exists, up)
         password = (tmp_path / "home" / "database" / "password").read_text()

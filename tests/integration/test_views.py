@@ -15,7 +15,7 @@ from orderflow.settings import Settings
 from orderflow.store import schema, statements
 from tests.corpus import numbered, quoted
 from tests.integration.test_audit import delete_before, send, store
-from tests.integration.test_store import ask, commit, run_of
+from tests.integration.test_store import batch_of, commit, select_all
 from tests.sql import execute, raw_session, select
 
 PAGES = Path(__file__).parents[2] / "docs"
@@ -28,8 +28,8 @@ def filled(database: Settings) -> Settings:
     """Store four orders on two days, in two categories that differ by case, over two partitions; three bad records."""
     schema.prepare(database)
     late = {"order_timestamp": quoted("2025-01-15T23:59:59"), "product_category": quoted("sports & outdoors")}
-    commit(database, run_of([numbered(1), numbered(2, **late), b"{", b"[]", b"{"]))
-    commit(database, run_of([numbered(3, order_timestamp=quoted("2025-01-16T00:00:00")), numbered(4)], partition=1))
+    commit(database, batch_of([numbered(1), numbered(2, **late), b"{", b"[]", b"{"]))
+    commit(database, batch_of([numbered(3, order_timestamp=quoted("2025-01-16T00:00:00")), numbered(4)], partition=1))
     return database
 
 
@@ -38,21 +38,21 @@ def test_the_page_lists_every_column(filled: Settings) -> None:
     documented = {
         name: re.findall(r"^\| (\w+) \| (\w+)(?:\([\d,]+\))? \|", text, re.MULTILINE) for name, text in sections
     }
-    found: dict[str, list[tuple[str, str]]] = {}
+    existing: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in select(
         filled,
         "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = DATABASE()"
         " ORDER BY table_name, ordinal_position",
     ):
-        found.setdefault(table, []).append((column, kind.upper()))
+        existing.setdefault(table, []).append((column, kind.upper()))
     assert documented.keys() == set(statements.table_names(filled).values())
     for name, columns in documented.items():
-        assert [("column", "type"), *found[name]] == columns
+        assert [("column", "type"), *existing[name]] == columns
 
 
-def test_the_queries_of_the_page_answer(filled: Settings) -> None:
+def test_the_queries_of_the_page_return_rows(filled: Settings) -> None:
     queries = re.findall(r"```sql\n(.*?);\n```", PAGE, re.DOTALL)
-    answers = dict(zip(queries, ask(filled, *queries), strict=True))
+    answers = dict(zip(queries, select_all(filled, *queries), strict=True))
     assert len(queries) >= 8 and all(answers.values()), answers
     assert next(rows for query, rows in answers.items() if "equal_to_the_cent" in query) == [(1,)]
     assert {row[:2] for row in next(rows for query, rows in answers.items() if "per_reason" in query)} == {
@@ -61,7 +61,7 @@ def test_the_queries_of_the_page_answer(filled: Settings) -> None:
     }
 
 
-def test_the_views_sum_what_the_tables_hold(filled: Settings) -> None:
+def test_the_views_agree_with_the_tables(filled: Settings) -> None:
     assert select(filled, "SELECT * FROM orders_per_day ORDER BY day, orders") == [
         (DAY, "sports & outdoors", 1, 2, Decimal("91.98")),
         (DAY, "Sports & Outdoors", 2, 4, Decimal("183.96")),
@@ -75,16 +75,16 @@ def test_the_views_sum_what_the_tables_hold(filled: Settings) -> None:
     ) == [("malformed_json", "open", 2, 1), ("not_an_object", "open", 1, 1)]
 
 
-def test_a_view_of_a_later_version_is_made_for_an_older_database(filled: Settings) -> None:
+def test_a_missing_view_is_created_in_an_older_database(filled: Settings) -> None:
     execute(filled, "DROP VIEW orders_per_day")
     assert [step.statement for step in schema.prepare(filled)] == ["create_per_day"]
     assert select(filled, "SELECT SUM(orders) FROM orders_per_day") == [(4,)]
 
 
-def test_old_orders_are_archived_as_the_page_says(settings: Settings) -> None:
+def test_old_orders_are_archived_as_documented(settings: Settings) -> None:
     """The topic no longer contains the records of two old orders and of a duplicate of one."""
     page = (PAGES / "operations.md").read_text("utf-8")
-    [statements_of_page] = re.findall(r"<!-- archive: .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
+    [page_statements] = re.findall(r"<!-- archive: .*?-->\n```sql\n(.*?)```", page, re.DOTALL)
     old = {"order_timestamp": quoted("2024-12-31T23:59:59")}
     send(settings, [numbered(1, **old), numbered(1, **old), numbered(2, **old), b"{", numbered(3), numbered(4)])
     store(settings)
@@ -92,7 +92,7 @@ def test_old_orders_are_archived_as_the_page_says(settings: Settings) -> None:
     assert audit.run(settings).proven
     with raw_session(settings) as session, session.cursor() as cursor:
         cursor.execute("CREATE TABLE orders_archive LIKE orders")
-        for statement in statements_of_page.replace("'orders'", f"'{settings.kafka_topic}'").split(";\n"):
+        for statement in page_statements.replace("'orders'", f"'{settings.kafka_topic}'").split(";\n"):
             if statement:
                 cursor.execute(statement)
                 cursor.fetchall() if cursor.description else None

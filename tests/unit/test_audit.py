@@ -18,7 +18,7 @@ from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
-from orderflow.store.ledger import Entry
+from orderflow.store.ledger import Entry, Loss
 from orderflow.store.orders import produced_at
 from orderflow.store.snapshot import Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
@@ -43,16 +43,40 @@ def record(offset: int, value: bytes = b"x") -> Record:
 @given(*[st.integers(0, 1000)] * 3, st.integers(-10, 1010))
 def test_each_offset_of_the_ledger_is_read_or_lost(first: int, count: int, readable_from: int, offset: int) -> None:
     part = partition(first, first + count, readable_from)
-    accounted = first <= offset < first + count
-    assert part.is_readable(offset) == (accounted and offset >= readable_from)
-    assert part.is_unreadable(offset) == (accounted and offset < readable_from)
+    is_accounted_for = first <= offset < first + count
+    assert part.is_readable(offset) == (is_accounted_for and offset >= readable_from)
+    assert part.is_unreadable(offset) == (is_accounted_for and offset < readable_from)
     assert part.size + part.unreadable_count == count
     assert not part.has_row(offset, "ORDER-000001")
     assert not part.is_quarantined(offset)
 
 
+@given(st.integers(10, 100), st.integers(1, 100))
+def test_what_is_removed_before_it_is_read_is_lost(position: int, count: int) -> None:
+    part = partition(0, 100, 10)
+    part.position, first = position, position + count
+    part.remove_before(first)
+    gone = {*range(10), *range(position, min(first, 100))}
+    assert {offset for offset in range(-5, 205) if part.is_unreadable(offset)} == gone
+    assert {offset for offset in range(-5, 205) if part.is_readable(offset)} == {*range(100)} - gone
+    assert part.unreadable_count == len(gone)
+    assert list(part.readable_ranges()) == ([(first, 100)] if first < 100 else [])
+
+
+def test_a_loss_that_was_removed_meanwhile_is_no_finding() -> None:
+    losses = [Loss("orders", "id", 0, first, first + 10) for first in (0, 30, 50, 70)]
+    part = Partition(partition(0, 100, 10).entry, Bounds(10, 100), losses)
+    part.position = 20
+    part.remove_before(60)
+    assert [part.may_be_lost(loss) for loss in losses] == [True, True, True, False]
+    assert part.unreadable_count == 10 + 40 - 30
+    part.damaged = losses[3:]
+    assert part.may_be_lost(losses[3])
+    assert list(part.readable_ranges()) == [(60, 70), (80, 100)]
+
+
 @given(st.dictionaries(st.integers(5, 50), st.one_of(st.none(), st.text(max_size=5))))
-def test_a_partition_knows_which_row_each_record_became(rows: dict[int, str | None]) -> None:
+def test_a_partition_stores_which_row_each_record_became(rows: dict[int, str | None]) -> None:
     part = partition(0, 51, 5)
     for offset, order_id in rows.items():
         if order_id is None:
@@ -90,15 +114,15 @@ def test_the_ledger_moves_when_something_is_written(
 
 
 @given(st.sets(st.integers(0, 100)), st.integers(1, 10))
-def test_chunks_are_all_records_and_reach_to_the_end(offsets: set[int], large: int) -> None:
+def test_chunks_contain_all_records_up_to_the_end(offsets: set[int], large: int) -> None:
     records = [record(offset, LARGE if offset % large == 0 else b"x") for offset in sorted(offsets)]
     chunks = list(_split(records, 101))
-    assert [one for chunk, _ in chunks for one in chunk] == records
+    assert [chunk_record for chunk, _ in chunks for chunk_record in chunk] == records
     assert chunks[-1][1] == 101
     position = 0
     for chunk, end in chunks:
-        assert all(position <= one.offset < end for one in chunk)
-        assert sum(len(one.value or b"") for one in chunk) < 2 * _CHUNK_BYTES
+        assert all(position <= chunk_record.offset < end for chunk_record in chunk)
+        assert sum(len(chunk_record.value or b"") for chunk_record in chunk) < 2 * _CHUNK_BYTES
         position = end
 
 
@@ -160,16 +184,18 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
 def test_a_reason_holds_or_is_found(
     kept: dict[str, Any], result: Order | RecordRejected, row: StoredRow | None, wrong: str | None
 ) -> None:
-    at = record(10)
-    found = check_reason(at, KEPT._replace(**kept), result, row, rows_may_be_gone=False, coordinates_are_shared=False)
-    assert wrong in found if wrong and found else found is wrong
+    rejected_record = record(10)
+    finding = check_reason(
+        rejected_record, KEPT._replace(**kept), result, row, rows_may_be_gone=False, coordinates_are_shared=False
+    )
+    assert wrong in finding if wrong and finding else finding is wrong
 
 
 @pytest.mark.parametrize("stored_at", [None, EARLIER, LATER])
 def test_a_row_that_may_be_archived_is_no_finding(stored_at: datetime | None) -> None:
     for row in (None, ROW._replace(stored_at=stored_at)):
-        found = check_reason(record(10), KEPT, ORDER, row, rows_may_be_gone=True, coordinates_are_shared=False)
-        assert (found is None) == (row is None or stored_at == LATER)
+        finding = check_reason(record(10), KEPT, ORDER, row, rows_may_be_gone=True, coordinates_are_shared=False)
+        assert (finding is None) == (row is None or stored_at == LATER)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from benchmarks.latency import percentile
 from orderflow.contract.exact_path import decode
 
 
-def test_the_rows_it_compares_with_are_the_orders_it_sends() -> None:
+def test_the_expected_rows_are_the_sent_orders() -> None:
     count = backlog.CHUNK + 10
     rows = [line.split("\t") for chunk in backlog.lines(islice(backlog.messages(), count)) for line in chunk]
     orders = [decode(value) for _, value, _ in islice(backlog.messages(), count)]
@@ -32,10 +32,10 @@ def test_the_rows_it_compares_with_are_the_orders_it_sends() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.001, 1))
-def test_percentile(values: list[float], share: float) -> None:
-    found = percentile(sorted(values), share)
-    assert sum(value <= found for value in values) >= share * len(values)
-    assert sum(value < found for value in values) < share * len(values)
+def test_a_percentile_divides_the_values_by_its_share(values: list[float], share: float) -> None:
+    result = percentile(sorted(values), share)
+    assert sum(value <= result for value in values) >= share * len(values)
+    assert sum(value < result for value in values) < share * len(values)
 
 
 def _measured(steady: float, table: str = "exact") -> Measured:
@@ -44,13 +44,13 @@ def _measured(steady: float, table: str = "exact") -> Measured:
     )
 
 
-def test_one_wrong_table_spoils_the_median() -> None:
+def test_one_wrong_table_makes_the_median_wrong() -> None:
     assert median([_measured(3), _measured(1), _measured(2)]).steady == 2
-    spoilt = median([_measured(3, "WRONG: 1 missing"), _measured(1), _measured(2)])
-    assert (spoilt.steady, spoilt.exact, spoilt.table) == (2, False, "WRONG: 1 missing")
+    wrong = median([_measured(3, "WRONG: 1 missing"), _measured(1), _measured(2)])
+    assert (wrong.steady, wrong.exact, wrong.table) == (2, False, "WRONG: 1 missing")
 
 
-def test_a_chart_is_sound_and_to_scale() -> None:
+def test_a_chart_is_valid_and_to_scale() -> None:
     values = [("x<y", 50), ("long", 100), ("other", 20)]
     notes = {"long": "at least once & no more"}
     bars = report.Bars("<a & b>", "rows/s", values, notes, highlighted=["x<y", "long"])
@@ -82,24 +82,24 @@ def test_usage_counts_a_process_once_and_its_children_with_it() -> None:
         parent.wait()
 
 
-def test_sampling_sees_what_forked_processes_do(tmp_path: Path) -> None:
+def test_sampling_includes_forked_processes(tmp_path: Path) -> None:
     program = (
         "import os, time\n"
         "from itertools import islice\n"
         "from benchmarks import backlog\n"
-        "from orderflow.contract.fast_path import read\n"
+        "from orderflow.contract.fast_path import decode_batch\n"
         "values = [value for _, value, _ in islice(backlog.messages(), 1000)]\n"
         "end = time.monotonic() + 1.5\n"
         "child = os.fork()\n"
-        "while time.monotonic() < end: read(values)\n"
+        "while time.monotonic() < end: decode_batch(values)\n"
         "if child: os.waitpid(child, 0)\n"
     )
     folder = tmp_path / "seen"
     env = os.environ | sampling.install(folder)
-    began = time.monotonic()
+    started_at = time.monotonic()
     subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=60)
-    elapsed = time.monotonic() - began
+    elapsed = time.monotonic() - started_at
     assert len(list(folder.glob("*.json"))) == 2
-    seen = sampling.read(folder)
-    assert seen.keys() == {"decode and check"}
-    assert 1 < seen["decode and check"] < 2 * elapsed
+    seconds_by_step = sampling.read(folder)
+    assert seconds_by_step.keys() == {"decode and check"}
+    assert 1 < seconds_by_step["decode and check"] < 2 * elapsed

@@ -48,11 +48,11 @@ def test_help_imports_nothing_slow(tmp_path: Path) -> None:
 
 
 def test_an_error_is_a_sentence_and_a_hint(tmp_path: Path) -> None:
-    found = orderflow("produce", cwd=tmp_path, STARTING_ORDER_ID="\x1b[31mred")
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert re.match(r"error: STARTING_ORDER_ID is .*\nhint: Set STARTING_ORDER_ID", found.stderr)
-    assert "Traceback" not in found.stderr and "\x1b" not in found.stderr
+    result = orderflow("produce", cwd=tmp_path, STARTING_ORDER_ID="\x1b[31mred")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert re.match(r"error: STARTING_ORDER_ID is .*\nhint: Set STARTING_ORDER_ID", result.stderr)
+    assert "Traceback" not in result.stderr and "\x1b" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def test_an_error_is_a_sentence_and_a_hint(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: list[str]) -> None:
-    found = orderflow("produce", *arguments, cwd=tmp_path)
-    assert found.returncode == 2
-    assert "Traceback" not in found.stderr
+    result = orderflow("produce", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_file_is_said_before_kafka_is_tried(tmp_path: Path) -> None:
-    found = orderflow("produce", "--file", "no\x1bne.csv", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: no\\x1bne.csv cannot be read: No such file or directory.\nhint: ")
+def test_a_missing_file_is_reported_before_kafka_is_contacted(tmp_path: Path) -> None:
+    result = orderflow("produce", "--file", "no\x1bne.csv", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: no\\x1bne.csv cannot be read: No such file or directory.\nhint: ")
 
 
 def test_log_lines_are_in_utc_and_harmless(tmp_path: Path) -> None:
@@ -83,18 +83,18 @@ def test_log_lines_are_in_utc_and_harmless(tmp_path: Path) -> None:
         "import logging, pathlib; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
         "logging.getLogger('orderflow.here').warning('%s', 'a\\x1b[31m [red]b\\nc')"
     )
-    found = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo")
-    assert found.stderr == (tmp_path / "the.log").read_text()
-    said = datetime.strptime(found.stderr[:20], "%Y-%m-%dT%H:%M:%S%z")
-    assert abs((datetime.now(UTC) - said).total_seconds()) < 60
-    assert found.stderr[20:] == " WARNING a\\x1b[31m [red]b\\nc\n"
+    result = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo")
+    assert result.stderr == (tmp_path / "the.log").read_text()
+    logged_at = datetime.strptime(result.stderr[:20], "%Y-%m-%dT%H:%M:%S%z")
+    assert abs((datetime.now(UTC) - logged_at).total_seconds()) < 60
+    assert result.stderr[20:] == " WARNING a\\x1b[31m [red]b\\nc\n"
 
 
 def test_a_log_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "kafka_producer.log").mkdir()
-    found = orderflow("produce", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1", KAFKA_CONNECT_ATTEMPTS="1")
-    assert "kafka_producer.log cannot be written" in found.stderr
-    assert "Attempt 1 of 1" in found.stderr
+    result = orderflow("produce", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1", KAFKA_CONNECT_ATTEMPTS="1")
+    assert "kafka_producer.log cannot be written" in result.stderr
+    assert "Attempt 1 of 1" in result.stderr
 
 
 def test_the_version_is_shown(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ NUMBERS = list(options(typer.main.get_command(cli.app)))
 
 
 @pytest.mark.parametrize(("name", "option", "kind"), NUMBERS)
-def test_no_number_is_beyond_what_is_computed_with(name: str, option: str, kind: type) -> None:
+def test_numbers_out_of_range_are_refused(name: str, option: str, kind: type) -> None:
     command, context = typer.main.get_command(cli.app), None
     usage_error = typer.BadParameter.__base__
     assert usage_error
@@ -129,23 +129,32 @@ def test_no_number_is_beyond_what_is_computed_with(name: str, option: str, kind:
         assert "Missing" not in str(caught.value)
 
 
-def test_the_options_of_numbers_are_found() -> None:
+def test_all_numeric_options_are_tested() -> None:
     assert ("orderflow produce", "--rate", float) in NUMBERS and ("orderflow init", "--partitions", int) in NUMBERS
     assert len(NUMBERS) > 15
 
 
 def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    for words in (["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]):
-        found = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
-        assert found.returncode == 2 and "is not UTF-8" in found.stderr and "Traceback" not in found.stderr
+    lines: list[list[str | bytes]] = [["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]]
+    for words in lines:
+        result = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
+        assert result.returncode == 2 and "is not UTF-8" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_no_colour_is_shown_where_none_is_wanted(tmp_path: Path) -> None:
-    wanted = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
-    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **wanted).stderr
+@pytest.mark.parametrize(
+    "words", [["accept-loss"], ["quarantine", "replay", "--all"], ["quarantine", "discard", "1", "--because", "a test"]]
+)
+def test_a_name_that_no_column_can_record_is_refused(tmp_path: Path, words: list[str]) -> None:
+    result = orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    assert result.returncode == 2 and "--by must not exceed 255 characters" in result.stderr, result
+
+
+def test_no_color_removes_the_colors(tmp_path: Path) -> None:
+    environ = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
+    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **environ).stderr
     for words in (["produce"], ["--help"], ["produce", "--nothing"]):
-        found = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **wanted)
-        assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", found.stdout + found.stderr)
+        result = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **environ)
+        assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", result.stdout + result.stderr)
 
 
 def test_json_is_ascii() -> None:
@@ -163,7 +172,7 @@ def test_the_exit_codes_are_documented_in_one_place(tmp_path: Path) -> None:
     assert re.search("Exit codes.*" + ".*".join(codes), shown)
 
 
-def test_the_cache_is_where_the_user_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache.path() == tmp_path / ".cache/orderflow"

@@ -36,7 +36,7 @@ def test_the_only_ticket_is_the_first() -> None:
     ticket.wait_for_end()
 
 
-def test_the_second_writes_but_does_not_commit_before_the_first_has_ended() -> None:
+def test_the_second_writes_but_commits_only_after_the_first_has_ended() -> None:
     first = CommitTicket()
     second = CommitTicket(first)
     assert second.wait_for_predecessor_start()
@@ -59,7 +59,7 @@ def test_a_third_starts_when_the_first_has_ended() -> None:
     assert third.wait_for_predecessor_start()
 
 
-def test_the_successor_asks_for_the_ledger_behind_its_predecessor() -> None:
+def test_the_successor_waits_until_its_predecessor_has_locked_the_ledger() -> None:
     first = CommitTicket()
     second = CommitTicket(first)
     assert not second._predecessor_locked.is_set()
@@ -80,9 +80,9 @@ def test_an_error_ends_a_ticket_and_its_wait_for_the_ledger() -> None:
 def test_no_ticket_keeps_its_predecessors_alive() -> None:
     first = CommitTicket()
     last = CommitTicket(first)
-    seen = weakref.ref(first)
+    reference = weakref.ref(first)
     del first
     gc.collect()
-    assert seen() is None
+    assert reference() is None
     with last:
         pass

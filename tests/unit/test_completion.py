@@ -23,7 +23,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a home directory where the completion is installed."""
     if not shutil.which("bash"):
-        pytest.skip("no bash here")
+        pytest.skip("no bash")
     folder = tmp_path_factory.mktemp("home")
     program = folder / "bin/orderflow"
     program.parent.mkdir()
@@ -58,11 +58,11 @@ def _environment(home: Path) -> dict[str, str]:
 )
 def test_commands_options_and_values_are_offered(home: Path, words: str, offered: set[str]) -> None:
     arguments = [str(home / "bin"), str(home / ".bash_completions/orderflow.sh"), *words.split(" ")]
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-c", _COMPLETE, "bash", *arguments],
         env=_environment(home),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert set(done.stdout.split()) == offered, done.stderr
+    assert set(result.stdout.split()) == offered, result.stderr

@@ -53,33 +53,33 @@ def accepts(value: bytes, **numbers: Any) -> bool:
     numbers["parse_int"] = lambda digits: int(digits[:20])  # Python refuses to read more than 4,300 digits
     numbers["parse_constant"] = int  # NaN is neither JSON nor an int
     try:
-        return VALIDATOR.is_valid(json.loads(value.decode(), **numbers))
+        return bool(VALIDATOR.is_valid(json.loads(value.decode(), **numbers)))
     except (ValueError, RecursionError):
         return False
 
 
-def reading(value: bytes) -> Order | Reason:
+def outcome_of(value: bytes) -> Order | Reason:
     try:
         return exact_path.decode(value)
     except RecordRejected as rejected:
         return Reason(rejected.reason)
 
 
-def test_it_is_a_json_schema() -> None:
+def test_the_schema_is_a_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.EIGHT]
 
 
-def test_it_accepts_of_the_corpus_what_the_decoder_accepts() -> None:
-    accepted: set[Reason] = set()
+def test_the_schema_accepts_what_the_decoder_accepts_of_the_corpus() -> None:
+    accepted_reasons: set[Reason] = set()
     values = [case.value for case in CASES if case.value is not None]
-    for value, found in ((value, reading(value)) for value in (*values, *TRUNCATED)):
-        if isinstance(found, Order):
+    for value, outcome in ((value, outcome_of(value)) for value in (*values, *TRUNCATED)):
+        if isinstance(outcome, Order):
             assert accepts(value) and accepts(value, parse_float=Decimal), value[:500]
         elif accepts(value):
-            accepted.add(found)
-    assert accepted <= BEYOND
+            accepted_reasons.add(outcome)
+    assert accepted_reasons <= BEYOND
 
 
 @given(
@@ -94,18 +94,18 @@ def test_it_accepts_of_the_corpus_what_the_decoder_accepts() -> None:
         order_timestamp=st.datetimes().map(lambda time: quoted(time.isoformat(timespec="seconds"))),
     )
 )
-def test_it_is_as_strict_as_it_can(value: bytes) -> None:
-    if (found := reading(value)) not in BEYOND:
-        assert accepts(value) == isinstance(found, Order), found
+def test_the_schema_is_as_strict_as_json_schema_allows(value: bytes) -> None:
+    if (outcome := outcome_of(value)) not in BEYOND:
+        assert accepts(value) == isinstance(outcome, Order), outcome
 
 
 @given(st.decimals("0.01", "99999999.99", places=2), st.integers(1, 9))
 def test_no_price_is_lost_to_floats(price: Decimal, quantity: int) -> None:
     value = message(unit_price=str(price), quantity=str(quantity), total_price=str(price * quantity))
-    assert accepts(value) == isinstance(reading(value), Order)
+    assert accepts(value) == isinstance(outcome_of(value), Order)
 
 
-def test_what_it_cannot_say_is_told() -> None:
+def test_rules_beyond_json_schema_are_in_the_comment() -> None:
     for value in (
         message(total_price="91.99"),
         message(unit_price="45.991"),
@@ -114,7 +114,7 @@ def test_what_it_cannot_say_is_told() -> None:
         message(product_name=r'"\ud800"'),
         b'{"quantity": 2, ' + message()[1:],
     ):
-        assert accepts(value) and reading(value) in BEYOND
+        assert accepts(value) and outcome_of(value) in BEYOND
     for words in (
         "unit_price × quantity",
         "no more decimals than their columns",
@@ -128,24 +128,24 @@ def test_what_it_cannot_say_is_told() -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_the_schema_of_any_contract_accepts_its_orders(seed: int) -> None:
-    choice = Random(seed)
-    of = contracts.contract(choice)
-    schema = exports.json_schema(of)
+    rng = Random(seed)
+    contract = contracts.random_contract(rng)
+    schema = exports.json_schema(contract)
     Draft202012Validator.check_schema(schema)
     validator = jsonschema.validators.extend(Draft202012Validator, {"pattern": _matches})(schema)
-    for value in [contracts.message(of, choice, 1) for _ in range(10)]:
+    for value in [contracts.random_message(contract, rng, 1) for _ in range(10)]:
         try:
-            exact_path.decode(value, of)
+            exact_path.decode(value, contract)
         except RecordRejected:
             continue
-        found = json.loads(value.decode(), parse_int=lambda digits: int(digits[:40]))
-        assert validator.is_valid(found), [*validator.iter_errors(found)]
+        document = json.loads(value.decode(), parse_int=lambda digits: int(digits[:40]))
+        assert validator.is_valid(document), [*validator.iter_errors(document)]
 
 
 @pytest.fixture(scope="module")
 def asyncapi_meta_schema() -> Any:
     if not shutil.which("npm"):
-        pytest.skip("no npm here, to get AsyncAPI's meta-schema with")
+        pytest.skip("no npm, which downloads AsyncAPI's meta-schema")
     name = ASYNCAPI.replace("/", "-")
     path = cache.get_or_create(name, _pack) / "package/schemas/3.0.0-without-$id.json"
     return json.loads(path.read_text("utf-8"))
@@ -158,7 +158,7 @@ def _pack(folder: Path) -> None:
         packed.extractall(folder, filter="data")
 
 
-def test_it_is_an_asyncapi_document(asyncapi_meta_schema: Any) -> None:
+def test_the_document_is_valid_asyncapi(asyncapi_meta_schema: Any) -> None:
     settings = Settings(
         kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
     )
@@ -169,7 +169,7 @@ def test_it_is_an_asyncapi_document(asyncapi_meta_schema: Any) -> None:
     assert len([*Draft7Validator(asyncapi_meta_schema).iter_errors(document)]) == 1
 
 
-def test_the_asyncapi_document_says_where_and_what() -> None:
+def test_the_asyncapi_document_names_servers_topic_and_payload() -> None:
     settings = Settings(
         kafka_bootstrap_servers="a:9092, b:9092", kafka_security_protocol="SASL_SSL", kafka_topic="shop"
     )
@@ -180,14 +180,14 @@ def test_the_asyncapi_document_says_where_and_what() -> None:
     ]
     assert document["channels"]["orders"]["address"] == "shop"
     for reference in re.findall(r'"\$ref": "#/(.*?)"', json.dumps(document)):
-        found: Any = document
+        target: Any = document
         for step in reference.split("/"):
-            found = found[step]
+            target = target[step]
     payload = document["components"]["messages"]["order"]["payload"]
     assert {"$schema": SCHEMA["$schema"], **payload} == SCHEMA
 
 
-def test_the_command_prints_them(tmp_path: Path) -> None:
+def test_the_command_prints_every_format(tmp_path: Path) -> None:
     printed = {name: orderflow("contract", "--format", name, cwd=tmp_path, MYSQL_TABLE="shop") for name in
                ("json-schema", "asyncapi", "sql")}  # fmt: skip
     assert json.loads(printed["json-schema"].stdout) == SCHEMA

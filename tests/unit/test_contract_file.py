@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from orderflow.contract import definition, fast_path, file, native
+from orderflow.contract import definition, fast_path, loader, native, patterns
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract, Reason
 from orderflow.contract.exact_path import read_exactly
@@ -72,6 +72,7 @@ WRONG = [
     ("[unit_price]\nminimum = 0.001", 2, "minimum is 0.001", "at most 2 decimals"),
     ("[unit_price]\nmaximum = 100000000", 2, "maximum is 100000000, which has too many digits", "10 digits."),
     ("[unit_price]\nfixed = 0", 2, "fixed is '0', not above 0", "Change fixed"),
+    ("[quantity]\nmaximum = 2147483648", 2, "maximum is 2147483648", "to 2,147,483,647"),
     ("[quantity]\nfixed = 'two'", 2, "fixed is the string 'two'", "Change fixed"),
     ("[total_price]\ntotal = 'wrong'", 2, "total is 'wrong'", "checked, computed, as_sent"),
     ("[total_price]\nrequired = false", 2, "'required' is unknown", "total"),
@@ -127,31 +128,38 @@ WRONG = [
 @pytest.mark.parametrize(("text", "line", "sentence", "fix"), WRONG, ids=[row[0][:60] for row in WRONG])
 def test_a_wrong_key_is_refused_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
     with pytest.raises(ContractInvalid) as refused:
-        file.read(text, "shop.toml")
+        loader.read(text, "shop.toml")
     assert sentence in refused.value.message and fix in refused.value.hint
     assert re.search(rf"\bline {line}\b", refused.value.message)
     assert refused.value.message.startswith("shop.toml")
 
 
-def test_every_key_of_the_file_is_wrong_once() -> None:
-    keys = {key for names in file._KIND_KEYS.values() for key in names} | file._COMMON
-    keys |= {key for names, _ in file._EIGHT_KEYS.values() for key in names}
+def test_the_wrong_values_cover_every_key() -> None:
+    keys = {key for names in loader._KIND_KEYS.values() for key in names} | loader._COMMON
+    keys |= {key for names, _ in loader._EIGHT_KEYS.values() for key in names}
     tried = "\n".join(text for text, *_ in WRONG)
     assert [key for key in keys if f"{key} = " not in tried] == []
+
+
+def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
+    for pattern in ("ORDER-[0-9]{6,44}", "#[0-9]+", r"\.[0-9]", "[0-9a-f]{8}", "Shop-[0-9]+", "(?:AB|CD)-[0-9]"):
+        assert patterns.is_caseless(pattern), pattern
+    for pattern in (".", "[!-~]+", "[0-z]", "a|A", "[^a-z]x", "[]a]A", r"\[a-c\]A", r"[\]a-z]+X"):
+        assert not patterns.is_caseless(pattern), pattern
 
 
 def example(name: str) -> tuple[Contract, list[bytes]]:
     path = EXAMPLES / f"{name}.toml"
     lines = path.with_suffix(".jsonl").read_bytes().splitlines()
-    return file.read(path.read_text("utf-8"), str(path)), lines
+    return loader.read(path.read_text("utf-8"), str(path)), lines
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_samples_of_the_examples_are_accepted_on_both_paths(name: str) -> None:
     contract, samples = example(name)
     orders = [read_exactly(sample, contract)[0] for sample in samples]
-    assert fast_path.read(samples, contract).results == orders
-    assert native.why_not(contract) == ""
+    assert fast_path.decode_batch(samples, contract).results == orders
+    assert native.unsupported_reason(contract) == ""
     if native.IS_COMPILED:
         fast, _ = native.read(pa.array(samples, pa.large_binary()), contract)
         assert fast.num_rows == len(samples) >= 20
@@ -180,14 +188,14 @@ def test_a_broken_sample_is_rejected_for_its_reason(name: str, change: dict[str,
     with pytest.raises(RecordRejected) as rejected:
         read_exactly(value, contract)
     assert rejected.value.reason == reason
-    [result] = fast_path.read([value], contract).results
+    [result] = fast_path.decode_batch([value], contract).results
     assert isinstance(result, RecordRejected) and result.reason == reason
 
 
 def test_the_default_example_shows_the_defaults() -> None:
     text = (EXAMPLES / "default.toml").read_text("utf-8")
-    assert file.read(text, "default.toml") == DEFAULT
-    shown = file.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
+    assert loader.read(text, "default.toml") == DEFAULT
+    shown = loader.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
     assert [*changes(DEFAULT, shown)] == []
     keys = {
         name: {*re.findall(r"^# (\w+) = ", part, re.MULTILINE)}
@@ -203,5 +211,5 @@ def test_the_default_example_shows_the_defaults() -> None:
 
 def test_the_page_names_every_key() -> None:
     page = (EXAMPLES.parents[1] / "docs/contract.md").read_text("utf-8")
-    for name in (*definition.EIGHT, *file._COMMON, *(key for keys in file._KIND_KEYS.values() for key in keys)):
+    for name in (*definition.EIGHT, *loader._COMMON, *(key for keys in loader._KIND_KEYS.values() for key in keys)):
         assert f"`{name}`" in page or f"[{name}]" in page, name

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orderflow.contract import exact_path, file
+from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.order_ids import OrderIds
@@ -39,7 +39,7 @@ POSSIBLE = [
 
 
 def contract_of(text: str) -> Contract:
-    return file.read(text, "contract.toml")
+    return loader.read(text, "contract.toml")
 
 
 @pytest.mark.parametrize("text", POSSIBLE)
@@ -48,14 +48,14 @@ def test_each_order_is_valid_and_each_bad_one_is_not(text: str) -> None:
     contract_orders.check(contract)
     ids = OrderIds(contract)
     for number, (key, value, _) in enumerate(islice(Generator(1, seed=7, contract=contract), 300), 1):
-        found = exact_path.decode(value, contract)
-        assert value and key == found.order_id.encode() == ids.make(number).encode()
+        order = exact_path.decode(value, contract)
+        assert value and key == order.order_id.encode() == ids.make(number).encode()
         if number > 20:
             continue
         for name, kind in kinds_of(contract).items():
             if name == "conflict":
-                other = exact_path.decode(kind(value), contract)
-                assert other.order_id == found.order_id and other != found
+                conflicting = exact_path.decode(kind(value), contract)
+                assert conflicting.order_id == order.order_id and conflicting != order
             else:
                 with pytest.raises(RecordRejected):
                     exact_path.decode(kind(value), contract)
@@ -105,22 +105,22 @@ def test_the_default_contract_from_a_file_changes_nothing() -> None:
         ("[total_price]\nmaximum = 10", "total_price"),
     ],
 )
-def test_what_cannot_be_generated_is_said_before_anything_starts(text: str, field: str, tmp_path: Path) -> None:
+def test_orders_that_cannot_be_generated_are_reported_before_the_start(text: str, field: str, tmp_path: Path) -> None:
     with pytest.raises(ContractInvalid, match=f"can be generated: {field} ") as caught:
         contract_orders.check(contract_of(text))
     assert "examples" in caught.value.hint
     if field == "sku":
         (tmp_path / "contract.toml").write_text(text)
         for command in (["produce"], ["up", "--engine", "direct", "--orders", "5"]):
-            found = orderflow(
+            result = orderflow(
                 *command,
                 cwd=tmp_path,
                 ORDER_CONTRACT="contract.toml",
                 KAFKA_BOOTSTRAP_SERVERS="localhost:1",
                 MYSQL_HOST="localhost",
             )
-            assert found.returncode == 2
-            assert "error: No order of the contract" in found.stderr and "sku is 'sku-" in found.stderr
+            assert result.returncode == 2
+            assert "error: No order of the contract" in result.stderr and "sku is 'sku-" in result.stderr
 
 
 def test_a_number_that_outgrows_the_pattern_stops_the_generator() -> None:
@@ -142,7 +142,7 @@ def test_a_number_that_outgrows_the_pattern_stops_the_generator() -> None:
         ('[order_id]\ntype = "integer"\nexamples = [1000]', 7, "7"),
     ],
 )
-def test_an_id_is_made_from_its_number_and_gives_it_back(text: str, number: int, order_id: str) -> None:
+def test_an_id_is_created_from_its_number_and_parsed_back(text: str, number: int, order_id: str) -> None:
     ids = OrderIds(contract_of(text))
     assert ids.make(number) == order_id and ids.is_valid(order_id)
     assert ids.number(order_id.encode()) == number
@@ -158,9 +158,9 @@ def test_an_id_is_made_from_its_number_and_gives_it_back(text: str, number: int,
         ('[order_id]\ntype = "integer"\nmaximum = 99', ["0", "99"], ["01", "100", "-1", "1.0", "x"]),
     ],
 )
-def test_which_texts_are_order_ids(text: str, good: list[str], bad: list[str]) -> None:
+def test_only_texts_that_match_the_contract_are_order_ids(text: str, good: list[str], bad: list[str]) -> None:
     ids = OrderIds(contract_of(text))
-    assert [found for found in [*good, *bad] if ids.is_valid(found)] == good
+    assert [order_id for order_id in [*good, *bad] if ids.is_valid(order_id)] == good
 
 
 def test_numbers_are_read_from_keys_and_valid_orders() -> None:
@@ -177,5 +177,5 @@ def test_numbers_are_read_from_keys_and_valid_orders() -> None:
 def test_enforced_ranges_exclude_a_contract_file() -> None:
     settings = Settings(order_contract="shop.toml", order_contract_text=shop.TEXT, order_ranges="enforce")
     with pytest.raises(SettingInvalid, match="ORDER_RANGES=enforce"):
-        file.of(settings)
-    assert file.of(msgspec.structs.replace(settings, order_contract_text="")) == DEFAULT
+        loader.contract_of(settings)
+    assert loader.contract_of(msgspec.structs.replace(settings, order_contract_text="")) == DEFAULT

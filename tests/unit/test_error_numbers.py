@@ -40,11 +40,11 @@ def test_a_number_has_one_meaning() -> None:
     assert {number for number, count in Counter(n for numbers in ALL for n in numbers).items() if count > 1} == set()
 
 
-def test_names_are_those_of_the_client_s_list() -> None:
-    theirs = {number: name for name, number in reversed(vars(errorcode).items()) if isinstance(number, int)}
+def test_names_are_those_of_the_clients_list() -> None:
+    client_names = {number: name for name, number in reversed(vars(errorcode).items()) if isinstance(number, int)}
     for number, name in NAMES.items():
         if number >= 1000 and number not in MARIADB:
-            assert re.sub(r"^(OBSOLETE_)?(ER_)?(OBSOLETE_)?", "", theirs[number]) == name, number
+            assert re.sub(r"^(OBSOLETE_)?(ER_)?(OBSOLETE_)?", "", client_names[number]) == name, number
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_the_documentation_has_every_number() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, None, 2002, 2003, 2006, 2013, 2055])
-def test_without_an_answer_it_is_the_connection(number: int | None) -> None:
+def test_an_error_without_a_reply_is_an_error_of_the_connection(number: int | None) -> None:
     assert error_numbers.is_of_connection(number)

@@ -57,7 +57,7 @@ _INSTALL = {
 }
 
 
-def base(code: str, *arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_base(code: str, *arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the code with only the base installed. No server listens at the configured addresses."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "MYSQL_", "JAVA_"))}
     nowhere = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "KAFKA_CONNECT_ATTEMPTS": "1"}
@@ -85,18 +85,18 @@ def test_pyproject_has_the_same_packages() -> None:
 
 
 def test_every_help_works_with_the_base(tmp_path: Path) -> None:
-    words = [["--help"], *([*command, "--help"] for command in commands.every())]
-    found = base(_HELP, json.dumps(words), cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    codes = json.loads(found.stdout)
+    words = [["--help"], *([*command, "--help"] for command in commands.all_commands())]
+    result = run_base(_HELP, json.dumps(words), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    codes = json.loads(result.stdout)
     assert len(codes) == len(words)
     assert {command: code for command, code in codes.items() if code != 0} == {}
 
 
 def test_only_modules_of_extras_import_their_packages(tmp_path: Path) -> None:
-    found = base(_IMPORTS, cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert set(json.loads(found.stdout)) == OF_EXTRAS
+    result = run_base(_IMPORTS, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert set(json.loads(result.stdout)) == OF_EXTRAS
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_only_modules_of_extras_import_their_packages(tmp_path: Path) -> None:
         "console --count 1",
     ],
 )
-def test_commands_of_the_base_get_as_far_as_the_servers(words: str, tmp_path: Path) -> None:
-    found = base(_COMMAND, *words.split(), cwd=tmp_path)
-    assert found.returncode == 2, found
+def test_commands_of_the_base_contact_the_servers(words: str, tmp_path: Path) -> None:
+    result = run_base(_COMMAND, *words.split(), cwd=tmp_path)
+    assert result.returncode == 2, result
     assert re.match(
-        r"(.*\n)*error: (Kafka|MySQL) at 127\.0\.0\.1:\d+ (does not answer|cannot be reached)", found.stderr
-    ), found.stderr
+        r"(.*\n)*error: (Kafka|MySQL) at 127\.0\.0\.1:\d+ (does not answer|cannot be reached)", result.stderr
+    ), result.stderr
 
 
 def test_the_contract_needs_no_extra(tmp_path: Path) -> None:
-    assert base(_COMMAND, "contract", cwd=tmp_path).returncode == 0
+    assert run_base(_COMMAND, "contract", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -156,34 +156,34 @@ def test_the_contract_needs_no_extra(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_missing_extra_is_a_sentence(
+def test_a_missing_extra_is_reported(
     words: str, environ: dict[str, str], sentence: str, hint: str, tmp_path: Path
 ) -> None:
-    found = base(_COMMAND, *words.split(), cwd=tmp_path, **environ)
+    result = run_base(_COMMAND, *words.split(), cwd=tmp_path, **environ)
     expected = f"error: This needs {sentence} not installed.\nhint: {hint}\n"
-    assert (found.returncode, found.stdout, found.stderr) == (2, "", expected)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
     assert not list(tmp_path.iterdir())  # nothing was started
 
 
-def test_java_is_named_where_none_is_found(tmp_path: Path) -> None:
+def test_missing_java_is_reported(tmp_path: Path) -> None:
     code = "from orderflow.cli import run; from orderflow.embedded import java; run(java.find)"
-    found = base(code, cwd=tmp_path, PATH=str(tmp_path))
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: This needs Java 17 or newer, and neither JAVA_HOME nor PATH has it.\n")
-    assert _INSTALL["local"] in found.stderr
+    result = run_base(code, cwd=tmp_path, PATH=str(tmp_path))
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: This needs Java 17 or newer, and neither JAVA_HOME nor PATH has it.\n")
+    assert _INSTALL["local"] in result.stderr
 
 
 def test_jars_are_not_downloaded_without_their_client(tmp_path: Path) -> None:
     code = "from orderflow.cli import run; from orderflow.embedded import jars; run(lambda: jars.paths('kafka'))"
-    found = base(code, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path))
-    assert found.returncode == 2
-    assert _INSTALL["local"] in found.stderr
+    result = run_base(code, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path))
+    assert result.returncode == 2
+    assert _INSTALL["local"] in result.stderr
 
 
 def test_the_doctor_skips_what_needs_an_extra(tmp_path: Path) -> None:
-    found = base(_COMMAND, "doctor", "--json", cwd=tmp_path)
-    assert (found.returncode, found.stderr) == (1, "")  # no server answers
-    checks = {check["name"]: check for check in json.loads(found.stdout)["checks"]}
+    result = run_base(_COMMAND, "doctor", "--json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")  # no server answers
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert {name: checks[name]["status"] for name in ("Python", "Spark", "dashboard", "Java", "jars")} == {
         "Python": "ok",
         **dict.fromkeys(("Spark", "dashboard", "Java", "jars"), "skipped"),
@@ -193,7 +193,7 @@ def test_the_doctor_skips_what_needs_an_extra(tmp_path: Path) -> None:
 
 
 def test_the_version_lists_what_is_installed(tmp_path: Path) -> None:
-    [first, python, *rest] = base(_COMMAND, "--version", cwd=tmp_path).stdout.splitlines()
+    [first, python, *rest] = run_base(_COMMAND, "--version", cwd=tmp_path).stdout.splitlines()
     assert first.startswith("orderflow")
     assert re.fullmatch(r"Python 3\.\d+\.\d+", python)
     assert rest == [f"[{name}] not installed" for name in extras.packages()]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 
 from orderflow.cli import contract as contract_command
-from orderflow.contract import exact_path, file
+from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import DEFAULT, EIGHT, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
@@ -61,7 +61,7 @@ def reason(value: bytes | None) -> str:
     return caught.value.reason
 
 
-def test_lines_are_sent_as_they_are(read: Read) -> None:
+def test_lines_are_sent_unchanged(read: Read) -> None:
     good = b'{"quantity":2, "order_id":"ORDER-000001" , "more": 1e400}'
     lines = [good, b"\xff\xfe", b"{", b'  {"order_id": 1}\r', b'{"order_id": "\\ud800"}']
     assert read("o.jsonl", b"\n\n" + b"\n".join(lines)) == [
@@ -78,7 +78,7 @@ def test_a_row_keeps_the_digits_it_was_written_with(read: Read) -> None:
     assert exact_path.decode(value).product_name == 'Mat "XL", b\u00e9ige'
 
 
-def test_columns_may_stand_in_any_order(read: Read) -> None:
+def test_columns_may_be_in_any_order(read: Read) -> None:
     names = sorted(EIGHT)
     ((_, value, _),) = read("o.CSV", ",".join(names) + "\n" + ",".join(ROW[name] for name in names))
     assert exact_path.decode(value).order_id == ROW["order_id"]
@@ -109,7 +109,7 @@ def test_a_wrong_row_goes_to_the_quarantine_by_its_reason(read: Read, cells: dic
     exact_path.decode(rows[1][1])
 
 
-def test_bytes_that_are_not_utf8_pass_through(read: Read) -> None:
+def test_bytes_that_are_not_utf8_are_sent_unchanged(read: Read) -> None:
     rows = read("o.csv", (HEADER + "\n" + ",".join(ROW.values())).encode().replace(b"Yoga", b"Caf\xe9"))
     assert reason(rows[0][1]) == "invalid_utf8"
     assert b"Caf\xe9 Mat" in (rows[0][1] or b"")
@@ -159,7 +159,7 @@ def with_name(cell: str) -> str:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_cell_is_what_rfc_4180_says(read: Read, cell: str, name: str, end: str) -> None:
+def test_cells_follow_rfc_4180(read: Read, cell: str, name: str, end: str) -> None:
     rows = read("o.csv", end.join([HEADER, with_name(cell), "", with_name("next"), with_name(cell)]))
     assert [exact_path.decode(value).product_name for _, value, _ in rows] == [name, "next", name]
 
@@ -179,10 +179,10 @@ def test_a_cell_is_what_rfc_4180_says(read: Read, cell: str, name: str, end: str
         (with_name('a"'), 4, "a quote is inside a cell that is not quoted"),
     ],
 )
-def test_what_is_not_csv_is_refused_with_its_line(
+def test_invalid_csv_is_refused_with_its_line(
     tmp_path: Path, progress: Progress, row: str, line: int, why: str
 ) -> None:
-    """The refusal comes at once: no part of the file is sent."""
+    """The file is refused before any part of it is sent."""
     path = tmp_path / "o.csv"
     path.write_bytes("\n".join([HEADER, with_name("good"), with_name("good"), row, ""]).encode())
     with pytest.raises(InputInvalid) as caught:
@@ -197,7 +197,7 @@ def test_a_file_that_escapes_by_backslash_is_refused(progress: Progress) -> None
 
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl"])
 @pytest.mark.parametrize("codec", ["utf-16", "utf-16-be", "utf-8-sig"])
-def test_byte_order_marks(read: Read, name: str, codec: str) -> None:
+def test_a_byte_order_mark_of_utf_8_is_skipped_and_utf_16_is_refused(read: Read, name: str, codec: str) -> None:
     good = (
         HEADER + "\n" + with_name("a") + "\n"
         if name == "o.csv"
@@ -212,7 +212,7 @@ def test_byte_order_marks(read: Read, name: str, codec: str) -> None:
             read(name, content)
 
 
-def test_what_cannot_be_read_twice_is_refused(tmp_path: Path, progress: Progress) -> None:
+def test_a_file_that_cannot_be_read_twice_is_refused(tmp_path: Path, progress: Progress) -> None:
     os.mkfifo(tmp_path / "o.csv")
     with pytest.raises(InputInvalid, match="not a regular file"):
         files.read_messages(tmp_path / "o.csv", progress)
@@ -250,7 +250,7 @@ def shop_file(**cells: str | None) -> str:
     return f"{','.join(row)}\n{','.join(row.values())}\n"
 
 
-def test_cells_are_at_the_paths_of_the_contract(read: Read) -> None:
+def test_cells_are_written_to_the_paths_of_the_contract(read: Read) -> None:
     ((key, value, _),) = read("o.csv", shop_file(coupon=""), shop.CONTRACT)
     assert (key, value) == (
         b"PO-2025-123",
@@ -259,8 +259,8 @@ def test_cells_are_at_the_paths_of_the_contract(read: Read) -> None:
         b' "meta": {"weight": 1.50}, "gift": true, "paid_at": "1736951445500", "points": 3,'
         b' "extra": {"a": [1.0, 1e400]}}',
     )
-    found = exact_path.decode(value, shop.CONTRACT)
-    assert dict(zip(shop.CONTRACT.names[8:], found.own, strict=True))["extra"] == '{"a":[1.0,1e400]}'
+    order = exact_path.decode(value, shop.CONTRACT)
+    assert dict(zip(shop.CONTRACT.names[8:], order.own, strict=True))["extra"] == '{"a":[1.0,1e400]}'
 
 
 def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:
@@ -272,7 +272,7 @@ def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:
         assert "coupon, extra may be missing" in caught.value.hint
 
 
-def test_the_header_may_hold_the_keys_of_the_message(read: Read) -> None:
+def test_the_header_may_contain_the_keys_of_the_message(read: Read) -> None:
     text = shop_file()
     header, rows = text.split("\n", 1)
     keys = ",".join(shop.CONTRACT.by_name[name].key for name in header.split(","))
@@ -323,6 +323,6 @@ def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:
         (None, lines[1], -1),
         (None, lines[2], -1),
     ]
-    numbers = file.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
-    found = read("n.jsonl", b'{"order": {"id": 17}}\n{"order": {"id": "18"}}\n{"order": 1}', numbers)
-    assert [key for key, _, _ in found] == [b"17", b"18", None]
+    numbers = loader.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
+    messages = read("n.jsonl", b'{"order": {"id": 17}}\n{"order": {"id": "18"}}\n{"order": 1}', numbers)
+    assert [key for key, _, _ in messages] == [b"17", b"18", None]

@@ -28,9 +28,9 @@ def _has_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_random_contracts_and_messages_find_no_fault() -> None:
-    run_ = run("--seconds", 20)
-    assert run_.returncode == 0, run_.stdout + run_.stderr
-    assert "no fault" in run_.stdout
+    result = run("--seconds", 20)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "no fault" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_a_planted_fault_is_found(right: str, wrong: str, found: str, tmp_path: 
     code = Path(native.__file__).with_name("native.c").read_text("utf-8")
     assert code.count(right) == 1
     source.write_text(code.replace(right, wrong), "utf-8")
-    run_ = run("--seconds", 60, "--source", source)
-    assert run_.returncode == 1 and found in run_.stderr
-    assert "To repeat it: python -m tests.fuzz --rounds 1 --seed" in run_.stdout
+    result = run("--seconds", 60, "--source", source)
+    assert result.returncode == 1 and found in result.stderr
+    assert "To repeat it: python -m tests.fuzz --rounds 1 --seed" in result.stdout
 
 
 def test_without_a_compiler_it_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    run_ = run("--seconds", 1)
-    assert run_.returncode == 0
-    assert run_.stdout == "This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.\n"
+    result = run("--seconds", 1)
+    assert result.returncode == 0
+    assert result.stdout == "This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.\n"

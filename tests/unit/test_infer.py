@@ -15,7 +15,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
-from orderflow.contract import file, infer
+from orderflow.contract import infer, loader
 from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
@@ -34,21 +34,21 @@ ORDER = {
     "total_price": 5.0,
     "order_timestamp": "2025-01-15T14:30:45",
 }
-Make = Callable[[int], dict[str, Any]]
+FieldsOf = Callable[[int], dict[str, Any]]
 
 
-def samples(make: Make, count: int = 30) -> list[bytes]:
-    return [json.dumps({**ORDER, "order_id": f"ORDER-{n:06d}", **make(n)}).encode() for n in range(count)]
+def samples(fields_of: FieldsOf, count: int = 30) -> list[bytes]:
+    return [json.dumps({**ORDER, "order_id": f"ORDER-{n:06d}", **fields_of(n)}).encode() for n in range(count)]
 
 
 def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     text = infer.infer(infer.of_json(values), "samples.jsonl")
-    return text, file.read(text, "made.toml")
+    return text, loader.read(text, "inferred.toml")
 
 
-def own(make: Make) -> tuple[str, Field]:
+def infer_own_field(fields_of: FieldsOf) -> tuple[str, Field]:
     """Return the text and the field of the only own field of these samples; all samples must be accepted."""
-    values = samples(make)
+    values = samples(fields_of)
     text, contract = inferred(values)
     for value in values:
         read_exactly(value, contract)
@@ -88,21 +88,21 @@ def test_the_default_messages_give_the_default_contract() -> None:
         ("huge", lambda n: 10**40, "MEDIUMTEXT"),
     ],
 )
-def test_the_type_of_an_own_field(name: str, value: Callable[[int], Any], expected: str) -> None:
-    _, field = own(lambda n: {name: value(n)})
+def test_an_own_field_gets_the_type_of_its_values(name: str, value: Callable[[int], Any], expected: str) -> None:
+    _, field = infer_own_field(lambda n: {name: value(n)})
     assert field.type.removesuffix(" CHARACTER SET utf8mb4") == expected
     assert field.required
 
 
 @pytest.mark.parametrize("absent", [{}, {"note": None}])
 def test_a_field_that_some_samples_lack_is_optional(absent: dict[str, Any]) -> None:
-    text, field = own(lambda n: {"note": "x"} if n % 3 else absent)
+    text, field = infer_own_field(lambda n: {"note": "x"} if n % 3 else absent)
     assert not field.required
     assert "required = false   # missing or null in 10 of 30 samples" in text
 
 
-def test_few_texts_are_suggested_and_not_a_rule() -> None:
-    text, field = own(lambda n: {"channel": ["web", "store"][n % 2]})
+def test_a_few_texts_are_suggested_and_are_not_a_rule() -> None:
+    text, field = infer_own_field(lambda n: {"channel": ["web", "store"][n % 2]})
     assert '# values = ["store", "web"]   # all texts of 30 samples' in text
     assert field.values == ()
 
@@ -120,17 +120,17 @@ def test_few_texts_are_suggested_and_not_a_rule() -> None:
         ("Größe (cm)", "groe_cm"),
     ],
 )
-def test_the_column_of_a_key(key: str, name: str) -> None:
-    _, field = own(lambda n: {key: "x"})
+def test_a_column_name_is_derived_from_its_key(key: str, name: str) -> None:
+    _, field = infer_own_field(lambda n: {key: "x"})
     assert (field.name, field.path) == (name, (key,))
 
 
-def test_two_keys_with_one_name() -> None:
+def test_two_keys_with_one_name_get_two_columns() -> None:
     _, contract = inferred(samples(lambda n: {"a_b": 1, "aB": 2, "": 3}))
     assert [(field.name, field.path) for field in contract.own] == [("a_b", ("a_b",)), ("a_b_2", ("aB",))]
 
 
-def test_keys_in_objects_and_with_other_names() -> None:
+def test_keys_in_objects_and_with_other_names_are_found() -> None:
     values = [
         json.dumps(
             {
@@ -177,16 +177,16 @@ def test_a_total_that_differs_is_taken_as_sent() -> None:
 
 
 def test_a_missing_total_is_computed_and_missing_texts_have_defaults() -> None:
-    def make(n: int) -> dict[str, Any]:
+    def fields_of(n: int) -> dict[str, Any]:
         return {"total_price": None, "product_category": "Toys" if n % 4 else None, "customer_id": 5 if n % 4 else None}
 
-    text, contract = inferred(samples(make))
+    text, contract = inferred(samples(fields_of))
     assert contract.total == "computed"
     assert (contract.by_name["product_category"].default, contract.by_name["customer_id"].default) == ("unknown", 0)
     assert "It accepts 30 of 30 samples." in text
 
 
-def test_what_is_not_found_is_shown_with_a_hint() -> None:
+def test_fields_that_are_not_found_are_shown_with_a_hint() -> None:
     values = [json.dumps({"orderId": f"A-{n}", "createdAt": "15.1.2025", "lines": []}).encode() for n in range(30)]
     text, _ = inferred(values)
     for part in (
@@ -219,7 +219,7 @@ def test_many_long_texts_fit_in_a_row() -> None:
     assert len(contract.own) == 60
 
 
-def test_more_keys_than_columns() -> None:
+def test_keys_beyond_the_limit_of_columns_are_kept_as_unknown_fields() -> None:
     text, contract = inferred(samples(lambda n: {f"flag_{key}": True for key in range(230)}, 3))
     assert (len(contract.own), contract.unknown_fields) == (201, "keep")
     assert "30 keys cannot be fields of their own." in text
@@ -239,7 +239,7 @@ def test_more_keys_than_columns() -> None:
         (["a[1]", "b[2]"], "[!-~]{1,50}"),
     ],
 )
-def test_the_pattern_of_ids(texts: list[str], expected: str) -> None:
+def test_a_pattern_is_inferred_from_ids(texts: list[str], expected: str) -> None:
     pattern = infer.pattern_of(texts)
     assert pattern == expected
     check(pattern)
@@ -260,62 +260,62 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     return lambda *words: runner.invoke(cli.app, ["contract", *map(str, words)])
 
 
-def test_from_csv_to_a_checked_contract(call: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text(CSV)
-    made = call("infer", "orders.csv", "--output", "made.toml")
-    assert (made.exit_code, made.stdout) == (
+    result = call("infer", "orders.csv", "--output", "inferred.toml")
+    assert (result.exit_code, result.stdout) == (
         0,
-        "Written: made.toml. Next: orderflow contract check made.toml orders.csv\n",
+        "Written: inferred.toml. Next: orderflow contract check inferred.toml orders.csv\n",
     )
-    text = (tmp_path / "made.toml").read_text("utf-8")
+    text = (tmp_path / "inferred.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    contract = file.read(text, "made.toml")
+    contract = loader.read(text, "inferred.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
         ("channel", "string", False),
     ]
-    assert call("check", "made.toml", "orders.csv").exit_code == 0
+    assert call("check", "inferred.toml", "orders.csv").exit_code == 0
     with Progress(disable=True) as progress:
         sent = [value for _, value, _ in files.read_messages(tmp_path / "orders.csv", progress, contract) if value]
     assert [read_exactly(value, contract)[0].order_id for value in sent] == ["ORDER-000001", "ORDER-000002"]
     (tmp_path / "orders.csv").write_text(CSV.replace(",2,5.00", ",two,5.00") + "only,two\n")
-    found = call("check", "made.toml", "orders.csv", "--json")
-    assert found.exit_code == 1
-    tried = json.loads(found.stdout)["samples"]
-    assert (tried["accepted"], tried["rejected"]) == (1, 2)
-    assert {(one["reason"], *one["first"][0]) for one in tried["reasons"]} == {
+    check_result = call("check", "inferred.toml", "orders.csv", "--json")
+    assert check_result.exit_code == 1
+    sample_counts = json.loads(check_result.stdout)["samples"]
+    assert (sample_counts["accepted"], sample_counts["rejected"]) == (1, 2)
+    assert {(reason["reason"], *reason["first"][0]) for reason in sample_counts["reasons"]} == {
         ("wrong_type", "row 1", "qty is the string 'two', not an integer"),
         ("not_an_object", "row 3", "the value is a JSON array, not an object"),
     }
-    again = call("infer", "orders.csv", "--output", "made.toml")
-    assert isinstance(again.exception, InputInvalid) and "3 of orders.csv has 2 cells" in again.exception.message
+    repeated = call("infer", "orders.csv", "--output", "inferred.toml")
+    assert isinstance(repeated.exception, InputInvalid) and "3 of orders.csv has 2 cells" in repeated.exception.message
 
 
 @pytest.mark.parametrize("name", ["shopify-like", "woocommerce-like", "line-items"])
 def test_the_examples_are_checked(call: Callable[..., Result], name: str) -> None:
     path = EXAMPLES / f"{name}.toml"
-    found = call("check", path, path.with_suffix(".jsonl"))
-    assert found.exit_code == 0
-    assert "samples are accepted." in found.stdout and "Fast path: " in found.stdout
-    assert "messages/s: this machine's rate for these samples" in found.stdout
+    result = call("check", path, path.with_suffix(".jsonl"))
+    assert result.exit_code == 0
+    assert "samples are accepted." in result.stdout and "Fast path: " in result.stdout
+    assert "messages/s: this machine's rate for these samples" in result.stdout
 
 
 def test_rejected_samples_are_shown_with_their_lines(call: Callable[..., Result], tmp_path: Path) -> None:
     values = samples(lambda n: {"quantity": 3} if n < 5 else {})
     (tmp_path / "a.jsonl").write_bytes(b"\n".join([*values[:6], b"", b"{", values[6], values[6]]))
     (tmp_path / "a.toml").touch()
-    found = call("check", "a.toml", "a.jsonl")
-    assert found.exit_code == 1
-    lines = found.stdout.splitlines()
-    at = lines.index("rejected: 5 wrong_total")
-    assert lines[at + 1] == "  line 1: total_price is 5.00, but 2.50 × 3 = 7.50"
+    result = call("check", "a.toml", "a.jsonl")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    position = lines.index("rejected: 5 wrong_total")
+    assert lines[position + 1] == "  line 1: total_price is 5.00, but 2.50 × 3 = 7.50"
     assert len([line for line in lines if line.startswith("  line ")]) == 4
     assert "rejected: 1 malformed_json" in lines and any(line.startswith("  line 8: ") for line in lines)
     assert "1 samples have the order_id of an earlier one: it must be unique." in lines
 
 
-def test_why_a_contract_takes_the_exact_path(call: Callable[..., Result], tmp_path: Path) -> None:
+def test_the_reason_for_the_exact_path_is_shown(call: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[fields.a]\ntype = "decimal"\nprecision = 20\n')
     assert "Fast path: no, because " in call("check", "a.toml").stdout
     assert json.loads(call("check", "a.toml", "--json").stdout)["exact_path_because"]
@@ -344,7 +344,7 @@ def test_why_a_contract_takes_the_exact_path(call: Callable[..., Result], tmp_pa
         (["diff", "good.jsonl"], "good.jsonl, line 1: this is not TOML: "),
     ],
 )
-def test_files_that_cannot_be_used(tmp_path: Path, words: list[str], sentence: str) -> None:
+def test_files_that_cannot_be_used_are_refused(tmp_path: Path, words: list[str], sentence: str) -> None:
     for name, content in {
         "a.txt": b"",
         "empty.jsonl": b"\n \n",
@@ -357,10 +357,10 @@ def test_files_that_cannot_be_used(tmp_path: Path, words: list[str], sentence: s
         "utf16.csv": "a\n1\n".encode("utf-16"),
     }.items():
         (tmp_path / name).write_bytes(content)
-    found = orderflow("contract", *words, cwd=tmp_path)
-    assert (found.returncode, found.stdout) == (2, "")
-    assert found.stderr.startswith("error: ") and sentence in found.stderr and "\nhint: " in found.stderr
-    assert "Traceback" not in found.stderr
+    result = orderflow("contract", *words, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ") and sentence in result.stderr and "\nhint: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_help_has_examples() -> None:
@@ -401,4 +401,4 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
-    file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "made.toml")
+    loader.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")

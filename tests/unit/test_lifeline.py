@@ -30,7 +30,7 @@ def test_it(tmp_path):
         server.start()
         while not (folder / "pid").exists() or not (folder / "pid").read_text():
             time.sleep(0.01)
-        Path("told").write_text(f"{folder} {server.identity[0]} {(folder / 'pid').read_text()}")
+        Path("started").write_text(f"{folder} {server.identity[0]} {(folder / 'pid').read_text()}")
         try:
             time.sleep(300)
         finally:
@@ -85,16 +85,16 @@ def is_gone(pid: int) -> bool:
 def test_a_run_that_a_signal_ends_leaves_nothing(start: Start, tmp_path: Path, number: int) -> None:
     run = start(LEAVING)
     try:
-        until((tmp_path / "told").exists)
-        folder, *pids = (tmp_path / "told").read_text().split()
+        until((tmp_path / "started").exists)
+        folder, *pids = (tmp_path / "started").read_text().split()
         assert not any(is_gone(int(pid)) for pid in pids)
         run.send_signal(number)
         run.wait(30)
-        until(lambda: all(is_gone(int(pid)) for pid in pids) and not Path(folder).exists(), patience=20)
+        until(lambda: all(is_gone(int(pid)) for pid in pids) and not Path(folder).exists(), timeout=20)
         assert (tmp_path / "finished").exists() == (number != signal.SIGKILL)
     finally:
         run.kill()
 
 
-def test_commands_can_be_interrupted_where_the_run_ignores_it(start: Start) -> None:
+def test_commands_can_be_interrupted_if_the_run_ignores_interrupts(start: Start) -> None:
     assert start(INTERRUPTING, "/bin/sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh").wait(60) == 0

@@ -67,31 +67,31 @@ def is_closed(client: socket.socket, within: float = 5.0) -> bool:
     return True
 
 
-def answer(client: socket.socket) -> bytes:
+def read_answer(client: socket.socket) -> bytes:
     """Return the answer up to `done`, or up to `begin` for a stream."""
-    found = b""
-    while not found.endswith((b"done\r\n0\r\n\r\n", b"begin\r\n")):
-        piece = client.recv(65536)
-        assert piece, found
-        found += piece
-    return found
+    received = b""
+    while not received.endswith((b"done\r\n0\r\n\r\n", b"begin\r\n")):
+        chunk = client.recv(65536)
+        assert chunk, received
+        received += chunk
+    return received
 
 
 def test_a_silent_client_is_closed(connect: Connect) -> None:
-    began = time.monotonic()
+    started_at = time.monotonic()
     assert is_closed(connect())
-    assert 0.5 < time.monotonic() - began < 4
+    assert 0.5 < time.monotonic() - started_at < 4
 
 
 @pytest.mark.parametrize("start", [b"", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"])
 def test_bytes_that_trickle_in_do_not_move_the_deadline(connect: Connect, start: bytes) -> None:
     client = connect(start or b"GET / HTTP/1.1\r\nX-Slow: ")
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(ConnectionError):
-        while time.monotonic() - began < 5:
+        while time.monotonic() - started_at < 5:
             time.sleep(0.1)
             client.sendall(b"a")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - started_at < 4
 
 
 def test_the_deadline_holds_for_each_request_of_a_connection(connect: Connect) -> None:
@@ -99,60 +99,60 @@ def test_the_deadline_holds_for_each_request_of_a_connection(connect: Connect) -
     for _ in range(4):  # 2 s in total
         time.sleep(0.5)
         client.sendall(REQUEST)
-        assert b"200 OK" in answer(client)
+        assert b"200 OK" in read_answer(client)
     client.sendall(REQUEST + REQUEST)
-    assert answer(client)
+    assert read_answer(client)
     client.sendall(b"GET")
     assert is_closed(client)
 
 
 def test_a_stream_outlives_the_deadline(connect: Connect) -> None:
     client = connect(STREAM)
-    assert answer(client)
+    assert read_answer(client)
     assert not is_closed(client, 2.5)
 
 
-def test_an_answer_that_is_not_taken_is_dropped(connect: Connect) -> None:
+def test_an_answer_that_is_not_read_is_dropped(connect: Connect) -> None:
     client = connect(FLOOD)
     time.sleep(3)
-    taken = 0
-    while piece := client.recv(1_000_000):
-        taken += len(piece)
-    assert taken < 50_000_000
+    received = 0
+    while chunk := client.recv(1_000_000):
+        received += len(chunk)
+    assert received < 50_000_000
 
 
 def test_idle_connections_of_an_address_give_way_to_its_new_ones(connect: Connect) -> None:
     stream = connect(STREAM)
-    assert answer(stream)
+    assert read_answer(stream)
     idle = [connect() for _ in range(3)]
     time.sleep(0.3)
     for _ in range(2):
-        assert answer(connect(REQUEST))
+        assert read_answer(connect(REQUEST))
     assert is_closed(idle[0], 0.5) and is_closed(idle[1], 0.5)
     assert not is_closed(stream, 0.2)
 
 
 def test_the_oldest_stream_gives_way_when_an_address_holds_nothing_else(connect: Connect) -> None:
     streams = [connect(STREAM) for _ in range(4)]
-    assert all(map(answer, streams))
-    assert answer(connect(STREAM))
+    assert all(map(read_answer, streams))
+    assert read_answer(connect(STREAM))
     assert is_closed(streams[0], 0.5)
     assert not is_closed(streams[1], 0.2)
 
 
 def test_connections_that_come_at_once_do_not_close_each_other(connect: Connect) -> None:
     streams = [connect(STREAM) for _ in range(4)]
-    assert all(map(answer, streams))
+    assert all(map(read_answer, streams))
     time.sleep(0.3)
-    some = [connect() for _ in range(3)]
-    for client in some:
+    new_clients = [connect() for _ in range(3)]
+    for client in new_clients:
         client.sendall(REQUEST)
-        assert answer(client)
+        assert read_answer(client)
 
 
 def test_an_answer_outlives_connections_that_come_later(connect: Connect) -> None:
     stream = connect(STREAM)
-    assert answer(stream)
+    assert read_answer(stream)
     for _ in range(20):
         connect()
     assert not is_closed(stream, 0.1)
@@ -160,10 +160,10 @@ def test_an_answer_outlives_connections_that_come_later(connect: Connect) -> Non
 
 def test_a_full_listener_lets_other_addresses_in(connect: Connect) -> None:
     other = connect(STREAM, "127.0.0.2")
-    assert answer(other)
+    assert read_answer(other)
     crowd = [connect(STREAM, "127.0.0.3") for _ in range(4)] + [connect(STREAM, "127.0.0.4")]
-    assert all(map(answer, crowd))
-    assert answer(connect(REQUEST, "127.0.0.5"))
+    assert all(map(read_answer, crowd))
+    assert read_answer(connect(REQUEST, "127.0.0.5"))
     assert is_closed(crowd[0], 0.5)
     assert not is_closed(other, 0.2)
 

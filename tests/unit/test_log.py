@@ -22,12 +22,12 @@ def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
         "try: 1 / 0\n"
         "except ZeroDivisionError: logger.exception('it broke')\n"
     )
-    found = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo", LOG_FORMAT="json")
-    assert found.stderr == (tmp_path / "the.log").read_text()
-    assert found.stderr.isascii() and "\x1b" not in found.stderr
-    first, second = map(json.loads, found.stderr.splitlines())
-    said = datetime.fromisoformat(first.pop("time"))
-    assert said.utcoffset() == UTC.utcoffset(None) and abs((datetime.now(UTC) - said).total_seconds()) < 60
+    result = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo", LOG_FORMAT="json")
+    assert result.stderr == (tmp_path / "the.log").read_text()
+    assert result.stderr.isascii() and "\x1b" not in result.stderr
+    first, second = map(json.loads, result.stderr.splitlines())
+    logged_at = datetime.fromisoformat(first.pop("time"))
+    assert logged_at.utcoffset() == UTC.utcoffset(None) and abs((datetime.now(UTC) - logged_at).total_seconds()) < 60
     assert first == {
         "level": "warning",
         "logger": "orderflow.here",
@@ -44,17 +44,19 @@ def test_an_error_is_an_object_too(tmp_path: Path, dotenv: bool) -> None:
     if dotenv:
         (tmp_path / ".env").write_text("LOG_FORMAT=json")
     option = [] if dotenv else ["--log-format", "json"]
-    found = orderflow("produce", *option, cwd=tmp_path, STARTING_ORDER_ID="x")
-    assert found.returncode == 2 and found.stdout == ""
-    [line] = found.stderr.splitlines()
-    said = json.loads(line)
-    assert (said["level"], said["error"]) == ("error", "SettingInvalid")
-    assert said["message"].startswith("STARTING_ORDER_ID is 'x'") and said["hint"].startswith("Set STARTING_ORDER_ID")
+    result = orderflow("produce", *option, cwd=tmp_path, STARTING_ORDER_ID="x")
+    assert result.returncode == 2 and result.stdout == ""
+    [line] = result.stderr.splitlines()
+    logged = json.loads(line)
+    assert (logged["level"], logged["error"]) == ("error", "SettingInvalid")
+    assert logged["message"].startswith("STARTING_ORDER_ID is 'x'") and logged["hint"].startswith(
+        "Set STARTING_ORDER_ID"
+    )
 
 
 @pytest.mark.parametrize("command", ["sink", "produce", "dashboard", "up", "audit"])
-def test_the_option_is_there_and_refuses_other_formats(tmp_path: Path, command: str) -> None:
-    found = orderflow(command, "--log-format", "xml", cwd=tmp_path)
-    assert found.returncode == 2 and "'xml' is not one of" in found.stderr
-    found = orderflow(command, cwd=tmp_path, LOG_FORMAT="xml")
-    assert found.returncode == 2 and found.stderr.startswith("error: LOG_FORMAT is 'xml'")
+def test_the_option_exists_and_refuses_other_formats(tmp_path: Path, command: str) -> None:
+    result = orderflow(command, "--log-format", "xml", cwd=tmp_path)
+    assert result.returncode == 2 and "'xml' is not one of" in result.stderr
+    result = orderflow(command, cwd=tmp_path, LOG_FORMAT="xml")
+    assert result.returncode == 2 and result.stderr.startswith("error: LOG_FORMAT is 'xml'")

@@ -54,13 +54,13 @@ def exported() -> dict[tuple[str, str, str], set[str]]:
     viewer = CollectorRegistry()
     viewer.register(ViewerMetrics(Monitor(Settings()).snapshot()))
     registries = {"sink": SinkMetrics().registry, "producer": ProducerMetrics().registry, "dashboard": viewer}
-    found: dict[tuple[str, str, str], set[str]] = {}
+    commands_by_metric: dict[tuple[str, str, str], set[str]] = {}
     for command, registry in registries.items():
         for family in registry.collect():
             if family.name.startswith("orderflow_"):
                 name = f"{family.name}_total" if family.type == "counter" else family.name
-                found.setdefault((name, family.type, family.documentation), set()).add(command)
-    return found
+                commands_by_metric.setdefault((name, family.type, family.documentation), set()).add(command)
+    return commands_by_metric
 
 
 def test_the_docs_list_what_is_exported() -> None:
@@ -79,7 +79,7 @@ def test_names_have_base_units() -> None:
 
 
 @pytest.mark.parametrize("path", ["deploy/prometheus/alerts.yml", "deploy/grafana/orderflow.json", "docs/metrics.md"])
-def test_what_ships_names_no_metric_that_is_not_exported(path: str) -> None:
+def test_shipped_files_use_only_exported_metrics(path: str) -> None:
     known = {name for name, *_ in exported()}
     known |= {
         f"{name}_{part}" for name, kind, _ in exported() if kind == "histogram" for part in ("bucket", "sum", "count")
@@ -96,69 +96,73 @@ def test_every_alert_is_explained() -> None:
 
 def test_the_board_fits_grafana() -> None:
     board = json.loads((ROOT / "deploy/grafana/orderflow.json").read_text("utf-8"))
-    places = [(place["y"], place["x"], place["w"]) for panel in board["panels"] for place in [panel["gridPos"]]]
-    assert places == sorted(places) and all(x + width <= 24 for _, x, width in places)
+    positions = [
+        (position["y"], position["x"], position["w"]) for panel in board["panels"] for position in [panel["gridPos"]]
+    ]
+    assert positions == sorted(positions) and all(x + width <= 24 for _, x, width in positions)
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
-def test_what_is_unknown_is_left_out() -> None:
+def test_unknown_values_are_not_exported() -> None:
     metrics = SinkMetrics()
     assert Page(generate_latest(metrics.registry).decode()).value("orderflow_stored_total") is None
     metrics.update("running", "", STATUS, "")
-    found = Page(generate_latest(metrics.registry).decode())
-    assert found.value("orderflow_stored_total", topic="orders") == 10
-    assert found.by("orderflow_ledger_offset", "partition") == {"0": 13, "1": 5}
-    assert found.by("orderflow_lag_records", "partition") == {"0": 7}
+    exported_page = Page(generate_latest(metrics.registry).decode())
+    assert exported_page.value("orderflow_stored_total", topic="orders") == 10
+    assert exported_page.by("orderflow_ledger_offset", "partition") == {"0": 13, "1": 5}
+    assert exported_page.by("orderflow_lag_records", "partition") == {"0": 7}
     metrics.update("waiting", "MySQL is away", None, "DatabaseUnavailable")
-    found = Page(generate_latest(metrics.registry).decode())
-    assert found.value("orderflow_stored_total") is None and found.value("orderflow_lag_records") is None
-    assert found.by("orderflow_sink_retries_total", "error") == {"DatabaseUnavailable": 1}
-    assert found.value("orderflow_sink_state", state="waiting") == 1
+    exported_page = Page(generate_latest(metrics.registry).decode())
+    assert (
+        exported_page.value("orderflow_stored_total") is None and exported_page.value("orderflow_lag_records") is None
+    )
+    assert exported_page.by("orderflow_sink_retries_total", "error") == {"DatabaseUnavailable": 1}
+    assert exported_page.value("orderflow_sink_state", state="waiting") == 1
     assert metrics.health() == (False, "waiting", "MySQL is away")
-    assert not [name for name in found.families if name.endswith("_created")]
+    assert not [name for name in exported_page.families if name.endswith("_created")]
 
 
-@given(latency_counts=st.lists(st.floats(-5, 400), min_size=1, max_size=50), none=st.integers(0, 3))
-def test_each_record_is_in_the_bucket_of_its_latency(latency_counts: list[float], none: int) -> None:
+@given(latencies=st.lists(st.floats(-5, 400), min_size=1, max_size=50), without_time=st.integers(0, 3))
+def test_each_record_is_in_the_bucket_of_its_latency(latencies: list[float], without_time: int) -> None:
     now = time.time()
     measured = transactions.measure(
-        RecordBatch([], [], [-1] * none + [int((now - one) * 1000) for one in latency_counts], [], []),
+        RecordBatch([], [], [-1] * without_time + [int((now - latency) * 1000) for latency in latencies], [], []),
         Committed(quarantined=Counter(conflict=1)),
         Timing(1, 1, 1, 1, 1),
         now,
     )
-    taken = [now - int((now - one) * 1000) / 1000 for one in latency_counts]
+    rounded = [now - int((now - latency) * 1000) / 1000 for latency in latencies]
     edges = [float("-inf"), *LATENCY_BUCKETS, float("inf")]
     for count, above, upto in zip(measured.latency_counts, edges, edges[1:], strict=False):
-        near = [one for one in taken if abs(one - above) < 1e-6 or abs(one - upto) < 1e-6]
-        assert abs(count - sum(above < one <= upto for one in taken)) <= len(near)
-    assert sum(measured.latency_counts) == len(latency_counts)
-    assert measured.latency_sum == pytest.approx(max(0, sum(taken)), abs=0.01 * len(latency_counts))
+        near = [latency for latency in rounded if abs(latency - above) < 1e-6 or abs(latency - upto) < 1e-6]
+        assert abs(count - sum(above < latency <= upto for latency in rounded)) <= len(near)
+    assert sum(measured.latency_counts) == len(latencies)
+    assert measured.latency_sum == pytest.approx(max(0, sum(rounded)), abs=0.01 * len(latencies))
 
 
-def test_nobody_waits_for_a_listener_that_is_slow_or_absent(tmp_path: Path) -> None:
-    run, committed, timing = (
+def test_sending_does_not_wait_for_a_slow_or_absent_receiver(tmp_path: Path) -> None:
+    batch, committed, timing = (
         RecordBatch([], [], [0], [], []),
         Committed(),
         Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2),
     )
-    transactions.send_metrics(tmp_path, run, committed, timing)
-    heard: list[Transaction] = []
+    transactions.send_metrics(tmp_path, batch, committed, timing)
+    received: list[Transaction] = []
 
-    def listen(measured: Transaction) -> None:
-        heard.append(measured)
-        until(lambda: len(heard) < 2 or slow == "no")
+    def receive(measured: Transaction) -> None:
+        received.append(measured)
+        until(lambda: len(received) < 2 or not is_slow)
 
-    slow = "yes"
-    with transactions.receive_metrics(tmp_path, listen):
-        started = time.monotonic()
+    is_slow = True
+    with transactions.receive_metrics(tmp_path, receive):
+        started_at = time.monotonic()
         for _ in range(2_000):
-            transactions.send_metrics(tmp_path, run, committed, timing)
-        transactions.send_metrics(tmp_path, run, committed, None)
-        assert time.monotonic() - started < 10
-        slow = "no"
-        until(lambda: len(heard) > 2)
-    assert len(heard) <= 2_000 and heard[0].timing == timing
+            transactions.send_metrics(tmp_path, batch, committed, timing)
+        transactions.send_metrics(tmp_path, batch, committed, None)
+        assert time.monotonic() - started_at < 10
+        is_slow = False
+        until(lambda: len(received) > 2)
+    assert len(received) <= 2_000 and received[0].timing == timing
 
 
 def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,18 +174,18 @@ def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog
 
 
 @cache
-def _port() -> Settings:
+def _settings_with_port() -> Settings:
     return Settings(producer_metrics_port=free_port())
 
 
-def test_a_taken_port_and_another_s_address_are_sentences() -> None:
+def test_a_port_in_use_and_a_foreign_address_are_reported() -> None:
     with (
-        serving(_port(), "producer_metrics_port", ProducerMetrics()),
-        pytest.raises(SettingInvalid, match=r"Metrics cannot be served on 127\.0\.0\.1:\d+: .*in use\.") as taken,
-        serving(_port(), "producer_metrics_port", ProducerMetrics()),
+        serving(_settings_with_port(), "producer_metrics_port", ProducerMetrics()),
+        pytest.raises(SettingInvalid, match=r"Metrics cannot be served on 127\.0\.0\.1:\d+: .*in use\.") as refused,
+        serving(_settings_with_port(), "producer_metrics_port", ProducerMetrics()),
     ):
         pass
-    assert "PRODUCER_METRICS_PORT" in taken.value.hint
+    assert "PRODUCER_METRICS_PORT" in refused.value.hint
     elsewhere = Settings(metrics_host="192.0.2.1", sink_metrics_port=1)
     with (
         pytest.raises(SettingInvalid, match=r"192\.0\.2\.1"),
@@ -190,16 +194,20 @@ def test_a_taken_port_and_another_s_address_are_sentences() -> None:
         pass
 
 
-def test_it_also_listens_on_ipv6_and_ends_with_the_block() -> None:
-    settings = Settings(metrics_host="::1", producer_metrics_port=_port().producer_metrics_port)
+def test_the_endpoint_listens_on_ipv6_until_the_block_ends() -> None:
+    settings = Settings(metrics_host="::1", producer_metrics_port=_settings_with_port().producer_metrics_port)
     address = f"http://[::1]:{settings.producer_metrics_port}"
     with serving(settings, "producer_metrics_port", ProducerMetrics()):
         assert get(f"{address}/live")[0] == 200
         assert get(f"{address}/ready")[0] == 503
         assert "orderflow_producer_sent_total 0.0" in get(f"{address}/metrics?")[1]
+        odd = get(f"{address}/metrics", Accept="application/openmetrics-text; version=abc")
+        assert odd[0] == 200 and "orderflow_producer_sent_total 0.0" in odd[1]
     assert get(f"{address}/live")[0] == 0
 
 
-def test_nothing_is_served_unless_asked_for() -> None:
-    with serving(Settings(), "sink_metrics_port", SinkMetrics()):
-        pass
+def test_nothing_is_served_unless_it_is_configured(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could listen on this address, as the test above shows."""
+    caplog.set_level("INFO")
+    with serving(Settings(metrics_host="192.0.2.1"), "sink_metrics_port", SinkMetrics()):
+        assert "Metrics at" not in caplog.text

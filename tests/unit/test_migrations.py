@@ -24,15 +24,16 @@ def test_the_numbers_have_no_gap() -> None:
     assert sorted(path.stem for path in SQL.iterdir()) == [*MIGRATIONS]
 
 
-def test_what_version_0_1_0_needs() -> None:
+def test_version_0_1_0_needs_the_migrations_from_3_on() -> None:
     columns = {"shop_quarantine": QUARANTINE, "shop_record_parts": CHUNKS, "shop_ledger": LEDGER}
     needed = migrations.pending(SETTINGS, 0, columns)
-    assert [(one.number, one.table, one.new_name, one.renamed) for one in needed] == [
+    assert [(migration.number, migration.table, migration.new_name, migration.renamed) for migration in needed] == [
         (3, "shop_quarantine", "shop_quarantine", {"mended_value": "corrected_value", "parts": "chunks"}),
         (4, "shop_record_parts", "shop_quarantine_chunks", {"part": "chunk_index"}),
         (5, "shop_ledger", "shop_ledger", {}),
         (6, "shop_quarantine", "shop_quarantine", {}),
-        (7, "shop_quarantine", "shop_quarantine", {}),
+        (7, "shop_ledger", "shop_ledger", {}),
+        (8, "shop_quarantine", "shop_quarantine", {}),
     ]
     assert migrations.pending(SETTINGS, 3, columns) == needed[1:]
     assert migrations.pending(SETTINGS, LATEST, columns) == []
@@ -42,26 +43,26 @@ def test_what_version_0_1_0_needs() -> None:
 def test_one_migration_builds_on_another() -> None:
     """The first version lacks a column that migration 3 renames, so migration 1 adds it."""
     needed = migrations.pending(SETTINGS, 0, {"shop_quarantine": {"quarantine_id", "record_value"}})
-    assert [one.number for one in needed] == [1, 3, 6, 7]
-    wanted = tables.shape(statements.sql("create_quarantine", SETTINGS))
-    name, shape = migrations.before("shop_quarantine", wanted, needed)
+    assert [migration.number for migration in needed] == [1, 3, 6, 8]
+    latest = tables.shape(statements.sql("create_quarantine", SETTINGS))
+    name, shape = migrations.before("shop_quarantine", latest, needed)
     assert name == "shop_quarantine"
     added = {"resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id"}
-    assert {*wanted.columns} - {*shape.columns} == added
+    assert {*latest.columns} - {*shape.columns} == added
 
 
 def test_the_shape_before_has_the_former_names() -> None:
     needed = migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS})
-    wanted = tables.shape(statements.sql("create_chunks", SETTINGS))
-    name, shape = migrations.before("shop_quarantine_chunks", wanted, needed)
+    latest = tables.shape(statements.sql("create_chunks", SETTINGS))
+    name, shape = migrations.before("shop_quarantine_chunks", latest, needed)
     assert (name, shape.primary) == ("shop_record_parts", "topic_id,kafka_partition,kafka_offset,field,part")
     assert [*shape.columns][-2:] == ["part", "bytes"]
-    assert migrations.before("shop_ledger", wanted, needed) == ("shop_ledger", wanted)
+    assert migrations.before("shop_ledger", latest, needed) == ("shop_ledger", latest)
 
 
 def test_a_migration_that_is_half_done_by_hand_is_not_repeated() -> None:
     columns = {"shop_quarantine": QUARANTINE - {"parts"} | {"chunks"}}
-    assert [one.number for one in migrations.pending(SETTINGS, 0, columns)] == [6, 7]
+    assert [migration.number for migration in migrations.pending(SETTINGS, 0, columns)] == [6, 8]
 
 
 def test_a_table_with_both_names_is_refused() -> None:

@@ -42,28 +42,30 @@ SCHEMA = pa.schema(
 
 @settings(max_examples=300)
 @given(st.lists(rows, min_size=1, max_size=6), st.integers(0, 3))
-def test_lines(found: list[tuple[object, ...]], start: int) -> None:
-    table = pa.table([*zip(*found, strict=True)], schema=SCHEMA)
+def test_the_lines_equal_those_of_the_fallback(generated_rows: list[tuple[object, ...]], start: int) -> None:
+    table = pa.table([*zip(*generated_rows, strict=True)], schema=SCHEMA)
     for part in (table, table.slice(start), table.slice(start, 1), pa.concat_tables([table, table])):
         lines = native.write(part, times=("time", "moment"), free_texts=("free",))
         assert lines.to_pybytes() == native._write_in_python(part, ("time", "moment"), ("free",))
 
 
-def test_without_it_the_exact_reading_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_exact_path_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*(case.value for case in CASES), *(numbered(number) for number in range(50)), SAMPLE]
-    compiled = fast_path.read(values)
+    compiled = fast_path.decode_batch(values)
     decoded, _ = native.read(pa.array(values, pa.large_binary()), DEFAULT)
     assert 0 < fast_path._keep_matching(decoded, DEFAULT).num_rows < compiled.orders.num_rows
     monkeypatch.setattr(native, "IS_COMPILED", False)
-    exact = fast_path.read(values)
+    exact = fast_path.decode_batch(values)
     assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
-    told = [[(place, rejected.message) for place, rejected in found.rejected] for found in (compiled, exact)]
-    assert told[0] == told[1]
+    rejections = [
+        [(batch_index, rejected.message) for batch_index, rejected in reading.rejected] for reading in (compiled, exact)
+    ]
+    assert rejections[0] == rejections[1]
 
 
 def test_texts_beyond_32_bits_take_the_exact_path(monkeypatch: pytest.MonkeyPatch) -> None:
     values = pa.array([SAMPLE] * 3, pa.large_binary())
-    room = 3 * len(SAMPLE) + 3 * native._TIME
-    for most, rows in ((room, 3), (room - 1, 0)):
-        monkeypatch.setattr(native, "_MAX_DATA", most)
-        assert native.read(values, DEFAULT)[0].num_rows == rows
+    needed = 3 * len(SAMPLE) + 3 * native._TIME
+    for limit, expected_rows in ((needed, 3), (needed - 1, 0)):
+        monkeypatch.setattr(native, "_MAX_DATA", limit)
+        assert native.read(values, DEFAULT)[0].num_rows == expected_rows

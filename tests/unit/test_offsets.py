@@ -1,15 +1,26 @@
-"""What a reader's events prove about offsets, on simulated logs: markers, aborted, compacted, truncated."""
+"""Which offsets a reader's events prove, on simulated logs with markers, aborted, compacted and truncated records.
+
+Also: what the last record of a partition proves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow import topic
+from orderflow.errors import OffsetsReused
 from orderflow.offsets import DamagedError, OffsetRange
+from orderflow.settings import Settings
+from orderflow.store import ledger
+from orderflow.store.ledger import LastRecord
+from orderflow.topic import Record
+from orderflow.topic_source import check_last_records
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 
@@ -43,7 +54,7 @@ def logs() -> st.SearchStrategy[Log]:
 
 def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
     """Read like topic.read, which waits for offsets that are still unknown after the last event."""
-    found = []
+    records = []
     while not unread.is_known:
         kind, offset = next(events, (None, 0))
         if kind is None:
@@ -51,29 +62,29 @@ def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
         if kind == "end":
             unread.on_end(offset)
         elif unread.on_record(offset):
-            found.append(offset)
-    return found
+            records.append(offset)
+    return records
 
 
 @given(logs(), st.data())
-def test_nothing_there_is_proven_or_not_known(log: Log, data: st.DataObject) -> None:
+def test_the_absence_of_records_is_proven_or_unknown(log: Log, data: st.DataObject) -> None:
     size = len(log.slots)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size + 5))  # may be beyond the log, which was truncated
     ends = data.draw(st.lists(st.integers(0, size), max_size=4))  # a new leader may report an older end
     unread = OffsetRange(start, end)
-    found = read(unread, log.events(start, ends))
+    records = read(unread, log.events(start, ends))
     if unread.is_known:
-        assert found == log.records(start, end)
+        assert records == log.records(start, end)
     else:
-        assert found == log.records(start, min(end, max([start, *ends])))
+        assert records == log.records(start, min(end, max([start, *ends])))
         assert max([start, *ends]) < end
         if ends and ends[-1] < end:
             assert unread.early_end == ends[-1]
 
 
 @given(logs(), st.data())
-def test_an_end_at_or_behind_the_range_proves_it(log: Log, data: st.DataObject) -> None:
+def test_an_end_at_or_after_the_range_proves_it(log: Log, data: st.DataObject) -> None:
     size = len(log.slots)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size))
@@ -82,7 +93,7 @@ def test_an_end_at_or_behind_the_range_proves_it(log: Log, data: st.DataObject) 
     assert unread.is_known
 
 
-def test_an_older_end_is_no_answer() -> None:
+def test_an_older_end_proves_nothing() -> None:
     unread = OffsetRange(100, 200)
     unread.on_end(100)
     assert not unread.is_known and unread.early_end == 100
@@ -92,16 +103,50 @@ def test_an_older_end_is_no_answer() -> None:
     assert unread.is_known
 
 
-@pytest.mark.parametrize("behind", [200, 201, 999])
-def test_a_record_behind_the_range_proves_it(behind: int) -> None:
+@pytest.mark.parametrize("offset", [200, 201, 999])
+def test_a_record_after_the_range_proves_it(offset: int) -> None:
     unread = OffsetRange(100, 200)
-    assert not unread.on_record(behind)
+    assert not unread.on_record(offset)
     assert unread.is_known
 
 
 @pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
-def test_offsets_that_no_log_has(offset: int, high_watermark: int | None) -> None:
+def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | None) -> None:
     unread = OffsetRange(100, 200)
     with pytest.raises(DamagedError, match=str(offset)):
         unread.on_record(offset, high_watermark)
     assert unread.position == 100
+
+
+STORED = Record(0, 99, 1_736_951_445_123, b"key", b"value")
+NO_TIME = STORED._replace(timestamp=-1)
+
+
+@pytest.mark.parametrize(
+    ("stored", "found", "is_same"),
+    [
+        (STORED, STORED, True),
+        (STORED, STORED._replace(value=None), True),  # write_orders was given another value
+        (STORED, STORED._replace(key=b"another"), False),
+        (STORED, STORED._replace(key=None), False),
+        (STORED._replace(key=None), STORED._replace(key=b""), False),
+        (STORED, STORED._replace(timestamp=STORED.timestamp + 1), False),
+        (NO_TIME, NO_TIME._replace(timestamp=2**62), True),  # neither time can be stored
+        (STORED, None, True),  # nothing can be compared
+    ],
+)
+def test_the_last_record_is_compared(
+    stored: Record, found: Record | None, is_same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = LastRecord(99, ledger.fingerprint(stored.timestamp, stored.key))
+    # Partition 1 begins after its last record, and the topic does not have partition 2.
+    monkeypatch.setattr(ledger, "last_records", lambda *_: dict.fromkeys(range(3), last))
+    read = mock.Mock(return_value={0: found} if found else {})
+    monkeypatch.setattr(topic, "records_at", read)
+    settings = Settings(kafka_topic="orders")
+    if is_same:
+        check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+    else:
+        with pytest.raises(OffsetsReused, match="orders partition 0 has another record at offset 99 than the one"):
+            check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+    read.assert_called_once_with(settings, {0: 99})

@@ -9,15 +9,15 @@ import pytest
 from orderflow.contract import exact_path
 from orderflow.contract.definition import DEFAULT, EIGHT, Order, Reason
 from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import RecordRejected
-from orderflow.store.ranges import outside_ranges
+from orderflow.order_ranges import outside_ranges
 from tests import reference
-from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, good, message, numbered
+from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
 
-# More than two of the pieces into which a batch with bad records is split.
-RUN = [numbered(number) for number in range(1, 80)]
-ORDERS = [good(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
+# More than two of the chunks into which a batch with bad records is split.
+MESSAGES = [numbered(number) for number in range(1, 80)]
+ORDERS = [sample_order(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
 
 
 def outcome(value: bytes | None, ranges: Ranges | None = None) -> Order | Reason:
@@ -30,30 +30,38 @@ def outcome(value: bytes | None, ranges: Ranges | None = None) -> Order | Reason
 def outcomes(values: list[bytes | None], ranges: Ranges | None = None) -> list[Order | Reason]:
     return [
         Reason(result.reason) if isinstance(result, RecordRejected) else result
-        for result in read(values, ranges=ranges).results
+        for result in decode_batch(values, ranges=ranges).results
     ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_each_case_alone(case: Case) -> None:
+def test_each_case_has_its_expected_outcome(case: Case) -> None:
     assert outcome(case.value) == case.expected
     assert outcomes([case.value]) == [case.expected]
     assert (reference.read(case.value) is not None) == isinstance(case.expected, Order)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_each_case_among_good_orders(case: Case) -> None:
-    for at in (0, 1, 31, 32, 33, 63, 64, len(RUN)):
-        assert outcomes([*RUN[:at], case.value, *RUN[at:]]) == [*ORDERS[:at], case.expected, *ORDERS[at:]]
+def test_each_case_has_the_same_outcome_among_good_orders(case: Case) -> None:
+    for position in (0, 1, 31, 32, 33, 63, 64, len(MESSAGES)):
+        assert outcomes([*MESSAGES[:position], case.value, *MESSAGES[position:]]) == [
+            *ORDERS[:position],
+            case.expected,
+            *ORDERS[position:],
+        ]
 
 
-@pytest.mark.parametrize("bad", [None, b"", SAMPLE + SAMPLE, SAMPLE[:-1], b"}," + SAMPLE, message(a="1")])
-def test_one_value_at_every_position(bad: bytes | None) -> None:
-    for at in range(len(RUN) + 1):
-        assert outcomes([*RUN[:at], bad, *RUN[at:]]) == [*ORDERS[:at], outcome(bad), *ORDERS[at:]]
+@pytest.mark.parametrize("value", [None, b"", SAMPLE + SAMPLE, SAMPLE[:-1], b"}," + SAMPLE, message(a="1")])
+def test_a_value_has_the_same_outcome_at_every_position(value: bytes | None) -> None:
+    for position in range(len(MESSAGES) + 1):
+        assert outcomes([*MESSAGES[:position], value, *MESSAGES[position:]]) == [
+            *ORDERS[:position],
+            outcome(value),
+            *ORDERS[position:],
+        ]
 
 
-def test_all_cases_in_one_run() -> None:
+def test_all_cases_have_their_outcomes_in_one_batch() -> None:
     small = [case for case in CASES if case.value is None or len(case.value) < 1_000_000]
     assert outcomes([case.value for case in small]) == [case.expected for case in small]
 
@@ -76,18 +84,18 @@ def test_a_truncated_message_is_rejected_at_every_length() -> None:
 
 
 def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
-    for at in range(len(SAMPLE)):
+    for position in range(len(SAMPLE)):
         for bit in range(8):
             flipped = bytearray(SAMPLE)
-            flipped[at] ^= 1 << bit
-            found = outcome(bytes(flipped))
-            read = reference.by_value(found) if isinstance(found, Order) else None
-            assert read == reference.read(bytes(flipped)), bytes(flipped)
+            flipped[position] ^= 1 << bit
+            result = outcome(bytes(flipped))
+            order = reference.by_value(result) if isinstance(result, Order) else None
+            assert order == reference.read(bytes(flipped)), bytes(flipped)
 
 
 @pytest.mark.parametrize("text", JSON)
 def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
-    reading = read([message(coupon=text), SAMPLE])
+    reading = decode_batch([message(coupon=text), SAMPLE])
     assert reading.results == [ORDER, ORDER]
     assert reading.unknown_fields.to_pylist() == [{"name": "coupon", "batch_index": 0}]
     assert isinstance(outcome(text.encode()), Reason)
@@ -122,24 +130,24 @@ def test_details_are_short_and_harmless() -> None:
 
 
 def test_values_are_exact() -> None:
-    found = exact_path.decode(message(unit_price="45.990", total_price="9198e-2"))
-    assert (type(found.unit_price), found.unit_price) == (Decimal, Decimal("45.99"))
-    assert found.unit_price * 2 == found.total_price == Decimal("91.98")
-    assert found.row()[4] == Decimal("45.99")
+    order = exact_path.decode(message(unit_price="45.990", total_price="9198e-2"))
+    assert (type(order.unit_price), order.unit_price) == (Decimal, Decimal("45.99"))
+    assert order.unit_price * 2 == order.total_price == Decimal("91.98")
+    assert order.row()[4] == Decimal("45.99")
 
 
-def test_unknown_fields_are_told_with_their_places() -> None:
-    reading = read([*RUN, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
+def test_unknown_fields_are_reported_with_their_batch_indexes() -> None:
+    reading = decode_batch([*MESSAGES, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
     names, batch_indexes = reading.unknown_fields.columns
     assert [*zip(names.to_pylist(), batch_indexes.to_pylist(), strict=True)] == [
-        ("a", len(RUN)),
-        ("b", len(RUN)),
-        ("a", len(RUN) + 1),
+        ("a", len(MESSAGES)),
+        ("b", len(MESSAGES)),
+        ("a", len(MESSAGES) + 1),
     ]
 
 
-def test_an_empty_run() -> None:
-    reading = read([])
+def test_an_empty_batch_has_no_results() -> None:
+    reading = decode_batch([])
     assert reading.results == [] and reading.unknown_fields.num_rows == 0
 
 
@@ -158,7 +166,7 @@ IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}
         {"product_name": '"Skincare Bundle"', "product_category": '"Beauty & Health"'},
     ],
 )
-def test_ranges_enforced_accept(tokens: dict[str, str]) -> None:
+def test_enforced_ranges_accept_orders_inside(tokens: dict[str, str]) -> None:
     value = message(**IN_RANGES | tokens)
     assert outcome(value, ranges=outside_ranges) == exact_path.decode(value)
     assert outcomes([value, value], ranges=outside_ranges) == [exact_path.decode(value)] * 2
@@ -177,7 +185,7 @@ def test_ranges_enforced_accept(tokens: dict[str, str]) -> None:
         {"product_name": '"Hammer"', "product_category": '"Home & Garden"'},
     ],
 )
-def test_ranges_enforced_reject(tokens: dict[str, str]) -> None:
+def test_enforced_ranges_reject_orders_outside(tokens: dict[str, str]) -> None:
     value, inside = message(**IN_RANGES | tokens), message(**IN_RANGES)
     assert isinstance(outcome(value), Order)
     assert outcome(value, ranges=outside_ranges) == Reason.OUTSIDE_RANGES

@@ -1,4 +1,4 @@
-"""For any bytes: the decoder agrees with the reference, the fast path with the exact path, a batch with its parts."""
+"""For any bytes: the decoder agrees with the reference, the fast path with the exact path, a batch with its values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import mutations, reference
 from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, message, numbered, quoted
 from tests.mutations import DICTIONARY, LINE, LINE_END, space, spelled_amount, spelled_text
 
-often = settings(max_examples=500)
+many_examples = settings(max_examples=500)
 
 
 texts = st.one_of(st.sampled_from(list(TEXTS.values())), st.text(min_size=1, max_size=12), st.just("Yoga Mat"))
@@ -29,64 +29,64 @@ choices = st.randoms(use_true_random=True)
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """Return a message that keeps the contract, or nearly does, in any notation."""
-    price, quantity, choice = draw(amounts), draw(whole_numbers), draw(choices)
-    total = price * quantity + choice.choice([0, 0, 0, 0, 0, 0, 1, -1])
+    """Return a message that is valid or almost valid, in any notation."""
+    price, quantity, rng = draw(amounts), draw(whole_numbers), draw(choices)
+    total = price * quantity + rng.choice([0, 0, 0, 0, 0, 0, 1, -1])
     tokens = {
         "customer_id": str(draw(whole_numbers)),
-        "order_id": spelled_text(draw(order_ids), choice),
-        "product_name": spelled_text(draw(texts), choice),
-        "product_category": spelled_text(draw(texts), choice),
-        "unit_price": spelled_amount(price, choice),
+        "order_id": spelled_text(draw(order_ids), rng),
+        "product_name": spelled_text(draw(texts), rng),
+        "product_category": spelled_text(draw(texts), rng),
+        "unit_price": spelled_amount(price, rng),
         "quantity": str(quantity),
-        "total_price": spelled_amount(max(total, 0), choice),
-        "order_timestamp": spelled_text(draw(times), choice),
+        "total_price": spelled_amount(max(total, 0), rng),
+        "order_timestamp": spelled_text(draw(times), rng),
     }
-    if choice.random() < 0.2:
-        tokens[choice.choice(["coupon", "Quantity", ""])] = choice.choice([*JSON, *JSON, *NOT_JSON])
+    if rng.random() < 0.2:
+        tokens[rng.choice(["coupon", "Quantity", ""])] = rng.choice([*JSON, *JSON, *NOT_JSON])
     names = list(tokens)
-    if choice.random() < 0.5:
-        choice.shuffle(names)
-    before, after = space(choice), space(choice)
-    fields = [f"{spelled_text(name, choice)}{before}:{after}{tokens[name]}" for name in names]
+    if rng.random() < 0.5:
+        rng.shuffle(names)
+    before, after = space(rng), space(rng)
+    fields = [f"{spelled_text(name, rng)}{before}:{after}{tokens[name]}" for name in names]
     return f"{after}{{{before}{f'{before},{after}'.join(fields)}{after}}}{before}".encode("utf-8", "surrogatepass")
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """Return a message with zero to three defects at the level of bytes or tokens."""
-    value, other, choice = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
+    value, other, rng = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
     for _ in range(draw(st.integers(0, 3))):
-        value = mutations.mutated(value, other, choice)
+        value = mutations.mutated(value, other, rng)
     return value
 
 
 @st.composite
-def cut_runs(draw: st.DrawFn) -> list[bytes]:
+def cut_batches(draw: st.DrawFn) -> list[bytes]:
     """Return values that are parts of valid orders. Joined by commas, they form a valid JSON array."""
     whole = b",".join(draw(st.lists(st.one_of(messages(), st.just(SAMPLE)), min_size=2, max_size=4)))
-    commas = [at for at, byte in enumerate(whole) if byte == ord(",")]
+    commas = [position for position, byte in enumerate(whole) if byte == ord(",")]
     cuts = sorted(draw(st.sets(st.sampled_from(commas), min_size=1, max_size=4)))
     return [whole[start + 1 : end] for start, end in zip([-1, *cuts], [*cuts, len(whole)], strict=True)]
 
 
 @st.composite
-def balanced_runs(draw: st.DrawFn) -> list[bytes]:
+def balanced_batches(draw: st.DrawFn) -> list[bytes]:
     """Return defective values, each with as many quotes as a valid order without escapes."""
-    values = draw(st.one_of(cut_runs(), st.lists(mutated(), min_size=1, max_size=4)))
+    values = draw(st.one_of(cut_batches(), st.lists(mutated(), min_size=1, max_size=4)))
     return [_with_quotes(value, 24, draw(st.booleans())) for value in values]
 
 
-def _with_quotes(value: bytes, wanted: int, in_front: bool) -> bytes:
-    lacking = wanted - value.count(b'"')
-    if lacking < 0:
-        return value.replace(b'"', b"", -lacking) if in_front else value[::-1].replace(b'"', b"", -lacking)[::-1]
-    more = b'"' * lacking if in_front else b'\\"' * lacking
+def _with_quotes(value: bytes, count: int, at_the_front: bool) -> bytes:
+    missing = count - value.count(b'"')
+    if missing < 0:
+        return value.replace(b'"', b"", -missing) if at_the_front else value[::-1].replace(b'"', b"", -missing)[::-1]
+    added = b'"' * missing if at_the_front else b'\\"' * missing
     middle = len(value) // 2
-    return value[:middle] + more + value[middle:]
+    return value[:middle] + added + value[middle:]
 
 
-def read(value: bytes | None) -> reference.Read | None:
+def read(value: bytes | None) -> reference.ReferenceOrder | None:
     try:
         return reference.by_value(exact_path.decode(value))
     except RecordRejected:
@@ -97,25 +97,25 @@ def comparable(result: object) -> object:
     return (result.reason, result.message) if isinstance(result, RecordRejected) else result
 
 
-def alone(value: bytes | None) -> object:
+def decoded(value: bytes | None) -> object:
     try:
         return exact_path.decode(value)
     except RecordRejected as rejected:
         return comparable(rejected)
 
 
-def escaped_even_halves(text: str) -> str:
+def escaped_with_surrogates(text: str) -> str:
     """Return the text as a JSON string in which all characters up to U+FFFF are escaped, lone surrogates too."""
     return '"' + "".join([f"\\u{ord(c):04x}" if ord(c) < 0x10000 else c for c in text]) + '"'
 
 
 def check(value: bytes) -> None:
     assert read(value) == reference.read(value)
-    for quick in quickly(value):
-        assert quick == exact_path.decode(value)
+    for order in read_fast(value):
+        assert order == exact_path.decode(value)
 
 
-def quickly(value: bytes) -> list[Order]:
+def read_fast(value: bytes) -> list[Order]:
     """Return what the fast path reads from the value; empty if it does not accept the value."""
     return [
         *fast_path.as_orders(
@@ -124,17 +124,18 @@ def quickly(value: bytes) -> list[Order]:
     ]
 
 
-def check_run(values: list[bytes | None]) -> None:
-    assert [comparable(result) for result in fast_path.read(values).results] == [alone(value) for value in values]
+def check_batch(values: list[bytes | None]) -> None:
+    results = fast_path.decode_batch(values).results
+    assert [comparable(result) for result in results] == [decoded(value) for value in values]
 
 
-@often
+@many_examples
 @given(messages())
 def test_spellings_are_read_as_the_reference_reads_them(value: bytes) -> None:
     check(value)
 
 
-@settings(often, max_examples=1500)
+@settings(many_examples, max_examples=1500)
 @given(mutated())
 @example(message(order_id=f'"ORDER-000001{LINE_END}"'))
 @example(message(order_timestamp=f'"2025-01-15T14:30:45{LINE}"'))
@@ -142,19 +143,19 @@ def test_mutated_messages_are_read_as_the_reference_reads_them(value: bytes) -> 
     check(value)
 
 
-@often
+@many_examples
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_as_the_reference_reads_them(value: bytes) -> None:
     check(value)
 
 
-@often
+@many_examples
 @given(st.lists(st.sampled_from(DICTIONARY), max_size=30).map(b"".join))
 def test_any_tokens_are_read_as_the_reference_reads_them(value: bytes) -> None:
     check(value)
 
 
-@often
+@many_examples
 @given(
     st.sampled_from(["order_id", "product_name", "product_category", "order_timestamp"]),
     st.lists(
@@ -164,16 +165,16 @@ def test_any_tokens_are_read_as_the_reference_reads_them(value: bytes) -> None:
         max_size=14,
     ).map("".join),
 )
-def test_any_text_in_a_text_field(name: str, text: str) -> None:
-    check(message(**{name: quoted(text)}) if text.isprintable() else message(**{name: escaped_even_halves(text)}))
+def test_any_text_in_a_text_field_is_read_as_the_reference_reads_it(name: str, text: str) -> None:
+    check(message(**{name: quoted(text)}) if text.isprintable() else message(**{name: escaped_with_surrogates(text)}))
 
 
-@often
+@many_examples
 @given(
     st.sampled_from(["customer_id", "unit_price", "quantity", "total_price"]),
     st.lists(st.sampled_from("0123456789.-+eE"), min_size=1, max_size=12).map("".join),
 )
-def test_any_number_in_a_number_field(name: str, token: str) -> None:
+def test_any_number_in_a_number_field_is_read_as_the_reference_reads_it(name: str, token: str) -> None:
     check(message(**{name: token}))
 
 
@@ -186,24 +187,24 @@ def test_totals_are_exact_to_the_cent(price: int, quantity: int, off: int) -> No
     check(value)
 
 
-@often
+@many_examples
 @given(st.lists(st.one_of(mutated(), st.just(SAMPLE), st.none()), max_size=8))
-def test_a_run_is_read_like_its_parts(values: list[bytes | None]) -> None:
-    check_run(values)
+def test_a_batch_is_read_like_its_values(values: list[bytes | None]) -> None:
+    check_batch(values)
 
 
-@often
-@given(cut_runs())
-def test_good_orders_cut_at_commas_are_read_like_their_parts(values: list[bytes]) -> None:
-    check_run([*values])
-    check_run([numbered(1), *values, numbered(2)])
+@many_examples
+@given(cut_batches())
+def test_good_orders_cut_at_commas_are_read_like_single_values(values: list[bytes]) -> None:
+    check_batch([*values])
+    check_batch([numbered(1), *values, numbered(2)])
 
 
-@often
-@given(balanced_runs())
-def test_runs_with_the_right_number_of_quotes_are_read_like_their_parts(values: list[bytes]) -> None:
-    check_run([*values])
-    check_run([numbered(1), *values, numbered(2)])
+@many_examples
+@given(balanced_batches())
+def test_batches_with_the_right_number_of_quotes_are_read_like_their_values(values: list[bytes]) -> None:
+    check_batch([*values])
+    check_batch([numbered(1), *values, numbered(2)])
 
 
 BORDERS = [
@@ -234,29 +235,29 @@ BORDERS = [
 ]
 
 
-def test_crafted_borders_are_read_like_their_parts() -> None:
+def test_crafted_borders_are_read_like_single_values() -> None:
     for values in BORDERS:
-        check_run([*values])
-        check_run([*reversed(values)])
-        check_run([numbered(1), *values, numbered(2)])
-        check_run([*values] * 20)
+        check_batch([*values])
+        check_batch([*reversed(values)])
+        check_batch([numbered(1), *values, numbered(2)])
+        check_batch([*values] * 20)
 
 
-def test_a_key_that_stands_for_another_is_a_repeated_one() -> None:
+def test_a_key_in_place_of_another_is_a_repeated_key() -> None:
     tokens = {name: json.dumps(value) for name, value in json.loads(SAMPLE).items()}
-    for lacking in EIGHT:
-        for twice in EIGHT:
-            names = [twice if name == lacking else name for name in EIGHT]
+    for missing in EIGHT:
+        for repeated in EIGHT:
+            names = [repeated if name == missing else name for name in EIGHT]
             value = "{" + ", ".join([f'"{name}": {tokens[name]}' for name in names]) + "}"
             check(value.encode())
-            assert bool(quickly(value.encode())) == (lacking == twice)
+            assert bool(read_fast(value.encode())) == (missing == repeated)
 
 
-def test_fast_and_exact_reading_agree_on_the_corpus() -> None:
+def test_the_fast_and_the_exact_path_agree_on_the_corpus() -> None:
     accepted = 0
     for value in (*(case.value for case in CASES if case.value is not None), *TRUNCATED):
         check(value)
-        accepted += len(quickly(value))
+        accepted += len(read_fast(value))
     assert accepted > 40  # otherwise this test proves nothing
 
 

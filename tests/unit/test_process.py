@@ -1,6 +1,9 @@
+"""Server processes: their start, their end, their log and their signals."""
+
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -30,8 +33,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return started[-1]
 
     yield start
-    for each in started:
-        each.kill()
+    for server in started:
+        server.kill()
 
 
 def ends(pid: int) -> bool:
@@ -44,7 +47,7 @@ def ends(pid: int) -> bool:
     return False
 
 
-def test_one_that_ends_at_once_is_reported_with_its_last_lines(start: Start, tmp_path: Path) -> None:
+def test_a_process_that_ends_at_once_is_reported_with_its_last_lines(start: Start, tmp_path: Path) -> None:
     server = start("echo no such datadir >&2; exit 3")
     with pytest.raises(StartFailed) as failed:
         server.wait_ready(lambda: False, timeout=5)
@@ -67,21 +70,21 @@ def test_another_server_that_answers_does_not_count(start: Start) -> None:
         server.wait_ready(lambda: True, timeout=5)
 
 
-def test_one_that_never_answers_is_ended(start: Start) -> None:
+def test_a_process_that_never_answers_is_ended(start: Start) -> None:
     server = start("sleep 100 & echo $! > child; wait")
     with pytest.raises(StartFailed, match=r"did not answer within 0\.2 s"):
         server.wait_ready(lambda: False, timeout=0.2)
     assert not server.alive
 
 
-def test_stop_lets_it_finish(start: Start) -> None:
+def test_stop_lets_the_process_finish(start: Start) -> None:
     server = start("trap 'echo finished; exit' TERM; echo ready; while :; do sleep 0.05; done")
     server.wait_ready(lambda: server.last_lines() == ["ready"], 5)
     server.stop(timeout=5)
     assert server.last_lines() == ["ready", "finished"]
 
 
-def test_stop_kills_at_the_deadline_with_all_it_started(start: Start) -> None:
+def test_stop_kills_the_process_and_its_children_at_the_deadline(start: Start) -> None:
     server = start("trap '' TERM; sleep 100 & echo $!; wait")
     server.wait_ready(lambda: bool(server.last_lines()), 5)
     child = int(server.last_lines()[0])
@@ -90,9 +93,41 @@ def test_stop_kills_at_the_deadline_with_all_it_started(start: Start) -> None:
     assert ends(child)
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_it(start: Start) -> None:
-    server = start("sleep 100")
-    assert os.getsid(server.identity[0]) != os.getsid(0)
+IN_A_TERMINAL = """
+import os, signal, time
+from pathlib import Path
+from orderflow.embedded.process import Process
+os.close(os.open(os.ttyname(0), os.O_RDWR))  # the session's terminal from now on
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = Process("Server", ["sleep", "100"], log=Path("log"))
+server.start()
+try:
+    print("started", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    server.stop(5)
+    print(server.exit_code)
+"""
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_process(tmp_path: Path) -> None:
+    """It ends by the SIGTERM that is sent to it later. A signal of the terminal would have ended it first."""
+    controller, terminal = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_A_TERMINAL],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            start_new_session=True,
+        ) as parent:
+            assert parent.stdout and parent.stdout.readline() == "started\n"
+            os.write(controller, b"\x03")
+            assert parent.stdout.read() == f"{-signal.SIGTERM}\n"
+    finally:
+        os.close(controller)
+        os.close(terminal)
 
 
 def test_a_leftover_of_an_earlier_process_is_stopped(tmp_path: Path) -> None:
@@ -109,7 +144,7 @@ def test_a_leftover_of_an_earlier_process_is_stopped(tmp_path: Path) -> None:
     assert not process.stop_leftover(pid, created, timeout=5)
 
 
-def test_a_taken_port_is_not_free() -> None:
+def test_a_port_in_use_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert process.free_port(port) != port
@@ -120,7 +155,7 @@ CHILD = """
 import signal, sys
 print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True)
 """
-STARTS_IT = """
+PARENT = """
 import signal, sys, time
 from pathlib import Path
 from orderflow.embedded.process import Process
@@ -132,9 +167,9 @@ assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGHUP) is sig
 """
 
 
-def test_it_ignores_no_signal_that_the_one_who_starts_it_ignores(tmp_path: Path) -> None:
+def test_a_process_ignores_no_signal_that_its_parent_ignores(tmp_path: Path) -> None:
     nohup = ["/bin/sh", "-c", "trap '' INT HUP; exec \"$@\"", "sh"]
-    subprocess.run([*nohup, sys.executable, "-c", STARTS_IT, CHILD], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run([*nohup, sys.executable, "-c", PARENT, CHILD], cwd=tmp_path, check=True, timeout=30)
     assert (tmp_path / "log").read_text() == "False False\n"
 
 

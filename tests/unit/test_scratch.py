@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -47,7 +48,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_private_and_goes(base: Path) -> None:
+def test_a_scratch_folder_is_private_and_removed(base: Path) -> None:
     with scratch.opened() as folder:
         assert folder.parent == base
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -55,7 +56,7 @@ def test_it_is_private_and_goes(base: Path) -> None:
     assert list(base.iterdir()) == []
 
 
-def test_what_a_killed_sink_left_is_removed_and_what_a_live_one_uses_stays(base: Path) -> None:
+def test_folders_of_killed_sinks_are_removed_and_those_of_live_ones_stay(base: Path) -> None:
     holders = [
         subprocess.Popen([sys.executable, "-c", HOLDER, base], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
@@ -83,15 +84,15 @@ def test_a_process_id_in_a_name_means_nothing(base: Path) -> None:
     os.close(lock)
 
 
-def test_what_others_put_there_is_left_alone(base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "file").touch()
-    (base / "orderflow-scratch-1-link").symlink_to(elsewhere)
+def test_files_of_others_are_not_touched(base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other_folder = tmp_path_factory.mktemp("elsewhere")
+    (other_folder / "file").touch()
+    (base / "orderflow-scratch-1-link").symlink_to(other_folder)
     (base / "orderflow-scratch-1-file").touch()
     os.mkfifo(base / "orderflow-scratch-1-fifo")
     (base / "orderflow-scratch-closed-x").mkdir(mode=0)
     with scratch.opened():
-        assert (elsewhere / "file").exists() and (base / "orderflow-scratch-1-file").exists()
+        assert (other_folder / "file").exists() and (base / "orderflow-scratch-1-file").exists()
 
 
 def test_another_users_folder_stays(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,14 +103,14 @@ def test_another_users_folder_stays(base: Path, monkeypatch: pytest.MonkeyPatch)
         assert theirs.exists()
 
 
-def test_sinks_that_start_together_do_not_remove_each_others(base: Path) -> None:
-    together = [
+def test_sinks_that_start_together_do_not_remove_each_others_folders(base: Path) -> None:
+    processes = [
         subprocess.Popen([sys.executable, "-c", MANY, base], stderr=subprocess.PIPE, text=True) for _ in range(4)
     ]
-    assert [one.communicate()[1] for one in together] == [""] * 4
+    assert [process.communicate()[1] for process in processes] == [""] * 4
 
 
-def test_room_decides(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_folder_with_enough_room_is_chosen(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = {Path("memory"): 1_000_000, Path("disk"): 10**9, Path("other"): 10**10}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free[path]))
     assert scratch.choose(list(free)) == Path("disk")
@@ -117,7 +118,7 @@ def test_room_decides(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scratch.choose(list(free)) == Path("memory")
 
 
-def test_without_any_folder_it_says_which_setting_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_folder_the_hint_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(os, "access", lambda *_: False)
 
@@ -130,9 +131,14 @@ def test_without_any_folder_it_says_which_setting_helps(monkeypatch: pytest.Monk
     assert "TMPDIR" in invalid.value.hint
 
 
-def test_a_full_disk_is_waited_for() -> None:
-    full = pytest.raises(OutOfResources, match=r"^It cannot be written: No space left on device\.")
+def test_a_full_disk_raises_out_of_resources() -> None:
+    full = pytest.raises(OutOfResources, match=r"^It cannot be written: No space left on device\.\nhint: Free some")
     with full, translate_shortages("It cannot be written"), Path("/dev/full").open("w") as file:
         file.write("x")
     with pytest.raises(FileNotFoundError), translate_shortages("It cannot be written"):
         Path("/nowhere/at/all").touch()
+
+
+def test_a_shortage_of_descriptors_has_its_own_hint() -> None:
+    with pytest.raises(OutOfResources, match=r"hint: .*ulimit -n"), translate_shortages("It cannot be read"):
+        raise OSError(errno.EMFILE, "Too many open files")

@@ -26,15 +26,15 @@ def load(tmp_path: Path, **environ: str) -> Settings:
 @pytest.mark.parametrize(
     "name", ["KAFKA_PASSWORD", "KAFKA_SSL_KEY_PASSWORD", "MYSQL_PASSWORD", "MYSQL_READER_PASSWORD"]
 )
-def test_a_secret_from_a_file(tmp_path: Path, name: str) -> None:
+def test_a_secret_is_read_from_a_file(tmp_path: Path, name: str) -> None:
     file = tmp_path / "secret"
     file.write_text(" hunter2 é\n", "utf-8")
-    found = load(tmp_path, **{f"{name}_FILE": str(file)})
-    assert getattr(found, name.lower()) == " hunter2 é"
-    environment = found.environment()
+    loaded = load(tmp_path, **{f"{name}_FILE": str(file)})
+    assert getattr(loaded, name.lower()) == " hunter2 é"
+    environment = loaded.environment()
     assert (environment[name], environment[f"{name}_FILE"]) == ("", str(file)), "children read the file"
-    assert settings.load(environment, tmp_path / "none.env") == found
-    assert "hunter2" not in repr(found) + str(found.shown()) + str(environment)
+    assert settings.load(environment, tmp_path / "none.env") == loaded
+    assert "hunter2" not in repr(loaded) + str(loaded.shown()) + str(environment)
     with pytest.raises(SettingInvalid, match=f"{name} and {name}_FILE are both set"):
         load(tmp_path, **{name: "hunter2", f"{name}_FILE": str(file)})
 
@@ -55,7 +55,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
         ({"MYSQL_SSL_KEY": __file__}, "MYSQL_SSL_CERT"),
     ],
 )
-def test_what_a_setting_calls_for_is_named(tmp_path: Path, given: dict[str, str], missing: str) -> None:
+def test_a_setting_that_another_one_needs_is_named(tmp_path: Path, given: dict[str, str], missing: str) -> None:
     with pytest.raises(SettingInvalid, match=f"but {missing} is not") as refused:
         load(tmp_path, **given)
     assert missing in refused.value.hint
@@ -70,7 +70,7 @@ def test_every_dependency_is_locked_with_its_hash(lock: Path) -> None:
         assert "--hash=sha256:" in requirement, requirement
 
 
-def test_setup_installs_by_hash_alone() -> None:
+def test_setup_installs_only_by_hash() -> None:
     """Only the package itself is installed from the clone, without its dependencies."""
     installs = re.findall(r"^\t\$\(PIP\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert installs
@@ -103,9 +103,9 @@ def test_the_page_names_settings_that_exist() -> None:
 
 
 @pytest.mark.parametrize("command", re.findall(r"^openssl .*$", PAGE, re.MULTILINE))
-def test_the_pages_openssl_commands_make_keys_that_spark_reads(tmp_path: Path, command: str) -> None:
-    old = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "old.key"]
-    subprocess.run(old, cwd=tmp_path, check=True)
-    asked = ["-passout", "pass:secret"] if "-nocrypt" not in command else []
-    subprocess.run([*command.split(), *asked], cwd=tmp_path, check=True)
+def test_the_pages_openssl_commands_create_keys_that_spark_reads(tmp_path: Path, command: str) -> None:
+    create_old_key = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "old.key"]
+    subprocess.run(create_old_key, cwd=tmp_path, check=True)
+    password_options = ["-passout", "pass:secret"] if "-nocrypt" not in command else []
+    subprocess.run([*command.split(), *password_options], cwd=tmp_path, check=True)
     assert re.match(r"-----BEGIN (ENCRYPTED )?PRIVATE KEY-----", (tmp_path / "client.key").read_text())

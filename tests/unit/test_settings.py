@@ -35,8 +35,8 @@ def test_env_example_uncommented_gives_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
-    found = load(tmp_path, {"KAFKA_TOPIC": "real"}, "KAFKA_TOPIC=file\nMYSQL_PORT=3307")
-    assert (found.kafka_topic, found.mysql_port) == ("real", 3307)
+    loaded = load(tmp_path, {"KAFKA_TOPIC": "real"}, "KAFKA_TOPIC=file\nMYSQL_PORT=3307")
+    assert (loaded.kafka_topic, loaded.mysql_port) == ("real", 3307)
 
 
 def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: str) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    found = Settings(mysql_password="hunter2")
-    assert "hunter2" not in repr(found) + str(found) + str(found.shown())
-    assert found.shown()["MYSQL_PASSWORD"] == "***"
+    loaded = Settings(mysql_password="hunter2")
+    assert "hunter2" not in repr(loaded) + str(loaded) + str(loaded.shown())
+    assert loaded.shown()["MYSQL_PASSWORD"] == "***"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_brokers_are_host_and_port(tmp_path: Path, given: str, used: str) -> Non
         *("a:٣", f"a:{'9' * 5000}", "user@a:1", "a:1/x", "a:1\nb:2"),
     ],
 )
-def test_other_brokers_are_refused(tmp_path: Path, brokers: str) -> None:
+def test_invalid_brokers_are_refused(tmp_path: Path, brokers: str) -> None:
     with pytest.raises(SettingInvalid, match=r"^KAFKA_BOOTSTRAP_SERVERS is '") as caught:
         load(tmp_path, {"KAFKA_BOOTSTRAP_SERVERS": brokers})
     assert "host:port" in caught.value.hint
@@ -140,8 +140,8 @@ NUMBERS = [name for name, default, _ in settings.table() if re.fullmatch(r"[0-9.
 
 @pytest.mark.parametrize("name", [*NUMBERS, "STARTING_ORDER_ID"])
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "9" * 30, "9" * 5000, "1_0", "-1"])
-def test_no_number_is_beyond_what_is_computed_with(tmp_path: Path, name: str, value: str) -> None:
-    """A number is refused, or a clock, a socket and Kafka's client accept it."""
+def test_numbers_out_of_range_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    """Every number that is not refused is valid for clocks, sockets and Kafka's client."""
     if (name, value) == ("STARTING_ORDER_ID", "9" * 30):
         return  # order numbers may have 44 digits
     with pytest.raises(SettingInvalid, match=f"^{name} is '"):
@@ -170,8 +170,8 @@ def test_a_dotenv_that_is_no_file_is_named(tmp_path: Path) -> None:
 
 def test_a_dotenv_of_windows_is_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfMYSQL_HOST=db\r\nMYSQL_PASSWORD=' p '\r\n")
-    found = settings.load({}, tmp_path / ".env")
-    assert (found.mysql_host, found.mysql_password) == ("db", " p ")
+    loaded = settings.load({}, tmp_path / ".env")
+    assert (loaded.mysql_host, loaded.mysql_password) == ("db", " p ")
 
 
 SECRETS = [name for name, *_ in settings.table() if settings.is_secret(name)]
@@ -182,13 +182,13 @@ SECRET = " l\u00e9ad\t#'\"$ trail \u00a0 "
 def test_a_secret_is_used_exactly_as_it_is(tmp_path: Path, name: str) -> None:
     """This holds for a variable, for .env and for a file."""
     quoted = SECRET.replace("'", "\\'")
-    found = [load(tmp_path, {name: SECRET}), load(tmp_path, {}, f"{name}='{quoted}'\n")]
+    loaded = [load(tmp_path, {name: SECRET}), load(tmp_path, {}, f"{name}='{quoted}'\n")]
     if f"{name}_FILE" in [row[0] for row in settings.table()]:
         for end in ("", "\n", "\r\n"):
             (tmp_path / "secret").write_bytes((SECRET + end).encode())
-            found.append(load(tmp_path, {f"{name}_FILE": str(tmp_path / "secret")}))
-    assert [getattr(current, name.lower()) for current in found] == [SECRET] * len(found)
-    for current in found:  # the same in another process
+            loaded.append(load(tmp_path, {f"{name}_FILE": str(tmp_path / "secret")}))
+    assert [getattr(current, name.lower()) for current in loaded] == [SECRET] * len(loaded)
+    for current in loaded:  # the same in another process
         assert getattr(load(tmp_path, current.environment()), name.lower()) == SECRET
 
 
@@ -216,25 +216,25 @@ def test_a_variable_that_is_not_utf8_is_named(tmp_path: Path, name: str) -> None
 
 def test_certificates_and_keys_are_read_at_load(tmp_path: Path) -> None:
     authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
-    ours, theirs = authority.issue("ours", passphrase="secret"), other.issue("theirs")
+    certificate, other_certificate = authority.issue("ours", passphrase="secret"), other.issue("theirs")
     (garbage := tmp_path / "garbage").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
-    right = {
+    valid = {
         "KAFKA_SSL_CA_LOCATION": str(authority.certificate),
-        "KAFKA_SSL_CERTIFICATE_LOCATION": str(ours.certificate),
-        "KAFKA_SSL_KEY_LOCATION": str(ours.key),
+        "KAFKA_SSL_CERTIFICATE_LOCATION": str(certificate.certificate),
+        "KAFKA_SSL_KEY_LOCATION": str(certificate.key),
         "KAFKA_SSL_KEY_PASSWORD": "secret",
         "MYSQL_SSL_CA": str(other.certificate),
-        "MYSQL_SSL_CERT": str(theirs.certificate),
-        "MYSQL_SSL_KEY": str(theirs.key),
+        "MYSQL_SSL_CERT": str(other_certificate.certificate),
+        "MYSQL_SSL_KEY": str(other_certificate.key),
     }
-    load(tmp_path, right)
+    load(tmp_path, valid)
     for name, value in {
-        **{name: str(garbage) for name in right if "PASSWORD" not in name},
+        **{name: str(garbage) for name in valid if "PASSWORD" not in name},
         "KAFKA_SSL_KEY_PASSWORD": "wrong",
-        "MYSQL_SSL_KEY": str(ours.key),
+        "MYSQL_SSL_KEY": str(certificate.key),
     }.items():
         with pytest.raises(SettingInvalid, match=f"^{name.replace('PASSWORD', 'LOCATION')} is "):
-            load(tmp_path, right | {name: value})
+            load(tmp_path, valid | {name: value})
 
 
 def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -263,3 +263,17 @@ def test_values_in_messages_and_docs_are_valid() -> None:
             settings._parse(name, types[name], value)
         except SettingInvalid as error:
             pytest.fail(f"{path}: {error.message}")
+
+
+def test_files_are_the_same_in_every_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_text("s3cret\n")
+    Authority(tmp_path, "ca")
+    Path("orders.toml").write_text("")
+    given = {"MYSQL_PASSWORD_FILE": "secret", "MYSQL_SSL_CA": "ca.pem", "ORDER_CONTRACT": "./orders.toml"}
+    found = load(tmp_path, given)
+    assert found.mysql_password == "s3cret"
+    for path in (found.mysql_password_file, found.mysql_ssl_ca, found.order_contract):
+        assert path and Path(path).is_absolute() and Path(path).exists()
+    monkeypatch.chdir("/")
+    assert load(tmp_path, found.environment()) == found

@@ -10,7 +10,8 @@ from typing import NamedTuple, cast
 import pyarrow as pa
 import pytest
 
-from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected
+from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected, from_wire
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
@@ -35,14 +36,14 @@ def _batch(*coordinates: tuple[int, int], value: bytes = _GOOD) -> pa.RecordBatc
 
 
 def test_a_batch_is_one_transaction_per_partition() -> None:
-    runs = list(tasks._split_by_partition(_batch((1, 5), (0, 3), (1, 6), (0, 9))))
-    assert [(run.partitions, run.offsets) for run in runs] == [([0, 0], [3, 9]), ([1, 1], [5, 6])]
-    assert runs[0].timestamps == [1_700_000_000_123] * 2
+    batches = list(tasks._split_by_partition(_batch((1, 5), (0, 3), (1, 6), (0, 9))))
+    assert [(batch.partitions, batch.offsets) for batch in batches] == [([0, 0], [3, 9]), ([1, 1], [5, 6])]
+    assert batches[0].timestamps == [1_700_000_000_123] * 2
 
 
 def test_a_large_batch_is_split() -> None:
     batch = _batch(*((0, offset) for offset in range(TRANSACTION_ROWS + 1)))
-    assert [len(run.offsets) for run in tasks._split_by_partition(batch)] == [TRANSACTION_ROWS, 1]
+    assert [len(part.offsets) for part in tasks._split_by_partition(batch)] == [TRANSACTION_ROWS, 1]
 
 
 def test_records_out_of_order_are_refused() -> None:
@@ -54,15 +55,15 @@ class _Topic(NamedTuple):
     """A topic that holds records at some offsets."""
 
     held: set[int]
-    topic = "orders"
+    topic: str = "orders"
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         return any(start <= offset < end for offset in self.held)
 
 
 def _check(offsets: list[int], held: set[int]) -> None:
-    run = RecordBatch([0] * len(offsets), offsets, [0] * len(offsets), [None] * len(offsets), [None] * len(offsets))
-    tasks._check_gaps(run, cast(TopicSource, _Topic(held)))
+    batch = RecordBatch([0] * len(offsets), offsets, [0] * len(offsets), [None] * len(offsets), [None] * len(offsets))
+    tasks._check_gaps(batch, cast(TopicSource, _Topic(held)))
 
 
 def test_holes_are_markers_or_missing_records() -> None:
@@ -71,14 +72,25 @@ def test_holes_are_markers_or_missing_records() -> None:
         _check([1, 2, 5], {1, 2, 4, 5})
 
 
+def test_records_of_another_topic_are_refused() -> None:
+    """Their offsets would be taken for those of KAFKA_TOPIC."""
+    source = TopicSource(Settings(kafka_topic="orders"), "id")
+    for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
+        batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
+        with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
+            list(tasks.store(iter([batch]), source))
+        assert isinstance(from_wire(str(failed.value)), InputInvalid)
+    tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), source)
+
+
 def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
     [good] = list(tasks.parse(iter([_batch((0, 7))]), rejects=False))
     assert good.schema == tasks.order_schema()
     assert str(good.column("total_price")[0].as_py()) == "3.30"
     assert good.column("order_timestamp")[0].as_py().isoformat() == "2025-01-15T14:30:45+00:00"
     assert good.column("kafka_offset").to_pylist() == [7]
-    found = list(tasks.parse(iter([_batch((0, 8), value=b"{}{}")]), rejects=True))
-    [row] = pa.Table.from_batches(found).to_pylist()
+    batches = list(tasks.parse(iter([_batch((0, 8), value=b"{}{}")]), rejects=True))
+    [row] = pa.Table.from_batches(batches).to_pylist()
     assert (row["reason"], row["value"], row["order_id"], row["kafka_offset"]) == ("trailing_data", b"{}{}", None, 8)
     only_orders = list(tasks.parse(iter([_batch((0, 8), value=b"{}")]), rejects=False))
     assert sum(batch.num_rows for batch in only_orders) == 0
@@ -87,11 +99,11 @@ def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
 @pytest.mark.parametrize(
     "error", [KafkaUnavailable("x", hint="y"), LedgerGap("a\nb"), InputInvalid("ä"), RecordRejected("conflict", "z")]
 )
-def test_an_error_crosses_from_a_worker(error: OrderFlowError) -> None:
+def test_an_error_of_a_worker_is_parsed_from_its_text(error: OrderFlowError) -> None:
     text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_wire()}\n\n\tat org.apache.spark"
-    found = tasks.parse_error(text)
-    assert type(found) is type(error)
-    assert found and vars(found) == vars(error)
+    parsed = tasks.parse_error(text)
+    assert type(parsed) is type(error)
+    assert parsed and vars(parsed) == vars(error)
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
     assert tasks.parse_error("ValueError: nothing of ours") is None
 
@@ -103,9 +115,9 @@ def test_a_password_is_quoted_as_jaas_reads_it() -> None:
         kafka_password='a"b\\c',
         kafka_headers="keep",
     )
-    found = options.kafka_options(settings)
-    assert found["kafka.sasl.jaas.config"].endswith(r'ScramLoginModule required username="me" password="a\"b\\c";')
-    assert (found["includeHeaders"], found["kafka.isolation.level"], found["failOnDataLoss"]) == (
+    result = options.kafka_options(settings)
+    assert result["kafka.sasl.jaas.config"].endswith(r'ScramLoginModule required username="me" password="a\"b\\c";')
+    assert (result["includeHeaders"], result["kafka.isolation.level"], result["failOnDataLoss"]) == (
         "true",
         "read_committed",
         "true",
@@ -124,20 +136,20 @@ def test_the_next_batch_is_received_while_one_is_stored() -> None:
             received.release()
             yield pa.record_batch({"number": [number]})
 
-    found = []
-    for number, batch in enumerate(tasks._read_ahead(batches())):
-        found.append(batch["number"][0].as_py())
+    numbers = []
+    for number, batch in enumerate(read_ahead(batches())):
+        numbers.append(batch["number"][0].as_py())
         for _ in range(2 if number == 0 else 1):
             assert number == 4 or received.acquire(timeout=30)
-    assert found == [0, 1, 2, 3, 4]
+    assert numbers == [0, 1, 2, 3, 4]
 
 
-def test_an_error_while_receiving_is_raised_behind_the_batches_before_it() -> None:
+def test_an_error_while_receiving_is_raised_after_the_batches_before_it() -> None:
     def batches() -> Iterator[pa.RecordBatch]:
         yield pa.record_batch({"number": [0]})
         raise EOFError("Spark has gone")
 
-    ahead = tasks._read_ahead(batches())
+    ahead = read_ahead(batches())
     assert next(ahead).num_rows == 1
     with pytest.raises(EOFError, match="has gone"):
         next(ahead)

@@ -11,13 +11,16 @@ import psutil
 import pytest
 
 from orderflow.embedded import stack
+from orderflow.embedded.process import Process
+from orderflow.errors import StartFailed
 from orderflow.settings import Settings
+from tests.processes import until
 
 WAITS = "MySQL at db:3306 does not answer. Waiting for it."
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
         (f"2025-01-15T14:30:45Z WARNING {WAITS}", WAITS),
         (f"2025-01-15T14:30:45Z INFO    {WAITS}", WAITS),
@@ -29,11 +32,30 @@ WAITS = "MySQL at db:3306 does not answer. Waiting for it."
         ('{"no": "log line"}', '{"no": "log line"}'),
     ],
 )
-def test_what_the_sink_said_last_is_told_without_time_and_level(tmp_path: Path, line: str, said: str) -> None:
+def test_the_last_log_line_is_returned_without_time_and_level(tmp_path: Path, line: str, expected: str) -> None:
     settings = Settings(orderflow_home=str(tmp_path))
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/sink.log").write_text(f"before\n{line}\n")
     assert stack.last_log_line(settings, "sink") is None  # `up` does not run
     own = (os.getpid(), psutil.Process().create_time())
     (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
-    assert stack.last_log_line(settings, "sink") == said
+    assert stack.last_log_line(settings, "sink") == expected
+
+
+def test_a_process_that_stops_again_and_again_is_not_restarted_forever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
+    monkeypatch.setattr(stack, "_RESTART_WAIT", 0)
+    parts = stack.Stack(Settings(orderflow_home=str(tmp_path)))
+    dying = Process("dying", ["sh", "-c", "echo no memory; kill -9 $$"], log=tmp_path / "dying.log")
+    parts.commands["dying"] = dying
+    dying.start()
+    starts = 0
+    with pytest.raises(StartFailed, match=r"orderflow dying stopped 6 times within \d+ s\. .*\n  no memory"):
+        while starts < 50:
+            until(lambda: not dying.alive)
+            starts += 1
+            parts.restart_stopped()
+    assert starts == 6

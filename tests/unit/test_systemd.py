@@ -17,7 +17,7 @@ PROGRAM = "/opt/orderflow/.venv/bin/orderflow"
 WORST_EXPOSURE = 20  # tenths; systemd calls values up to 2.0 "OK", and a service without hardening has 9.6
 
 
-def test_the_settings_of_the_units_exist_and_their_credentials_are_given() -> None:
+def test_the_settings_of_the_units_exist_and_their_credentials_are_loaded() -> None:
     known = {name.upper() for name in settings_module.names()} | {"XDG_CACHE_HOME"}
     services = [*UNITS.glob("*.service")]
     assert len(services) == 3
@@ -29,14 +29,14 @@ def test_the_settings_of_the_units_exist_and_their_credentials_are_given() -> No
             for variable in line.split()
         )
         assert variables.keys() <= known
-        given = re.findall(r"^LoadCredential=([\w-]+):/etc/orderflow/\1$", text, re.MULTILINE)
+        credentials = re.findall(r"^LoadCredential=([\w-]+):/etc/orderflow/\1$", text, re.MULTILINE)
         assert sorted(value for name, value in variables.items() if name.endswith("_FILE")) == sorted(
-            f"%d/{name}" for name in given
+            f"%d/{name}" for name in credentials
         )
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
-def test_systemd_takes_the_units_and_finds_them_hardened(tmp_path: Path) -> None:
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
+def test_systemd_accepts_the_units_and_rates_them_as_hardened(tmp_path: Path) -> None:
     copies = shutil.copytree(UNITS, tmp_path / "units")
     for unit in copies.glob("*.service"):
         text = unit.read_text("utf-8")

@@ -24,8 +24,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def search(text: str, words: str) -> tuple[str | None, object, object, str | None]:
     connection: Any = SimpleNamespace(settings=Settings(order_contract="x.toml", order_contract_text=text))
-    found = track.search(connection, words)
-    return found.order.order_id if found.order else None, found.customer_id, found.orders, found.order_id
+    result = track.search(connection, words)
+    return result.order.order_id if result.order else None, result.customer_id, result.orders, result.order_id
 
 
 def test_a_customer_may_be_a_text() -> None:

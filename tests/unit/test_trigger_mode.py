@@ -1,4 +1,4 @@
-"""When Spark's Real-Time Mode starts, and when micro-batches replace it."""
+"""When Spark's Real-Time Mode starts, and when micro-batches take over."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("trigger", ["micro-batch", "2 seconds"])
-def test_micro_batches_stay(trigger: str) -> None:
+def test_a_trigger_of_micro_batches_never_changes(trigger: str) -> None:
     mode = TriggerMode(trigger)
     assert not mode.wants_realtime(0)
     mode.mark_started(realtime=False)
@@ -31,29 +31,29 @@ def test_auto_drains_a_backlog_first() -> None:
     assert mode.wants_realtime(REALTIME_LAG)
 
 
-def test_auto_gives_way_when_the_lag_grows_and_is_held_back_longer_each_time() -> None:
+def test_auto_stops_realtime_when_the_lag_grows_and_pauses_longer_each_time() -> None:
     clock = Clock()
     mode = TriggerMode("auto", clock)
-    held = []
+    pauses = []
     for _ in range(10):
         mode.mark_started(realtime=True)
         assert mode.can_continue(MICRO_BATCH_LAG)
         assert not mode.can_continue(MICRO_BATCH_LAG + 1)
         mode.mark_started(realtime=False)
-        began = clock.now
+        started_at = clock.now
         while not mode.wants_realtime(0):
             clock.now += 1
-        held.append(clock.now - began)
-    assert held[:3] == [2 * SHORTEST_PAUSE, 4 * SHORTEST_PAUSE, 8 * SHORTEST_PAUSE]
-    assert held[-1] == LONGEST_PAUSE
+        pauses.append(clock.now - started_at)
+    assert pauses[:3] == [2 * SHORTEST_PAUSE, 4 * SHORTEST_PAUSE, 8 * SHORTEST_PAUSE]
+    assert pauses[-1] == LONGEST_PAUSE
     mode.mark_started(realtime=True)
     clock.now += 100 * LONGEST_PAUSE
     assert not mode.can_continue(MICRO_BATCH_LAG + 1)
     clock.now += SHORTEST_PAUSE
-    assert mode.wants_realtime(0), "what held for long is trusted again"
+    assert mode.wants_realtime(0), "after a long time in real-time mode, the pause is short again"
 
 
-def test_a_platform_that_refuses_is_not_asked_at_each_look() -> None:
+def test_an_unsupported_platform_stays_with_micro_batches() -> None:
     mode = TriggerMode("auto", Clock())
     assert mode.wants_realtime(0)
     mode.mark_unsupported()
@@ -61,7 +61,7 @@ def test_a_platform_that_refuses_is_not_asked_at_each_look() -> None:
     assert mode.can_continue(0)
 
 
-def test_realtime_gives_way_after_a_failure_only() -> None:
+def test_realtime_stops_only_after_a_failure() -> None:
     clock = Clock()
     mode = TriggerMode("realtime", clock)
     assert mode.wants_realtime(10**9)

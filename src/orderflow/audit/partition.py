@@ -8,17 +8,15 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from orderflow.audit.report import Values
-from orderflow.contract.definition import Contract, Order
+from orderflow.contract.definition import EPOCH, LAST_MILLISECOND, Contract, Order
 from orderflow.store.ledger import Entry, Loss
 from orderflow.store.snapshot import Checks, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
 
 _QUARANTINED = -1  # no hash is -1
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - like the server's times: naive, UTC
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNKNOWN = Checks(None, 0, 0)
-_YEAR_10000 = 253_402_300_800_000  # milliseconds
 
 
 class Partition:
@@ -33,6 +31,8 @@ class Partition:
         self.bounds = bounds
         self.checks = checks
         self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
+        self.position = self.start  # lower offsets are compared, or cannot be re-read
+        self._removed: list[range] = []  # offsets that left the topic during the audit, before they were re-read
         self.losses = losses
         self.peers: Sequence[Partition] = ()  # the partitions of other topics with the same number
         self.damaged: Sequence[Loss] = ()  # losses that the topic still has, but that cannot be read
@@ -44,12 +44,12 @@ class Partition:
 
     @property
     def size(self) -> int:
-        """The number of offsets that can be re-read."""
+        """The number of offsets that could be re-read when the audit began."""
         return self.entry.next_offset - self.start
 
     def readable_ranges(self) -> Iterator[tuple[int, int]]:
-        """The ranges of offsets to re-read: all but the damaged ones whose loss was accepted."""
-        start = self.start
+        """The ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
+        start = self.position
         for loss in self.damaged:
             if start < min(loss.first_offset, self.entry.next_offset):
                 yield start, min(loss.first_offset, self.entry.next_offset)
@@ -57,11 +57,25 @@ class Partition:
         if start < self.entry.next_offset:
             yield start, self.entry.next_offset
 
+    def remove_before(self, first: int) -> None:
+        """Register that the topic now begins at this offset, so that earlier ones can no longer be re-read."""
+        first = min(first, self.entry.next_offset)
+        self._removed.append(range(self.position, first))
+        self.position = first
+
+    @property
+    def _unreadable(self) -> list[range]:
+        return [range(self.entry.first_offset, self.start), *self._removed]
+
     @property
     def unreadable_count(self) -> int:
         """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
-        accepted = sum(max(0, min(loss.end_offset, self.start) - loss.first_offset) for loss in self.losses)
-        return max(0, self.start - self.entry.first_offset - accepted)
+        accepted = sum(
+            len(range(max(gone.start, loss.first_offset), min(gone.stop, loss.end_offset)))
+            for gone in self._unreadable
+            for loss in self.losses
+        )
+        return max(0, sum(map(len, self._unreadable)) - accepted)
 
     @property
     def unaccounted(self) -> Bounds:
@@ -69,16 +83,22 @@ class Partition:
         return Bounds(self.bounds.first, min(self.entry.first_offset, self.bounds.end))
 
     def is_readable(self, offset: int) -> bool:
-        """Whether this offset is accounted for and can be re-read."""
-        return self.start <= offset < self.entry.next_offset and not any(
-            loss.first_offset <= offset < loss.end_offset for loss in self.damaged
-        )
+        """Whether this offset is accounted for and can be re-read, or was re-read before it left the topic."""
+        damaged = (loss.first_offset <= offset < loss.end_offset for loss in self.damaged)
+        gone = (offset in removed for removed in self._removed)
+        return self.start <= offset < self.entry.next_offset and not any((*damaged, *gone))
 
     def is_unreadable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can no longer be re-read. Accepted losses are excluded."""
-        return self.entry.first_offset <= offset < self.start and not any(
+        return any(offset in gone for gone in self._unreadable) and not any(
             loss.first_offset <= offset < loss.end_offset for loss in self.losses
         )
+
+    def may_be_lost(self, loss: Loss) -> bool:
+        """Whether the topic holds no readable record at the offsets of this accepted loss."""
+        if loss in self.damaged or loss.end_offset <= self.start:
+            return True
+        return any(gone.start <= loss.first_offset and loss.end_offset <= gone.stop for gone in self._removed)
 
     def add_row(self, offset: int, order_id: str, stored_at: datetime | None) -> None:
         """Register that the record at this offset became the row of this order."""
@@ -126,14 +146,14 @@ def _hash(order_id: str) -> int:
 
 def microseconds(moment: datetime | None) -> int:
     """Microseconds since 1970, as summed by the ledger; 0 for None."""
-    return 0 if moment is None else (moment - _EPOCH) // _MICROSECOND
+    return 0 if moment is None else (moment - EPOCH) // _MICROSECOND
 
 
 def is_timestamp(moment: datetime | None, timestamp: int) -> bool:
     """Whether a row's produced_at is the record's timestamp (milliseconds since 1970)."""
-    if moment is None or not 0 <= timestamp < _YEAR_10000:
-        return moment is None and not 0 <= timestamp < _YEAR_10000
-    return (moment - _EPOCH) // _MILLISECOND == timestamp
+    if moment is None or not 0 <= timestamp <= LAST_MILLISECOND:
+        return moment is None and not 0 <= timestamp <= LAST_MILLISECOND
+    return (moment - EPOCH) // _MILLISECOND == timestamp
 
 
 def check_times(record: Record, row: StoredRow, replayed: Quarantined | None) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from orderflow.audit.partition import is_timestamp
 from orderflow.contract.definition import Order, Reason
 from orderflow.errors import RecordRejected
-from orderflow.store.ranges import outside_ranges
+from orderflow.order_ranges import outside_ranges
 from orderflow.store.snapshot import Quarantined, StoredRow
 from orderflow.topic import Record
 

@@ -10,7 +10,7 @@ from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
 
-Kind = Literal["missing", "different", "extra", "adoption", "quarantine", "counters", "rollup", "tables"]
+Kind = Literal["missing", "different", "extra", "adoption", "quarantine", "counters", "rollup", "tables", "topics"]
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -50,6 +50,7 @@ class Report(msgspec.Struct, kw_only=True):
       are impossible
     - rollup: minutes whose sums differ from those of the orders table
     - tables: a table, key, engine or view that differs from OrderFlow's definition; or an inconsistent last audit
+    - topics: topics that are compacted, so that records may be missing which nothing else shows
     """
 
     records: int = 0
@@ -66,6 +67,7 @@ class Report(msgspec.Struct, kw_only=True):
     adopted: int = 0  # rows that the table already had when OrderFlow adopted it
     before_ledger: int = 0  # offsets before the ledger's first offsets; they are not accounted for
     topics_gone: list[str] = []  # topics of the ledger that do not exist any more
+    policies_unknown: list[str] = []  # topics whose cleanup.policy the user may not read
     partitions_unchecked: int = 0  # an earlier version wrote to them, and recorded no sums of losses and times
     not_yet_stored: int = 0  # offsets of KAFKA_TOPIC beyond the ledger's position
     counts: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(get_args(Kind), 0))
@@ -77,6 +79,7 @@ class Report(msgspec.Struct, kw_only=True):
     counters: list[Finding] = []
     rollup: list[Finding] = []
     tables: list[Finding] = []
+    topics: list[Finding] = []
 
     def add(self, kind: Kind, finding: Finding) -> None:
         """Count the finding, and list it if fewer than LISTED of its kind are listed."""
@@ -129,6 +132,8 @@ class Report(msgspec.Struct, kw_only=True):
             )
         for name in self.topics_gone:
             notes += f" Topic {name} does not exist any more."
+        for name in self.policies_unknown:
+            notes += f" The cleanup.policy of topic {name} may not be read: if it is compact, records may be missing."
         if self.partitions_unchecked:
             notes += (
                 f" An earlier version of OrderFlow wrote to {self.partitions_unchecked:,} partitions:"
@@ -146,4 +151,5 @@ _NOUNS: dict[Kind, str] = {
     "counters": "wrong in the ledger",
     "rollup": "wrong in the rollup",
     "tables": "wrong in the tables' structure or views",
+    "topics": "of the topics compacted, so records may be missing",
 }

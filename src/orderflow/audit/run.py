@@ -6,7 +6,6 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 import msgspec
@@ -15,14 +14,23 @@ from orderflow import topic
 from orderflow.audit.partition import Partition, check_times, differences, microseconds
 from orderflow.audit.reasons import check_columns, check_reason
 from orderflow.audit.report import LISTED, Finding, Report
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Order
-from orderflow.contract.fast_path import read
-from orderflow.errors import Contention, DatabaseRefused, OffsetsLost, RecordRejected, TopicMissing, TopicRecreated
+from orderflow.contract.fast_path import decode_batch
+from orderflow.errors import (
+    Contention,
+    DatabaseRefused,
+    OffsetsLost,
+    RecordRejected,
+    TopicMissing,
+    TopicRecreated,
+    TopicUnusable,
+)
+from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
+from orderflow.store.ledger import Entry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
@@ -42,13 +50,13 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
     """Check every record that the ledger accounts for, and everything else in the tables.
 
     `progress` is called with the number of offsets read and their total. The audit reads a snapshot of the tables, so
-    the sink can continue. A compacted topic cannot be proven: rows whose records were compacted away are reported as
-    extra.
+    the sink can continue. Records that retention removes before they are read can no longer be proven, like those that
+    had left the topic before. A compacted topic is a finding.
 
     If a table is altered during the audit, the snapshot ends and the audit restarts.
 
-    Raises TopicMissing, TopicRecreated, OffsetsLost, KafkaUnavailable, KafkaRefused, DatabaseUnavailable,
-    DatabaseRefused, and Contention after several attempts.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost (the topic lost its end), KafkaUnavailable,
+    KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -64,10 +72,11 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = file.with_contract(settings, known.contracts[known.latest])
+    settings = loader.with_contract(settings, known.contracts[known.highest_number])
     with snapshot.opened(settings) as connection:
         audit = _Audit(settings, connection)
         audit.check_structure()
+        audit.check_cleanup_policies()
         audit.check_ledger()
         audit.check_contracts()
         audit.read_topics(progress)
@@ -85,10 +94,10 @@ class _Audit:
         self._settings = settings
         self._connection = connection
         self.report = Report()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contracts = contracts.versions(connection)
         self._contract_starts = contracts.starts(connection)
-        if self._contracts.contracts[self._contracts.latest] != self._contract:
+        if self._contracts.contracts[self._contracts.highest_number] != self._contract:
             raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
@@ -113,7 +122,7 @@ class _Audit:
         self._quarantine_seen = 0
         self._unprovable: Counter[tuple[str, int]] = Counter()  # by the ledger's counter and the partition number
         self._unprovable_times: Counter[int] = Counter()  # the sum of their times (microseconds), by partition number
-        self.report.unreadable_offsets = sum(part.unreadable_count for part in self._partitions)
+        self._count_unreadable()
         self.report.before_ledger = sum(part.entry.first_offset for part in self._partitions)
         next_offsets = {(entry.topic, entry.partition): entry.next_offset for entry in entries}
         self.report.not_yet_stored = sum(
@@ -122,9 +131,23 @@ class _Audit:
             if where[0] == settings.kafka_topic
         )
 
+    def _count_unreadable(self) -> None:
+        self.report.unreadable_offsets = sum(part.unreadable_count for part in self._partitions)
+
     def check_structure(self) -> None:
         for what in snapshot.structure_differences(self._settings):
             self.report.add("tables", Finding(what=what))
+
+    def check_cleanup_policies(self) -> None:
+        """Check that no topic is compacted: nothing shows that a record was removed before it was stored."""
+        names = {self._topic.name, *(part.entry.topic for part in self._partitions)}
+        for name in sorted(names.difference(self.report.topics_gone)):
+            try:
+                if topic.check_cleanup_policy(_of_topic(self._settings, name)) is None:
+                    self.report.policies_unknown.append(name)
+            except TopicUnusable as compacted:
+                what = f"{compacted.message} So it cannot be proven that every order was stored."
+                self.report.add("topics", Finding(what=what))
 
     def check_ledger(self) -> None:
         """Check the ledger's rows, and search the topic for records before their first offsets."""
@@ -140,10 +163,18 @@ class _Audit:
                 what = f"the ledger's first_offset {part.entry.first_offset} is not between 0 and its next_offset"
                 self._add_counters(part, what)
             first, end = part.unaccounted
-            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=name)
-            if first < end and topic.holds_records(topic_settings, number, first, end):
+            if first < end and self._holds_records(name, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
+            if (last := part.checks.last).offset >= part.entry.next_offset:
+                self._add_counters(part, f"the ledger's last_offset {last.offset} is not before its next_offset")
+
+    def _holds_records(self, name: str, number: int, first: int, end: int) -> bool:
+        topic_settings = _of_topic(self._settings, name)
+        try:
+            return topic.holds_records(topic_settings, number, first, end)
+        except OffsetsLost:  # retention has removed some of them meanwhile
+            return topic.holds_records(topic_settings, number, _first_offset(topic_settings, number), end)
 
     def check_contracts(self) -> None:
         """Check that the contract's versions of each partition exist, rise, and end with the ledger's.
@@ -175,8 +206,8 @@ class _Audit:
             self.report.add("counters", Finding(what=what, partition=number))
         for number in sorted(begun & self._contracts.contracts.keys()):
             if lacking := {*self._contracts.contracts[number].names} - {*self._contract.names}:
-                last = self._contracts.latest
-                what = f"contract version {last} lacks columns of version {number}: {', '.join(sorted(lacking))}"
+                newest = self._contracts.highest_number
+                what = f"contract version {newest} lacks columns of version {number}: {', '.join(sorted(lacking))}"
                 self.report.add("tables", Finding(what=what))
 
     def _add_counters(self, part: Partition, what: str) -> None:
@@ -185,22 +216,37 @@ class _Audit:
     def read_topics(self, progress: Progress) -> None:
         total, done = sum(part.size for part in self._partitions), 0
         for part in self._partitions:
-            topic_settings = msgspec.structs.replace(self._settings, kafka_topic=part.entry.topic)
-            part.damaged = [
-                loss for loss in part.losses if loss.end_offset > part.start and self._is_broken(part, loss)
-            ]
-            for first, end in part.readable_ranges():
-                start = first
-                chunks = _split(topic.read(topic_settings, part.entry.partition, start, end), end)
-                for records, chunk_end in _read_ahead(chunks):
-                    self._account(part, records, start, chunk_end)
-                    done += chunk_end - start
-                    start = chunk_end
-                    progress(done, total)
+            settings = _of_topic(self._settings, part.entry.topic)
+            while part.position < part.entry.next_offset:
+                try:
+                    for compared in self._read_partition(part, settings):
+                        progress(done + compared, total)
+                except OffsetsLost:  # retention has removed records that were not compared yet
+                    if (first := _first_offset(settings, part.entry.partition)) <= part.position:
+                        raise
+                    part.remove_before(first)
+                    self._count_unreadable()
+            done += part.size
+
+    def _read_partition(self, part: Partition, settings: Settings) -> Iterator[int]:
+        """Compare the records from the partition's position on. Yield how many of its offsets are done."""
+        part.damaged = [
+            loss
+            for loss in part.losses
+            if loss in part.damaged or (loss.end_offset > part.position and self._is_damaged(part, loss))
+        ]
+        for first, end in part.readable_ranges():
+            part.position = first
+            for records, chunk_end in read_ahead(_split(topic.read(settings, part.entry.partition, first, end), end)):
+                self._account(part, records, part.position, chunk_end)
+                part.position = chunk_end
+                yield part.position - part.start
+        part.position = part.entry.next_offset
 
     def _account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
         self.report.records += len(records)
+        self._check_last_record(part, records, start, end)
         quarantined = self._find_quarantined(part, records, start, end)
         replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
         expected = [
@@ -236,6 +282,15 @@ class _Audit:
         for record, result, number in read[: len(expected)]:
             self._check_stored(part, record, result, rows, number, replayed.get(record.offset))
 
+    def _check_last_record(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
+        """Check that the last record of the ledger is the topic's."""
+        last = part.checks.last
+        if not start <= last.offset < end:
+            return
+        found = {record.offset: record for record in records}.get(last.offset)
+        if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
+            self._add_counters(part, f"the record at the ledger's last_offset {last.offset} is not the one it stored")
+
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
         starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), ())
@@ -259,7 +314,7 @@ class _Audit:
             contract = self._contracts.contracts[number]
             results += [
                 result if isinstance(result, RecordRejected) else contract.align(result, self._contract)
-                for result in read([value for _, value in group], contract).results
+                for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
 
@@ -500,7 +555,7 @@ class _Audit:
             end = part.entry.first_offset
             for loss in part.losses:
                 is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
-                if not is_separate or (loss.end_offset > part.start and loss not in part.damaged):
+                if not is_separate or not part.may_be_lost(loss):
                     wrong.append(("they overlap with other losses, or with records of the topic", loss))
                 end = loss.end_offset
             lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)
@@ -510,11 +565,11 @@ class _Audit:
             what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
             self.report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
 
-    def _is_broken(self, part: Partition, loss: Loss) -> bool:
+    def _is_damaged(self, part: Partition, loss: Loss) -> bool:
         """Whether the offsets of this loss that the topic still has cannot be read."""
-        topic_settings = msgspec.structs.replace(self._settings, kafka_topic=loss.topic)
-        broken = topic.find_broken(topic_settings, loss.partition, max(loss.first_offset, part.start))
-        return broken is not None and loss.end_offset <= broken.end
+        topic_settings = _of_topic(self._settings, loss.topic)
+        damage = topic.find_damage(topic_settings, loss.partition, max(loss.first_offset, part.position))
+        return damage is not None and loss.end_offset <= damage.end
 
     def compare_rollup(self) -> None:
         count, listed = snapshot.rollup_differences(self._connection, LISTED)
@@ -558,7 +613,7 @@ def _find_bounds(
         if name == settings.kafka_topic:
             for entry in some:
                 check_topic_id(name, info.topic_id, entry.topic_id)
-        elif (earlier := _bounds_of_earlier_topic(msgspec.structs.replace(settings, kafka_topic=name), some)) is None:
+        elif (earlier := _bounds_of_earlier_topic(_of_topic(settings, name), some)) is None:
             missing_topics.append(name)
             found |= {(name, entry.partition): Bounds(entry.next_offset, entry.next_offset) for entry in some}
         else:
@@ -585,6 +640,14 @@ def _bounds_of_earlier_topic(settings: Settings, entries: Sequence[Entry]) -> di
     return {(settings.kafka_topic, number): bound for number, bound in bounds.items()}
 
 
+def _of_topic(settings: Settings, name: str) -> Settings:
+    return msgspec.structs.replace(settings, kafka_topic=name)
+
+
+def _first_offset(settings: Settings, partition: int) -> int:
+    return topic.bounds(settings, [partition])[partition].first
+
+
 def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
     """Split the records into lists, each with the offset after its last record; the last list ends at `end`."""
     chunk: list[Record] = []
@@ -596,15 +659,6 @@ def _split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
             yield chunk, record.offset + 1
             chunk, size = [], 0
     yield chunk, end
-
-
-def _read_ahead(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
-    """Iterate over `chunks` with one chunk read ahead, so that Kafka is read while MySQL is queried (20 % faster)."""
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(next, chunks, None)
-        while (chunk := future.result()) is not None:
-            future = pool.submit(next, chunks, None)
-            yield chunk
 
 
 def _finding(part: Partition, offset: int, what: str, order_id: str | None = None) -> Finding:

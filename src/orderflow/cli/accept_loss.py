@@ -34,7 +34,7 @@ def accept_loss(
     from orderflow.store import ledger
     from orderflow.store.connection import Connection
 
-    current = context.load()
+    current, by = context.load(), context.person(by)
     info = topic.describe(current)
     first = {number: bounds.first for number, bounds in topic.bounds(current, info.partitions).items()}
     with Connection(current) as connection:
@@ -42,10 +42,10 @@ def accept_loss(
         damaged = [
             found
             for number, position in positions.items()
-            if position >= first.get(number, position + 1) and (found := topic.find_broken(current, number, position))
+            if position >= first.get(number, position + 1) and (found := topic.find_damage(current, number, position))
         ]
         if yes:
-            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by or context.person(), damaged)
+            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by, damaged)
         else:
             losses = ledger.find_losses(connection, info.name, info.topic_id, first, damaged)
     if as_json:

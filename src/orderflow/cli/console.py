@@ -36,13 +36,15 @@ def console(
 
     For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
 
+    Exit code: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
+
     Example: `orderflow console --from-beginning --count 20`
     """
-    from orderflow.contract import file
+    from orderflow.contract import loader
     from orderflow.pipeline.console import follow_and_decode
 
     current = context.load()
-    own = file.of(current).own
+    own = loader.contract_of(current).own
     if not as_json:
         print(_HEADER)
     for shown, (record, result) in enumerate(follow_and_decode(current, from_beginning=from_beginning), 1):

@@ -6,8 +6,12 @@ import getpass
 import os
 import socket
 
+import typer
+
 from orderflow import settings
 from orderflow.settings import Settings
+
+_LONGEST_NAME = 255  # characters: VARCHAR(255)
 
 
 def load() -> Settings:
@@ -21,8 +25,15 @@ def load() -> Settings:
     return stack.find_running(current) or current
 
 
-def person() -> str:
-    """Return who runs the command, as user@host."""
+def person(given: str = "") -> str:
+    """Return the name that `--by` gives; without one, who runs the command, as user@host.
+
+    Raises typer.BadParameter if the name is too long for the columns that record it.
+    """
+    if len(given) > _LONGEST_NAME:
+        raise typer.BadParameter(f"--by must not exceed {_LONGEST_NAME} characters")
+    if given:
+        return given
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="contract", invoke_without_command=True)
 
-_MOST_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
+_MAX_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
 _BATCH_BYTES = 32 * 1024 * 1024
 _FILE_LIMIT = 1024 * 1024  # bytes of a contract file
 _LISTED = 3  # rejected samples of each reason
@@ -53,7 +53,7 @@ def contract(
     """
     if ctx.invoked_subcommand:
         return
-    from orderflow.contract import exports, file
+    from orderflow.contract import exports, loader
     from orderflow.store import schema
 
     settings = context.load()
@@ -62,7 +62,9 @@ def contract(
         for step in schema.everything(settings):
             print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
         return
-    document = exports.json_schema(file.of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
+    document = (
+        exports.json_schema(loader.contract_of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
+    )
     print(json.dumps(document, indent=2))
 
 
@@ -78,6 +80,8 @@ def infer(
     The result is a proposal with comments: which keys look like the eight fields, the type, length and limits of your
     own fields, what was ambiguous and what was not found. Its head counts the samples that it accepts. A few hundred
     samples are better than ten; the first 10,000 are read. The command connects to no server.
+
+    Exit code: 0 the contract is printed or written; 2 the samples cannot be used, or the file cannot be written.
 
     Examples: `orderflow contract infer orders.jsonl`; `orderflow contract infer orders.csv --output contract.toml`
     """
@@ -139,10 +143,10 @@ def check(
 
     Examples: `orderflow contract check contract.toml`; `orderflow contract check contract.toml orders.jsonl`
     """
-    from orderflow.contract import file, native
+    from orderflow.contract import loader, native
 
-    found = file.read(_text_of(file_), str(file_))
-    slow = native.why_not(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
+    found = loader.read(_text_of(file_), str(file_))
+    slow = native.unsupported_reason(found) if native.IS_COMPILED else "the C code of OrderFlow is not compiled here"
     tried = _try_samples(samples, found) if samples else None
     if as_json:
         columns = [
@@ -174,7 +178,7 @@ def diff(
 
     Examples: `orderflow contract diff contract.toml`; `ORDER_CONTRACT=contract.toml orderflow contract diff`
     """
-    from orderflow.contract import file
+    from orderflow.contract import loader
     from orderflow.contract.changes import changes
     from orderflow.store import schema
 
@@ -183,11 +187,11 @@ def diff(
         settings = msgspec.structs.replace(
             settings, order_contract=str(file_.absolute()), order_contract_text=_text_of(file_)
         )
-    new = file.of(settings)
+    new = loader.contract_of(settings)
     stored = schema.stored_contracts(settings)
-    number = stored.active if stored.is_used else stored.latest
+    number = stored.last_used_number if stored.is_used else stored.highest_number
     print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
-    if new.rules == stored.contracts[number]:
+    if new.without_documentation == stored.contracts[number]:
         print("No difference.")
         return
     found = [*changes(stored.contracts[number], new)]
@@ -262,10 +266,10 @@ def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _first(records: Iterator[tuple[str, _Record]], path: Path) -> tuple[list[tuple[str, _Record]], str]:
     """Return the samples to infer from, and their name. Raises InputInvalid if there are none."""
-    found = [*islice(records, _MOST_SAMPLES)]
+    found = [*islice(records, _MAX_SAMPLES)]
     if not found:
         raise _no_samples_error(path)
-    name = path.name if next(records, None) is None else f"the first {_MOST_SAMPLES:,} samples of {path.name}"
+    name = path.name if next(records, None) is None else f"the first {_MAX_SAMPLES:,} samples of {path.name}"
     return found, name
 
 
@@ -308,13 +312,13 @@ def _try_samples(path: Path, contract: Contract) -> _Tried:
     reasons: dict[str, _Rejected] = {}
     accepted, ids = 0, set[str]()
     messages = read_messages(path, contract)
-    while batch := [*islice(messages, _MOST_SAMPLES)]:
+    while batch := [*islice(messages, _MAX_SAMPLES)]:
         values = [value for _, value in batch]
         first = first or values
-        reading = fast_path.read(values, contract)
-        accepted += reading.orders.num_rows
-        ids.update(reading.orders["order_id"].to_pylist())
-        for index, error in reading.rejected:
+        decoded = fast_path.decode_batch(values, contract)
+        accepted += decoded.orders.num_rows
+        ids.update(decoded.orders["order_id"].to_pylist())
+        for index, error in decoded.rejected:
             found = reasons.setdefault(error.reason, _Rejected(error.reason, 0, []))
             found.count += 1
             if len(found.first) < _LISTED:
@@ -335,11 +339,11 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
     from orderflow.contract import fast_path
 
     size = sum(map(len, values)) + 1
-    batch = [*values] * max(1, min(_MOST_SAMPLES // len(values), _BATCH_BYTES // size))
-    fast_path.read(batch[:100], contract)
+    batch = [*values] * max(1, min(_MAX_SAMPLES // len(values), _BATCH_BYTES // size))
+    fast_path.decode_batch(batch[:100], contract)
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < 1:
-        fast_path.read(batch, contract)
+        fast_path.decode_batch(batch, contract)
         count += len(batch)
     return round(count / elapsed)
 

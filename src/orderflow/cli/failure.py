@@ -20,16 +20,11 @@ from orderflow import settings
 from orderflow.cli import context
 from orderflow.cli.text import safe
 from orderflow.embedded import cache
-from orderflow.errors import FileUnusable, OperatorError, OrderFlowError
+from orderflow.errors import SHORTAGE_HINTS, FileUnusable, OperatorError, OrderFlowError
 
 # Errors with these numbers are caused by the program, all others by the state of the machine.
 _PROGRAM_ERRNOS = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}
 _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
-_LIMITS_BY_ERRNO = {
-    errno.EMFILE: "open files (ulimit -n)",
-    errno.EAGAIN: "processes (ulimit -u)",
-    errno.ENOMEM: "memory",
-}
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -53,10 +48,9 @@ def _environment_error(error: OSError) -> OrderFlowError | None:
     if error.errno is None or (error.errno in _PROGRAM_ERRNOS and not _contains_configured_folder(path)):
         return _missing_folder_error()
     if error.filename is None:
-        limit = _LIMITS_BY_ERRNO.get(error.errno)
         return OperatorError(
             f"The operating system refused a request: {error.strerror}.",
-            hint=f"Raise the limit of {limit}." if limit else "Fix the cause, then run the command again.",
+            hint=SHORTAGE_HINTS.get(error.errno, "Fix the cause, then run the command again."),
         )
     action = "Free some space there" if error.errno in _DISK_FULL_ERRNOS else "Give this user access to it"
     return FileUnusable(f"{error.filename} cannot be used: {error.strerror}.", hint=f"{action}{_name_setting(path)}.")

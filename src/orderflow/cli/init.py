@@ -34,8 +34,12 @@ def init(
 ) -> None:
     """Create what is missing: the topic, the database, the tables; and upgrade the tables of an older version.
 
-    The sink does the same at start. An existing table of orders with the eight columns is adopted. A table that differs
-    is refused, with the difference and the statement that fixes it. You may add partitions while everything is running.
+    The sink does the same for database and tables at start. It creates the topic only if the brokers have
+    auto.create.topics.enable, and it adds no partitions. An existing table of orders with the eight columns is adopted.
+    A table that differs is refused, with the difference and the statement that fixes it. You may add partitions while
+    everything is running.
+
+    Exit code: 0 everything exists now, or the statements are printed; 2 something could not be read or created.
 
     Examples: `orderflow init --dry-run > orderflow.sql`, if you may not create tables yourself;
     `orderflow init --grants > grants.sql`, for an administrator, once the tables exist: see docs/security.md.
@@ -56,6 +60,7 @@ def init(
             print(f"-- {step.what}\n{schema.statement_of(step, current)}\n")
         try:
             topic.describe(current)
+            topic.check_cleanup_policy(current)
         except TopicMissing:
             print(f"-- topic {current.kafka_topic} is missing: `orderflow init` creates it")
         return
@@ -70,6 +75,7 @@ def init(
         info = topic.add_partitions(current, partitions)
     for what in created:
         print(f"Created {what}.")
+    topic.check_cleanup_policy(current)
     print(
         f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
@@ -85,8 +91,7 @@ def _kafka_acls(settings: Settings) -> Iterator[str]:
     for role, operations, resource in (
         ("producer", ("Read", "Write"), topic),
         ("producer", ("Read",), ["--group", numbering.GROUP]),
-        ("sink", ("Read",), topic),
-        ("reader", ("Read",), topic),
+        *((role, ("Read", "DescribeConfigs"), topic) for role in ("sink", "reader")),
         *((role, ("Describe",), ["--group", GROUP]) for role in ("producer", "sink", "reader")),
     ):
         allowed = [argument for operation in operations for argument in ("--operation", operation)]

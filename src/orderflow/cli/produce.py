@@ -47,7 +47,7 @@ def produce(
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of messages that repeat a recent order exactly.")
     ] = 0.0,
     file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Send the orders of a .jsonl or .csv file instead.")
+        Path | None, typer.Option(metavar="PATH", help="Send the orders of a .jsonl, .ndjson or .csv file instead.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per second on stdout, and a last one with the counts.")
@@ -65,9 +65,10 @@ def produce(
     conflict (a recent order with other content). `--repeat` sends recent orders again, half of them to a random
     partition.
 
-    `--file` sends a line of .jsonl unchanged. A row of .csv (RFC 4180, with a header of the columns) becomes a JSON
-    object with the numbers as written. The sink quarantines what breaks the contract. An invalid .csv file is refused,
-    with the number of the faulty line, and nothing is sent.
+    `--file` sends a line of .jsonl or .ndjson unchanged. A row of .csv becomes a JSON object with the numbers as
+    written; the file follows RFC 4180, and its header has the names of the contract's fields, or their keys in the
+    message. The sink quarantines what breaks the contract. An invalid .csv file is refused, with the number of the
+    faulty line, and nothing is sent.
 
     Ctrl-C stops and waits up to 30 seconds for Kafka to acknowledge the rest; a second one exits at once. While a
     broker is unavailable, each message waits for it for up to 5 minutes. Log lines also go to kafka_producer.log.
@@ -84,7 +85,7 @@ def produce(
     from rich.progress import Progress
 
     from orderflow import extras
-    from orderflow.contract import file as contracts
+    from orderflow.contract import loader
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.producer import ProducerMetrics
     from orderflow.produce import contract_orders, files, numbering
@@ -96,7 +97,7 @@ def produce(
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
     current = context.load()
-    contract = contracts.of(current)
+    contract = loader.contract_of(current)
     if current.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)

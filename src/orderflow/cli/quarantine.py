@@ -75,6 +75,8 @@ def list_(
 ) -> None:
     """List the quarantined records: the open ones, unless --status selects others.
 
+    Exit code: 0 they are listed, or none matches; 2 the table could not be read.
+
     Example: `orderflow quarantine list --reason conflict --since 2025-01-15`
     """
     from orderflow.store import quarantine
@@ -101,7 +103,10 @@ def show(
     everything: Annotated[bool, typer.Option("--all", help=f"All bytes, not only the first {_SHOWN_BYTES:,}.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
 ) -> None:
-    """Show one record with all its columns, and its raw bytes in hexadecimal and as text."""
+    """Show one record with all its columns, and its raw bytes in hexadecimal and as text.
+
+    Exit code: 0 it is shown; 2 there is no such record, or the table could not be read.
+    """
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
@@ -181,7 +186,7 @@ def replay(
         raise typer.BadParameter("--value-file requires --edit ID")
     if edit is not None and (ids or everything or filter_ != _filter()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
-    current, by = context.load(), _person(by)
+    current, by = context.load(), context.person(by)
     results: Counter[Result] = Counter()
     with Connection(current) as connection:
 
@@ -231,7 +236,7 @@ def discard(
 
     if not 1 <= len(because.strip()) <= 1000:
         raise typer.BadParameter("--because needs 1 to 1,000 characters")
-    by = _person(by)
+    by = context.person(by)
     filter_ = _filter(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     with Connection(context.load()) as connection:
         total, entries = _select(connection, ids, filter_, everything)
@@ -261,6 +266,8 @@ def export(
     """Export complete records as JSON Lines on stdout: bytes in base64, the value also as text if it is UTF-8.
 
     Exports all open ones, unless ids or a filter select others. The records do not change.
+
+    Exit code: 0 they are exported, or none matches; 2 the table could not be read, or the output could not be written.
 
     Examples:
 
@@ -443,13 +450,6 @@ def _text(data: bytes | None) -> str | None:
         return None if data is None else data.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _person(given: str) -> str:
-    by = given or context.person()
-    if len(by) > 255:
-        raise typer.BadParameter("--by must not exceed 255 characters")
-    return by
 
 
 def _report_no_match() -> None:

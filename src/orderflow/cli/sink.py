@@ -34,7 +34,10 @@ def sink(
     engine: EngineChoice = EngineName.SPARK,
     master: Annotated[
         str | None,
-        typer.Option(help="A Spark cluster to run on: spark://HOST:PORT, yarn or k8s://…."),
+        typer.Option(
+            help="Spark's master: local[N] for N task slots on this machine (default: local[4]), or a cluster,"
+            " spark://HOST:PORT. yarn and k8s://… are passed to Spark and are not tested."
+        ),
     ] = None,
     ship: Annotated[
         bool, typer.Option("--ship", help="With --master: send OrderFlow's Python packages to the cluster's workers.")
@@ -59,8 +62,8 @@ def sink(
 
     - `micro-batch` (default): as soon as the last micro-batch has ended. The highest rate.
     - `"2 seconds"`: one micro-batch per interval. Up to that much later, with fewer and larger transactions.
-    - `realtime`: Spark's Real-Time Mode stores each record when it arrives. The lowest latency; more processor time
-      per record. Needs Spark 4.1 and one task slot more than partitions.
+    - `realtime`: Spark's Real-Time Mode stores each record when it arrives. The lowest latency with Spark; not for
+      backlogs. Needs Spark 4.1 or newer, and one task slot more than partitions.
     - `auto`: realtime, but micro-batches while many records wait.
 
     `--once` stores the records that are in the topic and exits (Spark's availableNow). See docs/spark.md.
@@ -68,8 +71,9 @@ def sink(
     Both engines give the same guarantees, and either may take over from the other at any time: both use the ledger.
     Spark scales on a cluster; direct needs no Java and less memory.
 
-    The sink creates what is missing (database, tables, topic) at start; `orderflow init --dry-run` shows the SQL.
-    Kafka and MySQL are those of the KAFKA_… and MYSQL_… settings.
+    The sink creates a missing database and missing tables at start; `orderflow init --dry-run` shows the SQL. It
+    creates a missing topic only if the brokers have auto.create.topics.enable, and it adds no partitions. Kafka and
+    MySQL are those of the KAFKA_… and MYSQL_… settings.
 
     On a cluster, workers use OrderFlow from the same virtual environment at the same path, or receive it with
     --ship: see docs/scaling.md.

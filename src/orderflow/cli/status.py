@@ -29,6 +29,8 @@ def status(
 
     Reads from the `orderflow up` of this folder if one is running, else from the servers of the KAFKA_… and MYSQL_…
     settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more live figures.
+
+    Exit code: 0 the state is shown, or --watch was stopped by Ctrl-C; 2 the database cannot be read.
     """
     current = context.load()
     if not watch:

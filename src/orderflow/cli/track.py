@@ -14,7 +14,7 @@ from orderflow.cli.text import safe, to_json
 if TYPE_CHECKING:
     from orderflow.insights.track import TrackedOrder
 
-_MOST_SHOWN = 2_000  # characters of a value
+_MAX_SHOWN_CHARACTERS = 2_000  # of a value
 
 
 def track(
@@ -71,7 +71,7 @@ def _shown(value: object) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".") + " UTC"
     if isinstance(value, bool):
         return str(value).lower()
-    return "–" if value is None else safe(str(value), _MOST_SHOWN)
+    return "–" if value is None else safe(str(value), _MAX_SHOWN_CHARACTERS)
 
 
 def _instant(moment: datetime) -> str:

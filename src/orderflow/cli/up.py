@@ -67,7 +67,7 @@ def up(
     `orderflow up --engine direct`; a local cluster, in its own folder:
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
-    from orderflow.contract import file as contracts
+    from orderflow.contract import loader
     from orderflow.embedded import stack
     from orderflow.embedded.signals import interrupt_on_signals
     from orderflow.produce import contract_orders
@@ -78,7 +78,7 @@ def up(
     log.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
     current = settings.load()
-    contract_orders.check(contracts.of(current))
+    contract_orders.check(loader.contract_of(current))
     with stack.lock_home(current):
         parts = stack.Stack(current, brokers, workers)
         watch = _Watch(parts, engine)

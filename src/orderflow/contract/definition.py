@@ -23,6 +23,7 @@ MONEY_SCALE = 2
 MAX_VALUE_BYTES = 1024 * 1024  # about Kafka's default message.max.bytes
 MAX_DEPTH = 64  # levels of arrays and objects in a message
 PRINTABLE = re.compile(r"[!-~]+")  # the characters of an order_id: the primary key ignores spaces at its end
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC, as the server returns times
 LAST_MILLISECOND = 253_402_300_799_999  # since 1970, of the year 9999
 MAX_VARCHAR = 1_000  # characters; longer texts have the type MEDIUMTEXT
 OTHER_FIELDS = "other_fields"  # the column of unknown_fields = "keep"
@@ -298,15 +299,15 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         )
 
     @cached_property
-    def rules(self) -> Contract:
-        """This contract without comments and examples, which change no record's fate."""
+    def without_documentation(self) -> Contract:
+        """This contract without comments and examples. They do not decide whether a record is accepted."""
         fields = [msgspec.structs.replace(field, comment="", examples=()) for field in self.fields]
         return msgspec.structs.replace(self, fields=tuple(fields))
 
     @property
     def is_default(self) -> bool:
         """Whether it is the contract of the eight fields."""
-        return self.rules == DEFAULT
+        return self.without_documentation == DEFAULT
 
     @property
     def has_categories(self) -> bool:

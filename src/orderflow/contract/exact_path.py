@@ -16,6 +16,7 @@ import msgspec
 from orderflow.contract.definition import (
     DEFAULT,
     EIGHT,
+    EPOCH,
     LAST_MILLISECOND,
     MAX_DEPTH,
     MAX_VALUE_BYTES,
@@ -40,11 +41,10 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T((?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9])(?:\.([0-9]{1,9}))?")
 _ZONE = re.compile(r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
 _RFC3339 = re.compile(_UTC.pattern.replace("T", "[Tt ]", 1) + f"({_ZONE.pattern})")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC
 _VALUES_SHOWN = 10
-_MOST_DIGITS = 40  # of an integer: more than a decimal of any contract
+_MAX_INTEGER_DIGITS = 40  # more than a decimal of any contract
 _DIGITS_SHOWN = 20
-_WIDE = Context(prec=_MOST_DIGITS)
+_WIDE = Context(prec=_MAX_INTEGER_DIGITS)
 _MISSING = object()
 
 
@@ -198,7 +198,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_integer(digits: str) -> int:
     # Python refuses to parse more than 4,300 digits. Such a value is out of range, whatever its last digits.
-    return int(digits[:_MOST_DIGITS])
+    return int(digits[:_MAX_INTEGER_DIGITS])
 
 
 def _parse_decimal(digits: str) -> Decimal:
@@ -289,7 +289,8 @@ def _read_decimal(field: Field, token: Any) -> Decimal:
     if type(value) not in (int, Decimal):
         _reject(Reason.WRONG_TYPE, f"{field.key} is {_describe_type(value)}, not {_EXPECTED_NUMBER[field.json]}")
     amount = Decimal(value)
-    # The next values outside the range, so that a value between them and the range has too many decimals.
+    # The nearest valid values outside the range. A value between one of these and the range has too many decimals, so
+    # EXCESS_SCALE is reported.
     below, above = field.lowest - field.unit, field.highest + field.unit
     if not below < amount < above:
         limits = f"above {below.normalize():f} and below {above.normalize():f}"
@@ -391,7 +392,7 @@ def _check_text(field: Field, text: str) -> str:
 def _check_time(field: Field, value: Any) -> str:
     """Return the time in UTC, with as many digits after the second as the column has."""
     if field.format == "epoch_ms":
-        moment = (_EPOCH + timedelta(milliseconds=value)).isoformat(timespec="milliseconds")
+        moment = (EPOCH + timedelta(milliseconds=value)).isoformat(timespec="milliseconds")
         return _with_fraction(field, moment[:19], moment[20:])
     found = (_UTC if field.format == "utc" else _RFC3339).fullmatch(value)
     fraction = found and found[3]

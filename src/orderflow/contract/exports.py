@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import (
     DEFAULT,
     LAST_MILLISECOND,
@@ -55,7 +55,7 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
         "name": "order",
         "contentType": "application/json",
         # These keywords have the same meaning in AsyncAPI's schema format, which has no $schema.
-        "payload": _order(file.of(settings)),
+        "payload": _order(loader.contract_of(settings)),
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "description": "Any key is accepted. OrderFlow's producer uses order_id."},

@@ -1,6 +1,6 @@
 """The fast path: decodes many messages at once into columns, with the same result as the exact path, many times faster.
 
-native.c decodes orders in the usual JSON notation, and RE2 checks the patterns of whole columns. Every other message
+native.c decodes orders in the usual notation, and RE2 checks the patterns of whole columns. Every other message
 takes the exact path (`read_exactly`), which accepts it or names the reason. A property test verifies that both paths
 agree. Rejected: msgspec on the batch as one array, with Order objects; Arrow's JSON reader with column operations,
 which took five times as long.
@@ -21,7 +21,7 @@ from orderflow.contract.patterns import as_re2
 from orderflow.errors import RecordRejected
 
 
-class Reading(NamedTuple):
+class DecodedValues(NamedTuple):
     """The decoded values of a batch. `orders` has the columns of the contract's schema.
 
     A batch_index is a position in the batch.
@@ -44,14 +44,16 @@ class Reading(NamedTuple):
         return results  # type: ignore[return-value] # every element is set
 
 
-def read(values: Sequence[bytes | None], contract: Contract = DEFAULT, ranges: Ranges | None = None) -> Reading:
+def decode_batch(
+    values: Sequence[bytes | None], contract: Contract = DEFAULT, ranges: Ranges | None = None
+) -> DecodedValues:
     """Decode a batch of message values. Never raises because of a value's content."""
     orders, unknown = native.read(pa.array(values, pa.large_binary()), contract)
     orders = _keep_matching(orders, contract)
     if ranges:
         orders = orders.filter(pa.array([not ranges(order) for order in as_orders(orders, contract)], pa.bool_()))
     if orders.num_rows == len(values):
-        return Reading(contract, orders, (), unknown)
+        return DecodedValues(contract, orders, (), unknown)
     indexes = orders["batch_index"]
     if unknown.num_rows:
         unknown = unknown.filter(pc.is_in(unknown["batch_index"], indexes.combine_chunks()))
@@ -73,7 +75,7 @@ def read(values: Sequence[bytes | None], contract: Contract = DEFAULT, ranges: R
         names, batch_indexes = zip(*more_unknown, strict=True)
         more = pa.table([pa.array(map(_printable, names)), pa.array(batch_indexes, pa.int64())], schema=unknown.schema)
         unknown = pa.concat_tables([unknown, more])
-    return Reading(contract, orders, rejected, unknown)
+    return DecodedValues(contract, orders, rejected, unknown)
 
 
 def _printable(name: str) -> str:
@@ -97,7 +99,7 @@ def _keep_matching(orders: pa.Table, contract: Contract) -> pa.Table:
 
 
 def as_table(orders: Sequence[Order], batch_indexes: Sequence[int], contract: Contract = DEFAULT) -> pa.Table:
-    """Return the orders as columns, like `read`."""
+    """Return the orders as columns, like `decode_batch`."""
     columns: list[list[Any]] = [[getattr(order, name) for order in orders] for name in EIGHT]
     for index, field in enumerate(contract.own):
         values = [order.own[index] for order in orders]

@@ -14,7 +14,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any, NamedTuple
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.cells import converter
 from orderflow.contract.definition import (
     BIGINT_MAX,
@@ -70,9 +70,8 @@ _DEPTH = 5  # keys of a path
 _USUAL = 0.9  # share of a key's values: if fewer fit, it is not the field
 _CANDIDATES = 4  # of each field
 _PROBES = 200  # samples that decide between candidates
-_MOST_OWN = 200
 _LENGTHS = (20, 50, 100, 255, 500, 1_000, 5_000, 20_000, 100_000)
-_MOST_VALUES = 10  # distinct texts that suggest a list of allowed values
+_MAX_DISTINCT_VALUES = 10  # texts that suggest a list of allowed values
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9_]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
@@ -169,7 +168,7 @@ def infer(samples: Samples, name: str) -> str:
 
 
 def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
-    contract = file.read(text, name)
+    contract = loader.read(text, name)
     values = samples.messages(contract)
     rejected = _rejections(values, contract)
     yield _comment(f"Contract of the orders of {name}, by `orderflow contract infer`.")
@@ -178,7 +177,7 @@ def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Ite
         yield _comment(f"Not found, to be filled in below: {', '.join(missing)}.")
         if {*missing} <= _FIXED.keys():
             filled = "".join(f"\n[{field}]\nfixed = {_FIXED[field]}\n" for field in missing)
-            contract = file.read(text + filled, name)
+            contract = loader.read(text + filled, name)
             rejected = _rejections(samples.messages(contract), contract)
             yield _comment(f"With the values for fixed below, it accepts {len(values) - len(rejected):,}.")
     for reason, count in Counter(error.reason for _, error in rejected).most_common(5):
@@ -287,15 +286,16 @@ class _Inference:
             for path in self._found
             if path not in expanded and path not in self._chosen.values() and path[:-1] in expanded | {()}
         ]
-        unknown = "keep" if len(own) > _MOST_OWN else "ignore"
+        too_many = max(0, len(own) - loader.MAX_OWN_FIELDS)
+        unknown = "keep" if too_many else "ignore"
         yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
-        if self._skipped or len(own) > _MOST_OWN:
-            yield _comment(f"{len(self._skipped) + max(0, len(own) - _MOST_OWN):,} keys cannot be fields of their own.")
+        if self._skipped or too_many:
+            yield _comment(f"{len(self._skipped) + too_many:,} keys cannot be fields of their own.")
         for name in EIGHT:
             yield ""
             yield from self._eight(name) if name in self._chosen else self._absent(name)
         names: set[str] = set()
-        for path in own[:_MOST_OWN]:
+        for path in own[: loader.MAX_OWN_FIELDS]:
             yield ""
             yield from self._own(path, _column_name(path, names))
 
@@ -408,7 +408,7 @@ class _Inference:
         if all(_INTEGER.fullmatch(value) for value in known):
             yield '# also possible: type = "integer", json = "string"'
         counts = Counter(known)
-        if len(counts) <= _MOST_VALUES and len(known) >= 5 * len(counts) and longest <= 50:
+        if len(counts) <= _MAX_DISTINCT_VALUES and len(known) >= 5 * len(counts) and longest <= 50:
             shown = ", ".join(_toml(value) for value in sorted(counts))
             yield _comment(f"values = [{shown}]   # all texts of {len(known):,} samples")
 
@@ -441,7 +441,7 @@ def _column_name(path: Path, taken: set[str]) -> str:
     name = "_".join(_words(text))[:50] or "field"
     if name[0].isdigit():
         name = f"field_{name}"
-    if name in file.RESERVED:
+    if name in loader.RESERVED:
         name = f"message_{name}"
     unique = next(found for found in (name, *(f"{name}_{number}" for number in range(2, 10_000))) if found not in taken)
     taken.add(unique)
@@ -482,7 +482,7 @@ def _amount_form(value: Any) -> str:
 
 def _integer_form(value: Any) -> str:
     is_integer = type(value) is int or (isinstance(value, str) and _INTEGER.fullmatch(value))
-    return "integer" if is_integer and abs(int(value)) <= BIGINT_MAX else ""
+    return "integer" if is_integer and abs(int(value)) <= INT_MAX else ""
 
 
 # Each returns the form of a value that can be the field's, and an empty text for another value.
@@ -536,15 +536,13 @@ def _product_lines(name: str, known: list[str], lacking: int) -> Iterator[str]:
         yield f'default = "unknown"   # missing or null in {lacking:,} samples'
 
 
-def _number_lines(name: str, known: list[Any], _lacking: int) -> Iterator[str]:
+def _number_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str]:
     texts = sum(isinstance(value, str) for value in known)
     if texts:
         yield f'json = "{"string" if texts == len(known) else "any"}"'
     lowest = min(Decimal(value) for value in known)
     if lowest <= 0:
         yield f"minimum = {lowest:f}"
-    if name == "quantity" and max(int(value) for value in known) > INT_MAX // 10:
-        yield f"maximum = {BIGINT_MAX}"
 
 
 _LINES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {

@@ -7,6 +7,7 @@ text ten times as fast, so it is used where the pattern cannot make it slow.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 from functools import cache
 
@@ -16,8 +17,8 @@ import pyarrow.compute as pc
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
 _DOT = re.compile(rf"({_CLASS.pattern}|\\.)|\.", re.DOTALL)
 _QUANTIFIER = re.compile(r"[*+?]|\{[0-9]+(?:,[0-9]*)?\}")
-_MOST_REPEATS = 1_000  # RE2's limit
-_MOST_VARIABLE = 2  # quantifiers without groups: the time grows with the square of the text's length
+_MAX_REPEATS = 1_000  # RE2's limit
+_MAX_VARIABLE_QUANTIFIERS = 2  # in a pattern without groups: the time grows with the square of the text's length
 
 
 def check(pattern: str) -> None:
@@ -34,12 +35,12 @@ def check(pattern: str) -> None:
     if re.search(r"[*+?}][*+?]", re.sub(r"\\.", "x", outside)):
         raise ValueError("lazy and possessive quantifiers are not supported")
     if any(
-        int(count) > _MOST_REPEATS
+        int(count) > _MAX_REPEATS
         for count in re.findall(r"\{([0-9]+)|,([0-9]+)\}", outside)
         for count in count
         if count
     ):
-        raise ValueError(f"a part can be repeated {_MOST_REPEATS} times at most")
+        raise ValueError(f"a part can be repeated {_MAX_REPEATS} times at most")
     try:
         re.compile(pattern)
         pc.match_substring_regex(pa.array([""]), as_re2(pattern))
@@ -57,6 +58,17 @@ def as_json_schema(pattern: str) -> str:
     return "^(?:" + _DOT.sub(lambda found: found[1] or r"[\s\S]", pattern) + ")$"
 
 
+def is_caseless(pattern: str) -> bool:
+    """Whether no letter of the pattern can be both small and capital, so that no two texts differ only in that."""
+    letters = {
+        letter
+        for part in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
+        for letter in string.ascii_letters
+        if part in (letter, ".") or (part[0] == "[" and re.fullmatch(part, letter))
+    }
+    return not letters & {letter.swapcase() for letter in letters}
+
+
 @cache
 def matcher(pattern: str) -> Callable[[str], bool]:
     """Return the function that checks a whole text."""
@@ -70,4 +82,4 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 def _is_quick(pattern: str) -> bool:
     outside = re.sub(r"\\.", "x", _CLASS.sub("x", pattern))
     variable = [found for found in _QUANTIFIER.findall(outside) if not re.fullmatch(r"\{[0-9]+\}", found)]
-    return "(" not in outside and "|" not in outside and len(variable) <= _MOST_VARIABLE
+    return "(" not in outside and "|" not in outside and len(variable) <= _MAX_VARIABLE_QUANTIFIERS

@@ -96,7 +96,7 @@ class Guard:
         # A link on another site may open the page; all other requests from other sites are rejected.
         is_cross_site = request.headers.get("sec-fetch-site") == "cross-site"
         is_navigation = request.headers.get("sec-fetch-mode") == "navigate" and request.method == "GET"
-        if (origin and urlsplit(origin).netloc != host) or (is_cross_site and not is_navigation):
+        if (origin and _host_of(origin) != host) or (is_cross_site and not is_navigation):
             return PlainTextResponse("Requests from other sites are not allowed.\n", 403)
         return None
 
@@ -125,3 +125,11 @@ def _cookie_value(token: str) -> str:
 
 def _is_equal(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an Origin header; None if it is not a URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
 _RESTART_WAIT = 1.0  # seconds before a killed process is restarted
+_MAX_RESTARTS, _RESTART_WINDOW = 5, 300.0  # of one process, in this many seconds
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # preferred; if one is not free, another port is used
 _OPTIONAL_COMMANDS = {"dashboard"}  # commands whose failure does not stop the others
 
@@ -78,6 +79,7 @@ class Stack:
         self.settings = msgspec.structs.replace(_with_addresses(settings, self._state), dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
         self._endless: set[str] = set()  # names of the commands that run until they are stopped
+        self._restarts: dict[str, list[float]] = {}  # by process: when it was restarted
 
     @property
     def servers(self) -> list[LocalServer]:
@@ -115,20 +117,20 @@ class Stack:
         """Restart the processes that were killed or stopped by something else than this process.
 
         Raises StartFailed if a command ended with an error: it has logged the cause, and a restart would only repeat
-        the error.
+        the error. Raises it too if a process has stopped too often.
         """
         for server in self.servers:
             if not server.process.alive:
+                self._wait_to_restart(server.name, server.process)
                 log.warning("%s has stopped; restarting it.", server.name)
-                time.sleep(_RESTART_WAIT)
                 server.start()
                 self._record(server.name, server.process)
         for name, process in list(self.commands.items()):
             code = process.exit_code
             if code is not None and (code < 0 or (code == 0 and name in self._endless)):
+                self._wait_to_restart(f"orderflow {name}", process)
                 cause = f"killed by signal {-code}" if code else "stopped by a signal"
                 log.warning("orderflow %s was %s; restarting it.", name, cause)
-                time.sleep(_RESTART_WAIT)
                 process.start()
                 self._record(name, process)
             elif code:
@@ -137,6 +139,15 @@ class Stack:
                     raise failure
                 log.warning("%s", failure.message)
                 del self.commands[name]
+
+    def _wait_to_restart(self, name: str, process: Process) -> None:
+        """Wait a moment. Raises StartFailed if the process has been restarted too often."""
+        now = time.monotonic()
+        recent = [at for at in self._restarts.get(name, []) if now - at < _RESTART_WINDOW]
+        if len(recent) == _MAX_RESTARTS:
+            raise process.failure(f"{name} stopped {_MAX_RESTARTS + 1} times within {now - recent[0]:.0f} s.")
+        self._restarts[name] = [*recent, now]
+        time.sleep(_RESTART_WAIT)
 
     def stop_command(self, name: str) -> None:
         """Stop the command gracefully, if it runs."""

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.errors import DatabaseRefused, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
@@ -108,7 +108,7 @@ class Monitor:
         """Start nothing yet. `read_sink_log` returns the last line of the sink's log, or None."""
         self._settings = settings
         self._read_sink_log = read_sink_log
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._has_products = bool(self._contract.by_name["product_name"].path)
         self._kafka = _Queries(f"Kafka at {settings.kafka_bootstrap_servers}")
         self._database = _Queries(f"MySQL at {settings.database_address}")

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Contract, Kind
 from orderflow.errors import InputInvalid
 from orderflow.order_ids import OrderIds
@@ -50,7 +50,7 @@ def track_order(connection: Connection, order_id: str) -> TrackedOrder:
 
     Raises InputInvalid if this is not an order_id.
     """
-    ids = OrderIds(file.of(connection.settings))
+    ids = OrderIds(loader.contract_of(connection.settings))
     possible = _possible_ids(ids, order_id)
     if not possible:
         raise InputInvalid(f"{order_id[:60]!a} is not an order id.", hint=f"An order id is like {ids.make(123)}.")
@@ -76,7 +76,7 @@ def search(connection: Connection, query: str) -> SearchResult:
     Raises InputInvalid if the query can be neither.
     """
     query = query.strip()
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     ids = OrderIds(contract)
     possible, customer = _possible_ids(ids, query), _parse_customer(contract, query)
     if not possible and customer is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -90,7 +90,7 @@ def _app(source: Source) -> App:
             return HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"Only GET and HEAD are allowed.\n"
         if scope["path"] == "/metrics":
             accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
-            encode, content_type = choose_encoder(accept.decode("latin-1"))
+            encode, content_type = _encoder(accept.decode("latin-1"))
             return HTTPStatus.OK, content_type, encode(source.registry)
         if scope["path"] == "/live":
             return HTTPStatus.OK, _JSON, b'{"state":"live"}'
@@ -107,3 +107,11 @@ def _app(source: Source) -> App:
         await send({"type": "http.response.body", "body": body})
 
     return app
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return the format that the client accepts; the text format if its header cannot be read."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        return choose_encoder("")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
 
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,27 +13,13 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from orderflow.insights.status import Status
 from orderflow.metrics import status_metrics, transactions
 from orderflow.metrics.endpoint import Health, new_registry
+from orderflow.metrics.query_progress import QueryProgress
 from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 
 STATES = ("starting", "standby", "running", "waiting")
 _READY = {"standby", "running"}
 # A transaction takes about 10 ms for a few rows and 0.5 s for 20,000 rows, and longer with a slow database.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-
-class MicroBatch(Protocol):
-    """Spark's progress of a micro-batch, see pipeline.engine.QueryProgress."""
-
-    @property
-    def batch_id(self) -> int: ...
-    @property
-    def input_rows_per_second(self) -> float: ...
-    @property
-    def processed_rows_per_second(self) -> float: ...
-    @property
-    def duration_seconds(self) -> Mapping[str, float]: ...
-    @property
-    def most_offsets_behind(self) -> int | None: ...
 
 
 class SinkMetrics:
@@ -44,7 +29,7 @@ class SinkMetrics:
         self.registry = new_registry()
         self._health = Health(False, "starting")
         self._status: Status | None = None
-        self._query: MicroBatch | None = None
+        self._query: QueryProgress | None = None
         self._latency_counts = [0] * (len(LATENCY_BUCKETS) + 1)
         self._latency_sum = 0.0
         self._quarantined = Counter(
@@ -52,7 +37,7 @@ class SinkMetrics:
         )
         self._transaction = Histogram(
             "orderflow_sink_transaction_seconds",
-            "Duration of a transaction, from the ledger's lock to the end of COMMIT.",
+            "Duration of a transaction, from decoding to the end of COMMIT, with waits and failed attempts.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -76,7 +61,7 @@ class SinkMetrics:
         return self._health
 
     def update(
-        self, state: str, message: str, status: Status | None, error: str, query: MicroBatch | None = None
+        self, state: str, message: str, status: Status | None, error: str, query: QueryProgress | None = None
     ) -> None:
         """Set the state (one of STATES), a message for the user, the current status, the class of the error that is
         being retried ("" for none), and Spark's last micro-batch."""
@@ -123,7 +108,7 @@ class SinkMetrics:
         self._latency_sum += transaction.latency_sum
 
 
-def _collect_micro_batch(query: MicroBatch | None) -> Iterator[Metric]:
+def _collect_micro_batch(query: QueryProgress | None) -> Iterator[Metric]:
     """The metrics of Spark's last progress; without progress, metrics without samples."""
     number = GaugeMetricFamily("orderflow_spark_batch_id", "Number of Spark's last micro-batch.", labels=[])
     input_rate = GaugeMetricFamily(

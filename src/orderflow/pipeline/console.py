@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orderflow import topic
-from orderflow.contract import exact_path, file
+from orderflow.contract import exact_path, loader
 from orderflow.contract.definition import Order
 from orderflow.errors import RecordRejected
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
-from orderflow.store.ranges import ranges_of
 from orderflow.topic import Record
 
 
@@ -21,7 +21,7 @@ def follow_and_decode(settings: Settings, *, from_beginning: bool) -> Iterator[t
 
     Raises TopicMissing, KafkaRefused.
     """
-    contract, ranges = file.of(settings), ranges_of(settings)
+    contract, ranges = loader.contract_of(settings), ranges_of(settings)
     for record in topic.follow(settings, from_beginning=from_beginning):
         try:
             yield record, exact_path.decode(record.value, contract, ranges)

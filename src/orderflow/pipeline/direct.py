@@ -14,7 +14,7 @@ from orderflow import topic
 from orderflow.errors import LedgerGap, OrderFlowError
 from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
-from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, run_in_thread
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
 from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
 from orderflow.settings import Settings
 from orderflow.store.record_batch import RecordBatch
@@ -32,7 +32,7 @@ class DirectEngine:
         self._scratch: Path
         self._stop_event = threading.Event()
         self._future: Future[None]
-        self._broken: dict[int, BrokenPartition] = {}
+        self._broken: dict[int, DamagedPartition] = {}
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -45,13 +45,19 @@ class DirectEngine:
         arguments = (source, dict(positions), ends if once else None, self._stop_event, self._broken)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
+    def store(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], scratch: Path) -> None:
+        """Store the records from `positions` up to `ends` and return."""
+        self._scratch = scratch
+        self.start(info, positions, ends, once=True)
+        self._future.result()
+
     def _store(
         self,
         source: TopicSource,
         positions: Mapping[int, int],
         ends: Mapping[int, int] | None,
         stop_event: threading.Event,
-        broken: dict[int, BrokenPartition],
+        broken: dict[int, DamagedPartition],
     ) -> None:
         """Store the records from `positions` until `stop_event` is set, or up to `ends`.
 
@@ -73,7 +79,7 @@ class DirectEngine:
     def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:
         with (
             topic.translate_errors(self._settings),
-            Writer(self._settings, _ConsumedSource(source, consumer), self._scratch) as writer,
+            Writer(self._settings, _GapCheckingSource(source, consumer), self._scratch) as writer,
         ):
             while next_batch := consumer.next_batch():
                 ticket, messages = next_batch
@@ -97,7 +103,7 @@ class DirectEngine:
             return True
         return False
 
-    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+    def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
         return dict(self._broken)
 
     def activity(self) -> str:
@@ -152,7 +158,7 @@ class _Headers(Sequence[tuple[str, bytes | None]]):
         return self._read[index]
 
 
-class _ConsumedSource:
+class _GapCheckingSource:
     """A TopicSource that first checks the consumer's position before it reads the topic again."""
 
     def __init__(self, source: TopicSource, consumer: PartitionConsumer) -> None:

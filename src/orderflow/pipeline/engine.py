@@ -8,9 +8,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-import msgspec
-
 from orderflow.errors import BatchBroken, Interrupted
+from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
 
@@ -19,24 +18,11 @@ Result = TypeVar("Result")
 STALL_TIMEOUT = ANSWER_TIMEOUT + 30.0  # seconds: longer than the timeout of a MySQL statement
 
 
-class QueryProgress(msgspec.Struct, frozen=True):
-    """A micro-batch, with the fields of Spark's StreamingQueryProgress.
-
-    `most_offsets_behind` is the largest lag of a partition, in records.
-    """
-
-    batch_id: int
-    input_rows_per_second: float
-    processed_rows_per_second: float
-    duration_seconds: dict[str, float]  # by step: addBatch, queryPlanning, …
-    most_offsets_behind: int | None
-
-
 class JvmExited(Interrupted):
     """Spark's JVM has exited. This process cannot start another one."""
 
 
-class BrokenPartition(NamedTuple):
+class DamagedPartition(NamedTuple):
     """A partition with a damaged batch, which the engine no longer reads.
 
     `offset` is the first offset that cannot be read. `error` names the batch.
@@ -64,7 +50,7 @@ class Engine(Protocol):
         Raises the error that made it fail.
         """
 
-    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
+    def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
         """The partitions that the engine does not read now, because of a damaged batch."""
 
     def activity(self) -> str:

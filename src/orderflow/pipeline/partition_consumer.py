@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import Interrupted
 from orderflow.offsets import DamagedError, check_offset
-from orderflow.pipeline.engine import BrokenPartition
+from orderflow.pipeline.engine import DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import TRANSACTION_ROWS
 from orderflow.topic_source import TopicSource
@@ -37,7 +37,7 @@ _TOPIC_CHANGED = {
 }
 # Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
 _SMALL_BATCH = 1000
-_RETRY_BROKEN = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
+_DAMAGE_RETRY_INTERVAL = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
 _MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records from which `_drain` takes the oldest
 _MAX_QUEUED = 2 * TRANSACTION_ROWS  # records in librdkafka's queues for all partitions
 _TUNING = {
@@ -63,7 +63,7 @@ class PartitionConsumer:
         positions: Mapping[int, int],
         ends: Mapping[int, int] | None,
         stop_event: threading.Event,
-        broken: dict[int, BrokenPartition],
+        damaged: dict[int, DamagedPartition],
     ) -> None:
         """Raises KafkaUnavailable and KafkaRefused."""
         settings = source.settings
@@ -78,9 +78,10 @@ class PartitionConsumer:
         self._buffered: dict[int, list[Message]] = {}  # by partition: fetched records
         self._read_to: dict[int, int] = {}  # by partition: the next offset to fetch
         self._delivered_to = dict(positions)  # by partition: the next offset to deliver
-        self._batch_starts: dict[int, dict[int, int]] = {part: {} for part in positions}  # see has_passed
-        self._broken = broken
-        self._retry_at: dict[int, float] = {}  # by skipped partition: when it is retried
+        # By partition, of the last batches: the end of the previous batch by the first offset, see has_passed.
+        self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
+        self._damaged = damaged
+        self._skipped_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
         wanted = positions if self._unread is None else self._unread
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
@@ -112,9 +113,9 @@ class PartitionConsumer:
         return None
 
     def has_passed(self, partition: int, start: int, end: int) -> bool:
-        """Whether the record at `end` was the first one that was read from offset `start` or from an earlier offset."""
-        before = self._batch_starts[partition].get(end)
-        return before is not None and before <= start
+        """Whether the consumer has read from `start` (or earlier) up to `end` and found no record between."""
+        previous_end = self._previous_end_by_start[partition].get(end)
+        return previous_end is not None and previous_end <= start
 
     def _assign(self, partition: int, offset: int) -> None:
         self._read_to[partition] = offset
@@ -142,24 +143,24 @@ class PartitionConsumer:
     def _mark_delivered(self, partition: int, records: Sequence[Message]) -> None:
         first, last = records[0].offset(), records[-1].offset()
         assert first is not None and last is not None
-        before = self._delivered_to[partition]
-        latest = [*self._batch_starts[partition].items()][-THREADS:]  # older batches are already committed
-        self._batch_starts[partition] = {**dict(latest), first: before}
+        previous_end = self._delivered_to[partition]
+        latest = [*self._previous_end_by_start[partition].items()][-THREADS:]  # older batches are already committed
+        self._previous_end_by_start[partition] = {**dict(latest), first: previous_end}
         self._delivered_to[partition] = last + 1
 
     def _consume(self, limit: int, seconds: float) -> list[Message]:
         """Return up to `limit` records, after waiting up to `seconds` for them."""
-        for partition, retry_at in [*self._retry_at.items()]:
-            if time.monotonic() > retry_at:
-                del self._retry_at[partition]
+        for partition, until in [*self._skipped_until.items()]:
+            if time.monotonic() > until:
+                del self._skipped_until[partition]
                 self._assign(partition, self._read_to[partition])
         return [message for message in self._consumer.consume(limit, seconds) if self._is_record(message)]
 
     def _is_record(self, message: Message) -> bool:
         """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
         partition, error, offset = message.partition(), message.error(), message.offset()
-        if partition in self._retry_at:
-            return False  # after a damaged batch, librdkafka continues at a wrong byte
+        if partition in self._skipped_until:
+            return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
         if error is None:
             assert partition is not None and offset is not None
             if offset != (position := self._read_to[partition]):
@@ -170,15 +171,17 @@ class PartitionConsumer:
                     self._skip_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
-            if self._broken:
-                self._broken.pop(partition, None)
+            if self._unread and offset + 1 >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
+            if self._damaged:
+                self._damaged.pop(partition, None)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             assert partition is not None and offset is not None
-            if self._unread and offset >= self._unread.get(partition, offset + 1):
-                del self._unread[partition]
+            if self._unread and offset >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
             return False
-        if topic.is_broken(error) and partition is not None:
+        if topic.is_damage(error) and partition is not None:
             self._skip_partition(partition, error.str())
             return False
         self.stop_event.set()  # so that no other thread reads past this error
@@ -191,14 +194,18 @@ class PartitionConsumer:
 
     def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         offset = self._read_to[partition]
-        self._broken[partition] = BrokenPartition(
-            offset, topic.broken_batch_error(self._settings, partition, offset, reason)
+        self._damaged[partition] = DamagedPartition(
+            offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
+        retried = retry and self._unread is None
+        self._stop_reading(partition, time.monotonic() + _DAMAGE_RETRY_INTERVAL if retried else inf)
+
+    def _stop_reading(self, partition: int, until: float = inf) -> None:
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         if self._unread is not None:
             self._unread.pop(partition, None)
-        self._retry_at[partition] = time.monotonic() + (_RETRY_BROKEN if retry and self._unread is None else inf)
+        self._skipped_until[partition] = until
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:

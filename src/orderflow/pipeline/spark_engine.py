@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from orderflow import topic
 from orderflow.errors import Interrupted, SparkUnavailable
-from orderflow.pipeline.engine import STALL_TIMEOUT, BrokenPartition, JvmExited, QueryProgress, run_in_thread
+from orderflow.metrics.query_progress import QueryProgress
+from orderflow.pipeline.direct import DirectEngine
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, run_in_thread
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, session, write_orders
 from orderflow.spark.failures import first_line, query_error
 from orderflow.spark.options import offsets_json
 from orderflow.spark.session import Runtime
-from orderflow.topic import TopicInfo
+from orderflow.topic import Record, TopicInfo
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -36,7 +38,9 @@ _EXECUTOR_INTERVAL = 5.0  # seconds between two checks of the executors
 _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
-_BROKEN_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
+_DAMAGE_RETRY_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
+# Spark's source converts a record's timestamp to microseconds in 64 bits. A later one ends the query.
+_LATEST_TIMESTAMP = (2**63 - 1) // 1000  # milliseconds
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -54,12 +58,12 @@ class SparkEngine:
         self._query: StreamingQuery | None = None  # None if no partition can be read
         self._executors_checked_at = self._started_at = 0.0
         self._executors = 0, 0  # executors and task slots
-        self._broken: dict[int, BrokenPartition] = {}
-        self._broken_checked_at = 0.0
-        self._has_failed = False  # True after a failure that a damaged batch may have caused
+        self._damaged: dict[int, DamagedPartition] = {}
+        self._damage_checked_at = 0.0
+        self._has_failed = False  # True after a failure that an unreadable record may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
-        self._is_realtime = self._left_realtime = False
+        self._is_realtime = self._is_switching_to_micro_batches = False
         self._realtime_session: SparkSession | None = None
 
     def open(self, scratch: Path) -> None:
@@ -70,16 +74,17 @@ class SparkEngine:
     def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
         spark = self._ready_session()
         self._end_former_query()
-        if self._is_realtime and not self._left_realtime:
+        if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        self._broken = self._find_broken(positions, ends) if self._has_failed or self._broken else {}
+        if self._has_failed or self._damaged:
+            positions = self._skip_unreadable(info, positions, ends)
         self._has_failed = False
-        if self._broken:
+        if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
-        lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
+        lag = _lag(positions, ends)
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
-        self._left_realtime, self._started_at = False, time.monotonic()
+        self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with _translate_errors():
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
@@ -123,42 +128,64 @@ class SparkEngine:
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark).start()
 
-    def _find_broken(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, BrokenPartition]:
-        """Find the partitions that a damaged batch blocks, as far as a micro-batch may have read.
+    def _skip_unreadable(
+        self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int]
+    ) -> Mapping[int, int]:
+        """Find the damaged batches, and store the records whose timestamp is too late for Spark. Return the positions.
 
-        The text of Spark's exception is not parsed. librdkafka fails at the same batch.
+        The search reads as far as the next micro-batch may read: Spark divides a trigger among the partitions by their
+        backlogs. The share counts twice, because the ends move until Spark plans. The text of Spark's exception is not
+        parsed. librdkafka fails at the same batch.
         """
-        self._broken_checked_at = time.monotonic()
-        broken: dict[int, BrokenPartition] = {}
+        self._damage_checked_at = time.monotonic()
+        self._damaged = {}
+        readable_from: dict[int, int] = {}  # by partition: the offset after the last record that Spark cannot read
+
+        def check_timestamp(record: Record) -> None:
+            if record.timestamp > _LATEST_TIMESTAMP:
+                readable_from[record.partition] = record.offset + 1
+
+        most, lag = self._settings.max_offsets_per_trigger, _lag(positions, ends)
         for partition, position in positions.items():
-            end = min(ends[partition], position + self._settings.max_offsets_per_trigger // len(positions))
-            if position < end and (found := topic.find_next_broken(self._settings, partition, position, end)):
-                error = topic.broken_batch_error(self._settings, partition, found.first, found.reason)
-                broken[partition] = BrokenPartition(found.position, error)
-        return broken
+            count = ends[partition] - position
+            end = position + min(count, most, 2 * most * count // max(1, lag) + 1)
+            if position < end and (
+                found := topic.find_next_damage(self._settings, partition, position, end, check_timestamp)
+            ):
+                error = topic.damaged_batch_error(self._settings, partition, found.first, found.reason)
+                self._damaged[partition] = DamagedPartition(found.position, error)
+        if readable_from:
+            log.warning(
+                "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
+                info.name,
+                ", ".join(f"partition {part} up to offset {offset - 1}" for part, offset in readable_from.items()),
+            )
+            starts = {part: positions[part] for part in readable_from}
+            DirectEngine(self._settings).store(info, starts, readable_from, self._scratch)
+        return {**positions, **readable_from}
 
     def _store_before_damage(
         self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]
     ) -> dict[int, int]:
         """Store the records before each damaged batch. Return the positions of the other partitions."""
-        for partition, broken in self._broken.items():
-            if positions[partition] < broken.offset:
-                bounds = positions[partition], broken.offset
+        for partition, damaged in self._damaged.items():
+            if positions[partition] < damaged.offset:
+                bounds = positions[partition], damaged.offset
                 starting, ending = (offsets_json(info.name, {partition: offset}) for offset in bounds)
                 options = {"assign": json.dumps({info.name: [partition]}), "endingOffsets": ending}
                 with _translate_errors():
                     records = read_records(spark, self._settings, streaming=False, startingOffsets=starting, **options)
                     write_orders(records, self._settings, scratch=self._scratch, is_whole_topic=True).save()
-        return {partition: offset for partition, offset in positions.items() if partition not in self._broken}
+        return {partition: offset for partition, offset in positions.items() if partition not in self._damaged}
 
     def _is_readable_again(self) -> bool:
-        """Whether a broken partition can be read again. Checked twice a minute."""
-        if not self._broken or time.monotonic() - self._broken_checked_at < _BROKEN_INTERVAL:
+        """Whether a damaged partition can be read again. Checked twice a minute."""
+        if not self._damaged or time.monotonic() - self._damage_checked_at < _DAMAGE_RETRY_INTERVAL:
             return False
-        self._broken_checked_at = time.monotonic()
+        self._damage_checked_at = time.monotonic()
         return any(
-            topic.find_next_broken(self._settings, partition, broken.offset, broken.offset + 1) is None
-            for partition, broken in self._broken.items()
+            topic.find_next_damage(self._settings, partition, damaged.offset, damaged.offset + 1) is None
+            for partition, damaged in self._damaged.items()
         )
 
     def _supports_realtime(self, spark: SparkSession, info: TopicInfo) -> bool:
@@ -267,8 +294,8 @@ class SparkEngine:
             time.sleep(seconds)
         elif not self._has_ended(self._query, seconds):
             return False
-        if self._is_once and self._broken:
-            raise next(iter(self._broken.values())).error
+        if self._is_once and self._damaged:
+            raise next(iter(self._damaged.values())).error
         return self._query is not None
 
     def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
@@ -281,8 +308,8 @@ class SparkEngine:
             self._has_failed = True
             raise
 
-    def broken_partitions(self) -> Mapping[int, BrokenPartition]:
-        return self._broken
+    def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
+        return self._damaged
 
     def activity(self) -> str:
         with _translate_errors():
@@ -295,7 +322,7 @@ class SparkEngine:
     def can_continue(self, lag: int) -> bool:
         fits = self._mode.can_continue(lag) and not self._is_readable_again()
         if self._is_realtime and not fits:
-            self._left_realtime = True
+            self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
         return fits
 
@@ -333,6 +360,10 @@ class SparkEngine:
         # A signal to the whole process group may have ended the JVM, or its start may have failed.
         with suppress(Py4JError, ConnectionError, PySparkRuntimeError):
             session.stop(self._session.result())
+
+
+def _lag(positions: Mapping[int, int], ends: Mapping[int, int]) -> int:
+    return sum(max(0, ends[partition] - position) for partition, position in positions.items())
 
 
 def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:

@@ -38,12 +38,14 @@ from orderflow.errors import (
 )
 from orderflow.insights import status
 from orderflow.insights.status import Status
+from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
-from orderflow.pipeline.engine import Engine, JvmExited, QueryProgress
+from orderflow.pipeline.engine import Engine, JvmExited
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
+from orderflow.topic_source import check_last_records
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class Supervisor:
         """
         if not native.IS_COMPILED:
             log.warning(
-                "OrderFlow is not installed, so it decodes orders at a tenth of the speed. To install it: pip install ."
+                "OrderFlow is not installed, so it decodes orders much more slowly. To install it: pip install ."
             )
         with _stop_on_signals(self._request_stop), scratch.opened() as folder, self._receive_metrics(folder):
             self._engine.open(folder)  # it starts up during the first requests to Kafka and MySQL
@@ -192,9 +194,12 @@ class Supervisor:
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
         info = self._topic(connection)
+        topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-        self._engine.start(info, self._positions, self._ends(info), once=self._once)
+        ends = self._ends(info)
+        check_last_records(self._settings, connection, first)
+        self._engine.start(info, self._positions, ends, once=self._once)
         try:
             return self._watch(connection, info)
         finally:
@@ -215,7 +220,7 @@ class Supervisor:
     def _topic(self, connection: Connection) -> TopicInfo:
         known = {entry.topic: entry.topic_id for entry in ledger.entries(connection)}
         if self._settings.kafka_topic not in known:
-            return topic.ensure(self._settings)
+            return topic.get_or_create(self._settings)
         try:
             return topic.describe(self._settings)
         except TopicMissing as missing:
@@ -280,7 +285,7 @@ class Supervisor:
 
         Transaction markers at a partition's end are not records, so they do not count.
         """
-        broken = self._engine.broken_partitions()
+        broken = self._engine.damaged_partitions()
         for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
             start = self._positions[part]
             if (
@@ -315,7 +320,7 @@ class Supervisor:
 
         Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
         """
-        for part, broken in self._engine.broken_partitions().items():
+        for part, broken in self._engine.damaged_partitions().items():
             if self._positions.get(part, 0) > broken.offset:
                 raise Interrupted(
                     f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"

@@ -55,8 +55,8 @@ def connect(settings: Settings) -> TopicInfo:
     attempts = settings.kafka_connect_attempts
     for attempt in range(1, attempts + 1):
         try:
-            topic.reach(settings)
-            return topic.ensure(settings)
+            topic.check_connection(settings)
+            return topic.get_or_create(settings)
         except KafkaUnavailable as error:
             log.warning("Attempt %d of %d: %s", attempt, attempts, error.message)
         if attempt < attempts:

@@ -23,7 +23,7 @@ HIGHEST_NUMBER = 10**43  # an order_id has up to 44 digits; no run can generate 
 _RECENT = 1000  # orders from which repeats and conflicts are drawn
 
 # The constant parts of an order, one entry for each product and quantity.
-_OFFERS = [
+_ORDER_TEMPLATES = [
     (
         f'"product_name": {json.dumps(product.name)}, '
         f'"product_category": {json.dumps(product.category)}, "unit_price": ',
@@ -79,13 +79,13 @@ class Generator:
         return self._messages
 
     def _draw_orders(self, random: Random, clock: Callable[[], float]) -> Iterator[Message]:
-        draw, offers, cents_text = random.random, _OFFERS, _CENTS
-        offer_count, customer_count, first_customer = len(_OFFERS), len(CUSTOMER_IDS), CUSTOMER_IDS.start
+        draw, templates, cents_text = random.random, _ORDER_TEMPLATES, _CENTS
+        template_count, customer_count, first_customer = len(_ORDER_TEMPLATES), len(CUSTOMER_IDS), CUSTOMER_IDS.start
         second, timestamp = -1, ""
         while True:
             if (now := int(clock())) != second:
                 second, timestamp = now, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-            product, lowest, prices, quantity = offers[int(draw() * offer_count)]
+            product, lowest, prices, quantity = templates[int(draw() * template_count)]
             price = lowest + int(draw() * prices)
             total = price * quantity
             order_id = f"ORDER-{self.next_number:06d}"

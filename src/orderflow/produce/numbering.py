@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.progress import Progress
 
 from orderflow import topic
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Contract
 from orderflow.contract.exact_path import decode
 from orderflow.errors import RecordRejected
@@ -38,7 +38,7 @@ def next_number(
 
     Raises KafkaUnavailable, KafkaRefused, OffsetsLost.
     """
-    contract = file.of(settings)
+    contract = loader.contract_of(settings)
     ids = OrderIds(contract)
     identity = info.topic_id if contract.is_default else f"{info.topic_id}/{ids.template}"
     bounds = topic.bounds(settings, info.partitions)

@@ -21,16 +21,16 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 
 from orderflow import settings as settings_module
 from orderflow import topic
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.errors import InputInvalid, SparkUnavailable
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.store.ranges import ranges_of
-from orderflow.topic_source import TopicSource
+from orderflow.topic_source import TopicSource, check_last_records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +90,7 @@ def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | No
     """
 
     settings = settings or _default_settings()
-    contract, ranges = file.of(settings), ranges_of(settings)
+    contract, ranges = loader.contract_of(settings), ranges_of(settings)
 
     def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return tasks.parse(batches, contract, ranges, rejects=rejects)
@@ -121,8 +121,8 @@ def write_orders(
     under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined. Missing tables are created.
 
     The ledger is the checkpoint: use startingOffsets="ledger" at every start. Records before the ledger's positions are
-    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, the query fails before it
-    stores later ones. Spark's checkpoint can be deleted safely.
+    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, or has those of another one,
+    the query fails before it stores later ones. Spark's checkpoint can be deleted safely.
 
     `scratch` is a folder for LOAD DATA files. `is_whole_topic` states that `records` is exactly what read_records
     returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
@@ -147,8 +147,8 @@ def write_orders(
             return realtime_mode.store(batches, source, scratch=scratch, single_writer=single_writer)
         return tasks.store(batches, source, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic)
 
-    columns = [*tasks.RECORD_COLUMNS, *(["headers"] if "headers" in records.columns else [])]
-    chosen = records.select(*columns)
+    optional = ["headers"] if is_whole_topic else ["headers", "topic"]
+    chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
         (realtime_mode.with_markers(chosen) if realtime else chosen)
@@ -173,15 +173,18 @@ def _check_isolation(options: Mapping[str, str | int]) -> None:
 def open_ledger(settings: Settings) -> dict[int, int]:
     """Create missing tables and ledger rows. Return the next offset to store by partition.
 
-    Raises TopicMissing, TopicRecreated, OffsetsLost, TableDrifted, DatabaseRefused, KafkaUnavailable and
-    DatabaseUnavailable.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused,
+    KafkaUnavailable and DatabaseUnavailable.
     """
 
     schema.prepare(settings)
-    info = topic.ensure(settings)
+    info = topic.get_or_create(settings)
+    topic.check_cleanup_policy(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
-        return ledger.open_partitions(connection, info.name, info.topic_id, first)
+        positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        check_last_records(settings, connection, first)
+        return positions
 
 
 def _default_settings() -> Settings:

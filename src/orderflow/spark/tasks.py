@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,9 +15,10 @@ import pyarrow as pa
 
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
 from orderflow.metrics import transactions
+from orderflow.read_ahead import read_ahead
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Committed, Writer
 from orderflow.topic_source import TopicSource
@@ -78,7 +78,8 @@ def store(
     if scratch and not scratch.is_dir():  # it is the driver's, on another machine
         scratch = None
     try:
-        for arrow_batch in _read_ahead(arrow_batches):
+        for arrow_batch in read_ahead(arrow_batches):
+            _check_topic(arrow_batch, source)
             for batch in _split_by_partition(arrow_batch):
                 if not is_whole_topic:
                     _check_gaps(batch, source)
@@ -100,15 +101,15 @@ def parse(
 ) -> Iterator[pa.RecordBatch]:
     """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
     for arrow_batch in arrow_batches:
-        reading = read(arrow_batch.column("value").to_pylist(), contract, ranges)
-        batch_indexes = reading.orders["batch_index"].combine_chunks()
-        columns = [_as_spark(field, reading.orders[field.name]) for field in contract.columns]
+        decoded = decode_batch(arrow_batch.column("value").to_pylist(), contract, ranges)
+        batch_indexes = decoded.orders["batch_index"].combine_chunks()
+        columns = [_as_spark(field, decoded.orders[field.name]) for field in contract.columns]
         columns += _coordinates(arrow_batch, batch_indexes)
         if rejects:
             columns += [pa.nulls(len(batch_indexes), kind) for _, kind in _REJECTS]
         yield from pa.table(columns, schema=order_schema(contract, rejects=rejects)).to_batches()
-        if rejects and reading.rejected:
-            yield _rejected(arrow_batch, contract, reading.rejected)
+        if rejects and decoded.rejected:
+            yield _rejected(arrow_batch, contract, decoded.rejected)
 
 
 def order_schema(contract: Contract = DEFAULT, *, rejects: bool = False) -> pa.Schema:
@@ -158,15 +159,6 @@ def _rejected(
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _read_ahead(arrow_batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same batches. A thread receives the next one while MySQL stores the current one."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, arrow_batches, None)
-        while (arrow_batch := following.result()) is not None:
-            following = reader.submit(next, arrow_batches, None)
-            yield arrow_batch
-
-
 def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
     """Split the batch by partition, into pieces of at most one transaction.
 
@@ -208,6 +200,18 @@ def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
     kept = [index for index, found in enumerate(batch.partitions) if found == partition]
     columns = batch if batch.headers is not None else batch[:-1]
     return RecordBatch(*([column[index] for index in kept] for column in columns))  # type: ignore[arg-type, index]
+
+
+def _check_topic(arrow_batch: pa.RecordBatch, source: TopicSource) -> None:
+    """Raises InputInvalid if a record is of another topic. The sink's own query does not pass the column."""
+    if "topic" not in arrow_batch.schema.names:
+        return
+    if others := {*arrow_batch.column("topic").unique().to_pylist()} - {source.topic}:
+        raise InputInvalid(
+            f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {source.topic}.",
+            hint="Offsets of another topic would be taken for its own. Set KAFKA_TOPIC to the topic of the DataFrame,"
+            " or write each topic with its own settings.",
+        )
 
 
 def _check_gaps(batch: RecordBatch, source: TopicSource) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
@@ -28,23 +28,25 @@ class Versions(NamedTuple):
     """All versions by number, the highest one that records were stored by, and whether there are such records."""
 
     contracts: Mapping[int, Contract]
-    active: int = 0
+    last_used_number: int = 0
     is_used: bool = False
 
     @property
-    def latest(self) -> int:
-        """The highest number."""
+    def highest_number(self) -> int:
+        """The number of the newest version."""
         return max(self.contracts)
 
     @property
-    def current(self) -> Contract:
+    def last_used(self) -> Contract:
         """The contract that the last records were stored by."""
-        return self.contracts.get(self.active, self.contracts[self.latest])
+        return self.contracts.get(self.last_used_number, self.contracts[self.highest_number])
 
     def find(self, contract: Contract) -> int | None:
-        """Return the number of this contract; None if it is not a version, or an earlier one than the active one."""
+        """Return the number of this contract; None if it is not a version, or only one before the last used one."""
         numbers = [
-            number for number, known in self.contracts.items() if known == contract.rules and number >= self.active
+            number
+            for number, known in self.contracts.items()
+            if known == contract.without_documentation and number >= self.last_used_number
         ]
         return max(numbers, default=None)
 
@@ -66,8 +68,8 @@ def versions(connection: Connection) -> Versions:
                 f"Row {number} of table {table} is not a contract: {error}.",
                 hint="It was changed by hand. Restore it from a backup.",
             ) from None
-    [(active, records)] = connection.execute("select_active_contract").rows
-    return Versions(known, active, records > 0)
+    [(last_used_number, records)] = connection.execute("select_active_contract").rows
+    return Versions(known, last_used_number, records > 0)
 
 
 def number_of(connection: Connection) -> int:
@@ -76,29 +78,33 @@ def number_of(connection: Connection) -> int:
     Raises ContractInvalid if records were stored by a later contract. Raises Interrupted if these tables do not have
     the contract, as after the restoration of a backup: the next start adds it.
     """
-    found, contract = versions(connection), file.of(connection.settings)
+    found, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
     number = found.find(contract)
     if number is not None:
         return number
-    if any(change.fix for change in changes(found.current, contract)):
-        raise differs(connection.settings, found)
-    raise Interrupted(f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.")
+    if any(change.fix for change in changes(found.last_used, contract)):
+        raise mismatch_error(connection.settings, found)
+    raise Interrupted(
+        f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.",
+        hint="`orderflow init` adds it; a sink adds it when it starts.",
+    )
 
 
-def differs(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:
+def mismatch_error(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:
     """Return the error about a contract that is not the one of the tables; `why` begins its message."""
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
     tables = f"{settings.mysql_database}.{settings.mysql_table}"
-    if not settings.order_contract and found.current != DEFAULT:
+    if not settings.order_contract and found.last_used != DEFAULT:
         return ContractInvalid(
             f"{why}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
-            f" {found.active}).",
+            f" {found.last_used_number}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
-    what = "; ".join(change.what for change in changes(found.current, file.of(settings)))
+    what = "; ".join(change.what for change in changes(found.last_used, loader.contract_of(settings)))
     return ContractInvalid(
-        f"{why}{named} is not the contract of {tables}, whose records are stored by version {found.active}: {what}.",
+        f"{why}{named} is not the contract of {tables}, whose records are stored by version"
+        f" {found.last_used_number}: {what}.",
         hint=hint
         or "Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
         " `orderflow contract diff` shows the changes.",
@@ -107,7 +113,7 @@ def differs(settings: Settings, found: Versions, why: str = "", hint: str = "") 
 
 def as_json(contract: Contract) -> str:
     """Return the contract as the table of contracts stores it."""
-    return msgspec.json.encode(contract.rules).decode()
+    return msgspec.json.encode(contract.without_documentation).decode()
 
 
 def begin(  # noqa: PLR0917

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import NamedTuple
 
 from orderflow.errors import OffsetsLost, TopicRecreated
-from orderflow.offsets import BrokenRange
+from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
+from orderflow.store.orders import produced_at
 
 
 class Entry(NamedTuple):
@@ -56,8 +58,15 @@ class Locked(NamedTuple):
     contract_id: int  # the version of the contract that the last records were stored by
 
 
+class LastRecord(NamedTuple):
+    """The last record of a partition that a transaction accounted for; see `fingerprint`. Its offset is -1 for none."""
+
+    offset: int = -1
+    fingerprint: int = 0
+
+
 class Advance(NamedTuple):
-    """A partition's new position, and the increments of its counters."""
+    """A partition's new position, the increments of its counters, and its last record if it has a new one."""
 
     next_offset: int
     stored: int = 0
@@ -65,17 +74,21 @@ class Advance(NamedTuple):
     quarantined: int = 0
     unknown_fields: int = 0
     lost: int = 0
+    last: LastRecord = LastRecord()
 
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
     """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
-    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=statements.marks(partitions)).rows
+    placeholders = statements.placeholders_for(partitions)
+    rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
     return {partition: Locked(*found) for partition, *found in rows}
 
 
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
     """Move the positions of locked partitions; `now` is the server's UTC."""
-    rows = [(topic, partition, topic_id, move.next_offset, *move, now) for partition, move in moves.items()]
+    rows = [
+        (topic, partition, topic_id, move.next_offset, *move[:-1], *move.last, now) for partition, move in moves.items()
+    ]
     connection.execute_rows("advance_ledger", rows)
 
 
@@ -84,6 +97,22 @@ def entries(connection: Connection, topic: str | None = None) -> list[Entry]:
     rows = [Entry(*row) for row in connection.execute("select_ledger").rows]
     connection.rollback()  # the next SELECT must not use this one's snapshot
     return [entry for entry in rows if topic in (None, entry.topic)]
+
+
+def fingerprint(timestamp: int, key: bytes | None) -> int:
+    """Return a hash that distinguishes the record from another one at its offset. `timestamp` is in milliseconds.
+
+    The value is left out, because an application may give write_orders a changed one.
+    """
+    text = repr((produced_at(timestamp), key)).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
+
+
+def last_records(connection: Connection, topic: str) -> dict[int, LastRecord]:
+    """Return the last record by partition, without partitions that only an earlier version wrote to."""
+    rows = connection.execute("select_last_records", {"topic": topic}).rows
+    connection.rollback()  # the next SELECT must not use this one's snapshot
+    return {partition: LastRecord(*last) for partition, *last in rows}
 
 
 def open_partitions(
@@ -137,9 +166,9 @@ def find_losses(
     topic: str,
     topic_id: str,
     first_offsets: Mapping[int, int],
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
-    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `broken` names.
+    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `damaged` names.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
@@ -147,17 +176,17 @@ def find_losses(
     return [
         Loss(topic, topic_id, partition, *lost)
         for partition, position in found.items()
-        if (lost := _lost(partition, position, first_offsets, broken))
+        if (lost := _lost(partition, position, first_offsets, damaged))
     ]
 
 
 def _lost(
-    partition: int, position: int, first_offsets: Mapping[int, int], broken: Collection[BrokenRange]
+    partition: int, position: int, first_offsets: Mapping[int, int], damaged: Collection[DamagedRange]
 ) -> tuple[int, int] | None:
     """Return the next lost range of offsets at this position; None if there is none."""
     if position < first_offsets.get(partition, 0):
         return position, first_offsets[partition]
-    for damage in broken:
+    for damage in damaged:
         if (damage.partition, damage.position) == (partition, position):
             return damage.first, damage.end
     return None
@@ -169,18 +198,18 @@ def accept_losses(  # noqa: PLR0917
     topic_id: str,
     first_offsets: Mapping[int, int],
     by: str,
-    broken: Collection[BrokenRange] = (),
+    damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
     """Record the losses and move the positions past them, in one transaction. Returns what was recorded.
 
     Raises TopicRecreated, and the connection's errors. Then nothing has changed, unless a COMMIT's reply was lost.
     """
     accepted: list[Loss] = []
-    if find_losses(connection, topic, topic_id, first_offsets, broken):
+    if find_losses(connection, topic, topic_id, first_offsets, damaged):
         _open(connection, topic, topic_id, first_offsets)
     for partition, (next_offset, known_id, now, _) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, known_id)
-        if lost := _lost(partition, next_offset, first_offsets, broken):
+        if lost := _lost(partition, next_offset, first_offsets, damaged):
             loss = Loss(topic, topic_id, partition, *lost, now, by)
             connection.execute("insert_loss", loss._asdict())
             advance(connection, topic, topic_id, now, {partition: Advance(loss.end_offset, lost=lost[1] - lost[0])})
@@ -208,15 +237,15 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
 
     The server releases the lock when its holder's session ends, for whatever reason.
     """
-    return named_lock.acquire(connection, _leader(connection, settings), seconds)
+    return named_lock.acquire(connection, _leadership_lock_name(connection, settings), seconds)
 
 
 def is_led(connection: Connection, settings: Settings) -> bool:
     """Whether a sink is active on this table and topic now, on any machine."""
-    return named_lock.is_held(connection, _leader(connection, settings))
+    return named_lock.is_held(connection, _leadership_lock_name(connection, settings))
 
 
-def _leader(connection: Connection, settings: Settings) -> str:
+def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     tables = f"{settings.mysql_database}.{statements.table_names(settings)['ledger']}"
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 

@@ -10,7 +10,7 @@ Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DA
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
@@ -19,25 +19,25 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orderflow.contract import file, native
-from orderflow.contract.definition import Contract, Reason
+from orderflow.contract import loader, native
+from orderflow.contract.definition import EIGHT, LAST_MILLISECOND, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
-from orderflow.store.connection import Connection, Result, RowsRefusedError, row_errors
+from orderflow.store.connection import Connection, Result, RowsRefusedError, portions, row_errors, weight
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
-from orderflow.store.record_batch import RecordBatch, Row
-from orderflow.store.statements import marks
+from orderflow.store.record_batch import OrderRow, RecordBatch
+from orderflow.store.statements import placeholders_for
 
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
 _SELECT_IDS = 1000  # per statement; more bring no gain
 _STATEMENTS = 200  # per round trip, where each row has its own statement
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
-_YEAR_10000 = 253_402_300_800_000  # milliseconds
+_ORDER_ID = EIGHT.index("order_id")  # its position in a row
 _LONGEST_SHOWN = 3_000  # characters of a value in a reason
 _REASONS = 3  # texts of warnings, at most
 _ROW_IN_TEXT = re.compile(r" at row \d+")
 _ORDER_ID_IN_TEXT = re.compile(r"'([!-~]+)' for key")
-_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; servers accept 16 MiB by default
+_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; larger ones bring no gain
 
 
 class ExistingRow(NamedTuple):
@@ -52,16 +52,16 @@ class ExistingRow(NamedTuple):
 class SkippedRow(NamedTuple):
     """A row that was not written, and the existing row with the same order_id."""
 
-    row: Row
+    row: OrderRow
     existing_row: ExistingRow
 
 
 class Refused(NamedTuple):
-    """A row that the server refuses or alters, the reason, and the error's meaning if the row is not at fault."""
+    """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
 
-    row: Row
+    row: OrderRow
     detail: str
-    otherwise: OrderFlowError | None = None
+    statement_error: OrderFlowError | None = None
 
 
 class RowsAlteredError(Exception):
@@ -76,9 +76,8 @@ def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, singl
     """Return a batch's accepted orders with LOAD DATA's other columns and their batch indexes, sorted by order_id.
 
     Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
-    two orders with one id, the batch's first stays first. If other writers fill the gaps between the rows, they are
-    sorted by the id's last digit first. A full page is split into halves, and only rows that arrive on all sides fill
-    both halves again.
+    two orders with one id, the batch's first stays first. With several writers, rows are sorted by the last digit of
+    the id first. The writes then spread over all pages, so split pages fill again.
     """
     by = [("order_id", "ascending")]
     if not single_writer:
@@ -90,7 +89,7 @@ def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, singl
         pa.array(column, pa.int64()).take(batch_indexes)
         for column in (batch.partitions, batch.offsets, batch.timestamps)
     )
-    known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less(milliseconds, _YEAR_10000))
+    known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
     produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
     names = contract.names
@@ -103,7 +102,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
     Raises RowsRefusedError and RowsAlteredError, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.
     """
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     try:
         with translate_shortages(f"{infile.parent} cannot be written"):
             infile.write_bytes(
@@ -123,10 +122,14 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
     skipped_rows: list[SkippedRow] = []
-    for some in _slices(rows):
-        with row_errors():
-            result = connection.execute_rows("insert_orders", _values(some, stored_at))
-        skipped_rows += _skipped_rows(connection, some, stored_at, result)
+    done = 0
+    for start in range(0, len(rows), _INSERT_ROWS):
+        values = _values(rows[start : start + _INSERT_ROWS], stored_at)
+        for some in portions(values, weight, min(_INSERT_BYTES, connection.room)):
+            with row_errors():
+                result = connection.execute_rows("insert_orders", some)
+            skipped_rows += _skipped_rows(connection, rows[done : done + len(some)], stored_at, result)
+            done += len(some)
     return skipped_rows
 
 
@@ -137,12 +140,12 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
     without an error; reading the rows again finds these. Raises RowsAlteredError.
     """
-    before = find(connection, rows["order_id"].to_pylist())
-    all_rows = list(zip(each(connection, rows), _values(rows, stored_at), strict=True))
+    before = find_by_order_id(connection, rows["order_id"].to_pylist())
+    all_rows = list(zip(iterate_rows(connection, rows), _values(rows, stored_at), strict=True))
     skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
     waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
     refused: list[Refused] = []
-    written: dict[str, Row] = {}
+    written: dict[str, OrderRow] = {}
     retried: set[int] = set()
     size = _STATEMENTS
     while waiting:
@@ -157,18 +160,18 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
         row, values = waiting.pop(0)
         order_id = row.order.order_id
         taken = order_id in written or refusal.number == DUPLICATE_ENTRY
-        if taken and (existing_row := find(connection, [order_id]).get(order_id)):
+        if taken and (existing_row := find_by_order_id(connection, [order_id]).get(order_id)):
             skipped_rows.append(SkippedRow(row, existing_row))
-        elif refusal.otherwise and row.batch_index not in retried:
+        elif refusal.statement_error and row.batch_index not in retried:
             retried.add(row.batch_index)
             again = [(row, values)]
             while waiting and waiting[0][0].order.order_id == order_id:  # sorted by it: a repeat must stay behind it
                 again.append(waiting.pop(0))
             waiting += again  # after the others, because the error may be gone by then
         else:
-            refused.append(Refused(row, str(refusal), refusal.otherwise))
-    stored = find(connection, written)
-    contract = file.of(connection.settings)
+            refused.append(Refused(row, str(refusal), refusal.statement_error))
+    stored = find_by_order_id(connection, written)
+    contract = loader.contract_of(connection.settings)
     altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
     if altered := [one for one in altered if one.detail]:
         raise RowsAlteredError([*altered, *refused])
@@ -185,34 +188,28 @@ def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
     return [(*row, stored_at) for row in zip(*columns, strict=True)]
 
 
-def _slices(rows: pa.Table) -> Iterator[pa.Table]:
-    """Split the rows so that each slice fits into one statement."""
-    size = min(_INSERT_ROWS, max(1, len(rows) * _INSERT_BYTES // max(1, rows.nbytes)))
-    for start in range(0, len(rows), size):
-        yield rows.slice(start, size)
-
-
-def each(connection: Connection, rows: pa.Table) -> Iterable[Row]:
+def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[OrderRow]:
     """Return the rows one by one."""
     columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
-    return map(Row, as_orders(rows, file.of(connection.settings)), *columns)
+    return map(OrderRow, as_orders(rows, loader.contract_of(connection.settings)), *columns)
 
 
-def without(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
+def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
     """Return the rows without those of these batch indexes."""
     if not batch_indexes:
         return rows
     return rows.filter(pc.invert(pc.is_in(rows["batch_index"], pa.array(batch_indexes, pa.int64()))))
 
 
-def find(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
+def find_by_order_id(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
     """Return the table's rows with these ids."""
     ids = list(dict.fromkeys(order_ids))
     found: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):
         some = ids[start : start + _SELECT_IDS]
-        for *order, partition, offset, stored_at in connection.execute("select_orders", some, ids=marks(some)).rows:
-            found[str(order[1])] = ExistingRow(tuple(map(_as_time, order)), partition, offset, stored_at)
+        rows = connection.execute("select_orders", some, ids=placeholders_for(some)).rows
+        for *order, partition, offset, stored_at in rows:
+            found[str(order[_ORDER_ID])] = ExistingRow(tuple(map(_as_time, order)), partition, offset, stored_at)
     return found
 
 
@@ -223,14 +220,14 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     return rows[0] if rows else None
 
 
-def conflict(contract: Contract, row: Row, existing_row: ExistingRow) -> RecordRejected | None:
+def conflict(contract: Contract, row: OrderRow, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "there", "here")):
         return None
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _differences(contract: Contract, row: Row, existing_row: ExistingRow, one: str, other: str) -> str:
+def _differences(contract: Contract, row: OrderRow, existing_row: ExistingRow, one: str, other: str) -> str:
     return ", ".join(
         f"{name} is {_shown(found)} {one} and {_shown(given)} {other}"
         for name, found, given in zip(contract.names, existing_row.order, row.order.row(), strict=True)
@@ -260,7 +257,7 @@ def _skipped_rows(connection: Connection, rows: pa.Table, stored_at: datetime, r
         # Exactly this number of keys existed, and no value was changed. The texts show which rows to query first.
         hinted = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
         some = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string())))
-        skipped_rows = _taken(connection, some, stored_at)
+        skipped_rows = _rows_with_existing_id(connection, some, stored_at)
         if len(skipped_rows) == missing:
             return skipped_rows
     return _read_again(connection, rows, stored_at, missing, other)
@@ -269,17 +266,17 @@ def _skipped_rows(connection: Connection, rows: pa.Table, stored_at: datetime, r
 def _read_again(
     connection: Connection, rows: pa.Table, stored_at: datetime, missing: int, warnings: Sequence[str]
 ) -> list[SkippedRow]:
-    """Return the same from the table alone: each row was written as sent, or its key belongs to another record.
+    """Return the skipped rows by comparing each sent row with the table. `warnings` are only quoted.
 
     Raises RowsAlteredError; and RowsRefusedError if the table does not explain the number of missing rows.
     """
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
-    stored = find(connection, rows["order_id"].to_pylist())
-    contract = file.of(connection.settings)
-    ours = {(row.order.order_id, row.partition, row.offset) for row in each(connection, rows)}
+    stored = find_by_order_id(connection, rows["order_id"].to_pylist())
+    contract = loader.contract_of(connection.settings)
+    ours = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, rows)}
     skipped_rows: list[SkippedRow] = []
     refused: list[Refused] = []
-    for row in each(connection, rows):
+    for row in iterate_rows(connection, rows):
         existing_row = stored.get(row.order.order_id)
         taken_by_other = existing_row is not None and existing_row.stored_at != stored_at
         same = existing_row is not None and (row.order.order_id, existing_row.partition, existing_row.offset) in ours
@@ -291,16 +288,20 @@ def _read_again(
     if refused:
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:
-        raise RowsRefusedError(f"{missing} rows were not written, of which {len(skipped_rows)} stand in the table")
+        raise RowsRefusedError(
+            f"{missing} rows were not written; the table has rows with these ids for {len(skipped_rows)} of them"
+        )
     return skipped_rows
 
 
-def _is(existing_row: ExistingRow, row: Row) -> bool:
+def _is(existing_row: ExistingRow, row: OrderRow) -> bool:
     """Whether the existing row has the coordinates of the row's record."""
     return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
 
 
-def _alteration(contract: Contract, row: Row, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
+def _alteration(
+    contract: Contract, row: OrderRow, existing_row: ExistingRow | None, reasons: Sequence[str] = ()
+) -> str:
     """Describe how the server altered a row that it accepted without an error; empty if the row is as sent.
 
     `reasons` are the warnings of the row's statement, which may be about other rows.
@@ -316,12 +317,12 @@ def _alteration(contract: Contract, row: Row, existing_row: ExistingRow | None, 
     return f"the server changed values: {differing}" if differing else ""
 
 
-def _taken(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
+def _rows_with_existing_id(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Return the rows whose order_id is stored with the coordinates of another record, or by another transaction."""
-    stored = find(connection, rows["order_id"].to_pylist())
+    stored = find_by_order_id(connection, rows["order_id"].to_pylist())
     return [
         SkippedRow(row, existing_row)
-        for row in each(connection, rows)
+        for row in iterate_rows(connection, rows)
         if (existing_row := stored.get(row.order.order_id))
         and existing_row[1:] != (row.partition, row.offset, stored_at)
     ]
@@ -334,7 +335,7 @@ def _as_time(value: object) -> object:
 
 def produced_at(timestamp: int) -> str | None:
     """Return a record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None if missing or implausible."""
-    if not 0 <= timestamp < _YEAR_10000:
+    if not 0 <= timestamp <= LAST_MILLISECOND:
         return None
     return f"{_second(timestamp // 1000)}.{timestamp % 1000:03d}"
 

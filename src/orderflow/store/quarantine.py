@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
-from orderflow.store.connection import Connection
+from orderflow.store.connection import Connection, portions, weight
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, Source
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
-_FRAME_BYTES = 8192  # of a packet, for everything except key, value and headers
+_DETAIL_BYTES = 65_535  # of the column detail
 _IDS = 1000  # per statement
 _FIELDS = ("record_key", "record_value", "record_headers")
 
@@ -81,49 +81,53 @@ def insert(
     connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
 ) -> None:
     """Store the batch's records that `bad` names."""
-    if not bad:
-        return
-    packet = int(connection.execute("select_max_packet").rows[0][0])
-    room = max(packet - _FRAME_BYTES, packet // 2)
-    rows: list[tuple[object, ...]] = []
-    size = 0
+    if bad:
+        rows = _rows(connection, source, batch, bad, at)
+        for some in portions(rows, weight, min(_STATEMENT_BYTES, connection.room)):
+            connection.execute_rows("insert_quarantine", some)
+
+
+def _rows(
+    connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+) -> Iterator[tuple[object, ...]]:
+    """Yield the records as rows, after storing the chunks of a record that is too large for a row."""
     for batch_index, rejected, order_id in bad:
-        fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
-        chunks: list[dict[str, object]] = []
-        # In SQL text, one byte may take two.
-        weight = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
-        if weight > room:
-            share = room // 8  # three fields and the detail, at two bytes each
-            chunks = [
-                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
-            ]
-            fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
-            weight = room
-        if rows and size + weight > min(_STATEMENT_BYTES, room):
-            connection.execute_rows("insert_quarantine", rows)
-            rows, size = [], 0
-        rows.append(
-            (
-                *(source.topic, source.topic_id, batch.partitions[batch_index], batch.offsets[batch_index], *fields),
-                *(
-                    produced_at(batch.timestamps[batch_index]),
-                    at,
-                    rejected.reason,
-                    rejected.message,
-                    order_id,
-                    len(chunks),
-                ),
-            )
-        )
-        size += weight
         coordinates = {
             "topic_id": source.topic_id,
             "partition": batch.partitions[batch_index],
             "offset": batch.offsets[batch_index],
         }
+        fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
+        others = (produced_at(batch.timestamps[batch_index]), at, rejected.reason, _detail(rejected), order_id)
+        chunks: list[dict[str, object]] = []
+        if weight((source.topic, *coordinates.values(), *fields, *others)) > connection.room:
+            share = connection.room // 8  # three fields and the detail, at two bytes each
+            chunks = [
+                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
+            ]
+            fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
         for chunk in chunks:
             connection.execute("insert_chunk", coordinates | chunk)
-    connection.execute_rows("insert_quarantine", rows)
+        yield (source.topic, *coordinates.values(), *fields, *others, len(chunks))
+
+
+def set_conflict(
+    connection: Connection, quarantine_id: int, rejected: RecordRejected, order_id: str, contract_id: int
+) -> None:
+    """Set the reason of an entry whose replay found a conflict, so that a search for conflicts finds it.
+
+    The contract's version shows the audit that a replay set the reason.
+    """
+    values: dict[str, object] = {"reason": rejected.reason, "detail": _detail(rejected), "order_id": order_id}
+    connection.execute("set_conflict", {**values, "reason_contract_id": contract_id, "quarantine_id": quarantine_id})
+
+
+def _detail(rejected: RecordRejected) -> str:
+    """Return the rejection's sentence, shortened if it is too long for the column: it may show many long texts."""
+    encoded = rejected.message.encode()
+    if len(encoded) <= _DETAIL_BYTES:
+        return rejected.message
+    return encoded[: _DETAIL_BYTES - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def whole(
@@ -162,7 +166,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     found: list[Entry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some, ids=marks(some)).rows
+        rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
         found += [Entry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
@@ -188,15 +192,15 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
-        changed += connection.execute("resolve_discarded", (by, because, *some), ids=marks(some)).changed
+        changed += connection.execute("resolve_discarded", (by, because, *some), ids=placeholders_for(some)).changed
         connection.commit()
     return changed
 
 
-def _chunks(name: str, field: bytes | None, share: int) -> Iterator[dict[str, object]]:
-    """Yield what exceeds the row's share of the field, as values of insert_chunk."""
-    for number, start in enumerate(range(share, len(field or b""), 3 * share)):
-        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * share]}
+def _chunks(name: str, field: bytes | None, inline_bytes: int) -> Iterator[dict[str, object]]:
+    """Yield what exceeds the first `inline_bytes` of the field, as values of insert_chunk."""
+    for number, start in enumerate(range(inline_bytes, len(field or b""), 3 * inline_bytes)):
+        yield {"field": name, "chunk_index": number, "bytes": (field or b"")[start : start + 3 * inline_bytes]}
 
 
 def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:

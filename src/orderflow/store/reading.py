@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import EIGHT, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 
 EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
@@ -115,7 +115,7 @@ def order(connection: Connection, order_id: str) -> StoredOrder | None:
     rows = connection.execute("select_order", {"order_id": order_id}).rows
     if not rows:
         return None
-    cells, fields = [*map(_utc_if_time, rows[0])], file.of(connection.settings).own
+    cells, fields = [*map(_utc_if_time, rows[0])], loader.contract_of(connection.settings).own
     end = len(EIGHT) + len(fields)
     own = own_values(fields, cells[len(EIGHT) : end])
     return StoredOrder(*[*cells[: len(EIGHT)], *cells[end:], own])
@@ -163,7 +163,7 @@ def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Buc
     rows = connection.execute(
         "select_history",
         (seconds, *names, _naive(over.since), _naive(over.until)),
-        categories=marks(names),
+        categories=placeholders_for(names),
     ).rows
     return tuple(
         Bucket(datetime.fromtimestamp(int(number) * seconds, UTC), category, int(orders), revenue)

@@ -34,13 +34,17 @@ class RecordBatch(NamedTuple):
             partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
         }
 
+    def last_indexes(self) -> dict[int, int]:
+        """Return the batch index of each partition's last record."""
+        return {partition: index for index, partition in enumerate(self.partitions)}
+
     def describe(self, topic: str) -> str:
         """Return the topic partitions and offsets, for messages: "orders-0 offsets 17 to 36"."""
         starts, ends = self.starts(), self.ends()
         return ", ".join(f"{topic}-{part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
 
-    def since(self, positions: Mapping[int, int]) -> RecordBatch:
-        """Return the records from these offsets on, by partition; the batch itself if that is all of it."""
+    def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
+        """Return the records at or after each partition's position; the batch itself if that is every record."""
         if all(first >= positions[partition] for partition, first in self.starts().items()):
             return self
         coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
@@ -73,7 +77,7 @@ class Source(Protocol):
         """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""
 
 
-class Row(NamedTuple):
+class OrderRow(NamedTuple):
     """An accepted order to be written, with its record's coordinates and batch index."""
 
     order: Order

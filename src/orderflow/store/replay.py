@@ -8,25 +8,23 @@ machine and by however many processes it is replayed.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from orderflow.contract import file
-from orderflow.contract.definition import Order, Reason
+from orderflow.contract import loader
+from orderflow.contract.definition import EPOCH, Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
 from orderflow.errors import Contention, InputInvalid, RecordRejected
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.ledger import Advance
 from orderflow.store.orders import RowsAlteredError
 from orderflow.store.quarantine import Entry
-from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch
-
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the server returns times: naive, UTC
 
 
 class Result(StrEnum):
@@ -72,7 +70,7 @@ def replay(
         return _before(entry, entry.status)
     value = quarantine.content(connection, entry).value if corrected is None else corrected
     try:
-        order = decode(value, file.of(settings), ranges_of(settings))
+        order = decode(value, loader.contract_of(settings), ranges_of(settings))
     except RecordRejected as rejected:
         return Outcome(Result.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     number = contracts.number_of(connection)
@@ -82,8 +80,8 @@ def replay(
             connection.rollback() if dry_run else connection.commit()
         except (RowsRefusedError, RowsAlteredError) as refusal:
             connection.rollback()
-            if isinstance(refusal, RowsRefusedError) and refusal.otherwise:
-                raise refusal.otherwise from refusal
+            if isinstance(refusal, RowsRefusedError) and refusal.statement_error:
+                raise refusal.statement_error from refusal
             return Outcome(Result.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
         except Contention:
             connection.rollback()
@@ -105,21 +103,18 @@ def _transaction(  # noqa: PLR0917
             hint="The ledger was changed by hand; `orderflow audit` tells what is missing.",
         )
     next_offset, topic_id, now, _ = found[entry.partition]
-    contract = file.of(connection.settings)
+    contract = loader.contract_of(connection.settings)
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
     if status != "open":
         return _before(entry, status)
-    timestamp = -1 if entry.produced_at is None else (entry.produced_at - _EPOCH) // timedelta(milliseconds=1)
+    timestamp = -1 if entry.produced_at is None else (entry.produced_at - EPOCH) // timedelta(milliseconds=1)
     record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
     rows = orders.as_rows(as_table([order], [0], contract), record, contract)
     skipped_rows = orders.insert(connection, rows, now)
     if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
         if corrected is None and entry.reason != Reason.CONFLICT:
-            # So that a search for conflicts finds it. Its version shows the audit that a replay set the reason.
-            values: dict[str, object] = {"reason": rejected.reason, "detail": rejected.message}
-            values |= {"order_id": order.order_id, "reason_contract_id": contract_id}
-            connection.execute("set_conflict", {**values, "quarantine_id": entry.quarantine_id})
+            quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not skipped_rows:
         rollup.add(connection, rows)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from orderflow.contract import file
+from orderflow.contract import loader, patterns
 from orderflow.contract.changes import changes
-from orderflow.contract.definition import DEFAULT, EIGHT
+from orderflow.contract.definition import DEFAULT, EIGHT, Field, Kind
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -23,7 +23,7 @@ from orderflow.errors import (
 )
 from orderflow.settings import Settings
 from orderflow.store import contracts, ledger, named_lock, statements, tables
-from orderflow.store.connection import Connection, RowsRefusedError, row_errors
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError, row_errors
 from orderflow.store.migrations import LATEST, Migration, before, former_names, pending
 from orderflow.store.tables import TABLES, Column, Table, quoted
 
@@ -35,15 +35,16 @@ _PROVENANCE = {
 }
 # After the first and before the last of these, the column's default is -1: the adoption is not finished.
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
+_VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
+_EXACT_COLLATION = re.compile(r".+_(bin|cs|cs_ks)|binary")  # distinguishes capital letters
+_ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
-_VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
-_ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 TABLE_WAIT = 5  # seconds
 TABLE_ATTEMPTS = 6
 _TABLE_PAUSE = 1.0  # seconds
 OTHER_PROCESS_WAIT = 60  # seconds
-_LOOKS = 20
+_CATALOGUE_READS = 20
 
 
 class Step(NamedTuple):
@@ -81,7 +82,7 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
         [database] = as_server_names(connection, (settings.mysql_database,))
         if not connection.execute("select_database", {"database": database}).rows:
             return contracts.Versions({0: DEFAULT})
-        return _look(connection, settings).contracts
+        return _read_catalogue(connection, settings).contracts
 
 
 def check_active_sink(settings: Settings) -> None:
@@ -89,10 +90,10 @@ def check_active_sink(settings: Settings) -> None:
     with Connection(settings, database=False) as connection:
         if not ledger.is_led(connection, settings):
             return
-        found = _look(connection, settings).contracts
-        number = found.find(file.of(settings))
-        if number is None or (found.is_used and number != found.active):
-            raise contracts.differs(settings, found, "Another sink is active, which uses another contract. ")
+        found = _read_catalogue(connection, settings).contracts
+        number = found.find(loader.contract_of(settings))
+        if number is None or (found.is_used and number != found.last_used_number):
+            raise contracts.mismatch_error(settings, found, "Another sink is active, which uses another contract. ")
 
 
 def prepare(
@@ -134,7 +135,8 @@ def _lock(settings: Settings, seconds: int) -> Iterator[None]:
 
 def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
-    with Connection(settings, database=step.statement != "create_database") as connection:
+    database = step.statement != "create_database"
+    with Connection(settings, database=database, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
         connection.execute("set_lock_wait", {"seconds": table_wait})
         try:
             with row_errors() if step.statement in _ADOPT else nullcontext():
@@ -147,8 +149,8 @@ def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) 
                     f"{step.what} is missing, and its statement failed: {refused.message}",
                     hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
                 ) from refused
-            if refused.otherwise:
-                raise refused.otherwise from refused
+            if refused.statement_error:
+                raise refused.statement_error from refused
             raise TableDrifted(
                 f"The statement for {step.what} failed: {refused}.",
                 hint=f"Rows of table {settings.mysql_table} have NULL in a column: correct or delete them.",
@@ -205,43 +207,45 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
 
     Raises ContractInvalid if the tables cannot follow it.
     """
-    contract = file.of(settings)
+    contract = loader.contract_of(settings)
     if found.find(contract) is not None:
         return []
-    impossible = [change for change in changes(found.current, contract) if change.fix]
+    impossible = [change for change in changes(found.last_used, contract) if change.fix]
     if impossible and found.is_used:
-        raise contracts.differs(settings, found, hint=" ".join(dict.fromkeys(change.fix for change in impossible)))
-    number = str(found.latest + 1)
+        hint = " ".join(dict.fromkeys(change.fix for change in impossible))
+        raise contracts.mismatch_error(settings, found, hint=hint)
+    number = str(found.highest_number + 1)
     text = contracts.as_json(contract).encode().hex()
     return [Step(f"contract version {number}", "insert_contract", (("number", number), ("contract", text)))]
 
 
-def _look(connection: Connection, settings: Settings) -> _Found:
-    """Look until two looks agree: during a look, another process may change the tables.
+def _read_catalogue(connection: Connection, settings: Settings) -> _Found:
+    """Read the catalogue until two reads agree: during a read, another process may change the tables.
 
     Raises DatabaseUnavailable.
     """
-    found = _look_once(connection, settings)
-    for _ in range(_LOOKS):
-        before, found = found, _look_once(connection, settings)
+    found = _read_catalogue_once(connection, settings)
+    for _ in range(_CATALOGUE_READS):
+        before, found = found, _read_catalogue_once(connection, settings)
         if found == before:
             return found
     raise DatabaseUnavailable(
-        f"The tables of {settings.mysql_database}.{settings.mysql_table} have changed during each of {_LOOKS} looks.",
+        f"The tables of {settings.mysql_database}.{settings.mysql_table} changed during each of"
+        f" {_CATALOGUE_READS} reads of the catalogue.",
         hint="SHOW PROCESSLIST shows what changes them.",
     )
 
 
-def _look_once(connection: Connection, settings: Settings) -> _Found:
+def _read_catalogue_once(connection: Connection, settings: Settings) -> _Found:
     names = [*statements.table_names(settings).values(), *former_names(settings)]
     asked = as_server_names(connection, (settings.mysql_database, *names))
     ours = {folded.lower(): name for folded, name in zip(asked[1:], names, strict=True)}
-    marks = statements.marks(asked[1:])
+    placeholders = statements.placeholders_for(asked[1:])
     case = named_lock.ignores_case(connection)
 
     def rows(statement: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of OrderFlow's tables only: the server's own comparison may match more."""
-        for table, *rest in connection.execute(statement, asked, tables=marks).rows:
+        for table, *rest in connection.execute(statement, asked, tables=placeholders).rows:
             name = ours.get(table.lower())
             if name is not None and (case or table == name):
                 yield name, *rest
@@ -275,7 +279,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     [database] = as_server_names(connection, (settings.mysql_database,))
     if not connection.execute("select_database", {"database": database}).rows:
         return everything(settings)
-    found = _look(connection, settings)
+    found = _read_catalogue(connection, settings)
     if found.version > LATEST:
         raise SchemaTooNew(
             f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version {found.version}, and"
@@ -289,7 +293,7 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     steps = [_creation(table, names) for table in TABLES if table.key in absent]
     orders = names["orders"]
     if orders in found.engines:
-        steps += _of_orders(settings, orders, found)
+        steps += _orders_table_steps(settings, orders, found)
     drifts: list[tuple[str, str]] = []
     whole = not any(table.key in absent for table in TABLES if table.kind == "table")
     for table in TABLES[1:]:
@@ -306,8 +310,8 @@ def _missing(connection: Connection, settings: Settings) -> list[Step]:
     return sorted(steps, key=lambda step: step.statement == "create_adoption")
 
 
-def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
-    """Return what the orders table lacks.
+def _orders_table_steps(settings: Settings, name: str, found: _Found) -> list[Step]:
+    """Return the steps that create what the orders table lacks.
 
     Raises TableDrifted.
     """
@@ -320,9 +324,13 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
         if table == name:
             shown[column] = f"generated as {by}"
     additions = _additions(settings, name, shown, found.contracts)
-    columns_ = {field.name: field.column for field in file.of(settings).columns}
+    columns_ = {field.name: field.column for field in loader.contract_of(settings).columns}
     keys = found.unique_keys.get(name, {})
-    if differences := list(_differences(columns_, _of_later(settings, found.contracts), shown, adopt, engine, keys)):
+    later = _later_columns(settings, found.contracts)
+    differences = [*_differences(columns_, later, shown, adopt, engine, keys)]
+    if "order_id" in columns and not any(what.startswith("column order_id ") for what, _ in differences):
+        differences += _collation_difference(loader.contract_of(settings).by_name["order_id"], columns["order_id"])
+    if differences:
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
             + "; ".join(what for what, _ in differences)
@@ -338,20 +346,23 @@ def _of_orders(settings: Settings, name: str, found: _Found) -> list[Step]:
 
 
 def _additions(settings: Settings, name: str, shown: dict[str, str], versions: contracts.Versions) -> list[Step]:
-    """Return the step that adds columns, and makes those longer that the latest contract is shorter in.
+    """Return the step that adds missing columns.
 
-    Update `shown`, the columns' types, as the step does.
+    It also lengthens VARCHAR columns that the latest contract declares shorter. It updates `shown`,
+    the columns' types, as the step does.
     """
-    latest = versions.contracts[versions.latest].by_name
+    latest = versions.contracts[versions.highest_number].by_name
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
-    for field in file.of(settings).columns:
+    for field in loader.contract_of(settings).columns:
         expected = _declared(field.type)
         if field.is_own and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
-        elif field.name in latest and _is_longer(_declared(latest[field.name].type), expected, shown.get(field.name)):
+        elif field.name in latest and _can_lengthen_in_place(
+            _declared(latest[field.name].type), expected, shown.get(field.name)
+        ):
             what.append(f"{field.name} ({field.type.split()[0]})")
             parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
         else:
@@ -365,10 +376,10 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     return [Step(f"{columns} {', '.join(what)} of table {name}", "change_orders", (("changes", ",\n  ".join(parts)),))]
 
 
-def _is_longer(declared: str, expected: str, found: str | None) -> bool:
-    """Whether `declared` is found, and is a VARCHAR that servers make as long as expected without copying the table.
+def _can_lengthen_in_place(declared: str, expected: str, found: str | None) -> bool:
+    """Whether the server can lengthen the column in place. The column must have the type `declared`.
 
-    They copy it if the length in bytes, which a row stores in one byte or in two, is above 255 only afterwards.
+    The server copies the table if the change takes the column from at most 255 bytes to more.
     """
     before, after = _VARCHAR.fullmatch(declared), _VARCHAR.fullmatch(expected)
     if not (before and after and before[2] == after[2] and found == declared):
@@ -390,8 +401,11 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
         yield f"{full} is a {kinds[0]}, not a {kinds[1]}.", "Rename it, or name another table in MYSQL_TABLE."
     elif is_view:
         if (*columns,) != table.columns:
+            expected = f"expected: {', '.join(table.columns)}."
             yield (
-                f"View {full} has the columns {', '.join(columns) or 'of none'}, not {', '.join(table.columns)}.",
+                f"View {full} has the columns {', '.join(columns)}; {expected}"
+                if columns
+                else f"View {full} has no columns; {expected}",
                 f"Drop it, and the sink creates it again: DROP VIEW `{name}`;",
             )
     else:
@@ -413,9 +427,9 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
             )
 
 
-def _of_later(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
-    """Return the columns of later versions than the settings' contract: name to type. It may still be used."""
-    number = versions.find(file.of(settings))
+def _later_columns(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
+    """Map the columns of later contract versions to their types. A sink may still use the older contract."""
+    number = versions.find(loader.contract_of(settings))
     return {
         field.name: _declared(field.type)
         for later, contract in versions.contracts.items()
@@ -437,9 +451,9 @@ def _differences(  # noqa: PLR0917
     expected = {name: _declared(sql) for name, sql in columns.items()}
     for name, sql in columns.items():
         if name not in found:
-            yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
+            yield f"column {name} is missing", f"ADD COLUMN {quoted(name)} {sql}"
         elif not _fits(name, found[name], expected[name]) and found[name] != later.get(name):
-            yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {name} {sql}"
+            yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {quoted(name)} {sql}"
     for name in found.keys() - expected.keys() - _PROVENANCE.keys() - later.keys():
         yield f"column {name} is unknown", f"DROP COLUMN {quoted(name)}"
     for name, sql in {} if adopt else _PROVENANCE.items():
@@ -454,6 +468,16 @@ def _differences(  # noqa: PLR0917
     for name, on in keys.items():
         if name != "PRIMARY":
             yield f"key {name} makes {on} unique too", f"DROP INDEX {quoted(name)}"
+
+
+def _collation_difference(order_id: Field, found: Column) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong if the ids of two orders can be equal for the server."""
+    caseless = order_id.kind is Kind.INTEGER or (order_id.pattern and patterns.is_caseless(order_id.pattern))
+    if not caseless and not _EXACT_COLLATION.fullmatch(found.collation or ""):
+        yield (
+            f"column order_id is compared by {found.collation}, so ids that differ only in capital letters are equal",
+            f"MODIFY COLUMN {quoted(order_id.name)} {order_id.column}",
+        )
 
 
 def _declared(sql: str) -> str:

@@ -58,7 +58,7 @@ def ask(settings: Settings) -> Server:
 def variables(settings: Settings) -> dict[str, str]:
     """Return the global variables that decide whether and how the sink can write, by name in lower case."""
     with Connection(settings, database=False) as connection:
-        rows = connection.execute("show_variables", _VARIABLES, names=statements.marks(_VARIABLES)).rows
+        rows = connection.execute("show_variables", _VARIABLES, names=statements.placeholders_for(_VARIABLES)).rows
     return {str(name).lower(): str(value) for name, value in rows}
 
 
@@ -67,7 +67,7 @@ def triggers(settings: Settings) -> list[str]:
     with Connection(settings, database=False) as connection:
         names = statements.table_names(settings).values()
         where = schema.as_server_names(connection, (settings.mysql_database, *names))
-        rows = connection.execute("select_triggers", where, tables=statements.marks(where[1:])).rows
+        rows = connection.execute("select_triggers", where, tables=statements.placeholders_for(where[1:])).rows
     return [f"{name} of {table}" for name, table in rows]
 
 

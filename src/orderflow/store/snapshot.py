@@ -14,10 +14,10 @@ from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
-from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.ledger import Entry
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
+from orderflow.store.ledger import Entry, LastRecord
 from orderflow.store.quarantine import Status
-from orderflow.store.statements import marks
+from orderflow.store.statements import placeholders_for
 from orderflow.store.tables import TABLES
 
 _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
@@ -47,6 +47,7 @@ class Checks(NamedTuple):
     times_rows: int
     times_sum: int
     contract_id: int = 0  # the version of the contract that the last records were stored by
+    last: LastRecord = LastRecord()
 
 
 class Adoption(NamedTuple):
@@ -124,7 +125,7 @@ def opened(settings: Settings) -> Iterator[Connection]:
     statement would see its own moment. The server retains old row versions for it: it must not stay open for hours.
     Raises DatabaseUnavailable or DatabaseRefused.
     """
-    with Connection(settings.for_reading) as connection:
+    with Connection(settings.for_reading, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
         connection.execute("set_repeatable_read")
         connection.execute("start_snapshot")
         yield connection
@@ -139,7 +140,8 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): Checks(lost, covered, int(sum_), *rest) for topic, number, lost, covered, sum_, *rest in rows
+        (topic, number): Checks(lost, covered, int(sum_), contract, LastRecord(*last))
+        for topic, number, lost, covered, sum_, contract, *last in rows
     }
 
 
@@ -150,7 +152,7 @@ def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, S
     for start in range(0, len(ids), _IDS):
         some = ids[start : start + _IDS]
         for *order, partition, offset, produced_at, stored_at in connection.execute(
-            "select_stored", some, ids=marks(some)
+            "select_stored", some, ids=placeholders_for(some)
         ).rows:
             found[str(order[1])] = StoredRow(tuple(order), partition, offset, produced_at, stored_at)
     return found

@@ -15,7 +15,7 @@ from itertools import dropwhile
 
 import pyarrow as pa
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import EIGHT, Contract, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.tables import FORMER_TABLES, TABLES
@@ -31,7 +31,7 @@ def table_names(settings: Settings) -> dict[str, str]:
 def sql(name: str, settings: Settings, **placeholders: str) -> str:
     """Return the statement of this name for these settings' tables.
 
-    `placeholders` fills lists of %s whose length only the caller knows: see `marks`.
+    `placeholders` fills lists of %s whose length only the caller knows: see `placeholders_for`.
     """
     return fill(_text(name), settings, **placeholders)
 
@@ -41,7 +41,7 @@ def fill(text: str, settings: Settings, **placeholders: str) -> str:
     return text.format(**_identifiers(settings), **placeholders)
 
 
-def marks(values: Collection[object]) -> str:
+def placeholders_for(values: Collection[object]) -> str:
     """Return a %s for each of the values."""
     return ", ".join(["%s"] * len(values))
 
@@ -53,7 +53,7 @@ def with_null(text: str) -> str:
 
 @lru_cache(maxsize=8)  # each transaction calls it several times
 def _identifiers(settings: Settings) -> dict[str, str]:
-    contract = file.of(settings)
+    contract = loader.contract_of(settings)
     former = {key: settings.mysql_table + suffix for key, suffix in FORMER_TABLES.items()}
     return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",

@@ -23,7 +23,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,9 +32,9 @@ from typing import NamedTuple, Self
 
 import pyarrow as pa
 
-from orderflow.contract import file
+from orderflow.contract import loader
 from orderflow.contract.definition import Reason
-from orderflow.contract.fast_path import read
+from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -43,6 +43,7 @@ from orderflow.errors import (
     TooManyRejected,
     UnknownDatabaseError,
 )
+from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
@@ -53,16 +54,15 @@ from orderflow.store.connection import (
     RowsRefusedError,
     TransactionTooLargeError,
 )
-from orderflow.store.ledger import Advance, Locked
+from orderflow.store.ledger import Advance, LastRecord, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
-from orderflow.store.ranges import ranges_of
 from orderflow.store.record_batch import RecordBatch, Source
 
-# How many of the last records decide whether too many are rejected: enough to exclude chance, but less than a day's.
-_LEAST_JUDGED = 1_000
-MOST_JUDGED = 100_000
-_PIECE = 1_000  # records of a transaction after a refusal
+# The share of rejected records is checked in a window of the last records.
+_MIN_WINDOW_RECORDS = 1_000  # enough to exclude chance
+WINDOW_RECORDS = 100_000  # at most: less than the records of a day
+_SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
 
 
 class Committed(NamedTuple):
@@ -99,7 +99,7 @@ class Timing(NamedTuple):
     contentions: int = 0
 
 
-class _Content(NamedTuple):
+class _DecodedBatch(NamedTuple):
     """A batch, and the contract's results for its records."""
 
     batch: RecordBatch
@@ -112,7 +112,7 @@ class OutOfOrderError(Exception):
     """A batch that was written speculatively does not begin at the ledger's positions."""
 
 
-class _Watch:
+class _StepTimer:
     """Adds up the seconds of each step."""
 
     def __init__(self) -> None:
@@ -139,13 +139,17 @@ class Writer:
         single_writer: bool = True,
         lock_wait: int = LOCK_WAIT,
         max_attempts: int = contention.ATTEMPTS,
-        most_judged: int = MOST_JUDGED,
+        window_records: int = WINDOW_RECORDS,
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        `single_writer` is False for writers that each store one of several partitions. A statement waits `lock_wait`
-        seconds for a row lock. A batch is given up after `max_attempts` transactions that met contention. The last
-        `most_judged` records decide whether too many are rejected.
+        `single_writer` decides the order of a transaction's rows, see `orders.as_rows`. True: no other writer stores
+        order_ids between those of a batch. That holds for Spark's only task if the topic has one partition. It also
+        holds for the threads of the direct engine, because each of their batches has the oldest records of all
+        partitions. False: each writer stores one of several partitions, so the order_ids of the writers alternate.
+
+        A statement waits `lock_wait` seconds for a row lock. A batch is given up after `max_attempts` transactions that
+        met contention. The last `window_records` records decide whether too many are rejected.
 
         Raises DatabaseUnavailable or DatabaseRefused.
         """
@@ -153,17 +157,18 @@ class Writer:
         self._source = source
         self._single_writer = single_writer
         self._max_attempts = max_attempts
-        self._most_judged = most_judged
+        self._window_records = window_records
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
-        self._judged = 0, 0  # records, and the rejected ones among them
+        self._window = 0, 0  # the last records, and the rejected ones among them
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
+        self._check_identity: Callable[[], None] = lambda: None  # of the current batch: set by `commit`
         self._connection = Connection(settings, infile_folder=self._infile.parent, lock_wait=lock_wait)
         with suppress(DatabaseRefused):  # MySQL allows it to administrators only; it only saves a query of the table
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
-        self._contract = file.of(settings)
+        self._contract = loader.contract_of(settings)
         self._contract_number = contracts.number_of(self._connection)
         self._ranges = ranges_of(settings)
 
@@ -184,78 +189,82 @@ class Writer:
         With a `ticket`, the orders may be written while another writer commits the previous batch.
 
         Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
-        UnknownDatabaseError, DatabaseRefused, and Contention after 20 attempts. Then nothing of the batch is stored; or
-        the first records of each partition, if it was split; or all of it, if a COMMIT's reply was lost. Raises
-        TooManyRejected after the whole batch is stored. The writer must be closed after each of these errors.
+        UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts. Then nothing of the batch
+        is stored; or the first records of each partition, if it was split; or all of it, if a COMMIT's reply was lost.
+        Raises TooManyRejected after the whole batch is stored. The writer must be closed after each of these errors.
         """
         self.timing = None
         if not batch.offsets:
             return Committed()
-        # Requested after the records arrived, awaited before COMMIT: an unchanged id proves that they are this topic's.
+        # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
+        # recreated.
         self._check_identity = self._source.request_identity_check()
-        ticket, watch = ticket or CommitTicket(), _Watch()
-        content = self._read(batch)
-        watch.lap("decode")
+        ticket, timer = ticket or CommitTicket(), _StepTimer()
+        decoded = self._decode(batch)
+        timer.lap("decode")
         speculative = ticket.wait_for_predecessor_start()
-        watch.lap("lock")
+        timer.lap("lock")
         try:
-            committed = self._attempts(content, batch.ends(), ticket, watch, speculative=speculative)
+            committed = self._attempts(decoded, batch.ends(), ticket, timer, speculative=speculative)
         except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(ticket)
-            committed = self._commit_pieces(batch, ticket, watch)
-        self._judge(committed)
+            committed = self._commit_in_small_transactions(batch, ticket, timer)
+        self._check_rejected_share(committed)
         return committed
 
-    def _commit_pieces(self, batch: RecordBatch, ticket: CommitTicket, watch: _Watch) -> Committed:
+    def _commit_in_small_transactions(self, batch: RecordBatch, ticket: CommitTicket, timer: _StepTimer) -> Committed:
         """Split the batch into small transactions, each of which finds the rows that the server refuses."""
         committed = Committed()
-        for piece, ends in _pieces(batch):
-            content = self._read(piece)
-            watch.lap("decode")
-            committed = committed.plus(self._attempts(content, ends, ticket, watch, refusing=True))
+        for small_batch, ends in _split(batch):
+            decoded = self._decode(small_batch)
+            timer.lap("decode")
+            committed = committed.plus(self._attempts(decoded, ends, ticket, timer, row_by_row=True))
         return committed
 
     def _attempts(
         self,
-        content: _Content,
+        decoded: _DecodedBatch,
         ends: Mapping[int, int],
         ticket: CommitTicket,
-        watch: _Watch,
+        timer: _StepTimer,
         *,
         speculative: bool = False,
-        refusing: bool = False,
+        row_by_row: bool = False,
     ) -> Committed:
-        """Execute one transaction, and retry it after contention. `ends` are its partitions' next offsets after it."""
+        """Execute one transaction, and retry it after contention.
+
+        `ends` maps each partition to its next offset after the transaction.
+        """
         for after_contention in contention.pauses(self._max_attempts):
             pause = 0.0
             try:
                 if speculative:
-                    return self._commit_speculatively(content, ends, ticket, watch)
-                return self._commit_in_order(content, ends, ticket, watch, refusing=refusing)
+                    return self._commit_speculatively(decoded, ends, ticket, timer)
+                return self._commit_in_order(decoded, ends, ticket, timer, row_by_row=row_by_row)
             except OutOfOrderError:
                 pass  # retried in order
             except LocalInfileOffError:
                 self.uses_load_data = False
             except Contention:
-                watch.contentions += 1
+                timer.contentions += 1
                 pause = after_contention
             self._start_again(ticket, pause)
             speculative = False
-        raise Contention(contention.exhausted(content.batch.describe(self._source.topic), self._max_attempts))
+        raise Contention(contention.exhausted(decoded.batch.describe(self._source.topic), self._max_attempts))
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
         time.sleep(pause)
         ticket.wait_for_predecessor_end()
 
-    def _read(self, batch: RecordBatch) -> _Content:
-        reading = read(batch.values, self._contract, self._ranges)
-        rows = orders.as_rows(reading.orders, batch, self._contract, single_writer=self._single_writer)
-        return _Content(batch, rows, reading.rejected, reading.unknown_fields)
+    def _decode(self, batch: RecordBatch) -> _DecodedBatch:
+        values = decode_batch(batch.values, self._contract, self._ranges)
+        rows = orders.as_rows(values.orders, batch, self._contract, single_writer=self._single_writer)
+        return _DecodedBatch(batch, rows, values.rejected, values.unknown_fields)
 
     def _commit_speculatively(
-        self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch
+        self, decoded: _DecodedBatch, ends: Mapping[int, int], ticket: CommitTicket, timer: _StepTimer
     ) -> Committed:
         """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
 
@@ -263,70 +272,76 @@ class Writer:
         """
         # 4. Write the orders.
         [(stored_at,)] = self._connection.execute("select_now").rows
-        skipped_rows = self._write(content.rows, stored_at)
-        watch.lap("write")
+        skipped_rows = self._write(decoded.rows, stored_at)
+        timer.lap("write")
         # 1. Lock the ledger's rows.
         ticket.wait_for_predecessor_lock()
-        locked = self._lock_ledger(content.batch, may_open=False)
+        locked = self._lock_ledger(decoded.batch, may_open=False)
         positions = _positions(locked)
         ticket.mark_ledger_locked()
         # 2 and 3. No record is stored already, and none is missing.
-        in_order = content.batch.since(positions) is content.batch and not self._gap(content.batch, positions)
-        watch.lap("lock")
+        in_order = decoded.batch.from_positions(positions) is decoded.batch and not self._gap(decoded.batch, positions)
+        timer.lap("lock")
         if not in_order:
             raise OutOfOrderError
-        return self._account_and_commit(content, ends, locked, stored_at, skipped_rows, (), watch)
+        return self._account_and_commit(decoded, ends, locked, stored_at, skipped_rows, (), timer)
 
     def _commit_in_order(
-        self, content: _Content, ends: Mapping[int, int], ticket: CommitTicket, watch: _Watch, *, refusing: bool
+        self,
+        decoded: _DecodedBatch,
+        ends: Mapping[int, int],
+        ticket: CommitTicket,
+        timer: _StepTimer,
+        *,
+        row_by_row: bool,
     ) -> Committed:
-        """Do steps 1 to 6. With `refusing`, find the rows that the server refuses one by one."""
+        """Do steps 1 to 6. With `row_by_row`, find the rows that the server refuses."""
         # 1. Lock the ledger's rows.
-        locked = self._lock_ledger(content.batch, may_open=True)
+        locked = self._lock_ledger(decoded.batch, may_open=True)
         positions, stored_at = _positions(locked), next(iter(locked.values())).now
         ticket.mark_ledger_locked()
         # 2. Drop the records that are stored already.
-        batch = content.batch.since(positions)
+        batch = decoded.batch.from_positions(positions)
         # 3. Check the gap before the first record.
         gap = self._gap(batch, positions)
-        watch.lap("lock")
+        timer.lap("lock")
         if gap or not batch.offsets:
             self._connection.rollback()
             if gap:
                 raise gap
             return Committed()
-        if batch is not content.batch:
-            content = self._read(batch)
-            watch.lap("decode")
+        if batch is not decoded.batch:
+            decoded = self._decode(batch)
+            timer.lap("decode")
         # 4. Write the orders.
         skipped_rows: Sequence[SkippedRow]
         refused: Sequence[Refused] = ()
-        if refusing:
-            skipped_rows, refused = self._write_refusing(content, stored_at)
+        if row_by_row:
+            skipped_rows, refused = self._write_except_refused(decoded, stored_at)
         else:
-            skipped_rows = self._write(content.rows, stored_at)
-        watch.lap("write")
-        return self._account_and_commit(content, ends, locked, stored_at, skipped_rows, refused, watch)
+            skipped_rows = self._write(decoded.rows, stored_at)
+        timer.lap("write")
+        return self._account_and_commit(decoded, ends, locked, stored_at, skipped_rows, refused, timer)
 
     def _account_and_commit(  # noqa: PLR0917
         self,
-        content: _Content,
+        decoded: _DecodedBatch,
         ends: Mapping[int, int],
         locked: Mapping[int, Locked],
         stored_at: datetime,
         skipped_rows: Sequence[SkippedRow],
         refused: Sequence[Refused],
-        watch: _Watch,
+        timer: _StepTimer,
     ) -> Committed:
         """Do steps 5 and 6, which both ways share."""
-        connection, source, batch = self._connection, self._source, content.batch
+        connection, source, batch = self._connection, self._source, decoded.batch
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = [
             (row, rejected)
             for row, existing_row in skipped_rows
             if (rejected := orders.conflict(self._contract, row, existing_row))
         ]
-        bad = [RejectedRecord(batch_index, rejected) for batch_index, rejected in content.rejected]
+        bad = [RejectedRecord(batch_index, rejected) for batch_index, rejected in decoded.rejected]
         bad += [RejectedRecord(row.batch_index, rejected, row.order.order_id) for row, rejected in conflicts]
         bad += [
             RejectedRecord(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
@@ -335,15 +350,18 @@ class Writer:
         quarantine.insert(connection, source, batch, bad, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
-        written = orders.without(content.rows, not_written)
+        written = orders.exclude(decoded.rows, not_written)
         rollup.add(connection, written)
         stored = Counter(written["kafka_partition"].to_pylist())
         duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
         quarantined = Counter(batch.partitions[one.batch_index] for one in bad)
-        unknown = Counter(batch.partitions[index] for index in content.unknown_fields["batch_index"].to_pylist())
+        unknown = Counter(batch.partitions[index] for index in decoded.unknown_fields["batch_index"].to_pylist())
         moves = {
-            part: Advance(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part])
-            for part in batch.ends()
+            part: Advance(
+                *(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part]),
+                last=LastRecord(batch.offsets[last], ledger.fingerprint(batch.timestamps[last], batch.keys[last])),
+            )
+            for part, last in batch.last_indexes().items()
         }
         for part in moves:
             if locked[part].contract_id != self._contract_number:
@@ -351,35 +369,34 @@ class Writer:
                 contracts.begin(connection, source.topic, source.topic_id, part, *start)
         ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
         self._check_identity()
-        watch.lap("account")
+        timer.lap("account")
         connection.commit()
-        watch.lap("commit")
-        self.timing = Timing._make([*watch.laps.values(), watch.contentions])
+        timer.lap("commit")
+        self.timing = Timing._make([*timer.laps.values(), timer.contentions])
         return Committed(
             stored=stored.total(),
             duplicates=duplicates.total(),
             quarantined=Counter(one.rejected.reason for one in bad),
-            unknown_fields=Counter(content.unknown_fields["name"].to_pylist()),
+            unknown_fields=Counter(decoded.unknown_fields["name"].to_pylist()),
         )
 
-    def _judge(self, committed: Committed) -> None:
+    def _check_rejected_share(self, committed: Committed) -> None:
         """Count the last records that were read, and the rejected ones among them.
 
         Raises TooManyRejected, so that a wrong topic does not fill the disk.
         """
-        seen, rejected = self._judged
-        keep = min(1.0, (self._most_judged - committed.records) / max(1, seen))
+        seen, rejected = self._window
+        keep = min(1.0, (self._window_records - committed.records) / max(1, seen))
         seen = round(seen * keep) + committed.records
         rejected = round(rejected * keep) + committed.quarantined.total()
-        self._judged = seen, rejected
-        if seen >= _LEAST_JUDGED and rejected > seen * self._settings.quarantine_max_share:
+        self._window = seen, rejected
+        if seen >= _MIN_WINDOW_RECORDS and rejected > seen * self._settings.quarantine_max_share:
             reasons = committed.quarantined.most_common(3)
             raise TooManyRejected(
                 f"{rejected:,} of the last {seen:,} records of {self._source.topic} are no orders"
                 f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons)}).",
-                hint="Those that were read are stored or in the quarantine. Is KAFKA_TOPIC the right topic? To keep"
-                " them all in the quarantine, raise QUARANTINE_MAX_SHARE"
-                f" (now {self._settings.quarantine_max_share:g}; 1: never stop).",
+                hint="The records read so far are stored or quarantined. Check KAFKA_TOPIC. To continue, raise"
+                f" QUARANTINE_MAX_SHARE (now {self._settings.quarantine_max_share:g}; 1: never stop).",
             )
 
     def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> dict[int, Locked]:
@@ -399,7 +416,7 @@ class Writer:
         for one in locked.values():
             ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
             if one.contract_id > self._contract_number:
-                raise contracts.differs(self._settings, contracts.versions(self._connection))
+                raise contracts.mismatch_error(self._settings, contracts.versions(self._connection))
         return locked
 
     def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
@@ -409,8 +426,8 @@ class Writer:
             position = positions[partition]
             if first > position and source.holds_records(partition, position, first):
                 return LedgerGap(
-                    f"{source.topic} partition {partition} was handed over from offset {first}, but records"
-                    f" from offset {position} on are not accounted for.",
+                    f"The batch of {source.topic} partition {partition} starts at offset {first}, but the ledger is at"
+                    f" {position}. The topic has records between.",
                 )
         return None
 
@@ -421,37 +438,39 @@ class Writer:
             return orders.load(self._connection, rows, stored_at, self._infile)
         return orders.insert(self._connection, rows, stored_at)
 
-    def _write_refusing(self, content: _Content, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+    def _write_except_refused(
+        self, decoded: _DecodedBatch, stored_at: datetime
+    ) -> tuple[list[SkippedRow], list[Refused]]:
         """Write the rows except those that the server refuses or alters.
 
         Raises an error that is not about the rows: one that a statement without rows causes as well, or one that every
         row causes and whose number does not show that the row is at fault.
         """
-        rows = content.rows
+        rows = decoded.rows
         refused: list[Refused] = []
         skipped_rows: list[SkippedRow] = []
-        each = False
+        is_row_by_row = False
         while len(rows):
             self._connection.execute("savepoint")
             try:
-                if each:
+                if is_row_by_row:
                     skipped_rows, found = orders.insert_each(self._connection, rows, stored_at)
                     refused += found
-                    rows = orders.without(rows, [row.batch_index for row, *_ in found])
+                    rows = orders.exclude(rows, [row.batch_index for row, *_ in found])
                 else:
                     skipped_rows = self._write(rows, stored_at)
                 break
             except RowsAlteredError as altered:
                 refused += altered.refused
-                rows = orders.without(rows, [row.batch_index for row, *_ in altered.refused])
+                rows = orders.exclude(rows, [row.batch_index for row, *_ in altered.refused])
                 self._connection.execute("rollback_to_savepoint")
             except RowsRefusedError:
-                each = True
+                is_row_by_row = True
                 self._connection.execute("rollback_to_savepoint")
                 orders.probe(self._connection)
-        if len(rows) == len(skipped_rows) and refused and all(one.otherwise for one in refused):
+        if len(rows) == len(skipped_rows) and refused and all(one.statement_error for one in refused):
             raise UnknownDatabaseError(
-                f"Not one of {len(refused):,} orders of {content.batch.describe(self._source.topic)} was accepted:"
+                f"Not one of {len(refused):,} orders of {decoded.batch.describe(self._source.topic)} was accepted:"
                 f" {refused[0].detail}",
                 hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
             )
@@ -462,15 +481,16 @@ def _positions(locked: Mapping[int, Locked]) -> dict[int, int]:
     return {partition: one.next_offset for partition, one in locked.items()}
 
 
-def _pieces(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:
+def _split(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:
     """Split the batch into small ones, each with the offset up to which it accounts for its partitions.
 
     That is where the next one begins, so the topic need not be checked for records between them.
     """
     ends = batch.ends()
-    pieces: list[tuple[RecordBatch, dict[int, int]]] = []
-    for start in reversed(range(0, len(batch.offsets), _PIECE)):
-        piece = RecordBatch(*(column if column is None else column[start : start + _PIECE] for column in batch))  # type: ignore[arg-type]
-        pieces.append((piece, {partition: ends[partition] for partition in piece.starts()}))
-        ends |= piece.starts()
-    return reversed(pieces)
+    small_batches: list[tuple[RecordBatch, dict[int, int]]] = []
+    for start in reversed(range(0, len(batch.offsets), _SMALL_TRANSACTION_RECORDS)):
+        end = start + _SMALL_TRANSACTION_RECORDS
+        small_batch = RecordBatch(*(column if column is None else column[start:end] for column in batch))  # type: ignore[arg-type]
+        small_batches.append((small_batch, {partition: ends[partition] for partition in small_batch.starts()}))
+        ends |= small_batch.starts()
+    return reversed(small_batches)

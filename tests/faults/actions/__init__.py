@@ -1,4 +1,4 @@
-"""Every fault by name. Each does its damage, waits for the sink's log message if there is one, and repairs the damage.
+"""Every fault by name. Each does its damage, waits for the sink's log message, if any, and repairs the damage.
 
 Afterwards the sink continues by itself, or the fault has restarted it. `System.prove` checks that nothing was lost or
 duplicated. Further faults, which end the sink, are in test_operator.py.

@@ -9,14 +9,14 @@ from tests.faults.system import System
 @action()
 def broker_killed(system: System) -> None:
     system.kafka.kill()
-    system.hears("does not answer")
-    system.revive(system.kafka)
+    system.wait_for_log("does not answer")
+    system.restart(system.kafka)
 
 
 @action()
 def broker_restarted(system: System) -> None:
     system.kafka.stop()
-    system.revive(system.kafka)
+    system.restart(system.kafka)
 
 
 @action()
@@ -26,10 +26,10 @@ def broker_stopped(system: System) -> None:
 
 @action()
 def sinks_line_to_kafka_slow(system: System) -> None:
-    line = system.kafka.for_sink
-    line.delay, line.rate = 0.1, 400_000
+    proxy = system.kafka.for_sink
+    proxy.delay, proxy.rate = 0.1, 400_000
     system.until_it_stores()
-    line.heal()
+    proxy.remove_faults()
 
 
 @action()
@@ -39,7 +39,7 @@ def sinks_line_to_kafka_cut(system: System) -> None:
 
 @action()
 def sinks_line_to_kafka_dead(system: System) -> None:
-    line = system.kafka.for_sink
-    line.frozen = True
-    system.hears("does not answer")
-    line.heal()
+    proxy = system.kafka.for_sink
+    proxy.frozen = True
+    system.wait_for_log("does not answer")
+    proxy.remove_faults()

@@ -6,6 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from orderflow.store.connection import UNAVAILABLE
 from tests.faults.proxy import Trap, mysql_error
 from tests.faults.registry import WAITING, action, is_stored
@@ -16,17 +18,17 @@ from tests.processes import until
 @action()
 def database_killed(system: System) -> None:
     system.database.kill()
-    system.hears("does not answer")
-    system.revive(system.database)
+    system.wait_for_log("does not answer")
+    system.restart(system.database)
 
 
 @action()
 def database_restarted(system: System) -> None:
     system.until_it_stores()  # before its first connection to MySQL, the sink cannot log how many records wait
     system.database.stop()
-    system.hears("records wait in Kafka")
-    assert system.said('{"state":"waiting"')
-    system.revive(system.database)
+    system.wait_for_log("records wait in Kafka")
+    assert system.has_logged('{"state":"waiting"')
+    system.restart(system.database)
 
 
 @action()
@@ -44,40 +46,40 @@ def commit_reply_lost(system: System) -> None:
     """The server receives the COMMIT, but its reply is lost."""
     trap = system.database.proxy.trap = Trap(b"COMMIT")
     # Not at the first COMMIT: a worker that an earlier fault left running may send it, and logs nothing.
-    until(lambda: trap.sprung and system.said(WAITING), system.sink)
-    system.database.proxy.heal()
+    until(lambda: trap.hits and system.has_logged(WAITING), system.sink)
+    system.database.proxy.remove_faults()
 
 
 @action()
 def commit_lost(system: System) -> None:
     """The connection ends before the server receives the COMMIT."""
     trap = system.database.proxy.trap = Trap(b"COMMIT", mysql_error(1180, "Got error 5 during COMMIT"))
-    until(lambda: trap.sprung and system.said(WAITING), system.sink)
-    system.database.proxy.heal()
+    until(lambda: trap.hits and system.has_logged(WAITING), system.sink)
+    system.database.proxy.remove_faults()
 
 
 @action()
 def database_disk_full(system: System) -> None:
     assert 1114 in UNAVAILABLE
     trap = system.database.proxy.trap = Trap(b"LOAD DATA", mysql_error(1114, "The table 'orders' is full"))
-    system.hears("cannot write its files now: The table 'orders' is full")
-    system.database.proxy.heal()
-    assert trap.sprung
+    system.wait_for_log("cannot write its files now: The table 'orders' is full")
+    system.database.proxy.remove_faults()
+    assert trap.hits
 
 
 @action()
 def temporary_space_full(system: System) -> None:
     words = "Error writing file '/tmp/MLcopy' (OS errno 28 - No space left on device)"
     trap = system.database.proxy.trap = Trap(b"LOAD DATA", mysql_error(3, words))
-    system.hears(f"cannot write its files now: {words}")
-    system.database.proxy.heal()
-    assert trap.sprung
+    system.wait_for_log(f"cannot write its files now: {words}")
+    system.database.proxy.remove_faults()
+    assert trap.hits
 
 
 @action()
 def trigger_refuses_orders(system: System) -> None:
     """Only the refused orders are quarantined; the sink stores the others."""
-    first = system.draw.randrange(10**9, 10**11)
+    first = system.rng.randrange(10**9, 10**11)
     refused = [f"ORDER-{number}" for number in range(first, first + 10)]
     system.sql(
         "CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW IF NEW.order_id IN"
@@ -96,7 +98,7 @@ def ledger_in_myisam(system: System) -> None:
     system.sql("ALTER TABLE orders_ledger ENGINE = MyISAM")
     system.sink.start()
     assert ended(system.sink) == 2, system.sink.last_lines()
-    assert system.said("its engine is MyISAM") and system.said("ENGINE = InnoDB"), system.sink.last_lines()
+    assert system.has_logged("its engine is MyISAM") and system.has_logged("ENGINE = InnoDB"), system.sink.last_lines()
     system.sql("ALTER TABLE orders_ledger ENGINE = InnoDB")
     system.sink.start()
 
@@ -105,22 +107,22 @@ def ledger_in_myisam(system: System) -> None:
 def database_read_only(system: System) -> None:
     name = "super_read_only" if system.database.program.kind == "mysql" else "read_only"
     system.sql(f"SET GLOBAL {name} = ON")
-    system.hears("cannot take writes now")
+    system.wait_for_log("cannot take writes now")
     system.sql("SET GLOBAL read_only = OFF")
 
 
 @action()
 def database_offline(system: System) -> None:
-    if system.database.program.kind != "mysql":  # MariaDB has no such mode
-        return
+    if system.database.program.kind != "mysql":
+        pytest.skip("MariaDB has no offline_mode")
     system.sql("SET GLOBAL offline_mode = ON")
-    system.hears("offline mode")
+    system.wait_for_log("offline mode")
     system.sql("SET GLOBAL offline_mode = OFF")
 
 
 @action()
 def server_variables_changed(system: System) -> None:
-    """An administrator changes variables for all new sessions, against the needs of our statements."""
+    """An administrator changes variables for all new sessions, to values that OrderFlow's statements do not expect."""
     changed: dict[str, str | int] = {
         "sql_mode": "ANSI",
         "time_zone": "+05:30",
@@ -152,14 +154,14 @@ def too_many_connections(system: System) -> None:
     with system.session() as other:
         other.cursor().execute("SET GLOBAL max_connections = 1")
         system.cut_sessions()
-        system.hears("Too many connections")
+        system.wait_for_log("Too many connections")
         other.cursor().execute(f"SET GLOBAL max_connections = {before}")
 
 
 @action()
 def deadlock(system: System) -> None:
     """A session holds an order_id that the sink needs, then requests the ledger row that the sink holds."""
-    number = system.draw.randrange(10**9, 10**12)
+    number = system.rng.randrange(10**9, 10**12)
     before = system.positions()[0]
     until(lambda: system.positions()[0] != before, system.sink)  # so that no earlier fault holds locks
     with system.session() as other:
@@ -179,7 +181,7 @@ def deadlock(system: System) -> None:
 
 @action()
 def lock_timeout(system: System) -> None:
-    number = system.draw.randrange(10**9, 10**12)
+    number = system.rng.randrange(10**9, 10**12)
     with system.session() as other:
         _hold(other.cursor(), number)
         system.send(number, 1, partition=0)
@@ -211,13 +213,13 @@ def restored_to_an_older_state(system: System) -> None:
     backup = system.folder / "backup"
     database.stop()
     shutil.copytree(data, backup)
-    system.revive(database)
+    system.restart(database)
     system.until_caught_up()
     before = sum(system.positions().values())
     database.kill()
     shutil.rmtree(data)
     backup.rename(data)
-    system.revive(database)
+    system.restart(database)
     until(lambda: sum(system.positions().values()) > before, system.sink)
 
 
@@ -250,7 +252,7 @@ def summer_time_begins_and_ends(system: System) -> None:
         system.cut_sessions()
         for month in (3, 10):
             moment = datetime(2025, month, 30 if month == 3 else 26, 2, 30, tzinfo=UTC).timestamp()
-            system.send(system.draw.randrange(10**9, 10**12), 3, clock=lambda moment=moment: moment)  # type: ignore[misc]
+            system.send(system.rng.randrange(10**9, 10**12), 3, clock=lambda moment=moment: moment)  # type: ignore[misc]
         system.until_caught_up()
     system.sql("SET GLOBAL time_zone = 'SYSTEM'")
     hours = "SELECT COUNT(*) FROM orders WHERE order_timestamp IN ('2025-03-30 02:30:00', '2025-10-26 02:30:00')"

@@ -14,26 +14,29 @@ from tests.processes import until
 @action()
 def producer_killed_mid_send(system: System) -> None:
     with system.started(
-        system.orderflow("burst", "produce", "--rate", "5000", settings=system.producers_settings)
+        system.orderflow("burst", "produce", "--rate", "5000", settings=system.producer_settings)
     ) as burst:
-        before = _in_topic(system)
-        until(lambda: _in_topic(system) > before + 500, burst)
+        before = _count_records(system)
+        until(lambda: _count_records(system) > before + 500, burst)
     system.producer.kill()
     system.producer.start()
     until(lambda: any("Sending to" in line for line in system.producer.last_lines()), system.producer)
 
 
-def _in_topic(system: System) -> int:
-    return sum(bounds.end for bounds in topic.bounds(system.direct, topic.describe(system.direct).partitions).values())
+def _count_records(system: System) -> int:
+    return sum(
+        bounds.end
+        for bounds in topic.bounds(system.admin_settings, topic.describe(system.admin_settings).partitions).values()
+    )
 
 
 @action()
 def acknowledgements_lost(system: System) -> None:
-    line = system.kafka.for_producers
-    before = line.swallowed
-    line.deaf = True
-    until(lambda: line.swallowed > before)
-    line.heal()
+    proxy = system.kafka.for_producers
+    before = proxy.discarded_bytes
+    proxy.discards_replies = True
+    until(lambda: proxy.discarded_bytes > before)
+    proxy.remove_faults()
 
 
 @action()
@@ -45,7 +48,7 @@ def producers_line_half_closed(system: System) -> None:
 def producers_line_slow(system: System) -> None:
     system.kafka.for_producers.delay = 0.3
     system.until_it_stores()
-    system.kafka.for_producers.heal()
+    system.kafka.for_producers.remove_faults()
 
 
 @action()
@@ -86,11 +89,11 @@ def garbage(system: System) -> None:
 @action("direct")
 def producers_queue_full(system: System) -> None:
     """The producer waits: more orders than librdkafka's queue holds (100,000), while the connection is blocked."""
-    line = system.kafka.for_producers
-    burst = system.orderflow("burst", "produce", "--count", "110000", "--json", settings=system.producers_settings)
+    proxy = system.kafka.for_producers
+    burst = system.orderflow("burst", "produce", "--count", "110000", "--json", settings=system.producer_settings)
     with system.started(burst):
         until(lambda: b"Sending to" in burst.log.read_bytes(), burst)
-        line.frozen = True
+        proxy.frozen = True
         until(lambda: b'"in_flight": 100000' in burst.log.read_bytes(), burst)
-        line.heal()
+        proxy.remove_faults()
         assert ended(burst) == 0, burst.last_lines()

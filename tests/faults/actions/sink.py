@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.registry import AGAIN, WAITING, action, end_sessions, is_stored, register
+from tests.faults.registry import RESTARTING, WAITING, action, end_sessions, is_stored, register
 from tests.faults.system import System, ended, send_signal, stopped
 from tests.processes import until
 
@@ -32,7 +32,7 @@ def killed_at(system: System, point: str) -> None:
     system.plan(point, "kill")
     system.until_taken()
     if system.engine == "spark":
-        while not system.hears_soon(AGAIN):  # a worker left running by an earlier fault logs nothing
+        while not system.logs_within(RESTARTING):  # a worker left running by an earlier fault logs nothing
             system.plan(point, "kill")
             system.until_taken()
     else:
@@ -66,52 +66,52 @@ def driver_killed_after_commit(system: System) -> None:
 
 @action()
 def driver_killed_at_random(system: System) -> None:
-    with _later(system):
+    with _at_a_random_moment(system):
         system.sink.kill()
     system.sink.start()
 
 
 @action()
 def sink_terminated_at_random(system: System) -> None:
-    with _later(system):
+    with _at_a_random_moment(system):
         system.sink.terminate()
     assert ended(system.sink) == 0, system.sink.last_lines()
-    assert system.said("Stopping after this batch")
+    assert system.has_logged("Stopping after this batch")
     system.sink.start()
 
 
 @contextmanager
-def _later(system: System) -> Iterator[None]:
+def _at_a_random_moment(system: System) -> Iterator[None]:
     """Wait for a random number of orders, so that the fault occurs at any instruction."""
-    wanted = sum(system.positions().values()) + system.draw.randrange(200)
+    wanted = sum(system.positions().values()) + system.rng.randrange(200)
     until(lambda: sum(system.positions().values()) >= wanted, system.sink)
     yield
 
 
 @action()
 def contract_extended(system: System) -> None:
-    """The contract gets another field. The next sink dies while it adds the column, or when it first stores by it."""
+    """The contract gets another field. The next sink dies while it adds the column, or at its first batch with it."""
     system.until_it_stores()
     system.sink.kill()
-    name, number = system.extend_contract(), system.draw.randrange(10**9, 10**12)
-    own = f', "{name}": "{number}"'.encode()
-    system.send(number, 60, own=own)
-    point = system.draw.choice(("change_orders.after", "insert_contract.after", "set_partition_contract.after"))
+    name, number = system.extend_contract(), system.rng.randrange(10**9, 10**12)
+    added_fields = f', "{name}": "{number}"'.encode()
+    system.send(number, 60, added_fields=added_fields)
+    point = system.rng.choice(("change_orders.after", "insert_contract.after", "set_partition_contract.after"))
     system.plan(point, "kill")
     system.replace_sink()
     system.until_taken()
     if point == "set_partition_contract.after" and system.engine == "spark":
-        system.hears(AGAIN)
+        system.wait_for_log(RESTARTING)
     else:
         assert ended(system.sink) == -signal.SIGKILL
         system.sink.start()
-    until(lambda: _with_own(system, name) == 60, system.sink)
-    system.send(number + 60, 60, own=own)
-    until(lambda: _with_own(system, name) == 120, system.sink)
+    until(lambda: _count_values(system, name) == 60, system.sink)
+    system.send(number + 60, 60, added_fields=added_fields)
+    until(lambda: _count_values(system, name) == 120, system.sink)
 
 
-def _with_own(system: System, name: str) -> int:
-    """Return how many orders have a value in this column."""
+def _count_values(system: System, name: str) -> int:
+    """Return the number of orders that have a value in this column."""
     if not system.sql(f"SHOW COLUMNS FROM orders LIKE '{name}'"):
         return 0
     return int(system.sql(f"SELECT COUNT({name}) FROM orders")[0][0])
@@ -120,9 +120,9 @@ def _with_own(system: System, name: str) -> int:
 @action("spark")
 def engine_killed(system: System) -> None:
     system.until_it_stores()  # a sink that has just started has no JVM yet
-    for jvm in system.below("org.apache.spark.deploy.SparkSubmit"):
+    for jvm in system.sink_processes("org.apache.spark.deploy.SparkSubmit"):
         jvm.kill()
-    system.hears("JVM has exited")
+    system.wait_for_log("JVM has exited")
 
 
 @action()
@@ -138,14 +138,14 @@ def zombie_that_holds_its_locks(system: System) -> None:
     """A worker stops before its COMMIT, and another sink waits for its locks. The worker then resumes and commits."""
     with _zombie(system, "commit.before") as zombie:
         # In real-time mode, a worker ends with its driver, which releases its locks.
-        until(lambda: system.said(WAITING) or not zombie.is_running(), system.sink)
+        until(lambda: system.has_logged(WAITING) or not zombie.is_running(), system.sink)
 
 
 @action()
 def zombie_that_awakes_late(system: System) -> None:
     """A worker stops before it stores a batch, and another sink stores the batch. Then the worker tries to."""
     producers = [system.producer.identity[0], system.transactional.identity[0]]
-    number = system.draw.randrange(10**9, 10**12)
+    number = system.rng.randrange(10**9, 10**12)
     with stopped(*producers):
         system.until_caught_up()
         with _zombie(system, "lock_ledger.before", lambda: system.send(number, 1, partition=0)):
@@ -185,7 +185,7 @@ def second_sink_takes_over_then_a_third(system: System) -> None:
         system.until_it_stores()  # so it is the active sink
         former = system.sink
         system.replace_sink()
-        system.hears("Another sink is active")
+        system.wait_for_log("Another sink is active")
         former.kill()
         system.until_it_stores()
 
@@ -196,7 +196,7 @@ def leadership_lost(system: System) -> None:
     system.until_it_stores()  # so it is the active sink
     former = system.sink
     system.replace_sink()
-    system.hears("Another sink is active")
+    system.wait_for_log("Another sink is active")
     end_sessions(system)
     system.until_it_stores()
     former.kill()
@@ -219,11 +219,11 @@ def checkpoint_truncated(system: System) -> None:
 
 
 def _checkpoints(system: System) -> list[Path]:
-    def found() -> list[Path]:
+    def existing() -> list[Path]:
         return list(Path("/dev/shm").glob(f"orderflow-scratch-{system.sink.identity[0]}-*/checkpoint-*"))
 
-    until(lambda: bool(found()), system.sink)  # the previous one may just have been deleted
-    return found()
+    until(lambda: bool(existing()), system.sink)  # the previous one may just have been deleted
+    return existing()
 
 
 @action("spark")
@@ -231,9 +231,9 @@ def sinks_disk_full(system: System) -> None:
     """Neither Spark nor a worker can write to its files."""
     system.until_it_stores()  # a sink that has just started has neither
     _limit_files(system, 1)
-    system.hears(AGAIN)
+    system.wait_for_log(RESTARTING)
     # In real-time mode a worker reports its error to the driver by a file or the log, and it can write neither here.
-    reported = system.said("File too large") or (system.may_be_realtime and system.said("Broken pipe"))
+    reported = system.has_logged("File too large") or (system.may_be_realtime and system.has_logged("Broken pipe"))
     assert reported, system.sink.last_lines(20)
     _limit_files(system, psutil.RLIM_INFINITY)
 

@@ -19,50 +19,52 @@ from tests.processes import until
 @action()
 def partitions_added(system: System) -> None:
     added = _add_partition(system)
-    system.send(system.draw.randrange(10**9, 10**12), 50, partition=added)
+    system.send(system.rng.randrange(10**9, 10**12), 50, partition=added)
     until(lambda: system.positions().get(added, 0) >= 50, system.sink)
 
 
 @action()
 def partition_added_and_overtaken(system: System) -> None:
     """While the sink is disconnected, a partition is added and filled, and retention removes its first records."""
-    with _away(system):
+    with _disconnected(system):
         added = _add_partition(system)
-        system.send(system.draw.randrange(10**9, 10**12), 50, partition=added)
-        where = TopicPartition(system.direct.kafka_topic, added, 20)
-        system.admin.delete_records([where])[where].result()
+        system.send(system.rng.randrange(10**9, 10**12), 50, partition=added)
+        coordinates = TopicPartition(system.admin_settings.kafka_topic, added, 20)
+        system.admin.delete_records([coordinates])[coordinates].result()
     assert ended(system.sink) == 2, system.sink.last_lines()
-    assert system.said(f"{system.direct.kafka_topic} partition {added} offsets 0 to 19"), system.sink.last_lines()
+    assert system.has_logged(f"{system.admin_settings.kafka_topic} partition {added} offsets 0 to 19"), (
+        system.sink.last_lines()
+    )
     system.run("accept-loss", "--yes")
     system.sink.start()
 
 
 def _add_partition(system: System) -> int:
     """Add a partition and return its number."""
-    return len(topic.add_partitions(system.direct, system.partitions() + 1).partitions) - 1
+    return len(topic.add_partitions(system.admin_settings, system.partitions() + 1).partitions) - 1
 
 
 @contextmanager
-def _away(system: System) -> Iterator[None]:
+def _disconnected(system: System) -> Iterator[None]:
     """Cut the sink's connection to Kafka while the block lasts."""
-    line = system.kafka.for_sink
-    line.down = True
-    line.cut()
+    proxy = system.kafka.for_sink
+    proxy.down = True
+    proxy.cut()
     yield
-    line.heal()
+    proxy.remove_faults()
 
 
 @action()
 def batch_corrupted(system: System) -> None:
     """A flipped bit blocks only its own partition, until the batch is restored."""
-    with _away(system):
-        number = system.draw.randrange(10**9, 10**12)
+    with _disconnected(system):
+        number = system.rng.randrange(10**9, 10**12)
         system.send(number, 50, partition=0)
         path = _segment(system)
         batch = damage.batches(path)[-1]
         damage.flip(path, batch)
     try:
-        system.hears("partition 0 cannot be read at offset")
+        system.wait_for_log("partition 0 cannot be read at offset")
         before = system.positions()
         until(lambda: any(system.positions()[part] > before[part] for part in before if part), system.sink)
         assert system.positions()[0] <= batch.first
@@ -73,11 +75,7 @@ def batch_corrupted(system: System) -> None:
 
 def _segment(system: System) -> Path:
     """Return the active segment file of partition 0."""
-    return max(_log(system).glob("*.log"))
-
-
-def _log(system: System) -> Path:
-    return system.kafka.folder / "data" / f"{system.direct.kafka_topic}-0"
+    return max((system.kafka.folder / "data" / f"{system.admin_settings.kafka_topic}-0").glob("*.log"))
 
 
 @action()
@@ -86,46 +84,36 @@ def older_end(system: System) -> None:
     kafka, producers = system.kafka, system.kafka.for_producers
     producers.down = True
     producers.cut()
-    system.send(system.draw.randrange(10**9, 10**12), 200, partition=0)
+    system.send(system.rng.randrange(10**9, 10**12), 200, partition=0)
     system.until_caught_up()
     data, whole = kafka.folder / "data", system.folder / "whole"
     kafka.kill()
     shutil.copytree(data, whole)
-    _cut_off(system, system.positions()[0] - 150)
-    system.revive(kafka)
-    system.hears("before the ledger's position")
+    damage.cut_off(_segment(system), system.positions()[0] - 150)
+    system.restart(kafka)
+    system.wait_for_log("before the ledger's position")
     kafka.kill()
     shutil.rmtree(data)
     whole.rename(data)
-    system.revive(kafka)
-    producers.heal()
-
-
-def _cut_off(system: System, offset: int) -> None:
-    """Truncate partition 0 to end at this offset or before. The broker rebuilds the indexes."""
-    path = _segment(system)
-    at = next((batch.at for batch in damage.batches(path) if batch.end > offset), None)
-    assert at is not None
-    with path.open("r+b") as file:
-        file.truncate(at)
-    for made in _log(system).iterdir():
-        if made.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
-            made.unlink()
+    system.restart(kafka)
+    producers.remove_faults()
 
 
 @action()
 def topic_made_again(system: System) -> None:
-    """Producers write while the topic is recreated. No new record reaches the old tables. A person names new ones."""
+    """Producers write while the topic is recreated. No new record reaches the old tables. An operator sets new ones."""
     system.until_it_stores()
-    name = system.direct.kafka_topic
-    number = system.draw.randrange(10**9, 10**12)
+    name = system.admin_settings.kafka_topic
+    number = system.rng.randrange(10**9, 10**12)
     system.admin.delete_topics([name])[name].result()
-    partitions = topic.create(system.direct).partitions
+    partitions = topic.create(system.admin_settings).partitions
     if len(partitions) < topic.DEFAULT_PARTITIONS:  # a producer that requested the topic's metadata has created it
-        topic.add_partitions(system.direct, topic.DEFAULT_PARTITIONS)
+        topic.add_partitions(system.admin_settings, topic.DEFAULT_PARTITIONS)
     system.send(number, 300)
     assert ended(system.sink) == 2, system.sink.last_lines()
-    assert system.said("was deleted and created again") or system.said("does not exist"), system.sink.last_lines()
+    assert system.has_logged("was deleted and created again") or system.has_logged("does not exist"), (
+        system.sink.last_lines()
+    )
     last = f"'ORDER-{number + 299}'"
     assert system.sql(f"SELECT * FROM orders WHERE order_id BETWEEN 'ORDER-{number}' AND {last}") == []
-    system.begin_anew()
+    system.replace_tables()

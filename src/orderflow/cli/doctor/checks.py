@@ -28,7 +28,7 @@ from orderflow.topic import TopicInfo
 Status = Literal["ok", "warning", "error", "skipped"]
 
 _MIN_MYSQL = (8, 0, 23)  # the first version with invisible columns
-_MIN_MARIADB = (10, 11)  # the oldest tested version
+_MIN_MARIADB = (10, 11)  # the oldest maintained version
 _MAX_CLOCK_DIFFERENCE = 5.0  # seconds
 _LOW_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
 _CREATE_TABLE = {table.create for table in TABLES if table.kind == "table"}
@@ -86,6 +86,7 @@ class _Examination:
             ("disk", (), self._disk),
             ("Kafka", (), self._kafka),
             ("topic", ("Kafka",), self._topic),
+            ("compaction", ("topic",), self._compaction),
             ("database", (), self._database),
             ("reader", ("database",), self._reader),
             ("version", ("database",), self._version),
@@ -147,7 +148,7 @@ class _Examination:
         if not mysql.connector.HAVE_CEXT:
             return (
                 "warning",
-                f"mysql-connector {version} without its C extension: several times slower",
+                f"mysql-connector {version} without its C extension, so it is slower",
                 "Install the version that requirements.txt pins, on a platform that has a wheel of it on PyPI.",
             )
         return "ok", f"mysql-connector {version} with its C extension"
@@ -167,7 +168,7 @@ class _Examination:
         return "ok", found
 
     def _kafka(self) -> _Result:
-        topic.reach(self._settings)
+        topic.check_connection(self._settings)
         with topic.translate_errors(self._settings):
             admin = AdminClient(topic.client_config(self._settings))
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
@@ -181,6 +182,16 @@ class _Examination:
         except TopicMissing as missing:
             return "warning", missing.message, missing.hint
         return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
+
+    def _compaction(self) -> _Result:
+        if (policy := topic.check_cleanup_policy(self._settings)) is None:
+            return (
+                "warning",
+                f"the user may not read cleanup.policy of {self._settings.kafka_topic}: with compaction, Kafka removes"
+                " records that are not stored yet",
+                "Grant DescribeConfigs, as `orderflow init --grants` prints, or check that cleanup.policy is delete.",
+            )
+        return "ok", f"none: cleanup.policy is {policy or 'empty'}"
 
     def _database(self) -> _Result:
         kind = "MariaDB" if self._server.is_mariadb else "MySQL"
@@ -198,7 +209,7 @@ class _Examination:
     def _version(self) -> _Result:
         version, release = self._server.version, self._server.release
         if self._server.is_mariadb and release < _MIN_MARIADB:
-            return "warning", f"{version} is older than the tested versions", "Use MariaDB 10.11 or newer."
+            return "warning", f"{version} is older than the supported versions", "Use MariaDB 10.11 or newer."
         if not self._server.is_mariadb and release < _MIN_MYSQL:
             return "error", f"{version} has no invisible columns", "Use MySQL 8.0.23 or newer."
         return "ok", version
@@ -253,7 +264,7 @@ class _Examination:
         if not self._server.local_infile:
             return (
                 "warning",
-                "off: the sink writes with INSERT, at half the rate of LOAD DATA",
+                "off: the sink writes with INSERT, which is slower than LOAD DATA",
                 "SET GLOBAL local_infile = ON; and set it in the server's configuration.",
             )
         return "ok", "on: the sink writes with LOAD DATA"

@@ -1,7 +1,7 @@
 """The two steps of a batch that process each byte, in C: see native.c, which setup.py compiles.
 
-In a clone that is not installed, the library is missing. All messages then take the exact path, at a tenth of the
-speed.
+In a clone that is not installed, the library is missing. All messages then take the exact path, and are decoded
+much more slowly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PATH = Path(__file__).with_name("native.so")
 IS_COMPILED = _PATH.exists()
 
 # The limits and types of native.c.
-_MOST_COLUMNS = _MOST_KEYS = 64
-_MOST_DIGITS = 18
+_MAX_COLUMNS = _MAX_KEYS = 64
+_MAX_DECIMAL_DIGITS = 18
 _TIME = 26  # bytes
 _MAX_DATA = 2**31 - 1  # bytes: the ends of texts have 32 bits
 _STRING, _IDENTIFIER, _INTEGER, _DECIMAL, _BOOLEAN, _UTC, _RFC3339, _EPOCH_MS, _JSON = range(9)
@@ -36,10 +36,10 @@ _TYPES = {
     Kind.BOOLEAN: _BOOLEAN,
     Kind.JSON: _JSON,
 }
-_FROM = {"number": 1, "string": 2, "any": 3}
+_JSON_SOURCE = {"number": 1, "string": 2, "any": 3}
 _TOTALS = ("checked", "computed", "as_sent")
-_UNKNOWN = ("ignore", "keep", "reject")
-_WRITTEN = {pa.int8(): 0, pa.int32(): 1, pa.int64(): 2}
+_UNKNOWN_POLICY = ("ignore", "keep", "reject")
+_WRITE_TYPE = {pa.int8(): 0, pa.int32(): 1, pa.int64(): 2}
 _WRITE_DECIMAL, _WRITE_IDENTIFIER, _WRITE_TIME, _WRITE_TEXT = range(3, 7)
 _NUMBER_BYTES = 46  # at most, for a number and a tab
 _NAME_BYTES = 64 * 1024  # for the paths of unknown fields, beyond the bytes of the values
@@ -87,7 +87,7 @@ class _Contract(ctypes.Structure):
         *((name, _POINTER) for name in ("keys", "columns")),
         ("column_count", _I64),
         *((name, _POINTER) for name in ("batch_index", "name_ends", "names", "name_batch_index")),
-        *((name, _I64) for name in ("most_names", "most_name_bytes", "name_count")),
+        *((name, _I64) for name in ("max_names", "max_name_bytes", "name_count")),
     ]
 
 
@@ -99,15 +99,15 @@ class _Written(ctypes.Structure):
     ]
 
 
-def why_not(contract: Contract) -> str:
+def unsupported_reason(contract: Contract) -> str:
     """Return why the library cannot read messages of this contract, as a clause; empty if it can."""
-    if len(contract.columns) > _MOST_COLUMNS:
-        return f"it has more than {_MOST_COLUMNS} columns"
-    if len(_keys(contract)) > _MOST_KEYS:
-        return f"it has more than {_MOST_KEYS} keys"
+    if len(contract.columns) > _MAX_COLUMNS:
+        return f"it has more than {_MAX_COLUMNS} columns"
+    if len(_keys(contract)) > _MAX_KEYS:
+        return f"it has more than {_MAX_KEYS} keys"
     for field in contract.fields:
-        if field.kind is Kind.DECIMAL and field.precision > _MOST_DIGITS:
-            return f"{field.name} has more than {_MOST_DIGITS} digits"
+        if field.kind is Kind.DECIMAL and field.precision > _MAX_DECIMAL_DIGITS:
+            return f"{field.name} has more than {_MAX_DECIMAL_DIGITS} digits"
         if sum(other.path == field.path for other in contract.fields if field.path) > 1:
             return f"the key {field.key} is read by more than one field"
         if any(_IS_ESCAPED.search(key) for key in field.path):
@@ -118,7 +118,7 @@ def why_not(contract: Contract) -> str:
 @lru_cache(maxsize=16)
 def _compiled(contract: Contract) -> tuple[Any, list[_Column]] | None:
     """Return the contract's keys and columns as native.c reads them; None if it cannot."""
-    if not IS_COMPILED or why_not(contract):
+    if not IS_COMPILED or unsupported_reason(contract):
         return None
     keys = _keys(contract)
     return (_Key * len(keys))(*keys), [_column(contract, field) for field in contract.columns]
@@ -158,7 +158,7 @@ def _column(contract: Contract, field: Field) -> _Column:
         step = 10**field.scale if field.kind is Kind.DECIMAL else 1
         column.lowest, column.highest = int(field.lowest * step), int(field.highest * step)
     if field.kind in (Kind.INTEGER, Kind.DECIMAL) or field.format == "epoch_ms":
-        column.from_ = _FROM[field.json]
+        column.from_ = _JSON_SOURCE[field.json]
     if pa.types.is_string(field.arrow):
         default = str(default_value(field) or "").encode()
         column.default_text, column.default_length = default, len(default)
@@ -170,7 +170,7 @@ def _column(contract: Contract, field: Field) -> _Column:
 
 
 def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
-    """Decode the values (large_binary) that are valid orders in the usual JSON notation; skip all others.
+    """Decode the values (large_binary) that are valid orders in the usual notation; skip all others.
 
     Return the orders, with the columns of `contract.schema`, and the unknown fields that are ignored: name and
     batch_index. Patterns and lists of allowed values are not checked.
@@ -199,7 +199,7 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
         column.validity = validity.address if validity else None
         buffers.append([validity, *found])
     batch_index = _allocate(8 * count)
-    to = _Contract(_TOTALS.index(contract.total), _UNKNOWN.index(contract.unknown_fields), 0, len(contract.keys))
+    to = _Contract(_TOTALS.index(contract.total), _UNKNOWN_POLICY.index(contract.unknown_fields), 0, len(contract.keys))
     to.keys, to.columns, to.column_count = ctypes.addressof(keys), ctypes.addressof(own_columns), len(columns)
     to.batch_index = batch_index.address
     names = _allocate_names(to, size)
@@ -213,9 +213,9 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
 
 def _allocate_names(to: _Contract, size: int) -> list[pa.Buffer]:
     """Allocate space for the names of unknown fields: the shortest one with its value has 6 bytes."""
-    if to.unknown == _UNKNOWN.index("ignore"):
-        to.most_names, to.most_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
-    buffers = [_allocate(bytes_) for bytes_ in (4 * (to.most_names + 1), to.most_name_bytes, 8 * to.most_names)]
+    if to.unknown == _UNKNOWN_POLICY.index("ignore"):
+        to.max_names, to.max_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
+    buffers = [_allocate(bytes_) for bytes_ in (4 * (to.max_names + 1), to.max_name_bytes, 8 * to.max_names)]
     to.name_ends, to.names, to.name_batch_index = (buffer.address for buffer in buffers)
     _I32.from_address(to.name_ends).value = 0
     return buffers
@@ -252,7 +252,7 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
             to.ends, to.values = ends.address + 4 * column.offset, values.address if values else None
             size += 2 * (values.size if values else 0) + 3 * len(column)
         else:
-            to.type = _WRITTEN.get(column.type, _WRITE_DECIMAL)
+            to.type = _WRITE_TYPE.get(column.type, _WRITE_DECIMAL)
             to.scale = column.type.scale if to.type == _WRITE_DECIMAL else 0
             to.values = others[0].address + column.offset * column.type.bit_width // 8
             size += _NUMBER_BYTES * len(column)

@@ -1,6 +1,6 @@
 /* The two steps of a batch that process each byte: decode orders into columns, and write columns as LOAD DATA lines.
  *
- * The decoder gets the contract as data. It accepts only valid orders in the usual JSON notation; all other values take
+ * The decoder gets the contract as data. It accepts only valid orders in the usual notation; all other values take
  * the exact path in Python. The buffers are Arrow's and belong to the caller. The code allocates nothing, has no state,
  * and is thread-safe.
  */
@@ -13,8 +13,8 @@ typedef uint8_t *Out;
 
 enum {
     LONGEST_VALUE = 16384, /* bytes: enough for an order in the usual notation; the contract allows far more */
-    MOST_COLUMNS = 64,     /* of a contract */
-    MOST_KEYS = 64,        /* of one object, and of a contract */
+    MAX_COLUMNS = 64,      /* of a contract */
+    MAX_KEYS = 64,         /* of one object, and of a contract */
     DEEPEST = 16,          /* levels of arrays and objects */
     TIME = 26,             /* characters of a time with microseconds */
     LONGEST_TIME = 40,     /* characters of a time in a message */
@@ -57,7 +57,7 @@ typedef struct {
     int32_t *name_ends;
     Out names;
     int64_t *name_batch_index;
-    int64_t most_names, most_name_bytes, name_count;
+    int64_t max_names, max_name_bytes, name_count;
 } Contract;
 
 /* The order that is being read. */
@@ -65,8 +65,8 @@ typedef struct {
     Contract *contract;
     int64_t row;
     uint64_t has_column, has_key;
-    int64_t number[MOST_COLUMNS];
-    Out end[MOST_COLUMNS];
+    int64_t number[MAX_COLUMNS];
+    Out end[MAX_COLUMNS];
     int64_t batch_index;
 } Order;
 
@@ -281,14 +281,14 @@ static In skip_word(In at, In end, const char *word) {
 
 /* The keys of an object so far. */
 typedef struct {
-    In start[MOST_KEYS];
-    int64_t length[MOST_KEYS];
+    In start[MAX_KEYS];
+    int64_t length[MAX_KEYS];
     int count;
 } Seen;
 
 /* Add a key. Return 0 if it is there, or if there are too many. */
 static int add_key(Seen *seen, In start, int64_t length) {
-    if (seen->count == MOST_KEYS) return 0;
+    if (seen->count == MAX_KEYS) return 0;
     for (int key = 0; key < seen->count; key++)
         if (seen->length[key] == length && !memcmp(seen->start[key], start, (size_t)length)) return 0;
     seen->start[seen->count] = start;
@@ -540,7 +540,7 @@ static In read_unknown(In at, In end, Order *order, Object *object, Seen *seen) 
     } else {
         int64_t length = at - key - 2, path = object->key ? object->key->path_length : 0;
         int64_t start = contract->name_ends[contract->name_count];
-        if (contract->name_count == contract->most_names || start + path + length > contract->most_name_bytes) return NULL;
+        if (contract->name_count == contract->max_names || start + path + length > contract->max_name_bytes) return NULL;
         Out name = contract->names + start;
         if (path) name = append(name, object->key->path, path);
         name = append(name, key + 1, length);

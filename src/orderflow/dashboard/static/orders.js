@@ -6,7 +6,7 @@ import { record } from "/static/records.js";
 
 const ROWS = 20;
 const COLUMNS = ["", "", "wide num", "product", "wide category", "wide num", "num"];
-const MOST_SHOWN = 2000; // characters of a value
+const MAX_SHOWN_CHARACTERS = 2000; // of a value
 
 export class Orders {
   #body = byId("rows");
@@ -160,7 +160,7 @@ function facts(order) {
 function own(value) {
   if (value == null) return "–";
   const text = String(value);
-  return visible(text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text);
+  return visible(text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}…` : text);
 }
 
 byId("close").addEventListener("click", () => byId("order-details").close());

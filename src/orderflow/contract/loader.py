@@ -1,4 +1,7 @@
-"""Reads contract files: TOML that changes and extends the default contract. docs/contract.md describes the format."""
+"""Loads the contract of the settings: the default one, or one from a contract file.
+
+A contract file is TOML that changes and extends the default contract. docs/contract.md describes the format.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,9 @@ RESERVED = (  # columns that no own field can have
     *("batch_index", "last_digit", "minute", "reason", "detail", "value"),  # of batches, and of orderflow.spark
     *("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"),  # of InnoDB
 )
-_MOST_KEYS = 32  # of a path
-_MOST_OWN = 200  # columns
-_MOST_PRECISION, _MOST_SCALE = 28, 18  # digits of a decimal
+_MAX_PATH_KEYS = 32
+MAX_OWN_FIELDS = 200
+_MAX_PRECISION, _MAX_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
 _OTHER_COLUMNS_BYTES = 100  # numbers, times and lengths of the other columns, at most
 _LONGEST_TEXT = 100_000  # characters
@@ -71,7 +74,7 @@ _EIGHT_KEYS: dict[str, tuple[set[str], tuple[Kind, ...]]] = {
 _DIGITS = {"utc": 0, "rfc3339": 3, "epoch_ms": 3}  # after the second
 
 
-def of(settings: Settings) -> Contract:
+def contract_of(settings: Settings) -> Contract:
     """Return the contract of these settings: that of ORDER_CONTRACT, or the default one.
 
     Raises ContractInvalid, SettingInvalid.
@@ -101,32 +104,32 @@ def _stored(text: str) -> Contract:
 
 
 @lru_cache(maxsize=16)
-def read(text: str, path: str) -> Contract:
-    """Return the contract that this text of a file describes; `path` is the file's name in messages.
+def read(text: str, name: str) -> Contract:
+    """Return the contract that this text of a file describes; `name` is the file's name in messages.
 
     Raises ContractInvalid, with the line and the fix.
     """
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except RecursionError:
-        raise ContractInvalid(f"{path} has too many levels.", hint="docs/contract.md shows examples.") from None
+        raise ContractInvalid(f"{name} has too many levels.", hint="docs/contract.md shows examples.") from None
     except tomllib.TOMLDecodeError as error:
         found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
         line = found[1] if found and found[1] else len(text.splitlines())
         what = str(error).replace(found[0], "") if found else str(error)
         raise ContractInvalid(
-            f"{path}, line {line}: this is not TOML: {what}.", hint="docs/contract.md shows examples."
+            f"{name}, line {line}: this is not TOML: {what}.", hint="docs/contract.md shows examples."
         ) from None
-    return _File(text, path).contract(document)
+    return _File(text, name).contract(document)
 
 
 class _File:
-    def __init__(self, text: str, path: str) -> None:
-        self._lines, self._path = text.splitlines(), path
+    def __init__(self, text: str, name: str) -> None:
+        self._lines, self._name = text.splitlines(), name
 
     def invalid(self, what: str, fix: str, table: str = "", key: str = "") -> ContractInvalid:
         """Return an error about a key of a table, with its line."""
-        return ContractInvalid(f"{self._path}, line {self._line(table, key)}: {what}.", hint=fix)
+        return ContractInvalid(f"{self._name}, line {self._line(table, key)}: {what}.", hint=fix)
 
     def _line(self, table: str, key: str) -> int:
         """Return the number of the line of a key, of its table, or of the first line."""
@@ -161,8 +164,8 @@ class _File:
             raise self.invalid(
                 "fields is not a table", "Write [fields.NAME] for each of your own fields.", "", "fields"
             )
-        if len(own) > _MOST_OWN:
-            what = f"there are more than {_MOST_OWN} own fields"
+        if len(own) > MAX_OWN_FIELDS:
+            what = f"there are more than {MAX_OWN_FIELDS} own fields"
             raise self.invalid(what, "Keep some in one field of type json.", "fields")
         fields += [self._own(name, table) for name, table in own.items()]
         if total == "computed":
@@ -204,8 +207,8 @@ class _File:
         lowest = -INT_MAX - 1 if kind is Kind.INTEGER else "0"
         base = Field(name=name, kind=kind, path=(name,), minimum=lowest, max_length=_DEFAULT_LENGTHS.get(kind, 0))
         if kind is Kind.DECIMAL:
-            precision = self._number(table, where, "precision", 1, _MOST_PRECISION) or base.precision
-            scale = self._number(table, where, "scale", 0, min(precision, _MOST_SCALE))
+            precision = self._number(table, where, "precision", 1, _MAX_PRECISION) or base.precision
+            scale = self._number(table, where, "scale", 0, min(precision, _MAX_SCALE))
             scale = base.scale if scale is None else scale
             if scale > precision:
                 raise self.invalid(f"scale {scale} exceeds precision {precision}", "Lower scale.", where, "scale")
@@ -336,7 +339,9 @@ class _File:
     def _bound(self, base: Field, table: Mapping[str, Any], where: str, key: str) -> int | str:
         found = table[key]
         if base.kind is Kind.INTEGER:
-            return int(self._number(table, where, key, -BIGINT_MAX - 1, BIGINT_MAX) or 0)
+            # The rollup's BIGINT can then hold the sum of any number of orders.
+            highest = INT_MAX if base.name == "quantity" else BIGINT_MAX
+            return int(self._number(table, where, key, -highest - 1, highest) or 0)
         try:
             number = Decimal(found) if type(found) in (int, Decimal, str) else Decimal("NaN")
             is_exact = number == number.quantize(base.unit)
@@ -356,7 +361,7 @@ class _File:
         path = key.split(".") if isinstance(key, str) else key
         if (
             not isinstance(path, list)
-            or not 0 < len(path) <= _MOST_KEYS
+            or not 0 < len(path) <= _MAX_PATH_KEYS
             or not all(isinstance(part, str) and part for part in path)
         ):
             fix = 'Write "orderId", "customer.id" for a key of an object, or ["a.b"] for a key with a dot.'

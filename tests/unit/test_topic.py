@@ -1,0 +1,118 @@
+"""The search for damaged offsets, and the topic's identity, with a simulated broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, Uuid
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orderflow import topic
+from orderflow.errors import KafkaUnavailable, TopicUnusable
+from orderflow.offsets import DamagedRange
+from orderflow.settings import Settings
+from orderflow.topic import Bounds, _ProbeResult
+
+SETTINGS = Settings(kafka_topic="orders")
+CRC = KafkaError._BAD_MSG
+
+
+class Broker:
+    """A partition with a damaged batch, on a broker that answers nothing from second `pause` on, for `seconds`."""
+
+    def __init__(self, end: int, damaged: range, code: int, pause: float = 0, seconds: float = 0) -> None:
+        """Reading the damaged batch ends with this error code, or, if it is 0, without an answer."""
+        self.end, self.damaged, self.code = end, damaged, code
+        self.pause, self.resume, self.now = pause, pause + seconds, 0.0
+
+    def probe(
+        self, settings: Settings, partition: int, offset: int, stall_timeout: float = topic.GAP_STALL_TIMEOUT
+    ) -> _ProbeResult:
+        self.now += 0.01
+        if self.pause <= self.now < self.resume:
+            waited = min(stall_timeout, self.resume - self.now)
+            self.now += waited
+            if waited == stall_timeout:
+                return _ProbeResult(offset, True, reason="nothing arrived")
+        if offset not in self.damaged:
+            return _ProbeResult(offset, False)
+        if self.code:
+            return _ProbeResult(self.damaged.start, True, self.code, "CRC")
+        self.now += stall_timeout
+        return _ProbeResult(offset, True, reason="nothing arrived")
+
+    def find(self, position: int) -> DamagedRange | None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(topic, "_probe", self.probe)
+            patch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, self.end)})
+            return topic.find_damage(SETTINGS, 0, position)
+
+
+@pytest.mark.parametrize("code", [CRC, 0])
+def test_the_damaged_range_of_a_broker_that_answers(code: int) -> None:
+    broken = Broker(100, range(25, 50), code).find(25)
+    assert broken and (broken.first, broken.end) == (25, 50)
+    assert Broker(100, range(25, 50), code).find(50) is None
+
+
+def test_a_pause_while_the_end_is_searched_is_no_damage() -> None:
+    """It begins after the bounds were read, and ends while the search bisects."""
+    with pytest.raises(KafkaUnavailable, match="orders partition 0 did not answer for a while at offset 25") as error:
+        Broker(100, range(0), CRC, pause=0, seconds=40).find(25)
+    assert error.value.hint
+
+
+@given(st.integers(0, 60), st.integers(0, 30), st.sampled_from([0, CRC]), st.floats(0, 300), st.floats(0, 300))
+def test_no_readable_offset_is_in_a_damaged_range(
+    start: int, length: int, code: int, pause: float, seconds: float
+) -> None:
+    """A single pause at any moment may delay the result, but not falsify it."""
+    damaged = range(start, start + length)
+    try:
+        broken = Broker(100, damaged, code, pause, seconds).find(start)
+    except KafkaUnavailable:
+        return
+    assert (range(broken.first, broken.end) if broken else range(0)) in (damaged, range(0))
+    assert broken or not damaged
+
+
+def described(monkeypatch: pytest.MonkeyPatch, topic_id: Uuid | None) -> topic.TopicInfo:
+    answer: Future[Any] = Future()
+    answer.set_result(SimpleNamespace(topic_id=topic_id, partitions=[SimpleNamespace(id=1), SimpleNamespace(id=0)]))
+
+    def describe_topics(*_: object, **__: object) -> Mapping[str, Future[Any]]:
+        return {"orders": answer}
+
+    monkeypatch.setattr(topic, "_admin", lambda _: SimpleNamespace(describe_topics=describe_topics))
+    return topic.describe(SETTINGS)
+
+
+@pytest.mark.parametrize("missing", [None, Uuid(0, 0)])
+def test_a_topic_without_an_id_is_refused(monkeypatch: pytest.MonkeyPatch, missing: Uuid | None) -> None:
+    """Brokers before Kafka 2.8 give no ids: two topics of one name would look the same."""
+    with pytest.raises(TopicUnusable, match="gives topic orders no id") as error:
+        described(monkeypatch, missing)
+    assert "Kafka 2.8" in error.value.hint
+
+
+def test_a_topic_with_an_id_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert described(monkeypatch, Uuid(0, 1)) == topic.TopicInfo("orders", "AAAAAAAAAAAAAAAAAAAAAQ", (0, 1))
+
+
+@pytest.mark.parametrize("policy", ["delete", "", None])
+def test_a_topic_without_compaction_is_accepted(monkeypatch: pytest.MonkeyPatch, policy: str | None) -> None:
+    monkeypatch.setattr(topic, "_config", lambda *_: policy)
+    assert topic.check_cleanup_policy(SETTINGS) == policy
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete", "delete,compact"])
+def test_a_compacted_topic_is_refused(monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
+    monkeypatch.setattr(topic, "_config", lambda *_: policy)
+    with pytest.raises(TopicUnusable, match=f"Topic orders has cleanup.policy={policy}: ") as error:
+        topic.check_cleanup_policy(SETTINGS)
+    assert "--add-config cleanup.policy=delete" in error.value.hint
