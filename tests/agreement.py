@@ -29,7 +29,7 @@ def check_values(values: Sequence[bytes | None], contract: Contract) -> int:
     orders: list[Order | tuple[str, str]] = []
     unknown: Counter[tuple[str, int]] = Counter()
     for index, value in enumerate(values):
-        expected, order = reference.row(value, contract), None
+        expected = reference.row(value, contract)
         try:
             order, names = read_exactly(value, contract)
         except RecordRejected as rejected:
@@ -69,7 +69,7 @@ def check_lines(rows: pa.Table, contract: Contract) -> None:
             for value in rows[name].to_pylist()
         ]
         found = [
-            text if text is None or isinstance(expected_value, str) else type(expected_value)(text)
+            text if text is None or isinstance(expected_value, str | None) else type(expected_value)(text)
             for text, expected_value in zip(column, expected, strict=True)
         ]
         assert found == expected, f"{name} is {found} in LOAD DATA's lines; expected {expected}"

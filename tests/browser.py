@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
     # Chromium's sandbox needs rights that containers and root lack. The tests load only their own pages.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--lang=en-US"], env=dict(os.environ) | env
+            executable_path=program, args=["--no-sandbox", "--lang=en-US"], env={**os.environ, **env}
         )
         try:
             yield browser

@@ -128,6 +128,7 @@ TEXTS = {
     "spaces at both ends": "  Yoga Mat  ",
     "one space": " ",
     "looks like a number": "45.99",
+    "command of the client": "' /* delimiter // x */ '",
 }
 LONGEST = {
     "255 one-byte characters": "x" * 255,

@@ -54,6 +54,17 @@ def flip(path: Path, batch: Batch, byte: int = PAYLOAD, bit: int = 0) -> None:
         file.write(bytes([value ^ (1 << bit)]))
 
 
+def cut_off(path: Path, offset: int) -> None:
+    """Truncate a partition of a stopped broker to end at this offset or before. The broker rebuilds the indexes."""
+    position = next((batch.position for batch in batches(path) if batch.end > offset), None)
+    assert position is not None
+    with path.open("r+b") as file:
+        file.truncate(position)
+    for derived in path.parent.iterdir():
+        if derived.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
+            derived.unlink()
+
+
 def send_batches(settings: Settings, codec: str, partition: int, batches: int, size: int, start: int = 0) -> None:
     """Send this number of batches of valid orders, numbered from `start`.
 
@@ -69,7 +80,8 @@ def send_batches(settings: Settings, codec: str, partition: int, batches: int, s
 
 def send_with_headers(settings: Settings, value: bytes, headers: Sequence[tuple[bytes, bytes | None]]) -> None:
     """Send one record to partition 0. Header names may be any bytes, but confluent_kafka accepts only text."""
-    library = ctypes.CDLL(next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*")))
+    path = next(Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*"))
+    library = ctypes.CDLL(str(path))
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = library.rd_kafka_headers_new.restype = pointer
     conf = pointer(library.rd_kafka_conf_new())

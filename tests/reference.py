@@ -52,6 +52,7 @@ def by_value(order: Order) -> ReferenceOrder:
     """Convert the decoder's order into this module's form."""
     unit_cents, total_cents = order.unit_price * 100, order.total_price * 100
     assert unit_cents == int(unit_cents) and total_cents == int(total_cents)
+    assert isinstance(order.customer_id, int)
     return ReferenceOrder(
         order.customer_id,
         order.order_id,
@@ -128,6 +129,7 @@ def _message(value: bytes | None) -> dict[str, object]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RefusedError from error
     _require(type(message) is dict and _levels(message) <= 64)
+    assert isinstance(message, dict)
     return message
 
 
@@ -307,7 +309,8 @@ def _scaled(text: str, scale: int) -> int:
     if not digits:
         return 0
     _require(zeros >= 0 and len(digits) + zeros < 100)
-    return int(digits) * 10**zeros * (-1 if plain.startswith("-") else 1)
+    power: int = 10**zeros
+    return int(digits) * power * (-1 if plain.startswith("-") else 1)
 
 
 def _valid_text(field: Field, token: object) -> str:

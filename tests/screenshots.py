@@ -67,7 +67,7 @@ def _shoot(address: str, folder: Path) -> None:
                     viewport={"width": width, "height": height},
                     is_mobile=is_mobile,
                     has_touch=is_mobile,
-                    color_scheme=scheme,  # type: ignore[arg-type]
+                    color_scheme=scheme,
                     locale="en-US",
                 )
                 page = context.new_page()

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession, functions
 from orderflow.embedded import jars
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
 
-LEDGER = {"startingOffsets": "ledger"}
+LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}
 
 
 def spark_session() -> SparkSession:

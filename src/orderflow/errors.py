@@ -25,6 +25,7 @@
         ├── TopicUnusable         the topic is compacted, so orders vanish; or it has no id, so a new one goes unnoticed
         ├── TopicRecreated        the topic's id differs from the ledger's
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
+        ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
         ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
@@ -171,6 +172,10 @@ class TopicRecreated(OperatorError):
 
 class OffsetsLost(OperatorError):
     """Records that were never stored are no longer in the topic."""
+
+
+class OffsetsReused(OperatorError):
+    """Kafka lost records that are stored, and has other records at their offsets."""
 
 
 class BatchBroken(OperatorError):

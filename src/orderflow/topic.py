@@ -7,7 +7,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +25,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from orderflow import tls
 from orderflow.errors import (
@@ -386,6 +386,28 @@ def read(
             yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
 
 
+def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Record]:
+    """Return the committed record at one offset of each partition. All are read by one client.
+
+    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
+    Raises KafkaRefused.
+    """
+    found: dict[int, Record] = {}
+    unread, deadline = dict(offsets), time.monotonic() + TIMEOUT
+    # The end of a partition is only reported after a fetch without records.
+    config = {"fetch.message.max.bytes": _PROBE_BYTES, "fetch.wait.max.ms": 10}
+    with translate_errors(settings), _open_consumer(settings, **config) as reader:
+        reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
+        while unread and time.monotonic() < deadline:
+            for message in _poll_messages(reader, 0.25):
+                partition, error = message.partition(), message.error()
+                if error is not None and error.code() in _REFUSAL_CODES:
+                    raise KafkaException(error)
+                if partition in unread and unread.pop(partition) == message.offset() and error is None:
+                    found[partition] = _record(message)
+    return found
+
+
 def holds_records(
     settings: Settings,
     partition: int,
@@ -577,16 +599,20 @@ def find_damage(settings: Settings, partition: int, position: int) -> DamagedRan
     return DamagedRange(partition, position, first, result.offset, reason)
 
 
-def find_next_damage(settings: Settings, partition: int, start: int, end: int) -> DamagedRange | None:
+def find_next_damage(
+    settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+) -> DamagedRange | None:
     """Return the first damaged offsets between `start` and `end`; None if there are none.
 
-    `position` of the result is the offset after the last record before them.
+    `position` of the result is the offset after the last record before them. `on_record` is called with each record
+    before them.
     Raises what `read` and `find_damage` raise.
     """
     position = start
     try:
         for record in read(settings, partition, start, end):
             position = record.offset + 1
+            on_record(record)
     except BatchBroken:
         return find_damage(settings, partition, position)
     return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from orderflow import topic
-from orderflow.errors import BatchBroken, Interrupted, OffsetsLost
+from orderflow.errors import BatchBroken, Interrupted, OffsetsLost, OffsetsReused
 from orderflow.settings import Settings
 from orderflow.store import ledger
+from orderflow.store.connection import Connection
 
 
 class TopicSource(NamedTuple):
@@ -41,3 +42,29 @@ class TopicSource(NamedTuple):
         """
         wait = topic.request_description(self.settings)
         return lambda: ledger.check_topic_id(self.topic, wait().topic_id, self.topic_id)
+
+
+def check_last_records(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> None:
+    """Check that Kafka still has the last record of each partition that the ledger accounts for.
+
+    Without this check, a partition that lost its end and received other records since would be read from the ledger's
+    position, and the new records before it would never be stored. A record that is gone or cannot be read now proves
+    nothing, so it is accepted. The tables are not compared, because rows may have been archived.
+
+    Raises OffsetsReused.
+    """
+    name = settings.kafka_topic
+    known = {
+        part: last
+        for part, last in ledger.last_records(connection, name).items()
+        if part in first_offsets and last.offset >= first_offsets[part]
+    }
+    for part, record in topic.records_at(settings, {part: last.offset for part, last in known.items()}).items():
+        if ledger.fingerprint(record.timestamp, record.key) != known[part].fingerprint:
+            raise OffsetsReused(
+                f"{name} partition {part} has another record at offset {record.offset} than the one that was stored:"
+                " Kafka has lost the end of the partition, and new records have its offsets.",
+                hint="Restore the partition in Kafka. Otherwise set another MYSQL_TABLE, which gets everything that the"
+                " topic has now. `orderflow audit` shows which records are missing in the present tables, and which"
+                " orders only these have.",
+            )

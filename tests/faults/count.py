@@ -89,7 +89,7 @@ def _records(settings: Settings) -> Iterator[tuple[Coordinates, bytes | None]]:
             partition, offset, error = message.partition(), message.offset(), message.error()
             assert partition is not None and offset is not None
             if error is None:
-                yield (partition, offset), message.value()  # type: ignore[misc]
+                yield (partition, offset), message.value()
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
                 unread.discard(partition)

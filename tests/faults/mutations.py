@@ -201,6 +201,20 @@ MUTATIONS = (
         {"return number if number in self._contracts.contracts else 0": "return self._contracts.highest_number"},
         _VERSIONS,
     ),
+    Mutation(
+        "audit: an earlier contract may follow a later one",
+        "moved and mysql and forged",
+        _RUN,
+        {"if number <= before:": "if number < 0:"},
+        _CHANGES,
+    ),
+    Mutation(
+        "audit: own columns of adopted rows are believed",
+        "moved and mysql and own",
+        "src/orderflow/store/statements.py",
+        {"for field in contract.own)": "for field in ())"},
+        _CHANGES,
+    ),
 )
 
 

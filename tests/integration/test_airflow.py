@@ -34,7 +34,7 @@ def airflow() -> Path:
 def _install(folder: Path) -> None:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    pip = [*uv, "pip", "install", "--quiet", "--python", folder / "bin/python", "--require-hashes"]
+    pip: list[str | Path] = [*uv, "pip", "install", "--quiet", "--python", folder / "bin/python", "--require-hashes"]
     subprocess.run([*pip, "-r", EXAMPLES / "requirements.txt"], check=True)
 
 
@@ -83,7 +83,7 @@ def test_the_dags_store_prove_report_and_alert(
     }
 
     def run_airflow(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [airflow, "-m", "airflow", *arguments]
+        command: list[str | Path] = [airflow, "-m", "airflow", *arguments]
         return subprocess.run(
             command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ from orderflow.spark import open_ledger
 from orderflow.store import ledger, quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.replay import replay
+from orderflow.store.replay import Result, replay
 from orderflow.store.writer import Writer
 from orderflow.topic_source import TopicSource
 from tests.processes import run
@@ -382,7 +382,7 @@ CHANGES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "ledger set back": (
         "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "rollup changed by a cent": (
         "UPDATE orders_by_minute SET revenue = revenue + 0.01 WHERE minute = '2025-01-15 14:02:00'",
@@ -714,6 +714,43 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     }
 
 
+IN_RANGES = order(6, unit_price=60, total_price=120)
+
+
+@pytest.mark.parametrize("obstacle", ["ranges", "trigger"])
+def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: Settings, obstacle: str) -> None:
+    """The sink left the first record out and stored its correction. The record is replayed without the obstacle."""
+    schema.prepare(settings)
+    enforcing = msgspec.structs.replace(settings, order_ranges="enforce") if obstacle == "ranges" else settings
+    if obstacle == "trigger":
+        signal = "IF NEW.unit_price < 60 THEN SIGNAL SQLSTATE '45000'; END IF"
+        execute(settings, f"CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW {signal}")
+    send(settings, [order(6), IN_RANGES])
+    store(enforcing)
+    execute(settings, "DROP TRIGGER IF EXISTS refuse")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        report = audit.run(settings)
+        assert (report.proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
+        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is Result.STORED
+    report = audit.run(settings)
+    assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
+    execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
+    [finding] = audit.run(settings).quarantine
+    assert finding.what == "is in the quarantine for conflict with the order of a later record (offset 1)"
+
+
+def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) -> None:
+    send(settings, [order(6), IN_RANGES])
+    store(settings)
+    before = select(settings, "SELECT * FROM orders_quarantine")
+    with Connection(settings) as connection:
+        [entry] = quarantine.matching(connection, quarantine.Filter())
+        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+    assert select(settings, "SELECT * FROM orders_quarantine") == before
+
+
 def test_a_conflict_that_became_a_refused_row_is_found(stored: Settings) -> None:
     """This happens on a server without warnings, where the sink treats conflicts as refusals."""
     send(stored, [order(3, quantity=1, total_price=45.99)])
@@ -784,7 +821,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
     """The bounds are read once, and the partitions one after another."""
     send(stored, [order(10 + number) for number in range(5)], partition=1)
     store(stored)
-    removed = []
+    removed: list[int] = []
 
     def remove(done: int, total: int) -> None:
         if not removed:
@@ -912,14 +949,17 @@ def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
 
 
 def test_the_audit_starts_over_if_a_table_is_altered(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    altered = []
+    reads = 0
 
-    def alter_once(connection: Connection) -> None:
-        if not altered:
-            altered.append(True)
+    def read_then_alter_once(connection: Connection) -> Any:
+        nonlocal reads
+        reads += 1
+        found = original_ledger(connection)
+        if reads == 1:
             execute(stored, "ALTER TABLE orders COMMENT = 'changed', ALGORITHM = COPY")
+        return found
 
     original_ledger = snapshot.ledger
-    monkeypatch.setattr(snapshot, "ledger", lambda connection: (original_ledger(connection), alter_once(connection))[0])
+    monkeypatch.setattr(snapshot, "ledger", read_then_alter_once)
     assert audit.run(stored).proven
-    assert altered
+    assert reads == 2

@@ -172,7 +172,7 @@ def test_a_drifted_table_is_an_error_with_its_fix(ready: Settings) -> None:
     execute(ready, "ALTER TABLE orders MODIFY quantity BIGINT")
     results = examine(ready)
     assert (results["tables"].status, results["privileges"].status) == ("error", "skipped")
-    assert "MODIFY COLUMN quantity INT NOT NULL" in results["tables"].hint
+    assert "MODIFY COLUMN `quantity` INT NOT NULL" in results["tables"].hint
 
 
 def test_missing_indexes_are_a_warning_with_their_fix(ready: Settings) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,14 @@ def test_servers_start_in_a_poor_environment(
     cache.folder()
     request.getfixturevalue("poor_environment")
     folder = server_folder / tmp_path.name / "ein Ordner, ümlaut"
-    servers: list[LocalServer] = {
+    servers: dict[str, Callable[[], list[LocalServer]]] = {
         "mysql": lambda: [Database(folder, free_port(), "mysql")],
         "mariadb": lambda: [Database(folder, free_port(), "mariadb")],
         "kafka": lambda: [Kafka(folder, free_port())],
         "spark": lambda: _spark(folder),
-    }[kind]()
+    }
     with ExitStack() as stack:
-        for server in servers:
+        for server in servers[kind]():
             stack.enter_context(running(server))
     names = [path.name for path in folder.parent.iterdir()]
     assert names == [folder.name]  # and no folder with another spelling of its name

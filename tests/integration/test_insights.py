@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -167,7 +168,7 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
     """Measured by the rows that the server's storage engine reads."""
     feeder.store(*many(1, 6000), *[b"no order"] * 60)
     with reading.opened(database) as connection:
-        reads = {
+        reads: dict[str, Callable[[], object]] = {
             "latest": lambda: reading.latest(connection, 20),
             "latency": lambda: latency.read(connection, datetime.now(UTC)),
             "products": lambda: reading.products(connection),
@@ -186,7 +187,8 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
             connection.rollback()
             with connection._raw.cursor() as cursor:
                 cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
-                return sum(int(count) for _, count in cursor.fetchall())
+                counters: list[Any] = cursor.fetchall()
+                return sum(int(count) for _, count in counters)
 
         def costs() -> dict[str, int]:
             measured = {}
@@ -283,8 +285,9 @@ def test_the_monitor_reports_servers_that_do_not_answer(settings: Settings) -> N
 
 
 def _open(snapshot: Snapshot) -> dict[str, int] | None:
-    return snapshot.status and snapshot.status.open_by_reason
+    return snapshot.status.open_by_reason if snapshot.status else None
 
 
 def _counts(snapshot: Snapshot) -> tuple[int, int, int] | None:
-    return snapshot.status and (snapshot.status.stored, snapshot.status.duplicates, snapshot.status.quarantined)
+    status = snapshot.status
+    return (status.stored, status.duplicates, status.quarantined) if status else None

@@ -48,7 +48,8 @@ INSERT INTO orders_ledger (topic, kafka_partition, topic_id, first_offset, next_
 MIGRATIONS_NEEDED = [
     "0002_extend_ledger",
     *("0003_rename_quarantine_columns", "0004_rename_record_parts"),
-    *("0005_add_ledger_contract", "0006_add_quarantine_contract"),
+    *("0005_add_ledger_contract", "0006_add_quarantine_contract", "0007_add_last_record"),
+    "0008_add_quarantine_reason_contract",
 ]
 STEPS = [
     *("create_contracts", "create_contract_starts", "create_adoption", "create_schema"),

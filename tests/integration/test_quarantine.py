@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -457,12 +458,26 @@ def test_a_large_record_is_rolled_back_with_its_chunks(store: Settings, monkeypa
     assert select_all(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_quarantine_chunks") == [[], []]
 
 
+def test_a_record_with_a_command_of_the_client_is_kept_unchanged_and_at_once(store: Settings) -> None:
+    """The client's parser of scripts takes text after quotes for the command DELIMITER."""
+    values = [
+        b"{'note': 'the delimiter was wrong'}",
+        b"'; delimiter ', x' # '",
+        b"' delimiter \\ '",
+        b"delimiter " * 90_000,
+    ]
+    started = time.monotonic()
+    assert commit(store, batch_of(values)).quarantined.total() == len(values)
+    assert [value for _, value, _ in kept_whole(store)] == values
+    assert time.monotonic() - started < 60  # the parser's search takes many minutes
+
+
 # The quarantine table of an earlier version.
 
 
 def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     new = select(store, "SHOW CREATE TABLE orders_quarantine")
-    later = ("resolved_because", "corrected_value", "chunks", "contract_id")
+    later = ("resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id")
     execute(store, f"ALTER TABLE orders_quarantine {', '.join(f'DROP COLUMN {column}' for column in later)}")
     execute(store, "DELETE FROM orders_schema")
     execute(
@@ -481,6 +496,8 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "migration 3 (columns corrected_value, chunks of table orders_quarantine)",
         "schema version 3",
         "migration 6 (columns contract_id of table orders_quarantine)",
+        "schema version 6",
+        "migration 8 (columns reason_contract_id of table orders_quarantine)",
         f"schema version {LATEST}",
     ]
     assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)

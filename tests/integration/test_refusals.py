@@ -79,7 +79,11 @@ def position(settings: Settings) -> list[tuple[Any, ...]]:
 # One order that a trigger refuses, with any error number.
 
 
-@pytest.mark.parametrize("number", [31001, 1146, 1365, 1062, 1054, 1142, 1213, 1205, 3032, 1114, 1644, 3, 6000])
+NUMBERS = [31001, 1146, 1365, 1062, 1054, 1142, 1213, 1205, 3032, 1114, 1644, 3, 6000]
+NUMBERS += [1148, 3948, 4166, 1197, 1705, 3230, 1153, 2006, 2013]  # of what is examined before the row
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_only_the_order_that_a_trigger_refuses_is_quarantined(store: Settings, load_data: bool, number: int) -> None:
     trigger(store, signal(number))
     values = [numbered(n, **THREE if n == 13 else {}) for n in range(20)]
@@ -146,6 +150,39 @@ def test_a_revoked_privilege_quarantines_no_order(ordinary: Settings, store: Set
             writer.commit(batch_of([numbered(1), b"{"]))
 
 
+# Large rows.
+
+KEEP = 'unknown_fields = "keep"'
+
+
+@pytest.fixture
+def keeping(database: Settings) -> Iterator[Settings]:
+    """Tables with the column other_fields, on a server that accepts packets of 1 MiB."""
+    settings = msgspec.structs.replace(database, order_contract="contract.toml", order_contract_text=KEEP)
+    schema.prepare(settings)
+    with variable(settings, "max_allowed_packet", "1048576"):
+        yield settings
+
+
+def large(number: int, count: int, **tokens: str) -> bytes:
+    """Return an order with JSON of many characters that are escaped in SQL."""
+    return numbered(number, notes="[" + ", ".join(['""'] * count) + "]", **tokens)
+
+
+def test_large_rows_with_a_refused_one_fit_into_packets(keeping: Settings, load_data: bool) -> None:
+    """The large rows together have 2.5 MB in SQL, and the average row is small."""
+    trigger(keeping, signal(31001))
+    values = [large(n, 20_000, **THREE if n == 13 else {}) for n in range(25)] + [numbered(n) for n in range(25, 200)]
+    assert commit(keeping, batch_of(values), load_data=load_data) == Committed(199, quarantined=Counter(REFUSED))
+    assert_consistent(keeping)
+
+
+def test_a_row_that_no_packet_can_hold_stops_the_sink_with_the_fix(keeping: Settings) -> None:
+    with pytest.raises(DatabaseRefused, match="takes no record of this size") as refused:
+        commit(keeping, batch_of([numbered(1), large(2, 250_000)]), load_data=False)
+    assert "max_allowed_packet" in refused.value.hint
+
+
 # Many refused orders.
 
 
@@ -160,7 +197,7 @@ def test_the_writer_makes_progress_if_every_second_order_is_refused(
         execute(store, "ALTER TABLE orders ADD CONSTRAINT no_three CHECK (quantity <> 3)")
     values = [numbered(n, **THREE if n % 2 else {}) for n in range(4_000)]
     round_trips = 0
-    positions = []
+    positions: list[int] = []
 
     def counted(original: Any) -> Any:
         def call(*arguments: Any, **others: Any) -> Any:

@@ -18,7 +18,7 @@ from orderflow.contract.definition import DEFAULT, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.process import free_port
-from orderflow.errors import DatabaseRefused, OperatorError, TableDrifted
+from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
@@ -194,18 +194,22 @@ def test_a_nullable_table_is_adopted(database: Settings) -> None:
     assert_adopted(database)
 
 
-def test_a_table_with_nulls_is_adopted_or_refused_with_a_hint(database: Settings) -> None:
+@pytest.mark.parametrize("column", ["product_category", "quantity", "total_price", "order_timestamp"])
+def test_null_in_a_column_of_the_rollup_is_refused_until_it_is_corrected(database: Settings, column: str) -> None:
+    """Of one row among others of its minute and category: the rollup must not omit its amount."""
     with Connection(database, database=False) as connection:
         connection.execute("create_database")
     execute(database, SEED.format(null=""))
     execute(database, ROWS)
-    execute(database, "INSERT INTO orders (order_id) VALUES ('ORDER-000200')")
-    try:
-        schema.prepare(database)
-    except OperatorError as refused:
-        assert refused.hint
-    else:
-        assert_consistent(database)
+    [(value,)] = select(database, f"SELECT {column} FROM orders WHERE customer_id = 2")
+    execute(database, f"UPDATE orders SET {column} = NULL WHERE customer_id = 2")
+    for _ in range(2):
+        with pytest.raises(TableDrifted, match=r"provenance of the rows in table orders failed: .* null") as refused:
+            schema.prepare(database)
+        assert refused.value.hint == "Rows of table orders have NULL in a column: correct or delete them."
+    execute(database, f"UPDATE orders SET {column} = '{value}' WHERE customer_id = 2")
+    schema.prepare(database)
+    assert_adopted(database)
 
 
 @pytest.mark.parametrize("steps_done", range(1, 15))
@@ -236,6 +240,19 @@ def test_columns_in_another_order_and_other_collations_are_accepted(database: Se
     values = [numbered(2, product_name='"🧘"'), numbered(2, product_name='"🎽"')]
     assert commit(database, batch_of(values, 3)) == Committed(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
     assert_consistent(database)
+
+
+def test_ids_that_differ_in_capital_letters_need_a_collation_that_distinguishes_them(seed: Settings) -> None:
+    execute(seed, "ALTER TABLE orders MODIFY order_id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
+    text = '[order_id]\npattern = "#[A-Za-z0-9]{3}"'
+    mixed = msgspec.structs.replace(seed, order_contract="contract.toml", order_contract_text=text)
+    with pytest.raises(TableDrifted, match="order_id is compared by utf8mb4_general_ci, so ids that differ") as drifted:
+        schema.prepare(mixed)
+    execute(seed, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
+    schema.prepare(mixed)
+    values = [message(order_id='"#aB1"'), message(order_id='"#AB1"'), message(order_id='"#aB1"')]
+    assert commit(mixed, batch_of(values)) == Committed(stored=2, duplicates=1)
+    assert_consistent(mixed)
 
 
 # Tables that differ.

@@ -30,7 +30,7 @@ import mysql.connector
 import psutil
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
+from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,
@@ -403,8 +403,8 @@ def granted(
     printed = run(administrator, "init", "--grants", cwd=folder).stdout.splitlines()
     granting = [line.removesuffix(";") for line in printed if not line.startswith("--")]
     for line in granting:
-        role = next(role for role in _PASSWORDS if role in line)
-        password = _PASSWORDS[role].replace("\\", "\\\\").replace("'", "''")
+        [user] = [user for user in _PASSWORDS if user in line]
+        password = _PASSWORDS[user].replace("\\", "\\\\").replace("'", "''")
         _execute(administrator, line.replace("change-me", password))
     acls = [acl for line in printed if line.startswith("-- kafka-acls") for acl in _acls(line.removeprefix("-- "))]
     _create_acls(broker, acls)

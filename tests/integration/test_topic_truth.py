@@ -14,13 +14,21 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
-from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost, OrderFlowError, TopicRecreated
+from orderflow.errors import (
+    BatchBroken,
+    KafkaUnavailable,
+    OffsetsLost,
+    OffsetsReused,
+    OrderFlowError,
+    TopicRecreated,
+)
 from orderflow.settings import Settings
+from orderflow.spark import open_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic_source import TopicSource
@@ -28,7 +36,7 @@ from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
 from tests.processes import has_logged, run, running, until
-from tests.sql import select
+from tests.sql import execute, select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
 
@@ -185,6 +193,16 @@ def test_an_accepted_loss_of_readable_records_is_a_finding(
     batch = damage_second_batch(broker, broker_settings)
     assert run(broker_settings, "sink", "--engine", "direct", "--once", cwd=tmp_path).returncode == 2
     assert run(broker_settings, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    assert audit.run(broker_settings).proven
+    execute(
+        broker_settings,
+        "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
+        " SELECT topic, topic_id, 0, 30, updated_at, 'null_value', '' FROM orders_ledger WHERE kafka_partition = 0",
+    )
+    assert [(finding.offset, finding.what) for finding in audit.run(broker_settings).quarantine] == [
+        (30, "is in the quarantine, but the ledger accounts for no such record")
+    ]
+    execute(broker_settings, "DELETE FROM orders_quarantine")
     damage.flip(damage.segment(broker.data, broker_settings.kafka_topic), batch)
     assert [finding.what for finding in audit.run(broker_settings).counters] == [
         "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"
@@ -252,6 +270,49 @@ def test_markers_and_aborted_records_are_no_records(settings: Settings) -> None:
     assert not topic.holds_records(settings, 0, 10, 22)
     assert topic.holds_records(settings, 0, 10, 23)
     assert not topic.holds_records(settings, 0, 32, 33)
+    assert topic.records_at(settings, {0: 31})[0].offset == 31
+    assert [topic.records_at(settings, {0: offset}) for offset in (11, 21, 32)] == [{}] * 3
+
+
+def test_one_record_of_each_partition_is_read_and_what_is_gone_is_left_out(settings: Settings) -> None:
+    topic.get_or_create(settings)
+    for partition in range(3):
+        damage.send_batches(settings, "none", partition, 1, 20)
+    where = TopicPartition(settings.kafka_topic, 1, 10)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.delete_records([where])[where].result()
+    found = topic.records_at(settings, {0: 19, 1: 9, 2: 0})
+    assert {part: (record.offset, record.key) for part, record in found.items()} == {0: (19, b"19"), 2: (0, b"0")}
+    assert topic.records_at(settings, {0: 20, 1: 500}) == topic.records_at(settings, {}) == {}
+
+
+def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Settings, tmp_path: Path) -> None:
+    """Nothing before the ledger's position would be read again."""
+    sink = ("sink", "--engine", "direct", "--once")
+    broker = Broker(tmp_path / "broker", free_port())
+    restored = msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic="lost-end")
+    with servers.running(broker):
+        topic.get_or_create(restored)
+        damage.send_batches(restored, "none", 0, 4, 25)
+        damage.send_batches(restored, "none", 1, 1, 10, start=500)
+        for _ in range(2):
+            assert run(restored, *sink, cwd=tmp_path).returncode == 0
+        broker.kill()
+        damage.cut_off(damage.segment(broker.data, restored.kafka_topic), 75)
+        broker.start()
+        broker.wait_ready()
+        topic.wait_for_leaders(restored)
+        damage.send_batches(restored, "none", 0, 2, 25, start=1000)
+        stopped = run(restored, *sink, cwd=tmp_path)
+        assert stopped.returncode == 2, stopped
+        assert "lost-end partition 0 has another record at offset 99 than the one" in stopped.stderr
+        assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
+        with pytest.raises(OffsetsReused, match="offset 99"):
+            open_ledger(restored)
+        report = audit.run(restored)
+    assert (len(report.missing), len(report.extra)) == (25, 25), report
+    assert "last_offset 99 is not the one it stored" in report.counters[0].what
+    assert select(restored, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 
 # New partitions.
@@ -318,6 +379,33 @@ def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> Non
     TopicSource(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
         TopicSource(settings, "another").request_identity_check()()
+
+
+# Timestamps.
+
+
+@pytest.mark.parametrize("engine", ["direct", "spark"])
+def test_timestamps_in_nanoseconds(settings: Settings, tmp_path: Path, engine: str) -> None:
+    """Spark's Kafka source cannot convert them to microseconds."""
+    name, admin = settings.kafka_topic, AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    allowed = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1, config=allowed)])[name].result()
+    topic.wait_for_leaders(settings)
+    producer = Producer(topic.client_config(settings))
+    for number in range(40):
+        timestamp = 1_736_951_445_000_000_000 if number in (3, 9) else 1_736_951_445_000
+        value = b"{" if number == 9 else numbered(number)
+        producer.produce(name, value=value, headers=[("h", b"1")], partition=number // 20, timestamp=timestamp)
+    producer.flush()
+    keeping = msgspec.structs.replace(settings, kafka_headers="keep")
+    done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert select(settings, "SELECT order_id FROM orders WHERE produced_at IS NULL") == [("ORDER-000003",)]
+    assert select(settings, "SELECT produced_at, record_headers FROM orders_quarantine") == [(None, '[["h", "MQ=="]]')]
+    report = audit.run(settings)
+    assert (report.proven, report.stored, report.quarantined) == (True, 39, 1), report
+    if engine == "spark":
+        assert "have a timestamp that Spark cannot read" in done.stderr
 
 
 # Headers.

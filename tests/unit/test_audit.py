@@ -164,6 +164,7 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
         ({"order_id": None}, ORDER, OTHER, "with order_id None"),
         ({"order_id": "ORDER-000009"}, ORDER, OTHER, "with order_id 'ORDER-000009'"),
         ({}, ORDER, OTHER._replace(offset=11), "a later record"),  # the first of a partition is stored
+        ({"reason_contract_id": 0}, ORDER, OTHER._replace(offset=11), None),  # unless a replay found the conflict
         ({}, ORDER, OTHER._replace(offset=11, partition=1), None),
         ({}, ORDER, OTHER._replace(offset=11, stored_at=LATER), None),  # a conflict with an order that a replay stored
         ({"reason": "refused_by_database"}, ORDER, None, None),

@@ -135,7 +135,8 @@ def test_all_numeric_options_are_tested() -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    for words in (["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]):
+    lines: list[list[str | bytes]] = [["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]]
+    for words in lines:
         result = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
         assert result.returncode == 2 and "is not UTF-8" in result.stderr and "Traceback" not in result.stderr
 

@@ -53,7 +53,7 @@ def accepts(value: bytes, **numbers: Any) -> bool:
     numbers["parse_int"] = lambda digits: int(digits[:20])  # Python refuses to read more than 4,300 digits
     numbers["parse_constant"] = int  # NaN is neither JSON nor an int
     try:
-        return VALIDATOR.is_valid(json.loads(value.decode(), **numbers))
+        return bool(VALIDATOR.is_valid(json.loads(value.decode(), **numbers)))
     except (ValueError, RecursionError):
         return False
 

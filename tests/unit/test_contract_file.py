@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from orderflow.contract import definition, fast_path, loader, native
+from orderflow.contract import definition, fast_path, loader, native, patterns
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract, Reason
 from orderflow.contract.exact_path import read_exactly
@@ -72,6 +72,7 @@ WRONG = [
     ("[unit_price]\nminimum = 0.001", 2, "minimum is 0.001", "at most 2 decimals"),
     ("[unit_price]\nmaximum = 100000000", 2, "maximum is 100000000, which has too many digits", "10 digits."),
     ("[unit_price]\nfixed = 0", 2, "fixed is '0', not above 0", "Change fixed"),
+    ("[quantity]\nmaximum = 2147483648", 2, "maximum is 2147483648", "to 2,147,483,647"),
     ("[quantity]\nfixed = 'two'", 2, "fixed is the string 'two'", "Change fixed"),
     ("[total_price]\ntotal = 'wrong'", 2, "total is 'wrong'", "checked, computed, as_sent"),
     ("[total_price]\nrequired = false", 2, "'required' is unknown", "total"),
@@ -138,6 +139,13 @@ def test_the_wrong_values_cover_every_key() -> None:
     keys |= {key for names, _ in loader._EIGHT_KEYS.values() for key in names}
     tried = "\n".join(text for text, *_ in WRONG)
     assert [key for key in keys if f"{key} = " not in tried] == []
+
+
+def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
+    for pattern in ("ORDER-[0-9]{6,44}", "#[0-9]+", r"\.[0-9]", "[0-9a-f]{8}", "Shop-[0-9]+", "(?:AB|CD)-[0-9]"):
+        assert patterns.is_caseless(pattern), pattern
+    for pattern in (".", "[!-~]+", "[0-z]", "a|A", "[^a-z]x", "[]a]A", r"\[a-c\]A", r"[\]a-z]+X"):
+        assert not patterns.is_caseless(pattern), pattern
 
 
 def example(name: str) -> tuple[Contract, list[bytes]]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from orderflow.produce.malformed import KINDS, conflict
 NOON = 1_736_942_400.5  # 2025-01-15T12:00:00.5 UTC
 
 
-def drawn(count: int, **options: float) -> tuple[Generator, list[Message]]:
+def drawn(count: int, **options: Any) -> tuple[Generator, list[Message]]:
     generator = Generator(1, seed=7, partitions=3, clock=lambda: NOON, **options)
     return generator, list(islice(generator, count))
 
@@ -126,7 +127,6 @@ def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Mess
         once = conflict(value)
         twice = conflict(once)
         decoded = [exact_path.decode(text, ranges=outside_ranges) for text in (value, once, twice)]
-        assert len(set(decoded)) == 3 or decoded[0] == decoded[2]
         assert decoded[0] != decoded[1] != decoded[2]
         assert len({order.order_id for order in decoded}) == 1
 

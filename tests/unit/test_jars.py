@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ def test_jars_that_spark_ships_are_not_added_again(group: str) -> None:
 
 
 def test_a_pyspark_without_a_locked_connector_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jars.metadata, "version", lambda _: "3.4.1")
+    monkeypatch.setattr(metadata, "version", lambda _: "3.4.1")
     with pytest.raises(StartFailed, match=r"pyspark 3\.4\.1"):
         jars.spark_paths()
 

@@ -206,6 +206,8 @@ def test_the_endpoint_listens_on_ipv6_until_the_block_ends() -> None:
     assert get(f"{address}/live")[0] == 0
 
 
-def test_nothing_is_served_unless_it_is_configured() -> None:
-    with serving(Settings(), "sink_metrics_port", SinkMetrics()):
-        pass
+def test_nothing_is_served_unless_it_is_configured(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing could listen on this address, as the test above shows."""
+    caplog.set_level("INFO")
+    with serving(Settings(metrics_host="192.0.2.1"), "sink_metrics_port", SinkMetrics()):
+        assert "Metrics at" not in caplog.text

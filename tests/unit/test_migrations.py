@@ -32,6 +32,8 @@ def test_version_0_1_0_needs_the_migrations_from_3_on() -> None:
         (4, "shop_record_parts", "shop_quarantine_chunks", {"part": "chunk_index"}),
         (5, "shop_ledger", "shop_ledger", {}),
         (6, "shop_quarantine", "shop_quarantine", {}),
+        (7, "shop_ledger", "shop_ledger", {}),
+        (8, "shop_quarantine", "shop_quarantine", {}),
     ]
     assert migrations.pending(SETTINGS, 3, columns) == needed[1:]
     assert migrations.pending(SETTINGS, LATEST, columns) == []
@@ -41,11 +43,12 @@ def test_version_0_1_0_needs_the_migrations_from_3_on() -> None:
 def test_one_migration_builds_on_another() -> None:
     """The first version lacks a column that migration 3 renames, so migration 1 adds it."""
     needed = migrations.pending(SETTINGS, 0, {"shop_quarantine": {"quarantine_id", "record_value"}})
-    assert [migration.number for migration in needed] == [1, 3, 6]
+    assert [migration.number for migration in needed] == [1, 3, 6, 8]
     latest = tables.shape(statements.sql("create_quarantine", SETTINGS))
     name, shape = migrations.before("shop_quarantine", latest, needed)
     assert name == "shop_quarantine"
-    assert {*latest.columns} - {*shape.columns} == {"resolved_because", "corrected_value", "chunks", "contract_id"}
+    added = {"resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id"}
+    assert {*latest.columns} - {*shape.columns} == added
 
 
 def test_the_shape_before_has_the_former_names() -> None:
@@ -59,7 +62,7 @@ def test_the_shape_before_has_the_former_names() -> None:
 
 def test_a_migration_that_is_half_done_by_hand_is_not_repeated() -> None:
     columns = {"shop_quarantine": QUARANTINE - {"parts"} | {"chunks"}}
-    assert [migration.number for migration in migrations.pending(SETTINGS, 0, columns)] == [6]
+    assert [migration.number for migration in migrations.pending(SETTINGS, 0, columns)] == [6, 8]
 
 
 def test_a_table_with_both_names_is_refused() -> None:

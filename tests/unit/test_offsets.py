@@ -1,15 +1,26 @@
-"""Which offsets a reader's events prove, on simulated logs with markers, aborted, compacted and truncated records."""
+"""Which offsets a reader's events prove, on simulated logs with markers, aborted, compacted and truncated records.
+
+Also: what the last record of a partition proves.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow import topic
+from orderflow.errors import OffsetsReused
 from orderflow.offsets import DamagedError, OffsetRange
+from orderflow.settings import Settings
+from orderflow.store import ledger
+from orderflow.store.ledger import LastRecord
+from orderflow.topic import Record
+from orderflow.topic_source import check_last_records
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 
@@ -105,3 +116,37 @@ def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | N
     with pytest.raises(DamagedError, match=str(offset)):
         unread.on_record(offset, high_watermark)
     assert unread.position == 100
+
+
+STORED = Record(0, 99, 1_736_951_445_123, b"key", b"value")
+NO_TIME = STORED._replace(timestamp=-1)
+
+
+@pytest.mark.parametrize(
+    ("stored", "found", "is_same"),
+    [
+        (STORED, STORED, True),
+        (STORED, STORED._replace(value=None), True),  # write_orders was given another value
+        (STORED, STORED._replace(key=b"another"), False),
+        (STORED, STORED._replace(key=None), False),
+        (STORED._replace(key=None), STORED._replace(key=b""), False),
+        (STORED, STORED._replace(timestamp=STORED.timestamp + 1), False),
+        (NO_TIME, NO_TIME._replace(timestamp=2**62), True),  # neither time can be stored
+        (STORED, None, True),  # nothing can be compared
+    ],
+)
+def test_the_last_record_is_compared(
+    stored: Record, found: Record | None, is_same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = LastRecord(99, ledger.fingerprint(stored.timestamp, stored.key))
+    # Partition 1 begins after its last record, and the topic does not have partition 2.
+    monkeypatch.setattr(ledger, "last_records", lambda *_: dict.fromkeys(range(3), last))
+    read = mock.Mock(return_value={0: found} if found else {})
+    monkeypatch.setattr(topic, "records_at", read)
+    settings = Settings(kafka_topic="orders")
+    if is_same:
+        check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+    else:
+        with pytest.raises(OffsetsReused, match="orders partition 0 has another record at offset 99 than the one"):
+            check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+    read.assert_called_once_with(settings, {0: 99})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -92,9 +93,41 @@ def test_stop_kills_the_process_and_its_children_at_the_deadline(start: Start) -
     assert ends(child)
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_the_process(start: Start) -> None:
-    server = start("sleep 100")
-    assert os.getsid(server.identity[0]) != os.getsid(0)
+IN_A_TERMINAL = """
+import os, signal, time
+from pathlib import Path
+from orderflow.embedded.process import Process
+os.close(os.open(os.ttyname(0), os.O_RDWR))  # the session's terminal from now on
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = Process("Server", ["sleep", "100"], log=Path("log"))
+server.start()
+try:
+    print("started", flush=True)
+    time.sleep(30)
+except KeyboardInterrupt:
+    server.stop(5)
+    print(server.exit_code)
+"""
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_process(tmp_path: Path) -> None:
+    """It ends by the SIGTERM that is sent to it later. A signal of the terminal would have ended it first."""
+    controller, terminal = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", IN_A_TERMINAL],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            start_new_session=True,
+        ) as parent:
+            assert parent.stdout and parent.stdout.readline() == "started\n"
+            os.write(controller, b"\x03")
+            assert parent.stdout.read() == f"{-signal.SIGTERM}\n"
+    finally:
+        os.close(controller)
+        os.close(terminal)
 
 
 def test_a_leftover_of_an_earlier_process_is_stopped(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
-"""The description of a batch, and the order in which its rows are inserted into the table."""
+"""The description of a batch, the order of its rows, and how many of them one statement can have."""
 
 from __future__ import annotations
 
+from itertools import chain, pairwise
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mysql.connector.conversion import MySQLConverter
 
 from orderflow.contract.definition import DEFAULT
 from orderflow.contract.fast_path import decode_batch
 from orderflow.store import orders
+from orderflow.store.connection import portions, weight
 from orderflow.store.record_batch import RecordBatch
 from tests.corpus import numbered
 
@@ -28,3 +34,23 @@ def test_rows_are_sorted_and_the_first_of_one_id_stays_first(single_writer: bool
 def test_a_batch_is_named_by_its_partitions_and_offsets() -> None:
     batch = RecordBatch([1, 1, 1, 0], [17, 20, 36, 4], [0] * 4, [None] * 4, [None] * 4)
     assert batch.describe("orders") == "orders-0 offsets 4 to 4, orders-1 offsets 17 to 36"
+
+
+@given(
+    st.lists(
+        st.text() | st.binary() | st.integers(-(2**63), 2**63) | st.datetimes() | st.decimals(places=2), max_size=9
+    )
+)
+def test_the_weight_of_values_is_at_least_their_size_in_a_statement(values: list[Any]) -> None:
+    converter = MySQLConverter("utf8mb4")
+    literals = [converter.quote(converter.escape(converter.to_mysql(value))) for value in values]
+    assert len(b"_binary, ".join(literals)) <= weight(values)
+    assert weight(['"'] * 100) >= 400
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 60))
+def test_portions_are_as_large_as_possible_and_in_order(sizes: list[int], most: int) -> None:
+    found = list(portions(sizes, lambda size: size, most))
+    assert [*chain(*found)] == sizes
+    assert all(sum(portion) <= most or len(portion) == 1 for portion in found)
+    assert all(sum(portion) + following[0] > most for portion, following in pairwise(found))

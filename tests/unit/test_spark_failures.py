@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from orderflow import topic
 from orderflow.errors import EngineFailed, InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError
+from orderflow.pipeline.spark_engine import SparkEngine
 from orderflow.settings import Settings
 from orderflow.spark import failures, read_records
 
 
-def _failing(*errors: OrderFlowError | None) -> Callable[[], Any]:
+def _failing(*errors: OrderFlowError | None) -> mock.Mock:
     """Return a `start` whose queries end with these errors in turn; None is a normal end."""
     return mock.Mock(side_effect=[mock.Mock(awaitTermination=mock.Mock(side_effect=error)) for error in errors])
 
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
 
 
 def test_a_query_behind_its_own_checkpoint_fails_with_a_hint() -> None:
@@ -32,7 +34,34 @@ def test_a_query_behind_its_own_checkpoint_fails_with_a_hint() -> None:
 
 
 def test_an_unavailable_server_is_waited_for() -> None:
-    failures.keep_running(_failing(*[KafkaUnavailable("away")] * 20, None))
+    start = _failing(*[KafkaUnavailable("away")] * 20, None)
+    failures.keep_running(start)
+    assert start.call_count == 21
+
+
+@pytest.mark.parametrize(
+    ("backlogs", "searched"),
+    [
+        ([1_000_000, *[0] * 31], {0: 300_000}),  # Spark gives it the whole trigger
+        ([1_000_000, 200], {0: 300_000, 1: 120}),
+        ([100_000, 100_000, 10], {0: 100_000, 1: 100_000, 2: 10}),
+        ([1_000_000] * 30, dict.fromkeys(range(30), 20_001)),  # twice a thirtieth
+    ],
+)
+def test_damage_is_searched_as_far_as_a_micro_batch_reads(
+    backlogs: list[int], searched: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: dict[int, int] = {}
+
+    def find(settings: Settings, partition: int, start: int, end: int, on_record: object) -> None:
+        read[partition] = end - start
+
+    monkeypatch.setattr(topic, "find_next_damage", find)
+    engine = SparkEngine(Settings(max_offsets_per_trigger=300_000), mock.Mock())
+    positions = dict.fromkeys(range(len(backlogs)), 10)
+    ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
+    assert engine._skip_unreadable(mock.Mock(), positions, ends) == positions
+    assert read == searched
 
 
 def test_a_traceback_shows_the_hint() -> None:
@@ -42,5 +71,6 @@ def test_a_traceback_shows_the_hint() -> None:
 
 @pytest.mark.parametrize("name", ["kafka.isolation.level", "kafka.Isolation.Level"])
 def test_aborted_transactions_cannot_be_read(name: str) -> None:
+    options: dict[str, Any] = {name: "read_uncommitted"}
     with pytest.raises(InputInvalid, match="read_uncommitted"):
-        read_records(mock.Mock(), Settings(), **{name: "read_uncommitted"})
+        read_records(mock.Mock(), Settings(), **options)

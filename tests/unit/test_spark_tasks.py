@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 import pyarrow as pa
 import pytest
 
-from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected
+from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected, from_wire
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
@@ -55,7 +55,7 @@ class _Topic(NamedTuple):
     """A topic that holds records at some offsets."""
 
     held: set[int]
-    topic = "orders"
+    topic: str = "orders"
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         return any(start <= offset < end for offset in self.held)
@@ -70,6 +70,17 @@ def test_holes_are_markers_or_missing_records() -> None:
     _check([1, 2, 5], {1, 2, 5})
     with pytest.raises(InputInvalid, match="between offsets 2 and 5"):
         _check([1, 2, 5], {1, 2, 4, 5})
+
+
+def test_records_of_another_topic_are_refused() -> None:
+    """Their offsets would be taken for those of KAFKA_TOPIC."""
+    source = TopicSource(Settings(kafka_topic="orders"), "id")
+    for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
+        batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
+        with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
+            list(tasks.store(iter([batch]), source))
+        assert isinstance(from_wire(str(failed.value)), InputInvalid)
+    tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), source)
 
 
 def test_orders_are_typed_and_the_rest_has_a_reason() -> None:

@@ -36,8 +36,9 @@ def executed(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Call):
             function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             for argument in node.args[:2] if function in EXECUTING else ():
-                if isinstance(argument, ast.Constant) and re.fullmatch(r"[a-z]+(_[a-z]+)*", str(argument.value)):
-                    yield argument.value
+                name = argument.value if isinstance(argument, ast.Constant) else None
+                if isinstance(name, str) and re.fullmatch(r"[a-z]+(_[a-z]+)*", name):
+                    yield name
 
 
 @pytest.mark.parametrize("folder", FILES.values(), ids=FILES)

@@ -84,7 +84,9 @@ class Partition:
 
     def is_readable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can be re-read, or was re-read before it left the topic."""
-        return self.start <= offset < self.entry.next_offset and not any(offset in gone for gone in self._removed)
+        damaged = (loss.first_offset <= offset < loss.end_offset for loss in self.damaged)
+        gone = (offset in removed for removed in self._removed)
+        return self.start <= offset < self.entry.next_offset and not any((*damaged, *gone))
 
     def is_unreadable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can no longer be re-read. Accepted losses are excluded."""

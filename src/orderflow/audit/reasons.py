@@ -67,7 +67,8 @@ def check_reason(
         if row is None or is_same:
             return f"{prefix}, but " + ("the same order is stored" if is_same else "no order of its id is stored")
         if (
-            not coordinates_are_shared
+            quarantined.reason_contract_id is None  # otherwise a replay found the conflict, when both were there
+            and not coordinates_are_shared
             and _is_of_later_record(row, record)
             and not _is_later(row, quarantined.quarantined_at)
         ):

@@ -30,7 +30,7 @@ from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, Loss, check_topic_id, losses
+from orderflow.store.ledger import Entry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
@@ -163,6 +163,8 @@ class _Audit:
             if first < end and self._holds_records(name, number, first, end):
                 what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
                 self._add_counters(part, what)
+            if (last := part.checks.last).offset >= part.entry.next_offset:
+                self._add_counters(part, f"the ledger's last_offset {last.offset} is not before its next_offset")
 
     def _holds_records(self, name: str, number: int, first: int, end: int) -> bool:
         topic_settings = _of_topic(self._settings, name)
@@ -172,16 +174,38 @@ class _Audit:
             return topic.holds_records(topic_settings, number, _first_offset(topic_settings, number), end)
 
     def check_contracts(self) -> None:
-        """Check that the contract's versions of each partition exist, and end with the ledger's."""
+        """Check that the contract's versions of each partition exist, rise, and end with the ledger's.
+
+        A writer stores only by a version that is not lower than the partition's last one, and begins a higher one at
+        the first offset that it stores.
+        """
+        unknown, begun = {*self._contract_starts}, set[int]()
         for part in self._partitions:
-            starts = self._contract_starts.get((part.entry.topic_id, part.entry.partition), [])
+            where = part.entry.topic_id, part.entry.partition
+            unknown.discard(where)
+            starts = self._contract_starts.get(where, [])
             numbers = [0, *(number for _, number in starts)]
+            begun |= {*numbers}
             if missing := {*numbers} - self._contracts.contracts.keys():
                 self._add_counters(part, f"contract version {min(missing)} is missing")
             elif numbers[-1] != part.checks.contract_id:
                 last = f"the last version that begins is {numbers[-1]}"
                 what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
                 self._add_counters(part, what)
+            for (first, number), before in zip(starts, numbers, strict=False):
+                if number <= before:
+                    self._add_counters(part, f"contract version {number} begins at offset {first}, after {before}")
+                if not part.entry.first_offset <= first < part.entry.next_offset:
+                    what = f"contract version {number} begins at offset {first}, which is not the ledger's"
+                    self._add_counters(part, what)
+        for topic_id, number in sorted(unknown):
+            what = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
+            self.report.add("counters", Finding(what=what, partition=number))
+        for number in sorted(begun & self._contracts.contracts.keys()):
+            if lacking := {*self._contracts.contracts[number].names} - {*self._contract.names}:
+                newest = self._contracts.highest_number
+                what = f"contract version {newest} lacks columns of version {number}: {', '.join(sorted(lacking))}"
+                self.report.add("tables", Finding(what=what))
 
     def _add_counters(self, part: Partition, what: str) -> None:
         self.report.add("counters", Finding(what=what, topic=part.entry.topic, partition=part.entry.partition))
@@ -219,6 +243,7 @@ class _Audit:
     def _account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
         self.report.records += len(records)
+        self._check_last_record(part, records, start, end)
         quarantined = self._find_quarantined(part, records, start, end)
         replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
         expected = [
@@ -232,25 +257,36 @@ class _Audit:
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
         numbers = [
-            self._contract_of_replay(part, row)
+            self._contract_of_replay(part, record.offset, row.contract_id or 0)
             if (row := replayed.get(record.offset))
             else self._contract_at(part, record.offset)
             for record in expected
         ]
         numbers += [
             self._contract_at(part, record.offset)
-            if (row := quarantined[record.offset]).contract_id is None or row.status == "replayed"
-            else self._contract_of_replay(part, row)
+            if (number := quarantined[record.offset].reason_contract_id) is None
+            else self._contract_of_replay(part, record.offset, number)
             for record in in_quarantine
         ]
         results = self._read([record.value for record in (*expected, *in_quarantine)], numbers)
         ids = [result.order_id for result in results if isinstance(result, Order)]
         rows = snapshot.find_orders(self._connection, ids)
-        for record, result in zip(in_quarantine, results[len(expected) :], strict=True):
+        read = list(zip((*expected, *in_quarantine), results, numbers, strict=True))
+        for record, result, number in read[len(expected) :]:
             stored = rows.get(result.order_id) if isinstance(result, Order) else None
+            stored = stored and self._as_read(stored, number)
             self._check_quarantined(part, record, quarantined[record.offset], result, stored)
-        for record, result in zip(expected, results, strict=False):
-            self._check_stored(part, record, result, rows, replayed.get(record.offset))
+        for record, result, number in read[: len(expected)]:
+            self._check_stored(part, record, result, rows, number, replayed.get(record.offset))
+
+    def _check_last_record(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
+        """Check that the last record of the ledger is the topic's."""
+        last = part.checks.last
+        if not start <= last.offset < end:
+            return
+        found = {record.offset: record for record in records}.get(last.offset)
+        if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
+            self._add_counters(part, f"the record at the ledger's last_offset {last.offset} is not the one it stored")
 
     def _contract_at(self, part: Partition, offset: int) -> int:
         """The version of the contract by which the record at this offset was stored."""
@@ -258,12 +294,15 @@ class _Audit:
         number = next((number for first, number in reversed(starts) if first <= offset), 0)
         return number if number in self._contracts.contracts else 0  # check_contracts has reported it
 
-    def _contract_of_replay(self, part: Partition, row: Quarantined) -> int:
-        number = row.contract_id or 0
-        if number in self._contracts.contracts:
+    def _contract_of_replay(self, part: Partition, offset: int, number: int) -> int:
+        """The version of the contract by which a replay read the record at this offset."""
+        at = self._contract_at(part, offset)
+        if number in self._contracts.contracts and number >= at:
             return number
-        self._add_counters(part, f"contract version {number}, by which a record was replayed, is missing")
-        return 0
+        why = "is missing" if number > at else f"is older than its own, {at}"
+        what = f"contract version {number}, by which the record was replayed, {why}"
+        self.report.add("quarantine", _finding(part, offset, what))
+        return at
 
     def _read(self, values: Sequence[bytes | None], numbers: Sequence[int]) -> list[Order | RecordRejected]:
         """Decode each value by this version of the contract. The orders have the columns of the settings' contract."""
@@ -275,6 +314,12 @@ class _Audit:
                 for result in decode_batch([value for _, value in group], contract).results
             ]
         return results
+
+    def _as_read(self, row: StoredRow, number: int) -> StoredRow:
+        """The row with NULL in the columns that this version of the contract lacks, so that its sink ignores them."""
+        known = self._contracts.contracts[number].by_name
+        values = zip(self._contract.names, row.order, strict=True)
+        return row._replace(order=tuple(value if name in known else None for name, value in values))
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
@@ -323,15 +368,19 @@ class _Audit:
             "coordinates_are_shared": bool(part.peers),
         }
 
-    def _check_stored(
+    def _check_stored(  # noqa: PLR0917
         self,
         part: Partition,
         record: Record,
         result: Order | RecordRejected,
         rows: Mapping[str, StoredRow],
+        number: int,
         replayed: Quarantined | None,
     ) -> None:
-        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed."""
+        """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed.
+
+        `number` is the version of the contract that read the record.
+        """
         report = self.report
         if not isinstance(result, Order):
             where = "was replayed" if replayed else "is not in the quarantine"
@@ -346,6 +395,8 @@ class _Audit:
         is_own = self._is_own(part, record, result.order_id, row, replayed)
         if is_own:
             part.add_row(record.offset, result.order_id, row.stored_at)
+        else:
+            row = self._as_read(row, number)
         if not replayed:
             part.update_last_record(record.offset, row.stored_at if is_own else None)
         if row.order != result.row():

@@ -482,7 +482,7 @@ def _amount_form(value: Any) -> str:
 
 def _integer_form(value: Any) -> str:
     is_integer = type(value) is int or (isinstance(value, str) and _INTEGER.fullmatch(value))
-    return "integer" if is_integer and abs(int(value)) <= BIGINT_MAX else ""
+    return "integer" if is_integer and abs(int(value)) <= INT_MAX else ""
 
 
 # Each returns the form of a value that can be the field's, and an empty text for another value.
@@ -536,15 +536,13 @@ def _product_lines(name: str, known: list[str], lacking: int) -> Iterator[str]:
         yield f'default = "unknown"   # missing or null in {lacking:,} samples'
 
 
-def _number_lines(name: str, known: list[Any], _lacking: int) -> Iterator[str]:
+def _number_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str]:
     texts = sum(isinstance(value, str) for value in known)
     if texts:
         yield f'json = "{"string" if texts == len(known) else "any"}"'
     lowest = min(Decimal(value) for value in known)
     if lowest <= 0:
         yield f"minimum = {lowest:f}"
-    if name == "quantity" and max(int(value) for value in known) > INT_MAX // 10:
-        yield f"maximum = {BIGINT_MAX}"
 
 
 _LINES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {

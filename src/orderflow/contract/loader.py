@@ -339,7 +339,9 @@ class _File:
     def _bound(self, base: Field, table: Mapping[str, Any], where: str, key: str) -> int | str:
         found = table[key]
         if base.kind is Kind.INTEGER:
-            return int(self._number(table, where, key, -BIGINT_MAX - 1, BIGINT_MAX) or 0)
+            # The rollup's BIGINT can then hold the sum of any number of orders.
+            highest = INT_MAX if base.name == "quantity" else BIGINT_MAX
+            return int(self._number(table, where, key, -highest - 1, highest) or 0)
         try:
             number = Decimal(found) if type(found) in (int, Decimal, str) else Decimal("NaN")
             is_exact = number == number.quantize(base.unit)

@@ -7,6 +7,7 @@ text ten times as fast, so it is used where the pattern cannot make it slow.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 from functools import cache
 
@@ -55,6 +56,17 @@ def as_re2(pattern: str) -> str:
 def as_json_schema(pattern: str) -> str:
     """Return the expression for the whole text in JSON Schema, where a dot matches no line break."""
     return "^(?:" + _DOT.sub(lambda found: found[1] or r"[\s\S]", pattern) + ")$"
+
+
+def is_caseless(pattern: str) -> bool:
+    """Whether no letter of the pattern can be both small and capital, so that no two texts differ only in that."""
+    letters = {
+        letter
+        for part in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
+        for letter in string.ascii_letters
+        if part in (letter, ".") or (part[0] == "[" and re.fullmatch(part, letter))
+    }
+    return not letters & {letter.swapcase() for letter in letters}
 
 
 @cache

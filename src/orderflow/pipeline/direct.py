@@ -45,6 +45,12 @@ class DirectEngine:
         arguments = (source, dict(positions), ends if once else None, self._stop_event, self._broken)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
+    def store(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], scratch: Path) -> None:
+        """Store the records from `positions` up to `ends` and return."""
+        self._scratch = scratch
+        self.start(info, positions, ends, once=True)
+        self._future.result()
+
     def _store(
         self,
         source: TopicSource,

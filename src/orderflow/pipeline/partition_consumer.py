@@ -81,7 +81,7 @@ class PartitionConsumer:
         # By partition, of the last batches: the end of the previous batch by the first offset, see has_passed.
         self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
         self._damaged = damaged
-        self._skipped_until: dict[int, float] = {}  # by partition: the time at which reading is retried
+        self._skipped_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
         wanted = positions if self._unread is None else self._unread
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
@@ -160,7 +160,7 @@ class PartitionConsumer:
         """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
         partition, error, offset = message.partition(), message.error(), message.offset()
         if partition in self._skipped_until:
-            return False  # after a damaged batch, librdkafka continues at a wrong byte
+            return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
         if error is None:
             assert partition is not None and offset is not None
             if offset != (position := self._read_to[partition]):
@@ -171,13 +171,15 @@ class PartitionConsumer:
                     self._skip_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
+            if self._unread and offset + 1 >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
             if self._damaged:
                 self._damaged.pop(partition, None)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             assert partition is not None and offset is not None
-            if self._unread and offset >= self._unread.get(partition, offset + 1):
-                del self._unread[partition]
+            if self._unread and offset >= self._unread.get(partition, inf):
+                self._stop_reading(partition)
             return False
         if topic.is_damage(error) and partition is not None:
             self._skip_partition(partition, error.str())
@@ -192,15 +194,18 @@ class PartitionConsumer:
 
     def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
-        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         offset = self._read_to[partition]
         self._damaged[partition] = DamagedPartition(
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
+        retried = retry and self._unread is None
+        self._stop_reading(partition, time.monotonic() + _DAMAGE_RETRY_INTERVAL if retried else inf)
+
+    def _stop_reading(self, partition: int, until: float = inf) -> None:
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         if self._unread is not None:
             self._unread.pop(partition, None)
-        seconds = _DAMAGE_RETRY_INTERVAL if retry and self._unread is None else inf
-        self._skipped_until[partition] = time.monotonic() + seconds
+        self._skipped_until[partition] = until
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:

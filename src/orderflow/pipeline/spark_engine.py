@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orderflow import topic
 from orderflow.errors import Interrupted, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
+from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, run_in_thread
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
@@ -22,7 +23,7 @@ from orderflow.spark import read_records, realtime, session, write_orders
 from orderflow.spark.failures import first_line, query_error
 from orderflow.spark.options import offsets_json
 from orderflow.spark.session import Runtime
-from orderflow.topic import TopicInfo
+from orderflow.topic import Record, TopicInfo
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -38,6 +39,8 @@ _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
 _DAMAGE_RETRY_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
+# Spark's source converts a record's timestamp to microseconds in 64 bits. A later one ends the query.
+_LATEST_TIMESTAMP = (2**63 - 1) // 1000  # milliseconds
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -57,7 +60,7 @@ class SparkEngine:
         self._executors = 0, 0  # executors and task slots
         self._damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
-        self._has_failed = False  # True after a failure that a damaged batch may have caused
+        self._has_failed = False  # True after a failure that an unreadable record may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
         self._is_realtime = self._is_switching_to_micro_batches = False
@@ -74,11 +77,12 @@ class SparkEngine:
         if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        self._damaged = self._find_damaged(positions, ends) if self._has_failed or self._damaged else {}
+        if self._has_failed or self._damaged:
+            positions = self._skip_unreadable(info, positions, ends)
         self._has_failed = False
         if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
-        lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
+        lag = _lag(positions, ends)
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
         self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with _translate_errors():
@@ -124,19 +128,41 @@ class SparkEngine:
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark).start()
 
-    def _find_damaged(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, DamagedPartition]:
-        """Find the partitions that a damaged batch blocks, among the offsets that the last micro-batch may have read.
+    def _skip_unreadable(
+        self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int]
+    ) -> Mapping[int, int]:
+        """Find the damaged batches, and store the records whose timestamp is too late for Spark. Return the positions.
 
-        The text of Spark's exception is not parsed. librdkafka fails at the same batch.
+        The search reads as far as the next micro-batch may read: Spark divides a trigger among the partitions by their
+        backlogs. The share counts twice, because the ends move until Spark plans. The text of Spark's exception is not
+        parsed. librdkafka fails at the same batch.
         """
         self._damage_checked_at = time.monotonic()
-        damaged: dict[int, DamagedPartition] = {}
+        self._damaged = {}
+        readable_from: dict[int, int] = {}  # by partition: the offset after the last record that Spark cannot read
+
+        def check_timestamp(record: Record) -> None:
+            if record.timestamp > _LATEST_TIMESTAMP:
+                readable_from[record.partition] = record.offset + 1
+
+        most, lag = self._settings.max_offsets_per_trigger, _lag(positions, ends)
         for partition, position in positions.items():
-            end = min(ends[partition], position + self._settings.max_offsets_per_trigger // len(positions))
-            if position < end and (found := topic.find_next_damage(self._settings, partition, position, end)):
+            count = ends[partition] - position
+            end = position + min(count, most, 2 * most * count // max(1, lag) + 1)
+            if position < end and (
+                found := topic.find_next_damage(self._settings, partition, position, end, check_timestamp)
+            ):
                 error = topic.damaged_batch_error(self._settings, partition, found.first, found.reason)
-                damaged[partition] = DamagedPartition(found.position, error)
-        return damaged
+                self._damaged[partition] = DamagedPartition(found.position, error)
+        if readable_from:
+            log.warning(
+                "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
+                info.name,
+                ", ".join(f"partition {part} up to offset {offset - 1}" for part, offset in readable_from.items()),
+            )
+            starts = {part: positions[part] for part in readable_from}
+            DirectEngine(self._settings).store(info, starts, readable_from, self._scratch)
+        return {**positions, **readable_from}
 
     def _store_before_damage(
         self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]
@@ -334,6 +360,10 @@ class SparkEngine:
         # A signal to the whole process group may have ended the JVM, or its start may have failed.
         with suppress(Py4JError, ConnectionError, PySparkRuntimeError):
             session.stop(self._session.result())
+
+
+def _lag(positions: Mapping[int, int], ends: Mapping[int, int]) -> int:
+    return sum(max(0, ends[partition] - position) for partition, position in positions.items())
 
 
 def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:

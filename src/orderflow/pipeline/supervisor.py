@@ -45,6 +45,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
+from orderflow.topic_source import check_last_records
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,9 @@ class Supervisor:
         topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-        self._engine.start(info, self._positions, self._ends(info), once=self._once)
+        ends = self._ends(info)
+        check_last_records(self._settings, connection, first)
+        self._engine.start(info, self._positions, ends, once=self._once)
         try:
             return self._watch(connection, info)
         finally:

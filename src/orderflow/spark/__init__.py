@@ -30,7 +30,7 @@ from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.topic_source import TopicSource
+from orderflow.topic_source import TopicSource, check_last_records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,8 +121,8 @@ def write_orders(
     under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined. Missing tables are created.
 
     The ledger is the checkpoint: use startingOffsets="ledger" at every start. Records before the ledger's positions are
-    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, the query fails before it
-    stores later ones. Spark's checkpoint can be deleted safely.
+    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, or has those of another one,
+    the query fails before it stores later ones. Spark's checkpoint can be deleted safely.
 
     `scratch` is a folder for LOAD DATA files. `is_whole_topic` states that `records` is exactly what read_records
     returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
@@ -147,8 +147,8 @@ def write_orders(
             return realtime_mode.store(batches, source, scratch=scratch, single_writer=single_writer)
         return tasks.store(batches, source, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic)
 
-    columns = [*tasks.RECORD_COLUMNS, *(["headers"] if "headers" in records.columns else [])]
-    chosen = records.select(*columns)
+    optional = ["headers"] if is_whole_topic else ["headers", "topic"]
+    chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
         (realtime_mode.with_markers(chosen) if realtime else chosen)
@@ -173,8 +173,8 @@ def _check_isolation(options: Mapping[str, str | int]) -> None:
 def open_ledger(settings: Settings) -> dict[int, int]:
     """Create missing tables and ledger rows. Return the next offset to store by partition.
 
-    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, TableDrifted, DatabaseRefused, KafkaUnavailable and
-    DatabaseUnavailable.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused,
+    KafkaUnavailable and DatabaseUnavailable.
     """
 
     schema.prepare(settings)
@@ -182,7 +182,9 @@ def open_ledger(settings: Settings) -> dict[int, int]:
     topic.check_cleanup_policy(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
-        return ledger.open_partitions(connection, info.name, info.topic_id, first)
+        positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        check_last_records(settings, connection, first)
+        return positions
 
 
 def _default_settings() -> Settings:

@@ -79,6 +79,7 @@ def store(
         scratch = None
     try:
         for arrow_batch in read_ahead(arrow_batches):
+            _check_topic(arrow_batch, source)
             for batch in _split_by_partition(arrow_batch):
                 if not is_whole_topic:
                     _check_gaps(batch, source)
@@ -199,6 +200,18 @@ def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
     kept = [index for index, found in enumerate(batch.partitions) if found == partition]
     columns = batch if batch.headers is not None else batch[:-1]
     return RecordBatch(*([column[index] for index in kept] for column in columns))  # type: ignore[arg-type, index]
+
+
+def _check_topic(arrow_batch: pa.RecordBatch, source: TopicSource) -> None:
+    """Raises InputInvalid if a record is of another topic. The sink's own query does not pass the column."""
+    if "topic" not in arrow_batch.schema.names:
+        return
+    if others := {*arrow_batch.column("topic").unique().to_pylist()} - {source.topic}:
+        raise InputInvalid(
+            f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {source.topic}.",
+            hint="Offsets of another topic would be taken for its own. Set KAFKA_TOPIC to the topic of the DataFrame,"
+            " or write each topic with its own settings.",
+        )
 
 
 def _check_gaps(batch: RecordBatch, source: TopicSource) -> None:

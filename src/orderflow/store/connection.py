@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ssl  # noqa: F401 # loads one whole OpenSSL; after hashlib alone, the client's C extension would mix two of them
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import mysql.connector
+from mysql.connector._scripting import MySQLScriptSplitter
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from orderflow import tls
 from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, statements
+
+# The client would look for the command DELIMITER in the whole statement, and change it there. A record's text with this
+# word could thus alter the statement that stores it, or take the client minutes to search.
+MySQLScriptSplitter.has_delimiter = staticmethod(lambda _code: False)  # type: ignore[assignment]
 
 try:
     from _mysql_connector import MySQLInterfaceError as _ExtensionError  # type: ignore[import-not-found]
@@ -34,8 +39,12 @@ LONG_ANSWER_TIMEOUT = 8 * 3600  # seconds
 LOCK_WAIT = 50  # seconds, for a row lock
 METADATA_LOCK_WAIT = 60  # seconds, for a table that an ALTER TABLE statement has locked
 
+_FRAME_BYTES = 16 * 1024  # of a statement, for its own text: 200 own columns have up to 14 KB
+_VALUE_BYTES = 40  # of a number or a time; of a text, for its quotes, prefix and comma
+
 # By name for %(name)s, or in order for the %s of statements that have a list of values.
 Values = Sequence[object] | Mapping[str, object]
+_Row = TypeVar("_Row")
 
 
 class LocalInfileOffError(Exception):
@@ -87,6 +96,7 @@ class Connection:
         lock, and how long the client waits for a statement. Raises DatabaseUnavailable or DatabaseRefused.
         """
         self.settings = settings
+        self._max_packet = 0  # unknown until `room` reads it
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}
@@ -113,6 +123,13 @@ class Connection:
         self.execute("set_session", {"lock_wait": lock_wait, "metadata_lock_wait": METADATA_LOCK_WAIT})
         self.execute("set_isolation")
 
+    @property
+    def room(self) -> int:
+        """How many bytes the values of a statement may have, as `weight` counts them."""
+        if not self._max_packet:
+            self._max_packet = int(self.execute("select_max_packet").rows[0][0])
+        return max(self._max_packet - _FRAME_BYTES, self._max_packet // 2)
+
     def execute(self, statement: str, values: Values = (), **placeholders: str) -> Result:
         """Execute the statement of this name.
 
@@ -135,10 +152,12 @@ class Connection:
     def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefusedError | None]:
         """Execute the statement for each row separately, all in one round trip, up to the first row that is refused.
 
-        Returns the number of rows written before that row, and its error. Raises Contention and DatabaseUnavailable.
+        Rows that do not fit into the packet are not sent. Returns the number of rows written before the refused row,
+        and its error. Raises Contention and DatabaseUnavailable.
         """
-        one = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))
-        text = ";\n".join([one] * len(rows))
+        line = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))
+        rows = next(portions(rows, lambda row: len(line) + weight(row), self.room))
+        text = ";\n".join([line] * len(rows))
         written = 0
         try:
             with row_errors(), self.translate_errors():
@@ -178,33 +197,72 @@ class Connection:
             yield
         except (mysql.connector.Error, _ExtensionError) as raised:
             error = _as_error(raised)
-            if error.errno in error_numbers.NO_LOCAL_INFILE:
+            if error.errno in error_numbers.NO_LOCAL_INFILE and not _is_signalled(error):
                 raise LocalInfileOffError from error
+            if error_numbers.is_of_connection(error.errno) and self._sent_too_much():
+                error = mysql.connector.DatabaseError("The packet is too large", errno=error_numbers.PACKET_TOO_LARGE)
             raise classify(error, self.settings) from error
+
+    def _sent_too_much(self) -> bool:
+        """Whether the last statement is larger than a packet: the server often ends the connection without an error."""
+        statement = self._cursor.statement if self._max_packet else ""
+        return len((statement or "").encode()) >= self._max_packet > 0
 
 
 @contextmanager
 def row_errors() -> Iterator[None]:
     """Around a statement that writes orders, raise RowsRefusedError where the rows may be at fault.
 
-    That covers every error except contention and unavailability. A trigger's error with SQLSTATE 45000, which is meant
-    for this purpose, is about the row, whatever its number.
+    That covers every error except contention, unavailability and what is too large. A trigger's error with SQLSTATE
+    45000, which is meant for this purpose, is about the row, whatever its number.
     """
     try:
         yield
-    except TransactionTooLargeError:
-        raise
     except (Contention, DatabaseUnavailable, DatabaseRefused, UnknownDatabaseError) as error:
         cause = error.__cause__
-        if not isinstance(cause, mysql.connector.Error) or error_numbers.is_of_connection(cause.errno):
+        if not isinstance(cause, mysql.connector.Error):
             raise
-        signalled = (cause.sqlstate or "").startswith("45")
-        if not signalled and isinstance(error, (Contention, DatabaseUnavailable)):
+        signalled = _is_signalled(cause)
+        is_other = error_numbers.is_of_connection(cause.errno) or cause.errno == error_numbers.PACKET_TOO_LARGE
+        if not signalled and (
+            is_other or isinstance(error, (Contention, DatabaseUnavailable, TransactionTooLargeError))
+        ):
             raise
         certain = signalled or cause.errno in error_numbers.ROW_AT_FAULT
         raise RowsRefusedError(
             cause.msg or str(cause), number=cause.errno, statement_error=None if certain else error
         ) from cause
+
+
+def weight(values: Sequence[object]) -> int:
+    """Return how many bytes these values have in a statement, at most: the client escapes some characters by two."""
+    size = _VALUE_BYTES * len(values)
+    for value in values:
+        if isinstance(value, str):
+            size += len(value) * (2 if value.isascii() else 4)
+        elif isinstance(value, bytes):
+            size += len(value) * 2
+    return size
+
+
+def portions(rows: Iterable[_Row], weigh: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
+    """Yield the rows in portions, each of which weighs `most` bytes or less, or is a single heavier row."""
+    portion: list[_Row] = []
+    total = 0
+    for row in rows:
+        size = weigh(row)
+        if portion and total + size > most:
+            yield portion
+            portion, total = [], 0
+        portion.append(row)
+        total += size
+    if portion:
+        yield portion
+
+
+def _is_signalled(error: mysql.connector.Error) -> bool:
+    """Whether a trigger raised the error by SIGNAL: SQLSTATE 45000 is for users, who may set any number with it."""
+    return (error.sqlstate or "").startswith("45")
 
 
 def _as_error(raised: Exception) -> mysql.connector.Error:

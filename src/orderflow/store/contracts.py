@@ -59,6 +59,8 @@ def versions(connection: Connection) -> Versions:
     known = {0: DEFAULT}
     for number, text in connection.execute("select_contracts").rows:
         try:
+            if number < 1:
+                raise msgspec.ValidationError("versions begin with 1")
             known[number] = msgspec.json.decode(text, type=Contract)
         except msgspec.DecodeError as error:
             table = table_names(connection.settings)["contracts"]
@@ -83,7 +85,10 @@ def number_of(connection: Connection) -> int:
         return number
     if any(change.fix for change in changes(found.last_used, contract)):
         raise mismatch_error(connection.settings, found)
-    raise Interrupted(f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.")
+    raise Interrupted(
+        f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.",
+        hint="`orderflow init` adds it; a sink adds it when it starts.",
+    )
 
 
 def mismatch_error(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:

@@ -239,6 +239,7 @@ NO_LOCAL_INFILE: Mapping[int, str] = {
 
 UNAVAILABLE = frozenset(number for group in UNAVAILABLE_GROUPS for number in group.numbers)
 DUPLICATE_ENTRY = 1062
+PACKET_TOO_LARGE = 1153
 TLS_REFUSED = 2026
 _FIRST_CLIENT_ERROR, _LAST_CLIENT_ERROR = 2000, 2999
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import NamedTuple
 
 from orderflow.errors import OffsetsLost, TopicRecreated
@@ -11,6 +12,7 @@ from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
+from orderflow.store.orders import produced_at
 
 
 class Entry(NamedTuple):
@@ -56,8 +58,15 @@ class Locked(NamedTuple):
     contract_id: int  # the version of the contract that the last records were stored by
 
 
+class LastRecord(NamedTuple):
+    """The last record of a partition that a transaction accounted for; see `fingerprint`. Its offset is -1 for none."""
+
+    offset: int = -1
+    fingerprint: int = 0
+
+
 class Advance(NamedTuple):
-    """A partition's new position, and the increments of its counters."""
+    """A partition's new position, the increments of its counters, and its last record if it has a new one."""
 
     next_offset: int
     stored: int = 0
@@ -65,6 +74,7 @@ class Advance(NamedTuple):
     quarantined: int = 0
     unknown_fields: int = 0
     lost: int = 0
+    last: LastRecord = LastRecord()
 
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
@@ -76,7 +86,9 @@ def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dic
 
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
     """Move the positions of locked partitions; `now` is the server's UTC."""
-    rows = [(topic, partition, topic_id, move.next_offset, *move, now) for partition, move in moves.items()]
+    rows = [
+        (topic, partition, topic_id, move.next_offset, *move[:-1], *move.last, now) for partition, move in moves.items()
+    ]
     connection.execute_rows("advance_ledger", rows)
 
 
@@ -85,6 +97,22 @@ def entries(connection: Connection, topic: str | None = None) -> list[Entry]:
     rows = [Entry(*row) for row in connection.execute("select_ledger").rows]
     connection.rollback()  # the next SELECT must not use this one's snapshot
     return [entry for entry in rows if topic in (None, entry.topic)]
+
+
+def fingerprint(timestamp: int, key: bytes | None) -> int:
+    """Return a hash that distinguishes the record from another one at its offset. `timestamp` is in milliseconds.
+
+    The value is left out, because an application may give write_orders a changed one.
+    """
+    text = repr((produced_at(timestamp), key)).encode()
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
+
+
+def last_records(connection: Connection, topic: str) -> dict[int, LastRecord]:
+    """Return the last record by partition, without partitions that only an earlier version wrote to."""
+    rows = connection.execute("select_last_records", {"topic": topic}).rows
+    connection.rollback()  # the next SELECT must not use this one's snapshot
+    return {partition: LastRecord(*last) for partition, *last in rows}
 
 
 def open_partitions(

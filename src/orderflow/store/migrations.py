@@ -24,6 +24,8 @@ MIGRATIONS = (
     "0004_rename_record_parts",
     "0005_add_ledger_contract",
     "0006_add_quarantine_contract",
+    "0007_add_last_record",
+    "0008_add_quarantine_reason_contract",
 )
 LATEST = len(MIGRATIONS)
 

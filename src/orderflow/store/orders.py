@@ -10,7 +10,7 @@ Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DA
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from orderflow.contract import loader, native
 from orderflow.contract.definition import EIGHT, LAST_MILLISECOND, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
-from orderflow.store.connection import Connection, Result, RowsRefusedError, row_errors
+from orderflow.store.connection import Connection, Result, RowsRefusedError, portions, row_errors, weight
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
 from orderflow.store.record_batch import OrderRow, RecordBatch
 from orderflow.store.statements import placeholders_for
@@ -37,7 +37,7 @@ _LONGEST_SHOWN = 3_000  # characters of a value in a reason
 _REASONS = 3  # texts of warnings, at most
 _ROW_IN_TEXT = re.compile(r" at row \d+")
 _ORDER_ID_IN_TEXT = re.compile(r"'([!-~]+)' for key")
-_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; servers accept 16 MiB by default
+_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; larger ones bring no gain
 
 
 class ExistingRow(NamedTuple):
@@ -122,10 +122,14 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
     skipped_rows: list[SkippedRow] = []
-    for some in _slices(rows):
-        with row_errors():
-            result = connection.execute_rows("insert_orders", _values(some, stored_at))
-        skipped_rows += _skipped_rows(connection, some, stored_at, result)
+    done = 0
+    for start in range(0, len(rows), _INSERT_ROWS):
+        values = _values(rows[start : start + _INSERT_ROWS], stored_at)
+        for some in portions(values, weight, min(_INSERT_BYTES, connection.room)):
+            with row_errors():
+                result = connection.execute_rows("insert_orders", some)
+            skipped_rows += _skipped_rows(connection, rows[done : done + len(some)], stored_at, result)
+            done += len(some)
     return skipped_rows
 
 
@@ -182,13 +186,6 @@ def probe(connection: Connection) -> None:
 def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
     columns = [column.to_pylist() for column in rows.drop_columns("batch_index").columns]
     return [(*row, stored_at) for row in zip(*columns, strict=True)]
-
-
-def _slices(rows: pa.Table) -> Iterator[pa.Table]:
-    """Split the rows so that each slice fits into one statement."""
-    size = min(_INSERT_ROWS, max(1, len(rows) * _INSERT_BYTES // max(1, rows.nbytes)))
-    for start in range(0, len(rows), size):
-        yield rows.slice(start, size)
 
 
 def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[OrderRow]:

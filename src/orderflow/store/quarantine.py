@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
-from orderflow.store.connection import Connection
+from orderflow.store.connection import Connection, portions, weight
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, Source
 from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
-_FRAME_BYTES = 8192  # of a packet, for everything except key, value and headers
+_DETAIL_BYTES = 65_535  # of the column detail
 _IDS = 1000  # per statement
 _FIELDS = ("record_key", "record_value", "record_headers")
 
@@ -81,51 +81,53 @@ def insert(
     connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
 ) -> None:
     """Store the batch's records that `bad` names."""
-    if not bad:
-        return
-    packet = int(connection.execute("select_max_packet").rows[0][0])
-    max_row_bytes = max(packet - _FRAME_BYTES, packet // 2)
-    rows: list[tuple[object, ...]] = []
-    size = 0
+    if bad:
+        rows = _rows(connection, source, batch, bad, at)
+        for some in portions(rows, weight, min(_STATEMENT_BYTES, connection.room)):
+            connection.execute_rows("insert_quarantine", some)
+
+
+def _rows(
+    connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+) -> Iterator[tuple[object, ...]]:
+    """Yield the records as rows, after storing the chunks of a record that is too large for a row."""
     for batch_index, rejected, order_id in bad:
-        fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
-        chunks: list[dict[str, object]] = []
-        # In SQL text, one byte may take two.
-        escaped_bytes = 2 * (sum(map(len, filter(None, fields))) + len(rejected.message.encode())) + 500
-        if escaped_bytes > max_row_bytes:
-            inline_bytes = max_row_bytes // 8  # three fields and the detail, at two bytes each
-            chunks = [
-                chunk
-                for name, field in zip(_FIELDS, fields, strict=True)
-                for chunk in _chunks(name, field, inline_bytes)
-            ]
-            fields = tuple(field and field[:inline_bytes] for field in fields)  # type: ignore[assignment]
-            escaped_bytes = max_row_bytes
-        if rows and size + escaped_bytes > min(_STATEMENT_BYTES, max_row_bytes):
-            connection.execute_rows("insert_quarantine", rows)
-            rows, size = [], 0
-        rows.append(
-            (
-                *(source.topic, source.topic_id, batch.partitions[batch_index], batch.offsets[batch_index], *fields),
-                *(
-                    produced_at(batch.timestamps[batch_index]),
-                    at,
-                    rejected.reason,
-                    rejected.message,
-                    order_id,
-                    len(chunks),
-                ),
-            )
-        )
-        size += escaped_bytes
         coordinates = {
             "topic_id": source.topic_id,
             "partition": batch.partitions[batch_index],
             "offset": batch.offsets[batch_index],
         }
+        fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
+        others = (produced_at(batch.timestamps[batch_index]), at, rejected.reason, _detail(rejected), order_id)
+        chunks: list[dict[str, object]] = []
+        if weight((source.topic, *coordinates.values(), *fields, *others)) > connection.room:
+            share = connection.room // 8  # three fields and the detail, at two bytes each
+            chunks = [
+                chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
+            ]
+            fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
         for chunk in chunks:
             connection.execute("insert_chunk", coordinates | chunk)
-    connection.execute_rows("insert_quarantine", rows)
+        yield (source.topic, *coordinates.values(), *fields, *others, len(chunks))
+
+
+def set_conflict(
+    connection: Connection, quarantine_id: int, rejected: RecordRejected, order_id: str, contract_id: int
+) -> None:
+    """Set the reason of an entry whose replay found a conflict, so that a search for conflicts finds it.
+
+    The contract's version shows the audit that a replay set the reason.
+    """
+    values: dict[str, object] = {"reason": rejected.reason, "detail": _detail(rejected), "order_id": order_id}
+    connection.execute("set_conflict", {**values, "reason_contract_id": contract_id, "quarantine_id": quarantine_id})
+
+
+def _detail(rejected: RecordRejected) -> str:
+    """Return the rejection's sentence, shortened if it is too long for the column: it may show many long texts."""
+    encoded = rejected.message.encode()
+    if len(encoded) <= _DETAIL_BYTES:
+        return rejected.message
+    return encoded[: _DETAIL_BYTES - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def whole(

@@ -34,6 +34,10 @@ class RecordBatch(NamedTuple):
             partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
         }
 
+    def last_indexes(self) -> dict[int, int]:
+        """Return the batch index of each partition's last record."""
+        return {partition: index for index, partition in enumerate(self.partitions)}
+
     def describe(self, topic: str) -> str:
         """Return the topic partitions and offsets, for messages: "orders-0 offsets 17 to 36"."""
         starts, ends = self.starts(), self.ends()

@@ -113,11 +113,8 @@ def _transaction(  # noqa: PLR0917
     rows = orders.as_rows(as_table([order], [0], contract), record, contract)
     skipped_rows = orders.insert(connection, rows, now)
     if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
-        if corrected is None:
-            # So that a search for conflicts finds it.
-            values: dict[str, object] = {"reason": rejected.reason, "detail": rejected.message}
-            values |= {"order_id": order.order_id, "contract_id": contract_id or None}
-            connection.execute("set_conflict", {**values, "quarantine_id": entry.quarantine_id})
+        if corrected is None and entry.reason != Reason.CONFLICT:
+            quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
         return Outcome(Result.CONFLICT, order.order_id, rejected.message)
     if not skipped_rows:
         rollup.add(connection, rows)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from orderflow.contract import loader
+from orderflow.contract import loader, patterns
 from orderflow.contract.changes import changes
-from orderflow.contract.definition import DEFAULT, EIGHT
+from orderflow.contract.definition import DEFAULT, EIGHT, Field, Kind
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -36,6 +36,7 @@ _PROVENANCE = {
 # After the first and before the last of these, the column's default is -1: the adoption is not finished.
 _ADOPT = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 _VARCHAR = re.compile(r"varchar\((\d+)\) (\w+)")
+_EXACT_COLLATION = re.compile(r".+_(bin|cs|cs_ks)|binary")  # distinguishes capital letters
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 # A statement that changes a table waits for the transactions that use it, and all later statements wait behind it. So
 # its wait is short, and it is retried.
@@ -326,7 +327,10 @@ def _orders_table_steps(settings: Settings, name: str, found: _Found) -> list[St
     columns_ = {field.name: field.column for field in loader.contract_of(settings).columns}
     keys = found.unique_keys.get(name, {})
     later = _later_columns(settings, found.contracts)
-    if differences := list(_differences(columns_, later, shown, adopt, engine, keys)):
+    differences = [*_differences(columns_, later, shown, adopt, engine, keys)]
+    if "order_id" in columns and not any(what.startswith("column order_id ") for what, _ in differences):
+        differences += _collation_difference(loader.contract_of(settings).by_name["order_id"], columns["order_id"])
+    if differences:
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
             + "; ".join(what for what, _ in differences)
@@ -447,9 +451,9 @@ def _differences(  # noqa: PLR0917
     expected = {name: _declared(sql) for name, sql in columns.items()}
     for name, sql in columns.items():
         if name not in found:
-            yield f"column {name} is missing", f"ADD COLUMN {name} {sql}"
+            yield f"column {name} is missing", f"ADD COLUMN {quoted(name)} {sql}"
         elif not _fits(name, found[name], expected[name]) and found[name] != later.get(name):
-            yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {name} {sql}"
+            yield f"column {name} is {found[name]}, not {expected[name]}", f"MODIFY COLUMN {quoted(name)} {sql}"
     for name in found.keys() - expected.keys() - _PROVENANCE.keys() - later.keys():
         yield f"column {name} is unknown", f"DROP COLUMN {quoted(name)}"
     for name, sql in {} if adopt else _PROVENANCE.items():
@@ -464,6 +468,16 @@ def _differences(  # noqa: PLR0917
     for name, on in keys.items():
         if name != "PRIMARY":
             yield f"key {name} makes {on} unique too", f"DROP INDEX {quoted(name)}"
+
+
+def _collation_difference(order_id: Field, found: Column) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong if the ids of two orders can be equal for the server."""
+    caseless = order_id.kind is Kind.INTEGER or (order_id.pattern and patterns.is_caseless(order_id.pattern))
+    if not caseless and not _EXACT_COLLATION.fullmatch(found.collation or ""):
+        yield (
+            f"column order_id is compared by {found.collation}, so ids that differ only in capital letters are equal",
+            f"MODIFY COLUMN {quoted(order_id.name)} {order_id.column}",
+        )
 
 
 def _declared(sql: str) -> str:

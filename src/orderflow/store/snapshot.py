@@ -15,7 +15,7 @@ from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
-from orderflow.store.ledger import Entry
+from orderflow.store.ledger import Entry, LastRecord
 from orderflow.store.quarantine import Status
 from orderflow.store.statements import placeholders_for
 from orderflow.store.tables import TABLES
@@ -47,6 +47,7 @@ class Checks(NamedTuple):
     times_rows: int
     times_sum: int
     contract_id: int = 0  # the version of the contract that the last records were stored by
+    last: LastRecord = LastRecord()
 
 
 class Adoption(NamedTuple):
@@ -78,18 +79,19 @@ class Quarantined(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    # The version of the contract by which a replay read it; None: the default one, or no replay set the reason.
-    contract_id: int | None = None
+    contract_id: int | None = None  # the version of the contract by which it was replayed; None: the default one
+    reason_contract_id: int | None = None  # the version by which a replay set the reason; None: the sink set it
 
     @property
     def resolved_in_order(self) -> bool:
-        """Whether person, time, reason, corrected value and contract are set only where the status allows them."""
+        """Whether person, time, reason, corrected value and contracts are set only where the status allows them."""
         resolved = self.status != "open"
         return (
             (self.resolved_by is not None) == (self.resolved_at is not None) == resolved
             and (self.resolved_because is not None) == (self.status == "discarded")
             and (self.corrected is None or self.status == "replayed")
-            and (self.contract_id is None or self.status == "replayed" or self.reason == Reason.CONFLICT)
+            and (self.contract_id is None or self.status == "replayed")
+            and (self.reason_contract_id is None or self.reason == Reason.CONFLICT)
         )
 
 
@@ -138,7 +140,8 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): Checks(lost, covered, int(sum_), *rest) for topic, number, lost, covered, sum_, *rest in rows
+        (topic, number): Checks(lost, covered, int(sum_), contract, LastRecord(*last))
+        for topic, number, lost, covered, sum_, contract, *last in rows
     }
 
 
@@ -160,26 +163,9 @@ def quarantined(connection: Connection, topic_id: str, partition: int, start: in
     found: dict[int, Quarantined] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
-    for (
-        offset,
-        *fields,
-        chunks,
-        topic,
-        corrected,
-        produced_at,
-        at,
-        reason,
-        order_id,
-        status,
-        by,
-        when,
-        because,
-        number,
-    ) in rows:
-        key, value = quarantine.whole(connection, topic_id, partition, offset, fields) if chunks else fields
-        found[offset] = Quarantined(
-            key, value, topic, corrected, produced_at, at, reason, order_id, status, by, when, because, number
-        )
+    for offset, key, value, chunks, *rest in rows:
+        fields = quarantine.whole(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
+        found[offset] = Quarantined(*fields, *rest)
     return found
 
 

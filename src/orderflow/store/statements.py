@@ -79,20 +79,32 @@ def _minute(timestamp: Field) -> str:
 
 
 def _row_hash(contract: Contract) -> str:
-    """Return the expression for the checksum of an adopted row, whose own columns are NULL.
+    """Return the expression for the checksum of an adopted row.
 
-    It has 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex, so
-    that no separator occurs in them.
+    It has 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex or
+    hashed, so that no separator occurs in them. Columns that are added later are NULL in adopted rows: CONCAT_WS skips
+    NULL. Columns that become wider keep the text of each value. So the checksum of unchanged rows stays the same.
     """
     hashed = [_hashed(contract.by_name[name]) for name in EIGHT]
     hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]
+    hashed.append("CONCAT('order_timestamp=', NULLIF(MICROSECOND(order_timestamp), 0))")
+    hashed += sorted(f"CONCAT('{field.name}=', {_hashed_own(field)})" for field in contract.own)
     return f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(hashed)}), 256), 15), 16, 10) AS DECIMAL(20))"
 
 
 def _hashed(field: Field) -> str:
     if field.kind is Kind.TIMESTAMP:
-        return f"LEFT({field.name}, 19)" if field.scale else field.name  # the same text, if digits are added later
+        return f"LEFT({field.name}, 19)"  # its microseconds are hashed separately
     return f"HEX({field.name})" if pa.types.is_string(field.arrow) else field.name
+
+
+def _hashed_own(field: Field) -> str:
+    column = identifier(field)
+    if field.kind is Kind.TIMESTAMP:
+        return f"CAST({column} AS DATETIME(6))"
+    if field.kind is Kind.DECIMAL:
+        return f"CAST({column} AS DECIMAL(46,18))"  # holds every decimal of a contract
+    return f"SHA2({column}, 256)" if pa.types.is_string(field.arrow) else column
 
 
 @cache

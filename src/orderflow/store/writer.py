@@ -54,7 +54,7 @@ from orderflow.store.connection import (
     RowsRefusedError,
     TransactionTooLargeError,
 )
-from orderflow.store.ledger import Advance, Locked
+from orderflow.store.ledger import Advance, LastRecord, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
 from orderflow.store.record_batch import RecordBatch, Source
@@ -357,8 +357,11 @@ class Writer:
         quarantined = Counter(batch.partitions[one.batch_index] for one in bad)
         unknown = Counter(batch.partitions[index] for index in decoded.unknown_fields["batch_index"].to_pylist())
         moves = {
-            part: Advance(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part])
-            for part in batch.ends()
+            part: Advance(
+                *(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part]),
+                last=LastRecord(batch.offsets[last], ledger.fingerprint(batch.timestamps[last], batch.keys[last])),
+            )
+            for part, last in batch.last_indexes().items()
         }
         for part in moves:
             if locked[part].contract_id != self._contract_number:

@@ -6,6 +6,8 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from orderflow.store.connection import UNAVAILABLE
 from tests.faults.proxy import Trap, mysql_error
 from tests.faults.registry import WAITING, action, is_stored
@@ -111,8 +113,8 @@ def database_read_only(system: System) -> None:
 
 @action()
 def database_offline(system: System) -> None:
-    if system.database.program.kind != "mysql":  # MariaDB has no such mode
-        return
+    if system.database.program.kind != "mysql":
+        pytest.skip("MariaDB has no offline_mode")
     system.sql("SET GLOBAL offline_mode = ON")
     system.wait_for_log("offline mode")
     system.sql("SET GLOBAL offline_mode = OFF")

@@ -75,11 +75,7 @@ def batch_corrupted(system: System) -> None:
 
 def _segment(system: System) -> Path:
     """Return the active segment file of partition 0."""
-    return max(_log(system).glob("*.log"))
-
-
-def _log(system: System) -> Path:
-    return system.kafka.folder / "data" / f"{system.admin_settings.kafka_topic}-0"
+    return max((system.kafka.folder / "data" / f"{system.admin_settings.kafka_topic}-0").glob("*.log"))
 
 
 @action()
@@ -93,7 +89,7 @@ def older_end(system: System) -> None:
     data, whole = kafka.folder / "data", system.folder / "whole"
     kafka.kill()
     shutil.copytree(data, whole)
-    _cut_off(system, system.positions()[0] - 150)
+    damage.cut_off(_segment(system), system.positions()[0] - 150)
     system.restart(kafka)
     system.wait_for_log("before the ledger's position")
     kafka.kill()
@@ -101,18 +97,6 @@ def older_end(system: System) -> None:
     whole.rename(data)
     system.restart(kafka)
     producers.remove_faults()
-
-
-def _cut_off(system: System, offset: int) -> None:
-    """Truncate partition 0 to end at this offset or before. The broker rebuilds the indexes."""
-    path = _segment(system)
-    cut_position = next((batch.position for batch in damage.batches(path) if batch.end > offset), None)
-    assert cut_position is not None
-    with path.open("r+b") as file:
-        file.truncate(cut_position)
-    for derived in _log(system).iterdir():
-        if derived.suffix in (".index", ".timeindex", ".txnindex", ".snapshot"):
-            derived.unlink()
 
 
 @action()

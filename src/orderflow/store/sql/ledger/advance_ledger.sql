@@ -1,8 +1,9 @@
 -- Move positions and add to the counters of locked partitions.
 -- The rows exist and are locked, so this never inserts a row.
+-- A replay and an accepted loss have no last record (-1): the former one stays.
 -- updated_at is also the stored_at or quarantined_at of the counted rows: times_sum adds it up.
 INSERT INTO {ledger} (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates, quarantined,
-                      unknown_fields, lost, updated_at)
+                      unknown_fields, lost, last_offset, last_hash, updated_at)
 VALUES {rows}
 ON DUPLICATE KEY UPDATE
   next_offset = VALUES(next_offset),
@@ -11,6 +12,8 @@ ON DUPLICATE KEY UPDATE
   quarantined = quarantined + VALUES(quarantined),
   unknown_fields = unknown_fields + VALUES(unknown_fields),
   lost = lost + VALUES(lost),
+  last_hash = IF(VALUES(last_offset) < 0, last_hash, VALUES(last_hash)),
+  last_offset = GREATEST(last_offset, VALUES(last_offset)),
   times_rows = times_rows + VALUES(`stored`) + VALUES(quarantined),
   times_sum = times_sum + (VALUES(`stored`) + VALUES(quarantined))
               * CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', VALUES(updated_at)) AS DECIMAL(20)),

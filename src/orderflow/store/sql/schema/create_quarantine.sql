@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS {quarantine} (
   corrected_value LONGBLOB NULL COMMENT 'what was replayed in place of record_value',
   chunks INT NOT NULL DEFAULT 0 COMMENT 'how many rows of {chunks} hold the rest of key, value and headers',
   contract_id INT NULL COMMENT 'the version by which a replay read the record, NULL for the default one',
+  reason_contract_id INT NULL COMMENT 'the version by which a replay found the conflict, NULL for a reason of the sink',
   PRIMARY KEY (quarantine_id),
   UNIQUE INDEX idx_coordinates (topic_id, kafka_partition, kafka_offset),
   INDEX idx_status (status, reason),
