@@ -21,8 +21,9 @@ from orderflow import audit, topic
 from orderflow.audit.report import Kind
 from orderflow.contract import definition
 from orderflow.contract.definition import DEFAULT
-from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated
+from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
+from orderflow.spark import open_ledger
 from orderflow.store import ledger, quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
@@ -857,6 +858,8 @@ def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> Non
         assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
         assert "has cleanup.policy=compact,delete" in refused.stderr
         assert f"--topic {stored.kafka_topic} --add-config cleanup.policy=delete" in refused.stderr
+    with pytest.raises(TopicUnusable):
+        open_ledger(stored)
     configure(stored, "cleanup.policy", "delete")
     assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
     assert audit.run(stored).proven
