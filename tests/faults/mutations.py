@@ -100,7 +100,7 @@ MUTATIONS = (
         "audit: the ledger's first offset is believed",
         "moved and mysql and first_offset",
         _RUN,
-        {"if first < end and topic.holds_records": "if first > end and topic.holds_records"},
+        {"if first < end and self._holds_records": "if first > end and self._holds_records"},
         _CHANGES,
     ),
     Mutation(

@@ -52,8 +52,9 @@ MIGRATIONS_NEEDED = [
     "0008_add_quarantine_reason_contract",
 ]
 STEPS = [
-    *("create_contracts", "create_contract_starts", "create_adoption", "create_schema"),
+    *("create_contracts", "create_contract_starts", "create_schema"),
     *(step for migration in MIGRATIONS_NEEDED for step in (migration, "insert_schema_version")),
+    "create_adoption",
 ]
 WAITING = "SELECT 1 FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
 OTHERS = ("orders", "orders_ledger", "orders_by_minute", "orders_losses", "orders_audits")

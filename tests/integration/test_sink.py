@@ -155,7 +155,7 @@ def test_a_wrong_password_stops_the_sink(settings: Settings, tmp_path: Path) -> 
 def test_a_drifted_table_stops_the_sink(settings: Settings, tmp_path: Path) -> None:
     schema.prepare(settings)
     execute(settings, "ALTER TABLE orders MODIFY COLUMN quantity VARCHAR(10)")
-    _assert_stops_with(settings, tmp_path, "quantity is varchar", "MODIFY COLUMN quantity INT")
+    _assert_stops_with(settings, tmp_path, "quantity is varchar", "MODIFY COLUMN `quantity` INT")
 
 
 def test_a_recreated_topic_stops_the_sink(settings: Settings, tmp_path: Path) -> None:
