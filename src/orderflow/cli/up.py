@@ -37,7 +37,8 @@ def up(
         typer.Option(min=1, help="Send this many orders as fast as possible, store and audit them, then stop."),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0, help="Orders per second. Default: one every PRODUCTION_INTERVAL seconds.")
+        float | None,
+        typer.Option(min=0, help="Orders per second; 0: no limit. Default: one every PRODUCTION_INTERVAL seconds."),
     ] = None,
     engine: EngineChoice = EngineName.SPARK,
     brokers: Annotated[
