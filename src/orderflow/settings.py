@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -430,6 +431,17 @@ def read_environment(environ: Mapping[str, str] | None = None, dotenv_path: Path
     Raises SettingInvalid if `.env` exists and cannot be read, or the working directory no longer exists.
     """
     return _read_dotenv(dotenv_path or working_directory() / ".env") | dict(os.environ if environ is None else environ)
+
+
+def misspelled(dotenv_path: Path | None = None) -> dict[str, str]:
+    """Return the names in `.env` that are no settings, each with the setting that it resembles.
+
+    Raises SettingInvalid as `read_environment`.
+    """
+    known = [name.upper() for name in names()]
+    given = _read_dotenv(dotenv_path or working_directory() / ".env").keys() - {*known}
+    closest = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(given)}
+    return {name: found[0] for name, found in closest.items() if found}
 
 
 def working_directory() -> Path:

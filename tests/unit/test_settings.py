@@ -277,3 +277,9 @@ def test_files_are_the_same_in_every_working_directory(tmp_path: Path, monkeypat
         assert path and Path(path).is_absolute() and Path(path).exists()
     monkeypatch.chdir("/")
     assert load(tmp_path, found.environment()) == found
+
+
+def test_a_name_in_dotenv_that_resembles_a_setting_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ORDER_CONTRCT=a\nKAFKA_TOPICC=b\nKAFKA_TOPIC=c\nXDG_CACHE_HOME=/d\nHTTPS_PROXY=e\n")
+    assert settings.misspelled(tmp_path / ".env") == {"KAFKA_TOPICC": "KAFKA_TOPIC", "ORDER_CONTRCT": "ORDER_CONTRACT"}
+    assert settings.misspelled(tmp_path / "missing") == {}

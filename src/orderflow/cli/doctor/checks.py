@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import mysql.connector
 from confluent_kafka.admin import AdminClient
 
-from orderflow import extras, topic
+from orderflow import extras, settings, topic
 from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
 from orderflow.settings import Settings
@@ -78,6 +78,7 @@ class _Examination:
         """Return each check's name, the checks that it needs, and its function."""
         return [
             ("Python", (), self._python),
+            ("settings", (), self._names),
             ("Spark", (), self._spark),
             ("dashboard", (), self._dashboard),
             ("Java", (), self._java),
@@ -103,6 +104,12 @@ class _Examination:
             ("indexes", ("tables",), self._indexes),
             ("ledger", ("topic", "tables"), self._ledger),
         ]
+
+    def _names(self) -> _Result:
+        if found := settings.misspelled():
+            sets = ", ".join(found)
+            return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(found.values())}?"
+        return "ok", "every name in .env is known, or resembles no setting"
 
     @cached_property
     def _server(self) -> Server:
