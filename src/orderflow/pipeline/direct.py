@@ -32,7 +32,7 @@ class DirectEngine:
         self._scratch: Path
         self._stop_event = threading.Event()
         self._future: Future[None]
-        self._broken: dict[int, DamagedPartition] = {}
+        self._damaged: dict[int, DamagedPartition] = {}
 
     def open(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -40,9 +40,9 @@ class DirectEngine:
 
     def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
-        self._stop_event, self._broken = threading.Event(), {}
+        self._stop_event, self._damaged = threading.Event(), {}
         source = TopicSource(self._settings, info.topic_id)
-        arguments = (source, dict(positions), ends if once else None, self._stop_event, self._broken)
+        arguments = (source, dict(positions), ends if once else None, self._stop_event, self._damaged)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
     def store(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], scratch: Path) -> None:
@@ -57,13 +57,13 @@ class DirectEngine:
         positions: Mapping[int, int],
         ends: Mapping[int, int] | None,
         stop_event: threading.Event,
-        broken: dict[int, DamagedPartition],
+        damaged: dict[int, DamagedPartition],
     ) -> None:
         """Store the records from `positions` until `stop_event` is set, or up to `ends`.
 
         Raises the error of a thread. With `ends`, raises BatchBroken after all other partitions are stored.
         """
-        with PartitionConsumer(source, positions, ends, stop_event, broken) as consumer:
+        with PartitionConsumer(source, positions, ends, stop_event, damaged) as consumer:
             threads = [
                 run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, source))
                 for number in range(THREADS)
@@ -73,8 +73,8 @@ class DirectEngine:
             wait(threads)
             for thread in done:
                 thread.result()
-        if ends is not None and broken:
-            raise next(iter(broken.values())).error
+        if ends is not None and damaged:
+            raise next(iter(damaged.values())).error
 
     def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:
         with (
@@ -104,7 +104,7 @@ class DirectEngine:
         return False
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
-        return dict(self._broken)
+        return dict(self._damaged)
 
     def activity(self) -> str:
         return "its threads are waiting for Kafka or MySQL"

@@ -53,7 +53,7 @@ _POLL_INTERVAL = 0.25  # seconds between two checks of the engine
 _PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
-_BROKEN_REMINDER = 60.0  # seconds between two lines about the same damaged batch
+_DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
 _MAX_FAILED_STARTS = 8  # in a row at the same position
@@ -259,7 +259,7 @@ class Supervisor:
             if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
                 checked_at = time.monotonic()
                 progress = self._report_progress(connection, info)
-                self._log_broken_partitions()
+                self._log_damaged_partitions()
                 if self._positions != last_positions:
                     moved_at, last_positions, self._stalls = checked_at, self._positions, 0
                 # The timeout doubles each time, because a long range of aborted records may take longer to read.
@@ -285,11 +285,11 @@ class Supervisor:
 
         Transaction markers at a partition's end are not records, so they do not count.
         """
-        broken = self._engine.damaged_partitions()
+        damaged = self._engine.damaged_partitions()
         for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
             start = self._positions[part]
             if (
-                part not in broken
+                part not in damaged
                 and start < bounds.end
                 and topic.holds_records(self._settings, part, start, bounds.end)
             ):
@@ -315,20 +315,20 @@ class Supervisor:
         message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
         return Progress("running", message, now, query=self._engine.progress())
 
-    def _log_broken_partitions(self) -> None:
+    def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
 
         Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
         """
-        for part, broken in self._engine.damaged_partitions().items():
-            if self._positions.get(part, 0) > broken.offset:
+        for part, damaged in self._engine.damaged_partitions().items():
+            if self._positions.get(part, 0) > damaged.offset:
                 raise Interrupted(
                     f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
-                    f" {broken.offset} is accepted."
+                    f" {damaged.offset} is accepted."
                 )
-            if time.monotonic() - self._warned_at.get(part, -_BROKEN_REMINDER) >= _BROKEN_REMINDER:
+            if time.monotonic() - self._warned_at.get(part, -_DAMAGE_REMINDER) >= _DAMAGE_REMINDER:
                 self._warned_at[part] = time.monotonic()
-                log.warning("%s The other partitions continue. %s", broken.error.message, broken.error.hint)
+                log.warning("%s The other partitions continue. %s", damaged.error.message, damaged.error.hint)
 
     def _lag(self) -> int:
         bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
