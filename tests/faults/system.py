@@ -65,6 +65,9 @@ class ProxiedKafka(Kafka):
             "listener.security.protocol.map=" + ",".join(f"{name}:PLAINTEXT" for name in names),
             "inter.broker.listener.name=PLAINTEXT",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=500",
+            # Until its next checkpoint, a kill of the broker undoes the removal of records.
+            "log.initial.task.delay.ms=500",
+            "log.flush.start.offset.checkpoint.interval.ms=500",
         ]
         path.write_text("\n".join(lines) + "\n")
         return script

@@ -29,14 +29,21 @@ def partition_added_and_overtaken(system: System) -> None:
     with _disconnected(system):
         added = _add_partition(system)
         system.send(system.rng.randrange(10**9, 10**12), 50, partition=added)
-        coordinates = TopicPartition(system.admin_settings.kafka_topic, added, 20)
-        system.admin.delete_records([coordinates])[coordinates].result()
+        _remove_first_records(system, added, 20)
     assert ended(system.sink) == 2, system.sink.last_lines()
     assert system.has_logged(f"{system.admin_settings.kafka_topic} partition {added} offsets 0 to 19"), (
         system.sink.last_lines()
     )
     system.run("accept-loss", "--yes")
     system.sink.start()
+
+
+def _remove_first_records(system: System, partition: int, end: int) -> None:
+    """Remove the records before offset `end`, and wait until a kill of the broker cannot undo this."""
+    coordinates = TopicPartition(system.admin_settings.kafka_topic, partition, end)
+    system.admin.delete_records([coordinates])[coordinates].result()
+    checkpoint = system.kafka.folder / "data" / "log-start-offset-checkpoint"
+    until(lambda: f"{coordinates.topic} {partition} {end}" in checkpoint.read_text().splitlines())
 
 
 def _add_partition(system: System) -> int:
