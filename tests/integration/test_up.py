@@ -114,6 +114,17 @@ def test_a_process_that_a_signal_stops_is_restarted(tmp_path: Path) -> None:
         until(lambda: _status(tmp_path)["stored"] > stored + 20, up)
 
 
+def test_without_its_producer_only_other_producers_orders_are_stored(tmp_path: Path) -> None:
+    with _up(tmp_path, "--engine", "direct", "--no-producer") as up:
+        until(has_logged(up, "Dashboard:"), up)
+        sent = _orderflow(tmp_path, "produce", "--count", "20")
+        assert sent.returncode == 0, sent.stderr
+        until(lambda: _status(tmp_path)["stored"] > 0, up)
+        until(lambda: _status(tmp_path)["lag"] == 0, up)
+        assert _status(tmp_path)["stored"] == 20
+        assert not (tmp_path / "home" / "logs" / "produce.log").exists()
+
+
 def test_a_producer_that_stops_before_its_last_order_is_a_failure(tmp_path: Path) -> None:
     with _up(tmp_path, "--engine", "direct", "--orders", "5000000") as up:
         until(lambda: _status(tmp_path)["stored"] > 0, up)

@@ -40,6 +40,9 @@ def up(
         float | None,
         typer.Option(min=0, help="Orders per second; 0: no limit. Default: one every PRODUCTION_INTERVAL seconds."),
     ] = None,
+    producer: Annotated[
+        bool, typer.Option("--producer/--no-producer", help="Generate orders, or leave this to your own producers.")
+    ] = True,
     engine: EngineChoice = EngineName.SPARK,
     brokers: Annotated[
         int, typer.Option(min=1, max=9, help="Kafka brokers. With three, each record has three replicas.")
@@ -64,8 +67,9 @@ def up(
     Exit code: 0 stopped as requested, or with --orders all is stored and proven; 1 the audit found a difference;
     2 something did not start or stopped unexpectedly.
 
-    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; without Spark
-    `orderflow up --engine direct`; a local cluster, in its own folder:
+    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; for the orders of your own
+    producers `orderflow up --no-producer`; without Spark `orderflow up --engine direct`; a local cluster, in its own
+    folder:
     `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
     """
     from orderflow.contract import loader
@@ -75,17 +79,21 @@ def up(
 
     if workers and engine is not EngineName.SPARK:
         raise typer.BadParameter("--workers needs Spark: remove it, or --engine direct")
+    if not producer and (orders or rate is not None):
+        raise typer.BadParameter("--no-producer cannot be combined with --orders or --rate")
     _require_extras(engine, with_dashboard=not orders)
     log.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
     current = settings.load()
-    contract_orders.check(loader.contract_of(current))
+    if producer:
+        contract_orders.check(loader.contract_of(current))
     with stack.lock_home(current):
         parts = stack.Stack(current, brokers, workers)
         watch = _Watch(parts, engine)
         try:
             if orders:
-                watch.start(["--count", str(orders)], endless=False)
+                watch.start()
+                watch.start_producer(["--count", str(orders)], endless=False)
                 _store_all(watch, orders)
                 while (report := _audited(watch)).not_yet_stored:  # a restarted broker had reported an older end
                     _store_all(watch, orders)
@@ -95,7 +103,9 @@ def up(
                     raise typer.Exit(1)
             else:
                 try:
-                    watch.start(["--rate", str(rate)] if rate is not None else [])
+                    watch.start()
+                    if producer:
+                        watch.start_producer(["--rate", str(rate)] if rate is not None else [], endless=True)
                     parts.start_command("dashboard", [])
                     logger.info("Dashboard: %s", parts.settings.dashboard_address)
                     _show_until_stopped(watch)
@@ -129,8 +139,8 @@ class _Watch:
         self.last_status: Status | None = None  # the last one that was not None
         self._sent_before = 0
 
-    def start(self, producer: list[str], *, endless: bool = True) -> None:
-        """Start everything at the same time: the sink itself waits until Kafka and the database answer."""
+    def start(self) -> None:
+        """Start servers and sink at the same time: the sink itself waits until Kafka and the database answer."""
         parts = self.parts
         parts.start_servers()
         sink = ["--engine", self._engine, *(["--master", parts.master.url] if parts.master else [])]
@@ -144,7 +154,10 @@ class _Watch:
         if has_cluster:
             parts.start_command("sink", sink)
         self._sent_before = self._sent()
-        parts.start_command("produce", producer, endless=endless)
+
+    def start_producer(self, arguments: list[str], *, endless: bool) -> None:
+        """Start the producer. It is restarted after its end if it is endless."""
+        self.parts.start_command("produce", arguments, endless=endless)
 
     @property
     def sent(self) -> int:
@@ -315,10 +328,9 @@ def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:
 
 
 def _stop_in_order(watch: _Watch) -> None:
-    logger.info(
-        "Stopping: the producer sends its last messages, the sink finishes its batch. Ctrl-C again exits at once."
-    )
     parts = watch.parts
+    last_messages = "the producer sends its last messages, " if "produce" in parts.commands else ""
+    logger.info("Stopping: %sthe sink finishes its batch. Ctrl-C again exits at once.", last_messages)
     parts.stop_command("produce")
     parts.stop_command("sink")
     parts.stop_command("dashboard")
