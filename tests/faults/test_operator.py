@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
 from tests.faults.proxy import without_tls
@@ -56,6 +57,23 @@ def test_a_recreated_topic_stops_the_sink(system: System) -> None:
     topic.create(system.admin_settings)
     proxy.remove_faults()
     _assert_stops_with(system, f"Topic {system.admin_settings.kafka_topic} was deleted and created again")
+
+
+@pytest.mark.parametrize("system", ["direct"], indirect=True)
+def test_a_topic_that_becomes_compacted_stops_the_sink(system: System) -> None:
+    system.until_it_stores()
+    _set_cleanup_policy(system, "compact")
+    _assert_stops_with(system, f"Topic {system.admin_settings.kafka_topic} has cleanup.policy=compact")
+    _set_cleanup_policy(system, "delete")
+    system.sink.start()
+    assert system.drain().stored
+
+
+def _set_cleanup_policy(system: System, policy: str) -> None:
+    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+    name = system.admin_settings.kafka_topic
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
+    system.admin.incremental_alter_configs([resource])[resource].result()
 
 
 def test_records_lost_to_retention_stop_the_sink(system: System) -> None:

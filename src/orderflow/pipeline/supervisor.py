@@ -194,7 +194,7 @@ class Supervisor:
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
         info = self._topic(connection)
-        topic.check_cleanup_policy(self._settings)
+        self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
         ends = self._ends(info)
@@ -300,14 +300,16 @@ class Supervisor:
                 )
 
     def _progress(self, connection: Connection, info: TopicInfo) -> Progress:
-        """Query ledger and topic. This also detects a lost leadership lock and a topic that was recreated.
+        """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
-        Raises DatabaseUnavailable, TopicRecreated, Interrupted (new partitions), KafkaUnavailable.
+        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, Interrupted (new partitions), KafkaUnavailable.
         """
         entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
         found = topic.describe(self._settings)
         ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
+        if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
+            topic.check_cleanup_policy(self._settings)
         if added := set(found.partitions).difference(info.partitions):
             raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
