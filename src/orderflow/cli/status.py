@@ -89,8 +89,8 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
     if found.open_by_reason:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.open_by_reason.items())
         yield f"Open in quarantine: {reasons}"
-    if found.newest_order:
-        yield f"Newest order {found.newest_order}, {found.newest_age_seconds:,.0f} s old"
+    if newest := found.describe_newest():
+        yield f"Newest order {newest}"
 
 
 def _number(value: int | None) -> str:

@@ -188,9 +188,7 @@ class _Watch:
 
     def newest(self) -> str:
         """The newest order and its age."""
-        if self.last_status is None or self.last_status.newest_order is None:
-            return "none yet"
-        return f"{self.last_status.newest_order}, {self.last_status.newest_age_seconds:,.0f} s old"
+        return (self.last_status and self.last_status.describe_newest()) or "none yet"
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return each part, its address, and its description or last message."""

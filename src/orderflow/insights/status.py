@@ -42,6 +42,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     newest_age_seconds: float | None
     open_by_reason: dict[str, int] | None = None
 
+    def describe_newest(self) -> str | None:
+        """The newest order and its age; None without orders."""
+        if self.newest_order is None or self.newest_age_seconds is None:
+            return None
+        seconds = self.newest_age_seconds
+        age = f"{abs(seconds):,.0f} s " + ("old" if seconds > -0.5 else "in the future")
+        return f"{self.newest_order}, {age}"
+
 
 def read(connection: Connection, settings: Settings) -> Status:
     """Read the status from ledger, tables and topic. Values that need Kafka are None if it is unavailable.
