@@ -32,7 +32,6 @@ _STEPS = {
     "orderflow.pipeline.direct": "wait for records",
     "orderflow.spark.tasks": "receive from Spark",
     "orderflow.topic_source": "check gaps",
-    "orderflow.topic": "check gaps",
 }
 _WATCHERS = ("orderflow.pipeline.supervisor", "benchmarks")  # threads that only wait for others
 _LOADS = {"load_orders", "insert_orders"}

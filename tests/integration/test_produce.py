@@ -202,7 +202,7 @@ def test_a_long_topic_is_read_once(produce: ScriptRunner, settings: Settings, mo
         return original_read(settings, partition, start, end)
 
     original_read = topic.read
-    monkeypatch.setattr(topic, "read", counted_read)
+    monkeypatch.setattr("orderflow.topic._damage.read", counted_read)
     produce("--count", 3_000, STARTING_ORDER_ID="5000")
     assert next_number(settings, 1_000) == 8_000 and read_counts.total() == 3_000
     produce("--count", 5, STARTING_ORDER_ID="20")

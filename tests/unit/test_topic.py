@@ -16,7 +16,9 @@ from orderflow import topic
 from orderflow.errors import KafkaUnavailable, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
-from orderflow.topic import Bounds, _ProbeResult
+from orderflow.topic import Bounds, _damage, _metadata
+from orderflow.topic._damage import _ProbeResult
+from orderflow.topic._reading import GAP_STALL_TIMEOUT
 
 SETTINGS = Settings(kafka_topic="orders")
 CRC = KafkaError._BAD_MSG
@@ -31,7 +33,7 @@ class Broker:
         self.pause, self.resume, self.now = pause, pause + seconds, 0.0
 
     def probe(
-        self, settings: Settings, partition: int, offset: int, stall_timeout: float = topic.GAP_STALL_TIMEOUT
+        self, settings: Settings, partition: int, offset: int, stall_timeout: float = GAP_STALL_TIMEOUT
     ) -> _ProbeResult:
         self.now += 0.01
         if self.pause <= self.now < self.resume:
@@ -48,8 +50,8 @@ class Broker:
 
     def find(self, position: int) -> DamagedRange | None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(topic, "_probe", self.probe)
-            patch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, self.end)})
+            patch.setattr(_damage, "_probe", self.probe)
+            patch.setattr(_damage, "bounds", lambda *_: {0: Bounds(0, self.end)})
             return topic.find_damage(SETTINGS, 0, position)
 
 
@@ -88,7 +90,7 @@ def described(monkeypatch: pytest.MonkeyPatch, topic_id: Uuid | None) -> topic.T
     def describe_topics(*_: object, **__: object) -> Mapping[str, Future[Any]]:
         return {"orders": answer}
 
-    monkeypatch.setattr(topic, "_admin", lambda _: SimpleNamespace(describe_topics=describe_topics))
+    monkeypatch.setattr(_metadata, "admin_client", lambda _: SimpleNamespace(describe_topics=describe_topics))
     return topic.describe(SETTINGS)
 
 
@@ -106,13 +108,13 @@ def test_a_topic_with_an_id_is_described(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("policy", ["delete", "", None])
 def test_a_topic_without_compaction_is_accepted(monkeypatch: pytest.MonkeyPatch, policy: str | None) -> None:
-    monkeypatch.setattr(topic, "_config", lambda *_: policy)
+    monkeypatch.setattr(_metadata, "_config", lambda *_: policy)
     assert topic.check_cleanup_policy(SETTINGS) == policy
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete", "delete,compact"])
 def test_a_compacted_topic_is_refused(monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
-    monkeypatch.setattr(topic, "_config", lambda *_: policy)
+    monkeypatch.setattr(_metadata, "_config", lambda *_: policy)
     with pytest.raises(TopicUnusable, match=f"Topic orders has cleanup.policy={policy}: ") as error:
         topic.check_cleanup_policy(SETTINGS)
     assert "--add-config cleanup.policy=delete" in error.value.hint

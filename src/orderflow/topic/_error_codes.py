@@ -1,0 +1,107 @@
+"""Decides by the error codes of the Kafka client: the class of the error, and whether a batch is damaged."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import KafkaError
+
+from orderflow.errors import BatchBroken, KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing
+from orderflow.settings import Settings
+
+# A damaged batch has a wrong checksum, compressed bytes or version; or the broker itself cannot read it.
+_DAMAGE_CODES = {
+    KafkaError._BAD_MSG,
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._NOT_IMPLEMENTED,
+    KafkaError._UNDERFLOW,
+    KafkaError.INVALID_MSG,
+}
+_LOGIN_REFUSAL_CODES = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
+REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
+    KafkaError._SSL,
+    KafkaError._INVALID_ARG,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_EXCEPTION,  # an invalid name
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_REPLICATION_FACTOR,
+}
+# Codes whose actual reason is known only after a connection test.
+AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
+_FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout
+
+
+def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
+    """Return the OrderFlow error for a client's error code."""
+    where, reason = f"Kafka at {settings.kafka_bootstrap_servers}", error.str().rstrip(".")
+    if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        return TopicMissing(
+            f"Topic {settings.kafka_topic} does not exist on {settings.kafka_bootstrap_servers}.",
+            hint="`orderflow init` creates it. Otherwise set KAFKA_TOPIC to another topic.",
+        )
+    if error.code() in _LOGIN_REFUSAL_CODES:
+        return KafkaRefused(
+            f"{where} refuses user {settings.kafka_sasl_username} with {settings.kafka_sasl_mechanism}: {reason}.",
+            hint="Check KAFKA_SASL_USERNAME, KAFKA_PASSWORD (or KAFKA_PASSWORD_FILE) and KAFKA_SASL_MECHANISM.",
+        )
+    if error.code() == KafkaError._INVALID_ARG:
+        return KafkaRefused(
+            f"The Kafka client for {settings.kafka_bootstrap_servers} cannot be created: {reason}.",
+            hint="Check the KAFKA_SSL_… setting with that name, and KAFKA_SSL_KEY_PASSWORD.",
+        )
+    if error.code() in REFUSAL_CODES:
+        return KafkaRefused(
+            f"{where} refuses: {reason}.",
+            hint="Check KAFKA_BOOTSTRAP_SERVERS, and grant the user what `orderflow init --grants` prints.",
+        )
+    if error.code() in AMBIGUOUS_CODES and (failure := _advertised_failure(settings)):
+        return KafkaUnavailable(
+            f"{where} answers, but {failure.rstrip('.')}.",
+            hint="advertised.listeners of that broker must name a host and port that this machine can reach.",
+        )
+    protocol = settings.kafka_security_protocol
+    hint = f"If it runs, that listener may not use {protocol}: see KAFKA_SECURITY_PROTOCOL."
+    return KafkaUnavailable(f"{where} does not answer: {reason}.", hint="" if protocol == "PLAINTEXT" else hint)
+
+
+def is_damage(error: KafkaError) -> bool:
+    """Whether a consumer's error means that a batch of the partition is damaged.
+
+    Messages of this partition that the consumer returns later must not be used: librdkafka continues at a wrong byte.
+    """
+    return error.code() in _DAMAGE_CODES
+
+
+def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
+    """Return the error that names a damaged batch. `offset` is the first offset that cannot be read."""
+    return BatchBroken(
+        f"{settings.kafka_topic} partition {partition} cannot be read at offset {offset}: {reason.rstrip('.')}.",
+        hint="The batch is damaged on the broker. Restore it from a replica. Otherwise `orderflow accept-loss` shows"
+        " its offsets and, with --yes, records them as lost.",
+    )
+
+
+_failures: dict[tuple[str, str], tuple[float, str]] = {}  # by bootstrap servers and broker: time and reason
+
+
+def record_failure(servers: str, error: KafkaError) -> None:
+    """Record broker and reason of a failure. librdkafka reports them only here: requests just time out."""
+    broker, _, reason = error.str().partition(": ")
+    if error.code() in (KafkaError._RESOLVE, KafkaError._TRANSPORT) and "/" in broker:
+        _failures[servers, broker.rpartition("://")[2]] = time.monotonic(), reason
+
+
+def _advertised_failure(settings: Settings) -> str | None:
+    """The reason why a broker's advertised address, which KAFKA_BOOTSTRAP_SERVERS does not name, is unreachable."""
+    servers = settings.kafka_bootstrap_servers
+    for (known, broker), (noted_at, reason) in _failures.items():
+        address, _, node = broker.rpartition("/")
+        if known == servers and node.isdigit() and time.monotonic() - noted_at < _FAILURE_MAX_AGE:
+            if address in {server.strip() for server in servers.split(",")}:
+                continue
+            return f"broker {node} cannot be reached at its advertised.listeners address {address}: {reason}"
+    return None

@@ -1,0 +1,197 @@
+"""Reads the records between two offsets of a partition completely, or raises an error."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost
+from orderflow.offsets import DamagedError, OffsetRange
+from orderflow.settings import Settings
+from orderflow.topic._connection import TIMEOUT, translate_errors
+from orderflow.topic._consumers import Record, as_record, consumer, high_watermark, open_consumer
+from orderflow.topic._error_codes import REFUSAL_CODES, damaged_batch_error, is_damage
+from orderflow.topic._metadata import bounds
+
+STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
+# Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
+GAP_STALL_TIMEOUT = 3.0
+_EARLY_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
+PROBE_BYTES = 10_000  # per fetch that looks for one record
+STATISTICS = {"statistics.interval.ms": 1000}
+
+
+def read(
+    settings: Settings, partition: int, start: int, end: int, *, stall_timeout: float = STALL_TIMEOUT
+) -> Iterator[Record]:
+    """Yield all committed records of one partition with `start` <= offset < `end`, in order; or raise an error.
+
+    Offsets without a record (transaction markers, aborted or compacted records) are skipped.
+    Raises OffsetsLost if the range is no longer in the topic and BatchBroken if a batch is damaged. Raises
+    KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for `stall_timeout`
+    seconds.
+    """
+    if start < end:
+        progress = Progress(stall_timeout, settings.kafka_topic, partition)
+        config = {"stats_cb": progress.on_statistics} | STATISTICS
+        with translate_errors(settings), open_consumer(settings, **config) as reader:
+            yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
+
+
+def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Record]:
+    """Return the committed record at one offset of each partition. All are read by one client.
+
+    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
+    Raises KafkaRefused.
+    """
+    found: dict[int, Record] = {}
+    unread, deadline = dict(offsets), time.monotonic() + TIMEOUT
+    # The end of a partition is only reported after a fetch without records.
+    config = {"fetch.message.max.bytes": PROBE_BYTES, "fetch.wait.max.ms": 10}
+    with translate_errors(settings), open_consumer(settings, **config) as reader:
+        reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
+        while unread and time.monotonic() < deadline:
+            for message in _poll_messages(reader, 0.25):
+                partition, error = message.partition(), message.error()
+                if error is not None and error.code() in REFUSAL_CODES:
+                    raise KafkaException(error)
+                if partition in unread and unread.pop(partition) == message.offset() and error is None:
+                    found[partition] = as_record(message)
+    return found
+
+
+def holds_records(
+    settings: Settings,
+    partition: int,
+    start: int,
+    end: int,
+    *,
+    gap_stall_timeout: float = GAP_STALL_TIMEOUT,
+    stall_timeout: float = STALL_TIMEOUT,
+) -> bool:
+    """Whether a committed record can be read with `start` <= offset < `end`.
+
+    All other code calls this function for that check. If no answer arrives for `gap_stall_timeout` seconds, `read`
+    searches the range, with `stall_timeout`. Raises what `read` raises if the answer is not known now.
+    """
+    if start >= end:
+        return False
+    unread = OffsetRange(start, end)
+    try:
+        # Each thread keeps its client, because this check runs after each transaction of a producer.
+        if getattr(_thread_local, "settings", None) != settings:
+            _thread_local.reader, _thread_local.settings = (
+                consumer(settings, **{"fetch.message.max.bytes": PROBE_BYTES}),
+                settings,
+            )
+        reader: Consumer = _thread_local.reader
+        with translate_errors(settings):
+            try:
+                return any(True for _ in _read(reader, settings, partition, unread, Progress(gap_stall_timeout)))
+            finally:
+                reader.unassign()  # otherwise it would continue to fetch
+    except BatchBroken:
+        _thread_local.settings = None  # its client may continue at a wrong offset
+        raise
+    except _StalledError:
+        return any(True for _ in read(settings, partition, unread.position, end, stall_timeout=stall_timeout))
+
+
+_thread_local = threading.local()
+
+
+class _StalledError(KafkaUnavailable):
+    """A reader has made no progress for too long."""
+
+
+class Progress:
+    """Tracks a reader's progress by the client's own position, because aborted transactions return no record."""
+
+    def __init__(self, stall_timeout: float, topic: str = "", partition: int = 0) -> None:
+        """`stall_timeout` is in seconds without progress."""
+        self.stall_timeout = stall_timeout
+        self._topic, self._partition = topic, str(partition)
+        self._next_offset = -1
+        self.moved_at = time.monotonic()
+
+    def on_statistics(self, text: str) -> None:
+        found = json.loads(text)["topics"].get(self._topic, {}).get("partitions", {}).get(self._partition, {})
+        if found.get("next_offset", -1) != self._next_offset:
+            self._next_offset = found["next_offset"]
+            self.moved_at = time.monotonic()
+
+
+def _read(
+    reader: Consumer, settings: Settings, partition: int, unread: OffsetRange, progress: Progress
+) -> Iterator[Record]:
+    reader.assign([TopicPartition(settings.kafka_topic, partition, unread.position)])
+    progress.moved_at = time.monotonic()
+    while not unread.is_known:
+        for message in _poll_messages(reader, 0.25):
+            progress.moved_at = time.monotonic()
+            if (error := message.error()) is not None:
+                handle_error(settings, partition, unread, error, message.offset())
+                continue
+            record = as_record(message)
+            try:
+                hole = record.offset != unread.position
+                if unread.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
+                    yield record
+            except DamagedError as damaged:
+                raise damaged_batch_error(settings, partition, unread.position, str(damaged)) from damaged
+            if unread.is_known:  # the broker would report the end only after half a second
+                break
+        else:
+            _check_progress(settings, partition, unread, time.monotonic() - progress.moved_at, progress.stall_timeout)
+
+
+def _poll_messages(reader: Consumer, seconds: float) -> list[Message]:
+    """Return the messages that have arrived, or wait up to `seconds` for the first one.
+
+    (`consume` alone would wait until it has the maximum number of messages.)
+    """
+    first = reader.poll(seconds)
+    return [] if first is None else [first, *reader.consume(10_000, timeout=0)]
+
+
+def handle_error(
+    settings: Settings, partition: int, unread: OffsetRange, error: KafkaError, offset: int | None
+) -> None:
+    if error.code() == KafkaError._PARTITION_EOF:
+        assert offset is not None
+        unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
+    elif is_damage(error):
+        raise damaged_batch_error(settings, partition, unread.position, error.str())
+    elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+        found = bounds(settings, [partition])[partition]
+        if unread.position >= found.first:
+            raise _early_end_error(settings, partition, found.end, unread.position)
+        raise OffsetsLost(
+            f"Offset {unread.position} of {settings.kafka_topic} partition {partition} is not in the topic.",
+            hint="Retention or a deletion has removed it; see `orderflow status`.",
+        )
+    else:
+        raise KafkaException(error)
+
+
+def _check_progress(
+    settings: Settings, partition: int, unread: OffsetRange, seconds: float, stall_timeout: float
+) -> None:
+    if unread.early_end is not None and seconds > _EARLY_END_TIMEOUT:
+        raise _early_end_error(settings, partition, unread.early_end, unread.end)
+    if seconds > stall_timeout:
+        raise _StalledError(
+            f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
+            f" partition {partition} for {seconds:.0f} seconds, starting at offset {unread.position}."
+        )
+
+
+def _early_end_error(settings: Settings, partition: int, found: int, wanted: int) -> KafkaUnavailable:
+    return KafkaUnavailable(
+        f"{settings.kafka_topic} partition {partition} ends at offset {found} now, before offset {wanted}. The records"
+        " between them are not known yet."
+    )
