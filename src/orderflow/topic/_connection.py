@@ -50,8 +50,9 @@ def client_config(settings: Settings) -> dict[str, Any]:
 def check_connection(settings: Settings) -> None:
     """Check that a broker answers.
 
-    Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as no broker answers, after at
-    most 5 seconds. (A request of an admin client only times out, whatever the reason.)
+    Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as all brokers have failed, or if
+    none answers for 5 seconds and then at a last attempt to connect. (A request of an admin client only times out,
+    whatever the reason.)
     """
     errors: list[KafkaError] = []
     deadline = time.monotonic() + _CONNECTION_TIMEOUT
@@ -111,9 +112,12 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
         )
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)  # an audit may read several topics
 def admin_client(settings: Settings) -> AdminClient:
-    """The admin client. It is cached, because a collected client cancels its requests and connecting is slow."""
+    """The admin client. It is cached, because connecting is slow.
+
+    Keep a reference during a request: a collected client cancels it.
+    """
     check_connection(settings)
     return AdminClient(client_config(settings))
 

@@ -17,6 +17,8 @@ _DAMAGE_CODES = {
     KafkaError._UNDERFLOW,
     KafkaError.INVALID_MSG,
 }
+# The reader's position is not in the partition: its records were removed, or its end was lost.
+POSITION_LOST_CODES = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
 _LOGIN_REFUSAL_CODES = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
     KafkaError._SSL,
@@ -98,7 +100,7 @@ def record_failure(servers: str, error: KafkaError) -> None:
 def _advertised_failure(settings: Settings) -> str | None:
     """The reason why a broker's advertised address, which KAFKA_BOOTSTRAP_SERVERS does not name, is unreachable."""
     servers = settings.kafka_bootstrap_servers
-    for (known, broker), (noted_at, reason) in _failures.items():
+    for (known, broker), (noted_at, reason) in tuple(_failures.items()):  # other threads add to it
         address, _, node = broker.rpartition("/")
         if known == servers and node.isdigit() and time.monotonic() - noted_at < _FAILURE_MAX_AGE:
             if address in {server.strip() for server in servers.split(",")}:

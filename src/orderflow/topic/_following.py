@@ -10,8 +10,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 from orderflow.settings import Settings
 from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, as_record, open_consumer
-from orderflow.topic._error_codes import REFUSAL_CODES, damaged_batch_error, is_damage
-from orderflow.topic._metadata import describe
+from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
+from orderflow.topic._metadata import bounds, describe, wait_for_leaders
 
 log = logging.getLogger(__package__)  # JSON logs show the name, and this module is private
 
@@ -19,7 +19,8 @@ log = logging.getLogger(__package__)  # JSON logs show the name, and this module
 def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
     """Yield the committed records of all partitions as they arrive. The iterator never ends.
 
-    It waits for brokers that are down. It logs and skips a partition with a damaged batch.
+    It waits for brokers that are down. It logs and skips a partition with a damaged batch. If a partition has lost the
+    next record, this is logged, and it continues at the nearest offset that the partition has.
 
     Raises TopicMissing, KafkaRefused.
     """
@@ -43,5 +44,14 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     reader.incremental_unassign([TopicPartition(info.name, partition)])
                     offset = positions.get(partition, message.offset() or 0)
                     log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
+                elif error.code() in POSITION_LOST_CODES and partition is not None:
+                    wait_for_leaders(settings)
+                    found = bounds(settings, [partition])[partition]
+                    offset = min(max(positions.get(partition, 0), found.first), found.end)
+                    log.warning(
+                        "%s partition %d: %s. Continuing at offset %d.", info.name, partition, error.str(), offset
+                    )
+                    reader.incremental_unassign([TopicPartition(info.name, partition)])
+                    reader.incremental_assign([TopicPartition(info.name, partition, offset)])
                 elif error.code() in REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)

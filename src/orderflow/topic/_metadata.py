@@ -90,9 +90,10 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
     """
     name = settings.kafka_topic
     not_compacted = {"cleanup.policy": "delete"}  # whatever the broker's default is
+    admin = admin_client(settings)
     wanted = NewTopic(name, num_partitions=partitions, replication_factor=-1, config=not_compacted)
     try:
-        admin_client(settings).create_topics([wanted], request_timeout=TIMEOUT)[name].result()
+        admin.create_topics([wanted], request_timeout=TIMEOUT)[name].result()
     except KafkaException as exception:
         error: KafkaError = exception.args[0]
         if error.code() in REFUSAL_CODES:
@@ -109,14 +110,17 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
 def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
     """Increase the topic's number of partitions to `partitions`.
 
-    Raises KafkaRefused (the topic already has as many, or the user lacks the right), KafkaUnavailable.
+    Raises KafkaRefused (the topic already has as many, or the user lacks the right), and KafkaUnavailable, also if
+    they are not there after 10 seconds.
     """
     name = settings.kafka_topic
     with translate_errors(settings):
         admin = admin_client(settings)
         admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT)[name].result()
     deadline = time.monotonic() + TIMEOUT
-    while len((info := wait_for_leaders(settings)).partitions) < partitions and time.monotonic() < deadline:
+    while (found := len((info := wait_for_leaders(settings)).partitions)) < partitions:
+        if time.monotonic() > deadline:
+            raise KafkaUnavailable(f"Topic {name} still has {found} partitions, not {partitions}.")
         time.sleep(0.05)
     return info
 
@@ -162,7 +166,7 @@ def check_cleanup_policy(settings: Settings) -> str | None:
 def wait_for_leaders(settings: Settings) -> TopicInfo:
     """Wait until each partition has a leader, after a topic was created or a broker started. Return the topic.
 
-    Raises TopicMissing or KafkaUnavailable after 10 seconds, and KafkaRefused.
+    Raises TopicMissing or KafkaUnavailable if an attempt fails after 10 seconds, and KafkaRefused.
     """
 
     def look() -> TopicInfo:

@@ -13,12 +13,12 @@ from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost
 from orderflow.offsets import DamagedError, OffsetRange
 from orderflow.settings import Settings
 from orderflow.topic._connection import TIMEOUT, translate_errors
-from orderflow.topic._consumers import Record, as_record, consumer, high_watermark, open_consumer
-from orderflow.topic._error_codes import REFUSAL_CODES, damaged_batch_error, is_damage
+from orderflow.topic._consumers import Record, as_record, close, consumer, high_watermark, open_consumer
+from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
 from orderflow.topic._metadata import bounds
 
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
-# Seconds without an answer after which a gap is read by a client for long ranges, which observes its own progress.
+# Seconds without an answer after which `holds_records` uses `read`, which notices progress without records.
 GAP_STALL_TIMEOUT = 3.0
 _EARLY_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
 PROBE_BYTES = 10_000  # per fetch that looks for one record
@@ -75,7 +75,7 @@ def holds_records(
 ) -> bool:
     """Whether a committed record can be read with `start` <= offset < `end`.
 
-    All other code calls this function for that check. If no answer arrives for `gap_stall_timeout` seconds, `read`
+    If no answer arrives for `gap_stall_timeout` seconds, `read`
     searches the range, with `stall_timeout`. Raises what `read` raises if the answer is not known now.
     """
     if start >= end:
@@ -96,6 +96,7 @@ def holds_records(
                 reader.unassign()  # otherwise it would continue to fetch
     except BatchBroken:
         _thread_local.settings = None  # its client may continue at a wrong offset
+        close(_thread_local.reader)
         raise
     except _StalledError:
         return any(True for _ in read(settings, partition, unread.position, end, stall_timeout=stall_timeout))
@@ -120,9 +121,9 @@ class Progress:
 
     def on_statistics(self, text: str) -> None:
         found = json.loads(text)["topics"].get(self._topic, {}).get("partitions", {}).get(self._partition, {})
-        if found.get("next_offset", -1) != self._next_offset:
-            self._next_offset = found["next_offset"]
-            self.moved_at = time.monotonic()
+        next_offset = found.get("next_offset", self._next_offset)
+        if next_offset != self._next_offset:
+            self._next_offset, self.moved_at = next_offset, time.monotonic()
 
 
 def _read(
@@ -166,10 +167,15 @@ def handle_error(
         unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
     elif is_damage(error):
         raise damaged_batch_error(settings, partition, unread.position, error.str())
-    elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+    elif error.code() in POSITION_LOST_CODES:
         found = bounds(settings, [partition])[partition]
-        if unread.position >= found.first:
+        if unread.position > found.end:
             raise _early_end_error(settings, partition, found.end, unread.position)
+        if unread.position >= found.first:
+            raise KafkaUnavailable(
+                f"{settings.kafka_topic} partition {partition} cannot be read at offset {unread.position} now:"
+                f" {error.str()}."
+            )
         raise OffsetsLost(
             f"Offset {unread.position} of {settings.kafka_topic} partition {partition} is not in the topic.",
             hint="Retention or a deletion has removed it; see `orderflow status`.",
