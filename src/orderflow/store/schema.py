@@ -195,7 +195,7 @@ class _Found(NamedTuple):
 
 
 def _creation(table: Table, names: Mapping[str, str]) -> Step:
-    return Step(f"table {names[table.key]}", table.create)
+    return Step(f"{table.kind} {names[table.key]}", table.create)
 
 
 def _version(number: int) -> Step:
