@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     program = folder / "bin/orderflow"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom orderflow.cli import main\nmain()\n")
+    code = "import sys; from orderflow.cli import main; sys.argv[0] = 'orderflow'; main()"
+    # Not a script with Python after #!, because its path may contain a space.
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n')
     program.chmod(0o755)
     subprocess.run(
         ["bash", "-c", f'"{program}" --install-completion bash; true'],

@@ -38,10 +38,12 @@ def test_the_settings_of_the_units_exist_and_their_credentials_are_loaded() -> N
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
 def test_systemd_accepts_the_units_and_rates_them_as_hardened(tmp_path: Path) -> None:
     copies = shutil.copytree(UNITS, tmp_path / "units")
+    program = tmp_path / "orderflow"  # its path has no space
+    program.symlink_to(sys.executable)
     for unit in copies.glob("*.service"):
         text = unit.read_text("utf-8")
         assert f"ExecStart={PROGRAM} " in text
-        unit.write_text(text.replace(PROGRAM, sys.executable))
+        unit.write_text(text.replace(PROGRAM, str(program)))
     units = [path.name for path in copies.iterdir() if path.is_file()]
     verified = _analyze(copies, "verify", *(f"./{name}" for name in units))
     assert (verified.returncode, verified.stderr) == (0, "")
