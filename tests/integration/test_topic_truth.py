@@ -446,6 +446,9 @@ def test_headers_that_are_not_utf8_are_kept(settings: Settings, tmp_path: Path, 
     name = b"b\xffd" if engine == "direct" else "b\ufffdd".encode()
     assert headers == [(b"good", b"1"), (name, b"\xfe"), (b"none", None)]
     assert run(keeping, "quarantine", "show", "1", cwd=tmp_path).returncode == 0
+    for command in (("show", "--json", "1"), ("export",)):
+        shown = json.loads(run(keeping, "quarantine", *command, cwd=tmp_path).stdout)
+        assert shown["headers"][1] == [name.decode(errors="surrogateescape"), "/g=="]
     assert audit.run(keeping).proven
 
 

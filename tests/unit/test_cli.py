@@ -162,6 +162,7 @@ def test_json_is_ascii() -> None:
     line = to_json(value)
     assert line.isascii() and line.isprintable()
     assert json.loads(line) == value | {"b": "/w=="}
+    assert to_json([b"a\xff".decode(errors="surrogateescape")]) == '["a\\udcff"]'
 
 
 def test_the_exit_codes_are_documented_in_one_place(tmp_path: Path) -> None:

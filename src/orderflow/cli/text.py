@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 
@@ -21,7 +22,11 @@ def safe(text: str, width: int | None = None) -> str:
 
 def to_json(value: object) -> str:
     """Return one line of ASCII JSON: every encoding has its characters, and it cannot control a terminal."""
-    return _NOT_ASCII.sub(_escaped, msgspec.json.encode(value).decode())
+    try:
+        text = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # text of bytes that are not UTF-8: file names, names of Kafka headers
+        text = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    return _NOT_ASCII.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:
