@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from orderflow.embedded import stack
-from orderflow.embedded.process import Process
+from orderflow.embedded.process import LocalServer, Process
 from orderflow.errors import StartFailed
 from orderflow.settings import Settings
 from tests.processes import until
@@ -40,6 +41,20 @@ def test_the_last_log_line_is_returned_without_time_and_level(tmp_path: Path, li
     own = (os.getpid(), psutil.Process().create_time())
     (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
     assert stack.last_log_line(settings, "sink") == expected
+
+
+def test_a_second_up_chooses_ports_when_the_servers_of_the_first_one_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(LocalServer, "wait_ready", lambda server: None)
+    first = stack.Stack(Settings(orderflow_home=str(tmp_path / "first")))
+    with ThreadPoolExecutor() as threads:
+        second = threads.submit(stack.Stack, Settings(orderflow_home=str(tmp_path / "second")))
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.3)
+        assert [server.name for server in first.wait_ready()] == ["Kafka", "Database"]
+        assert second.result(timeout=10).servers
 
 
 def test_a_process_that_stops_again_and_again_is_not_restarted_forever(

@@ -148,8 +148,7 @@ class _Watch:
         has_cluster = len(parts.brokers) > 1 or parts.master is not None
         if not has_cluster:
             parts.start_command("sink", sink)
-        for server in parts.servers:
-            server.wait_ready()
+        for server in parts.wait_ready():
             logger.info("%s: %s at %s", server.name, server.describe(), server.address)
         if has_cluster:
             parts.start_command("sink", sink)

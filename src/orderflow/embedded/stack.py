@@ -14,17 +14,18 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import psutil
 
+from orderflow.embedded import cache
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, Process, free_port, is_running, stop_leftover
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
-from orderflow.errors import AlreadyRunning, StartFailed
+from orderflow.errors import AlreadyRunning, FileUnusable, StartFailed
 from orderflow.settings import Settings, is_given
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Stack:
         With `workers`, the sink runs on a Spark cluster of that many workers, else in its own process.
         """
         self.home = settings.home
+        self._choice = ExitStack()
+        self._choice.enter_context(_choosing_ports())
         self.brokers = [] if is_given("kafka_bootstrap_servers") else _brokers(self.home, brokers)
         self.database = None if is_given("mysql_host") else _database(self.home, _port("the database", DATABASE_PORT))
         self.master = SparkMaster(self.home / "spark-master", free_port()) if workers else None
@@ -91,6 +94,13 @@ class Stack:
         for server in self.servers:
             server.start()
             self._record(server.name, server.process)
+
+    def wait_ready(self) -> Iterator[LocalServer]:
+        """Yield each embedded server when it is ready."""
+        for server in self.servers:
+            server.wait_ready()
+            yield server
+        self._choice.close()
 
     def start_command(self, name: str, arguments: Sequence[str], *, endless: bool = True) -> Process:
         """Start `orderflow NAME ARGUMENTS` against these servers; its log is logs/NAME.log.
@@ -257,6 +267,15 @@ def _port(name: str, wanted: int) -> int:
     if found != wanted:
         log.warning("Port %d is in use: %s uses port %d instead.", wanted, name, found)
     return found
+
+
+@contextmanager
+def _choosing_ports() -> Iterator[None]:
+    """Let other `up` of this user wait: they would choose the same ports, which are free until the servers listen."""
+    with ExitStack() as locked:
+        with suppress(OSError, FileUnusable):  # a read-only cache
+            fcntl.flock(locked.enter_context((cache.folder() / "ports").open("w")), fcntl.LOCK_EX)
+        yield
 
 
 def _brokers(home: Path, count: int) -> list[Kafka]:
