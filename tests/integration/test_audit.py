@@ -6,21 +6,18 @@ import itertools
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
-from orderflow.audit.report import Kind
 from orderflow.contract import definition
-from orderflow.contract.definition import DEFAULT
 from orderflow.errors import DatabaseRefused, OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
 from orderflow.spark import open_ledger
@@ -30,106 +27,10 @@ from orderflow.store.record_batch import RecordBatch
 from orderflow.store.replay import Result, replay
 from orderflow.store.writer import Writer
 from orderflow.topic_source import TopicSource
+from tests.audited import COLUMNS, NO_FINDINGS, counts, created_once, fill, restore
 from tests.processes import run
+from tests.records import configure_topic, delete_before, delete_topic, lose, order, send, store, writer
 from tests.sql import execute, select
-
-TABLES = (
-    *("orders", "orders_ledger", "orders_quarantine", "orders_quarantine_chunks"),
-    *("orders_losses", "orders_by_minute", "orders_adoption", "orders_audits"),
-    *("orders_contracts", "orders_contract_starts"),
-)
-COLUMNS = {field.name: field.column for field in DEFAULT.fields}
-NONE = dict.fromkeys(get_args(Kind), 0)
-
-
-def order(number: int, **changed: object) -> bytes:
-    fields: dict[str, object] = {
-        "customer_id": 50_000 + number,
-        "order_id": f"ORDER-{number:06d}",
-        "product_name": "Yoga Mat",
-        "product_category": "Sports & Outdoors",
-        "unit_price": 45.99,
-        "quantity": 2,
-        "total_price": 91.98,
-        "order_timestamp": f"2025-01-15T14:{number % 60:02d}:45",
-    }
-    return json.dumps(fields | changed).encode()
-
-
-def send(settings: Settings, values: Sequence[bytes | None], partition: int = 0, key: bytes | None = b"key") -> None:
-    topic.get_or_create(settings)
-    producer = Producer(topic.client_config(settings))
-    for value in values:
-        producer.produce(settings.kafka_topic, value=value, key=key, partition=partition)
-    assert producer.flush(30) == 0
-
-
-def delete_topic(settings: Settings) -> None:
-    admin = AdminClient(topic.client_config(settings))
-    admin.delete_topics([settings.kafka_topic])[settings.kafka_topic].result()
-
-
-@contextmanager
-def writer(settings: Settings) -> Iterator[Callable[[], int]]:
-    """Yield a function that stores the topic's new records and returns their number."""
-    info = topic.get_or_create(settings)
-    schema.prepare(settings)
-    source = TopicSource(settings, info.topic_id)
-    with Writer(settings, source) as writing, Connection(settings) as connection:
-
-        def store() -> int:
-            bounds = topic.bounds(settings, info.partitions)
-            first = {number: bound.first for number, bound in bounds.items()}
-            count = 0
-            for number, start in ledger.open_partitions(connection, info.name, info.topic_id, first).items():
-                records = list(topic.read(settings, number, start, bounds[number].end))
-                count += len(records)
-                if records:
-                    _, offsets, timestamps, keys, values = zip(*records, strict=True)
-                    writing.commit(RecordBatch([number] * len(offsets), offsets, timestamps, keys, values))
-            return count
-
-        yield store
-
-
-def store(settings: Settings) -> None:
-    with writer(settings) as store_new:
-        store_new()
-
-
-def counts(report: audit.Report) -> tuple[int, int, int, int]:
-    assert report.records == report.stored + report.duplicates + report.quarantined + sum(
-        report.counts[kind] for kind in ("missing", "different")
-    )
-    return report.records, report.stored, report.duplicates, report.quarantined
-
-
-def columns(settings: Settings, table: str) -> str:
-    """Return all columns of the table, including the invisible ones."""
-    names = select(
-        settings,
-        "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE()"
-        f" AND table_name = '{table}' ORDER BY ordinal_position",
-    )
-    return ", ".join(f"`{name}`" for (name,) in names)
-
-
-def copy(settings: Settings, source: str, target: str) -> None:
-    names = columns(settings, source)
-    execute(settings, f"INSERT INTO {target} ({names}) SELECT {names} FROM {source}")
-
-
-def restore(settings: Settings) -> None:
-    for table in TABLES:
-        execute(settings, f"DELETE FROM {table}")
-        copy(settings, f"copy_of_{table}", table)
-
-
-def fill(settings: Settings) -> None:
-    """Send and store nine records: five stored (two of them in partition 1), a duplicate, a conflict, two malformed."""
-    send(settings, [order(1), order(2), order(3), b"{", order(1)])
-    send(settings, [order(4), order(5), order(4, quantity=1, total_price=45.99), None], partition=1, key=None)
-    store(settings)
 
 
 def fill_resolved(settings: Settings) -> None:
@@ -151,25 +52,6 @@ def fill_resolved(settings: Settings) -> None:
     store(settings)
 
 
-def lose(settings: Settings, partition: int, count: int) -> None:
-    """Send records and delete them from the topic before the sink reads them."""
-    send(settings, [order(100 + number) for number in range(count)], partition)
-    coordinates = TopicPartition(settings.kafka_topic, partition, topic.bounds(settings, [partition])[partition].end)
-    delete_before(settings, coordinates)
-
-
-def delete_before(settings: Settings, coordinates: TopicPartition) -> None:
-    admin = AdminClient(topic.client_config(settings))
-    admin.delete_records([coordinates])[coordinates].result()
-
-
-def configure(settings: Settings, name: str, value: str) -> None:
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_topic, incremental_configs=[entry])
-    admin = AdminClient(topic.client_config(settings))  # a collected client cancels its requests
-    admin.incremental_alter_configs([resource])[resource].result()
-
-
 @pytest.fixture
 def stored(settings: Settings) -> Settings:
     fill(settings)
@@ -188,24 +70,11 @@ def resolved(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
     yield from created_once(request, kafka, fill_resolved)
 
 
-def created_once(request: pytest.FixtureRequest, kafka: str, fill: Callable[[Settings], None]) -> Iterator[Settings]:
-    server: Settings = request.getfixturevalue(f"{request.param}_server")
-    name = f"audit_{uuid.uuid4().hex[:12]}"
-    settings = msgspec.structs.replace(server, mysql_database=name, kafka_bootstrap_servers=kafka, kafka_topic=name)
-    fill(settings)
-    for table in TABLES:
-        execute(settings, f"CREATE TABLE copy_of_{table} LIKE {table}")
-        copy(settings, table, f"copy_of_{table}")
-    yield settings
-    execute(settings, f"DROP DATABASE {name}")
-    delete_topic(settings)
-
-
 def test_all_kinds_of_records_are_accounted_for(stored: Settings) -> None:
     send(stored, [order(2), order(6, note="unknown field")], partition=2)  # a duplicate across partitions
     store(stored)
     report = audit.run(stored)
-    assert (report.proven, report.counts) == (True, NONE)
+    assert (report.proven, report.counts) == (True, NO_FINDINGS)
     assert counts(report) == (11, 6, 2, 3)
     assert report.by_reason == {"malformed_json": 1, "conflict": 1, "null_value": 1}
     assert report.not_yet_stored == 0
@@ -416,7 +285,7 @@ def test_a_change_is_found(template: Settings, change: str) -> None:
         report = audit.run(template)
     finally:
         restore(template)
-    assert report.counts == NONE | expected
+    assert report.counts == NO_FINDINGS | expected
     assert not report.proven
     assert report.sentence().startswith("Not proven: ")
     assert {kind: len(report.listed(kind)) for kind in report.counts} == report.counts
@@ -539,13 +408,13 @@ def test_a_change_of_resolved_records_is_found(resolved: Settings, change: str) 
         report = audit.run(resolved)
     finally:
         restore(resolved)
-    assert report.counts == NONE | expected
+    assert report.counts == NO_FINDINGS | expected
     assert not report.proven
 
 
 def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Path) -> None:
     report = audit.run(resolved)
-    assert (report.proven, report.counts, counts(report)) == (True, NONE, (7, 4, 1, 2))
+    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 4, 1, 2))
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
@@ -565,7 +434,7 @@ def test_replayed_records_that_left_the_topic_are_no_longer_provable(settings: S
     fill_resolved(settings)
     delete_before(settings, TopicPartition(settings.kafka_topic, 0, 6))
     report = audit.run(settings)
-    assert (report.proven, report.counts, counts(report)) == (True, NONE, (1, 1, 0, 0))
+    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (1, 1, 0, 0))
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 6, 9)
 
 
@@ -582,14 +451,14 @@ def test_a_record_in_chunks_is_compared_whole(settings: Settings) -> None:
         execute(settings, "UPDATE orders_quarantine_chunks SET bytes = REPLACE(bytes, 'x', '') WHERE chunk_index > 0")
         assert audit.run(settings).proven
         execute(settings, "DELETE FROM orders_quarantine_chunks WHERE chunk_index = 1")
-        assert audit.run(settings).counts == NONE | {"quarantine": 2}
+        assert audit.run(settings).counts == NO_FINDINGS | {"quarantine": 2}
     finally:
         execute(settings, f"SET GLOBAL max_allowed_packet = {before}")
 
 
 def test_an_unchanged_table_is_proven(template: Settings) -> None:
     report = audit.run(template)
-    assert (report.proven, report.counts, counts(report)) == (True, NONE, (9, 5, 1, 3))
+    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (9, 5, 1, 3))
 
 
 def test_a_finding_names_record_order_and_values(template: Settings) -> None:
@@ -780,9 +649,9 @@ def test_several_topics_may_fill_one_table(settings: Settings) -> None:
     try:
         for current in (settings, mirror):
             report = audit.run(current)
-            assert (report.proven, report.counts, counts(report)) == (True, NONE, (8, 4, 2, 2))
+            assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (8, 4, 2, 2))
         execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")
-        assert audit.run(settings).counts == NONE | {"missing": 2, "counters": 2, "rollup": 1}
+        assert audit.run(settings).counts == NO_FINDINGS | {"missing": 2, "counters": 2, "rollup": 1}
     finally:
         delete_topic(mirror)
 
@@ -812,16 +681,16 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     coordinates = TopicPartition(stored.kafka_topic, 0, 2)  # orders 1 and 2; the duplicate of order 1 remains
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
-    assert (report.proven, report.counts, counts(report)) == (True, NONE, (7, 3, 1, 3))
+    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 3, 1, 3))
     assert (report.unreadable_offsets, report.unprovable) == (2, 2)
     assert "2 older offsets are gone from the topic" in report.sentence()
     coordinates = TopicPartition(stored.kafka_topic, 1, 4)  # includes a conflict and a malformed record
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
-    assert (report.proven, report.counts, counts(report)) == (True, NONE, (3, 1, 1, 1))
+    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (3, 1, 1, 1))
     assert (report.unreadable_offsets, report.unprovable) == (6, 6)
     execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
-    assert audit.run(stored).counts == NONE | {"counters": 1, "rollup": 1}
+    assert audit.run(stored).counts == NO_FINDINGS | {"counters": 1, "rollup": 1}
 
 
 @pytest.mark.parametrize("first", [3, 9])  # 9: all of the partition's records
@@ -838,7 +707,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
             delete_before(stored, TopicPartition(stored.kafka_topic, 1, first))
 
     report = audit.run(stored, remove)
-    assert removed and (report.proven, report.counts) == (True, NONE)
+    assert removed and (report.proven, report.counts) == (True, NO_FINDINGS)
     assert (report.records, report.unreadable_offsets) == (14 - first, first)
     assert f" {first} older offsets are gone from the topic" in report.sentence()
     again = audit.run(stored)
@@ -847,8 +716,8 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
 
 def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> None:
     """Between two reads, compaction removes records whose absence nothing shows."""
-    configure(stored, "cleanup.policy", "compact,delete")
-    assert audit.run(stored).counts == NONE | {"topics": 1}
+    configure_topic(stored, "cleanup.policy", "compact,delete")
+    assert audit.run(stored).counts == NO_FINDINGS | {"topics": 1}
     found = run(stored, "audit", cwd=tmp_path)
     assert found.returncode == 1
     assert f"topics: Topic {stored.kafka_topic} has cleanup.policy=compact,delete: Kafka removes" in found.stdout
@@ -860,7 +729,7 @@ def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> Non
         assert f"--topic {stored.kafka_topic} --add-config cleanup.policy=delete" in refused.stderr
     with pytest.raises(TopicUnusable):
         open_ledger(stored)
-    configure(stored, "cleanup.policy", "delete")
+    configure_topic(stored, "cleanup.policy", "delete")
     assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
     assert audit.run(stored).proven
 
@@ -925,7 +794,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
         reports = [audit.run(settings) for _ in range(5)]
         stop.set()
         loading.result()
-    assert [report.counts for report in reports] == [NONE] * 5
+    assert [report.counts for report in reports] == [NO_FINDINGS] * 5
     assert reports[0].records < reports[-1].records
 
 

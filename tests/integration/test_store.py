@@ -8,12 +8,12 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,118 +41,11 @@ from orderflow.store.record_batch import RecordBatch
 from orderflow.store.replay import replay
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
+from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
 from tests.processes import until
 from tests.servers import running
-from tests.sql import execute, raw_session, select
-
-PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
-
-
-class Topic(NamedTuple):
-    """A topic in memory for the store. `records` are the readable records, as (partition, offset)."""
-
-    records: frozenset[tuple[int, int]] = frozenset()
-    topic: str = "orders"
-    topic_id: str = "first"
-    first: int = 0
-
-    def first_offset(self, partition: int) -> int:
-        return self.first
-
-    def holds_records(self, partition: int, start: int, end: int) -> bool:
-        return any((partition, offset) in self.records for offset in range(start, end))
-
-    def request_identity_check(self) -> Callable[[], None]:
-        return lambda: None
-
-
-TOPIC = Topic()
-
-
-def batch_of(
-    values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key"
-) -> RecordBatch:
-    count = len(values)
-    return RecordBatch([partition] * count, range(start, start + count), [PRODUCED] * count, [key] * count, values)
-
-
-def commit(settings: Settings, batch: RecordBatch, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
-    with Writer(settings, source) as writer:
-        writer.uses_load_data = load_data
-        return writer.commit(batch)
-
-
-def select_all(settings: Settings, *statements: str) -> list[list[tuple[Any, ...]]]:
-    """Return the rows of each SELECT, over one connection."""
-    with raw_session(settings) as session, session.cursor() as cursor:
-        return [_fetch(cursor, statement) for statement in statements]
-
-
-def _fetch(cursor: Any, statement: str) -> list[tuple[Any, ...]]:
-    cursor.execute(statement)
-    return list(cursor.fetchall())
-
-
-def tables(settings: Settings) -> list[list[tuple[Any, ...]]]:
-    """Return everything stored, without the times of the transactions."""
-    name = settings.mysql_table
-    return select_all(
-        settings,
-        f"SELECT o.*, kafka_partition, kafka_offset, produced_at FROM {name} o ORDER BY order_id",
-        "SELECT topic, kafka_partition, first_offset, next_offset, `stored`, duplicates, quarantined, unknown_fields"
-        f" FROM {name}_ledger ORDER BY 1, 2",
-        "SELECT topic, kafka_partition, kafka_offset, record_key, record_value, record_headers, produced_at, reason,"
-        f" detail, order_id, status FROM {name}_quarantine ORDER BY 1, 2, 3",
-        f"SELECT * FROM {name}_by_minute ORDER BY 1, 2, 3",
-    )
-
-
-def delete_rows(settings: Settings) -> None:
-    with raw_session(settings) as session:
-        for table in ("orders", "orders_ledger", "orders_quarantine", "orders_by_minute"):
-            session.cursor().execute(f"DELETE FROM {table}")
-        session.commit()
-
-
-def assert_consistent(settings: Settings) -> None:
-    """Check the invariants of every transaction: each record is accounted for, and the rollup equals the table.
-
-    The rollup's key, like most collations, ignores trailing spaces.
-    """
-    totals = (
-        "SELECT DATE_FORMAT({}, '%Y-%m-%d %H:%i'), RTRIM(product_category COLLATE utf8mb4_bin),"
-        " SUM({}), SUM({}), SUM({}) FROM {} GROUP BY 1, 2 ORDER BY 1, 2"
-    )
-    by_minute, per_minute, counted, [(records, accounted, *ledger_totals)], [(stored, quarantined)] = select_all(
-        settings,
-        *(
-            totals.format(*columns)
-            for columns in (
-                ("minute", "orders", "units", "revenue", "orders_by_minute"),
-                ("minute", "orders", "units", "revenue", "orders_per_minute"),
-                ("order_timestamp", "1", "quantity", "total_price", "orders"),
-            )
-        ),
-        "SELECT COALESCE(SUM(next_offset - first_offset), 0), COALESCE(SUM(`stored` + duplicates + quarantined), 0),"
-        " COALESCE(SUM(`stored`), 0), COALESCE(SUM(quarantined), 0) FROM orders_ledger",
-        "SELECT (SELECT COUNT(*) FROM orders), (SELECT COUNT(*) FROM orders_quarantine)",
-    )
-    assert by_minute == per_minute == counted
-    assert records == accounted
-    assert ledger_totals == [stored, quarantined]
-
-
-@pytest.fixture
-def store(database: Settings) -> Settings:
-    schema.prepare(database)
-    return database
-
-
-@pytest.fixture(params=["load data", "insert"])
-def load_data(request: pytest.FixtureRequest) -> bool:
-    """Return each of the two ways to insert rows."""
-    return bool(request.param == "load data")
-
+from tests.sql import execute, raw_session, select, select_all
+from tests.tables import assert_consistent, contents, delete_rows
 
 # Stored and rejected records.
 
@@ -252,7 +145,7 @@ def test_load_data_and_insert_write_the_same(store: Settings) -> None:
     values += [*values[:10], message(order_id='"ORDER-000000"', customer_id="4"), b"\xff"]
     batch = batch_of(values)._replace(timestamps=[PRODUCED, -1, 0, 2**62, *range(len(values) - 4)])
     assert commit(store, batch, load_data=True) == commit(by_insert, batch, load_data=False)
-    assert tables(store) == tables(by_insert)
+    assert contents(store) == contents(by_insert)
     stored = select(store, "SELECT HEX(product_name), HEX(product_category) FROM orders ORDER BY order_id")
     assert stored == [
         tuple(text.encode().hex().upper() for text in (order.product_name, order.product_category))
@@ -366,7 +259,7 @@ def test_repeated_and_overlapping_batches_count_once(store: Settings) -> None:
         assert first.commit(batch_of(MIXED)) == second.commit(batch_of(MIXED)) == Committed()
         assert first.commit(batch_of([])) == Committed()
     assert_consistent(store)
-    assert tables(store) == tables(once)
+    assert contents(store) == contents(once)
 
 
 def test_writers_that_commit_the_same_batches_at_once_store_them_once(store: Settings) -> None:
@@ -391,10 +284,10 @@ def test_a_gap_without_records_is_skipped(store: Settings) -> None:
 def test_a_gap_with_records_is_refused(store: Settings) -> None:
     source = Topic(frozenset({(0, 9)}))
     commit(store, batch_of([numbered(n) for n in range(5)]), source)
-    before = tables(store)
+    before = contents(store)
     with pytest.raises(LedgerGap, match=r"orders partition 0 starts at offset 10, but the ledger is at 5\."):
         commit(store, batch_of([numbered(10), b"{"], 10), source)
-    assert tables(store) == before
+    assert contents(store) == before
     assert commit(store, batch_of([numbered(9), numbered(10)], 9), source).stored == 2
 
 
@@ -409,12 +302,12 @@ def test_a_new_partition_begins_at_the_first_offset_of_the_topic(store: Settings
 
 def test_a_recreated_topic_is_refused(store: Settings) -> None:
     commit(store, batch_of([numbered(1)]))
-    before = tables(store)
+    before = contents(store)
     with pytest.raises(TopicRecreated, match="second"):
         commit(store, batch_of([numbered(2)], 1), Topic(topic_id="second"))
     with Connection(store) as connection, pytest.raises(TopicRecreated):
         ledger.open_partitions(connection, "orders", "second", {0: 0})
-    assert tables(store) == before
+    assert contents(store) == before
     assert commit(store, batch_of([numbered(2)]), Topic(topic="other", topic_id="second")).stored == 1
 
 
@@ -633,17 +526,6 @@ def test_writers_that_store_each_others_duplicates_in_opposite_order_both_finish
 # Several partitions in one transaction, and transactions that overlap.
 
 
-def interleaved(*batches: RecordBatch) -> RecordBatch:
-    """Merge these batches into one that takes a record from each in turn."""
-    merged = [
-        row
-        for rows in itertools.zip_longest(*(zip(*batch[:-1], strict=True) for batch in batches))
-        for row in rows
-        if row
-    ]
-    return RecordBatch(*zip(*merged, strict=True))
-
-
 def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_data: bool) -> None:
     commit(store, batch_of([numbered(0), b"{"], 0, 1), load_data=load_data)
     first = batch_of([numbered(9), numbered(2), b"?", numbered(5, customer_id="7")])
@@ -803,7 +685,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
     """Covers each statement of a batch with every kind of record, including COMMIT."""
     values = [numbered(1), numbered(2), numbered(2), numbered(0), numbered(1, customer_id="5"), b"{", numbered(3)]
     commit(store, batch_of([numbered(0)]))
-    before = tables(store)
+    before = contents(store)
     statements: list[str] = []
     fatal = 0
     original_execute, original_commit = Connection.execute, Connection.commit
@@ -834,7 +716,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
             with pytest.raises(DatabaseUnavailable):
                 writer.commit(batch_of(values, 1))
         fatal = 0
-        assert tables(store) == before, statements[-1]
+        assert contents(store) == before, statements[-1]
         if statements[-1] == "commit":
             break
     assert len(statements) > 5

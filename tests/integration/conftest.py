@@ -1,0 +1,21 @@
+"""Fixtures of the store's tests: prepared tables, and the two ways to insert rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from orderflow.settings import Settings
+from orderflow.store import schema
+
+
+@pytest.fixture
+def store(database: Settings) -> Settings:
+    """Return settings of a new database with all tables."""
+    schema.prepare(database)
+    return database
+
+
+@pytest.fixture(params=["load data", "insert"])
+def load_data(request: pytest.FixtureRequest) -> bool:
+    """Return each of the two ways to insert rows."""
+    return bool(request.param == "load data")
