@@ -1,4 +1,4 @@
-"""Fixtures of the store's tests: prepared tables, and the two ways to insert rows."""
+"""Fixtures that several files use: tables without and with records, and the two ways to insert rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from orderflow.settings import Settings
 from orderflow.store import schema
+from tests.audited import fill
 
 
 @pytest.fixture
@@ -19,3 +20,10 @@ def store(database: Settings) -> Settings:
 def load_data(request: pytest.FixtureRequest) -> bool:
     """Return each of the two ways to insert rows."""
     return bool(request.param == "load data")
+
+
+@pytest.fixture
+def stored(settings: Settings) -> Settings:
+    """Return settings of a topic and a database with the nine records of `fill`."""
+    fill(settings)
+    return settings
