@@ -17,7 +17,9 @@ from orderflow.settings import Settings
 from tests import lifeline, servers
 
 lifeline.tie()
-pytest.register_assert_rewrite("tests.audited", "tests.tables")  # a failed comparison shows its values
+
+# A failed comparison shows its values, as in a test file.
+pytest.register_assert_rewrite("tests.audited", "tests.dashboards", "tests.tables")
 
 # Benchmarks measure time. A slow machine must not fail a test.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
