@@ -18,6 +18,9 @@ from tests import lifeline, servers
 
 lifeline.tie()
 
+# A failed comparison shows its values, as in a test file.
+pytest.register_assert_rewrite("tests.audited", "tests.dashboards", "tests.tables")
+
 # Benchmarks measure time. A slow machine must not fail a test.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")

@@ -1,7 +1,8 @@
-"""Stores orders in the tables with the store's own writer, without Kafka, to test readers of the tables."""
+"""Stores records with the store's own writer, without Kafka."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,19 +14,54 @@ from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import message, quoted
 
+PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
 
-class _Topic(NamedTuple):
-    topic: str
+
+class Topic(NamedTuple):
+    """A topic in memory for the store. `records` are the readable records, as (partition, offset)."""
+
+    records: frozenset[tuple[int, int]] = frozenset()
+    topic: str = "orders"
     topic_id: str = "first"
+    first: int = 0
 
-    def first_offset(self, _partition: int) -> int:
-        return 0
+    def first_offset(self, partition: int) -> int:
+        return self.first
 
-    def holds_records(self, _partition: int, _start: int, _end: int) -> bool:
-        return False
+    def holds_records(self, partition: int, start: int, end: int) -> bool:
+        return any((partition, offset) in self.records for offset in range(start, end))
 
     def request_identity_check(self) -> Callable[[], None]:
         return lambda: None
+
+
+TOPIC = Topic()
+
+
+def batch_of(
+    values: Sequence[bytes | None], start: int = 0, partition: int = 0, key: bytes | None = b"key"
+) -> RecordBatch:
+    """Return a batch of consecutive records of a partition."""
+    count = len(values)
+    return RecordBatch([partition] * count, range(start, start + count), [PRODUCED] * count, [key] * count, values)
+
+
+def interleaved(*batches: RecordBatch) -> RecordBatch:
+    """Merge these batches into one that takes a record from each in turn."""
+    merged = [
+        row
+        for rows in itertools.zip_longest(*(zip(*batch[:-1], strict=True) for batch in batches))
+        for row in rows
+        if row
+    ]
+    return RecordBatch(*zip(*merged, strict=True))
+
+
+def commit(settings: Settings, batch: RecordBatch, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
+    """Commit the batch with a writer of its own."""
+    with Writer(settings, source) as writer:
+        writer.uses_load_data = load_data
+        return writer.commit(batch)
 
 
 class Feeder:
@@ -40,7 +76,7 @@ class Feeder:
         """Store one transaction. Kafka received its records `late` seconds ago."""
         offsets = range(self._next, self._next + len(values))
         self._next += len(values)
-        with Writer(self._settings, _Topic(self._settings.kafka_topic)) as writer:
+        with Writer(self._settings, Topic(topic=self._settings.kafka_topic)) as writer:
             produced = [int((time.time() - late) * 1000)] * len(values)
             return writer.commit(RecordBatch([0] * len(values), offsets, produced, [b"key"] * len(values), values))
 

@@ -34,6 +34,25 @@ def run(
     )
 
 
+def run_orderflow(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `orderflow ARGUMENTS` without a server, with these environment variables instead of settings."""
+    program = "import sys; from orderflow.cli import main; sys.argv[0] = 'orderflow'; main()"
+    return run_python("-c", program, *arguments, cwd=cwd, **environ)
+
+
+def run_python(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` with OrderFlow on the path."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @contextmanager
 def running(settings: Settings, *arguments: str, folder: Path, name: str = "command") -> Iterator[Process]:
     """Run `orderflow ARGUMENTS` while the block lasts, then kill it."""

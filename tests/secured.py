@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import uuid
+from argparse import ArgumentParser
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import mysql.connector
 from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -16,8 +28,16 @@ from confluent_kafka.admin import (
 from orderflow.embedded.database import Database, Kind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
+from orderflow.settings import Settings
 from tests.certificates import OTHER_HOST, Authority, Certificate
 
+# Every secret contains this mark. The other characters may be escaped in an output.
+MARK = f"never-shown-{uuid.uuid4().hex}"
+# Passwords may contain non-ASCII characters, and characters that are special in JAAS, SQL, JSON and a shell.
+PASSWORDS = {
+    f"orderflow_{role}": f"""a"b\\c d'e$é {role} {MARK}""" for role in ("producer", "sink", "reader", "nobody")
+}
+KEY_PASSWORD = f"key {MARK}"
 # Listener to protocol. SSL and BOTH require a client certificate. The last two present an invalid server certificate.
 LISTENERS = {
     "SSL": "SSL",
@@ -28,6 +48,13 @@ LISTENERS = {
     "ELSEWHERE": "SASL_SSL",
 }
 _MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+
+
+class Authorities(NamedTuple):
+    """An authority that the servers and clients trust, and one that they do not trust."""
+
+    trusted: Authority
+    stranger: Authority
 
 
 class SecuredKafka(Kafka):
@@ -49,6 +76,20 @@ class SecuredKafka(Kafka):
     def admin(self) -> AdminClient:
         """Return a client with all rights."""
         return AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+
+    def create_acls(self, acls: list[AclBinding]) -> None:
+        """Grant these rights."""
+        for future in self.admin.create_acls(acls).values():
+            future.result()
+
+    def delete_acl(self, acl: AclBinding) -> None:
+        """Revoke this right, which must exist."""
+        matching = AclBindingFilter(
+            *(acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host),
+            *(acl.operation, acl.permission_type),
+        )
+        for future in self.admin.delete_acls([matching]).values():
+            assert len(future.result()) == 1
 
     def wait_ready(self, timeout: float = 120) -> None:
         super().wait_ready(timeout)
@@ -121,3 +162,81 @@ class SecuredDatabase(Database):
         files = {"ca": self._authority.certificate, "cert": self._certificate.certificate, "key": self._certificate.key}
         options = " ".join(f"--ssl-{name}={path}" for name, path in files.items())
         return f"{super()._script().replace('--skip-ssl', '').rstrip()} {options}\n"
+
+
+def kafka_settings(
+    broker: SecuredKafka, authority: Authority, listener: str = "SASL_SSL", role: str = "sink"
+) -> Settings:
+    """Return a role's settings of this listener."""
+    return Settings(
+        kafka_bootstrap_servers=broker.bootstrap_servers(listener),
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_username=f"orderflow_{role}",
+        kafka_password=PASSWORDS[f"orderflow_{role}"],
+        kafka_ssl_ca_location=str(authority.certificate),
+    )
+
+
+def database_settings(database: SecuredDatabase, authority: Authority) -> Settings:
+    """Return an administrator's settings."""
+    return Settings(
+        mysql_host="127.0.0.1",
+        mysql_port=database.port,
+        mysql_user=database.user,
+        mysql_password=database.password,
+        mysql_ssl_ca=str(authority.certificate),
+        mysql_database="mysql",
+    )
+
+
+def joined(kafka: Settings, database: Settings) -> Settings:
+    """Return the settings of both servers."""
+    changes = {name: value for name, value in msgspec.structs.asdict(database).items() if name.startswith("mysql")}
+    return msgspec.structs.replace(kafka, **changes)
+
+
+def with_client_certificate(settings: Settings, certificate: Certificate) -> Settings:
+    """Return the settings with a client certificate for Kafka."""
+    return msgspec.structs.replace(
+        settings,
+        kafka_ssl_certificate_location=str(certificate.certificate),
+        kafka_ssl_key_location=str(certificate.key),
+        kafka_ssl_key_password=KEY_PASSWORD,
+    )
+
+
+def parse_acls(command: str) -> list[AclBinding]:
+    """Parse a kafka-acls command."""
+    parser = ArgumentParser()
+    parser.add_argument("--operation", action="append")
+    for option in ("--bootstrap-server", "--command-config", "--allow-principal", "--topic", "--group"):
+        parser.add_argument(option)
+    parser.add_argument("--add", action="store_true")
+    program, *arguments = shlex.split(command)
+    options = parser.parse_args(arguments)
+    assert program == "kafka-acls.sh" and options.add
+    kind, name = (ResourceType.TOPIC, options.topic) if options.topic else (ResourceType.GROUP, options.group)
+    return [
+        AclBinding(
+            *(kind, name, ResourcePatternType.LITERAL, options.allow_principal, "*"),
+            *(AclOperation[_in_snake_case(operation)], AclPermissionType.ALLOW),
+        )
+        for operation in options.operation
+    ]
+
+
+def _in_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def execute_with_tls(settings: Settings, *texts: str) -> None:
+    """Run these statements outside of any database, over TLS if the server has it."""
+    with mysql.connector.connect(
+        host=settings.mysql_host,
+        port=settings.mysql_port,
+        user=settings.mysql_user,
+        password=settings.mysql_password,
+        autocommit=True,
+    ) as connection:
+        for text in texts:
+            connection.cursor().execute(text)

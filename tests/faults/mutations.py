@@ -40,6 +40,8 @@ _COMMIT = "        connection.commit()\n"
 _WRITER = "src/orderflow/store/writer.py"
 _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
+_LEDGER = "tests/integration/test_store_ledger.py"
+_FINDINGS = "tests/integration/test_audit_findings.py"
 _CHANGES = "tests/integration/test_audit_changes.py"
 _UNIT = "tests/unit/test_audit.py"
 _VERSIONS = "tests/integration/test_contract_versions.py"
@@ -80,14 +82,14 @@ MUTATIONS = (
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, position)"},
-        "tests/integration/test_store.py",
+        _LEDGER,
     ),
     Mutation(
         "gap checked without its last offset",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
         {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, first - 1)"},
-        "tests/integration/test_store.py",
+        _LEDGER,
     ),
     Mutation(
         "audit: adopted rows are believed",
@@ -150,7 +152,7 @@ MUTATIONS = (
         "test_a_change_is_found and mysql and (another and coordinates)",
         _PARTITION,
         {"and self._row_hashes[offset - self.start] == _hash(order_id)": ""},
-        "tests/integration/test_audit.py",
+        _FINDINGS,
     ),
     Mutation(
         "audit: any record of an order_id may be the stored one",
@@ -164,7 +166,7 @@ MUTATIONS = (
         "test_a_change_is_found and mysql and rollup and cent",
         _RUN,
         {"        audit.compare_rollup()\n": ""},
-        "tests/integration/test_audit.py",
+        _FINDINGS,
     ),
     Mutation(
         "audit: views are believed",

@@ -7,7 +7,7 @@ correct counters, sums and rollup, as an attacker would to hide the change.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,18 +20,8 @@ from orderflow.settings import Settings
 from orderflow.store import audits, ledger, quarantine, schema, statements
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
-from tests.integration.test_audit import (
-    COLUMNS,
-    NONE,
-    TABLES,
-    columns,
-    copy,
-    created_once,
-    lose,
-    order,
-    send,
-    store,
-)
+from tests.audited import COLUMNS, NO_FINDINGS, TABLES, column_names, created_once, restore
+from tests.records import lose, order, send, store
 from tests.sql import execute, select
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text("utf-8")
@@ -158,12 +148,6 @@ def filled(request: pytest.FixtureRequest, kafka: str) -> Iterator[Settings]:
         yield with_coupon(settings)
 
 
-def restore(settings: Settings, tables: Sequence[str] = TABLES) -> None:
-    for table in tables:
-        execute(settings, f"DELETE FROM {table}")
-        copy(settings, f"copy_of_{table}", table)
-
-
 def is_noticed(settings: Settings) -> bool:
     """Return whether the audit reports a finding, or reports that it cannot check something."""
     try:
@@ -175,7 +159,7 @@ def is_noticed(settings: Settings) -> bool:
 
 def test_the_unchanged_tables_are_proven(filled: Settings) -> None:
     report = audit.run(filled)
-    assert (report.proven, report.counts) == (True, NONE), report.summary()
+    assert (report.proven, report.counts) == (True, NO_FINDINGS), report.summary()
     assert report.sentence() == (
         "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. 2 of the stored and duplicates were replayed"
         " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the"
@@ -194,9 +178,7 @@ def test_security_md_lists_the_undetected_changes() -> None:
 
 def test_the_tests_change_every_column(filled: Settings) -> None:
     for table in TABLES:
-        assert columns(filled, table).replace("`", "").split(", ") == [
-            name for owner, name in EVERY_COLUMN if owner == table
-        ]
+        assert column_names(filled, table) == [name for owner, name in EVERY_COLUMN if owner == table]
 
 
 @pytest.mark.parametrize(("table", "column"), EVERY_COLUMN)
@@ -257,7 +239,7 @@ VIEWS = {
 @pytest.mark.parametrize("change", VIEWS)
 def test_a_changed_view_is_found(filled: Settings, view: str, change: str) -> None:
     name, created = f"orders_{view}", statements.sql(f"create_{view}", filled)
-    names = columns(filled, name).replace("`", "").split(", ")
+    names = column_names(filled, name)
     changed = [
         f"{column} + INTERVAL 1 DAY" if column in ("minute", "day") or column.endswith("_at")
         else f"CONCAT({column}, 'x')" if column in ("product_category", "reason", "status")
@@ -473,7 +455,7 @@ def test_correct_figures_are_no_finding(filled: Settings) -> None:
         report = audit.run(filled)
     finally:
         restore(filled)
-    assert report.counts == NONE
+    assert report.counts == NO_FINDINGS
 
 
 @pytest.mark.parametrize("move", MOVES | MOVED_TIMES)

@@ -16,7 +16,7 @@ import pytest
 from orderflow.settings import Settings
 from tests import commands
 from tests.commands import CommandResult
-from tests.integration.test_audit import order, send, store
+from tests.records import order, send, store
 
 DATA = Path(__file__).parents[1] / "data"
 AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:1", "MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1"} | {

@@ -15,7 +15,7 @@ from orderflow.errors import ContractInvalid, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.corpus import SAMPLE
-from tests.integration.test_store import batch_of, commit
+from tests.feeder import batch_of, commit
 from tests.sql import execute, select
 
 FIRST = """

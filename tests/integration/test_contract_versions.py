@@ -18,10 +18,11 @@ from orderflow.store.connection import Connection
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import Result, replay
 from orderflow.store.writer import Writer
+from tests.audited import counts
 from tests.corpus import message
-from tests.integration.test_audit import counts, send, store
-from tests.integration.test_store import batch_of, commit
+from tests.feeder import TOPIC, batch_of, commit
 from tests.processes import run, running, until
+from tests.records import order, send, store
 from tests.sql import execute, raw_session, select
 
 FIRST = """
@@ -302,8 +303,6 @@ def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one
 
 
 def test_the_default_contract_can_be_extended(settings: Settings) -> None:
-    from tests.integration.test_audit import order
-
     send(settings, [order(1), order(2)])
     store(settings)
     extended = with_contract(settings, '[fields.coupon]\ntype = "string"\nrequired = false\n')
@@ -469,27 +468,21 @@ def test_a_writer_with_an_earlier_contract_is_refused_once_records_are_stored_by
 ) -> None:
     first, second = with_contract(database, FIRST), with_contract(database, SECOND)
     schema.prepare(first)
-    with Writer(first, _topic()) as earlier:
+    with Writer(first, TOPIC) as earlier:
         earlier.commit(batch_of([shop_order(1001)]))
         schema.prepare(second)
         earlier.commit(batch_of([shop_order(1002)], 1))  # the new version is known, but not used yet
-        with Writer(first, _topic()) as restarted:
+        with Writer(first, TOPIC) as restarted:
             restarted.commit(batch_of([shop_order(1003)], 2))
-        with Writer(second, _topic()) as later:
+        with Writer(second, TOPIC) as later:
             later.commit(batch_of([shop_order(1004)], 3))
         before = select(database, "SELECT * FROM orders_ledger")
         with pytest.raises(ContractInvalid, match=r"contract.toml is not the contract of .* version 2: column gift"):
             earlier.commit(batch_of([shop_order(1005)], 4))
     with pytest.raises(ContractInvalid):
-        Writer(first, _topic())
+        Writer(first, TOPIC)
     assert select(database, "SELECT * FROM orders_ledger") == before
     assert select(database, "SELECT first_offset, contract_id FROM orders_contract_starts") == [(0, 1), (3, 2)]
-
-
-def _topic() -> Any:
-    from tests.integration.test_store import TOPIC
-
-    return TOPIC
 
 
 def test_a_second_sink_with_another_contract_is_refused(settings: Settings, tmp_path: Path) -> None:

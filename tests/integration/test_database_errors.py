@@ -24,16 +24,10 @@ from orderflow.store.connection import Connection
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import SAMPLE, numbered
 from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
-from tests.integration.test_refusals import variable
-from tests.integration.test_store import TOPIC, assert_consistent, batch_of, commit
+from tests.feeder import TOPIC, batch_of, commit
 from tests.processes import until
-from tests.sql import execute, raw_session, select
-
-
-@pytest.fixture
-def store(database: Settings) -> Settings:
-    schema.prepare(database)
-    return database
+from tests.sql import execute, global_variable, raw_session, select
+from tests.tables import assert_consistent
 
 
 @contextmanager
@@ -105,7 +99,10 @@ def test_a_plugin_that_needs_an_encrypted_connection_is_reported(store: Settings
 def test_a_server_that_requires_tls_is_reported(store: Settings) -> None:
     if is_mariadb(store):
         pytest.skip("the tests' own MariaDB has no TLS")
-    with variable(store, "require_secure_transport", "1"), Proxy(store.mysql_port, greeting=without_tls) as proxy:
+    with (
+        global_variable(store, "require_secure_transport", "1"),
+        Proxy(store.mysql_port, greeting=without_tls) as proxy,
+    ):
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
         assert_login_refused(plain, "requires TLS, and the connection has none", "configure it at the server")
 
@@ -117,7 +114,7 @@ def test_offline_mode_makes_the_database_unavailable(store: Settings) -> None:
     if is_mariadb(store):
         pytest.skip("only MySQL has it")
     with user(store) as ordinary, Writer(ordinary, TOPIC) as writer:
-        with variable(store, "offline_mode", "1"):
+        with global_variable(store, "offline_mode", "1"):
             with pytest.raises(DatabaseUnavailable):
                 writer.commit(batch_of([SAMPLE]))
             with pytest.raises(DatabaseUnavailable, match=r"cannot take writes now: .*offline mode"):
@@ -221,7 +218,7 @@ def test_a_change_of_the_tables_may_take_long(store: Settings) -> None:
 def test_statement_based_binary_logs_are_reported(store: Settings) -> None:
     if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
         pytest.skip("this server has no binary log")
-    with variable(store, "binlog_format", "'STATEMENT'"), user(store) as ordinary:
+    with global_variable(store, "binlog_format", "'STATEMENT'"), user(store) as ordinary:
         with pytest.raises(DatabaseRefused, match="logs statements, not rows") as refused:
             commit(ordinary, batch_of([SAMPLE]))
         assert "SET GLOBAL binlog_format = ROW" in refused.value.hint
@@ -241,7 +238,7 @@ def test_a_ledger_on_myisam_is_found_by_the_doctor(store: Settings) -> None:
 def test_the_doctor_names_triggers_and_read_only_servers(store: Settings) -> None:
     execute(store, "CREATE TRIGGER watch AFTER INSERT ON orders FOR EACH ROW SET @seen = 1")
     assert "watch of orders" in doctor_check(store, "triggers")[1]
-    with variable(store, "read_only", "1"):
+    with global_variable(store, "read_only", "1"):
         status, found, hint = doctor_check(store, "writing")
         assert status == "warning" and "read_only is on" in found and "SET GLOBAL read_only = OFF;" in hint
     assert doctor_check(store, "writing")[0] == "ok"

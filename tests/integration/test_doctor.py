@@ -21,8 +21,8 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
-from tests.integration.test_audit import configure
 from tests.processes import run
+from tests.records import configure_topic
 from tests.sql import execute, select
 
 
@@ -218,7 +218,7 @@ def test_a_recreated_topic_is_an_error(ready: Settings) -> None:
 
 
 def test_a_compacted_topic_is_an_error(ready: Settings) -> None:
-    configure(ready, "cleanup.policy", "compact")
+    configure_topic(ready, "cleanup.policy", "compact")
     found = examine(ready)["compaction"]
     assert (found.status, "has cleanup.policy=compact" in found.found) == ("error", True)
     assert "cleanup.policy=delete" in found.hint

@@ -24,17 +24,12 @@ from orderflow.store.quarantine import Entry, Filter
 from orderflow.store.replay import Outcome, Result, replay
 from orderflow.store.writer import Writer
 from tests.corpus import message, numbered
-from tests.integration.test_store import TOPIC, batch_of, commit, delete_rows, select_all, tables
+from tests.feeder import TOPIC, batch_of, commit
 from tests.processes import until
-from tests.sql import execute, raw_session, select
+from tests.sql import execute, raw_session, select, select_all
+from tests.tables import contents, delete_rows
 
 ANY = Filter(status=None)
-
-
-@pytest.fixture
-def store(database: Settings) -> Settings:
-    schema.prepare(database)
-    return database
 
 
 def quarantine_all(settings: Settings, values: Sequence[bytes | None], start: int = 0, partition: int = 0) -> None:
@@ -57,7 +52,7 @@ def replay_all(settings: Settings, wanted: Filter = ANY, **options: Any) -> list
 def everything(settings: Settings) -> list[Any]:
     """Return all tables without the times of the transactions."""
     resolved = "SELECT quarantine_id, resolved_by, resolved_because, corrected_value FROM orders_quarantine ORDER BY 1"
-    return [*tables(settings), select_all(settings, resolved)]
+    return [*contents(settings), select_all(settings, resolved)]
 
 
 def assert_consistent(settings: Settings) -> None:

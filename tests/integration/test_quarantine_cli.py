@@ -17,7 +17,7 @@ from orderflow import audit
 from orderflow.errors import OffsetsLost
 from orderflow.settings import Settings
 from tests import processes
-from tests.integration.test_audit import lose, order, send, store
+from tests.records import lose, order, send, store
 from tests.sql import select
 
 PAGE = Path(__file__).parents[2] / "docs/quarantine.md"

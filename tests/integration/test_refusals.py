@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -18,23 +17,12 @@ from orderflow.store.connection import Connection
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import message, numbered
 from tests.faults.proxy import Proxy
-from tests.integration.test_store import TOPIC, Topic, assert_consistent, batch_of, commit, delete_rows, interleaved
-from tests.sql import execute, raw_session, select
+from tests.feeder import TOPIC, Topic, batch_of, commit, interleaved
+from tests.sql import execute, global_variable, raw_session, select
+from tests.tables import assert_consistent, delete_rows
 
 THREE = {"quantity": "3", "total_price": "137.97"}  # the triggers in these tests refuse this
 REFUSED = {Reason.REFUSED_BY_DATABASE: 1}
-
-
-@pytest.fixture
-def store(database: Settings) -> Settings:
-    schema.prepare(database)
-    return database
-
-
-@pytest.fixture(params=["load data", "insert"])
-def load_data(request: pytest.FixtureRequest) -> bool:
-    """Return each of the two ways to insert rows."""
-    return bool(request.param == "load data")
 
 
 @pytest.fixture
@@ -47,20 +35,6 @@ def ordinary(store: Settings) -> Iterator[Settings]:
         yield msgspec.structs.replace(store, mysql_user=name, mysql_password="secret")
     finally:
         execute(store, f"DROP USER {name}@'%'")
-
-
-@contextmanager
-def variable(settings: Settings, name: str, value: str) -> Iterator[None]:
-    """Set a global variable of the server for sessions that start while the block lasts. An older session resets it."""
-    with raw_session(settings, autocommit=True) as session:
-        cursor = session.cursor()
-        cursor.execute(f"SELECT @@GLOBAL.{name}")
-        [(before,)] = cursor.fetchall()
-        cursor.execute(f"SET GLOBAL {name} = {value}")
-        try:
-            yield
-        finally:
-            cursor.execute(f"SET GLOBAL {name} = %s", (before,))
 
 
 def trigger(settings: Settings, then: str, when: str = "BEFORE", condition: str = "NEW.quantity = 3") -> None:
@@ -160,7 +134,7 @@ def keeping(database: Settings) -> Iterator[Settings]:
     """Tables with the column other_fields, on a server that accepts packets of 1 MiB."""
     settings = msgspec.structs.replace(database, order_contract="contract.toml", order_contract_text=KEEP)
     schema.prepare(settings)
-    with variable(settings, "max_allowed_packet", "1048576"):
+    with global_variable(settings, "max_allowed_packet", "1048576"):
         yield settings
 
 
@@ -245,7 +219,7 @@ def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Setti
     if not select(store, "SELECT @@GLOBAL.log_bin")[0][0]:
         pytest.skip("the limit exists only with a binary log")
     values = [numbered(n) for n in range(20_000)]
-    with variable(store, "max_binlog_cache_size", "1048576"):
+    with global_variable(store, "max_binlog_cache_size", "1048576"):
         assert commit(store, batch_of(values)) == Committed(20_000)
     assert_consistent(store)
 
@@ -314,7 +288,7 @@ def test_global_server_variables_change_no_result(
     kind = "mariadb" if "MariaDB" in select(store, "SELECT VERSION()")[0][0] else "mysql"
     for name, value in (COMMON_VARIABLES | VARIABLES_OF_KIND[kind]).items():
         delete_rows(store)
-        with subtests.test(name), variable(store, name, value):
+        with subtests.test(name), global_variable(store, name, value):
             assert schema.missing(ordinary) == []
             first = batch_of([*ORDERS, message(product_name='"Ünï 🧘"', order_id='"ORDER-000999"')])
             assert commit(ordinary, first, load_data=load_data).stored == 201
@@ -328,7 +302,7 @@ def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
     ordinary: Settings, store: Settings, load_data: bool
 ) -> None:
     values = [numbered(n) for n in range(5_000)]
-    with variable(store, "max_error_count", "0"):
+    with global_variable(store, "max_error_count", "0"):
         assert commit(ordinary, batch_of(values), load_data=load_data).stored == 5_000
         more = [*values, numbered(1, customer_id="5"), numbered(6_000), numbered(6_000)]
         assert commit(ordinary, batch_of(more, 5_000), load_data=load_data) == Committed(
@@ -339,7 +313,7 @@ def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
 
 def test_a_value_is_never_rounded_if_notes_are_off(ordinary: Settings, store: Settings, load_data: bool) -> None:
     """DECIMAL rounds with a note, which is neither a warning nor an error."""
-    with variable(store, "sql_notes", "0"), Writer(ordinary, TOPIC) as writer:
+    with global_variable(store, "sql_notes", "0"), Writer(ordinary, TOPIC) as writer:
         writer.uses_load_data = load_data
         execute(store, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,1) NOT NULL")
         values = [numbered(1), numbered(2, unit_price="46.0", total_price="92.00")]

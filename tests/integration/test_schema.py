@@ -25,9 +25,10 @@ from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from orderflow.store.writer import Committed
 from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
-from tests.integration.test_store import assert_consistent, batch_of, commit, select_all
+from tests.feeder import batch_of, commit
 from tests.servers import running
-from tests.sql import execute, select
+from tests.sql import execute, select, select_all
+from tests.tables import assert_consistent
 
 SEED = """
 CREATE TABLE orders (

@@ -14,9 +14,9 @@ from orderflow import audit
 from orderflow.settings import Settings
 from orderflow.store import schema, statements
 from tests.corpus import numbered, quoted
-from tests.integration.test_audit import delete_before, send, store
-from tests.integration.test_store import batch_of, commit, select_all
-from tests.sql import execute, raw_session, select
+from tests.feeder import batch_of, commit
+from tests.records import delete_before, send, store
+from tests.sql import execute, raw_session, select, select_all
 
 PAGES = Path(__file__).parents[2] / "docs"
 PAGE = (PAGES / "tables.md").read_text("utf-8")

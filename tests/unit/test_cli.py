@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,36 +17,20 @@ from orderflow import cli
 from orderflow.cli.text import to_json
 from orderflow.embedded import cache
 from orderflow.errors import FileUnusable
+from tests.processes import run_orderflow, run_python
 
 ROOT = Path(__file__).parents[2]
 
 
-def python(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def orderflow(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    program = "import sys; from orderflow.cli import main; sys.argv[0] = 'orderflow'; main()"
-    return python("-c", program, *arguments, cwd=cwd, **environ)
-
-
 def test_help_imports_nothing_slow(tmp_path: Path) -> None:
-    loaded = python("-c", "import sys, orderflow.cli; print(*sys.modules)", cwd=tmp_path).stdout.split()
+    loaded = run_python("-c", "import sys, orderflow.cli; print(*sys.modules)", cwd=tmp_path).stdout.split()
     assert "typer" in loaded
     assert not {"pyspark", "pyarrow", "confluent_kafka", "mysql.connector", "rich.progress"} & set(loaded)
-    assert orderflow("--help", cwd=tmp_path).returncode == 0
+    assert run_orderflow("--help", cwd=tmp_path).returncode == 0
 
 
 def test_an_error_is_a_sentence_and_a_hint(tmp_path: Path) -> None:
-    result = orderflow("produce", cwd=tmp_path, STARTING_ORDER_ID="\x1b[31mred")
+    result = run_orderflow("produce", cwd=tmp_path, STARTING_ORDER_ID="\x1b[31mred")
     assert result.returncode == 2
     assert result.stdout == ""
     assert re.match(r"error: STARTING_ORDER_ID is .*\nhint: Set STARTING_ORDER_ID", result.stderr)
@@ -66,14 +48,14 @@ def test_an_error_is_a_sentence_and_a_hint(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: list[str]) -> None:
-    result = orderflow("produce", *arguments, cwd=tmp_path)
+    result = run_orderflow("produce", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_is_reported_before_kafka_is_contacted(tmp_path: Path) -> None:
-    result = orderflow("produce", "--file", "no\x1bne.csv", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    result = run_orderflow("produce", "--file", "no\x1bne.csv", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
     assert result.returncode == 2
     assert result.stderr.startswith("error: no\\x1bne.csv cannot be read: No such file or directory.\nhint: ")
 
@@ -83,7 +65,7 @@ def test_log_lines_are_in_utc_and_harmless(tmp_path: Path) -> None:
         "import logging, pathlib; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
         "logging.getLogger('orderflow.here').warning('%s', 'a\\x1b[31m [red]b\\nc')"
     )
-    result = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo")
+    result = run_python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo")
     assert result.stderr == (tmp_path / "the.log").read_text()
     logged_at = datetime.strptime(result.stderr[:20], "%Y-%m-%dT%H:%M:%S%z")
     assert abs((datetime.now(UTC) - logged_at).total_seconds()) < 60
@@ -92,13 +74,13 @@ def test_log_lines_are_in_utc_and_harmless(tmp_path: Path) -> None:
 
 def test_a_log_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "kafka_producer.log").mkdir()
-    result = orderflow("produce", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1", KAFKA_CONNECT_ATTEMPTS="1")
+    result = run_orderflow("produce", cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1", KAFKA_CONNECT_ATTEMPTS="1")
     assert "kafka_producer.log cannot be written" in result.stderr
     assert "Attempt 1 of 1" in result.stderr
 
 
 def test_the_version_is_shown(tmp_path: Path) -> None:
-    assert orderflow("--version", cwd=tmp_path).stdout.startswith("orderflow")
+    assert run_orderflow("--version", cwd=tmp_path).stdout.startswith("orderflow")
 
 
 def options(command: Any, name: str = "orderflow") -> Iterator[tuple[str, str, type]]:
@@ -137,7 +119,7 @@ def test_all_numeric_options_are_tested() -> None:
 def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     lines: list[list[str | bytes]] = [["track", b"1\xe4"], ["quarantine", "discard", "1", "--because", b"\xe4"]]
     for words in lines:
-        result = orderflow(*map(os.fsdecode, words), cwd=tmp_path)
+        result = run_orderflow(*map(os.fsdecode, words), cwd=tmp_path)
         assert result.returncode == 2 and "is not UTF-8" in result.stderr and "Traceback" not in result.stderr
 
 
@@ -145,15 +127,15 @@ def test_an_argument_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     "words", [["accept-loss"], ["quarantine", "replay", "--all"], ["quarantine", "discard", "1", "--because", "a test"]]
 )
 def test_a_name_that_no_column_can_record_is_refused(tmp_path: Path, words: list[str]) -> None:
-    result = orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
+    result = run_orderflow(*words, "--by", "é" * 256, cwd=tmp_path, KAFKA_BOOTSTRAP_SERVERS="localhost:1")
     assert result.returncode == 2 and "--by must not exceed 255 characters" in result.stderr, result
 
 
 def test_no_color_removes_the_colors(tmp_path: Path) -> None:
     environ = {"FORCE_COLOR": "1", "STARTING_ORDER_ID": "x"}
-    assert "\x1b[1;31m" in orderflow("produce", cwd=tmp_path, **environ).stderr
+    assert "\x1b[1;31m" in run_orderflow("produce", cwd=tmp_path, **environ).stderr
     for words in (["produce"], ["--help"], ["produce", "--nothing"]):
-        result = orderflow(*words, cwd=tmp_path, NO_COLOR="1", **environ)
+        result = run_orderflow(*words, cwd=tmp_path, NO_COLOR="1", **environ)
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", result.stdout + result.stderr)
 
 
@@ -166,7 +148,7 @@ def test_json_is_ascii() -> None:
 
 
 def test_the_exit_codes_are_documented_in_one_place(tmp_path: Path) -> None:
-    shown = " ".join(orderflow("--help", cwd=tmp_path, COLUMNS="200").stdout.split())
+    shown = " ".join(run_orderflow("--help", cwd=tmp_path, COLUMNS="200").stdout.split())
     page = (ROOT / "docs/operations.md").read_text("utf-8").split("## Exit codes")[1].split("## ")[0]
     codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
     assert codes == ["0", "1", "2", "3", "130"]

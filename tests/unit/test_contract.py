@@ -28,7 +28,7 @@ from orderflow.settings import Settings
 from orderflow.store import schema
 from tests import contracts
 from tests.corpus import CASES, TRUNCATED, message, quoted
-from tests.unit.test_cli import orderflow
+from tests.processes import run_orderflow
 
 ASYNCAPI = "@asyncapi/specs@6.11.1"  # npm package with the meta-schemas
 # Rules that JSON Schema cannot express, or that apply before a JSON parser succeeds.
@@ -188,7 +188,7 @@ def test_the_asyncapi_document_names_servers_topic_and_payload() -> None:
 
 
 def test_the_command_prints_every_format(tmp_path: Path) -> None:
-    printed = {name: orderflow("contract", "--format", name, cwd=tmp_path, MYSQL_TABLE="shop") for name in
+    printed = {name: run_orderflow("contract", "--format", name, cwd=tmp_path, MYSQL_TABLE="shop") for name in
                ("json-schema", "asyncapi", "sql")}  # fmt: skip
     assert json.loads(printed["json-schema"].stdout) == SCHEMA
     assert json.loads(printed["asyncapi"].stdout) == exports.asyncapi(Settings())

@@ -19,7 +19,7 @@ from orderflow.produce.malformed import kinds_of
 from orderflow.settings import Settings
 from orderflow.topic import Record
 from tests import shop
-from tests.unit.test_cli import orderflow
+from tests.processes import run_orderflow
 
 NOON = 1_736_942_400.25  # 2025-01-15T12:00:00.25 UTC
 POSSIBLE = [
@@ -112,7 +112,7 @@ def test_orders_that_cannot_be_generated_are_reported_before_the_start(text: str
     if field == "sku":
         (tmp_path / "contract.toml").write_text(text)
         for command in (["produce"], ["up", "--engine", "direct", "--orders", "5"]):
-            result = orderflow(
+            result = run_orderflow(
                 *command,
                 cwd=tmp_path,
                 ORDER_CONTRACT="contract.toml",

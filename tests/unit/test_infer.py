@@ -21,9 +21,9 @@ from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
-from tests.unit.test_cli import orderflow
-from tests.unit.test_contract_file import EXAMPLES
+from tests.processes import ROOT, run_orderflow
 
+EXAMPLES = ROOT / "examples/contracts"
 ORDER = {
     "customer_id": 5,
     "order_id": "ORDER-000001",
@@ -357,7 +357,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path, words: list[str],
         "utf16.csv": "a\n1\n".encode("utf-16"),
     }.items():
         (tmp_path / name).write_bytes(content)
-    result = orderflow("contract", *words, cwd=tmp_path)
+    result = run_orderflow("contract", *words, cwd=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and sentence in result.stderr and "\nhint: " in result.stderr
     assert "Traceback" not in result.stderr

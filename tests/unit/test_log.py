@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_cli import orderflow, python
+from tests.processes import run_orderflow, run_python
 
 
 def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
         "try: 1 / 0\n"
         "except ZeroDivisionError: logger.exception('it broke')\n"
     )
-    result = python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo", LOG_FORMAT="json")
+    result = run_python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo", LOG_FORMAT="json")
     assert result.stderr == (tmp_path / "the.log").read_text()
     assert result.stderr.isascii() and "\x1b" not in result.stderr
     first, second = map(json.loads, result.stderr.splitlines())
@@ -44,7 +44,7 @@ def test_an_error_is_an_object_too(tmp_path: Path, dotenv: bool) -> None:
     if dotenv:
         (tmp_path / ".env").write_text("LOG_FORMAT=json")
     option = [] if dotenv else ["--log-format", "json"]
-    result = orderflow("produce", *option, cwd=tmp_path, STARTING_ORDER_ID="x")
+    result = run_orderflow("produce", *option, cwd=tmp_path, STARTING_ORDER_ID="x")
     assert result.returncode == 2 and result.stdout == ""
     [line] = result.stderr.splitlines()
     logged = json.loads(line)
@@ -56,7 +56,7 @@ def test_an_error_is_an_object_too(tmp_path: Path, dotenv: bool) -> None:
 
 @pytest.mark.parametrize("command", ["sink", "produce", "dashboard", "up", "audit"])
 def test_the_option_exists_and_refuses_other_formats(tmp_path: Path, command: str) -> None:
-    result = orderflow(command, "--log-format", "xml", cwd=tmp_path)
+    result = run_orderflow(command, "--log-format", "xml", cwd=tmp_path)
     assert result.returncode == 2 and "'xml' is not one of" in result.stderr
-    result = orderflow(command, cwd=tmp_path, LOG_FORMAT="xml")
+    result = run_orderflow(command, cwd=tmp_path, LOG_FORMAT="xml")
     assert result.returncode == 2 and result.stderr.startswith("error: LOG_FORMAT is 'xml'")

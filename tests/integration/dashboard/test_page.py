@@ -1,115 +1,34 @@
-"""The dashboard in a real browser, and by plain HTTP for refused requests."""
+"""The dashboard's page in a real browser: its figures, its updates, and how it is used."""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import pty
 import re
-import signal
-import socket
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from orderflow import topic as topics
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
 from orderflow.store import audits
 from orderflow.store.connection import Connection
 from tests import shop
-from tests.browser import chromium
 from tests.corpus import quoted
-from tests.feeder import Feeder, many, order
-from tests.processes import has_logged, run, running, until
+from tests.dashboards import CATEGORIES, HOSTILE, TIMEOUT_MS, expect_text, opened, serving
+from tests.feeder import Feeder, many
+from tests.processes import run, running, until
 from tests.sql import execute, select
-
-TOKEN = "a token of more than 16"
-HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202ered\u2066"
-CATEGORIES = ["Sports & Outdoors", "Fashion", "Electronics"]
-TIMEOUT_MS = 20_000  # ms
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def flow(mysql_server: Settings, kafka: str) -> Iterator[Settings]:
-    """Settings with a new database, a topic of one partition, and a free dashboard port."""
-    settings = msgspec.structs.replace(
-        mysql_server,
-        mysql_database="dashboard_test",
-        kafka_bootstrap_servers=kafka,
-        kafka_topic="dashboard-test",
-        dashboard_port=free_port(),
-    )
-    topics.create(settings, 1)
-    yield settings
-    execute(settings, f"DROP DATABASE {settings.mysql_database}")
-
-
-@pytest.fixture(scope="module")
-def feeder(flow: Settings) -> Feeder:
-    """Store 100 orders, a repeat, a conflict, a hostile order and some bad records before the tests."""
-    feeder = Feeder(flow)
-    orders = many(1, 100, CATEGORIES)
-    feeder.store(*orders, orders[4], orders[4].replace(b"50005", b"60005"))
-    feeder.store(order(666, product_name=quoted(HOSTILE), product_category=quoted("<b>bold</b>")))
-    feeder.store(b"not JSON <script>alert(2)</script>", b"\xff\xfe\x00" + HOSTILE.encode(), order(700, quantity='"2"'))
-    return feeder
-
-
-@contextmanager
-def serving(settings: Settings, folder: Path) -> Iterator[Process]:
-    with running(settings, "dashboard", folder=folder, name="dashboard") as process:
-        until(has_logged(process, "Dashboard at"), process)
-        yield process
-
-
-@pytest.fixture(scope="module")
-def address(flow: Settings, feeder: Feeder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(flow, tmp_path_factory.mktemp("dashboard")):
-        yield flow.dashboard_address
 
 
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     with opened(browser, address) as new_page:
         yield new_page
-
-
-@contextmanager
-def opened(browser: Browser, address: str, selector: str = "#legend li", **context: object) -> Iterator[Page]:
-    """Open a page and wait for this element. Any message on its console fails the test."""
-    console_messages: list[str] = []
-    with browser.new_context(locale="en-US", **context) as session:  # type: ignore[arg-type]
-        page = session.new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        page.on("console", lambda message: console_messages.append(message.text))
-        page.on("pageerror", lambda error: console_messages.append(str(error)))
-        page.on("dialog", lambda dialog: console_messages.append(dialog.message))
-        page.goto(address)
-        expect(page.locator("#stored")).to_have_text(re.compile("[0-9]"), timeout=TIMEOUT_MS)
-        expect(page.locator(selector).first).to_be_visible(timeout=TIMEOUT_MS)
-        yield page
-    assert console_messages == []
-
-
-def expect_text(locator: Locator, text: str) -> None:
-    expect(locator).to_have_text(text, timeout=TIMEOUT_MS)
 
 
 def text_of(page: Page, selector: str) -> str:
@@ -418,205 +337,3 @@ def test_an_hour_of_updates_leaks_no_memory(page: Page) -> None:
     assert after["Nodes"] <= before["Nodes"] + 20
     assert after["JSEventListeners"] <= before["JSEventListeners"] + 5
     assert after["JSHeapUsedSize"] < before["JSHeapUsedSize"] + 1_000_000
-
-
-def test_a_restart_of_the_server_is_shown(flow: Settings, feeder: Feeder, browser: Browser, tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(flow, dashboard_port=free_port())
-    with serving(settings, tmp_path) as first:
-        session = browser.new_context()
-        page = session.new_page()
-        page.goto(settings.dashboard_address)
-        expect_text(page.locator("#connection"), "Live")
-        os.kill(first.identity[0], signal.SIGTERM)
-        until(lambda: not first.alive)
-        assert first.exit_code == 0
-        expect_text(page.locator("#connection"), "Connection lost")
-        expect(page.locator("#notice")).to_be_visible()
-    with serving(settings, tmp_path):
-        expect_text(page.locator("#connection"), "Live")
-        expect(page.locator("#notice")).to_be_hidden(timeout=TIMEOUT_MS)
-    session.close()
-
-
-def test_unavailable_servers_and_missing_tables_are_shown(browser: Browser, flow: Settings, tmp_path: Path) -> None:
-    unavailable = msgspec.structs.replace(
-        flow,
-        dashboard_port=free_port(),
-        mysql_database="missing_database",
-        kafka_bootstrap_servers=f"127.0.0.1:{free_port()}",
-    )
-    with serving(unavailable, tmp_path), browser.new_context() as session:
-        page = session.new_page()
-        page.goto(unavailable.dashboard_address)
-        expect(page.locator("#database")).to_have_attribute("data-state", "unavailable", timeout=TIMEOUT_MS)
-        expect(page.locator("#database p")).to_contain_text("has no database missing_database")
-        expect(page.locator("#kafka p").first).to_contain_text("does not answer", timeout=TIMEOUT_MS)
-
-
-def fetch(
-    address: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str
-) -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=20)
-    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-    response = connection.getresponse()
-    text = response.read().decode() if path != "/events?window=1h" else ""
-    connection.close()
-    return response.status, {name.lower(): value for name, value in response.getheaders()}, text
-
-
-def test_other_host_names_and_origins_are_refused(address: str) -> None:
-    own = urlsplit(address).netloc
-    assert fetch(address, Host=own)[0] == fetch(address, Host=own.replace("127.0.0.1", "localhost"))[0] == 200
-    for name in ("evil.example", f"evil.example:{urlsplit(address).port}", "127.0.0.1.evil.example", "", "[::1"):
-        assert fetch(address, "/api/quarantine", Host=name)[0] == 421
-    assert fetch(address, "/api/quarantine", Origin=f"http://{own}")[0] == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"https://{own}.evil.example", "http://["):
-        assert fetch(address, "/api/quarantine", Origin=origin)[0] == 403
-    assert fetch(address, "/api/quarantine", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
-    assert fetch(address, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
-    assert fetch(address, "/", "POST")[0] == 405
-
-
-def test_every_response_has_the_security_headers(address: str) -> None:
-    for path in ("/", "/static/main.js", "/api/quarantine", "/events?window=1h", "/nothing", "/static/../app.py"):
-        _, headers, _ = fetch(address, path)
-        assert "default-src 'none'" in headers["content-security-policy"]
-        assert "unsafe" not in headers["content-security-policy"]
-        assert headers["x-content-type-options"] == "nosniff"
-    assert fetch(address, "/static/%2e%2e/app.py")[0] == 404
-    status, _, text = fetch(address, "/api/search?q=nonsense")
-    assert status == 200 and "neither an order id" in text
-
-
-def test_nothing_is_shown_without_the_token(browser: Browser, flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(
-        flow, dashboard_host="0.0.0.0", dashboard_port=free_port(), dashboard_token=TOKEN
-    )
-    address = f"http://127.0.0.1:{settings.dashboard_port}/"
-    with serving(settings, tmp_path) as process:
-        assert not has_logged(process, TOKEN)()
-        for path in ("/", "/events?window=1h", "/api/quarantine", "/api/orders/1", "/static/main.js"):
-            assert fetch(address, path)[0] == 401
-            assert fetch(address, path, Cookie="orderflow_dashboard=x", Authorization="Bearer x")[0] == 401
-        assert fetch(address, "/api/quarantine", Authorization=f"Bearer {TOKEN}")[0] == 200
-        assert fetch(address, f"/api/quarantine?{urlencode({'token': TOKEN})}")[0] == 401
-        form = {"Content_Type": "application/x-www-form-urlencoded"}
-        assert (
-            fetch(address, "/login", "POST", urlencode({"token": TOKEN}), Origin="http://evil.example", **form)[0]
-            == 403
-        )
-        assert fetch(address, "/login", "POST", "x" * 10_000, **form)[0] == 413
-        _, headers, _ = fetch(address, "/login", "POST", urlencode({"token": TOKEN}), **form)
-        assert "HttpOnly" in headers["set-cookie"] and "samesite=strict" in headers["set-cookie"].lower()
-        assert TOKEN not in headers["set-cookie"] and TOKEN not in headers["location"]
-
-        with browser.new_context() as session:
-            page = session.new_page()
-            page.goto(address)
-            page.get_by_label("Token").fill("wrong")
-            page.get_by_role("button", name="Open").click()
-            expect(page.locator("#wrong")).to_be_visible()
-            page.get_by_label("Token").fill(TOKEN)
-            page.get_by_role("button", name="Open").click()
-            expect_text(page.locator("#connection"), "Live")
-            assert page.url == address
-
-
-@pytest.mark.parametrize(
-    "request_", [b"", b"GET / HTTP/1.1\r\nX-Slow: ", b"GET /events?window=1h HTTP/1.1\r\nHost: localhost\r\n\r\n"]
-)
-def test_many_open_connections_block_no_other_client(
-    flow: Settings, address: str, request_: bytes, browser: Browser
-) -> None:
-    with ExitStack() as stack:
-        clients = []
-        for _ in range(300):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", flow.dashboard_port), 10))
-            client.sendall(request_)
-            client.setblocking(False)
-            clients.append(client)
-        until(lambda: sum(map(_is_closed, clients)) >= 250)  # otherwise the backlog blocks the page's connection
-        with opened(browser, address) as page:
-            expect_text(page.locator("#connection"), "Live")
-
-
-def _is_closed(client: socket.socket) -> bool:
-    try:
-        while client.recv(65_536):
-            pass
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        pass
-    return True
-
-
-def test_an_address_for_other_hosts_needs_a_token(flow: Settings, tmp_path: Path) -> None:
-    result = run(msgspec.structs.replace(flow, dashboard_host="0.0.0.0"), "dashboard", cwd=tmp_path)
-    assert result.returncode == 2 and "DASHBOARD_TOKEN" in result.stderr
-
-
-def test_a_port_in_use_is_reported(flow: Settings, address: str, tmp_path: Path) -> None:
-    result = run(flow, "dashboard", cwd=tmp_path)
-    assert result.returncode == 2
-    assert re.search(rf"cannot listen on 127.0.0.1:{flow.dashboard_port}.*\nhint: Set DASHBOARD_PORT", result.stderr)
-
-
-def test_track_shows_the_same_in_a_terminal(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
-    result = run(flow, "track", "5", cwd=tmp_path)
-    assert result.returncode == 0 and "partition 0, offset 4" in result.stdout and "conflict" in result.stdout
-    hostile = run(flow, "track", "ORDER-000666", cwd=tmp_path)
-    assert r"\x1b[31m\u202ered" in hostile.stdout and "\x1b" not in hostile.stdout
-    as_json = msgspec.json.decode(run(flow, "track", "5", "--json", cwd=tmp_path).stdout)
-    [(total,)] = select(flow, "SELECT total_price FROM orders WHERE order_id = 'ORDER-000005'")
-    assert Decimal(as_json["order"]["total_price"]) == total
-    assert run(flow, "track", "99999999", cwd=tmp_path).returncode == 1
-    assert run(flow, "track", "nonsense", cwd=tmp_path).returncode == 2
-
-
-def test_status_shows_what_is_open_in_the_quarantine(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
-    by_reason = dict(
-        select(
-            flow, "SELECT reason, COUNT(*) FROM orders_quarantine WHERE status = 'open' GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
-    )
-    assert msgspec.json.decode(run(flow, "status", "--json", cwd=tmp_path).stdout)["open_by_reason"] == by_reason
-    listed = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
-    assert f"\nOpen in quarantine: {listed}\n" in run(flow, "status", cwd=tmp_path).stdout
-
-
-def test_watch_continues_until_it_is_stopped(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:
-    with running(flow, "status", "--watch", "--json", folder=tmp_path) as process:
-        until(lambda: process.log.exists() and process.log.read_text().count('"stored":') > 1, process)
-        os.kill(process.identity[0], signal.SIGINT)
-        until(lambda: not process.alive)
-        assert process.exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("columns", "number", "row"),
-    [("120", 3001, rb"87654  [red]<img src=x onerror=alert(1)>\x1b[31m"), ("60", 3002, rb"ORDER-003002  [red]<img")],
-)
-def test_top_shows_new_orders_in_a_terminal(
-    flow: Settings, feeder: Feeder, columns: str, number: int, row: bytes
-) -> None:
-    child, terminal = pty.fork()
-    if not child:
-        os.environ.update(flow.environment(), TERM="xterm", COLUMNS=columns, LINES="40")
-        os.execv(sys.executable, [sys.executable, "-m", "orderflow", "top"])
-    shown = b""
-    try:
-        feeder.store(order(number, product_name=quoted(f"[red]{HOSTILE}")))
-        deadline = time.monotonic() + 60
-        while row not in shown:
-            assert time.monotonic() < deadline, shown[-3000:]
-            shown += os.read(terminal, 65536)
-        assert b"MySQL answers at" in shown and "\u202e".encode() not in shown
-        os.kill(child, signal.SIGINT)
-        with suppress(OSError):  # reading fails when the process has closed the terminal
-            while os.read(terminal, 65536):
-                pass
-        assert os.waitpid(child, 0)[1] == 0
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
