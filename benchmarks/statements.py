@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from orderflow.store import statements
-from orderflow.store.connection import Connection, Result, Values
+from orderflow.store.connection import Connection, StatementResult, Values
 
 
-def execute(connection: Connection, name: str, values: Values = (), **placeholders: str) -> Result:
+def execute(connection: Connection, name: str, values: Values = (), **placeholders: str) -> StatementResult:
     """Execute the statement with this name. Raises what `Connection.execute` raises."""
     text = Path(__file__).with_name("sql").joinpath(f"{name}.sql").read_text("utf-8")
     text = statements.without_comment(text)

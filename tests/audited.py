@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orderflow import audit
-from orderflow.audit.report import Kind
+from orderflow.audit.report import FindingKind
 from orderflow.contract.definition import DEFAULT
 from orderflow.settings import Settings
 from tests.records import delete_topic, order, send, store
@@ -22,7 +22,7 @@ TABLES = (
     *("orders_contracts", "orders_contract_starts"),
 )
 COLUMNS = {field.name: field.column for field in DEFAULT.fields}
-NO_FINDINGS = dict.fromkeys(get_args(Kind), 0)
+NO_FINDINGS = dict.fromkeys(get_args(FindingKind), 0)
 
 
 def counts(report: audit.Report) -> tuple[int, int, int, int]:

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import free_port
 from orderflow.settings import Settings
@@ -144,7 +144,7 @@ def _escaped(password: str) -> str:
 class SecuredDatabase(Database):
     """A database with TLS whose certificate can change while it runs. It trusts client certificates of `authority`."""
 
-    def __init__(self, folder: Path, kind: Kind, authority: Authority) -> None:
+    def __init__(self, folder: Path, kind: DatabaseKind, authority: Authority) -> None:
         super().__init__(folder, free_port(), kind)
         self._authority = authority
         self._certificate = authority.issue(f"{kind}-server")

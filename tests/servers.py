@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orderflow.embedded import debian
-from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import LocalServer, free_port
 from orderflow.settings import Settings
@@ -55,7 +55,7 @@ def kafka(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def database(kind: Kind, folder: Path) -> Iterator[Settings]:
+def database(kind: DatabaseKind, folder: Path) -> Iterator[Settings]:
     """Yield settings that reach a database server of this kind."""
     prefix = f"TEST_{kind.upper()}_"
     if host := os.environ.get(f"{prefix}HOST"):

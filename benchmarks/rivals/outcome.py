@@ -16,7 +16,7 @@ from orderflow.contract import definition
 from orderflow.produce import malformed
 from orderflow.store.connection import Connection
 
-KINDS: dict[str, malformed.Kind] = {
+KINDS: dict[str, malformed.Malformation] = {
     "cut-off message": malformed.truncated,
     'quantity "two"': malformed.KINDS["quantity in words"],
 }
@@ -25,7 +25,7 @@ _MIN_TIMEOUT = 15.0  # seconds without progress after which it counts as stopped
 _POLL_INTERVAL = 0.1  # seconds
 
 
-def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress, spoil: malformed.Kind) -> str:
+def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress, spoil: malformed.Malformation) -> str:
     """Return what happened to the message, in a few words. A contestant that stops is restarted once."""
     messages = list(islice(backlog.messages(), _GOOD_ORDERS + 1))
     key, value, _ = messages[_GOOD_ORDERS // 2]

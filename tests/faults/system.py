@@ -23,7 +23,7 @@ from kafka import KafkaProducer
 
 from orderflow import audit, topic
 from orderflow.embedded import debian
-from orderflow.embedded.database import Database, Kind
+from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import Process, free_port
 from orderflow.produce.generator import Generator
@@ -76,7 +76,7 @@ class ProxiedKafka(Kafka):
 class ProxiedDatabase(Database):
     """A database with a short lock timeout. Its proxy reads statements, and opens once the database is ready."""
 
-    def __init__(self, folder: Path, port: int, kind: Kind) -> None:
+    def __init__(self, folder: Path, port: int, kind: DatabaseKind) -> None:
         super().__init__(folder, port, kind)
         self.proxy = Proxy(port, greeting=without_tls)
 
@@ -124,7 +124,7 @@ class Servers:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
-    kind: Kind = "mysql" if shutil.which("mysqld") or debian.available() else "mariadb"
+    kind: DatabaseKind = "mysql" if shutil.which("mysqld") or debian.available() else "mariadb"
     kafka = ProxiedKafka(folder / "kafka", free_port())
     database = ProxiedDatabase(folder / "database", free_port(), kind)
     with kafka.for_sink, kafka.for_producers, database.proxy, ExitStack() as stack:

@@ -14,7 +14,7 @@ from orderflow import audit, topic
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
 from orderflow.store.connection import Connection
-from orderflow.store.replay import Result, replay
+from orderflow.store.replay import ReplayResult, replay
 from tests.audited import NO_FINDINGS, counts, created_once, restore
 from tests.processes import run
 from tests.records import delete_before, lose, order, send, store
@@ -209,10 +209,10 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
     execute(settings, "DROP TRIGGER IF EXISTS refuse")
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
         report = audit.run(settings)
         assert (report.proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
-        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is Result.STORED
+        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is ReplayResult.STORED
     report = audit.run(settings)
     assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
@@ -226,7 +226,7 @@ def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) 
     before = select(settings, "SELECT * FROM orders_quarantine")
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
     assert select(settings, "SELECT * FROM orders_quarantine") == before
 
 

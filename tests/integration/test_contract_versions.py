@@ -16,7 +16,7 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.quarantine import Filter
-from orderflow.store.replay import Result, replay
+from orderflow.store.replay import ReplayResult, replay
 from orderflow.store.writer import Writer
 from tests.audited import counts
 from tests.corpus import message
@@ -191,8 +191,8 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
             replay(connection, second, allowed, by="ann@desk")
         assert "orderflow init" in early.value.hint
         schema.prepare(second)
-        assert replay(connection, second, allowed, by="ann@desk").result is Result.STORED
-        assert replay(connection, second, forbidden, by="ann@desk").result is Result.REJECTED
+        assert replay(connection, second, allowed, by="ann@desk").result is ReplayResult.STORED
+        assert replay(connection, second, forbidden, by="ann@desk").result is ReplayResult.REJECTED
     assert select(settings, "SELECT currency, channel FROM orders WHERE order_id = '#1002'") == [("CHF", "web")]
     report = audit.run(second)
     assert report.proven, report
@@ -211,13 +211,13 @@ def test_the_reason_of_a_conflict_is_shortened_to_fit_its_column(database: Setti
     assert commit(settings, batch_of([first, other], 1)).quarantined == {"conflict": 1}
     with Connection(settings) as connection:
         entry = next(quarantine.matching(connection, Filter()))
-        assert replay(connection, settings, entry, by="ann@desk").result is Result.CONFLICT
+        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
     [(detail, size), again] = select(settings, "SELECT detail, LENGTH(detail) FROM orders_quarantine")
     assert again == (detail, size) and size == 65_535
     assert detail.startswith("ORDER-000001 is stored already, but text_0 is 'aaa") and detail.endswith("…")
 
 
-def replay_open_record(settings: Settings, corrected: bytes | None = None) -> Result:
+def replay_open_record(settings: Settings, corrected: bytes | None = None) -> ReplayResult:
     """Replay the only open record by this contract. The audit must prove the tables afterwards."""
     schema.prepare(settings)
     with Connection(settings) as connection:
@@ -231,8 +231,8 @@ def test_a_conflict_that_a_replay_finds_by_a_later_contract_is_proven(settings: 
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001), shop_order(1001, currency="CHF")])
     store(first)
-    assert replay_open_record(second) is Result.CONFLICT
-    assert replay_open_record(second, corrected=shop_order(1005)) is Result.STORED
+    assert replay_open_record(second) is ReplayResult.CONFLICT
+    assert replay_open_record(second, corrected=shop_order(1005)) is ReplayResult.STORED
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
     [finding] = audit.run(second).quarantine
     assert finding.what.endswith("for conflict, but the contract rejects it for invalid_value")
@@ -244,8 +244,8 @@ def test_a_conflict_of_one_contract_that_another_one_stores_is_proven(settings: 
     third = with_contract(settings, SECOND.replace('key = "name"', 'key = "reference"'))
     send(settings, [shop_order(1001), shop_order(1001, currency="CHF", reference="#2001")])
     store(first)
-    assert replay_open_record(second) is Result.CONFLICT
-    assert replay_open_record(third) is Result.STORED
+    assert replay_open_record(second) is ReplayResult.CONFLICT
+    assert replay_open_record(third) is ReplayResult.STORED
     assert select(settings, "SELECT reason, order_id, contract_id, reason_contract_id FROM orders_quarantine") == [
         ("conflict", "#1001", 3, 2)
     ]
@@ -255,7 +255,7 @@ def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(s
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001, currency="CHF"), shop_order(1001)])
     store(first)
-    assert replay_open_record(second) is Result.CONFLICT
+    assert replay_open_record(second) is ReplayResult.CONFLICT
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, Filter())
         assert quarantine.discard(connection, [entry.quarantine_id], by="ann@desk", because="a test") == 1
@@ -273,7 +273,7 @@ def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stor
     with Connection(second) as connection:
         for entry, changed in zip(quarantine.matching(connection, Filter()), ({}, {"gift": True}), strict=True):
             corrected = shop_order(1001 + entry.offset, **changed)
-            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).result is Result.STORED
+            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).result is ReplayResult.STORED
     send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
     store(first)
     found = audit.run(second)
@@ -293,7 +293,7 @@ def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one
     schema.prepare(second)
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, Filter())
-        assert replay(connection, second, entry, by="ann@desk").result is Result.STORED
+        assert replay(connection, second, entry, by="ann@desk").result is ReplayResult.STORED
     assert schema.missing(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
     store(first)

@@ -20,8 +20,8 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from orderflow.store.quarantine import Entry, Filter
-from orderflow.store.replay import Outcome, Result, replay
+from orderflow.store.quarantine import Filter, QuarantineEntry
+from orderflow.store.replay import Outcome, ReplayResult, replay
 from orderflow.store.writer import Writer
 from tests.corpus import message, numbered
 from tests.feeder import TOPIC, batch_of, commit
@@ -38,7 +38,7 @@ def quarantine_all(settings: Settings, values: Sequence[bytes | None], start: in
     assert commit(enforcing, batch_of(values, start, partition)).quarantined.total() == len(values)
 
 
-def entries(settings: Settings, wanted: Filter = ANY) -> list[Entry]:
+def entries(settings: Settings, wanted: Filter = ANY) -> list[QuarantineEntry]:
     with Connection(settings) as connection:
         return list(quarantine.matching(connection, wanted))
 
@@ -116,11 +116,11 @@ def test_the_current_contract_decides(store: Settings) -> None:
     quarantine_all(store, [numbered(1)])
     enforcing = msgspec.structs.replace(store, order_ranges="enforce")
     [outcome] = replay_all(enforcing)
-    assert outcome.result is Result.REJECTED and outcome.detail.startswith("outside_ranges: ")
+    assert outcome.result is ReplayResult.REJECTED and outcome.detail.startswith("outside_ranges: ")
     execute(store, "ALTER TABLE orders ADD CONSTRAINT no_more CHECK (customer_id <> 87654)")
     before = everything(store)
     [outcome] = replay_all(store)
-    assert outcome.result is Result.REJECTED and outcome.detail.startswith("refused_by_database: ")
+    assert outcome.result is ReplayResult.REJECTED and outcome.detail.startswith("refused_by_database: ")
     assert everything(store) == before
 
 
@@ -145,14 +145,14 @@ def test_a_corrected_value_is_stored_and_the_original_is_kept(store: Settings) -
     first, second = entries(store)
     with Connection(store) as connection:
 
-        def correct(entry: Entry, value: bytes) -> Result:
+        def correct(entry: QuarantineEntry, value: bytes) -> ReplayResult:
             return replay(connection, store, entry, by="ann@desk", corrected=value).result
 
-        assert correct(first, b"{}") is Result.REJECTED
-        assert correct(first, numbered(7)) is Result.STORED
-        assert correct(first, numbered(8)) is Result.REPLAYED_BEFORE
+        assert correct(first, b"{}") is ReplayResult.REJECTED
+        assert correct(first, numbered(7)) is ReplayResult.STORED
+        assert correct(first, numbered(8)) is ReplayResult.REPLAYED_BEFORE
         before = everything(store)
-        assert correct(second, numbered(7, customer_id="5")) is Result.CONFLICT
+        assert correct(second, numbered(7, customer_id="5")) is ReplayResult.CONFLICT
         assert everything(store) == before, "a correction that conflicts leaves the record as it was"
         [entry, _] = entries(store)
         content = quarantine.content(connection, entry)
@@ -315,7 +315,7 @@ def test_replays_and_a_sink_store_the_same_orders_once(store: Settings) -> None:
         storing = pool.submit(sink)
         results = Counter(outcome.result for outcome in replay_all(store))
         storing.result(60)
-    assert results[Result.STORED] + results[Result.DUPLICATE] == 100
+    assert results[ReplayResult.STORED] + results[ReplayResult.DUPLICATE] == 100
     [(stored, duplicates)] = select(store, "SELECT SUM(`stored`), SUM(duplicates) FROM orders_ledger")
     assert (stored, duplicates) == (100, 100)
     assert_consistent(store)
@@ -501,7 +501,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
     [entry] = entries(store)
     with Connection(store) as connection:
-        assert replay(connection, store, entry, by="ann@desk", corrected=message()).result is Result.STORED
+        assert replay(connection, store, entry, by="ann@desk", corrected=message()).result is ReplayResult.STORED
     assert_consistent(store)
 
 

@@ -18,7 +18,7 @@ from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
-from orderflow.store.ledger import Entry, Loss
+from orderflow.store.ledger import LedgerEntry, Loss
 from orderflow.store.orders import produced_at
 from orderflow.store.snapshot import Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
@@ -32,7 +32,7 @@ LARGE = b"x" * _CHUNK_BYTES
 
 
 def partition(first: int, next_offset: int, readable_from: int) -> Partition:
-    entry = Entry("orders", 0, "id", first, next_offset, 0, 0, 0, 0, MOVED)
+    entry = LedgerEntry("orders", 0, "id", first, next_offset, 0, 0, 0, 0, MOVED)
     return Partition(entry, Bounds(readable_from, next_offset))
 
 

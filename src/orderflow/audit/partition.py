@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from orderflow.audit.report import Values
 from orderflow.contract.definition import EPOCH, LAST_MILLISECOND, Contract, Order
-from orderflow.store.ledger import Entry, Loss
+from orderflow.store.ledger import LedgerEntry, Loss
 from orderflow.store.snapshot import Checks, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record
 
@@ -26,7 +26,9 @@ class Partition:
     memory map is allocated by the operating system only where it is written.
     """
 
-    def __init__(self, entry: Entry, bounds: Bounds, losses: Sequence[Loss] = (), checks: Checks = _UNKNOWN) -> None:
+    def __init__(
+        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: Checks = _UNKNOWN
+    ) -> None:
         self.entry = entry
         self.bounds = bounds
         self.checks = checks

@@ -10,7 +10,9 @@ from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
 
-Kind = Literal["missing", "different", "extra", "adoption", "quarantine", "counters", "rollup", "tables", "topics"]
+FindingKind = Literal[
+    "missing", "different", "extra", "adoption", "quarantine", "counters", "rollup", "tables", "topics"
+]
 
 
 class Values(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ class Report(msgspec.Struct, kw_only=True):
     policies_unknown: list[str] = []  # topics whose cleanup.policy the user may not read
     partitions_unchecked: int = 0  # an earlier version wrote to them, and recorded no sums of losses and times
     not_yet_stored: int = 0  # offsets of KAFKA_TOPIC beyond the ledger's position
-    counts: dict[Kind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(get_args(Kind), 0))
+    counts: dict[FindingKind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(get_args(FindingKind), 0))
     missing: list[Finding] = []
     different: list[Finding] = []
     extra: list[Finding] = []
@@ -81,13 +83,13 @@ class Report(msgspec.Struct, kw_only=True):
     tables: list[Finding] = []
     topics: list[Finding] = []
 
-    def add(self, kind: Kind, finding: Finding) -> None:
+    def add(self, kind: FindingKind, finding: Finding) -> None:
         """Count the finding, and list it if fewer than LISTED of its kind are listed."""
         self.counts[kind] += 1
         if len(self.listed(kind)) < LISTED:
             self.listed(kind).append(finding)
 
-    def listed(self, kind: Kind) -> list[Finding]:
+    def listed(self, kind: FindingKind) -> list[Finding]:
         """The listed findings of this kind, LISTED at most."""
         findings: list[Finding] = getattr(self, kind)
         return findings
@@ -142,7 +144,7 @@ class Report(msgspec.Struct, kw_only=True):
         return notes
 
 
-_NOUNS: dict[Kind, str] = {
+_NOUNS: dict[FindingKind, str] = {
     "missing": "missing",
     "different": "different",
     "extra": "extra",

@@ -30,7 +30,7 @@ from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.store import audits, contracts, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import Entry, Loss, check_topic_id, fingerprint, losses
+from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
@@ -602,7 +602,7 @@ class _Audit:
 
 
 def _find_bounds(
-    settings: Settings, entries: Iterable[Entry]
+    settings: Settings, entries: Iterable[LedgerEntry]
 ) -> tuple[TopicInfo, dict[tuple[str, int], Bounds], list[str]]:
     """KAFKA_TOPIC, the readable bounds of its partitions and the ledger's, and the topics that no longer exist."""
     info = topic.describe(settings)
@@ -630,7 +630,9 @@ def _find_bounds(
     return info, found, missing_topics
 
 
-def _bounds_of_earlier_topic(settings: Settings, entries: Sequence[Entry]) -> dict[tuple[str, int], Bounds] | None:
+def _bounds_of_earlier_topic(
+    settings: Settings, entries: Sequence[LedgerEntry]
+) -> dict[tuple[str, int], Bounds] | None:
     """The readable bounds of an earlier topic of this table; None if that topic no longer exists."""
     try:
         check_topic_id(settings.kafka_topic, topic.describe(settings).topic_id, entries[0].topic_id)

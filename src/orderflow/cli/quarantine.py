@@ -25,8 +25,8 @@ from orderflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from orderflow.store.connection import Connection
-    from orderflow.store.quarantine import Content, Entry, Filter
-    from orderflow.store.replay import Outcome, Result
+    from orderflow.store.quarantine import Content, Filter, QuarantineEntry
+    from orderflow.store.replay import Outcome, ReplayResult
 
 app = typer.Typer(
     name="quarantine",
@@ -187,10 +187,10 @@ def replay(
     if edit is not None and (ids or everything or filter_ != _filter()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
     current, by = context.load(), context.person(by)
-    results: Counter[Result] = Counter()
+    results: Counter[ReplayResult] = Counter()
     with Connection(current) as connection:
 
-        def attempt(entry: Entry, corrected: bytes | None = None) -> Result:
+        def attempt(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayResult:
             outcome = replay_one(connection, current, entry, by=by, corrected=corrected, dry_run=dry_run)
             _print_outcome(entry, outcome, as_json)
             return outcome.result
@@ -321,7 +321,7 @@ def _filter(
 
 def _select(
     connection: Connection, ids: list[int] | None, filter_: Filter, everything: bool
-) -> tuple[int, Iterator[Entry]]:
+) -> tuple[int, Iterator[QuarantineEntry]]:
     """Return the number of selected records, and the records."""
     from orderflow.store import quarantine
 
@@ -339,17 +339,17 @@ def _select(
 
 
 def _correct_and_replay(
-    entry: Entry, value: bytes, file: Path | None, attempt: Callable[[Entry, bytes], Result]
-) -> Result:
+    entry: QuarantineEntry, value: bytes, file: Path | None, attempt: Callable[[QuarantineEntry, bytes], ReplayResult]
+) -> ReplayResult:
     """Replay the record as it is in the file, or as the user's editor saves it."""
-    from orderflow.store.replay import Result
+    from orderflow.store.replay import ReplayResult
 
     if entry.status != "open":
         raise InputInvalid(
             f"Record {entry.quarantine_id} is already {entry.status}.", hint="Only open ones can be corrected."
         )
     corrected = _read(file) if file else _edit(value, entry.quarantine_id)
-    while (result := attempt(entry, corrected)) is Result.REJECTED:
+    while (result := attempt(entry, corrected)) is ReplayResult.REJECTED:
         if file or not sys.stdin.isatty() or not typer.confirm("Edit again?", err=True):
             break
         corrected = _edit(corrected, entry.quarantine_id)
@@ -418,7 +418,7 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _print_outcome(entry: Entry, outcome: Outcome, as_json: bool) -> None:
+def _print_outcome(entry: QuarantineEntry, outcome: Outcome, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"quarantine_id": entry.quarantine_id, **outcome._asdict()}))
         return
@@ -426,7 +426,7 @@ def _print_outcome(entry: Entry, outcome: Outcome, as_json: bool) -> None:
     print(safe(line).rstrip())
 
 
-def _as_line(entry: Entry, width: int | None) -> str:
+def _as_line(entry: QuarantineEntry, width: int | None) -> str:
     line = (
         f"{entry.quarantine_id:>8} {entry.quarantined_at:{_TIME_FORMAT}} {entry.partition:>9} {entry.offset:>10}"
         f"  {entry.reason:<19} {entry.order_id or '-':<16} {entry.detail}"
@@ -434,7 +434,7 @@ def _as_line(entry: Entry, width: int | None) -> str:
     return safe(line, width)
 
 
-def _as_json(entry: Entry, content: Content | None = None) -> str:
+def _as_json(entry: QuarantineEntry, content: Content | None = None) -> str:
     shown = {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
         for name, value in entry._asdict().items()

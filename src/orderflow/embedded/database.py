@@ -24,7 +24,7 @@ from orderflow.embedded import mysql as mysql_packages
 from orderflow.embedded.process import LocalServer
 from orderflow.errors import StartFailed
 
-Kind = Literal["mysql", "mariadb"]
+DatabaseKind = Literal["mysql", "mariadb"]
 Origin = Literal["PATH", "jar", "packages"]
 
 _MAX_PACKET = 256 * 1024 * 1024  # bytes; the servers' defaults (16 and 64 MB) are less than a large batch
@@ -47,7 +47,7 @@ class Program:
     """A server program: `run` is its argv prefix, `initialise` the shell command that creates a data folder."""
 
     origin: Origin
-    kind: Kind
+    kind: DatabaseKind
     version: str
     run: list[str]
     initialise: str
@@ -63,7 +63,7 @@ class Database(LocalServer):
     name = "Database"
     user = "root"
 
-    def __init__(self, folder: Path, port: int, kind: Kind | None = None) -> None:
+    def __init__(self, folder: Path, port: int, kind: DatabaseKind | None = None) -> None:
         super().__init__(folder, port)
         self._kind = kind
 
@@ -129,7 +129,7 @@ class Database(LocalServer):
         return accepts_login
 
 
-def _find_program(folder: Path, kind: Kind | None) -> Program:
+def _find_program(folder: Path, kind: DatabaseKind | None) -> Program:
     recorded = folder / "origin"
     if not recorded.exists():
         return _on_path(kind) or (_from_packages() if kind == "mysql" else _from_jar())
@@ -146,7 +146,7 @@ def _find_program(folder: Path, kind: Kind | None) -> Program:
     )
 
 
-def _on_path(kind: Kind | None) -> Program | None:
+def _on_path(kind: DatabaseKind | None) -> Program | None:
     installer = shutil.which("mariadb-install-db")
     for command in ("mysqld", "mariadbd"):
         if path := shutil.which(command):

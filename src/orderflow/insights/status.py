@@ -75,7 +75,7 @@ def read_end_offsets(settings: Settings) -> dict[int, int]:
 
 def combine(
     settings: Settings,
-    entries: Sequence[ledger.Entry],
+    entries: Sequence[ledger.LedgerEntry],
     end_offsets: Mapping[int, int],
     newest: tuple[str, datetime] | None,
     open_by_reason: dict[str, int] | None = None,

@@ -13,7 +13,7 @@ from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 STALL_TIMEOUT = ANSWER_TIMEOUT + 30.0  # seconds: longer than the timeout of a MySQL statement
 
@@ -75,9 +75,9 @@ class Engine(Protocol):
         """Release everything that the engine holds."""
 
 
-def run_in_thread(name: str, work: Callable[[], Result]) -> Future[Result]:
+def run_in_thread(name: str, work: Callable[[], Returned]) -> Future[Returned]:
     """Run `work` in a daemon thread: the process can exit without waiting for it."""
-    future: Future[Result] = Future()
+    future: Future[Returned] = Future()
 
     def run() -> None:
         try:

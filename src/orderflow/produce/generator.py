@@ -123,7 +123,7 @@ class Generator:
                 recent.append(message)
                 yield message
 
-    def _make_bad(self, kind: malformed.Kind, recent: deque[Message], random: Random) -> Message:
+    def _make_bad(self, kind: malformed.Malformation, recent: deque[Message], random: Random) -> Message:
         is_conflict = kind is self._kinds["conflict"]
         is_recent = is_conflict and recent
         key, value, partition = random.choice(recent) if is_recent else next(self._orders)

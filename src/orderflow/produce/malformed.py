@@ -12,7 +12,7 @@ from typing import Any
 from orderflow.contract.definition import Contract
 from orderflow.produce.contract_orders import encode, put, time_token
 
-Kind = Callable[[bytes], bytes | None]
+Malformation = Callable[[bytes], bytes | None]
 
 
 def truncated(message: bytes) -> bytes:
@@ -30,20 +30,20 @@ def _replace(message: bytes, field: str, token: bytes) -> bytes:
     return token.join(re.split(rb'(?<="%b": )(?:"[^"]*"|[^,}]*)' % field.encode(), message, maxsplit=1))
 
 
-def _field(field: str, token: bytes) -> Kind:
+def _field(field: str, token: bytes) -> Malformation:
     """Replaces the field's JSON value by `token`."""
     return lambda message: _replace(message, field, token)
 
 
-def _name(text: bytes) -> Kind:
+def _name(text: bytes) -> Malformation:
     return _field("product_name", b'"' + text + b'"')
 
 
-def _timestamp(text: bytes) -> Kind:
+def _timestamp(text: bytes) -> Malformation:
     return _field("order_timestamp", b'"' + text + b'"')
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Malformation] = {
     "null value": lambda message: None,
     "empty": lambda message: b"",
     "white space": lambda message: b" \r\n\t",
@@ -102,7 +102,7 @@ _ANY_JSON = (
 _OTHER_TIME = 946_684_800  # seconds since 1970, of the year 2000
 
 
-def kinds_of(contract: Contract) -> dict[str, Kind]:
+def kinds_of(contract: Contract) -> dict[str, Malformation]:
     """Return the kinds of bad messages for orders of this contract."""
     if contract.is_default:
         return KINDS

@@ -69,7 +69,7 @@ class TransactionTooLargeError(DatabaseRefused):
     """The server does not accept a transaction of this size. Smaller ones may succeed."""
 
 
-class Result(NamedTuple):
+class StatementResult(NamedTuple):
     """The outcome of a statement: its rows, or the number of rows that it changed and of warnings that it caused."""
 
     rows: list[tuple[Any, ...]]
@@ -130,21 +130,21 @@ class Connection:
             self._max_packet = int(self.execute("select_max_packet").rows[0][0])
         return max(self._max_packet - _FRAME_BYTES, self._max_packet // 2)
 
-    def execute(self, statement: str, values: Values = (), **placeholders: str) -> Result:
+    def execute(self, statement: str, values: Values = (), **placeholders: str) -> StatementResult:
         """Execute the statement of this name.
 
         Raises Contention, DatabaseUnavailable or DatabaseRefused, depending on the server's error number.
         """
         return self.execute_text(statements.sql(statement, self.settings, **placeholders), values)
 
-    def execute_text(self, text: str, values: Values = ()) -> Result:
+    def execute_text(self, text: str, values: Values = ()) -> StatementResult:
         """Execute this SQL. Raises what `execute` raises."""
         with self.translate_errors():
             self._cursor.execute(text, dict(values) if isinstance(values, Mapping) else tuple(values))  # type: ignore[arg-type]
             rows = self._cursor.fetchall() if self._cursor.description else []
-            return Result(rows, self._cursor.rowcount, self._cursor.warning_count)  # type: ignore[arg-type]
+            return StatementResult(rows, self._cursor.rowcount, self._cursor.warning_count)  # type: ignore[arg-type]
 
-    def execute_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> Result:
+    def execute_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> StatementResult:
         """Execute the statement of this name once, for one or more rows of values, all of the same length."""
         line = f"({statements.placeholders_for(rows[0])})"
         return self.execute(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))

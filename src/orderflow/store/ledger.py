@@ -15,7 +15,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.orders import produced_at
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A row of the ledger. Records from `first_offset` up to, but not including, `next_offset` are accounted for.
 
     Each is stored, a duplicate, quarantined, or part of an accepted loss. The counters only grow. `quarantined` counts
@@ -92,9 +92,9 @@ def advance(connection: Connection, topic: str, topic_id: str, now: datetime, mo
     connection.execute_rows("advance_ledger", rows)
 
 
-def entries(connection: Connection, topic: str | None = None) -> list[Entry]:
+def entries(connection: Connection, topic: str | None = None) -> list[LedgerEntry]:
     """Return all rows, or those of one topic, ordered by topic and partition."""
-    rows = [Entry(*row) for row in connection.execute("select_ledger").rows]
+    rows = [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
     connection.rollback()  # the next SELECT must not use this one's snapshot
     return [entry for entry in rows if topic in (None, entry.topic)]
 
@@ -250,7 +250,7 @@ def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 
 
-def totals(entries_: Sequence[Entry]) -> tuple[int, int, int]:
+def totals(entries_: Sequence[LedgerEntry]) -> tuple[int, int, int]:
     """Return the stored, duplicate and quarantined counts over all partitions."""
     return (
         sum(entry.stored for entry in entries_),

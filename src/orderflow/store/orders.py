@@ -23,7 +23,7 @@ from orderflow.contract import loader, native
 from orderflow.contract.definition import EIGHT, LAST_MILLISECOND, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
-from orderflow.store.connection import Connection, Result, RowsRefusedError, portions, row_errors, weight
+from orderflow.store.connection import Connection, RowsRefusedError, StatementResult, portions, row_errors, weight
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
 from orderflow.store.record_batch import OrderRow, RecordBatch
 from orderflow.store.statements import placeholders_for
@@ -242,7 +242,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
-def _skipped_rows(connection: Connection, rows: pa.Table, stored_at: datetime, result: Result) -> list[SkippedRow]:
+def _skipped_rows(
+    connection: Connection, rows: pa.Table, stored_at: datetime, result: StatementResult
+) -> list[SkippedRow]:
     """Return the rows that were not written because their order_id exists already.
 
     LOCAL and IGNORE make the server clamp and truncate instead of refusing. So a query of the table checks whatever the

@@ -37,7 +37,7 @@ class RejectedRecord(NamedTuple):
     order_id: str | None = None
 
 
-class Entry(NamedTuple):
+class QuarantineEntry(NamedTuple):
     """A row of the quarantine without the record itself. Times are UTC, naive, as the server returns them."""
 
     quarantine_id: int
@@ -144,12 +144,12 @@ def whole(
     ]
 
 
-def matching(connection: Connection, wanted: Filter) -> Iterator[Entry]:
+def matching(connection: Connection, wanted: Filter) -> Iterator[QuarantineEntry]:
     """Yield the entries by quarantine_id, one page at a time. The caller may use the connection in between."""
     last = 0
     while rows := connection.execute("select_quarantine_page", {"after_id": last, **wanted._asdict()}).rows:
         connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
-        yield from (Entry(*row) for row in rows)
+        yield from (QuarantineEntry(*row) for row in rows)
         last = rows[-1][0]
 
 
@@ -158,16 +158,16 @@ def count(connection: Connection, wanted: Filter) -> int:
     return int(connection.execute("count_quarantine_matching", {"after_id": 0, **wanted._asdict()}).rows[0][0])
 
 
-def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
+def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[QuarantineEntry]:
     """Return the entries with these ids.
 
     Raises InputInvalid if one does not exist.
     """
-    found: list[Entry] = []
+    found: list[QuarantineEntry] = []
     for start in range(0, len(quarantine_ids), _IDS):
         some = quarantine_ids[start : start + _IDS]
         rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
-        found += [Entry(*row) for row in rows]
+        found += [QuarantineEntry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
         raise InputInvalid(
@@ -176,7 +176,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Entry]:
     return found
 
 
-def content(connection: Connection, entry: Entry) -> Content:
+def content(connection: Connection, entry: QuarantineEntry) -> Content:
     """Return the entry's record."""
     *fields, corrected = connection.execute("select_quarantine_record", {"quarantine_id": entry.quarantine_id}).rows[0]
     if entry.chunks:

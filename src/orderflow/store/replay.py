@@ -23,11 +23,11 @@ from orderflow.store import contention, contracts, ledger, orders, quarantine, r
 from orderflow.store.connection import Connection, RowsRefusedError
 from orderflow.store.ledger import Advance
 from orderflow.store.orders import RowsAlteredError
-from orderflow.store.quarantine import Entry
+from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
 
 
-class Result(StrEnum):
+class ReplayResult(StrEnum):
     """The outcome of replaying a record."""
 
     STORED = "stored"
@@ -40,13 +40,13 @@ class Result(StrEnum):
     @property
     def good(self) -> bool:
         """Whether the record's order is in the table."""
-        return self in (Result.STORED, Result.DUPLICATE, Result.REPLAYED_BEFORE)
+        return self in (ReplayResult.STORED, ReplayResult.DUPLICATE, ReplayResult.REPLAYED_BEFORE)
 
 
 class Outcome(NamedTuple):
     """`detail` is the reason if the record was not stored; `order_id` is the record's, if it could be read."""
 
-    result: Result
+    result: ReplayResult
     order_id: str | None
     detail: str = ""
 
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 def replay(
     connection: Connection,
     settings: Settings,
-    entry: Entry,
+    entry: QuarantineEntry,
     *,
     by: str,
     corrected: bytes | None = None,
@@ -72,7 +72,7 @@ def replay(
     try:
         order = decode(value, loader.contract_of(settings), ranges_of(settings))
     except RecordRejected as rejected:
-        return Outcome(Result.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
+        return Outcome(ReplayResult.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     number = contracts.number_of(connection)
     for pause in contention.pauses():
         try:
@@ -82,7 +82,7 @@ def replay(
             connection.rollback()
             if isinstance(refusal, RowsRefusedError) and refusal.statement_error:
                 raise refusal.statement_error from refusal
-            return Outcome(Result.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
+            return Outcome(ReplayResult.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
         except Contention:
             connection.rollback()
             time.sleep(pause)
@@ -92,7 +92,7 @@ def replay(
 
 
 def _transaction(  # noqa: PLR0917
-    connection: Connection, entry: Entry, order: Order, by: str, corrected: bytes | None, contract_id: int
+    connection: Connection, entry: QuarantineEntry, order: Order, by: str, corrected: bytes | None, contract_id: int
 ) -> Outcome:
     """Do the transaction's work, without its COMMIT or ROLLBACK."""
     found = ledger.lock(connection, entry.topic, [entry.partition])
@@ -115,7 +115,7 @@ def _transaction(  # noqa: PLR0917
     if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
         if corrected is None and entry.reason != Reason.CONFLICT:
             quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
-        return Outcome(Result.CONFLICT, order.order_id, rejected.message)
+        return Outcome(ReplayResult.CONFLICT, order.order_id, rejected.message)
     if not skipped_rows:
         rollup.add(connection, rows)
     counted = Advance(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
@@ -123,9 +123,9 @@ def _transaction(  # noqa: PLR0917
     resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
     resolved["contract_id"] = contract_id or None  # NULL for the default contract, as in rows of earlier versions
     connection.execute("resolve_replayed", resolved)
-    return Outcome(Result.DUPLICATE if skipped_rows else Result.STORED, order.order_id)
+    return Outcome(ReplayResult.DUPLICATE if skipped_rows else ReplayResult.STORED, order.order_id)
 
 
-def _before(entry: Entry, status: str) -> Outcome:
-    result = Result.REPLAYED_BEFORE if status == "replayed" else Result.DISCARDED_BEFORE
+def _before(entry: QuarantineEntry, status: str) -> Outcome:
+    result = ReplayResult.REPLAYED_BEFORE if status == "replayed" else ReplayResult.DISCARDED_BEFORE
     return Outcome(result, entry.order_id)

@@ -15,7 +15,7 @@ from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
-from orderflow.store.ledger import Entry, LastRecord
+from orderflow.store.ledger import LastRecord, LedgerEntry
 from orderflow.store.quarantine import Status
 from orderflow.store.statements import placeholders_for
 from orderflow.store.tables import TABLES
@@ -131,9 +131,9 @@ def opened(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def ledger(connection: Connection) -> list[Entry]:
+def ledger(connection: Connection) -> list[LedgerEntry]:
     """Return all rows, ordered by topic and partition."""
-    return [Entry(*row) for row in connection.execute("select_ledger").rows]
+    return [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
 
 
 def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
