@@ -7,12 +7,12 @@ from random import Random
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
 from tests.faults.proxy import without_tls
 from tests.faults.system import Servers, System, ended
 from tests.processes import until
+from tests.records import configure_topic
 
 
 @pytest.fixture(params=["direct", "spark"])
@@ -62,18 +62,11 @@ def test_a_recreated_topic_stops_the_sink(system: System) -> None:
 @pytest.mark.parametrize("system", ["direct"], indirect=True)
 def test_a_topic_that_becomes_compacted_stops_the_sink(system: System) -> None:
     system.until_it_stores()
-    _set_cleanup_policy(system, "compact")
+    configure_topic(system.admin_settings, "cleanup.policy", "compact")
     _assert_stops_with(system, f"Topic {system.admin_settings.kafka_topic} has cleanup.policy=compact")
-    _set_cleanup_policy(system, "delete")
+    configure_topic(system.admin_settings, "cleanup.policy", "delete")
     system.sink.start()
     assert system.drain().stored
-
-
-def _set_cleanup_policy(system: System, policy: str) -> None:
-    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
-    name = system.admin_settings.kafka_topic
-    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=[entry])
-    system.admin.incremental_alter_configs([resource])[resource].result()
 
 
 def test_records_lost_to_retention_stop_the_sink(system: System) -> None:
