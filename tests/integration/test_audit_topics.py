@@ -145,7 +145,7 @@ def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> Non
 
 
 def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic, "_config", lambda *_: None)
+    monkeypatch.setattr("orderflow.topic._metadata._config", lambda *_: None)
     report = audit.run(stored)
     assert (report.proven, report.policies_unknown) == (True, [stored.kafka_topic])
     assert report.sentence().endswith(
