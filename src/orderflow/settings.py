@@ -31,7 +31,8 @@ Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,64}\Z")]
 TopicName = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
 # The longest table name that OrderFlow derives from MYSQL_TABLE appends 18 characters; MySQL allows 64.
 TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,46}\Z")]
-_INTERVAL = re.compile(r"[1-9][0-9]{0,5} (millisecond|second|minute|hour)s?")
+_INTERVAL = re.compile(r"([1-9][0-9]{0,5}) (millisecond|second|minute|hour)s?")
+_SECONDS = {"millisecond": 0.001, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 # These name files, which the command must be able to read. The content of x_file becomes x.
 _FILE_SETTINGS = {
     *("kafka_password_file", "kafka_ssl_key_password_file", "mysql_password_file", "mysql_reader_password_file"),
@@ -233,6 +234,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database_address(self) -> str:
         """host:port, for messages."""
         return f"{self.mysql_host}:{self.mysql_port}"
+
+    @property
+    def trigger_interval(self) -> float:
+        """Seconds between two micro-batches; 0 unless SINK_TRIGGER is an interval."""
+        found = _INTERVAL.fullmatch(self.sink_trigger)
+        return int(found[1]) * _SECONDS[found[2]] if found else 0.0
 
     @property
     def dashboard_address(self) -> str:

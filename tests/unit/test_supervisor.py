@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from orderflow import topic
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -17,13 +18,21 @@ from orderflow.errors import (
     Interrupted,
     KafkaUnavailable,
     LedgerGap,
+    OperatorError,
     OrderFlowError,
+    SparkUnavailable,
+    TooManyRejected,
     TopicRecreated,
     UnknownDatabaseError,
 )
+from orderflow.insights.status import PartitionStatus, Status
+from orderflow.pipeline import supervisor
 from orderflow.pipeline.engine import Engine, JvmExited
 from orderflow.pipeline.supervisor import Progress, Supervisor
 from orderflow.settings import Settings
+from orderflow.store import ledger
+from orderflow.store.connection import Connection
+from orderflow.topic import TopicInfo
 
 Attempt = BaseException | Callable[["Scripted"], None]
 
@@ -63,6 +72,9 @@ class Scripted(Supervisor):
     def store_until(self, offset: int) -> None:
         self._positions = {0: offset}
 
+    def note_all_is_stored(self, value: bool) -> None:
+        self._had_stored_everything = value
+
     def _run_as_leader(self) -> None:
         attempt = self._attempts.pop(0)
         if isinstance(attempt, BaseException):
@@ -79,6 +91,22 @@ class Scripted(Supervisor):
 
 def _end(_: Scripted) -> None:
     """The attempt ends as with `once`."""
+
+
+class Clock:
+    """Replaces the module `time` of the supervisor."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(supervisor, "time", fake)
+    return fake
 
 
 def _store_and_fail(offset: int, error: OrderFlowError) -> Callable[[Scripted], None]:
@@ -132,6 +160,24 @@ def test_restarts_with_progress_between_them_have_no_limit() -> None:
     Scripted(*[_store_and_fail(offset, INTERRUPTED) for offset in range(100)], _end).run()
 
 
+@pytest.mark.parametrize("error", [INTERRUPTED, UnknownDatabaseError("MySQL answers 9999.")])
+@pytest.mark.parametrize(("seconds", "had_stored_everything"), [(3600, True), (3600, False), (50, True)])
+def test_a_healthy_run_ends_an_outage_although_no_record_arrived(
+    clock: Clock, error: OrderFlowError, seconds: float, had_stored_everything: bool
+) -> None:
+    def run_and_fail(sink: Scripted) -> None:
+        clock.now += seconds
+        sink.note_all_is_stored(had_stored_everything)
+        raise error
+
+    sink = Scripted(*[run_and_fail] * 20, _end, unknown_error_timeout=10)
+    if seconds > 60 and had_stored_everything:
+        sink.run()
+    else:
+        with pytest.raises(OperatorError):
+            sink.run()
+
+
 def test_an_unknown_database_error_is_retried_for_a_time() -> None:
     error = UnknownDatabaseError("MySQL answers 9999.", hint="See its manual.")
     Scripted(error, error, _end).run()
@@ -166,3 +212,119 @@ def test_a_shortage_of_the_machine_is_waited_for() -> None:
     sink.run()
     [report] = sink.reports
     assert (report.error, report.message) == ("OutOfResources", "The sink cannot continue: No space left on device.")
+
+
+# What the supervisor does while an engine runs.
+
+INFO = TopicInfo("orders", "id", (0,))
+
+
+class WatchedEngine(IdleEngine):
+    """An engine that runs until `ends_after` checks; `stop` may fail."""
+
+    def __init__(self, ends_after: int = 10**6) -> None:
+        self.checks, self._ends_after = 0, ends_after
+
+    def wait(self, seconds: float) -> bool:
+        self.checks += 1
+        return self.checks > self._ends_after
+
+    def damaged_partitions(self) -> dict[int, Any]:
+        return {}
+
+    def stall_timeout(self) -> float:
+        return 150
+
+    def can_continue(self, lag: int) -> bool:
+        return True
+
+    def activity(self) -> str:
+        return "reading"
+
+    def progress(self) -> None:
+        return None
+
+    def stop(self) -> None:
+        raise SparkUnavailable("Spark does not answer.")
+
+
+class Watching(Supervisor):
+    """A supervisor that watches an engine. The ledger and the topic have these positions, ends and counts in turn."""
+
+    def __init__(self, clock: Clock, statuses: list[tuple[int, int, int]], engine: WatchedEngine) -> None:
+        super().__init__(Settings(), engine=cast(Engine, engine))
+        self._clock, self._statuses = clock, statuses
+        self._positions = {0: statuses[0][0]}
+
+    def watch(self) -> bool:
+        return self._watch(cast(Connection, None), INFO, {0: self._statuses[0][1]})
+
+    def _status(self, connection: Connection, info: TopicInfo) -> Status:
+        self._clock.now += 10
+        position, end, quarantined = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        self._positions = {0: position}
+        part = PartitionStatus(partition=0, next_offset=position, end=end, lag=end - position)
+        return Status(
+            topic="orders",
+            stored=position - quarantined,
+            duplicates=0,
+            quarantined=quarantined,
+            unknown_fields=0,
+            lag=end - position,
+            partitions=(part,),
+            accounted_at=None,
+            newest_order=None,
+            newest_age_seconds=None,
+        )
+
+
+def _has_records(*_: Any) -> bool:
+    return True
+
+
+def test_records_that_wait_for_the_whole_time_are_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "holds_records", _has_records)
+    with pytest.raises(Interrupted, match="stored for 160 seconds, although orders partition 0 has records"):
+        Watching(clock, [(7, 9, 0)], WatchedEngine()).watch()
+
+
+def test_a_record_that_has_just_arrived_is_no_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "holds_records", _has_records)
+    idle, arrived, stored = (7, 7, 0), (7, 8, 0), (8, 8, 0)
+    engine = WatchedEngine(ends_after=100)
+    assert not Watching(clock, [*[idle] * 15, arrived, arrived, *[stored] * 60], engine).watch()
+    with pytest.raises(Interrupted, match="Nothing was stored for"):  # it waits from then on
+        Watching(clock, [*[idle] * 15, arrived], WatchedEngine()).watch()
+
+
+def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock) -> None:
+    healthy = [(100 * count, 10**6, 0) for count in range(1, 20)]
+    rejecting = [(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
+    with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were rejected\."):
+        Watching(clock, [*healthy, *rejecting], WatchedEngine()).watch()
+    restored = [*healthy, *[(50, 10**6, 0)] * 3, (1850, 1850, 500)]
+    assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
+
+
+def test_an_engine_that_does_not_stop_hides_nothing_that_a_person_must_fix(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Starting(Watching):
+        def _topic(self, connection: Connection) -> TopicInfo:
+            return INFO
+
+        def _ends(self, info: TopicInfo) -> dict[int, int]:
+            return {0: 10**6}
+
+    class Startable(WatchedEngine):
+        def start(self, *_: Any, once: bool) -> None:
+            """Begin to store."""
+
+    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
+    monkeypatch.setattr(topic, "bounds", lambda *_: {})
+    monkeypatch.setattr(ledger, "open_partitions", lambda *_: {0: 0})
+    monkeypatch.setattr(supervisor, "check_last_records", lambda *_: None)
+    with pytest.raises(TooManyRejected):
+        Starting(clock, [(0, 10**6, 0), (2000, 10**6, 2000)], Startable())._run_engine(cast(Connection, None))
+    with pytest.raises(SparkUnavailable):
+        Starting(clock, [(0, 0, 0)], Startable(ends_after=3))._run_engine(cast(Connection, None))

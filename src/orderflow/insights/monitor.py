@@ -191,7 +191,7 @@ class Monitor:
                 "unavailable", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`."
             )
         stalled_for = self._lock_checked_at - self._positions[0]
-        if found and found.lag and stalled_for > _STALL_TIMEOUT:
+        if found and found.lag and stalled_for > _STALL_TIMEOUT + self._settings.trigger_interval:
             return Part(
                 "waiting",
                 f"The sink is active, but has stored nothing for {stalled_for:.0f} s; {found.lag:,} records wait.",

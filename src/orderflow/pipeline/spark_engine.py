@@ -208,8 +208,7 @@ class SparkEngine:
 
     @property
     def _interval(self) -> str:
-        trigger = self._settings.sink_trigger
-        return "0 seconds" if trigger in ("micro-batch", "realtime", "auto") else trigger
+        return self._settings.sink_trigger if self._settings.trigger_interval else "0 seconds"
 
     def _records(self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]) -> DataFrame:
         options: dict[str, Any] = {
@@ -317,14 +316,15 @@ class SparkEngine:
 
     def stall_timeout(self) -> float:
         is_running = time.monotonic() - self._started_at > _START_TIME
-        return _REALTIME_STALL if self._is_realtime and is_running else STALL_TIMEOUT
+        timeout = _REALTIME_STALL if self._is_realtime and is_running else STALL_TIMEOUT
+        return timeout + self._settings.trigger_interval
 
     def can_continue(self, lag: int) -> bool:
-        fits = self._mode.can_continue(lag) and not self._is_readable_again()
+        fits = self._mode.can_continue(lag)
         if self._is_realtime and not fits:
             self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
-        return fits
+        return fits and not self._is_readable_again()
 
     def progress(self) -> QueryProgress | None:
         with _translate_errors():

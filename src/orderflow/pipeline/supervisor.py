@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ from orderflow.errors import (
     Interrupted,
     KafkaUnavailable,
     LedgerGap,
+    OperatorError,
     OrderFlowError,
     TopicMissing,
     Unavailable,
@@ -44,6 +45,7 @@ from orderflow.pipeline.engine import Engine, JvmExited
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
+from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
 from orderflow.topic_source import check_last_records
 
@@ -57,6 +59,7 @@ _DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batc
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
 _MAX_FAILED_STARTS = 8  # in a row at the same position
+_HEALTHY_RUN = 60.0  # seconds after which a run that has stored everything ends an outage
 UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -104,6 +107,11 @@ class Supervisor:
         self._positions: dict[int, int] = {}
         self._last_message = ""
         self._stalls = 0  # in a row at these positions
+        self._started_at = 0.0  # when the current run as leader began
+        self._had_stored_everything = False  # at some time of this run
+        self._cleanup_policy: str | None = None
+        self._rejected_share = RejectedShare(settings, settings.kafka_topic)
+        self._last_status: Status | None = None
         self._warned_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
     def run(self) -> None:
@@ -125,6 +133,7 @@ class Supervisor:
         last_positions: dict[int, int] = {}
         unknown_since: float | None = None
         while not self._stop_event.is_set():
+            self._started_at, self._had_stored_everything = time.monotonic(), False
             try:
                 with translate_shortages("The sink cannot continue"):
                     return self._run_as_leader()
@@ -134,8 +143,8 @@ class Supervisor:
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
-                if last_positions != self._positions:
-                    # The position has changed since, so this is another outage.
+                if last_positions != self._positions or self._was_healthy():
+                    # Something was stored since, or nothing had to be: this is another outage.
                     last_positions, unknown_since = dict(self._positions), None
                     wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
                 if isinstance(error, UnknownDatabaseError):
@@ -156,6 +165,10 @@ class Supervisor:
                 wait = min(wait * 1.5, _LONGEST_WAIT)
         return None
 
+    def _was_healthy(self) -> bool:
+        """Whether this run ended an earlier outage, although no record may have arrived during it."""
+        return self._had_stored_everything and time.monotonic() - self._started_at > _HEALTHY_RUN
+
     def _restart_process(self, exited: JvmExited) -> None:
         """Re-execute this command in this process, unless a stop is requested meanwhile.
 
@@ -163,7 +176,7 @@ class Supervisor:
         """
         failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
         now = str(sorted(self._positions.items()))
-        count = int(failed) + 1 if before == now else 1
+        count = int(failed) + 1 if before == now and not self._was_healthy() else 1
         if count >= _MAX_FAILED_STARTS:
             raise EngineFailed(
                 f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
@@ -199,11 +212,19 @@ class Supervisor:
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
         ends = self._ends(info)
         check_last_records(self._settings, connection, first)
+        self._last_status = self._last_status or self._status(connection, info)
         self._engine.start(info, self._positions, ends, once=self._once)
         try:
-            return self._watch(connection, info)
-        finally:
+            must_restart = self._watch(connection, info, ends)
+        except OperatorError:
+            with suppress(Unavailable):  # it would hide what a person must fix
+                self._engine.stop()
+            raise
+        except BaseException:
             self._engine.stop()
+            raise
+        self._engine.stop()
+        return must_restart
 
     def _take_leadership(self, connection: Connection) -> bool:
         """Wait until this is the only active sink. Return False if a stop was requested meanwhile."""
@@ -245,12 +266,13 @@ class Supervisor:
                 )
         return ends
 
-    def _watch(self, connection: Connection, info: TopicInfo) -> bool:
+    def _watch(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> bool:
         """Watch the engine. Return True if it must be restarted; False after its end or after a requested stop.
 
         Raises the error that made the engine fail.
         """
         checked_at = -_PROGRESS_INTERVAL
+        # `ends` are the partitions' ends at that time: records that arrived later have not waited for the whole time.
         moved_at, last_positions = time.monotonic(), self._positions
         while not self._engine.wait(_POLL_INTERVAL):
             if self._stop_event.is_set():
@@ -258,48 +280,59 @@ class Supervisor:
                 return False  # without a last report: a broker that is down would delay the stop
             if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
                 checked_at = time.monotonic()
-                progress = self._report_progress(connection, info)
+                now = self._report_progress(connection, info)
                 self._log_damaged_partitions()
+                current_ends = {part.partition: part.end or 0 for part in now.partitions}
                 if self._positions != last_positions:
-                    moved_at, last_positions, self._stalls = checked_at, self._positions, 0
+                    moved_at, ends, last_positions, self._stalls = checked_at, current_ends, self._positions, 0
                 # The timeout doubles each time, because a long range of aborted records may take longer to read.
                 if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
-                    self._raise_if_stalled(info, checked_at - moved_at)
-                    moved_at = checked_at
-                if progress.status and not self._engine.can_continue(progress.status.lag or 0):
+                    self._raise_if_stalled(info, checked_at - moved_at, ends)
+                    moved_at, ends, self._had_stored_everything = checked_at, current_ends, True
+                self._had_stored_everything |= not now.lag
+                if not self._engine.can_continue(now.lag or 0):
                     return True
         self._report_progress(connection, info)
         return False
 
-    def _report_progress(self, connection: Connection, info: TopicInfo) -> Progress:
-        """Check ledger and topic, and log the result if it has changed."""
-        progress = self._progress(connection, info)
-        if progress.message != self._last_message:
-            self._last_message = progress.message
-            log.info("%s", progress.message, extra={"lag": progress.status and progress.status.lag})
-        self._on_progress(progress)
-        return progress
+    def _report_progress(self, connection: Connection, info: TopicInfo) -> Status:
+        """Check ledger and topic, and log the result if it has changed.
 
-    def _raise_if_stalled(self, info: TopicInfo, seconds: float) -> None:
-        """Raise Interrupted if unread records wait: the engine hangs.
+        Raises TooManyRejected, and what `_status` raises.
+        """
+        now = self._status(connection, info)
+        message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
+        if message != self._last_message:
+            self._last_message = message
+            log.info("%s", message, extra={"lag": now.lag})
+        self._on_progress(Progress("running", message, now, query=self._engine.progress()))
+        self._check_rejected_share(now)
+        return now
+
+    def _check_rejected_share(self, now: Status) -> None:
+        """Raise TooManyRejected if it is. A writer checks this too, but on a cluster Spark repeats its task."""
+        before, self._last_status = self._last_status, now
+        if before:
+            records, rejected = (_count(now) - _count(before), now.quarantined - before.quarantined)
+            if records >= rejected >= 0:  # not if the tables were restored to an older state
+                self._rejected_share.add(records, rejected)
+
+    def _raise_if_stalled(self, info: TopicInfo, seconds: float, ends: Mapping[int, int]) -> None:
+        """Raise Interrupted if records before `ends` wait, for these seconds: the engine hangs.
 
         Transaction markers at a partition's end are not records, so they do not count.
         """
         damaged = self._engine.damaged_partitions()
-        for part, bounds in topic.bounds(self._settings, list(self._positions)).items():
+        for part, end in ends.items():
             start = self._positions[part]
-            if (
-                part not in damaged
-                and start < bounds.end
-                and topic.holds_records(self._settings, part, start, bounds.end)
-            ):
+            if part not in damaged and start < end and topic.holds_records(self._settings, part, start, end):
                 self._stalls += 1
                 raise Interrupted(
                     f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records"
                     f" from offset {start} on (engine activity: {self._engine.activity()})."
                 )
 
-    def _progress(self, connection: Connection, info: TopicInfo) -> Progress:
+    def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
         Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, Interrupted (new partitions), KafkaUnavailable.
@@ -313,9 +346,7 @@ class Supervisor:
         if added := set(found.partitions).difference(info.partitions):
             raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
-        now = status.combine(self._settings, entries, ends, newest=None)
-        message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
-        return Progress("running", message, now, query=self._engine.progress())
+        return status.combine(self._settings, entries, ends, newest=None)
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
@@ -341,8 +372,13 @@ class Supervisor:
             waiting = f" {self._lag()} records wait in Kafka." if self._positions else ""
         except OrderFlowError:  # Kafka itself is unavailable, or the next attempt reports this error
             waiting = ""
-        next_step = "Restarting at the ledger's position." if isinstance(error, Interrupted) else "Waiting for it."
+        is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
+        next_step = "Restarting at the ledger's position." if is_restart else "Waiting for it."
         log.warning("%s %s%s", error.message, next_step, waiting, extra={"error": type(error).__name__})
+
+
+def _count(now: Status) -> int:
+    return now.stored + now.duplicates + now.quarantined
 
 
 def _reexecute() -> NoReturn:

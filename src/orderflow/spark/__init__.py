@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["OBSERVATION", "keep_running", "orders", "read_orders", "read_records", "write_orders"]
 
 OBSERVATION = "orderflow"  # the name of write_orders' sums in StreamingQueryProgress.observedMetrics
-_REQUIRED = {"partition", "offset", "timestamp", "key", "value"}
+_REQUIRED = {"partition": "int", "offset": "bigint", "timestamp": "timestamp", "key": "binary", "value": "binary"}
 
 
 def read_records(
@@ -128,16 +128,16 @@ def write_orders(
     returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
     `realtime` is for a query with trigger(realTime=…) in a session of `realtime.realtime_session`; it needs `scratch`.
 
-    Raises InputInvalid if a column is missing, and TopicMissing, TableDrifted, DatabaseUnavailable, DatabaseRefused,
-    KafkaUnavailable, KafkaRefused.
+    Raises InputInvalid if a column is missing or has another type, and TopicMissing, TableDrifted, DatabaseUnavailable,
+    DatabaseRefused, KafkaUnavailable, KafkaRefused.
     """
     from pyspark.sql import functions as F  # noqa: N812 - the usual name
 
-    if missing := _REQUIRED - {*records.columns}:
-        raise InputInvalid(
-            f"The DataFrame lacks the columns {', '.join(sorted(missing))} of Spark's Kafka source.",
-            hint="Give write_orders what read_records returns.",
-        )
+    types = dict(records.dtypes)
+    for name, expected in _REQUIRED.items():
+        if (found := types.get(name)) != expected:
+            what = f"has the column {name} as {found}, not {expected}" if found else f"lacks the column {name}"
+            raise InputInvalid(f"The DataFrame {what}.", hint="Pass the result of read_records to write_orders.")
     settings = settings or _default_settings()
     info = topic.describe(settings)
     source, single_writer = TopicSource(settings, info.topic_id), len(info.partitions) == 1

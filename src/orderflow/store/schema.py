@@ -86,13 +86,15 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
 
 
 def check_active_sink(settings: Settings) -> None:
-    """Raise ContractInvalid if a sink is active on these tables and topic, and stores by another contract."""
+    """Raise ContractInvalid if a sink is active on these tables and topic, and this contract is none of their versions.
+
+    A version that no record was stored by yet may be the active sink's.
+    """
     with Connection(settings, database=False) as connection:
         if not ledger.is_led(connection, settings):
             return
         found = _read_catalogue(connection, settings).contracts
-        number = found.find(loader.contract_of(settings))
-        if number is None or (found.is_used and number != found.last_used_number):
+        if found.find(loader.contract_of(settings)) is None:
             raise contracts.mismatch_error(settings, found, "Another sink is active, which uses another contract. ")
 
 

@@ -40,7 +40,6 @@ from orderflow.errors import (
     DatabaseRefused,
     LedgerGap,
     RecordRejected,
-    TooManyRejected,
     UnknownDatabaseError,
 )
 from orderflow.order_ranges import ranges_of
@@ -58,10 +57,8 @@ from orderflow.store.ledger import Advance, LastRecord, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
 from orderflow.store.record_batch import RecordBatch, Source
+from orderflow.store.rejected_share import WINDOW_RECORDS, RejectedShare
 
-# The share of rejected records is checked in a window of the last records.
-_MIN_WINDOW_RECORDS = 1_000  # enough to exclude chance
-WINDOW_RECORDS = 100_000  # at most: less than the records of a day
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
 
 
@@ -157,10 +154,9 @@ class Writer:
         self._source = source
         self._single_writer = single_writer
         self._max_attempts = max_attempts
-        self._window_records = window_records
+        self._rejected_share = RejectedShare(settings, source.topic, window_records)
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
-        self._window = 0, 0  # the last records, and the rejected ones among them
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self._check_identity: Callable[[], None] = lambda: None  # of the current batch: set by `commit`
         self._connection = Connection(settings, infile_folder=self._infile.parent, lock_wait=lock_wait)
@@ -210,7 +206,8 @@ class Writer:
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(ticket)
             committed = self._commit_in_small_transactions(batch, ticket, timer)
-        self._check_rejected_share(committed)
+        rejected = committed.quarantined
+        self._rejected_share.add(committed.records, rejected.total(), dict(rejected.most_common(3)))
         return committed
 
     def _commit_in_small_transactions(self, batch: RecordBatch, ticket: CommitTicket, timer: _StepTimer) -> Committed:
@@ -379,25 +376,6 @@ class Writer:
             quarantined=Counter(one.rejected.reason for one in bad),
             unknown_fields=Counter(decoded.unknown_fields["name"].to_pylist()),
         )
-
-    def _check_rejected_share(self, committed: Committed) -> None:
-        """Count the last records that were read, and the rejected ones among them.
-
-        Raises TooManyRejected, so that a wrong topic does not fill the disk.
-        """
-        seen, rejected = self._window
-        keep = min(1.0, (self._window_records - committed.records) / max(1, seen))
-        seen = round(seen * keep) + committed.records
-        rejected = round(rejected * keep) + committed.quarantined.total()
-        self._window = seen, rejected
-        if seen >= _MIN_WINDOW_RECORDS and rejected > seen * self._settings.quarantine_max_share:
-            reasons = committed.quarantined.most_common(3)
-            raise TooManyRejected(
-                f"{rejected:,} of the last {seen:,} records of {self._source.topic} are no orders"
-                f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons)}).",
-                hint="The records read so far are stored or quarantined. Check KAFKA_TOPIC. To continue, raise"
-                f" QUARANTINE_MAX_SHARE (now {self._settings.quarantine_max_share:g}; 1: never stop).",
-            )
 
     def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> dict[int, Locked]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
+from orderflow.errors import KafkaUnavailable
 from orderflow.settings import Settings
 from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, as_record, open_consumer
 from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
-from orderflow.topic._metadata import bounds, describe, wait_for_leaders
+from orderflow.topic._metadata import Bounds, bounds, describe
 
 log = logging.getLogger(__package__)  # JSON logs show the name, and this module is private
+
+_WAIT = 1.0  # seconds between two requests while brokers are down
 
 
 def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
@@ -45,9 +49,9 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     offset = positions.get(partition, message.offset() or 0)
                     log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in POSITION_LOST_CODES and partition is not None:
-                    wait_for_leaders(settings)
-                    found = bounds(settings, [partition])[partition]
-                    offset = min(max(positions.get(partition, 0), found.first), found.end)
+                    found = _wait_for_bounds(settings, partition)
+                    unread = positions.get(partition, found.first if from_beginning else found.end)
+                    offset = min(max(unread, found.first), found.end)
                     log.warning(
                         "%s partition %d: %s. Continuing at offset %d.", info.name, partition, error.str(), offset
                     )
@@ -55,3 +59,12 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     reader.incremental_assign([TopicPartition(info.name, partition, offset)])
                 elif error.code() in REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)
+
+
+def _wait_for_bounds(settings: Settings, partition: int) -> Bounds:
+    while True:
+        try:
+            return bounds(settings, [partition])[partition]
+        except KafkaUnavailable as error:
+            log.warning("%s Waiting for it.", error.message)
+            time.sleep(_WAIT)
