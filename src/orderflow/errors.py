@@ -219,7 +219,8 @@ def translate_shortages(failure: str) -> Iterator[None]:
         # EAGAIN also means that a socket has no data yet.
         if error.errno not in SHORTAGE_HINTS or error.errno == errno.EAGAIN:
             raise
-        raise OutOfResources(f"{failure}: {error.strerror}.", hint=SHORTAGE_HINTS[error.errno]) from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise OutOfResources(f"{failure}: {error.strerror}{where}.", hint=SHORTAGE_HINTS[error.errno]) from error
 
 
 def from_wire(line: str) -> OrderFlowError:

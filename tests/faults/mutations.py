@@ -69,7 +69,9 @@ MUTATIONS = (
         "conflict treated as duplicate",
         "garbage",
         "src/orderflow/store/orders.py",
-        {'"there", "here")):\n        return None\n': '"there", "here")) or True:\n        return None\n'},
+        {
+            '"in the table", "in this record")):\n        return None\n': '"in the table", "in this record")) or True:\n        return None\n'
+        },
     ),
     Mutation(
         "commit before quarantine",

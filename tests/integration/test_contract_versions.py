@@ -136,7 +136,7 @@ def test_own_fields_are_stored_compared_and_rejected(database: Settings, load_da
         "2025-01-15 12:30:00"
     ]
     [(detail,)] = select(settings, "SELECT detail FROM orders_quarantine WHERE reason = 'conflict'")
-    assert detail == "#1001 is stored already, but currency is 'EUR' there and 'USD' here"
+    assert detail == "#1001 is stored already, but currency is 'EUR' in the table and 'USD' in this record"
 
 
 def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:

@@ -94,7 +94,7 @@ def test_a_record_that_is_valid_now_is_stored_with_its_original_coordinates(stor
         ("open", "conflict", None),
         ("replayed", "outside_ranges", "ann@desk"),
     ]
-    assert "customer_id is '87654' there and '5' here" in entries(store)[3].detail
+    assert "customer_id is '87654' in the table and '5' in this record" in entries(store)[3].detail
     assert select(store, "SELECT next_offset, `stored`, duplicates, quarantined FROM orders_ledger") == [(5, 2, 1, 5)]
     assert_consistent(store)
 

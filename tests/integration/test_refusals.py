@@ -152,7 +152,7 @@ def test_large_rows_with_a_refused_one_fit_into_packets(keeping: Settings, load_
 
 
 def test_a_row_that_no_packet_can_hold_stops_the_sink_with_the_fix(keeping: Settings) -> None:
-    with pytest.raises(DatabaseRefused, match="takes no record of this size") as refused:
+    with pytest.raises(DatabaseRefused, match="accepts no record of this size") as refused:
         commit(keeping, batch_of([numbered(1), large(2, 250_000)]), load_data=False)
     assert "max_allowed_packet" in refused.value.hint
 

@@ -52,7 +52,8 @@ class Report(msgspec.Struct, kw_only=True):
       are impossible
     - rollup: minutes whose sums differ from those of the orders table
     - tables: a table, key, engine or view that differs from OrderFlow's definition; or an inconsistent last audit
-    - topics: topics that are compacted, so that records may be missing which nothing else shows
+    - topics: records that left a topic before they were stored, without an accepted loss; topics that are compacted, so
+      that records may be missing which nothing else shows
     """
 
     records: int = 0
@@ -153,5 +154,5 @@ _NOUNS: dict[FindingKind, str] = {
     "counters": "wrong in the ledger",
     "rollup": "wrong in the rollup",
     "tables": "wrong in the tables' structure or views",
-    "topics": "of the topics compacted, so records may be missing",
+    "topics": "wrong in the topics",
 }

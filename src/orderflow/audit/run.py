@@ -28,7 +28,7 @@ from orderflow.errors import (
 )
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
-from orderflow.store import audits, contracts, schema, snapshot
+from orderflow.store import audits, contracts, ledger, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, fingerprint, losses
 from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
@@ -77,6 +77,7 @@ def _run_once(settings: Settings, progress: Progress) -> Report:
         audit = _Audit(settings, connection)
         audit.check_structure()
         audit.check_cleanup_policies()
+        audit.check_removed_records()
         audit.check_ledger()
         audit.check_contracts()
         audit.read_topics(progress)
@@ -101,6 +102,7 @@ class _Audit:
             raise Contention("The contract was changed while the audit began.")
         entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
         self._topic, bounds, self.report.topics_gone = _find_bounds(settings, entries)
+        self._bounds = bounds
         self.report.losses = losses(connection)
         self.report.lost_offsets = sum(loss.end_offset - loss.first_offset for loss in self.report.losses)
         accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
@@ -148,6 +150,22 @@ class _Audit:
             except TopicUnusable as compacted:
                 what = f"{compacted.message} So it cannot be proven that every order was stored."
                 self.report.add("topics", Finding(what=what))
+
+    def check_removed_records(self) -> None:
+        """Check that no record left the topic before it was stored, unless its loss is accepted."""
+        names = {part.entry.topic for part in self._partitions}
+
+        def removed(entries: Iterable[LedgerEntry]) -> dict[tuple[str, int], tuple[int, int]]:
+            positions = {(entry.topic, entry.partition): entry.next_offset for entry in entries}
+            ranges = {where: (positions.get(where, 0), bound.first) for where, bound in self._bounds.items()}
+            return {where: (start, end) for where, (start, end) in ranges.items() if where[0] in names and start < end}
+
+        if not removed(part.entry for part in self._partitions):
+            return
+        with Connection(self._settings.for_reading) as connection:  # perhaps a sink has stored them since the snapshot
+            for (name, number), (start, end) in removed(ledger.entries(connection)).items():
+                what = f"offsets {start} to {end - 1} left the topic before they were stored"
+                self.report.add("topics", Finding(what=what, topic=name, partition=number))
 
     def check_ledger(self) -> None:
         """Check the ledger's rows, and search the topic for records before their first offsets."""

@@ -7,6 +7,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, session, write_orders
-from orderflow.spark.failures import first_line, query_error
+from orderflow.spark.failures import first_line, java_error, query_error
 from orderflow.spark.options import offsets_json
 from orderflow.spark.session import Runtime
 from orderflow.topic import Record, TopicInfo
@@ -233,6 +234,7 @@ class SparkEngine:
 
         Raises SparkUnavailable and JvmExited.
         """
+        futures.wait([self._session])  # while its thread imports pyspark, another thread cannot
         with _translate_errors():
             return self._running_session()
 
@@ -354,11 +356,11 @@ class SparkEngine:
             raise SparkUnavailable(f"Spark's query has not stopped yet. {error.message}") from error
 
     def close(self) -> None:
+        if self._session.exception():  # the start failed, perhaps because the stop was requested meanwhile
+            return
         from py4j.protocol import Py4JError
-        from pyspark.errors import PySparkRuntimeError
 
-        # A signal to the whole process group may have ended the JVM, or its start may have failed.
-        with suppress(Py4JError, ConnectionError, PySparkRuntimeError):
+        with suppress(Py4JError, ConnectionError):  # a signal to the whole process group may have ended the JVM
             session.stop(self._session.result())
 
 
@@ -411,6 +413,6 @@ def _translate_errors() -> Iterator[None]:
             raise
         raise JvmExited("Spark's JVM exited while it started.") from exception
     except Py4JJavaError as exception:
-        raise Interrupted(f"Spark failed: {first_line(str(exception.java_exception))}") from exception
+        raise java_error("Spark failed", first_line(str(exception.java_exception))) from exception
     except Py4JError as exception:
         raise Interrupted(f"Spark's gateway failed: {first_line(str(exception))}") from exception

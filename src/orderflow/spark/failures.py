@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import random
 import re
 import time
@@ -10,11 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from orderflow.errors import (
+    SHORTAGE_HINTS,
     Contention,
     EngineFailed,
     Interrupted,
     LedgerGap,
     OrderFlowError,
+    OutOfResources,
     Unavailable,
     UnknownDatabaseError,
 )
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SCRATCH_FULL = "Free some space in /dev/shm and in TMPDIR: the sink's scratch folder is in one of them."
 _LONGEST_WAIT = 5.0  # seconds between two starts
 _MAX_FAILED_STARTS = 8  # failures in a row, each within _HEALTHY_RUN of its start, after which EngineFailed is raised
 _HEALTHY_RUN = 60.0  # seconds of running after which the failures are counted from 0 again
@@ -32,7 +37,20 @@ _HEALTHY_RUN = 60.0  # seconds of running after which the failures are counted f
 
 def query_error(exception: Any) -> OrderFlowError:
     """Return the error that ended a query: the worker's error, else Interrupted with Spark's innermost cause."""
-    return parse_error(str(exception)) or Interrupted(f"Spark's query ended: {_root_cause(exception)}.")
+    return parse_error(str(exception)) or java_error("Spark's query ended", _root_cause(exception))
+
+
+def java_error(what: str, cause: str) -> OrderFlowError:
+    """Return the error for Java's exception: OutOfResources if this machine is short of something, else Interrupted.
+
+    It is decided by the text of `cause`, because Java does not pass on the system's error number.
+    """
+    message = f"{what}: {cause.rstrip('.')}."
+    for number, hint in SHORTAGE_HINTS.items():
+        if cause.endswith(os.strerror(number)):
+            is_disk = number in (errno.ENOSPC, errno.EDQUOT)
+            return OutOfResources(message, hint=_SCRATCH_FULL if is_disk else hint)
+    return Interrupted(message)
 
 
 def keep_running(start: Callable[[], StreamingQuery]) -> None:

@@ -11,11 +11,12 @@ import pwd
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from orderflow.errors import EngineFailed
+from orderflow.errors import EngineFailed, FileUnusable
 from orderflow.store.record_batch import TRANSACTION_ROWS
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _session(name: str, runtime: Runtime, options: Mapping[str, str]) -> SparkSe
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         os.environ["PYSPARK_PYTHON"] = version if runtime.packages else sys.executable
     if not is_submitted():
-        _check_user()
+        check_environment()
         _prepare_environment(runtime)
         options = {**options, **_launch_options(runtime)}
     from pyspark import SparkConf, SparkContext
@@ -214,8 +215,14 @@ def _launch_options(runtime: Runtime) -> dict[str, str]:
     }
 
 
-def _check_user() -> None:
-    """Raise EngineFailed if the system does not know this process's user, without whom Hadoop's login fails."""
+def check_environment() -> None:
+    """Check what would end Spark's JVM without a reason.
+
+    Raises EngineFailed if the system does not know this process's user, whom Hadoop's login needs. Raises FileUnusable
+    if no folder of SPARK_LOCAL_DIRS can be written.
+    """
+    if folders := os.environ.get("SPARK_LOCAL_DIRS"):
+        _check_local_folders(folders)
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -224,6 +231,21 @@ def _check_user() -> None:
             hint="Add a line for it to /etc/passwd (`orderflow:x:ID:ID::/tmp:/bin/sh`), run as another user, or use"
             " `--engine direct`.",
         ) from None
+
+
+def _check_local_folders(folders: str) -> None:
+    reason = ""
+    for folder in map(Path, folders.split(",")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder):
+                return
+        except OSError as error:
+            reason = f"{folder}: {error.strerror}"
+    raise FileUnusable(
+        f"Spark cannot write to any folder of SPARK_LOCAL_DIRS ({reason}).",
+        hint="Set SPARK_LOCAL_DIRS to a folder with free space that this user may write to, or remove the variable.",
+    )
 
 
 def _java_option(option: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl  # noqa: F401 # loads one whole OpenSSL; after hashlib alone, the client's C extension would mix two of them
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,15 @@ from mysql.connector._scripting import MySQLScriptSplitter
 from mysql.connector.abstracts import MySQLConnectionAbstract
 
 from orderflow import tls
-from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, OrderFlowError, UnknownDatabaseError
+from orderflow.errors import (
+    SHORTAGE_HINTS,
+    Contention,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    OrderFlowError,
+    OutOfResources,
+    UnknownDatabaseError,
+)
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, statements
 
@@ -313,13 +322,16 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
             "who": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
         }
         return DatabaseRefused(f"{where} {group.what.format(**names)}: {reason}.", hint=group.hint.format(**names))
+    if error.errno == error_numbers.NO_SOCKET:
+        hint = SHORTAGE_HINTS[errno.EMFILE]
+        return OutOfResources(f"This machine cannot open a connection to {where}: {reason}.", hint=hint)
     if error_numbers.is_of_connection(error.errno):
         # A server that does not trust a client's certificate only closes the connection.
         hint = "If it runs, it may not trust the certificate in MYSQL_SSL_CERT." if settings.mysql_ssl_cert else ""
         return DatabaseUnavailable(f"{where} does not answer: {reason}.", hint=hint)
     if error.errno in error_numbers.TOO_LARGE_TRANSACTION:
         return TransactionTooLargeError(
-            f"{where} takes no transaction of this size: {reason}.",
+            f"{where} accepts no transaction of this size: {reason}.",
             hint="Raise max_binlog_cache_size, or the cluster's limit of a transaction.",
         )
     if error.errno in error_numbers.ROW_AT_FAULT:

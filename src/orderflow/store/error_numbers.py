@@ -86,11 +86,11 @@ UNAVAILABLE_GROUPS = (
         1927: "CONNECTION_KILLED",  # MariaDB
         3169: "SESSION_WAS_KILLED", 4031: "CLIENT_INTERACTION_TIMEOUT",
     }),
-    Group("has ended a statement that ran for too long", "Is the server busy, or its time limit short?", {
+    Group("has ended a statement that ran for too long", "Check the server's load and its time limit.", {
         1969: "STATEMENT_TIMEOUT",  # MariaDB's max_statement_time
         3024: "QUERY_TIMEOUT",  # MySQL's max_execution_time
     }),
-    Group("cannot write as a member of its cluster now", "Look at the cluster's state: a primary with a majority?", {
+    Group("cannot write as a member of its cluster now", "Check that its cluster has a primary and a majority.", {
         1047: "UNKNOWN_COM_ERROR",  # WSREP: not prepared
         3092: "GROUP_REPLICATION_CONFIGURATION", 3096: "GROUP_REPLICATION_COMMUNICATION_LAYER_SESSION_ERROR",
         3097: "GROUP_REPLICATION_COMMUNICATION_LAYER_JOIN_ERROR", 3100: "RUN_HOOK_ERROR",
@@ -182,7 +182,7 @@ REFUSED_GROUPS = (
     Group("has no database {database}", "`orderflow init` creates it, or name another in MYSQL_DATABASE.", {
         1049: "BAD_DB_ERROR",
     }),
-    Group("takes no record of this size", "Raise the server's max_allowed_packet.", {
+    Group("accepts no record of this size", "Raise the server's max_allowed_packet.", {
         1153: "NET_PACKET_TOO_LARGE", 1301: "WARN_ALLOWED_PACKET_OVERFLOWED", 2020: "CR_NET_PACKET_TOO_LARGE",
     }),
     Group(
@@ -194,7 +194,7 @@ REFUSED_GROUPS = (
         },
     ),
     Group(
-        "refuses tables like these in its cluster", "Every table must be InnoDB and have a primary key.",
+        "refuses such tables with its replication settings", "Every table must be InnoDB and have a primary key.",
         {
             1785: "GTID_UNSAFE_NON_TRANSACTIONAL_TABLE", 3098: "BEFORE_DML_VALIDATION_ERROR",
             3161: "DISABLED_STORAGE_ENGINE", 3750: "TABLE_WITHOUT_PK",
@@ -241,6 +241,7 @@ UNAVAILABLE = frozenset(number for group in UNAVAILABLE_GROUPS for number in gro
 DUPLICATE_ENTRY = 1062
 PACKET_TOO_LARGE = 1153
 TLS_REFUSED = 2026
+NO_SOCKET = 2001  # CR_SOCKET_CREATE_ERROR of the client: no free file descriptor, or no memory
 _FIRST_CLIENT_ERROR, _LAST_CLIENT_ERROR = 2000, 2999
 
 

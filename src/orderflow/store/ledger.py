@@ -136,7 +136,7 @@ def open_partitions(
             )
             + ".",
             hint="Retention or a deletion removed them. Restore the topic; or `orderflow accept-loss` records them as"
-            " lost, and the sink goes on after them.",
+            " lost, and the sink then continues after them.",
         )
     return {entry.partition: entry.next_offset for entry in entries(connection, topic)}
 

@@ -222,7 +222,7 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
 
 def conflict(contract: Contract, row: OrderRow, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
-    if not (differing := _differences(contract, row, existing_row, "there", "here")):
+    if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 

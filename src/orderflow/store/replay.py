@@ -100,7 +100,7 @@ def _transaction(  # noqa: PLR0917
         raise InputInvalid(
             f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which the ledger does not"
             " know.",
-            hint="The ledger was changed by hand; `orderflow audit` tells what is missing.",
+            hint="The ledger was changed by hand; `orderflow audit` lists what is missing.",
         )
     next_offset, topic_id, now, _ = found[entry.partition]
     contract = loader.contract_of(connection.settings)

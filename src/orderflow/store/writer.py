@@ -450,7 +450,7 @@ class Writer:
             raise UnknownDatabaseError(
                 f"Not one of {len(refused):,} orders of {decoded.batch.describe(self._source.topic)} was accepted:"
                 f" {refused[0].detail}",
-                hint="The orders are likely right: look for a broken trigger of the table. `orderflow doctor` helps.",
+                hint="The orders are probably valid: look for a broken trigger. `orderflow doctor` lists all.",
             )
         return skipped_rows, refused
 

@@ -162,7 +162,9 @@ def test_any_order_is_found_with_its_history(page: Page) -> None:
     expect(details).to_contain_text("partition 0, offset 4")
     expect(details.locator(".timeline li")).to_have_count(3)
     expect(details.locator(".record")).to_have_count(1)
-    expect(details.locator(".record .detail")).to_contain_text("customer_id is '50005' there and '60005' here")
+    expect(details.locator(".record .detail")).to_contain_text(
+        "customer_id is '50005' in the table and '60005' in this record"
+    )
     page.keyboard.press("Escape")
     expect(details).to_be_hidden()
 

@@ -18,7 +18,7 @@ from orderflow import extras, settings, topic
 from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
 from orderflow.settings import Settings
-from orderflow.store import ledger, schema, server
+from orderflow.store import error_numbers, ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.schema import Step
 from orderflow.store.server import Server
@@ -56,7 +56,7 @@ def checks(settings: Settings) -> Iterator[Check]:
             try:
                 done[name] = Check(name, *run_check())
             except OrderFlowError as error:
-                done[name] = Check(name, "error", error.message, error.hint or _HINTS.get(name, ""))
+                done[name] = Check(name, "error", error.message, error.hint or _hint(name, error))
         yield done[name]
 
 
@@ -64,6 +64,14 @@ _HINTS = {
     "Kafka": "Start it, or set KAFKA_BOOTSTRAP_SERVERS. If that is not set, `orderflow up` starts its own.",
     "database": "Start it, or set MYSQL_HOST and MYSQL_PORT. If MYSQL_HOST is not set, `orderflow up` starts its own.",
 }
+
+
+def _hint(name: str, error: OrderFlowError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, mysql.connector.Error) and not error_numbers.is_of_connection(cause.errno):
+        return "The server answers, but cannot be used now: see its error log, and repeat this command."
+    return _HINTS.get(name, "")
+
 
 _Result = tuple[Status, str] | tuple[Status, str, str]
 
@@ -131,6 +139,10 @@ class _Examination:
         return "ok", platform.python_version()
 
     def _spark(self) -> _Result:
+        if extras.is_installed("spark"):
+            from orderflow.spark import session
+
+            session.check_environment()
         return self._extra("spark", "the sink needs --engine direct")
 
     def _dashboard(self) -> _Result:
@@ -176,8 +188,8 @@ class _Examination:
 
     def _kafka(self) -> _Result:
         topic.check_connection(self._settings)
-        with topic.translate_errors(self._settings):
-            admin = AdminClient(topic.client_config(self._settings))
+        admin = AdminClient(topic.client_config(self._settings))
+        with topic.translate_errors(self._settings, admin):
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
         count = len(cluster.nodes)
         brokers = f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
