@@ -70,7 +70,7 @@ MUTATIONS = (
         "garbage",
         "src/orderflow/store/orders.py",
         {
-            '"in the table", "in this record")):\n        return None\n': '"in the table", "in this record")) or True:\n        return None\n'
+            '"in this record")):\n        return None\n': '"in this record")) or True:\n        return None\n',
         },
     ),
     Mutation(

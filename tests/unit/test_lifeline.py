@@ -67,7 +67,8 @@ def start(tmp_path: Path) -> Start:
     def start(test: str, *prefix: str) -> subprocess.Popen[bytes]:
         (tmp_path / "test_it.py").write_text(test)
         own = {name: value for name, value in os.environ.items() if name != lifeline.MARK}
-        own["PYTHONPATH"] = str(Path(lifeline.__file__).parents[1])
+        root = Path(lifeline.__file__).parents[1]
+        own["PYTHONPATH"] = f"{root}{os.pathsep}{root / 'src'}"
         options = ("-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "test_it.py")
         return subprocess.Popen([*prefix, sys.executable, "-m", "pytest", *options], cwd=tmp_path, env=own)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
@@ -13,11 +12,9 @@ from orderflow.settings import Settings
 from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, as_record, open_consumer
 from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
-from orderflow.topic._metadata import Bounds, bounds, describe
+from orderflow.topic._metadata import Bounds, bounds, describe, wait_for_leaders
 
 log = logging.getLogger(__package__)  # JSON logs show the name, and this module is private
-
-_WAIT = 1.0  # seconds between two requests while brokers are down
 
 
 def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
@@ -64,7 +61,7 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
 def _wait_for_bounds(settings: Settings, partition: int) -> Bounds:
     while True:
         try:
+            wait_for_leaders(settings)  # also renews the client's knowledge of the leaders, which `bounds` needs
             return bounds(settings, [partition])[partition]
         except KafkaUnavailable as error:
             log.warning("%s Waiting for it.", error.message)
-            time.sleep(_WAIT)
