@@ -15,6 +15,7 @@ from typing import Any
 from pyspark.sql import SparkSession, functions
 
 from orderflow.embedded import jars
+from orderflow.errors import InputInvalid
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
 
 LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}
@@ -96,6 +97,12 @@ def write_filtered(spark: SparkSession) -> dict[str, Any]:
             write_orders(read_records(spark, streaming=False, **LEDGER).where(condition)).save()
         except Exception as error:  # noqa: BLE001 - Spark's
             errors[name] = str(error)
+    try:
+        write_orders(
+            read_records(spark, streaming=False, **LEDGER).withColumn("key", functions.col("key").cast("string"))
+        )
+    except InputInvalid as error:
+        errors["type"] = str(error)
     return errors | write_batch(spark)
 
 

@@ -124,6 +124,24 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
     assert (counts(again), again.sentence()) == (counts(report), report.sentence())
 
 
+def test_records_that_left_before_they_were_stored_are_a_finding_until_their_loss_is_accepted(
+    stored: Settings, tmp_path: Path
+) -> None:
+    lose(stored, 1, 3)
+    topic.add_partitions(stored, 4)
+    lose(stored, 3, 2)
+    report = audit.run(stored)
+    assert report.counts == NO_FINDINGS | {"topics": 2}
+    assert {(finding.partition, finding.what) for finding in report.topics} == {
+        (1, "offsets 4 to 6 left the topic before they were stored"),
+        (3, "offsets 0 to 1 left the topic before they were stored"),
+    }
+    assert report.sentence().startswith("Not proven: among 5 records and the tables, 2 wrong in the topics.")
+    assert run(stored, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
+    report = audit.run(stored)
+    assert (report.proven, report.lost_offsets) == (True, 5)
+
+
 def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> None:
     """Between two reads, compaction removes records whose absence nothing shows."""
     configure_topic(stored, "cleanup.policy", "compact,delete")

@@ -6,10 +6,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import mysql.connector
 import pytest
 from mysql.connector import errorcode
 
+from orderflow.errors import OutOfResources
+from orderflow.settings import Settings
 from orderflow.store import error_numbers
+from orderflow.store.connection import classify
 from orderflow.store.error_numbers import (
     CONTENTION,
     NO_LOCAL_INFILE,
@@ -67,3 +71,8 @@ def test_the_documentation_has_every_number() -> None:
 @pytest.mark.parametrize("number", [-1, None, 2002, 2003, 2006, 2013, 2055])
 def test_an_error_without_a_reply_is_an_error_of_the_connection(number: int | None) -> None:
     assert error_numbers.is_of_connection(number)
+
+
+def test_too_few_descriptors_are_a_shortage_of_this_machine() -> None:
+    error = classify(mysql.connector.Error("Can't create TCP/IP socket (24)", errno=2001), Settings())
+    assert isinstance(error, OutOfResources) and "ulimit -n" in error.hint

@@ -65,6 +65,21 @@ def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: str) -> None:
     assert name in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("trigger", "seconds"),
+    [
+        ("micro-batch", 0),
+        ("auto", 0),
+        ("500 milliseconds", 0.5),
+        ("1 second", 1),
+        ("10 minutes", 600),
+        ("2 hours", 7200),
+    ],
+)
+def test_a_trigger_has_its_interval(tmp_path: Path, trigger: str, seconds: float) -> None:
+    assert load(tmp_path, {"SINK_TRIGGER": trigger}).trigger_interval == seconds
+
+
 def test_a_password_is_never_shown() -> None:
     loaded = Settings(mysql_password="hunter2")
     assert "hunter2" not in repr(loaded) + str(loaded) + str(loaded.shown())

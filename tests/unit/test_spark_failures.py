@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import time
 import traceback
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from orderflow import topic
-from orderflow.errors import EngineFailed, InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError
+from orderflow.errors import (
+    EngineFailed,
+    FileUnusable,
+    InputInvalid,
+    Interrupted,
+    KafkaUnavailable,
+    LedgerGap,
+    OrderFlowError,
+    OutOfResources,
+)
+from orderflow.pipeline.engine import STALL_TIMEOUT
 from orderflow.pipeline.spark_engine import SparkEngine
 from orderflow.settings import Settings
-from orderflow.spark import failures, read_records
+from orderflow.spark import failures, read_records, session
 
 
 def _failing(*errors: OrderFlowError | None) -> mock.Mock:
@@ -62,6 +74,41 @@ def test_damage_is_searched_as_far_as_a_micro_batch_reads(
     ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
     assert engine._skip_unreadable(mock.Mock(), positions, ends) == positions
     assert read == searched
+
+
+def test_an_interval_is_no_stall() -> None:
+    assert SparkEngine(Settings(sink_trigger="10 minutes"), mock.Mock()).stall_timeout() == STALL_TIMEOUT + 600
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        ("org.apache.hadoop.fs.FSError: java.io.IOException: No space left on device", OutOfResources),
+        ("java.net.SocketException: Too many open files", OutOfResources),
+        ("java.lang.IllegalStateException: No space left on device, it said before", Interrupted),
+        ("no reason given", Interrupted),
+    ],
+)
+def test_javas_shortages_are_waited_for(cause: str, expected: type[OrderFlowError]) -> None:
+    error = failures.java_error("Spark failed", cause)
+    assert (type(error), error.message) == (expected, f"Spark failed: {cause}.")
+    assert bool(error.hint) == (expected is OutOfResources)
+
+
+def test_a_start_that_failed_needs_no_stop() -> None:
+    engine = SparkEngine(Settings(), mock.Mock())
+    engine._session = Future()
+    engine._session.set_exception(ImportError("cannot import name"))
+    engine.close()
+
+
+def test_local_folders_that_cannot_be_written_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", f"/proc/x,{tmp_path}/file/y")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileUnusable, match=r"any folder of SPARK_LOCAL_DIRS \(/.*/file/y: Not a directory\)"):
+        session.check_environment()
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", f"/proc/x,{tmp_path}/new")
+    session.check_environment()
 
 
 def test_a_traceback_shows_the_hint() -> None:
