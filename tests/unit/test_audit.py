@@ -20,7 +20,7 @@ from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
 from orderflow.store.ledger import LedgerEntry, Loss
 from orderflow.store.orders import produced_at
-from orderflow.store.snapshot import Quarantined, StoredRow
+from orderflow.store.snapshot import AuditedRecord, StoredRow
 from orderflow.topic import Bounds, Record
 from tests.corpus import ORDER
 
@@ -145,7 +145,7 @@ def test_differences_are_exact() -> None:
     }
 
 
-KEPT = Quarantined(b"k", b"v", "orders", None, None, NOW, "conflict", ORDER.order_id, "open", None, None, None)
+KEPT = AuditedRecord(b"k", b"v", "orders", None, None, NOW, "conflict", ORDER.order_id, "open", None, None, None)
 ROW = StoredRow(ORDER.row(), 0, 5, None, NOW)
 OTHER = StoredRow((1, *ORDER.row()[1:]), 0, 5, None, NOW)
 REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")

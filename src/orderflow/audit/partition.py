@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from orderflow.audit.report import Values
 from orderflow.contract.definition import EPOCH, LAST_MILLISECOND, Contract, Order
 from orderflow.store.ledger import LedgerEntry, Loss
-from orderflow.store.snapshot import Checks, Quarantined, StoredRow
+from orderflow.store.snapshot import AuditedRecord, LedgerChecks, StoredRow
 from orderflow.topic import Bounds, Record
 
 _QUARANTINED = -1  # no hash is -1
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_UNKNOWN = Checks(None, 0, 0)
+_UNKNOWN = LedgerChecks(None, 0, 0)
 
 
 class Partition:
@@ -27,7 +27,7 @@ class Partition:
     """
 
     def __init__(
-        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: Checks = _UNKNOWN
+        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: LedgerChecks = _UNKNOWN
     ) -> None:
         self.entry = entry
         self.bounds = bounds
@@ -158,7 +158,7 @@ def is_timestamp(moment: datetime | None, timestamp: int) -> bool:
     return (moment - EPOCH) // _MILLISECOND == timestamp
 
 
-def check_times(record: Record, row: StoredRow, replayed: Quarantined | None) -> str | None:
+def check_times(record: Record, row: StoredRow, replayed: AuditedRecord | None) -> str | None:
     """The error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"

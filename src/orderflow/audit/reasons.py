@@ -9,13 +9,13 @@ from orderflow.audit.partition import is_timestamp
 from orderflow.contract.definition import Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.order_ranges import outside_ranges
-from orderflow.store.snapshot import Quarantined, StoredRow
+from orderflow.store.snapshot import AuditedRecord, StoredRow
 from orderflow.topic import Record
 
 _WITH_ORDER_ID = (Reason.CONFLICT, Reason.REFUSED_BY_DATABASE)  # reasons of records that the contract accepted
 
 
-def check_columns(topic: str, record: Record, quarantined: Quarantined) -> Iterator[str]:
+def check_columns(topic: str, record: Record, quarantined: AuditedRecord) -> Iterator[str]:
     """Iterate over the errors in the record's row in the quarantine, except for its reason."""
     if not quarantined.resolved_in_order:
         status = quarantined.status
@@ -31,7 +31,7 @@ def check_columns(topic: str, record: Record, quarantined: Quarantined) -> Itera
 
 def check_reason(
     record: Record,
-    quarantined: Quarantined,
+    quarantined: AuditedRecord,
     result: Order | RecordRejected,
     row: StoredRow | None,
     *,

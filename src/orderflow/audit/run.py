@@ -31,7 +31,7 @@ from orderflow.settings import Settings
 from orderflow.store import audits, contracts, ledger, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, fingerprint, losses
-from orderflow.store.snapshot import Adoption, Quarantined, StoredRow
+from orderflow.store.snapshot import Adoption, AuditedRecord, StoredRow
 from orderflow.topic import Bounds, Record, TopicInfo
 
 log = logging.getLogger(__name__)
@@ -344,7 +344,7 @@ class _Audit:
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
-    ) -> dict[int, Quarantined]:
+    ) -> dict[int, AuditedRecord]:
         """The rows of the quarantine for these records, by offset; rows without a record are reported and left out."""
         found = snapshot.quarantined(self._connection, part.entry.topic_id, part.entry.partition, start, end)
         self._quarantine_seen += len(found)
@@ -358,7 +358,7 @@ class _Audit:
         self,
         part: Partition,
         record: Record,
-        quarantined: Quarantined,
+        quarantined: AuditedRecord,
         result: Order | RecordRejected,
         row: StoredRow | None,
     ) -> None:
@@ -396,7 +396,7 @@ class _Audit:
         result: Order | RecordRejected,
         rows: Mapping[str, StoredRow],
         number: int,
-        replayed: Quarantined | None,
+        replayed: AuditedRecord | None,
     ) -> None:
         """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed.
 
@@ -439,7 +439,7 @@ class _Audit:
             part.counts["duplicates"] += 1
 
     def _is_own(
-        self, part: Partition, record: Record, order_id: str, row: StoredRow, replayed: Quarantined | None
+        self, part: Partition, record: Record, order_id: str, row: StoredRow, replayed: AuditedRecord | None
     ) -> bool:
         """Whether the record became this row."""
         if (row.offset, row.partition) != (record.offset, record.partition):
@@ -450,7 +450,7 @@ class _Audit:
         )
 
     def _has_later_coordinates(
-        self, part: Partition, record: Record, row: StoredRow, replayed: Quarantined | None
+        self, part: Partition, record: Record, row: StoredRow, replayed: AuditedRecord | None
     ) -> bool:
         """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 

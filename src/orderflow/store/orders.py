@@ -282,7 +282,7 @@ def _read_again(
         existing_row = stored.get(row.order.order_id)
         taken_by_other = existing_row is not None and existing_row.stored_at != stored_at
         same = existing_row is not None and (row.order.order_id, existing_row.partition, existing_row.offset) in ours
-        taken_here = existing_row is not None and same and not _is(existing_row, row)
+        taken_here = existing_row is not None and same and not _has_coordinates_of(existing_row, row)
         if existing_row is not None and (taken_by_other or taken_here):  # the latter: the same key twice in these rows
             skipped_rows.append(SkippedRow(row, existing_row))
         elif detail := _alteration(contract, row, existing_row, reasons):
@@ -296,7 +296,7 @@ def _read_again(
     return skipped_rows
 
 
-def _is(existing_row: ExistingRow, row: OrderRow) -> bool:
+def _has_coordinates_of(existing_row: ExistingRow, row: OrderRow) -> bool:
     """Whether the existing row has the coordinates of the row's record."""
     return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
 
@@ -310,7 +310,7 @@ def _alteration(
     """
     if existing_row is None:
         return f"the server did not write it; its warnings: {'; '.join(reasons) or 'none'}"
-    if not _is(existing_row, row):
+    if not _has_coordinates_of(existing_row, row):
         return (
             f"the server stored offset {row.offset} of partition {row.partition} as offset {existing_row.offset} of"
             f" {existing_row.partition}"

@@ -88,7 +88,7 @@ def replay(
             time.sleep(pause)
         else:
             return outcome
-    raise Contention(contention.exhausted(f"Record {entry.quarantine_id}"))
+    raise Contention(contention.exhausted_message(f"Record {entry.quarantine_id}"))
 
 
 def _transaction(  # noqa: PLR0917

@@ -36,7 +36,7 @@ class StoredRow(NamedTuple):
     stored_at: datetime | None
 
 
-class Checks(NamedTuple):
+class LedgerChecks(NamedTuple):
     """The values in a row of the ledger that other tables are checked against.
 
     `lost` is None for partitions of an earlier version. `times_sum` is the sum of stored_at and quarantined_at, in
@@ -64,7 +64,7 @@ class OrderCounts(NamedTuple):
     adopted: Adoption
 
 
-class Quarantined(NamedTuple):
+class AuditedRecord(NamedTuple):
     """A row of the quarantine: the stored record, and its resolution."""
 
     key: bytes | None
@@ -95,7 +95,7 @@ class Quarantined(NamedTuple):
         )
 
 
-class Kept(NamedTuple):
+class QuarantineCoordinates(NamedTuple):
     """A record's coordinates, as its row of the quarantine states them."""
 
     topic: str
@@ -136,11 +136,11 @@ def ledger(connection: Connection) -> list[LedgerEntry]:
     return [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
 
 
-def ledger_checks(connection: Connection) -> dict[tuple[str, int], Checks]:
+def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): Checks(lost, covered, int(sum_), contract, LastRecord(*last))
+        (topic, number): LedgerChecks(lost, covered, int(sum_), contract, LastRecord(*last))
         for topic, number, lost, covered, sum_, contract, *last in rows
     }
 
@@ -158,14 +158,16 @@ def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, S
     return found
 
 
-def quarantined(connection: Connection, topic_id: str, partition: int, start: int, end: int) -> dict[int, Quarantined]:
+def quarantined(
+    connection: Connection, topic_id: str, partition: int, start: int, end: int
+) -> dict[int, AuditedRecord]:
     """Map offset to row, for the records with `start` <= offset < `end`."""
-    found: dict[int, Quarantined] = {}
+    found: dict[int, AuditedRecord] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
     for offset, key, value, chunks, *rest in rows:
         fields = quarantine.whole(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
-        found[offset] = Quarantined(*fields, *rest)
+        found[offset] = AuditedRecord(*fields, *rest)
     return found
 
 
@@ -212,11 +214,11 @@ def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int |
         last = rows[-1][0]
 
 
-def every_quarantined(connection: Connection) -> Iterator[Kept]:
+def every_quarantined(connection: Connection) -> Iterator[QuarantineCoordinates]:
     """Yield every row of the quarantine, without its record."""
     last = 0
     while rows := connection.execute("select_quarantine_coordinates", {"after_id": last}).rows:
-        yield from (Kept(*row) for _, *row in rows)
+        yield from (QuarantineCoordinates(*row) for _, *row in rows)
         last = rows[-1][0]
 
 

@@ -248,7 +248,7 @@ class Writer:
                 pause = after_contention
             self._start_again(ticket, pause)
             speculative = False
-        raise Contention(contention.exhausted(decoded.batch.describe(self._source.topic), self._max_attempts))
+        raise Contention(contention.exhausted_message(decoded.batch.describe(self._source.topic), self._max_attempts))
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
