@@ -306,9 +306,7 @@ def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock)
     assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
 
 
-def test_an_engine_that_does_not_stop_hides_nothing_that_a_person_must_fix(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     class Starting(Watching):
         def _topic(self, connection: Connection) -> TopicInfo:
             return INFO

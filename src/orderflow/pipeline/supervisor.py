@@ -30,7 +30,6 @@ from orderflow.errors import (
     Interrupted,
     KafkaUnavailable,
     LedgerGap,
-    OperatorError,
     OrderFlowError,
     TopicMissing,
     Unavailable,
@@ -216,12 +215,9 @@ class Supervisor:
         self._engine.start(info, self._positions, ends, once=self._once)
         try:
             must_restart = self._watch(connection, info, ends)
-        except OperatorError:
-            with suppress(Unavailable):  # it would hide what a person must fix
-                self._engine.stop()
-            raise
         except BaseException:
-            self._engine.stop()
+            with suppress(Unavailable):  # the first error is the cause; the next start stops the engine again
+                self._engine.stop()
             raise
         self._engine.stop()
         return must_restart

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.registry import RESTARTING, WAITING, action, end_sessions, is_stored, register
+from tests.faults.registry import RESTARTING, action, end_sessions, is_stored, register
 from tests.faults.system import System, ended, send_signal, stopped
 from tests.processes import until
 
@@ -138,7 +138,7 @@ def zombie_that_holds_its_locks(system: System) -> None:
     """A worker stops before its COMMIT, and another sink waits for its locks. The worker then resumes and commits."""
     with _zombie(system, "commit.before") as zombie:
         # In real-time mode, a worker ends with its driver, which releases its locks.
-        until(lambda: system.has_logged(WAITING) or not zombie.is_running(), system.sink)
+        until(lambda: system.has_logged(RESTARTING) or not zombie.is_running(), system.sink)
 
 
 @action()
