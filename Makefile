@@ -31,7 +31,7 @@ up: setup ## Start Kafka, the database, the sink and the producer; Ctrl-C stops 
 	@$(BIN)/orderflow up $(ARGS)
 
 test: setup lint ## Check and test everything
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 20 $(ARGS)
 
 test-spark: setup .venv/.dev ## Run the pipeline's tests with another Spark version: make test-spark SPARK=3.5 (4.0, 4.1)
 	@$(BIN)/python -m tests.spark_versions $(or $(SPARK),4.2) $(ARGS)

@@ -221,20 +221,21 @@ def test_the_console_reports_a_damaged_batch_and_continues(
         until(has_logged(console, "ORDER-000109"), console)
 
 
-def test_the_console_continues_when_a_partition_has_lost_its_end(
-    broker: Broker, broker_settings: Settings, tmp_path: Path
-) -> None:
-    topic.get_or_create(broker_settings)
-    damage.send_batches(broker_settings, "none", 0, 2, 25)
-    with running(broker_settings, "console", "--from-beginning", folder=tmp_path) as console:
-        until(has_logged(console, "ORDER-000049"), console)
-        broker.kill()
-        damage.cut_off(damage.segment(broker.data, broker_settings.kafka_topic), 25)
-        broker.start()
-        broker.wait_ready()
-        until(has_logged(console, "Continuing at offset 25"), console)
-        damage.send_batches(broker_settings, "none", 0, 1, 25, start=1000)
-        until(has_logged(console, "ORDER-001024"), console)
+def test_the_console_continues_when_a_partition_has_lost_its_end(mysql: Settings, tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "broker", free_port())
+    shortened = msgspec.structs.replace(mysql, kafka_bootstrap_servers=broker.address, kafka_topic="shortened")
+    with servers.running(broker):
+        topic.get_or_create(shortened)
+        damage.send_batches(shortened, "none", 0, 2, 25)
+        with running(shortened, "console", "--from-beginning", folder=tmp_path) as console:
+            until(has_logged(console, "ORDER-000049"), console)
+            broker.kill()
+            damage.cut_off(damage.segment(broker.data, shortened.kafka_topic), 25)
+            broker.start()
+            broker.wait_ready()
+            until(has_logged(console, "Continuing at offset 25"), console)
+            damage.send_batches(shortened, "none", 0, 1, 25, start=1000)
+            until(has_logged(console, "ORDER-001024"), console)
 
 
 @pytest.fixture

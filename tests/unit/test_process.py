@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -96,6 +97,7 @@ def test_stop_kills_the_process_and_its_children_at_the_deadline(start: Start) -
 IN_A_TERMINAL = """
 import os, signal, time
 from pathlib import Path
+from typing import Any
 from orderflow.embedded.process import Process
 os.close(os.open(os.ttyname(0), os.O_RDWR))  # the session's terminal from now on
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -158,6 +160,7 @@ print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, signal.getsignal(signal
 PARENT = """
 import signal, sys, time
 from pathlib import Path
+from typing import Any
 from orderflow.embedded.process import Process
 child = Process("child", [sys.executable, "-c", sys.argv[1]], log=Path("log"))
 child.start()
@@ -177,6 +180,7 @@ STOPPING = "trap 'echo > stopped; exit' TERM; sleep 0.5; echo > started; while :
 INTERRUPTED = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from orderflow.embedded import signals
 signals.interrupt_on_signals()
 try:
@@ -203,3 +207,18 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
         "signals.interrupt_on_signals(); os.kill(os.getpid(), signal.SIGHUP)"
     )
     subprocess.run(["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-c", code], check=True)
+
+
+def test_a_chosen_port_is_never_chosen_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = process.free_port()
+    assert process.free_port(first) == first
+    bound: list[int] = []
+
+    class Listener(socket.socket):
+        def bind(self, address: Any) -> None:
+            bound.append(address[1])
+            super().bind((address[0], first if len(bound) == 1 else address[1]))
+
+    monkeypatch.setattr("orderflow.embedded.process.socket.socket", Listener)
+    assert process.free_port() != first
+    assert bound == [0, 0], "the system's first choice was the port that is chosen already"

@@ -208,14 +208,28 @@ def stop_leftover(pid: int, created: float, timeout: float) -> bool:
 
 
 def free_port(wanted: int = 0) -> int:
-    """Return `wanted` if it is free on loopback, else (or for 0) a port that the system chooses."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted))
-        except OSError:
-            listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return `wanted` if it is free on loopback, else (or for 0) a port that the system chooses.
+
+    A chosen port is never returned again in this process, because it is free until its server listens.
+    """
+    with contextlib.ExitStack() as listeners:
+        while True:
+            listener = listeners.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", wanted))
+            except OSError:
+                listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+            if port == wanted:
+                return port
+            if port not in _chosen_ports:
+                _chosen_ports.add(port)
+                return port
+            wanted = 0
+
+
+_chosen_ports: set[int] = set()
 
 
 def _find(pid: int, created: float) -> psutil.Process | None:
