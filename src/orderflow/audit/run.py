@@ -152,18 +152,23 @@ class _Audit:
                 self.report.add("topics", Finding(what=what))
 
     def check_removed_records(self) -> None:
-        """Check that no record left the topic before it was stored, unless its loss is accepted."""
-        names = {part.entry.topic for part in self._partitions}
+        """Check that no record left KAFKA_TOPIC before it was stored, unless its loss is accepted."""
+        name = self._topic.name
+        if name not in {part.entry.topic for part in self._partitions}:
+            return  # before the first start
 
-        def removed(entries: Iterable[LedgerEntry]) -> dict[tuple[str, int], tuple[int, int]]:
-            positions = {(entry.topic, entry.partition): entry.next_offset for entry in entries}
-            ranges = {where: (positions.get(where, 0), bound.first) for where, bound in self._bounds.items()}
-            return {where: (start, end) for where, (start, end) in ranges.items() if where[0] in names and start < end}
+        def removed(entries: Iterable[LedgerEntry]) -> dict[int, tuple[int, int]]:
+            positions = {entry.partition: entry.next_offset for entry in entries if entry.topic == name}
+            return {
+                number: (start, bound.first)
+                for (topic_name, number), bound in self._bounds.items()
+                if topic_name == name and (start := positions.get(number, 0)) < bound.first
+            }
 
         if not removed(part.entry for part in self._partitions):
             return
         with Connection(self._settings.for_reading) as connection:  # perhaps a sink has stored them since the snapshot
-            for (name, number), (start, end) in removed(ledger.entries(connection)).items():
+            for number, (start, end) in removed(ledger.entries(connection)).items():
                 what = f"offsets {start} to {end - 1} left the topic before they were stored"
                 self.report.add("topics", Finding(what=what, topic=name, partition=number))
 
