@@ -309,7 +309,7 @@ class Supervisor:
         """Raise TooManyRejected if it is. A writer checks this too, but on a cluster Spark repeats its task."""
         before, self._last_status = self._last_status, now
         if before:
-            records, rejected = (_count(now) - _count(before), now.quarantined - before.quarantined)
+            records, rejected = _count(now) - _count(before), now.quarantined - before.quarantined
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 

@@ -12,7 +12,7 @@ _MIN_RECORDS = 1_000  # enough to exclude chance
 
 
 class RejectedShare:
-    """The share of rejected records among the last `window_records`."""
+    """Counts the rejected records among the last `window_records`."""
 
     def __init__(self, settings: Settings, topic: str, window_records: int = WINDOW_RECORDS) -> None:
         self._settings, self._topic, self._window_records = settings, topic, window_records
