@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka import KafkaProducer
 
@@ -27,6 +27,7 @@ from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.processes import TIMEOUT, has_logged, run, running, until
+from tests.records import delete_before
 from tests.sql import execute, raw_session, select
 
 SAMPLE = (
@@ -224,6 +225,11 @@ def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, e
         stalls, restarts = _count(sink, "Nothing was stored for"), _count(sink, '"state":"running"')
         until(lambda: _count(sink, '"state":"running"') > restarts + 3, sink)
         assert _count(sink, "Nothing was stored for") == stalls, "the marker at the end of partition 0 is no record"
+        position = "SELECT next_offset, updated_at FROM orders_ledger WHERE kafka_partition = 0"
+        [[end, updated_at]] = select(settings, position)
+        assert end == topic.bounds(settings, [0])[0].end, "the ledger is moved past that marker"
+        [[stored_at]] = select(settings, "SELECT MAX(stored_at) FROM orders WHERE kafka_partition = 0")
+        assert updated_at == stored_at, "updated_at is the time of the last record"
         with raw_session(settings) as other:  # a sink that waits for a lock logs nothing
             other.cursor().execute("SELECT * FROM orders_ledger FOR UPDATE")
             assert run(settings, "produce", "--count", "50", cwd=tmp_path).returncode == 0
@@ -232,6 +238,20 @@ def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, e
     finally:
         sink.kill()
     assert audit.run(settings).proven
+
+
+@pytest.mark.parametrize("engine", ["spark", "direct"])
+def test_markers_that_retention_removes_are_no_loss(settings: Settings, tmp_path: Path, engine: str) -> None:
+    schema.prepare(settings)
+    topic.get_or_create(settings)
+    _send_in_transactions(settings)
+    assert run(settings, "sink", "--once", "--engine", engine, cwd=tmp_path).returncode == 0
+    end = topic.bounds(settings, [0])[0].end
+    delete_before(settings, TopicPartition(settings.kafka_topic, 0, end))
+    again = run(settings, "sink", "--once", "--engine", engine, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    result = audit.run(settings)
+    assert result.proven, result
 
 
 def _count(sink: Process, words: str) -> int:

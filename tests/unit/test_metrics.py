@@ -39,6 +39,7 @@ STATUS = Status(
     quarantined=1,
     unknown_fields=3,
     lag=None,
+    lag_unknown_because="Kafka does not answer.",
     partitions=(
         PartitionStatus(partition=0, next_offset=13, end=20, lag=7),
         PartitionStatus(partition=1, next_offset=5, end=None, lag=None),

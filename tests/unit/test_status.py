@@ -1,4 +1,4 @@
-"""How the status describes the newest order."""
+"""How the status counts the lag, and describes the newest order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orderflow.insights import status
+from orderflow.insights.status import TopicExtent
 from orderflow.settings import Settings
+from orderflow.store.ledger import LedgerEntry
+from orderflow.topic import Bounds
 
 
 @pytest.mark.parametrize(
@@ -21,8 +24,36 @@ from orderflow.settings import Settings
 )
 def test_the_newest_order_is_described_with_its_age(age: timedelta, described: str) -> None:
     newest = "ORDER-1", datetime.now(UTC).replace(tzinfo=None) - age
-    assert status.combine(Settings(), [], {}, newest).describe_newest() == described
+    assert status.combine(Settings(), [], "Kafka is down.", newest).describe_newest() == described
 
 
 def test_without_orders_there_is_no_newest_one() -> None:
-    assert status.combine(Settings(), [], {}, None).describe_newest() is None
+    assert status.combine(Settings(), [], "Kafka is down.", None).describe_newest() is None
+
+
+EXTENT = TopicExtent("id", {0: Bounds(first=100, end=130), 1: Bounds(first=0, end=20)})
+
+
+def _entry(topic_id: str, next_offset: int) -> LedgerEntry:
+    return LedgerEntry("orders", 0, topic_id, 100, next_offset, 0, 0, 0, 0, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_before_the_first_start_the_lag_is_what_the_topic_holds() -> None:
+    found = status.combine(Settings(), [], EXTENT, None)
+    assert [part.lag for part in found.partitions] == [30, 20] and found.lag == 50
+
+
+def test_an_added_partition_counts_from_its_beginning() -> None:
+    extent = TopicExtent("id", {**EXTENT.bounds, 1: Bounds(first=5, end=20)})
+    found = status.combine(Settings(), [_entry("id", 128)], extent, None)
+    assert [part.lag for part in found.partitions] == [2, 20] and found.lag == 22
+
+
+@pytest.mark.parametrize(
+    ("extent", "reason"),
+    [("Kafka is down.", "Kafka is down."), (EXTENT._replace(topic_id="another"), "was deleted and created again")],
+)
+def test_a_lag_that_means_nothing_is_unknown_with_its_reason(extent: TopicExtent | str, reason: str) -> None:
+    found = status.combine(Settings(), [_entry("id", 128)], extent, None)
+    assert found.lag is None and all(part.lag is None for part in found.partitions)
+    assert reason in (found.lag_unknown_because or "")

@@ -271,6 +271,7 @@ class Watching(Supervisor):
             quarantined=quarantined,
             unknown_fields=0,
             lag=end - position,
+            lag_unknown_because=None,
             partitions=(part,),
             accounted_at=None,
             newest_order=None,
@@ -297,6 +298,41 @@ def test_a_record_that_has_just_arrived_is_no_stall(clock: Clock, monkeypatch: p
         Watching(clock, [*[idle] * 15, arrived], WatchedEngine()).watch()
 
 
+@pytest.fixture
+def skipped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """The partition, start and end of each range that the ledger was moved past, in a topic without records."""
+    ranges: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(topic, "holds_records", lambda *_: False)
+    monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO)
+    monkeypatch.setattr(ledger, "skip_empty", lambda *arguments: ranges.append(arguments[3:]))
+    return ranges
+
+
+def test_the_ledger_moves_past_a_tail_without_records(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
+    before, after = (7, 9, 0), (9, 9, 0)
+    assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60)).watch()
+    assert skipped == [(0, 7, 9)]
+    assert not Watching(clock, [(3, 4, 0)], WatchedEngine(ends_after=0)).watch()  # with `once`: at its end
+    assert skipped[1:] == [(0, 3, 4)]
+
+
+def test_the_ledger_does_not_move_in_a_topic_that_was_made_again(
+    clock: Clock, skipped: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO._replace(topic_id="another id"))
+    with pytest.raises(TopicRecreated):
+        Watching(clock, [(7, 9, 0)], WatchedEngine()).watch()
+    assert skipped == []
+
+
+def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic, "holds_records", _has_records)
+    with pytest.raises(Interrupted, match="has ended, although orders partition 0 has records from offset 3 on"):
+        Watching(clock, [(3, 4, 0)], WatchedEngine(ends_after=0)).watch()
+
+
 def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock) -> None:
     healthy = [(100 * count, 10**6, 0) for count in range(1, 20)]
     rejecting = [(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
@@ -312,7 +348,7 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
             return INFO
 
         def _ends(self, info: TopicInfo) -> dict[int, int]:
-            return {0: 10**6}
+            return {0: self._statuses[0][1]}
 
     class Startable(WatchedEngine):
         def start(self, *_: Any, once: bool) -> None:

@@ -135,9 +135,8 @@ class Partition:
         The last record, a replay and the acceptance of a loss each leave their time in another table. The time is
         unknown if records have left the topic, because one of them may have been replayed.
         """
-        offset, written_at = self._last
-        is_last = offset + 1 == self.entry.next_offset
-        if not is_last or self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
+        _, written_at = self._last
+        if self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
             return None
         return written_at
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow.cli import context, log
-from orderflow.cli.text import to_json
+from orderflow.cli.text import safe, to_json
 from orderflow.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
         f"{found.stored:,} stored, {found.duplicates:,} duplicates, {found.quarantined:,} quarantined,"
         f" lag {_number(found.lag)}; {found.unknown_fields:,} unknown fields seen"
     )
+    if found.lag_unknown_because:
+        yield f"The lag is unknown: {safe(found.lag_unknown_because)}"
     for part in found.partitions:
         yield (
             f"  partition {part.partition}: next offset {part.next_offset:,}, end {_number(part.end)},"
@@ -94,4 +96,4 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
 
 
 def _number(value: int | None) -> str:
-    return "unknown (Kafka does not answer)" if value is None else f"{value:,}"
+    return "unknown" if value is None else f"{value:,}"

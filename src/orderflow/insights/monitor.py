@@ -23,7 +23,7 @@ from orderflow.errors import DatabaseRefused, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
-from orderflow.insights.status import Status
+from orderflow.insights.status import Status, TopicExtent
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.audits import Audit
@@ -112,7 +112,7 @@ class Monitor:
         self._has_products = bool(self._contract.by_name["product_name"].path)
         self._kafka = _Queries(f"Kafka at {settings.kafka_bootstrap_servers}")
         self._database = _Queries(f"MySQL at {settings.database_address}")
-        self._end_offsets: dict[int, int] = {}
+        self._extent: TopicExtent | str = "Kafka was not read yet."
         self._status: Status | None = None
         self._read_at: datetime | None = None
         self._stored: deque[tuple[float, int]] = deque(maxlen=_RATES + 1)  # (monotonic seconds, orders)
@@ -187,6 +187,8 @@ class Monitor:
             if self._lock_checked_at - since < _ANSWER_TIMEOUT:
                 return Part("unknown", "Checking for an active sink.")
             waiting = f" {found.lag:,} records wait in Kafka." if found and found.lag else ""
+            if found and found.lag_unknown_because:
+                waiting = f" {found.lag_unknown_because}"
             return Part(
                 "unavailable", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`."
             )
@@ -218,9 +220,9 @@ class Monitor:
         while not stop.is_set():
             self._kafka.begin()
             try:
-                self._end_offsets = status.read_end_offsets(self._settings)
+                self._extent = status.read_extent(self._settings)
             except OrderFlowError as error:
-                self._end_offsets = {}
+                self._extent = error.message
                 self._kafka.end(error)
                 stop.wait(_RETRY_WAIT)
             else:
@@ -264,7 +266,7 @@ class Monitor:
         self._latest = reading.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
-        found = status.combine(self._settings, entries, self._end_offsets, newest, self._open_by_reason)
+        found = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
         position = sum(part.next_offset for part in found.partitions)
         if position != self._positions[1] or not found.lag:
             self._positions = now, position

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
 from orderflow import topic
-from orderflow.errors import KafkaUnavailable, TopicMissing
+from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, reading
 from orderflow.store.connection import Connection
+from orderflow.topic import Bounds
+
+
+class TopicExtent(NamedTuple):
+    """The topic's id, and the bounds of each partition."""
+
+    topic_id: str
+    bounds: Mapping[int, Bounds]
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One partition. `next_offset` is the ledger's; `end` and `lag` are None if Kafka is unavailable."""
+    """One partition. `next_offset` is the ledger's; `end` and `lag` are None if they are unknown."""
 
     partition: int
     next_offset: int
@@ -26,8 +35,9 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The status at one moment. Counts are records since the ledger's start; `lag` is records not yet stored.
 
-    `accounted_at` is when the ledger was last updated, in UTC. `open_by_reason` counts the quarantine's open records,
-    the most frequent reason first; None if they were not read.
+    `lag` is None if it is unknown; then `lag_unknown_because` is a sentence. `accounted_at` is when the ledger last
+    accounted for records, in UTC. `open_by_reason` counts the quarantine's open records, the most frequent reason
+    first; None if they were not read.
     """
 
     topic: str
@@ -36,6 +46,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     unknown_fields: int
     lag: int | None
+    lag_unknown_because: str | None
     partitions: tuple[PartitionStatus, ...]
     accounted_at: datetime | None
     newest_order: str | None
@@ -56,42 +67,40 @@ def read(connection: Connection, settings: Settings) -> Status:
 
     Raises KafkaRefused, and the errors of the connection.
     """
+    extent: TopicExtent | str
     try:
-        end_offsets = read_end_offsets(settings)
-    except (KafkaUnavailable, TopicMissing):
-        end_offsets = {}
+        extent = read_extent(settings)
+    except (KafkaUnavailable, TopicMissing) as error:
+        extent = error.message
     entries = ledger.entries(connection)
-    return combine(settings, entries, end_offsets, orders.newest(connection), reading.open_by_reason(connection))
+    return combine(settings, entries, extent, orders.newest(connection), reading.open_by_reason(connection))
 
 
-def read_end_offsets(settings: Settings) -> dict[int, int]:
-    """The end offset of each partition: the offset of its next record.
-
-    Raises KafkaUnavailable, TopicMissing, KafkaRefused.
-    """
-    partitions = topic.describe(settings).partitions
-    return {part: bounds.end for part, bounds in topic.bounds(settings, partitions).items()}
+def read_extent(settings: Settings) -> TopicExtent:
+    """Raises KafkaUnavailable, TopicMissing, TopicUnusable, KafkaRefused."""
+    found = topic.describe(settings)
+    return TopicExtent(found.topic_id, topic.bounds(settings, found.partitions))
 
 
 def combine(
     settings: Settings,
     entries: Sequence[ledger.LedgerEntry],
-    end_offsets: Mapping[int, int],
+    extent: TopicExtent | str,
     newest: tuple[str, datetime] | None,
     open_by_reason: dict[str, int] | None = None,
 ) -> Status:
-    """Build the status. `end_offsets` is empty if Kafka is unavailable; `newest` is an order_id and order_timestamp."""
+    """Build the status. `extent` is why it is unknown, or the topic's; `newest` is an order_id and order_timestamp."""
     entries_of_topic = [entry for entry in entries if entry.topic == settings.kafka_topic]
     positions = {entry.partition: entry.next_offset for entry in entries_of_topic}
-    parts = tuple(
-        PartitionStatus(
-            partition=part,
-            next_offset=positions.get(part, 0),
-            end=end_offsets.get(part),
-            lag=max(0, end_offsets[part] - positions.get(part, 0)) if part in end_offsets else None,
-        )
-        for part in sorted(positions.keys() | end_offsets.keys())
-    )
+    bounds = {} if isinstance(extent, str) else extent.bounds
+    unknown_because = extent if isinstance(extent, str) else _check_topic_id(entries_of_topic, extent)
+    parts = []
+    for part in sorted(positions.keys() | bounds.keys()):
+        # As in ledger.open_partitions: a new topic starts at its first offsets, an added partition at 0.
+        start = positions.get(part, 0 if positions else bounds[part].first)
+        end = bounds[part].end if part in bounds else None
+        lag = None if end is None or unknown_because else max(0, end - start)
+        parts.append(PartitionStatus(partition=part, next_offset=start, end=end, lag=lag))
     stored, duplicates, quarantined = ledger.totals(entries_of_topic)
     return Status(
         topic=settings.kafka_topic,
@@ -99,13 +108,23 @@ def combine(
         duplicates=duplicates,
         quarantined=quarantined,
         unknown_fields=sum(entry.unknown_fields for entry in entries_of_topic),
-        lag=sum(part.lag or 0 for part in parts) if end_offsets else None,
-        partitions=parts,
+        lag=None if unknown_because else sum(part.lag or 0 for part in parts),
+        lag_unknown_because=unknown_because,
+        partitions=tuple(parts),
         accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,
     )
+
+
+def _check_topic_id(entries: Sequence[ledger.LedgerEntry], extent: TopicExtent) -> str | None:
+    try:
+        for entry in entries:
+            ledger.check_topic_id(entry.topic, extent.topic_id, entry.topic_id)
+    except TopicRecreated as recreated:
+        return recreated.message
+    return None
 
 
 def _age_seconds(moment: datetime) -> float:

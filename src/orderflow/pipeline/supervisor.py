@@ -37,7 +37,7 @@ from orderflow.errors import (
     translate_shortages,
 )
 from orderflow.insights import status
-from orderflow.insights.status import Status
+from orderflow.insights.status import Status, TopicExtent
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine, JvmExited
@@ -46,7 +46,7 @@ from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_source import check_last_records
+from orderflow.topic_source import TopicSource, check_last_records
 
 log = logging.getLogger(__name__)
 
@@ -283,12 +283,17 @@ class Supervisor:
                     moved_at, ends, last_positions, self._stalls = checked_at, current_ends, self._positions, 0
                 # The timeout doubles each time, because a long range of aborted records may take longer to read.
                 if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
-                    self._raise_if_stalled(info, checked_at - moved_at, ends)
+                    self._check_stall(connection, info, checked_at - moved_at, ends)
                     moved_at, ends, self._had_stored_everything = checked_at, current_ends, True
                 self._had_stored_everything |= not now.lag
                 if not self._engine.can_continue(now.lag or 0):
                     return True
         self._report_progress(connection, info)
+        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+            raise Interrupted(
+                f"The engine has ended, although {info.name} partition {part} has records from offset"
+                f" {self._positions[part]} on."
+            )
         return False
 
     def _report_progress(self, connection: Connection, info: TopicInfo) -> Status:
@@ -313,20 +318,31 @@ class Supervisor:
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
-    def _raise_if_stalled(self, info: TopicInfo, seconds: float, ends: Mapping[int, int]) -> None:
-        """Raise Interrupted if records before `ends` wait, for these seconds: the engine hangs.
+    def _check_stall(self, connection: Connection, info: TopicInfo, seconds: float, ends: Mapping[int, int]) -> None:
+        """Raise Interrupted if records before `ends` have waited for these seconds: the engine hangs."""
+        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+            self._stalls += 1
+            raise Interrupted(
+                f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records from"
+                f" offset {self._positions[part]} on (engine activity: {self._engine.activity()})."
+            )
 
-        Transaction markers at a partition's end are not records, so they do not count.
+    def _skip_empty_offsets(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> int | None:
+        """Move the ledger to `ends` where no record is left before them: only transaction markers and aborted records.
+
+        Otherwise these offsets would count as lost records when retention removes them from an idle topic. Returns the
+        first partition that has records before its end.
         """
-        damaged = self._engine.damaged_partitions()
+        source, damaged = TopicSource(self._settings, info.topic_id), self._engine.damaged_partitions()
         for part, end in ends.items():
             start = self._positions[part]
-            if part not in damaged and start < end and topic.holds_records(self._settings, part, start, end):
-                self._stalls += 1
-                raise Interrupted(
-                    f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records"
-                    f" from offset {start} on (engine activity: {self._engine.activity()})."
-                )
+            if part in damaged or start >= end:
+                continue
+            if source.holds_records(part, start, end):
+                return part
+            source.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+            ledger.skip_empty(connection, info.name, info.topic_id, part, start, end)
+        return None
 
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
@@ -341,8 +357,8 @@ class Supervisor:
             topic.check_cleanup_policy(self._settings)
         if added := set(found.partitions).difference(info.partitions):
             raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
-        ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, found.partitions).items()}
-        return status.combine(self._settings, entries, ends, newest=None)
+        extent = TopicExtent(found.topic_id, topic.bounds(self._settings, found.partitions))
+        return status.combine(self._settings, entries, extent, newest=None)
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.

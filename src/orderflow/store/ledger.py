@@ -92,6 +92,18 @@ def advance(connection: Connection, topic: str, topic_id: str, now: datetime, mo
     connection.execute_rows("advance_ledger", rows)
 
 
+def skip_empty(  # noqa: PLR0917
+    connection: Connection, topic: str, topic_id: str, partition: int, start: int, end: int
+) -> None:
+    """Move the partition's position from `start` to `end`, between which the topic has no record.
+
+    Nothing changes if the position is another one by now. Raises the connection's errors.
+    """
+    values = {"topic": topic, "topic_id": topic_id, "partition": partition, "start": start, "end": end}
+    connection.execute("skip_empty", values)
+    connection.commit()
+
+
 def entries(connection: Connection, topic: str | None = None) -> list[LedgerEntry]:
     """Return all rows, or those of one topic, ordered by topic and partition."""
     rows = [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]

@@ -36,7 +36,7 @@ function part(id, found) {
 function account(status) {
   set(byId("topic"), `topic ${visible(status.topic)}`);
   big("lag", number(status.lag));
-  set(byId("lag-note"), status.lag == null ? "Kafka does not answer" : "records wait in Kafka");
+  set(byId("lag-note"), visible(status.lag_unknown_because ?? "records wait in Kafka"));
   for (const [id, value] of [
     ["stored", status.stored],
     ["duplicates", status.duplicates],
