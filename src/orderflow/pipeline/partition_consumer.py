@@ -18,7 +18,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
-from orderflow.errors import Interrupted
+from orderflow.errors import RestartRequired
 from orderflow.offsets import DamagedError, check_offset
 from orderflow.pipeline.engine import DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
@@ -99,7 +99,7 @@ class PartitionConsumer:
     def next_batch(self) -> tuple[CommitTicket, list[Message]] | None:
         """Return the next records with their ticket in the commit order; None at the end.
 
-        Raises Interrupted and KafkaException.
+        Raises RestartRequired and KafkaException.
         """
         with self._reading:
             while not self.stop_event.is_set() and (self._buffered or self._unread != {}):
@@ -187,7 +187,7 @@ class PartitionConsumer:
         self.stop_event.set()  # so that no other thread reads past this error
         if error.code() in _TOPIC_CHANGED:
             reached = self._read_to.get(partition)  # type: ignore[arg-type] # None only in errors of the whole topic
-            raise Interrupted(
+            raise RestartRequired(
                 f"{self._topic} partition {partition} cannot be read from offset {reached} on: {error.str()}."
             )
         raise KafkaException(error)

@@ -61,7 +61,7 @@ class SparkEngine:
         self._executors = 0, 0  # executors and task slots
         self._damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
-        self._has_failed = False  # True after a failure that an unreadable record may have caused
+        self._must_search_damage = False  # after a failure that an unreadable record may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
         self._is_realtime = self._is_switching_to_micro_batches = False
@@ -78,9 +78,9 @@ class SparkEngine:
         if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        if self._has_failed or self._damaged:
+        if self._must_search_damage or self._damaged:
             positions = self._skip_unreadable(info, positions, ends)
-        self._has_failed = False
+        self._must_search_damage = False
         if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
         lag = _lag(positions, ends)
@@ -306,7 +306,7 @@ class SparkEngine:
                     raise failure
                 return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
         except Interrupted:
-            self._has_failed = True
+            self._must_search_damage = True
             raise
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import sys
 import threading
@@ -25,15 +24,14 @@ from orderflow import topic
 from orderflow.contract import native
 from orderflow.errors import (
     Contention,
-    DatabaseRefused,
     EngineFailed,
     Interrupted,
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
+    RestartRequired,
     TopicMissing,
     Unavailable,
-    UnknownDatabaseError,
     translate_shortages,
 )
 from orderflow.insights import status
@@ -41,6 +39,7 @@ from orderflow.insights.status import Status, TopicExtent
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine, JvmExited
+from orderflow.restarts import HEALTHY_RUN, LONGEST_WAIT, MAX_FAILED_STARTS, UNKNOWN_ERROR_TIMEOUT, Restarts
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
@@ -52,14 +51,10 @@ log = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 0.25  # seconds between two checks of the engine
 _PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
-_MAX_FAILED_STARTS = 8  # in a row at the same position
-_HEALTHY_RUN = 60.0  # seconds after which a run that has stored everything ends an outage
-UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -94,14 +89,14 @@ class Supervisor:
         """`on_progress` is called with each progress report and after each failed attempt.
 
         `receive_metrics` is a context manager that gets the path of the scratch folder. An unknown database error is
-        retried for `unknown_error_timeout` seconds at the same position.
+        retried for `unknown_error_timeout` seconds without progress.
         """
         self._settings = settings
         self._engine = engine
         self._once = once
         self._on_progress = on_progress
         self._receive_metrics = receive_metrics
-        self._unknown_error_timeout = unknown_error_timeout
+        self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout)
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
         self._last_message = ""
@@ -128,9 +123,7 @@ class Supervisor:
             self._engine.close()
 
     def _keep_running(self) -> None:
-        wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-        last_positions: dict[int, int] = {}
-        unknown_since: float | None = None
+        warned_at, last_positions = -_REMINDER_INTERVAL, dict[int, int]()
         while not self._stop_event.is_set():
             self._started_at, self._had_stored_everything = time.monotonic(), False
             try:
@@ -144,29 +137,19 @@ class Supervisor:
                     return None
                 if last_positions != self._positions or self._was_healthy():
                     # Something was stored since, or nothing had to be: this is another outage.
-                    last_positions, unknown_since = dict(self._positions), None
-                    wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-                if isinstance(error, UnknownDatabaseError):
-                    unknown_since = unknown_since or time.monotonic()
-                    if time.monotonic() - unknown_since > self._unknown_error_timeout:
-                        raise DatabaseRefused(error.message, hint=error.hint) from error
-                failed_starts += isinstance(error, Interrupted | LedgerGap)
-                if failed_starts >= _MAX_FAILED_STARTS:
-                    raise EngineFailed(
-                        f"The sink failed {failed_starts} times in a row at the same position: {error.message}",
-                        hint="Nothing is lost. See the log above, and `orderflow doctor`.",
-                    ) from error
+                    last_positions, warned_at = dict(self._positions), -_REMINDER_INTERVAL
+                    self._restarts.forget()
+                self._restarts.count(error)
                 self._on_progress(Progress("waiting", error.message, error=type(error).__name__))
                 if time.monotonic() - warned_at > _REMINDER_INTERVAL:
                     self._log_waiting(error)
                     warned_at = time.monotonic()
-                self._stop_event.wait(wait * random.uniform(0.5, 1))  # noqa: S311
-                wait = min(wait * 1.5, _LONGEST_WAIT)
+                self._stop_event.wait(self._restarts.next_wait())
         return None
 
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._had_stored_everything and time.monotonic() - self._started_at > _HEALTHY_RUN
+        return self._had_stored_everything and time.monotonic() - self._started_at > HEALTHY_RUN
 
     def _restart_process(self, exited: JvmExited) -> None:
         """Re-execute this command in this process, unless a stop is requested meanwhile.
@@ -176,13 +159,13 @@ class Supervisor:
         failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
         now = str(sorted(self._positions.items()))
         count = int(failed) + 1 if before == now and not self._was_healthy() else 1
-        if count >= _MAX_FAILED_STARTS:
+        if count >= MAX_FAILED_STARTS:
             raise EngineFailed(
                 f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
                 hint="Nothing is lost. See Java's output above, and `orderflow doctor`.",
             ) from exited
         log.warning("%s Restarting it.", exited.message)
-        self._stop_event.wait(min(count, _LONGEST_WAIT))
+        self._stop_event.wait(min(count, LONGEST_WAIT))
         os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
         # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -347,7 +330,7 @@ class Supervisor:
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
-        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, Interrupted (new partitions), KafkaUnavailable.
+        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (new partitions), KafkaUnavailable.
         """
         entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
@@ -356,18 +339,18 @@ class Supervisor:
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)
         if added := set(found.partitions).difference(info.partitions):
-            raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
+            raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         extent = TopicExtent(found.topic_id, topic.bounds(self._settings, found.partitions))
         return status.combine(self._settings, entries, extent, newest=None)
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
 
-        Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
+        Raises RestartRequired if the ledger's position is after the batch: an operator has accepted its loss.
         """
         for part, damaged in self._engine.damaged_partitions().items():
             if self._positions.get(part, 0) > damaged.offset:
-                raise Interrupted(
+                raise RestartRequired(
                     f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
                     f" {damaged.offset} is accepted."
                 )
