@@ -348,7 +348,7 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
         def _topic(self, connection: Connection) -> TopicInfo:
             return INFO
 
-        def _ends(self, info: TopicInfo) -> dict[int, int]:
+        def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
             return {0: self._statuses[0][1]}
 
     class Startable(WatchedEngine):

@@ -192,12 +192,12 @@ class Supervisor:
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-        ends = self._ends(info)
+        end_offsets = self._end_offsets(info)
         check_last_records(self._settings, connection, first)
         self._last_status = self._last_status or self._status(connection, info)
-        self._engine.start(info, self._positions, ends, once=self._once)
+        self._engine.start(info, self._positions, end_offsets, once=self._once)
         try:
-            must_restart = self._watch(connection, info, ends)
+            must_restart = self._watch(connection, info, end_offsets)
         except BaseException:
             with suppress(Unavailable):  # the first error is the cause; the next start stops the engine again
                 self._engine.stop()
@@ -230,28 +230,28 @@ class Supervisor:
                 " another MYSQL_TABLE.",
             ) from missing
 
-    def _ends(self, info: TopicInfo) -> dict[int, int]:
+    def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
         """Return the current ends of the topic's partitions.
 
         Raises KafkaUnavailable if an end is before the ledger's position. A broker that restarts may briefly report an
         older end. A broker that lost records reports it permanently.
         """
-        ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
-        for part, end in ends.items():
+        end_offsets = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+        for part, end in end_offsets.items():
             if self._positions[part] > end:
                 raise KafkaUnavailable(
                     f"{info.name} partition {part} ends at offset {end}, before the ledger's position"
                     f" {self._positions[part]}: Kafka is recovering, or has lost records that are already stored."
                 )
-        return ends
+        return end_offsets
 
-    def _watch(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> bool:
+    def _watch(self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]) -> bool:
         """Watch the engine. Return True if it must be restarted; False after its end or after a requested stop.
 
         Raises the error that made the engine fail.
         """
         checked_at = -_PROGRESS_INTERVAL
-        # `ends` are the partitions' ends at that time: records that arrived later have not waited for the whole time.
+        # `end_offsets` are as old as `moved_at`: records that arrived later have not waited for the whole time.
         moved_at, last_positions = time.monotonic(), self._positions
         while not self._engine.wait(_POLL_INTERVAL):
             if self._stop_event.is_set():
@@ -261,18 +261,18 @@ class Supervisor:
                 checked_at = time.monotonic()
                 now = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                current_ends = {part.partition: part.end or 0 for part in now.partitions}
+                latest = {part.partition: part.end or 0 for part in now.partitions}
                 if self._positions != last_positions:
-                    moved_at, ends, last_positions, self._stalls = checked_at, current_ends, self._positions, 0
+                    moved_at, end_offsets, last_positions, self._stalls = checked_at, latest, self._positions, 0
                 # The timeout doubles each time, because a long range of aborted records may take longer to read.
                 if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
-                    self._check_stall(connection, info, checked_at - moved_at, ends)
-                    moved_at, ends, self._had_stored_everything = checked_at, current_ends, True
+                    self._check_stall(connection, info, checked_at - moved_at, end_offsets)
+                    moved_at, end_offsets, self._had_stored_everything = checked_at, latest, True
                 self._had_stored_everything |= not now.lag
                 if not self._engine.can_continue(now.lag or 0):
                     return True
         self._report_progress(connection, info)
-        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
             raise Interrupted(
                 f"The engine has ended, although {info.name} partition {part} has records from offset"
                 f" {self._positions[part]} on."
@@ -301,23 +301,27 @@ class Supervisor:
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
-    def _check_stall(self, connection: Connection, info: TopicInfo, seconds: float, ends: Mapping[int, int]) -> None:
-        """Raise Interrupted if records before `ends` have waited for these seconds: the engine hangs."""
-        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+    def _check_stall(
+        self, connection: Connection, info: TopicInfo, seconds: float, end_offsets: Mapping[int, int]
+    ) -> None:
+        """Raise Interrupted if records before `end_offsets` have waited for these seconds: the engine hangs."""
+        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
             self._stalls += 1
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records from"
                 f" offset {self._positions[part]} on (engine activity: {self._engine.activity()})."
             )
 
-    def _skip_empty_offsets(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> int | None:
-        """Move the ledger to `ends` where no record is left before them: only transaction markers and aborted records.
+    def _skip_empty_offsets(
+        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]
+    ) -> int | None:
+        """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
         Otherwise these offsets would count as lost records when retention removes them from an idle topic. Returns the
         first partition that has records before its end.
         """
         source, damaged = TopicSource(self._settings, info.topic_id), self._engine.damaged_partitions()
-        for part, end in ends.items():
+        for part, end in end_offsets.items():
             start = self._positions[part]
             if part in damaged or start >= end:
                 continue
