@@ -11,6 +11,7 @@ import typer
 from orderflow.cli import context, log
 from orderflow.cli.text import safe
 from orderflow.errors import OrderFlowError
+from orderflow.plurals import plural
 
 if TYPE_CHECKING:
     from orderflow.audit import Finding, Report
@@ -81,22 +82,21 @@ def _print(report: Report) -> None:
         ("quarantined", report.quarantined, ", ".join(f"{count:,} {reason}" for reason, count in reasons)),
         *((kind, count, "") for kind, count in report.counts.items() if count),
     ]
+    if report.replayed:
+        lines.append(("replayed", report.replayed, "of the stored and duplicates, from the quarantine"))
+    if report.discarded:
+        lines.append(("discarded", report.discarded, "of the quarantined"))
     notes = [
-        ("replayed", report.replayed, "of the stored and duplicates were replayed from the quarantine"),
-        ("discarded", report.discarded, "of the quarantined"),
-        ("lost", report.lost_offsets, "offsets were lost before they were read; the loss was accepted"),
-        ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
-        ("adopted", report.adopted, "rows that the table held before OrderFlow"),
-        ("before ledger", report.before_ledger, "offsets before the ledger's first ones"),
-        ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
-        ("unprovable", report.unprovable, "rows whose record has left the topic"),
-        (
-            "unchecked",
-            report.partitions_unchecked,
-            "partitions of an earlier version, whose losses and times are not checked",
-        ),
+        ("lost", report.lost_offsets, "offset", "lost before being read; the loss was accepted"),
+        ("not yet stored", report.not_yet_stored, "offset", "beyond the ledger's position"),
+        ("adopted", report.adopted, "row", "of the table before OrderFlow"),
+        ("before ledger", report.before_ledger, "offset", "before the ledger's first ones"),
+        ("unreadable", report.unreadable_offsets, "offset", "no longer in the topic"),
+        ("unprovable", report.unprovable, "row", "without a record in the topic any more"),
+        ("unchecked", report.partitions_unchecked, "partition", "of an earlier version: no check of losses and times"),
     ]
-    for name, count, note in (*lines, *(note for note in notes if note[1])):
+    lines += [(name, count, f"{plural(count, noun)} {note}") for name, count, noun, note in notes if count]
+    for name, count, note in lines:
         print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())
     for loss in report.losses:
         print(

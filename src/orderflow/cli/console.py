@@ -40,15 +40,21 @@ def console(
 
     Example: `orderflow console --from-beginning --count 20`
     """
-    from orderflow.contract import loader
-    from orderflow.pipeline.console import follow_and_decode
+    from orderflow import topic
+    from orderflow.contract import exact_path, loader
+    from orderflow.order_ranges import ranges_of
 
     current = context.load()
-    own = loader.contract_of(current).own
+    contract, ranges = loader.contract_of(current), ranges_of(current)
     if not as_json:
         print(_HEADER)
-    for shown, (record, result) in enumerate(follow_and_decode(current, from_beginning=from_beginning), 1):
-        print(_as_json(record, result, own) if as_json else _as_line(record, result), flush=True)
+    for shown, record in enumerate(topic.follow(current, from_beginning=from_beginning), 1):
+        result: Order | RecordRejected
+        try:
+            result = exact_path.decode(record.value, contract, ranges)
+        except RecordRejected as rejected:
+            result = rejected
+        print(_as_json(record, result, contract.own) if as_json else _as_line(record, result), flush=True)
         if shown == count:
             break
 

@@ -16,6 +16,7 @@ import typer
 from orderflow.cli import context, output
 from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.contract.definition import Contract, Field
@@ -93,7 +94,7 @@ def infer(
         for where, row in found:
             if len(row) != len(header):
                 raise InputInvalid(
-                    f"{where} of {samples} has {len(row)} cells, and the header has {len(header)}.",
+                    f"{where} of {samples} has {counted(len(row), 'cell')}, and the header has {len(header)}.",
                     hint="Remove the row, or put a cell with a comma in quotes.",
                 )
         decoded = inference.of_cells(header, [row for _, row in found])
@@ -371,10 +372,10 @@ def _lines(contract: Contract, slow: str, tried: _Tried | None) -> Iterator[str]
     yield f"Fast path: no, because {slow}. All messages take the exact path." if slow else "Fast path: yes."
     if tried is None:
         return
-    yield f"{tried.accepted:,} of {tried.accepted + tried.rejected:,} samples are accepted."
+    yield f"Accepted: {tried.accepted:,} of {counted(tried.accepted + tried.rejected, 'sample')}."
     yield f"{tried.messages_per_second:,} messages/s: this machine's rate for these samples, in one process."
     if tried.repeated_order_ids:
-        yield f"{tried.repeated_order_ids:,} samples have the order_id of an earlier one: it must be unique."
+        yield f"{counted(tried.repeated_order_ids, 'sample')} with the order_id of an earlier one: it must be unique."
     for found in tried.reasons:
         yield f"rejected: {found.count:,} {found.reason}"
         yield from (f"  {place}: {detail}" for place, detail in found.first)

@@ -10,6 +10,7 @@ import typer
 
 from orderflow.cli import context, output
 from orderflow.errors import TopicMissing
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 
 
@@ -71,13 +72,14 @@ def init(
         info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
-        created.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
+        created.append(f"{counted(partitions - len(info.partitions), 'partition')} of topic {info.name}")
         info = topic.add_partitions(current, partitions)
     for what in created:
         print(f"Created {what}.")
     topic.check_cleanup_policy(current)
     print(
-        f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
+        f"Ready: topic {info.name} with {counted(len(info.partitions), 'partition')}"
+        f" at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
     )
 

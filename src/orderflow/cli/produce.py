@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow.cli import context, log
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.produce.delivery import Delivery
@@ -183,7 +184,8 @@ def _print_result(delivery: Delivery, seconds: float, generator: Generator | Non
         _print_json(State(delivery.sent, delivery.failed, delivery.in_flight, round(per_second, 1)), done=True, **kinds)
         return
     parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    print(f"Sent {delivery.sent:,} messages in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
+    sent = counted(delivery.sent, "message")
+    print(f"Sent {sent} in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
 
 
 def _print_json(state: State, **counts: int) -> None:

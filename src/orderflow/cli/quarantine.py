@@ -22,6 +22,7 @@ import typer
 from orderflow.cli import context, log
 from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.store.connection import Connection
@@ -123,11 +124,11 @@ def show(
         print(f"{'header':<17} {safe(name)}: {'null' if header is None else ascii(header)[2:-1]}")
     for name, data in (("key", content.key), ("value", content.value), ("corrected value", content.corrected)):
         if data is not None:
-            print(f"\n{name}, {len(data):,} bytes")
+            print(f"\n{name}, {counted(len(data), 'byte')}")
             for line in hexdump(data if everything else data[:_SHOWN_BYTES]):
                 print(line)
             if not everything and len(data) > _SHOWN_BYTES:
-                print(f"… {len(data) - _SHOWN_BYTES:,} more; --all shows them")
+                print(f"… {len(data) - _SHOWN_BYTES:,} more: add --all")
         elif name != "corrected value":
             print(f"\n{name} null")
 
@@ -244,7 +245,7 @@ def discard(
         while batch := [entry.quarantine_id for entry in islice(entries, 1000)]:
             done += quarantine.discard(connection, batch, by=by, because=because)
     if total:
-        print(f"{done:,} discarded{f', {total - done:,} were not open' if done < total else ''}.")
+        print(f"{done:,} discarded{f', {total - done:,} not open' if done < total else ''}.")
     if done < total:
         raise typer.Exit(1)
 
@@ -291,7 +292,7 @@ def export(
                 _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1
     if raw is not None:
-        print(f"{written:,} files written.")
+        print(f"{counted(written, 'file')} written.")
 
 
 def hexdump(data: bytes) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow.cli import context, log
-from orderflow.cli.text import safe, to_json
+from orderflow.cli.text import number, safe, to_json
 from orderflow.errors import Unavailable
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.insights.status import Status
@@ -78,22 +79,18 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
     yield f"Kafka     {current.kafka_bootstrap_servers}, topic {found.topic}"
     yield f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}"
     yield (
-        f"{found.stored:,} stored, {found.duplicates:,} duplicates, {found.quarantined:,} quarantined,"
-        f" lag {_number(found.lag)}; {found.unknown_fields:,} unknown fields seen"
+        f"{found.stored:,} stored, {counted(found.duplicates, 'duplicate')}, {found.quarantined:,} quarantined,"
+        f" lag {number(found.lag)}; {counted(found.unknown_fields, 'unknown field')} seen"
     )
     if found.lag_unknown_because:
         yield f"The lag is unknown: {safe(found.lag_unknown_because)}"
     for part in found.partitions:
         yield (
-            f"  partition {part.partition}: next offset {part.next_offset:,}, end {_number(part.end)},"
-            f" lag {_number(part.lag)}"
+            f"  partition {part.partition}: next offset {part.next_offset:,}, end {number(part.end)},"
+            f" lag {number(part.lag)}"
         )
     if found.open_by_reason:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.open_by_reason.items())
         yield f"Open in quarantine: {reasons}"
     if newest := found.describe_newest():
         yield f"Newest order {newest}"
-
-
-def _number(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"

@@ -12,8 +12,9 @@ import typer
 from orderflow import settings
 from orderflow.cli import log
 from orderflow.cli.sink import EngineChoice, EngineName
-from orderflow.cli.text import safe
+from orderflow.cli.text import number, safe
 from orderflow.errors import DatabaseRefused, TopicMissing, Unavailable
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -179,10 +180,9 @@ class _Watch:
         found = self.last_status
         if found is None:
             return "Nothing was stored yet."
-        lag = "unknown" if found.lag is None else f"{found.lag:,}"
         return (
-            f"{self.sent:,} sent; in total {found.stored:,} stored, {found.duplicates:,} duplicates,"
-            f" {found.quarantined:,} quarantined, lag {lag}."
+            f"{self.sent:,} sent; in total {found.stored:,} stored,"
+            f" {counted(found.duplicates, 'duplicate')}, {found.quarantined:,} quarantined, lag {number(found.lag)}."
         )
 
     def newest(self) -> str:
@@ -274,7 +274,7 @@ def _store_all(watch: _Watch, orders: int) -> None:
     console = log.console()
     producer = watch.parts.commands["produce"]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    progressed_at, counted = time.monotonic(), -1
+    progressed_at, last_total = time.monotonic(), -1
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("stored", total=None)
         while True:
@@ -286,10 +286,12 @@ def _store_all(watch: _Watch, orders: int) -> None:
                 progress.update(task, completed=accounted, total=accounted + found.lag)
                 if finished and found.lag == 0 and watch.sent >= orders:
                     return
-                if accounted + watch.sent != counted:
-                    progressed_at, counted = time.monotonic(), accounted + watch.sent
+                if accounted + watch.sent != last_total:
+                    progressed_at, last_total = time.monotonic(), accounted + watch.sent
             if finished and watch.sent < orders and time.monotonic() - progressed_at > _SETTLE_TIME:
-                raise producer.failure(f"orderflow produce was stopped after {watch.sent:,} of {orders:,} orders.")
+                raise producer.failure(
+                    f"orderflow produce was stopped after {watch.sent:,} of {counted(orders, 'order')}."
+                )
             if time.monotonic() - progressed_at > _STALL_TIMEOUT:
                 sink = watch.parts.commands["sink"]
                 raise sink.failure(f"Nothing was stored for {_STALL_TIMEOUT:g} s; {watch.summary()}")

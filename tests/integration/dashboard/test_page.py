@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from orderflow import topic as topics
 from orderflow.embedded.process import free_port
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits
 from orderflow.store.connection import Connection
@@ -42,13 +43,13 @@ def check_figures(page: Page, flow: Settings) -> None:
         "SELECT COUNT(*), SUM(quantity), SUM(total_price) FROM orders WHERE DATE(order_timestamp) = UTC_DATE()",
     )
     expect_text(page.locator("#today-orders"), f"{orders:,}")
-    expect_text(page.locator("#today-units"), f"{units:,} units")
+    expect_text(page.locator("#today-units"), counted(units, "unit"))
     expect_text(page.locator("#today-revenue"), f"{revenue:,.2f}")
     reasons = select(flow, "SELECT reason, COUNT(*) FROM orders_quarantine GROUP BY 1 ORDER BY 2 DESC, 1")
     expect_text(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
     products = select(flow, "SELECT product_name, SUM(quantity) FROM orders GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6")
     expect(page.locator("#products li")).to_have_text(
-        [f"{name}{units:,} units" for name, units in products], timeout=TIMEOUT_MS
+        [f"{name}{counted(units, 'unit')}" for name, units in products], timeout=TIMEOUT_MS
     )
 
 
