@@ -21,19 +21,24 @@ logger = logging.getLogger(__name__)
 
 
 def audit(
-    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
 
-    Reads the topic again up to the ledger's position and compares every column of every row. Then searches for rows
+    Reads the topic again up to the ledger's position, and compares every column of every row. Then searches for rows
     that no record accounts for, and checks ledger, quarantine, adopted rows, losses, rollup, views, engines and keys.
-    SECURITY.md lists what it detects. Producer and sink may continue in the meantime. It changes nothing except the
-    table of audits, where it adds its result for the dashboard and the metrics.
+    SECURITY.md lists what it detects. For each kind of difference, it lists the first hundred.
 
-    For each kind of difference, it lists the first hundred by topic, partition, offset and order_id.
+    Producer and sink can continue meanwhile. The audit changes nothing, except that it adds its result to the table of
+    audits, which the dashboard and the metrics show.
 
-    Exit code: 0 proven, 1 a difference was found, 2 it could not be checked.
+    Exit codes: 0 proven; 1 a difference was found; 2 the audit cannot read the topic or the tables.
+
+    Examples:
+
+    - `orderflow audit`
+    - `orderflow audit --json > audit.json`
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -30,13 +30,13 @@ def console(
         bool, typer.Option("--from-beginning", help="Start with the first record of the topic.")
     ] = False,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
 ) -> None:
-    """Show orders as they arrive in the topic, and records that break the contract with the reason.
+    """Show records as they arrive in the topic: orders, and invalid records with the reason.
 
     For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
 
-    Exit code: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
+    Exit codes: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
 
     Example: `orderflow console --from-beginning --count 20`
     """

@@ -21,17 +21,23 @@ if TYPE_CHECKING:
 
 def status(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout; with --watch, one per line and update.")
+        bool, typer.Option("--json", help="Print one JSON object; with --watch, one line for each update.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two updates of --watch.")] = 2.0,
 ) -> None:
-    """Show the pipeline's state: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
+    """Show the pipeline's state: records stored and quarantined, lag by partition, the newest order.
 
-    Reads from the `orderflow up` of this folder if one is running, else from the servers of the KAFKA_… and MYSQL_…
-    settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more live figures.
+    It reads from the servers of the `orderflow up` that runs in ORDERFLOW_HOME, or else from those of the KAFKA_… and
+    MYSQL_… settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more
+    live figures.
 
-    Exit code: 0 the state is shown, or --watch was stopped by Ctrl-C; 2 the database cannot be read.
+    Exit codes: 0 the state is shown, or Ctrl-C stopped --watch; 2 the database cannot be read.
+
+    Examples:
+
+    - `orderflow status`
+    - `orderflow status --watch --every 10 --json`
     """
     current = context.load()
     if not watch:

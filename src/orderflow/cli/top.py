@@ -23,13 +23,16 @@ _MIN_CUSTOMER_WIDTH = 72  # columns; a narrower terminal shows no customers
 
 
 def top() -> None:
-    """Show live rates, lag, latency and the latest orders in the terminal. Ctrl-C stops it.
+    """Show live rates, lag, latency and the latest orders in the terminal, until Ctrl-C.
 
-    Shows the values of the dashboard, read over one connection.
+    The figures are those of the dashboard, read over one connection. For programs: `orderflow status --watch --json`.
 
-    Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
+    It reads from the servers of the `orderflow up` that runs in ORDERFLOW_HOME, or else from those of the KAFKA_… and
+    MYSQL_… settings.
 
-    Exit code: 0 stopped by Ctrl-C; 2 a setting is wrong.
+    Exit codes: 0 stopped by Ctrl-C; 2 a setting is wrong.
+
+    Example: `orderflow top`
     """
     from rich.console import Console
     from rich.live import Live
