@@ -118,7 +118,7 @@ class _Examination:
         if found := settings.misspelled():
             sets = ", ".join(found)
             return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(found.values())}?"
-        return "ok", "every name in .env is known, or resembles no setting"
+        return "ok", "no name in .env looks like a misspelled setting"
 
     @cached_property
     def _server(self) -> Server:
