@@ -297,7 +297,7 @@ def test_the_examples_are_checked(call: Callable[..., Result], name: str) -> Non
     path = EXAMPLES / f"{name}.toml"
     result = call("check", path, path.with_suffix(".jsonl"))
     assert result.exit_code == 0
-    assert "samples are accepted." in result.stdout and "Fast path: " in result.stdout
+    assert "Accepted: " in result.stdout and "Fast path: " in result.stdout
     assert "messages/s: this machine's rate for these samples" in result.stdout
 
 
@@ -312,7 +312,7 @@ def test_rejected_samples_are_shown_with_their_lines(call: Callable[..., Result]
     assert lines[position + 1] == "  line 1: total_price is 5.00, but 2.50 × 3 = 7.50"
     assert len([line for line in lines if line.startswith("  line ")]) == 4
     assert "rejected: 1 malformed_json" in lines and any(line.startswith("  line 8: ") for line in lines)
-    assert "1 samples have the order_id of an earlier one: it must be unique." in lines
+    assert "1 sample with the order_id of an earlier one: it must be unique." in lines
 
 
 def test_the_reason_for_the_exact_path_is_shown(call: Callable[..., Result], tmp_path: Path) -> None:
