@@ -30,7 +30,7 @@
         ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
         ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
-        ├── AlreadyRunning        another process uses the same folder
+        ├── AlreadyRunning        another process uses the same folder, or does not leave it
         └── StartFailed           a process did not become ready, or something it needs could not be downloaded
 
 Each message is a sentence that names the thing and its value. `hint` names the setting or the command that fixes it.
@@ -196,7 +196,7 @@ class EngineFailed(OperatorError):
 
 
 class AlreadyRunning(OperatorError):
-    """Another process of the same kind uses the same folder."""
+    """Another process uses the same folder, or did not stop when asked."""
 
 
 class StartFailed(OperatorError):

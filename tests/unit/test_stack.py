@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from orderflow.embedded import stack
 from orderflow.embedded.process import LocalServer, Process
-from orderflow.errors import StartFailed
+from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings
 from tests.processes import until
 
@@ -74,3 +76,16 @@ def test_a_process_that_stops_again_and_again_is_not_restarted_forever(
             starts += 1
             parts.restart_stopped()
     assert starts == 6
+
+
+def test_down_reports_an_up_that_does_not_stop(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as up:
+        assert up.stdout and up.stdout.readline()
+        state = stack.State(up=(up.pid, psutil.Process(up.pid).create_time()))
+        (tmp_path / "state.json").write_bytes(msgspec.json.encode(state))
+        settings = Settings(orderflow_home=str(tmp_path))
+        with pytest.raises(AlreadyRunning, match=rf"\(process {up.pid}\) still runs 1 s after") as running:
+            stack.down(settings, timeout=1)
+        assert f"kill -9 {up.pid}" in running.value.hint
+        up.kill()

@@ -12,7 +12,7 @@ def down() -> None:
 
     Also stops processes that a killed `orderflow up` left running.
 
-    Exit codes: 0 stopped, or nothing was running; 2 a setting is wrong.
+    Exit codes: 0 stopped, or nothing was running; 2 it is still running, or a setting is wrong.
 
     Example: `orderflow down`
     """

@@ -205,16 +205,33 @@ def lock_home(settings: Settings) -> Iterator[None]:
             _state_path(home).unlink(missing_ok=True)
 
 
-def down(settings: Settings) -> bool:
-    """Stop the `up` of this folder, or the processes that a killed one left. Returns False if nothing was running."""
+def down(settings: Settings, *, timeout: float = 3 * _STOP_TIMEOUT) -> bool:  # producer, sink, servers
+    """Stop the `up` of this folder, or the processes that a killed one left. Returns False if nothing was running.
+
+    Raises AlreadyRunning if `up` is still running after `timeout` seconds, or belongs to another user.
+    """
     state = _read_state(settings.home)
     if state is None:
         return False
     if is_running(*state.up):
-        with suppress(ProcessLookupError):
-            os.kill(state.up[0], signal.SIGTERM)
-        deadline = time.monotonic() + 3 * _STOP_TIMEOUT  # producer, sink, servers
-        while is_running(*state.up) and time.monotonic() < deadline:
+        pid = state.up[0]
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return True
+        except PermissionError as error:
+            raise AlreadyRunning(
+                f"The `orderflow up` of {settings.home} (process {pid}) belongs to another user.",
+                hint="Run `orderflow down` as that user.",
+            ) from error
+        deadline = time.monotonic() + timeout
+        while is_running(*state.up):
+            if time.monotonic() > deadline:
+                raise AlreadyRunning(
+                    f"The `orderflow up` of {settings.home} (process {pid}) still runs {timeout:.0f} s after the stop"
+                    " was requested.",
+                    hint=f"See its output. `kill -9 {pid}` ends it; then `orderflow down` stops what it has left.",
+                )
             time.sleep(0.1)
         return True
     return _stop_leftovers(settings.home)
