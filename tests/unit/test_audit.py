@@ -97,7 +97,7 @@ def test_a_partition_stores_which_row_each_record_became(rows: dict[int, str | N
         (LATER, 9, 0, None, LATER),
         (MOVED, 9, 0, None, None),
         (None, 9, 0, None, None),  # a duplicate
-        (LATER, 8, 0, None, None),  # a later record left no row
+        (LATER, 8, 0, None, LATER),  # the offset behind it holds no record
         (LATER, 9, 5, None, None),  # a replayed record may have been deleted
         (LATER, 9, 0, MOVED, None),
         (LATER, 9, 0, NOW, LATER),
