@@ -198,14 +198,14 @@ MUTATIONS = (
         "contract: an earlier one may still store",
         "earlier_contract_is_refused and mysql",
         _WRITER,
-        {"if one.contract_id > self._contract_number:": "if False:"},
+        {"if one.contract_id > self._contract_id:": "if False:"},
         _VERSIONS,
     ),
     Mutation(
         "audit: one contract for all records",
         "three_versions and mysql",
         _CONTRACT_VERSIONS,
-        {"contract_id if contract_id in self._versions.contracts else 0": "self._versions.highest_number"},
+        {"contract_id if contract_id in self._versions.contracts else 0": "self._versions.newest_id"},
         _VERSIONS,
     ),
     Mutation(

@@ -34,7 +34,7 @@ class ContractVersions:
         self.newest = newest
         self._versions = contracts.versions(connection)
         self._starts = contracts.starts(connection)
-        if self._versions.contracts[self._versions.highest_number] != newest:
+        if self._versions.contracts[self._versions.newest_id] != newest:
             raise Contention("The contract was changed while the audit began.")
 
     def check(self, scope: Scope, report: Report) -> None:
@@ -53,9 +53,8 @@ class ContractVersions:
             report.add("counters", Finding(what=what, partition=number))
         for contract_id in sorted(begun & known.keys()):
             if lacking := {*known[contract_id].names} - {*self.newest.names}:
-                highest = self._versions.highest_number
                 columns = ", ".join(sorted(lacking))
-                what = f"contract version {highest} lacks columns of version {contract_id}: {columns}"
+                what = f"contract version {self._versions.newest_id} lacks columns of version {contract_id}: {columns}"
                 report.add("tables", Finding(what=what))
 
     def _check_starts(self, part: Partition, report: Report) -> set[int]:

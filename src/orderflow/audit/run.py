@@ -52,7 +52,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
 def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
-    settings = loader.with_contract(settings, known.contracts[known.highest_number])
+    settings = loader.with_contract(settings, known.contracts[known.newest_id])
     with snapshot.opened(settings) as connection:
         versions = ContractVersions(connection, loader.contract_of(settings))
         scope = find_scope(settings, connection)

@@ -189,12 +189,12 @@ def diff(
         )
     new = loader.contract_of(settings)
     stored = schema.stored_contracts(settings)
-    number = stored.last_used_number if stored.is_used else stored.highest_number
-    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
-    if new.without_documentation == stored.contracts[number]:
+    contract_id = stored.last_used_id if stored.is_used else stored.newest_id
+    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {contract_id}.")
+    if new.without_documentation == stored.contracts[contract_id]:
         print("No difference.")
         return
-    found = [*changes(stored.contracts[number], new)]
+    found = [*changes(stored.contracts[contract_id], new)]
     for change in found:
         is_impossible = bool(change.fix) and stored.is_used  # without records, nothing is lost
         print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))

@@ -216,9 +216,10 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
     if impossible and found.is_used:
         hint = " ".join(dict.fromkeys(change.fix for change in impossible))
         raise contracts.mismatch_error(settings, found, hint=hint)
-    number = str(found.highest_number + 1)
+    contract_id = str(found.newest_id + 1)
     text = contracts.as_json(contract).encode().hex()
-    return [Step(f"contract version {number}", "insert_contract", (("number", number), ("contract", text)))]
+    values = (("contract_id", contract_id), ("contract", text))
+    return [Step(f"contract version {contract_id}", "insert_contract", values)]
 
 
 def _read_catalogue(connection: Connection, settings: Settings) -> _Found:
@@ -353,7 +354,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     It also lengthens VARCHAR columns that the latest contract declares shorter. It updates `shown`,
     the columns' types, as the step does.
     """
-    latest = versions.contracts[versions.highest_number].by_name
+    latest = versions.contracts[versions.newest_id].by_name
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
@@ -431,11 +432,11 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
 
 def _later_columns(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
     """Map the columns of later contract versions to their types. A sink may still use the older contract."""
-    number = versions.find(loader.contract_of(settings))
+    contract_id = versions.find(loader.contract_of(settings))
     return {
         field.name: _declared(field.type)
         for later, contract in versions.contracts.items()
-        if number is not None and later > number
+        if contract_id is not None and later > contract_id
         for field in contract.columns
     }
 

@@ -140,8 +140,8 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): LedgerChecks(lost, covered, int(sum_), contract, LastRecord(*last))
-        for topic, number, lost, covered, sum_, contract, *last in rows
+        (topic, number): LedgerChecks(lost, covered, int(sum_), contract_id, LastRecord(*last))
+        for topic, number, lost, covered, sum_, contract_id, *last in rows
     }
 
 
