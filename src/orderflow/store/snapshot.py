@@ -146,7 +146,10 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]
 
 
 def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:
-    """Return the rows with these ids."""
+    """Return the rows with these ids: all columns, as the table has them.
+
+    The sink's `orders.find_by_order_id` leaves out produced_at, which it never compares, and converts dates to times.
+    """
     ids = list(dict.fromkeys(order_ids))
     found: dict[str, StoredRow] = {}
     for start in range(0, len(ids), _IDS):
