@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from orderflow.contract.infer.id_pattern import pattern_of
 from orderflow.contract.infer.proposal import infer
-from orderflow.contract.infer.samples import Samples, decode, of_cells, of_json
+from orderflow.contract.infer.samples import Samples, of_cells, of_json
 
-__all__ = ["Samples", "decode", "infer", "of_cells", "of_json", "pattern_of"]
+__all__ = ["Samples", "infer", "of_cells", "of_json", "pattern_of"]

@@ -35,6 +35,8 @@ def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Ite
     rejected = _rejections(values, contract)
     yield comment(f"Contract of the orders of {name}, by `orderflow contract infer`.")
     yield comment(f"It accepts {len(values) - len(rejected):,} of {len(values):,} samples.")
+    if samples.skipped:
+        yield comment(f"Skipped, because they cannot be used: {len(samples.skipped):,} more.")
     if missing:
         yield comment(f"Not found, to be filled in below: {', '.join(missing)}.")
         if {*missing} <= FIXED.keys():

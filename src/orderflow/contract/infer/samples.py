@@ -21,15 +21,24 @@ class Samples(NamedTuple):
 
     objects: Sequence[dict[str, Any]]
     messages: Callable[[Contract], Sequence[bytes]]
+    skipped: Sequence[tuple[int, str]]  # the given samples that cannot be used: their index, and why, as a clause
     are_cells: bool = False
 
 
 def of_json(values: Sequence[bytes]) -> Samples:
-    """Return the samples of these messages. Raises ValueError; `decode` names the reason."""
-    return Samples([decode(value) for value in values], lambda _: values)
+    """Return the samples of these messages."""
+    objects, usable, skipped = [], [], []
+    for index, value in enumerate(values):
+        try:
+            objects.append(_decode(value))
+        except ValueError as error:
+            skipped.append((index, str(error)))
+        else:
+            usable.append(value)
+    return Samples(objects, lambda _: usable, skipped)
 
 
-def decode(value: bytes) -> dict[str, Any]:
+def _decode(value: bytes) -> dict[str, Any]:
     """Return the object of a message. Raises ValueError with the reason, as a clause."""
     try:
         found = json.loads(value.decode(), parse_float=Decimal, parse_int=_parse_integer, parse_constant=_refuse)
@@ -52,12 +61,18 @@ def _refuse(name: str) -> None:
 
 def of_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Samples:
     """Return the samples of the rows of a CSV file. Its cells' spelling decides a column's type."""
-    readers = [_reader([cell for cell in column if cell]) for column in zip(*rows, strict=True)]
+    usable = [row for row in rows if len(row) == len(header)]
+    skipped = [
+        (index, f"it has {len(row)} cells, and the header has {len(header)}")
+        for index, row in enumerate(rows)
+        if len(row) != len(header)
+    ]
+    readers = [_reader([cell for cell in column if cell]) for column in zip(*usable, strict=True)]
     objects = [
         {name: read(cell) if cell else None for name, read, cell in zip(header, readers, row, strict=True)}
-        for row in rows
+        for row in usable
     ]
-    return Samples(objects, lambda contract: [*map(converter(header, contract), rows)], are_cells=True)
+    return Samples(objects, lambda contract: [*map(converter(header, contract), usable)], skipped, are_cells=True)
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
