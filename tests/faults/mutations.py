@@ -40,6 +40,9 @@ _COMMIT = "        connection.commit()\n"
 _WRITER = "src/orderflow/store/writer.py"
 _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
+_REASONS = "src/orderflow/audit/reasons.py"
+_STORED_ROWS = "src/orderflow/audit/stored_rows.py"
+_CONTRACT_VERSIONS = "src/orderflow/audit/contract_versions.py"
 _LEDGER = "tests/integration/test_store_ledger.py"
 _FINDINGS = "tests/integration/test_audit_findings.py"
 _CHANGES = "tests/integration/test_audit_changes.py"
@@ -96,56 +99,56 @@ MUTATIONS = (
     Mutation(
         "audit: adopted rows are believed",
         "moved and mysql and forged",
-        _RUN,
-        {"        self._check_adoption(marked)\n": ""},
+        "src/orderflow/audit/extra_rows.py",
+        {"    _check_adoption(connection, marked, report)\n": ""},
         _CHANGES,
     ),
     Mutation(
         "audit: the ledger's first offset is believed",
         "moved and mysql and first_offset",
-        _RUN,
-        {"if first < end and self._holds_records": "if first > end and self._holds_records"},
+        "src/orderflow/audit/ledger_checks.py",
+        {"if first < end and _holds_records": "if first > end and _holds_records"},
         _CHANGES,
     ),
     Mutation(
         "audit: quarantined values are not read again",
         "moved and mysql and good",
-        _RUN,
-        {"if not wrong and (what := check_reason": "if wrong and (what := check_reason"},
+        "src/orderflow/audit/quarantined_rows.py",
+        {"    if not wrong:\n": "    if wrong:\n"},
         _CHANGES,
     ),
     Mutation(
         "audit: conflicts are believed",
         "reason_holds",
-        "src/orderflow/audit/reasons.py",
+        _REASONS,
         {"        if row is None or is_same:\n": "        if is_same:\n"},
         _UNIT,
     ),
     Mutation(
         "audit: refusals are believed",
         "reason_holds",
-        "src/orderflow/audit/reasons.py",
+        _REASONS,
         {"if row is None or not _existed_at(row, record, quarantined.quarantined_at):": "if row is None or row:"},
         _UNIT,
     ),
     Mutation(
         "audit: produced_at is believed",
         "changed_column and mysql and orders-produced_at",
-        _PARTITION,
+        _STORED_ROWS,
         {"    if not is_timestamp(row.produced_at, record.timestamp):\n": "    if record.timestamp < -1:\n"},
         _CHANGES,
     ),
     Mutation(
         "audit: stored_at is believed",
         "changed_column and mysql and orders-stored_at",
-        _RUN,
-        {"            counts_agree\n            and sum(": "            not counts_agree\n            and sum("},
+        "src/orderflow/audit/totals.py",
+        {"elif counts_agree and _sum_of_times": "elif not counts_agree and _sum_of_times"},
         _CHANGES,
     ),
     Mutation(
         "audit: losses are not counted",
         "moved and mysql and loss and deleted",
-        _RUN,
+        "src/orderflow/audit/accepted_losses.py",
         {"part.checks.lost != lost:": "part.checks.lost < lost:"},
         _CHANGES,
     ),
@@ -159,22 +162,22 @@ MUTATIONS = (
     Mutation(
         "audit: any record of an order_id may be the stored one",
         "moved and mysql and duplicate and offset",
-        _RUN,
-        {"elif not is_own and self._has_later_coordinates(part": "elif is_own and self._has_later_coordinates(part"},
+        _STORED_ROWS,
+        {"elif not is_own and _has_later_coordinates(part": "elif is_own and _has_later_coordinates(part"},
         _CHANGES,
     ),
     Mutation(
         "audit: the rollup is believed",
         "test_a_change_is_found and mysql and rollup and cent",
         _RUN,
-        {"        audit.compare_rollup()\n": ""},
+        {"        compare_rollup(connection, report)\n": ""},
         _FINDINGS,
     ),
     Mutation(
         "audit: views are believed",
         "changed_view and mysql and more",
         _RUN,
-        {"        audit.compare_views()\n": ""},
+        {"        compare_views(connection, settings, report)\n": ""},
         _CHANGES,
     ),
     Mutation(
@@ -195,21 +198,21 @@ MUTATIONS = (
         "contract: an earlier one may still store",
         "earlier_contract_is_refused and mysql",
         _WRITER,
-        {"if one.contract_id > self._contract_number:": "if False:"},
+        {"if one.contract_id > self._contract_id:": "if False:"},
         _VERSIONS,
     ),
     Mutation(
         "audit: one contract for all records",
         "three_versions and mysql",
-        _RUN,
-        {"return number if number in self._contracts.contracts else 0": "return self._contracts.highest_number"},
+        _CONTRACT_VERSIONS,
+        {"contract_id if contract_id in self._versions.contracts else 0": "self._versions.newest_id"},
         _VERSIONS,
     ),
     Mutation(
         "audit: an earlier contract may follow a later one",
         "moved and mysql and forged",
-        _RUN,
-        {"if number <= before:": "if number < 0:"},
+        _CONTRACT_VERSIONS,
+        {"if contract_id <= before:": "if contract_id < 0:"},
         _CHANGES,
     ),
     Mutation(

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.audit.partition import Partition, differences, is_timestamp
+from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.reasons import check_reason
 from orderflow.audit.report import LISTED, Finding, Report, Values
-from orderflow.audit.run import _CHUNK, _CHUNK_BYTES, _split
+from orderflow.audit.stored_rows import differences
+from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
@@ -28,7 +29,7 @@ NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server 
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 MOVED = datetime(2025, 1, 1)  # noqa: DTZ001
 IN_RANGES = msgspec.structs.replace(ORDER, unit_price=Decimal(60), quantity=1, total_price=Decimal(60))
-LARGE = b"x" * _CHUNK_BYTES
+LARGE = b"x" * CHUNK_BYTES
 
 
 def partition(first: int, next_offset: int, readable_from: int) -> Partition:
@@ -123,18 +124,18 @@ def test_the_ledger_is_not_updated_when_it_moves_past_markers() -> None:
 @given(st.sets(st.integers(0, 100)), st.integers(1, 10))
 def test_chunks_contain_all_records_up_to_the_end(offsets: set[int], large: int) -> None:
     records = [record(offset, LARGE if offset % large == 0 else b"x") for offset in sorted(offsets)]
-    chunks = list(_split(records, 101))
+    chunks = list(split(records, 101))
     assert [chunk_record for chunk, _ in chunks for chunk_record in chunk] == records
     assert chunks[-1][1] == 101
     position = 0
     for chunk, end in chunks:
         assert all(position <= chunk_record.offset < end for chunk_record in chunk)
-        assert sum(len(chunk_record.value or b"") for chunk_record in chunk) < 2 * _CHUNK_BYTES
+        assert sum(len(chunk_record.value or b"") for chunk_record in chunk) < 2 * CHUNK_BYTES
         position = end
 
 
 def test_chunks_are_bounded() -> None:
-    assert [len(chunk) for chunk, _ in _split(map(record, range(2 * _CHUNK + 1)), 3 * _CHUNK)] == [_CHUNK, _CHUNK, 1]
+    assert [len(chunk) for chunk, _ in split(map(record, range(2 * CHUNK + 1)), 3 * CHUNK)] == [CHUNK, CHUNK, 1]
 
 
 def test_differences_are_exact() -> None:

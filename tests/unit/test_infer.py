@@ -289,7 +289,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
         ("not_an_object", "row 3", "the value is a JSON array, not an object"),
     }
     repeated = call("infer", "orders.csv", "--output", "inferred.toml")
-    assert isinstance(repeated.exception, InputInvalid) and "3 of orders.csv has 2 cells" in repeated.exception.message
+    assert isinstance(repeated.exception, InputInvalid) and "inferred.toml exists" in repeated.exception.message
 
 
 @pytest.mark.parametrize("name", ["shopify-like", "woocommerce-like", "line-items"])
@@ -328,9 +328,11 @@ def test_the_reason_for_the_exact_path_is_shown(call: Callable[..., Result], tmp
         (["infer", "."], " is neither .jsonl nor .csv."),
         (["infer", "a.txt"], "a.txt is neither .jsonl nor .csv."),
         (["infer", "empty.jsonl"], "empty.jsonl has no samples."),
-        (["infer", "latin.jsonl"], "line 2 of latin.jsonl cannot be used: it is not UTF-8."),
-        (["infer", "broken.jsonl"], "line 2 of broken.jsonl cannot be used: it is not JSON: "),
-        (["infer", "array.jsonl"], "line 1 of array.jsonl cannot be used: it is not a JSON object."),
+        (["infer", "array.jsonl"], "array.jsonl has no sample that can be used: line 1 (it is not a JSON object)."),
+        (
+            ["infer", "short.csv"],
+            "that can be used: row 1 (it has 1 cells, and the header has 2).",
+        ),
         (["infer", "twice.csv"], "The first line of twice.csv has an empty or a repeated name."),
         (["infer", "open.csv"], "open.csv is not CSV in line 2: a quote is opened and not closed."),
         (["infer", "utf16.csv"], "utf16.csv is UTF-16."),
@@ -350,8 +352,8 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path, words: list[str],
         "empty.jsonl": b"\n \n",
         "good.jsonl": samples(lambda n: {}, 1)[0],
         "latin.jsonl": b'{"a": 1}\n{"a": "\xe9"}\n',
-        "broken.jsonl": b'{"a": 1}\n{"a": \n',
         "array.jsonl": b"[]\n",
+        "short.csv": b"a,b\n1\n",
         "twice.csv": b"a,b,a\n1,2,3\n",
         "open.csv": b'a\n"x\n',
         "utf16.csv": "a\n1\n".encode("utf-16"),
@@ -361,6 +363,21 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path, words: list[str],
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ") and sentence in result.stderr and "\nhint: " in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_samples_that_cannot_be_used_are_skipped_and_reported(tmp_path: Path) -> None:
+    lines = samples(lambda n: {}, 6)
+    lines[1:1] = [b"{", b"", b"[1]", b'{"a": "\xe9"}', b"null"]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    result = run_orderflow("contract", "infer", "a.jsonl", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "# It accepts 6 of 6 samples.\n# Skipped, because they cannot be used: 4 more.\n" in result.stdout
+    assert " WARNING 4 of 10 samples of a.jsonl are skipped: line 2 (it is not JSON: " in result.stderr
+    assert result.stderr.endswith("), line 4 (it is not a JSON object), line 5 (it is not UTF-8), …\n")
+    (tmp_path / "a.csv").write_text(CSV + "only,two\n")
+    result = run_orderflow("contract", "infer", "a.csv", cwd=tmp_path)
+    assert result.returncode == 0 and "# It accepts 2 of 2 samples.\n" in result.stdout
+    assert "1 of 3 samples of a.csv are skipped: row 3 (it has 2 cells, and the header has 11)\n" in result.stderr
 
 
 def test_help_has_examples() -> None:

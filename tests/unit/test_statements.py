@@ -87,12 +87,5 @@ def test_values_have_names_except_where_a_list_is_filled_in(folder: Path) -> Non
         assert {*re.findall(r"%[^s(]|%\([^)]*\)[^s]", text)} == set(), path.name
 
 
-def test_a_statement_can_be_prepared_without_its_values() -> None:
-    text = statements.with_null(statements.sql("insert_audit", Settings()))
-    assert text.endswith("VALUES (UTC_TIMESTAMP(6), NULL, NULL, NULL, NULL)")
-    text = statements.with_null(statements.sql("lock_ledger", Settings(), partitions="%s, %s"))
-    assert "WHERE topic = NULL AND kafka_partition IN (NULL, NULL)" in text
-
-
 def test_a_comment_for_one_server_is_no_purpose() -> None:
     assert "/*!80000" in statements.sql("set_session", Settings())

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from orderflow.audit.report import Values
-from orderflow.contract.definition import EPOCH, LAST_MILLISECOND, Contract, Order
+from orderflow.audit.report import Finding
+from orderflow.contract.definition import EPOCH, LAST_MILLISECOND
 from orderflow.store.ledger import LedgerEntry, Loss
-from orderflow.store.snapshot import AuditedRecord, LedgerChecks, StoredRow
-from orderflow.topic import Bounds, Record
+from orderflow.store.snapshot import LedgerChecks
+from orderflow.topic import Bounds
 
 _QUARANTINED = -1  # no hash is -1
 _MICROSECOND = timedelta(microseconds=1)
@@ -43,6 +43,11 @@ class Partition:
         self._last: tuple[int, datetime | None] = (-1, None)  # the last record's offset, and when its row was written
         self._has_other_update = any(loss.accepted_at == entry.updated_at for loss in losses)
         self._row_hashes = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
+
+    def finding(self, what: str, offset: int | None = None, order_id: str | None = None) -> Finding:
+        """A finding with this partition's coordinates."""
+        entry = self.entry
+        return Finding(what=what, topic=entry.topic, partition=entry.partition, offset=offset, order_id=order_id)
 
     @property
     def size(self) -> int:
@@ -157,23 +162,3 @@ def is_timestamp(moment: datetime | None, timestamp: int) -> bool:
     if moment is None or not 0 <= timestamp <= LAST_MILLISECOND:
         return moment is None and not 0 <= timestamp <= LAST_MILLISECOND
     return (moment - EPOCH) // _MILLISECOND == timestamp
-
-
-def check_times(record: Record, row: StoredRow, replayed: AuditedRecord | None) -> str | None:
-    """The error in the times of the row that the record became, or None."""
-    if not is_timestamp(row.produced_at, record.timestamp):
-        return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"
-    if row.stored_at is None:
-        return "is stored without stored_at"
-    if replayed and row.stored_at != replayed.resolved_at:
-        return f"is stored with stored_at {row.stored_at}, but was replayed at {replayed.resolved_at}"
-    return None
-
-
-def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, Values]:
-    """The fields in which an order and its row differ, each with both values."""
-    return {
-        name: Values(record=str(given), table=str(stored))
-        for name, given, stored in zip(contract.names, order.row(), existing_row, strict=True)
-        if given != stored
-    }

@@ -1,11 +1,9 @@
-"""Checks of a record's row in the quarantine: its columns and its reason."""
+"""Checks whether the reason of a record in the quarantine holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 
-from orderflow.audit.partition import is_timestamp
 from orderflow.contract.definition import Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.order_ranges import outside_ranges
@@ -13,20 +11,6 @@ from orderflow.store.snapshot import AuditedRecord, StoredRow
 from orderflow.topic import Record
 
 _WITH_ORDER_ID = (Reason.CONFLICT, Reason.REFUSED_BY_DATABASE)  # reasons of records that the contract accepted
-
-
-def check_columns(topic: str, record: Record, quarantined: AuditedRecord) -> Iterator[str]:
-    """Iterate over the errors in the record's row in the quarantine, except for its reason."""
-    if not quarantined.resolved_in_order:
-        status = quarantined.status
-        yield f"is {status} in the quarantine, but its other columns do not fit that: it was changed by hand"
-    changed = [name for name in ("key", "value") if getattr(quarantined, name) != getattr(record, name)]
-    if quarantined.topic != topic:
-        changed.append("topic")
-    if not is_timestamp(quarantined.produced_at, record.timestamp):
-        changed.append("produced_at")
-    if changed:
-        yield f"is in the quarantine with another {' and '.join(changed)}"
 
 
 def check_reason(

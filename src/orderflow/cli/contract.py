@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -13,21 +14,24 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal, TypeVar
 import msgspec
 import typer
 
-from orderflow.cli import context, output
+from orderflow.cli import context, log, output
 from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
 from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.contract.definition import Contract, Field
+    from orderflow.contract.infer import Samples
     from orderflow.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(name="contract", invoke_without_command=True)
 
 _MAX_SAMPLES = 10_000  # that a contract is inferred from, and that a rate is measured with
 _BATCH_BYTES = 32 * 1024 * 1024
 _FILE_LIMIT = 1024 * 1024  # bytes of a contract file
-_LISTED = 3  # rejected samples of each reason
+_LISTED = 3  # rejected samples of each reason, and skipped samples
 _TOTALS = {"checked": "equals unit_price × quantity exactly", "computed": "unit_price × quantity"}
 
 _Record = TypeVar("_Record")
@@ -87,9 +91,10 @@ def infer(
 
     The result is a proposal with comments. They name the keys that look like the eight fields, what was ambiguous and
     what was not found. Your own fields get a type, a length and limits. The head of the file has the number of samples
-    that it accepts. Use a few hundred samples; the first 10,000 are read. The command connects to no server.
+    that it accepts. Use a few hundred samples; the first 10,000 are read. Lines that are no JSON object, and rows with
+    another number of cells than the header, are skipped and reported. The command connects to no server.
 
-    Exit codes: 0 the contract is printed or written; 2 the samples cannot be used, or the file cannot be written.
+    Exit codes: 0 the contract is printed or written; 2 no sample can be used, or the file cannot be written.
 
     Examples:
 
@@ -101,23 +106,11 @@ def infer(
     if _is_csv(samples):
         header, rows = _read_rows(samples)
         found, name = _first(rows, samples)
-        for where, row in found:
-            if len(row) != len(header):
-                raise InputInvalid(
-                    f"{where} of {samples} has {counted(len(row), 'cell')}, and the header has {len(header)}.",
-                    hint="Remove the row, or put a cell with a comma in quotes.",
-                )
-        decoded = inference.of_cells(header, [row for _, row in found])
+        places, decoded = [place for place, _ in found], inference.of_cells(header, [row for _, row in found])
     else:
         lines, name = _first(_read_lines(samples), samples)
-        for where, line in lines:
-            try:
-                inference.decode(line)
-            except ValueError as error:
-                raise InputInvalid(
-                    f"{where} of {samples} cannot be used: {error}.", hint="Remove the line: samples are valid orders."
-                ) from None
-        decoded = inference.of_json([line for _, line in lines])
+        places, decoded = [place for place, _ in lines], inference.of_json([line for _, line in lines])
+    _report_skipped(samples, places, decoded)
     text = inference.infer(decoded, name)
     if output_file is None:
         output.use_utf8()
@@ -134,6 +127,23 @@ def infer(
         ) from None
     words = shlex.join(["orderflow", "contract", "check", str(output_file), str(samples)])
     print(safe(f"Written: {output_file}. Next: {words}"))
+
+
+def _report_skipped(path: Path, places: Sequence[str], samples: Samples) -> None:
+    """Log how many samples cannot be used, and the first of them. Raises InputInvalid if none can be used."""
+    listed = [f"{places[index]} ({why})" for index, why in samples.skipped[:_LISTED]]
+    if not samples.objects:
+        raise InputInvalid(
+            f"{path} has no sample that can be used: {', '.join(listed)}.",
+            hint="Write one JSON object a line, or CSV with as many cells in each row as the header has.",
+        )
+    if samples.skipped:
+        log.setup()
+        more = ", …" if len(samples.skipped) > len(listed) else ""
+        logger.warning(
+            "%s of %s samples of %s are skipped: %s%s",
+            *(f"{len(samples.skipped):,}", f"{len(places):,}", path, ", ".join(listed), more),
+        )
 
 
 @app.command()
@@ -206,12 +216,12 @@ def diff(
         )
     new = loader.contract_of(settings)
     stored = schema.stored_contracts(settings)
-    number = stored.last_used_number if stored.is_used else stored.highest_number
-    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {number}.")
-    if new.without_documentation == stored.contracts[number]:
+    contract_id = stored.last_used_id if stored.is_used else stored.newest_id
+    print(f"{settings.mysql_database}.{settings.mysql_table} is at contract version {contract_id}.")
+    if new.without_documentation == stored.contracts[contract_id]:
         print("No difference.")
         return
-    found = [*changes(stored.contracts[number], new)]
+    found = [*changes(stored.contracts[contract_id], new)]
     for change in found:
         is_impossible = bool(change.fix) and stored.is_used  # without records, nothing is lost
         print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))

@@ -23,6 +23,7 @@ from orderflow.embedded import cache, jars
 from orderflow.embedded import mysql as mysql_packages
 from orderflow.embedded.process import LocalServer
 from orderflow.errors import StartFailed
+from orderflow.store import server
 
 DatabaseKind = Literal["mysql", "mariadb"]
 Origin = Literal["PATH", "jar", "packages"]
@@ -35,9 +36,6 @@ _KIND_OPTIONS = {
     # With TLS it creates an RSA key at every start, which takes 6 to 11 s. Loopback needs no TLS.
     "mariadb": ["--skip-ssl"],
 }
-
-
-_MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 
 _INSTALL_OPTIONS = "--auth-root-authentication-method=normal --skip-test-db --skip-name-resolve --cross-bootstrap"
 
@@ -151,7 +149,7 @@ def _on_path(kind: DatabaseKind | None) -> Program | None:
     for command in ("mysqld", "mariadbd"):
         if path := shutil.which(command):
             program = _inspect("PATH", [path, "--no-defaults"], f"{installer} --no-defaults")
-            is_new_enough = tuple(map(int, program.version.split("."))) >= _MIN_VERSIONS[program.kind]
+            is_new_enough = tuple(map(int, program.version.split("."))) >= server.MIN_VERSIONS[program.kind]
             if is_new_enough and kind in (None, program.kind) and (installer or program.kind == "mysql"):
                 return program
     return None

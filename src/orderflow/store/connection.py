@@ -36,7 +36,6 @@ try:
 except ImportError:  # without the C extension
     _ExtensionError = mysql.connector.Error
 
-UNAVAILABLE = error_numbers.UNAVAILABLE
 CONNECT_TIMEOUT = 10  # seconds
 # A server that hangs without closing the connection (SIGSTOP, a cut cable) must not block a transaction indefinitely.
 ANSWER_TIMEOUT = 120  # seconds

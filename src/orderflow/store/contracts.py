@@ -1,8 +1,8 @@
 """The contract's versions: which one holds from which offset of each partition.
 
-A version is a row of the table of contracts; version 0, the default contract, has no row. The transaction that first
-stores a partition's records by another version records the offset. So the audit can read each record by the contract of
-its time.
+A version is a row of the table of contracts, and its number is the contract_id; version 0, the default contract, has no
+row. The transaction that first stores a partition's records by another version records the offset. So the audit can
+read each record by the contract of its time.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ Starts = Mapping[tuple[str, int], list[tuple[int, int]]]
 
 
 class Versions(NamedTuple):
-    """All versions by number, the highest one that records were stored by, and whether there are such records."""
+    """All versions by id, the highest one that records were stored by, and whether there are such records."""
 
     contracts: Mapping[int, Contract]
-    last_used_number: int = 0
+    last_used_id: int = 0
     is_used: bool = False
 
     @property
-    def highest_number(self) -> int:
-        """The number of the newest version."""
+    def newest_id(self) -> int:
+        """The id of the newest version."""
         return max(self.contracts)
 
     @property
     def last_used(self) -> Contract:
         """The contract that the last records were stored by."""
-        return self.contracts.get(self.last_used_number, self.contracts[self.highest_number])
+        return self.contracts.get(self.last_used_id, self.contracts[self.newest_id])
 
     def find(self, contract: Contract) -> int | None:
-        """Return the number of this contract; None if it is not a version, or only one before the last used one."""
-        numbers = [
-            number
-            for number, known in self.contracts.items()
-            if known == contract.without_documentation and number >= self.last_used_number
+        """Return the id of this contract; None if it is not a version, or only one before the last used one."""
+        ids = [
+            contract_id
+            for contract_id, known in self.contracts.items()
+            if known == contract.without_documentation and contract_id >= self.last_used_id
         ]
-        return max(numbers, default=None)
+        return max(ids, default=None)
 
 
 def versions(connection: Connection) -> Versions:
@@ -57,32 +57,32 @@ def versions(connection: Connection) -> Versions:
     Raises TableDrifted if a stored contract cannot be read.
     """
     known = {0: DEFAULT}
-    for number, text in connection.execute("select_contracts").rows:
+    for contract_id, text in connection.execute("select_contracts").rows:
         try:
-            if number < 1:
+            if contract_id < 1:
                 raise msgspec.ValidationError("versions begin with 1")
-            known[number] = msgspec.json.decode(text, type=Contract)
+            known[contract_id] = msgspec.json.decode(text, type=Contract)
         except msgspec.DecodeError as error:
             table = table_names(connection.settings)["contracts"]
             raise TableDrifted(
-                f"Row {number} of table {table} is not a contract: {error}.",
+                f"Row {contract_id} of table {table} is not a contract: {error}.",
                 hint="It was changed by hand. Restore it from a backup.",
             ) from None
-    [(last_used_number, records)] = connection.execute("select_active_contract").rows
-    return Versions(known, last_used_number, records > 0)
+    [(last_used_id, records)] = connection.execute("select_active_contract").rows
+    return Versions(known, last_used_id, records > 0)
 
 
-def number_of(connection: Connection) -> int:
-    """Return the version number of the contract that the connection's settings name.
+def current_id(connection: Connection) -> int:
+    """Return the id of the contract version that the connection's settings name.
 
     Raises ContractInvalid if records were stored by a later contract. Raises RestartRequired if these tables do not
     have the contract, as after the restoration of a backup: the next start adds it.
     """
     found, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
-    number = found.find(contract)
-    if number is not None:
-        return number
+    contract_id = found.find(contract)
+    if contract_id is not None:
+        return contract_id
     if any(change.fix for change in changes(found.last_used, contract)):
         raise mismatch_error(connection.settings, found)
     raise RestartRequired(
@@ -98,13 +98,13 @@ def mismatch_error(settings: Settings, found: Versions, why: str = "", hint: str
     if not settings.order_contract and found.last_used != DEFAULT:
         return ContractInvalid(
             f"{why}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
-            f" {found.last_used_number}).",
+            f" {found.last_used_id}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
     what = "; ".join(change.what for change in changes(found.last_used, loader.contract_of(settings)))
     return ContractInvalid(
         f"{why}{named} is not the contract of {tables}, whose records are stored by version"
-        f" {found.last_used_number}: {what}.",
+        f" {found.last_used_id}: {what}.",
         hint=hint
         or "Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
         " `orderflow contract diff` shows the changes.",
@@ -117,7 +117,7 @@ def as_json(contract: Contract) -> str:
 
 
 def begin(  # noqa: PLR0917
-    connection: Connection, topic: str, topic_id: str, partition: int, first_offset: int, number: int
+    connection: Connection, topic: str, topic_id: str, partition: int, first_offset: int, contract_id: int
 ) -> None:
     """Record that the version holds for the locked partition from this offset on."""
     values = {
@@ -125,15 +125,15 @@ def begin(  # noqa: PLR0917
         "topic_id": topic_id,
         "partition": partition,
         "first_offset": first_offset,
-        "contract_id": number,
+        "contract_id": contract_id,
     }
     connection.execute("insert_contract_start", values)
     connection.execute("set_partition_contract", values)
 
 
 def starts(connection: Connection) -> Starts:
-    """Map topic id and partition to the first offset and number of each version, in the order of the offsets."""
+    """Map topic id and partition to the first offset and id of each version, in the order of the offsets."""
     found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
-    for topic_id, partition, first_offset, number in connection.execute("select_contract_starts").rows:
-        found[topic_id, partition].append((first_offset, number))
+    for topic_id, partition, first_offset, contract_id in connection.execute("select_contract_starts").rows:
+        found[topic_id, partition].append((first_offset, contract_id))
     return found

@@ -237,7 +237,6 @@ NO_LOCAL_INFILE: Mapping[int, str] = {
 }
 # fmt: on
 
-UNAVAILABLE = frozenset(number for group in UNAVAILABLE_GROUPS for number in group.numbers)
 DUPLICATE_ENTRY = 1062
 PACKET_TOO_LARGE = 1153
 TLS_REFUSED = 2026

@@ -202,7 +202,10 @@ def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
 
 
 def find_by_order_id(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
-    """Return the table's rows with these ids."""
+    """Return the table's rows with these ids, as far as a new order is compared with them.
+
+    The audit's `snapshot.find_orders` reads all columns.
+    """
     ids = list(dict.fromkeys(order_ids))
     found: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):

@@ -73,10 +73,10 @@ def replay(
         order = decode(value, loader.contract_of(settings), ranges_of(settings))
     except RecordRejected as rejected:
         return Outcome(ReplayResult.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
-    number = contracts.number_of(connection)
+    contract_id = contracts.current_id(connection)
     for pause in contention.pauses():
         try:
-            outcome = _transaction(connection, entry, order, by, corrected, number)
+            outcome = _transaction(connection, entry, order, by, corrected, contract_id)
             connection.rollback() if dry_run else connection.commit()
         except (RowsRefusedError, RowsAlteredError) as refusal:
             connection.rollback()

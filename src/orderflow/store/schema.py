@@ -216,9 +216,10 @@ def _new_contract(settings: Settings, found: contracts.Versions) -> list[Step]:
     if impossible and found.is_used:
         hint = " ".join(dict.fromkeys(change.fix for change in impossible))
         raise contracts.mismatch_error(settings, found, hint=hint)
-    number = str(found.highest_number + 1)
+    contract_id = str(found.newest_id + 1)
     text = contracts.as_json(contract).encode().hex()
-    return [Step(f"contract version {number}", "insert_contract", (("number", number), ("contract", text)))]
+    values = (("contract_id", contract_id), ("contract", text))
+    return [Step(f"contract version {contract_id}", "insert_contract", values)]
 
 
 def _read_catalogue(connection: Connection, settings: Settings) -> _Found:
@@ -353,17 +354,17 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     It also lengthens VARCHAR columns that the latest contract declares shorter. It updates `shown`,
     the columns' types, as the step does.
     """
-    latest = versions.contracts[versions.highest_number].by_name
+    latest = versions.contracts[versions.newest_id].by_name
     what: list[str] = []
     parts: list[str] = []
     before = EIGHT[-1]
     for field in loader.contract_of(settings).columns:
-        expected = _declared(field.type)
+        expected = _declared_type(field.type)
         if field.is_own and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
         elif field.name in latest and _can_lengthen_in_place(
-            _declared(latest[field.name].type), expected, shown.get(field.name)
+            _declared_type(latest[field.name].type), expected, shown.get(field.name)
         ):
             what.append(f"{field.name} ({field.type.split()[0]})")
             parts.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
@@ -431,11 +432,11 @@ def _drifts(settings: Settings, table: Table, found: _Found, needed: Sequence[Mi
 
 def _later_columns(settings: Settings, versions: contracts.Versions) -> dict[str, str]:
     """Map the columns of later contract versions to their types. A sink may still use the older contract."""
-    number = versions.find(loader.contract_of(settings))
+    contract_id = versions.find(loader.contract_of(settings))
     return {
-        field.name: _declared(field.type)
+        field.name: _declared_type(field.type)
         for later, contract in versions.contracts.items()
-        if number is not None and later > number
+        if contract_id is not None and later > contract_id
         for field in contract.columns
     }
 
@@ -450,7 +451,7 @@ def _differences(  # noqa: PLR0917
 ) -> Iterator[tuple[str, str]]:
     if engine.upper() != "INNODB":
         yield f"its engine is {engine}", "ENGINE = InnoDB"
-    expected = {name: _declared(sql) for name, sql in columns.items()}
+    expected = {name: _declared_type(sql) for name, sql in columns.items()}
     for name, sql in columns.items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {quoted(name)} {sql}"
@@ -461,8 +462,8 @@ def _differences(  # noqa: PLR0917
     for name, sql in {} if adopt else _PROVENANCE.items():
         if name not in found:
             yield f"column {name} is missing", f"ADD COLUMN {name} {sql} INVISIBLE"
-        elif found[name] != _declared(sql):
-            yield f"column {name} is {found[name]}, not {_declared(sql)}", f"MODIFY COLUMN {name} {sql} INVISIBLE"
+        elif found[name] != _declared_type(sql):
+            yield f"column {name} is {found[name]}, not {_declared_type(sql)}", f"MODIFY COLUMN {name} {sql} INVISIBLE"
     if (primary := keys.get("PRIMARY")) is None:
         yield "it has no primary key", "ADD PRIMARY KEY (order_id)"
     elif primary != "order_id":
@@ -482,7 +483,8 @@ def _collation_difference(order_id: Field, found: Column) -> Iterator[tuple[str,
         )
 
 
-def _declared(sql: str) -> str:
+def _declared_type(sql: str) -> str:
+    """Return the type of a column's declaration, spelled like `tables.found_type`."""
     charset = re.search(r"CHARACTER SET (\w+)", sql)
     return sql.split(maxsplit=1)[0].lower() + (f" {charset[1]}" if charset else "")
 

@@ -13,6 +13,7 @@ from orderflow.store import schema, statements
 from orderflow.store.connection import Connection
 from orderflow.store.tables import TABLES, shape
 
+MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 # Statements that need one privilege on a table and nothing else.
 _NEEDING = {"SELECT": "need_select", "INSERT": "need_insert", "UPDATE": "need_update"}
 _INDEXED = {"customer_id": "idx_customer", "order_timestamp": "idx_timestamp"}

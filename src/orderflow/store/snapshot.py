@@ -140,13 +140,16 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): LedgerChecks(lost, covered, int(sum_), contract, LastRecord(*last))
-        for topic, number, lost, covered, sum_, contract, *last in rows
+        (topic, number): LedgerChecks(lost, covered, int(sum_), contract_id, LastRecord(*last))
+        for topic, number, lost, covered, sum_, contract_id, *last in rows
     }
 
 
 def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:
-    """Return the rows with these ids."""
+    """Return the rows with these ids: all columns, as the table has them.
+
+    The sink's `orders.find_by_order_id` leaves out produced_at, which it never compares, and converts dates to times.
+    """
     ids = list(dict.fromkeys(order_ids))
     found: dict[str, StoredRow] = {}
     for start in range(0, len(ids), _IDS):

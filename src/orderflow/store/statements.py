@@ -6,7 +6,6 @@ removed when the file is read, so the server never receives it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from functools import cache, lru_cache
 from importlib import resources
@@ -19,8 +18,6 @@ from orderflow.contract import loader
 from orderflow.contract.definition import EIGHT, Contract, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.tables import FORMER_TABLES, TABLES
-
-_VALUE = re.compile(r"%(\(\w+\))?s")
 
 
 def table_names(settings: Settings) -> dict[str, str]:
@@ -44,11 +41,6 @@ def fill(text: str, settings: Settings, **placeholders: str) -> str:
 def placeholders_for(values: Collection[object]) -> str:
     """Return a %s for each of the values."""
     return ", ".join(["%s"] * len(values))
-
-
-def with_null(text: str) -> str:
-    """Return the statement with NULL for every value, for a server to prepare."""
-    return _VALUE.sub("NULL", text)
 
 
 @lru_cache(maxsize=8)  # each transaction calls it several times

@@ -92,7 +92,7 @@ def shape(statement: str) -> Shape:
     inline = [name for name, sql in declared.items() if "PRIMARY KEY" in sql]
     primary = _PRIMARY.findall(statement)
     return Shape(
-        {name: _declared(sql.replace(" PRIMARY KEY", "")) for name, sql in declared.items()},
+        {name: _declared_column(sql.replace(" PRIMARY KEY", "")) for name, sql in declared.items()},
         _joined((primary[0] if primary else inline[0]).split(",")),
         {name: _joined(columns.split(",")) for name, columns in _UNIQUE.findall(statement)},
     )
@@ -163,7 +163,8 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _declared(sql: str) -> Column:
+def _declared_column(sql: str) -> Column:
+    """Return the column that this declaration of a CREATE TABLE statement creates."""
     found = _TYPE.match(sql)
     assert found
     name, parameters = found[1].lower(), (found[2] or "").replace(", ", ",")

@@ -165,7 +165,7 @@ class Writer:
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
         self._contract = loader.contract_of(settings)
-        self._contract_number = contracts.number_of(self._connection)
+        self._contract_id = contracts.current_id(self._connection)
         self._ranges = ranges_of(settings)
 
     def close(self) -> None:
@@ -361,8 +361,8 @@ class Writer:
             for part, last in batch.last_indexes().items()
         }
         for part in moves:
-            if locked[part].contract_id != self._contract_number:
-                start = locked[part].next_offset, self._contract_number
+            if locked[part].contract_id != self._contract_id:
+                start = locked[part].next_offset, self._contract_id
                 contracts.begin(connection, source.topic, source.topic_id, part, *start)
         ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
         self._check_identity()
@@ -393,7 +393,7 @@ class Writer:
             locked = ledger.lock(self._connection, source.topic, partitions)
         for one in locked.values():
             ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
-            if one.contract_id > self._contract_number:
+            if one.contract_id > self._contract_id:
                 raise contracts.mismatch_error(self._settings, contracts.versions(self._connection))
         return locked
 

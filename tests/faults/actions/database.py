@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orderflow.store.connection import UNAVAILABLE
+from orderflow.store import error_numbers
 from tests.faults.proxy import Trap, mysql_error
 from tests.faults.registry import WAITING, action, is_stored
 from tests.faults.system import System, ended
@@ -60,7 +60,7 @@ def commit_lost(system: System) -> None:
 
 @action()
 def database_disk_full(system: System) -> None:
-    assert 1114 in UNAVAILABLE
+    assert error_numbers.group_of(1114, error_numbers.UNAVAILABLE_GROUPS)
     trap = system.database.proxy.trap = Trap(b"LOAD DATA", mysql_error(1114, "The table 'orders' is full"))
     system.wait_for_log("cannot write its files now: The table 'orders' is full")
     system.database.proxy.remove_faults()

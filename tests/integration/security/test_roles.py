@@ -104,6 +104,11 @@ def granted(
 _FILLED_BY_CALLERS = {"rows", "ids", "values", "partitions", "tables", "categories", "columns", "view", "definition"}
 
 
+def _with_null(text: str) -> str:
+    """Return the statement with NULL for every value, for a server to prepare."""
+    return re.sub(r"%(\(\w+\))?s", "NULL", text)
+
+
 def _refused_statements(settings: Settings) -> set[str]:
     """Return the store's statements that this user may not run, and the tables that it cannot see."""
     anything: defaultdict[str, str] = defaultdict(
@@ -122,9 +127,7 @@ def _refused_statements(settings: Settings) -> set[str]:
             filled = {field for _, field, _, _ in Formatter().parse(text) if field}
             known = {field: anything[field] for field in filled & _FILLED_BY_CALLERS}
             try:
-                cursor.execute(
-                    "PREPARE asked FROM %s", (statements.with_null(statements.sql(name, settings, **known)),)
-                )
+                cursor.execute("PREPARE asked FROM %s", (_with_null(statements.sql(name, settings, **known)),))
             except mysql.connector.Error as error:
                 if error.errno in ACCESS_DENIED:
                     refused.add(name)

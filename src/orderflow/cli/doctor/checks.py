@@ -28,8 +28,6 @@ from orderflow.topic import TopicInfo
 
 Status = Literal["ok", "warning", "error", "skipped"]
 
-_MIN_MYSQL = (8, 0, 23)  # the first version with invisible columns
-_MIN_MARIADB = (10, 11)  # the oldest maintained version
 _MAX_CLOCK_DIFFERENCE = 5.0  # seconds
 _LOW_SPACE, _NO_SPACE = 2 * 10**9, 2 * 10**8  # bytes
 _CREATE_TABLE = {table.create for table in TABLES if table.kind == "table"}
@@ -227,12 +225,14 @@ class _Examination:
             return "ok", f"user {reader.mysql_user} can log in, for dashboard, status, track, top and audit"
 
     def _version(self) -> _Result:
-        version, release = self._server.version, self._server.release
-        if self._server.is_mariadb and release < _MIN_MARIADB:
-            return "warning", f"{version} is older than the supported versions", "Use MariaDB 10.11 or newer."
-        if not self._server.is_mariadb and release < _MIN_MYSQL:
-            return "error", f"{version} has no invisible columns", "Use MySQL 8.0.23 or newer."
-        return "ok", version
+        version, is_mariadb = self._server.version, self._server.is_mariadb
+        oldest = server.MIN_VERSIONS["mariadb" if is_mariadb else "mysql"]
+        if self._server.release >= oldest:
+            return "ok", version
+        hint = f"Use {'MariaDB' if is_mariadb else 'MySQL'} {'.'.join(map(str, oldest))} or newer."
+        if is_mariadb:
+            return "warning", f"{version} is older than the supported versions", hint
+        return "error", f"{version} has no invisible columns", hint
 
     def _writing(self) -> _Result:
         enabled = [

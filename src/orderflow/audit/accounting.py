@@ -1,0 +1,88 @@
+"""Accounts for each record of the topic, by a row of the orders table or of the quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orderflow.audit.contract_versions import ContractVersions, ReadRecord
+from orderflow.audit.ledger_checks import check_last_record
+from orderflow.audit.partition import Partition
+from orderflow.audit.quarantined_rows import check_quarantined
+from orderflow.audit.report import Report
+from orderflow.audit.stored_rows import check_stored
+from orderflow.contract.definition import Order
+from orderflow.store import snapshot
+from orderflow.store.connection import Connection
+from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.topic import Record
+
+
+class Accounting:
+    """Compares records with the snapshot. `quarantine_rows` is the number of rows that the quarantine has for them."""
+
+    def __init__(self, connection: Connection, versions: ContractVersions, report: Report) -> None:
+        self.quarantine_rows = 0
+        self._connection = connection
+        self._versions = versions
+        self._report = report
+
+    def account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
+        """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
+        self._report.records += len(records)
+        check_last_record(part, records, start, end, self._report)
+        quarantined = self._find_quarantined(part, records, start, end)
+        replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
+        expected = [
+            record
+            if (row := replayed.get(record.offset)) is None or row.corrected is None
+            else record._replace(value=row.corrected)
+            for record in records
+            if record.offset not in quarantined or record.offset in replayed
+        ]
+        in_quarantine = [record for record in records if record.offset in quarantined]
+        # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
+        # records that were stored before the setting was changed stay stored.
+        contract_ids = [
+            self._versions.id_of_replay(part, record.offset, row.contract_id or 0, self._report)
+            if (row := replayed.get(record.offset))
+            else self._versions.id_at(part, record.offset)
+            for record in expected
+        ]
+        contract_ids += [
+            self._versions.id_at(part, record.offset)
+            if (contract_id := quarantined[record.offset].reason_contract_id) is None
+            else self._versions.id_of_replay(part, record.offset, contract_id, self._report)
+            for record in in_quarantine
+        ]
+        read = self._versions.read((*expected, *in_quarantine), contract_ids)
+        ids = [one.result.order_id for one in read if isinstance(one.result, Order)]
+        rows = snapshot.find_orders(self._connection, ids)
+        for one in read[len(expected) :]:
+            stored = _row_of(one, rows)
+            stored = stored and self._versions.row_as_read(stored, one.contract_id)
+            check_quarantined(part, one, quarantined[one.record.offset], stored, self._report)
+        for one in read[: len(expected)]:
+            check_stored(
+                one,
+                _row_of(one, rows),
+                replayed.get(one.record.offset),
+                part=part,
+                versions=self._versions,
+                report=self._report,
+            )
+
+    def _find_quarantined(
+        self, part: Partition, records: Sequence[Record], start: int, end: int
+    ) -> dict[int, AuditedRecord]:
+        """The rows of the quarantine for these records, by offset; rows without a record are reported and left out."""
+        found = snapshot.quarantined(self._connection, part.entry.topic_id, part.entry.partition, start, end)
+        self.quarantine_rows += len(found)
+        offsets = {record.offset for record in records} if found else set()
+        for offset in found.keys() - offsets:
+            what = "is in the quarantine, but the topic has no such record"
+            self._report.add("quarantine", part.finding(what, offset, found.pop(offset).order_id))
+        return found
+
+
+def _row_of(read: ReadRecord, rows: Mapping[str, StoredRow]) -> StoredRow | None:
+    return rows.get(read.result.order_id) if isinstance(read.result, Order) else None

@@ -1,0 +1,55 @@
+"""Checks of the ledger's rows: topic ids, first and last offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orderflow import topic
+from orderflow.audit.partition import Partition
+from orderflow.audit.report import Report
+from orderflow.audit.scope import Scope, first_offset, with_topic
+from orderflow.errors import OffsetsLost
+from orderflow.settings import Settings
+from orderflow.store.ledger import fingerprint
+from orderflow.topic import Record
+
+
+def check_ledger(settings: Settings, scope: Scope, report: Report) -> None:
+    """Check the ledger's rows, and search the topic for records before their first offsets."""
+    ids: dict[str, str] = {scope.topic.name: scope.topic.topic_id}
+    names = {scope.topic.topic_id: scope.topic.name}
+    for part in scope.partitions:
+        name, number, topic_id, *_ = part.entry
+        if ids.setdefault(name, topic_id) != topic_id or names.setdefault(topic_id, name) != name:
+            what = f"topic {name} with id {topic_id} contradicts another row of the ledger"
+            report.add("counters", part.finding(what))
+        if name == scope.topic.name and number not in scope.topic.partitions:
+            report.add("counters", part.finding("the ledger has a partition that the topic does not have"))
+        if not 0 <= part.entry.first_offset <= part.entry.next_offset:
+            what = f"the ledger's first_offset {part.entry.first_offset} is not between 0 and its next_offset"
+            report.add("counters", part.finding(what))
+        first, end = part.unaccounted
+        if first < end and _holds_records(with_topic(settings, name), number, first, end):
+            what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
+            report.add("counters", part.finding(what))
+        if (last := part.checks.last).offset >= part.entry.next_offset:
+            what = f"the ledger's last_offset {last.offset} is not before its next_offset"
+            report.add("counters", part.finding(what))
+
+
+def _holds_records(settings: Settings, partition: int, first: int, end: int) -> bool:
+    try:
+        return topic.holds_records(settings, partition, first, end)
+    except OffsetsLost:  # retention has removed some of them meanwhile
+        return topic.holds_records(settings, partition, first_offset(settings, partition), end)
+
+
+def check_last_record(part: Partition, records: Sequence[Record], start: int, end: int, report: Report) -> None:
+    """Check that the last record of the ledger is the topic's, if its offset is in this range."""
+    last = part.checks.last
+    if not start <= last.offset < end:
+        return
+    found = {record.offset: record for record in records}.get(last.offset)
+    if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
+        what = f"the record at the ledger's last_offset {last.offset} is not the one it stored"
+        report.add("counters", part.finding(what))

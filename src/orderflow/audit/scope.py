@@ -1,0 +1,124 @@
+"""What an audit compares: the partitions of the ledger, and the offsets that their topics still have."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import msgspec
+
+from orderflow import topic
+from orderflow.audit.partition import Partition
+from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
+from orderflow.settings import Settings
+from orderflow.store import snapshot
+from orderflow.store.connection import Connection
+from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, losses
+from orderflow.topic import Bounds, TopicInfo
+
+
+class Scope(NamedTuple):
+    """The partitions, topics and accepted losses of an audit."""
+
+    topic: TopicInfo  # KAFKA_TOPIC
+    topics_gone: Sequence[str]  # topics of the ledger that do not exist any more
+    bounds: Mapping[tuple[str, int], Bounds]  # by topic and partition, of KAFKA_TOPIC and the ledger
+    partitions: Sequence[Partition]  # of the ledger
+    # The orders table has no topic column: partitions of the same number in several topics share coordinates.
+    by_number: Mapping[int, Sequence[Partition]]
+    losses: Sequence[Loss]
+    unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
+
+    @property
+    def unreadable_offsets(self) -> int:
+        """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
+        return sum(part.unreadable_count for part in self.partitions)
+
+    @property
+    def not_yet_stored(self) -> int:
+        """The number of offsets of KAFKA_TOPIC beyond the ledger's position."""
+        next_offsets = {(part.entry.topic, part.entry.partition): part.entry.next_offset for part in self.partitions}
+        return sum(
+            max(0, end - next_offsets.get(where, first))
+            for where, (first, end) in self.bounds.items()
+            if where[0] == self.topic.name
+        )
+
+
+def find_scope(settings: Settings, connection: Connection) -> Scope:
+    """Return what the ledger accounts for, and what of it the topics still have.
+
+    Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition ends before the ledger's position.
+    """
+    entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
+    info, bounds, topics_gone = _find_bounds(settings, entries)
+    all_losses = losses(connection)
+    accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
+    for loss in all_losses:
+        accepted[loss.topic, loss.partition].append(loss)
+    checks = snapshot.ledger_checks(connection)
+    partitions = [
+        Partition(entry, bounds[where], accepted.pop(where, ()), checks[where])
+        for entry in entries
+        for where in [(entry.topic, entry.partition)]
+    ]
+    by_number: defaultdict[int, list[Partition]] = defaultdict(list)
+    for part in partitions:
+        by_number[part.entry.partition].append(part)
+    for part in partitions:
+        part.peers = [peer for peer in by_number[part.entry.partition] if peer is not part]
+    unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
+    return Scope(info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
+
+
+def _find_bounds(
+    settings: Settings, entries: Iterable[LedgerEntry]
+) -> tuple[TopicInfo, dict[tuple[str, int], Bounds], list[str]]:
+    """KAFKA_TOPIC, the readable bounds of its partitions and the ledger's, and the topics that no longer exist."""
+    info = topic.describe(settings)
+    found = {(info.name, number): bound for number, bound in topic.bounds(settings, info.partitions).items()}
+    missing_topics: list[str] = []
+    for name, group in groupby(entries, lambda entry: entry.topic):
+        some = list(group)
+        if name == settings.kafka_topic:
+            for entry in some:
+                check_topic_id(name, info.topic_id, entry.topic_id)
+        elif (earlier := _bounds_of_earlier_topic(with_topic(settings, name), some)) is None:
+            missing_topics.append(name)
+            found |= {(name, entry.partition): Bounds(entry.next_offset, entry.next_offset) for entry in some}
+        else:
+            found |= earlier
+        for entry in some:
+            end = found.setdefault((name, entry.partition), Bounds(0, 0)).end
+            if end < entry.next_offset:
+                raise OffsetsLost(
+                    f"{name} partition {entry.partition} ends at offset {end}, but the ledger accounts for its records"
+                    f" up to {entry.next_offset}.",
+                    hint="Kafka lost the partition's last records and reuses their offsets. Restore the topic, or start"
+                    " again with another MYSQL_TABLE.",
+                )
+    return info, found, missing_topics
+
+
+def _bounds_of_earlier_topic(
+    settings: Settings, entries: Sequence[LedgerEntry]
+) -> dict[tuple[str, int], Bounds] | None:
+    """The readable bounds of an earlier topic of this table; None if that topic no longer exists."""
+    try:
+        check_topic_id(settings.kafka_topic, topic.describe(settings).topic_id, entries[0].topic_id)
+    except (TopicMissing, TopicRecreated):
+        return None
+    bounds = topic.bounds(settings, [entry.partition for entry in entries])
+    return {(settings.kafka_topic, number): bound for number, bound in bounds.items()}
+
+
+def with_topic(settings: Settings, name: str) -> Settings:
+    """The settings with this topic as KAFKA_TOPIC: the ledger may also have earlier topics."""
+    return msgspec.structs.replace(settings, kafka_topic=name)
+
+
+def first_offset(settings: Settings, partition: int) -> int:
+    """The first offset that this partition of KAFKA_TOPIC has now."""
+    return topic.bounds(settings, [partition])[partition].first

@@ -1,0 +1,68 @@
+"""Reads the records of the ledger's partitions from their topics once more, in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from orderflow import topic
+from orderflow.audit.accepted_losses import find_damaged
+from orderflow.audit.partition import Partition
+from orderflow.audit.report import Report
+from orderflow.audit.scope import Scope, first_offset, with_topic
+from orderflow.errors import OffsetsLost
+from orderflow.read_ahead import read_ahead
+from orderflow.settings import Settings
+from orderflow.topic import Record
+
+CHUNK = 10_000  # records accounted for at a time; fewer if they reach CHUNK_BYTES
+CHUNK_BYTES = 16 * 1024 * 1024
+
+Progress = Callable[[int, int], None]  # is called with the number of offsets read and their total
+Account = Callable[[Partition, Sequence[Record], int, int], None]
+_Chunk = tuple[list[Record], int]
+
+
+def read_topics(settings: Settings, scope: Scope, report: Report, account: Account, progress: Progress) -> None:
+    """Read all records that the ledger accounts for, and pass them to `account`.
+
+    It gets the partition and the records, which are all records from one offset up to, without, another one. Records
+    that retention removes meanwhile are counted as unreadable.
+    """
+    total, done = sum(part.size for part in scope.partitions), 0
+    for part in scope.partitions:
+        topic_settings = with_topic(settings, part.entry.topic)
+        while part.position < part.entry.next_offset:
+            try:
+                for read in _read_partition(topic_settings, part, account):
+                    progress(done + read, total)
+            except OffsetsLost:  # retention has removed records that were not read yet
+                if (first := first_offset(topic_settings, part.entry.partition)) <= part.position:
+                    raise
+                part.remove_before(first)
+                report.unreadable_offsets = scope.unreadable_offsets
+        done += part.size
+
+
+def _read_partition(settings: Settings, part: Partition, account: Account) -> Iterator[int]:
+    """Read the records from the partition's position on. Yield how many of its offsets are done."""
+    part.damaged = find_damaged(settings, part)
+    for first, end in part.readable_ranges():
+        part.position = first
+        for records, chunk_end in read_ahead(split(topic.read(settings, part.entry.partition, first, end), end)):
+            account(part, records, part.position, chunk_end)
+            part.position = chunk_end
+            yield part.position - part.start
+    part.position = part.entry.next_offset
+
+
+def split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:
+    """Split the records into lists, each with the offset after its last record; the last list ends at `end`."""
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += len(record.value or b"") + len(record.key or b"")
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk, record.offset + 1
+            chunk, size = [], 0
+    yield chunk, end
