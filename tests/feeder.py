@@ -57,9 +57,9 @@ def interleaved(*batches: RecordBatch) -> RecordBatch:
     return RecordBatch(*zip(*merged, strict=True))
 
 
-def commit(settings: Settings, batch: RecordBatch, source: Topic = TOPIC, *, load_data: bool = True) -> Committed:
+def commit(settings: Settings, batch: RecordBatch, topic_reader: Topic = TOPIC, *, load_data: bool = True) -> Committed:
     """Commit the batch with a writer of its own."""
-    with Writer(settings, source) as writer:
+    with Writer(settings, topic_reader) as writer:
         writer.uses_load_data = load_data
         return writer.commit(batch)
 

@@ -15,7 +15,7 @@ from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 
 def order(number: int, **changed: object) -> bytes:
@@ -53,8 +53,8 @@ def writer(settings: Settings) -> Iterator[Callable[[], int]]:
     """Yield a function that stores the topic's new records and returns their number."""
     info = topic.get_or_create(settings)
     schema.prepare(settings)
-    source = TopicSource(settings, info.topic_id)
-    with Writer(settings, source) as writing, Connection(settings) as connection:
+    topic_reader = KafkaTopicReader(settings, info.topic_id)
+    with Writer(settings, topic_reader) as writing, Connection(settings) as connection:
 
         def store() -> int:
             bounds = topic.bounds(settings, info.partitions)

@@ -35,7 +35,7 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        quarantine.insert(connection, source, batch, bad, stored_at)\n"
+_QUARANTINE = "        quarantine.insert(connection, topic_reader, batch, bad, stored_at)\n"
 _COMMIT = "        connection.commit()\n"
 _WRITER = "src/orderflow/store/writer.py"
 _RUN = "src/orderflow/audit/run.py"
@@ -86,14 +86,14 @@ MUTATIONS = (
         "gap not checked",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
-        {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, position)"},
+        {".holds_records(partition, position, first)": ".holds_records(partition, position, position)"},
         _LEDGER,
     ),
     Mutation(
         "gap checked without its last offset",
         "test_a_gap_with_records_is_refused and mysql",
         _WRITER,
-        {"source.holds_records(partition, position, first)": "source.holds_records(partition, position, first - 1)"},
+        {".holds_records(partition, position, first)": ".holds_records(partition, position, first - 1)"},
         _LEDGER,
     ),
     Mutation(

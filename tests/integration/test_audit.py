@@ -19,7 +19,7 @@ from orderflow.store import schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 from tests.audited import COLUMNS, NO_FINDINGS, counts, fill
 from tests.records import order, send, store, writer
 from tests.sql import execute, select
@@ -151,7 +151,7 @@ def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
 
     info = topic.get_or_create(settings)
     schema.prepare(settings)
-    with Writer(settings, TopicSource(settings, info.topic_id)) as writing, ThreadPoolExecutor(1) as pool:
+    with Writer(settings, KafkaTopicReader(settings, info.topic_id)) as writing, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(store_slowly)
         reports = [audit.run(settings) for _ in range(5)]
         stop.set()

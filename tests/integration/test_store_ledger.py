@@ -55,27 +55,27 @@ def test_writers_that_commit_the_same_batches_at_once_store_them_once(store: Set
 
 
 def test_a_gap_without_records_is_skipped(store: Settings) -> None:
-    source = Topic(frozenset({(0, 4), (1, 7), (0, 10)}))
-    commit(store, batch_of([numbered(n) for n in range(5)]), source)
-    assert commit(store, batch_of([numbered(10)], 10), source).stored == 1
+    topic_reader = Topic(frozenset({(0, 4), (1, 7), (0, 10)}))
+    commit(store, batch_of([numbered(n) for n in range(5)]), topic_reader)
+    assert commit(store, batch_of([numbered(10)], 10), topic_reader).stored == 1
     assert select(store, "SELECT next_offset, `stored` FROM orders_ledger") == [(11, 6)]
 
 
 def test_a_gap_with_records_is_refused(store: Settings) -> None:
-    source = Topic(frozenset({(0, 9)}))
-    commit(store, batch_of([numbered(n) for n in range(5)]), source)
+    topic_reader = Topic(frozenset({(0, 9)}))
+    commit(store, batch_of([numbered(n) for n in range(5)]), topic_reader)
     before = contents(store)
     with pytest.raises(LedgerGap, match=r"orders partition 0 starts at offset 10, but the ledger is at 5\."):
-        commit(store, batch_of([numbered(10), b"{"], 10), source)
+        commit(store, batch_of([numbered(10), b"{"], 10), topic_reader)
     assert contents(store) == before
-    assert commit(store, batch_of([numbered(9), numbered(10)], 9), source).stored == 2
+    assert commit(store, batch_of([numbered(9), numbered(10)], 9), topic_reader).stored == 2
 
 
 def test_a_new_partition_begins_at_the_first_offset_of_the_topic(store: Settings) -> None:
-    source = Topic(frozenset({(0, 100), (0, 101)}), first=100)
+    topic_reader = Topic(frozenset({(0, 100), (0, 101)}), first=100)
     with pytest.raises(LedgerGap):
-        commit(store, batch_of([numbered(1)], 101), source)
-    assert commit(store, batch_of([numbered(0), numbered(1)], 100), source).stored == 2
+        commit(store, batch_of([numbered(1)], 101), topic_reader)
+    assert commit(store, batch_of([numbered(0), numbered(1)], 100), topic_reader).stored == 2
     assert select(store, "SELECT first_offset, next_offset FROM orders_ledger") == [(100, 102)]
     assert_consistent(store)
 

@@ -106,7 +106,7 @@ def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_
 
 
 def commit_in_turns(
-    settings: Settings, *batches: RecordBatch, source: Topic = TOPIC, load_data: bool = True
+    settings: Settings, *batches: RecordBatch, topic_reader: Topic = TOPIC, load_data: bool = True
 ) -> list[Committed | OrderFlowError]:
     """Commit each batch with its own writer. All start together; return the results."""
     tickets = [CommitTicket()]
@@ -116,7 +116,7 @@ def commit_in_turns(
 
     def work(batch: RecordBatch, ticket: CommitTicket) -> Committed | OrderFlowError:
         try:
-            with ticket, Writer(settings, source) as writer:
+            with ticket, Writer(settings, topic_reader) as writer:
                 writer.uses_load_data = load_data
                 start.wait()
                 return writer.commit(batch, ticket)
@@ -159,8 +159,8 @@ def test_consecutive_batches_with_the_same_orders_all_finish(store: Settings, lo
     numbers = [*range(300), *range(299, -1, -1), *range(150, 450), *range(300)]
     batches = [batch_of([numbered(n) for n in numbers[start : start + 100]], start) for start in range(0, 1200, 100)]
     # A batch that locks the ledger before its predecessor must find the records between them.
-    source = TOPIC._replace(records=frozenset((0, offset) for offset in range(1200)))
-    results = commit_in_turns(store, *batches, source=source, load_data=load_data)
+    topic_reader = TOPIC._replace(records=frozenset((0, offset) for offset in range(1200)))
+    results = commit_in_turns(store, *batches, topic_reader=topic_reader, load_data=load_data)
     assert sum(result.stored for result in results if isinstance(result, Committed)) == 450
     assert sum(result.duplicates for result in results if isinstance(result, Committed)) == 750
     assert select(store, "SELECT next_offset, `stored`, duplicates FROM orders_ledger") == [(1200, 450, 750)]
@@ -179,8 +179,10 @@ def test_a_batch_that_does_not_follow_its_predecessor_is_written_again(store: Se
 
 
 def test_nothing_is_stored_after_a_batch_that_fails(store: Settings) -> None:
-    source = TOPIC._replace(records=frozenset({(0, 0), (0, 2)}))
-    first, last = commit_in_turns(store, batch_of([numbered(1)], 1), batch_of([numbered(2)], 2), source=source)
+    topic_reader = TOPIC._replace(records=frozenset({(0, 0), (0, 2)}))
+    first, last = commit_in_turns(
+        store, batch_of([numbered(1)], 1), batch_of([numbered(2)], 2), topic_reader=topic_reader
+    )
     assert isinstance(first, LedgerGap) and isinstance(last, LedgerGap)
     assert "partition 0 starts at offset 2, but the ledger is at" in last.message
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]

@@ -31,7 +31,7 @@ from orderflow.settings import Settings
 from orderflow.spark import open_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 from tests import damage, servers
 from tests.corpus import numbered
 from tests.faults.proxy import Proxy
@@ -259,7 +259,7 @@ def test_an_end_offset_before_the_requested_one_raises(settings: Settings) -> No
     with pytest.raises(KafkaUnavailable, match="ends at offset 100 now"):
         list(topic.read(settings, 0, 90, 101))
     with pytest.raises(KafkaUnavailable):
-        TopicSource(settings, "any").holds_records(0, 100, 200)
+        KafkaTopicReader(settings, "any").holds_records(0, 100, 200)
     assert topic.holds_records(settings, 0, 99, 200)
 
 
@@ -393,9 +393,9 @@ def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_pat
 
 def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> None:
     info = topic.get_or_create(settings)
-    TopicSource(settings, info.topic_id).request_identity_check()()
+    KafkaTopicReader(settings, info.topic_id).request_identity_check()()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
-        TopicSource(settings, "another").request_identity_check()()
+        KafkaTopicReader(settings, "another").request_identity_check()()
 
 
 # Timestamps.

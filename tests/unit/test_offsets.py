@@ -20,7 +20,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord
 from orderflow.topic import Record
-from orderflow.topic_source import check_last_records
+from orderflow.topic_reader import check_last_records
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 

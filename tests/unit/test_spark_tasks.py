@@ -15,7 +15,7 @@ from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 _GOOD = (
     b'{"customer_id": 1, "order_id": "ORDER-000001", "product_name": "Tea", "product_category": "Food",'
@@ -63,7 +63,7 @@ class _Topic(NamedTuple):
 
 def _check(offsets: list[int], held: set[int]) -> None:
     batch = RecordBatch([0] * len(offsets), offsets, [0] * len(offsets), [None] * len(offsets), [None] * len(offsets))
-    tasks._check_gaps(batch, cast(TopicSource, _Topic(held)))
+    tasks._check_gaps(batch, cast(KafkaTopicReader, _Topic(held)))
 
 
 def test_holes_are_markers_or_missing_records() -> None:
@@ -74,13 +74,13 @@ def test_holes_are_markers_or_missing_records() -> None:
 
 def test_records_of_another_topic_are_refused() -> None:
     """Their offsets would be taken for those of KAFKA_TOPIC."""
-    source = TopicSource(Settings(kafka_topic="orders"), "id")
+    topic_reader = KafkaTopicReader(Settings(kafka_topic="orders"), "id")
     for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
         batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
         with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
-            list(tasks.store(iter([batch]), source))
+            list(tasks.store(iter([batch]), topic_reader))
         assert isinstance(from_wire(str(failed.value)), InputInvalid)
-    tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), source)
+    tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), topic_reader)
 
 
 def test_orders_are_typed_and_the_rest_has_a_reason() -> None:

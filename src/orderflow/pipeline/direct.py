@@ -21,7 +21,7 @@ from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 
 class DirectEngine:
@@ -43,8 +43,8 @@ class DirectEngine:
     ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._damaged = threading.Event(), {}
-        source = TopicSource(self._settings, info.topic_id)
-        arguments = (source, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
+        topic_reader = KafkaTopicReader(self._settings, info.topic_id)
+        arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
     def store(
@@ -57,7 +57,7 @@ class DirectEngine:
 
     def _store(
         self,
-        source: TopicSource,
+        topic_reader: KafkaTopicReader,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int] | None,
         stop_event: threading.Event,
@@ -67,9 +67,9 @@ class DirectEngine:
 
         Raises the error of a thread. With `end_offsets`, raises BatchBroken after all other partitions are stored.
         """
-        with PartitionConsumer(source, positions, end_offsets, stop_event, damaged) as consumer:
+        with PartitionConsumer(topic_reader, positions, end_offsets, stop_event, damaged) as consumer:
             threads = [
-                run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, source))
+                run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, topic_reader))
                 for number in range(THREADS)
             ]
             done, _ = wait(threads, return_when=FIRST_EXCEPTION)
@@ -80,10 +80,10 @@ class DirectEngine:
         if end_offsets is not None and damaged:
             raise next(iter(damaged.values())).error
 
-    def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:
+    def _commit_batches(self, consumer: PartitionConsumer, topic_reader: KafkaTopicReader) -> None:
         with (
             topic.translate_errors(self._settings),
-            Writer(self._settings, _GapCheckingSource(source, consumer), self._scratch) as writer,
+            Writer(self._settings, _GapCheckingReader(topic_reader, consumer), self._scratch) as writer,
         ):
             while next_batch := consumer.next_batch():
                 ticket, messages = next_batch
@@ -162,16 +162,16 @@ class _Headers(Sequence[tuple[str, bytes | None]]):
         return self._read[index]
 
 
-class _GapCheckingSource:
-    """A TopicSource that first checks the consumer's position before it reads the topic again."""
+class _GapCheckingReader:
+    """A KafkaTopicReader that first checks the consumer's position before it reads the topic again."""
 
-    def __init__(self, source: TopicSource, consumer: PartitionConsumer) -> None:
-        self._source, self._consumer = source, consumer
-        self.topic, self.topic_id = source.topic, source.topic_id
-        self.first_offset, self.request_identity_check = source.first_offset, source.request_identity_check
+    def __init__(self, topic_reader: KafkaTopicReader, consumer: PartitionConsumer) -> None:
+        self._topic_reader, self._consumer = topic_reader, consumer
+        self.topic, self.topic_id = topic_reader.topic, topic_reader.topic_id
+        self.first_offset, self.request_identity_check = topic_reader.first_offset, topic_reader.request_identity_check
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         """Whether the range holds records. A long range of aborted records takes minutes, so it is read only once."""
-        return not self._consumer.has_passed(partition, start, end) and self._source.holds_records(
+        return not self._consumer.has_passed(partition, start, end) and self._topic_reader.holds_records(
             partition, start, end
         )

@@ -23,7 +23,7 @@ from orderflow.offsets import DamagedError, check_offset
 from orderflow.pipeline.engine import DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import TRANSACTION_ROWS
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 THREADS = 3  # each has a connection: two of them write (see CommitTicket) while the third reads the next batch
 _POLL_INTERVAL = 0.25  # seconds to wait for records before checking whether to stop
@@ -59,14 +59,14 @@ class PartitionConsumer:
 
     def __init__(
         self,
-        source: TopicSource,
+        topic_reader: KafkaTopicReader,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int] | None,
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
     ) -> None:
         """Raises KafkaUnavailable and KafkaRefused."""
-        settings = source.settings
+        settings = topic_reader.settings
         self.stop_event = stop_event
         self._settings = settings
         self._topic = settings.kafka_topic

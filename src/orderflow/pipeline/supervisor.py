@@ -45,7 +45,7 @@ from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_source import TopicSource, check_last_records
+from orderflow.topic_reader import KafkaTopicReader, check_last_records
 
 log = logging.getLogger(__name__)
 
@@ -320,14 +320,14 @@ class Supervisor:
         Otherwise these offsets would count as lost records when retention removes them from an idle topic. Returns the
         first partition that has records before its end.
         """
-        source, damaged = TopicSource(self._settings, info.topic_id), self._engine.damaged_partitions()
+        topic_reader, damaged = KafkaTopicReader(self._settings, info.topic_id), self._engine.damaged_partitions()
         for part, end in end_offsets.items():
             start = self._positions[part]
             if part in damaged or start >= end:
                 continue
-            if source.holds_records(part, start, end):
+            if topic_reader.holds_records(part, start, end):
                 return part
-            source.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+            topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
             ledger.skip_empty(connection, info.name, info.topic_id, part, start, end)
         return None
 

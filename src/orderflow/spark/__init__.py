@@ -30,7 +30,7 @@ from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.topic_source import TopicSource, check_last_records
+from orderflow.topic_reader import KafkaTopicReader, check_last_records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,12 +140,14 @@ def write_orders(
             raise InputInvalid(f"The DataFrame {what}.", hint="Pass the result of read_records to write_orders.")
     settings = settings or _default_settings()
     info = topic.describe(settings)
-    source, single_writer = TopicSource(settings, info.topic_id), len(info.partitions) == 1
+    topic_reader, single_writer = KafkaTopicReader(settings, info.topic_id), len(info.partitions) == 1
 
     def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if realtime and scratch:
-            return realtime_mode.store(batches, source, scratch=scratch, single_writer=single_writer)
-        return tasks.store(batches, source, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic)
+            return realtime_mode.store(batches, topic_reader, scratch=scratch, single_writer=single_writer)
+        return tasks.store(
+            batches, topic_reader, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic
+        )
 
     optional = ["headers"] if is_whole_topic else ["headers", "topic"]
     chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))

@@ -25,7 +25,7 @@ import pyarrow as pa
 from orderflow.errors import Interrupted, OrderFlowError, from_wire
 from orderflow.spark import session
 from orderflow.store.record_batch import TRANSACTION_ROWS
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -85,13 +85,13 @@ def clear_failures(scratch: Path) -> None:
 
 
 def store(
-    batches: Iterator[pa.RecordBatch], source: TopicSource, *, scratch: Path, single_writer: bool
+    batches: Iterator[pa.RecordBatch], topic_reader: KafkaTopicReader, *, scratch: Path, single_writer: bool
 ) -> Iterator[pa.RecordBatch]:
     """Commit records when they arrive. At the task's end, yield a row of STORED_SCHEMA for each transaction.
 
     Raises WorkerError.
     """
-    committer = Committer(source, scratch if scratch.is_dir() else None, single_writer)
+    committer = Committer(topic_reader, scratch if scratch.is_dir() else None, single_writer)
     for batch in batches:
         if batch.column(0).null_count == 0:
             committer.append(batch)
@@ -101,9 +101,9 @@ def store(
 class Committer:
     """Commits a task's records in the background: one transaction holds everything that has arrived so far."""
 
-    def __init__(self, source: TopicSource, scratch: Path | None, single_writer: bool) -> None:
+    def __init__(self, topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool) -> None:
         """Start the committing thread."""
-        self._source, self._scratch, self._single_writer = source, scratch, single_writer
+        self._topic_reader, self._scratch, self._single_writer = topic_reader, scratch, single_writer
         self._arrived: list[pa.RecordBatch] = []
         self._stored: list[pa.RecordBatch] = []
         self._changed = threading.Condition()
@@ -141,7 +141,7 @@ class Committer:
                 [batch] = pa.Table.from_batches(records).combine_chunks().to_batches()
                 self._stored += tasks.store(
                     iter([batch]),
-                    self._source,
+                    self._topic_reader,
                     scratch=self._scratch,
                     single_writer=self._single_writer,
                     is_whole_topic=True,

@@ -21,7 +21,7 @@ from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Committed, Writer
-from orderflow.topic_source import TopicSource
+from orderflow.topic_reader import KafkaTopicReader
 
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
 # One row for each transaction: its partition, its offsets (`first_offset` <= offset < `end_offset`) and its counts.
@@ -52,7 +52,7 @@ _GAP_HINT = (
 )
 
 # A worker process keeps its connection between micro-batches while it stores the same topic with the same parameters.
-_writer: tuple[tuple[TopicSource, Path | None, bool], Writer] | None = None
+_writer: tuple[tuple[KafkaTopicReader, Path | None, bool], Writer] | None = None
 
 
 class WorkerError(Exception):
@@ -61,7 +61,7 @@ class WorkerError(Exception):
 
 def store(
     arrow_batches: Iterator[pa.RecordBatch],
-    source: TopicSource,
+    topic_reader: KafkaTopicReader,
     *,
     scratch: Path | None = None,
     single_writer: bool = False,
@@ -79,11 +79,11 @@ def store(
         scratch = None
     try:
         for arrow_batch in read_ahead(arrow_batches):
-            _check_topic(arrow_batch, source)
+            _check_topic(arrow_batch, topic_reader)
             for batch in _split_by_partition(arrow_batch):
                 if not is_whole_topic:
-                    _check_gaps(batch, source)
-                yield _store(batch, source, scratch, single_writer)
+                    _check_gaps(batch, topic_reader)
+                yield _store(batch, topic_reader, scratch, single_writer)
     except OrderFlowError as error:
         _close()
         raise WorkerError(error.to_wire()) from error
@@ -200,19 +200,19 @@ def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
     return batch.select([index for index, found in enumerate(batch.partitions) if found == partition])
 
 
-def _check_topic(arrow_batch: pa.RecordBatch, source: TopicSource) -> None:
+def _check_topic(arrow_batch: pa.RecordBatch, topic_reader: KafkaTopicReader) -> None:
     """Raises InputInvalid if a record is of another topic. The sink's own query does not pass the column."""
     if "topic" not in arrow_batch.schema.names:
         return
-    if others := {*arrow_batch.column("topic").unique().to_pylist()} - {source.topic}:
+    if others := {*arrow_batch.column("topic").unique().to_pylist()} - {topic_reader.topic}:
         raise InputInvalid(
-            f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {source.topic}.",
+            f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {topic_reader.topic}.",
             hint="Offsets of another topic would be taken for its own. Set KAFKA_TOPIC to the topic of the DataFrame,"
             " or write each topic with its own settings.",
         )
 
 
-def _check_gaps(batch: RecordBatch, source: TopicSource) -> None:
+def _check_gaps(batch: RecordBatch, topic_reader: KafkaTopicReader) -> None:
     """Raises InputInvalid if the topic holds records between those of the batch.
 
     The ledger detects records that are missing before the batch's first one.
@@ -221,19 +221,21 @@ def _check_gaps(batch: RecordBatch, source: TopicSource) -> None:
     if batch.offsets[-1] - batch.offsets[0] + 1 == len(batch.offsets):
         return
     for before, after in pairwise(batch.offsets):
-        if after > before + 1 and source.holds_records(partition, before + 1, after):
+        if after > before + 1 and topic_reader.holds_records(partition, before + 1, after):
             raise InputInvalid(
-                f"{source.topic} partition {partition} holds records between offsets {before} and {after} that the"
-                " DataFrame lacks.",
+                f"{topic_reader.topic} partition {partition} holds records between offsets {before} and {after} that"
+                " the DataFrame lacks.",
                 hint="Pass the whole topic to write_orders, or records would be lost. Do not filter before it.",
             )
 
 
-def _store(batch: RecordBatch, source: TopicSource, scratch: Path | None, single_writer: bool) -> pa.RecordBatch:
-    writer = _get_writer(source, scratch, single_writer)
+def _store(
+    batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool
+) -> pa.RecordBatch:
+    writer = _get_writer(topic_reader, scratch, single_writer)
     began = time.monotonic()
     committed = _commit(writer, batch)
-    if source.settings.sink_metrics_port and scratch:
+    if topic_reader.settings.sink_metrics_port and scratch:
         transactions.send_metrics(scratch, batch, committed, writer.timing)
     values = (
         batch.partitions[0],
@@ -265,13 +267,13 @@ def _commit(writer: Writer, batch: RecordBatch) -> Committed:
             time.sleep(_GAP_POLL_INTERVAL)
 
 
-def _get_writer(source: TopicSource, scratch: Path | None, single_writer: bool) -> Writer:
+def _get_writer(topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool) -> Writer:
     global _writer  # noqa: PLW0603 - one writer per worker process
-    wanted = source, scratch, single_writer
+    wanted = topic_reader, scratch, single_writer
     if _writer is not None and _writer[0] != wanted:
         _close()
     if _writer is None:
-        _writer = wanted, Writer(source.settings, source, scratch, single_writer=single_writer)
+        _writer = wanted, Writer(topic_reader.settings, topic_reader, scratch, single_writer=single_writer)
     return _writer[1]
 
 

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection, portions, weight
 from orderflow.store.orders import produced_at
-from orderflow.store.record_batch import RecordBatch, Source
+from orderflow.store.record_batch import RecordBatch, TopicReader
 from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
@@ -78,29 +78,29 @@ class Filter(NamedTuple):
 
 
 def insert(
-    connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+    connection: Connection, topic_reader: TopicReader, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
 ) -> None:
     """Store the batch's records that `bad` names."""
     if bad:
-        rows = _rows(connection, source, batch, bad, at)
+        rows = _rows(connection, topic_reader, batch, bad, at)
         for some in portions(rows, weight, min(_STATEMENT_BYTES, connection.room)):
             connection.execute_rows("insert_quarantine", some)
 
 
 def _rows(
-    connection: Connection, source: Source, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+    connection: Connection, topic_reader: TopicReader, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
 ) -> Iterator[tuple[object, ...]]:
     """Yield the records as rows, after storing the chunks of a record that is too large for a row."""
     for batch_index, rejected, order_id in bad:
         coordinates = {
-            "topic_id": source.topic_id,
+            "topic_id": topic_reader.topic_id,
             "partition": batch.partitions[batch_index],
             "offset": batch.offsets[batch_index],
         }
         fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
         others = (produced_at(batch.timestamps[batch_index]), at, rejected.reason, _detail(rejected), order_id)
         chunks: list[dict[str, object]] = []
-        if weight((source.topic, *coordinates.values(), *fields, *others)) > connection.room:
+        if weight((topic_reader.topic, *coordinates.values(), *fields, *others)) > connection.room:
             share = connection.room // 8  # three fields and the detail, at two bytes each
             chunks = [
                 chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
@@ -108,7 +108,7 @@ def _rows(
             fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
         for chunk in chunks:
             connection.execute("insert_chunk", coordinates | chunk)
-        yield (source.topic, *coordinates.values(), *fields, *others, len(chunks))
+        yield (topic_reader.topic, *coordinates.values(), *fields, *others, len(chunks))
 
 
 def set_conflict(

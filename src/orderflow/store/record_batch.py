@@ -56,8 +56,8 @@ class RecordBatch(NamedTuple):
         return RecordBatch(*([column[index] for index in indexes] for column in columns))  # type: ignore[arg-type, index]
 
 
-class Source(Protocol):
-    """The source of the records, as far as the store needs it."""
+class TopicReader(Protocol):
+    """Answers the store's questions about the topic."""
 
     @property
     def topic(self) -> str:

@@ -56,7 +56,7 @@ from orderflow.store.connection import (
 from orderflow.store.ledger import Advance, LastRecord, Locked
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
-from orderflow.store.record_batch import RecordBatch, Source
+from orderflow.store.record_batch import RecordBatch, TopicReader
 from orderflow.store.rejected_share import WINDOW_RECORDS, RejectedShare
 
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
@@ -130,7 +130,7 @@ class Writer:
     def __init__(
         self,
         settings: Settings,
-        source: Source,
+        topic_reader: TopicReader,
         folder: Path | None = None,
         *,
         single_writer: bool = True,
@@ -151,10 +151,10 @@ class Writer:
         Raises DatabaseUnavailable or DatabaseRefused.
         """
         self._settings = settings
-        self._source = source
+        self._topic_reader = topic_reader
         self._single_writer = single_writer
         self._max_attempts = max_attempts
-        self._rejected_share = RejectedShare(settings, source.topic, window_records)
+        self._rejected_share = RejectedShare(settings, topic_reader.topic, window_records)
         self._folder = tempfile.TemporaryDirectory(prefix="orderflow-load-", dir=folder)
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
@@ -194,7 +194,7 @@ class Writer:
             return Committed()
         # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
         # recreated.
-        self._check_identity = self._source.request_identity_check()
+        self._check_identity = self._topic_reader.request_identity_check()
         ticket, timer = ticket or CommitTicket(), _StepTimer()
         decoded = self._decode(batch)
         timer.lap("decode")
@@ -248,7 +248,9 @@ class Writer:
                 pause = after_contention
             self._start_again(ticket, pause)
             speculative = False
-        raise Contention(contention.exhausted_message(decoded.batch.describe(self._source.topic), self._max_attempts))
+        raise Contention(
+            contention.exhausted_message(decoded.batch.describe(self._topic_reader.topic), self._max_attempts)
+        )
 
     def _start_again(self, ticket: CommitTicket, pause: float = 0.0) -> None:
         self._connection.rollback()
@@ -331,7 +333,7 @@ class Writer:
         timer: _StepTimer,
     ) -> Committed:
         """Do steps 5 and 6, which both ways share."""
-        connection, source, batch = self._connection, self._source, decoded.batch
+        connection, topic_reader, batch = self._connection, self._topic_reader, decoded.batch
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = [
             (row, rejected)
@@ -344,7 +346,7 @@ class Writer:
             RejectedRecord(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
             for row, detail, _ in refused
         ]
-        quarantine.insert(connection, source, batch, bad, stored_at)
+        quarantine.insert(connection, topic_reader, batch, bad, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
         written = orders.exclude(decoded.rows, not_written)
@@ -363,8 +365,8 @@ class Writer:
         for part in moves:
             if locked[part].contract_id != self._contract_id:
                 start = locked[part].next_offset, self._contract_id
-                contracts.begin(connection, source.topic, source.topic_id, part, *start)
-        ledger.advance(connection, source.topic, source.topic_id, stored_at, moves)
+                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, part, *start)
+        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, moves)
         self._check_identity()
         timer.lap("account")
         connection.commit()
@@ -383,29 +385,29 @@ class Writer:
         Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
         OutOfOrderError. Raises ContractInvalid if a later contract has stored records of them.
         """
-        source, partitions = self._source, {*batch.partitions}
-        locked = ledger.lock(self._connection, source.topic, partitions)
+        topic_reader, partitions = self._topic_reader, {*batch.partitions}
+        locked = ledger.lock(self._connection, topic_reader.topic, partitions)
         if added := partitions - locked.keys():
             if not may_open:
                 raise OutOfOrderError
-            first_offsets = {partition: source.first_offset(partition) for partition in added}
-            ledger.open_partitions(self._connection, source.topic, source.topic_id, first_offsets)
-            locked = ledger.lock(self._connection, source.topic, partitions)
+            first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
+            ledger.open_partitions(self._connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
+            locked = ledger.lock(self._connection, topic_reader.topic, partitions)
         for one in locked.values():
-            ledger.check_topic_id(source.topic, source.topic_id, one.topic_id)
+            ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, one.topic_id)
             if one.contract_id > self._contract_id:
                 raise contracts.mismatch_error(self._settings, contracts.versions(self._connection))
         return locked
 
     def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
         """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
-        source = self._source
+        topic_reader = self._topic_reader
         for partition, first in batch.starts().items():
             position = positions[partition]
-            if first > position and source.holds_records(partition, position, first):
+            if first > position and topic_reader.holds_records(partition, position, first):
                 return LedgerGap(
-                    f"The batch of {source.topic} partition {partition} starts at offset {first}, but the ledger is at"
-                    f" {position}. The topic has records between.",
+                    f"The batch of {topic_reader.topic} partition {partition} starts at offset {first}, but the"
+                    f" ledger is at {position}. The topic has records between.",
                 )
         return None
 
@@ -448,8 +450,8 @@ class Writer:
                 orders.probe(self._connection)
         if len(rows) == len(skipped_rows) and refused and all(one.statement_error for one in refused):
             raise UnknownDatabaseError(
-                f"Not one of {len(refused):,} orders of {decoded.batch.describe(self._source.topic)} was accepted:"
-                f" {refused[0].detail}",
+                f"Not one of {len(refused):,} orders of {decoded.batch.describe(self._topic_reader.topic)} was"
+                f" accepted: {refused[0].detail}",
                 hint="The orders are probably valid: look for a broken trigger. `orderflow doctor` lists all.",
             )
         return skipped_rows, refused

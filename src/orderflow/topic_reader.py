@@ -12,7 +12,7 @@ from orderflow.store import ledger
 from orderflow.store.connection import Connection
 
 
-class TopicSource(NamedTuple):
+class KafkaTopicReader(NamedTuple):
     """The topic's data for the store. It can be pickled, so Spark sends it to the workers."""
 
     settings: Settings
