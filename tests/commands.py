@@ -41,7 +41,7 @@ from orderflow import cli
 import orderflow.audit, orderflow.dashboard.serve, orderflow.embedded.stack, orderflow.pipeline.supervisor
 import orderflow.cli.doctor.checks, orderflow.cli.failure, orderflow.metrics.sink
 import orderflow.store.replay
-import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct, orderflow.pipeline.console
+import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct
 import rich.live, rich.progress, rich.table, rich.text, typer.rich_utils, rich.markdown
 commands, folder, setup_code, stdout, seconds = json.loads(sys.argv[1])
 exec(setup_code)

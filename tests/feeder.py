@@ -65,18 +65,19 @@ def commit(settings: Settings, batch: RecordBatch, source: Topic = TOPIC, *, loa
 
 
 class Feeder:
-    """Stores records as the next ones of partition 0."""
+    """Stores records as the next ones of partition 0 of a topic with this id."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, topic_id: str = TOPIC.topic_id) -> None:
         schema.prepare(settings)
         self._settings = settings
+        self._topic = Topic(topic=settings.kafka_topic, topic_id=topic_id)
         self._next = 0
 
     def store(self, *values: bytes | None, late: float = 0.05) -> Committed:
         """Store one transaction. Kafka received its records `late` seconds ago."""
         offsets = range(self._next, self._next + len(values))
         self._next += len(values)
-        with Writer(self._settings, Topic(topic=self._settings.kafka_topic)) as writer:
+        with Writer(self._settings, self._topic) as writer:
             produced = [int((time.time() - late) * 1000)] * len(values)
             return writer.commit(RecordBatch([0] * len(values), offsets, produced, [b"key"] * len(values), values))
 

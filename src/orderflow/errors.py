@@ -9,8 +9,9 @@
     │   ├── SparkUnavailable
     │   ├── OutOfResources        this machine is short of disk space, memory or file descriptors
     │   ├── LedgerGap             the engine is ahead of the ledger: restart at the ledger's position
-    │   └── Interrupted           a worker or the engine died: restart, nothing is lost
-    ├── Contention                a conflict with another transaction: retry this one at once
+    │   └── Interrupted           a worker or the engine died or hangs: restart at the ledger's position
+    │       └── RestartRequired   the topic or the tables have changed: restart, and the start handles the change
+    ├── Contention                a conflict with another transaction: retry this one at once, later restart
     └── OperatorError             only a person can fix it: stop with a non-zero exit code
         ├── SettingInvalid        a setting is missing or wrong
         ├── ContractInvalid       the contract file contradicts itself, or differs from the tables' contract
@@ -111,11 +112,15 @@ class LedgerGap(Unavailable):
 
 
 class Interrupted(Unavailable):
-    """A worker or the engine died in the middle of a batch. Its transaction was rolled back."""
+    """A worker or the engine died or hangs. Its transaction is rolled back."""
+
+
+class RestartRequired(Interrupted):
+    """What the engine reads or writes has changed: new partitions, an accepted loss, records that are gone."""
 
 
 class Contention(OrderFlowError):
-    """A deadlock or a lock timeout: retry the whole transaction."""
+    """A deadlock or a lock timeout. A writer retries its transaction some times; then the engine is restarted."""
 
 
 class OperatorError(OrderFlowError):

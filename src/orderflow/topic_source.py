@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from orderflow import topic
-from orderflow.errors import BatchBroken, Interrupted, OffsetsLost, OffsetsReused
+from orderflow.errors import BatchBroken, OffsetsLost, OffsetsReused, RestartRequired
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -32,7 +32,7 @@ class TopicSource(NamedTuple):
         try:
             return topic.holds_records(self.settings, partition, start, end)
         except (OffsetsLost, BatchBroken) as lost:
-            raise Interrupted(lost.message) from lost  # the next start finds and reports everything that is lost
+            raise RestartRequired(lost.message) from lost  # the next start finds and reports everything that is lost
 
     def request_identity_check(self) -> Callable[[], None]:
         """Request the topic's identity from Kafka. The returned function waits for the answer.

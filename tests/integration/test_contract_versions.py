@@ -11,7 +11,7 @@ import pytest
 
 from orderflow import audit
 from orderflow.contract import loader
-from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
+from orderflow.errors import ContractInvalid, RestartRequired, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, snapshot
 from orderflow.store.connection import Connection
@@ -187,7 +187,7 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
     store(first)
     with Connection(second) as connection:
         allowed, forbidden = quarantine.matching(connection, Filter())
-        with pytest.raises(Interrupted, match="does not have the contract yet") as early:
+        with pytest.raises(RestartRequired, match="does not have the contract yet") as early:
             replay(connection, second, allowed, by="ann@desk")
         assert "orderflow init" in early.value.hint
         schema.prepare(second)

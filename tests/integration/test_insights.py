@@ -248,8 +248,7 @@ def watching(settings: Settings) -> Iterator[Monitor]:
 
 
 def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
-    topics.create(settings, 1)
-    feeder = Feeder(settings)
+    feeder = Feeder(settings, topics.create(settings, 1).topic_id)
     feeder.store(*many(1, 10))
     repeated = order(15)
     with watching(settings) as monitor:
@@ -267,6 +266,15 @@ def test_the_monitor_follows_tables_topic_and_sink(settings: Settings) -> None:
     assert "orderflow sink" in last.sink.hint
     assert last.kafka.state == "ok"
     assert any(last.rates) and len(last.latest) == 15
+
+
+def test_the_monitor_names_a_topic_that_was_created_again(settings: Settings) -> None:
+    topics.create(settings, 1)
+    Feeder(settings, "the id of the deleted topic").store(order(1))
+    with watching(settings) as monitor:
+        until(lambda: "deleted and created again" in monitor.snapshot().sink.sentence)
+        status = monitor.snapshot().status
+    assert status and status.lag is None
 
 
 def test_the_monitor_reports_servers_that_do_not_answer(settings: Settings) -> None:

@@ -19,9 +19,9 @@ from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
-from orderflow.store.ledger import LedgerEntry, Loss
+from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
 from orderflow.store.orders import produced_at
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.snapshot import AuditedRecord, LedgerChecks, StoredRow
 from orderflow.topic import Bounds, Record
 from tests.corpus import ORDER
 
@@ -98,7 +98,7 @@ def test_a_partition_stores_which_row_each_record_became(rows: dict[int, str | N
         (LATER, 9, 0, None, LATER),
         (MOVED, 9, 0, None, None),
         (None, 9, 0, None, None),  # a duplicate
-        (LATER, 8, 0, None, LATER),  # the offset behind it holds no record
+        (LATER, 8, 0, None, None),  # a later record left no row
         (LATER, 9, 5, None, None),  # a replayed record may have been deleted
         (LATER, 9, 0, MOVED, None),
         (LATER, 9, 0, NOW, LATER),
@@ -112,6 +112,13 @@ def test_the_ledger_moves_when_something_is_written(
     part.update_last_record(last, written_at)
     part.update_last_record(7, NOW)  # the quarantine's rows and the orders are added separately
     assert part.expected_update == moved_at
+
+
+def test_the_ledger_is_not_updated_when_it_moves_past_markers() -> None:
+    checks = LedgerChecks(0, 0, 0, last=LastRecord(7))
+    part = Partition(partition(0, 10, 0).entry, Bounds(0, 10), (), checks)
+    part.update_last_record(7, LATER)
+    assert part.expected_update == LATER
 
 
 @given(st.sets(st.integers(0, 100)), st.integers(1, 10))

@@ -147,6 +147,25 @@ def test_json_is_ascii() -> None:
     assert to_json([b"a\xff".decode(errors="surrogateescape")]) == '["a\\udcff"]'
 
 
+def helps(command: Any, name: str = "orderflow") -> Iterator[tuple[str, str]]:
+    """Yield each command that can run by itself, and its help."""
+    children = getattr(command, "commands", {}).values()
+    for child in children:
+        yield from helps(child, f"{name} {child.name}")
+    if not children:
+        yield name, command.help
+
+
+HELPS = dict(helps(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_every_command_documents_its_exit_codes_with_an_example(name: str) -> None:
+    exit_codes, _, examples = HELPS[name].partition("Exit codes: ")[2].partition("\n\nExample")
+    assert re.match(r"0 .*; 2 ", exit_codes, re.DOTALL)
+    assert f"`{name}" in examples or f" {name}" in examples
+
+
 def test_the_exit_codes_are_documented_in_one_place(tmp_path: Path) -> None:
     shown = " ".join(run_orderflow("--help", cwd=tmp_path, COLUMNS="200").stdout.split())
     page = (ROOT / "docs/operations.md").read_text("utf-8").split("## Exit codes")[1].split("## ")[0]

@@ -52,16 +52,16 @@ def logs() -> st.SearchStrategy[Log]:
     return st.builds(Log, st.lists(kinds, max_size=30))
 
 
-def read(unread: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
+def read(wanted: OffsetRange, events: Iterator[tuple[str, int]]) -> list[int]:
     """Read like topic.read, which waits for offsets that are still unknown after the last event."""
     records = []
-    while not unread.is_known:
+    while not wanted.is_known:
         kind, offset = next(events, (None, 0))
         if kind is None:
             break
         if kind == "end":
-            unread.on_end(offset)
-        elif unread.on_record(offset):
+            wanted.on_end(offset)
+        elif wanted.on_record(offset):
             records.append(offset)
     return records
 
@@ -72,15 +72,15 @@ def test_the_absence_of_records_is_proven_or_unknown(log: Log, data: st.DataObje
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size + 5))  # may be beyond the log, which was truncated
     ends = data.draw(st.lists(st.integers(0, size), max_size=4))  # a new leader may report an older end
-    unread = OffsetRange(start, end)
-    records = read(unread, log.events(start, ends))
-    if unread.is_known:
+    wanted = OffsetRange(start, end)
+    records = read(wanted, log.events(start, ends))
+    if wanted.is_known:
         assert records == log.records(start, end)
     else:
         assert records == log.records(start, min(end, max([start, *ends])))
         assert max([start, *ends]) < end
         if ends and ends[-1] < end:
-            assert unread.early_end == ends[-1]
+            assert wanted.early_end == ends[-1]
 
 
 @given(logs(), st.data())
@@ -88,34 +88,34 @@ def test_an_end_at_or_after_the_range_proves_it(log: Log, data: st.DataObject) -
     size = len(log.slots)
     start = data.draw(st.integers(0, size))
     end = data.draw(st.integers(start, size))
-    unread = OffsetRange(start, end)
-    assert read(unread, log.events(start, [size])) == log.records(start, end)
-    assert unread.is_known
+    wanted = OffsetRange(start, end)
+    assert read(wanted, log.events(start, [size])) == log.records(start, end)
+    assert wanted.is_known
 
 
 def test_an_older_end_proves_nothing() -> None:
-    unread = OffsetRange(100, 200)
-    unread.on_end(100)
-    assert not unread.is_known and unread.early_end == 100
-    assert unread.on_record(150)
-    assert unread.early_end is None
-    unread.on_end(200)
-    assert unread.is_known
+    wanted = OffsetRange(100, 200)
+    wanted.on_end(100)
+    assert not wanted.is_known and wanted.early_end == 100
+    assert wanted.on_record(150)
+    assert wanted.early_end is None
+    wanted.on_end(200)
+    assert wanted.is_known
 
 
 @pytest.mark.parametrize("offset", [200, 201, 999])
 def test_a_record_after_the_range_proves_it(offset: int) -> None:
-    unread = OffsetRange(100, 200)
-    assert not unread.on_record(offset)
-    assert unread.is_known
+    wanted = OffsetRange(100, 200)
+    assert not wanted.on_record(offset)
+    assert wanted.is_known
 
 
 @pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
 def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | None) -> None:
-    unread = OffsetRange(100, 200)
+    wanted = OffsetRange(100, 200)
     with pytest.raises(DamagedError, match=str(offset)):
-        unread.on_record(offset, high_watermark)
-    assert unread.position == 100
+        wanted.on_record(offset, high_watermark)
+    assert wanted.position == 100
 
 
 STORED = Record(0, 99, 1_736_951_445_123, b"key", b"value")

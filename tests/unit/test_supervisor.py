@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from orderflow import topic
+from orderflow import restarts, topic
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -94,7 +94,7 @@ def _end(_: Scripted) -> None:
 
 
 class Clock:
-    """Replaces the module `time` of the supervisor."""
+    """Replaces the module `time`."""
 
     now = 1000.0
 
@@ -106,6 +106,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
     monkeypatch.setattr(supervisor, "time", fake)
+    monkeypatch.setattr(restarts, "time", fake)
     return fake
 
 
@@ -147,7 +148,7 @@ def test_what_a_person_must_fix_ends_it_at_once() -> None:
 @pytest.mark.parametrize("error", [INTERRUPTED, LedgerGap("A gap.")])
 def test_an_engine_that_stores_nothing_is_restarted_seven_times(error: OrderFlowError) -> None:
     sink = Scripted(*[error] * 8, _end)
-    with pytest.raises(EngineFailed, match="failed 8 times in a row at the same position"):
+    with pytest.raises(EngineFailed, match="failed 8 times in a row without progress"):
         sink.run()
     assert sink.attempts_left == 1
 
@@ -347,7 +348,7 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
         def _topic(self, connection: Connection) -> TopicInfo:
             return INFO
 
-        def _ends(self, info: TopicInfo) -> dict[int, int]:
+        def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
             return {0: self._statuses[0][1]}
 
     class Startable(WatchedEngine):

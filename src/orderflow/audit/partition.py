@@ -140,8 +140,10 @@ class Partition:
         The last record, a replay and the acceptance of a loss each leave their time in another table. The time is
         unknown if records have left the topic, because one of them may have been replayed.
         """
-        _, written_at = self._last
-        if self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
+        offset, written_at = self._last
+        # Only transaction markers and aborted records may follow the ledger's last record.
+        is_last = offset in (self.checks.last.offset, self.entry.next_offset - 1)
+        if not is_last or self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
             return None
         return written_at
 

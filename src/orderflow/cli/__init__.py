@@ -80,13 +80,12 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Orders from Kafka through Spark into MySQL: every order exactly once, and proven.
+    """Store orders from Kafka in MySQL through Spark: every order exactly once, with an audit that proves it.
 
-    Settings come from the environment and from .env in the working directory; env.example lists them all.
+    Settings are environment variables, or lines in `.env` in the working directory. env.example lists them all.
 
-    Exit codes of every command: 0 success; 1 a negative result (a difference, a loss, not found, not all sent), see the
-    command's help; 2 an error to fix, named in the message; 3 a bug in OrderFlow, with the path of a report; 130
-    stopped by Ctrl-C.
+    Exit codes of every command: 0 success; 1 a negative result, which the command's help describes; 2 an error to fix,
+    named in the message; 3 a bug in OrderFlow, with the path of a report; 130 stopped by Ctrl-C.
     """
 
 

@@ -11,24 +11,29 @@ from orderflow.cli import context
 
 
 def accept_loss(
-    yes: Annotated[bool, typer.Option("--yes", help="Accept the loss; without this, only show it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the loss. Without this option, it is only shown.")] = False,
     by: Annotated[
         str,
-        typer.Option(help="Name of the person who accepts the loss; it is recorded.", show_default="OS user @ host"),
+        typer.Option(help="Name to record of the person who accepts the loss.", show_default="OS user @ host"),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Continue after records that cannot be stored: retention removed them, or their batch is damaged.
 
-    The sink reports the offsets of such a loss. It stops at removed records. In a partition with a damaged batch, it
-    stores the records before the batch, and continues with the other partitions. This command records the offsets, with
-    who and when, in the table of losses, which `orderflow audit` shows. It then moves the ledger's position past them:
-    to the topic's first record, or to the next readable batch. Accepted offsets are never read again. To lose nothing,
-    restore the topic from a copy or a replica instead.
+    At removed records the sink stops. In a partition with a damaged batch, it stores the records before the batch; the
+    other partitions continue. In both cases it reports the offsets.
 
-    Exit code: 0 nothing is lost, or it is accepted; 1 something is lost, and --yes is missing; 2 it failed.
+    This command shows these offsets. With --yes, it records them in the table of losses, with the name of the person
+    and the time. It then moves the ledger's position past them: to the topic's first record, or to the next readable
+    batch. Accepted offsets are never read again. To lose nothing, restore the topic from a copy or a replica instead.
 
-    Example: `orderflow accept-loss --yes && orderflow sink`
+    Exit codes: 0 nothing is lost, or the loss is accepted; 1 something is lost, and --yes is missing; 2 the topic or
+    the tables cannot be read.
+
+    Examples:
+
+    - `orderflow accept-loss`
+    - `orderflow accept-loss --yes && orderflow sink`
     """
     from orderflow import topic
     from orderflow.store import ledger

@@ -11,6 +11,7 @@ import typer
 from orderflow.cli import context, log
 from orderflow.cli.text import safe
 from orderflow.errors import OrderFlowError
+from orderflow.plurals import plural
 
 if TYPE_CHECKING:
     from orderflow.audit import Finding, Report
@@ -20,19 +21,24 @@ logger = logging.getLogger(__name__)
 
 
 def audit(
-    as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
 
-    Reads the topic again up to the ledger's position and compares every column of every row. Then searches for rows
+    Reads the topic again up to the ledger's position, and compares every column of every row. Then searches for rows
     that no record accounts for, and checks ledger, quarantine, adopted rows, losses, rollup, views, engines and keys.
-    SECURITY.md lists what it detects. Producer and sink may continue in the meantime. It changes nothing except the
-    table of audits, where it adds its result for the dashboard and the metrics.
+    SECURITY.md lists what it detects. For each kind of difference, it lists the first hundred.
 
-    For each kind of difference, it lists the first hundred by topic, partition, offset and order_id.
+    Producer and sink can continue meanwhile. The audit changes nothing, except that it adds its result to the table of
+    audits, which the dashboard and the metrics show.
 
-    Exit code: 0 proven, 1 a difference was found, 2 it could not be checked.
+    Exit codes: 0 proven; 1 a difference was found; 2 the audit cannot read the topic or the tables.
+
+    Examples:
+
+    - `orderflow audit`
+    - `orderflow audit --json > audit.json`
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -81,22 +87,21 @@ def _print(report: Report) -> None:
         ("quarantined", report.quarantined, ", ".join(f"{count:,} {reason}" for reason, count in reasons)),
         *((kind, count, "") for kind, count in report.counts.items() if count),
     ]
+    if report.replayed:
+        lines.append(("replayed", report.replayed, "of the stored and duplicates, from the quarantine"))
+    if report.discarded:
+        lines.append(("discarded", report.discarded, "of the quarantined"))
     notes = [
-        ("replayed", report.replayed, "of the stored and duplicates were replayed from the quarantine"),
-        ("discarded", report.discarded, "of the quarantined"),
-        ("lost", report.lost_offsets, "offsets were lost before they were read; the loss was accepted"),
-        ("not yet stored", report.not_yet_stored, "offsets beyond the ledger's position"),
-        ("adopted", report.adopted, "rows that the table held before OrderFlow"),
-        ("before ledger", report.before_ledger, "offsets before the ledger's first ones"),
-        ("unreadable", report.unreadable_offsets, "offsets that have left the topic"),
-        ("unprovable", report.unprovable, "rows whose record has left the topic"),
-        (
-            "unchecked",
-            report.partitions_unchecked,
-            "partitions of an earlier version, whose losses and times are not checked",
-        ),
+        ("lost", report.lost_offsets, "offset", "lost before being read; the loss was accepted"),
+        ("not yet stored", report.not_yet_stored, "offset", "beyond the ledger's position"),
+        ("adopted", report.adopted, "row", "of the table from before OrderFlow"),
+        ("before ledger", report.before_ledger, "offset", "before the ledger's first ones"),
+        ("unreadable", report.unreadable_offsets, "offset", "no longer in the topic"),
+        ("unprovable", report.unprovable, "row", "without a record in the topic any more"),
+        ("unchecked", report.partitions_unchecked, "partition", "of an earlier version: no check of losses and times"),
     ]
-    for name, count, note in (*lines, *(note for note in notes if note[1])):
+    lines += [(name, count, f"{plural(count, noun)} {note}") for name, count, noun, note in notes if count]
+    for name, count, note in lines:
         print(f"{name:<14} {count:>13,}  {safe(note)}".rstrip())
     for loss in report.losses:
         print(

@@ -30,25 +30,31 @@ def console(
         bool, typer.Option("--from-beginning", help="Start with the first record of the topic.")
     ] = False,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per record.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")] = False,
 ) -> None:
-    """Show orders as they arrive in the topic, and records that break the contract with the reason.
+    """Show records as they arrive in the topic: orders, and invalid records with the reason.
 
     For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
 
-    Exit code: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
+    Exit codes: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
 
     Example: `orderflow console --from-beginning --count 20`
     """
-    from orderflow.contract import loader
-    from orderflow.pipeline.console import follow_and_decode
+    from orderflow import topic
+    from orderflow.contract import exact_path, loader
+    from orderflow.order_ranges import ranges_of
 
     current = context.load()
-    own = loader.contract_of(current).own
+    contract, ranges = loader.contract_of(current), ranges_of(current)
     if not as_json:
         print(_HEADER)
-    for shown, (record, result) in enumerate(follow_and_decode(current, from_beginning=from_beginning), 1):
-        print(_as_json(record, result, own) if as_json else _as_line(record, result), flush=True)
+    for shown, record in enumerate(topic.follow(current, from_beginning=from_beginning), 1):
+        result: Order | RecordRejected
+        try:
+            result = exact_path.decode(record.value, contract, ranges)
+        except RecordRejected as rejected:
+            result = rejected
+        print(_as_json(record, result, contract.own) if as_json else _as_line(record, result), flush=True)
         if shown == count:
             break
 

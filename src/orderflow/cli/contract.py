@@ -17,6 +17,7 @@ import typer
 from orderflow.cli import context, log, output
 from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.contract.definition import Contract, Field
@@ -35,7 +36,7 @@ _TOTALS = {"checked": "equals unit_price × quantity exactly", "computed": "unit
 
 _Record = TypeVar("_Record")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A contract file (TOML): see docs/contract.md.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A contract file (TOML), see docs/contract.md.")]
 
 
 @app.callback()
@@ -43,17 +44,24 @@ def contract(
     ctx: typer.Context,
     format_: Annotated[
         Literal["json-schema", "asyncapi", "sql"],
-        typer.Option("--format", help="json-schema (2020-12), asyncapi (3.0), or sql: the tables and views."),
+        typer.Option("--format", help="json-schema (2020-12), asyncapi (3.0), or sql (the tables and views)."),
     ] = "json-schema",
 ) -> None:
     """Print the contract of the orders for other tools; infer, check and compare contract files.
 
-    Without a subcommand, it prints the contract of ORDER_CONTRACT. Kafka, topic and table names are those of the
-    settings. Only `diff` connects to a server.
+    Without a subcommand, it prints the contract: that of ORDER_CONTRACT, or the default one. Names of topic and tables
+    are those of the settings. Only `diff` connects to a server.
 
-    Examples: `orderflow contract > order.schema.json`; `orderflow contract --format asyncapi > asyncapi.json`;
-    `orderflow contract --format sql > orderflow.sql`; `orderflow contract infer orders.jsonl --output contract.toml`;
-    `orderflow contract check contract.toml orders.jsonl`; `orderflow contract diff contract.toml`
+    Exit codes: 0 the contract is printed; 2 a setting or the contract file is wrong.
+
+    Examples:
+
+    - `orderflow contract > order.schema.json`
+    - `orderflow contract --format asyncapi > asyncapi.json`
+    - `orderflow contract --format sql > orderflow.sql`
+    - `orderflow contract infer orders.jsonl --output contract.toml`
+    - `orderflow contract check contract.toml orders.jsonl`
+    - `orderflow contract diff contract.toml`
     """
     if ctx.invoked_subcommand:
         return
@@ -76,19 +84,22 @@ def contract(
 def infer(
     samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="Sample orders: a .jsonl, .ndjson or .csv file.")],
     output_file: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write a new file instead of stdout.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Write to a new file instead of stdout.")
     ] = None,
 ) -> None:
     """Write a contract file for your own orders, from samples of them.
 
-    The result is a proposal with comments: which keys look like the eight fields, the type, length and limits of your
-    own fields, what was ambiguous and what was not found. Its head counts the samples that it accepts. A few hundred
-    samples are better than ten; the first 10,000 are read. Lines that are no JSON object, and rows with another number
-    of cells than the header, are skipped and reported. The command connects to no server.
+    The result is a proposal with comments. They name the keys that look like the eight fields, what was ambiguous and
+    what was not found. Your own fields get a type, a length and limits. The head of the file has the number of samples
+    that it accepts. Use a few hundred samples; the first 10,000 are read. Lines that are no JSON object, and rows with
+    another number of cells than the header, are skipped and reported. The command connects to no server.
 
-    Exit code: 0 the contract is printed or written; 2 no sample can be used, or the file cannot be written.
+    Exit codes: 0 the contract is printed or written; 2 no sample can be used, or the file cannot be written.
 
-    Examples: `orderflow contract infer orders.jsonl`; `orderflow contract infer orders.csv --output contract.toml`
+    Examples:
+
+    - `orderflow contract infer orders.jsonl`
+    - `orderflow contract infer orders.csv --output contract.toml`
     """
     from orderflow.contract import infer as inference
 
@@ -130,7 +141,7 @@ def _report_skipped(path: Path, places: Sequence[str], samples: Samples) -> None
         log.setup()
         more = ", …" if len(samples.skipped) > len(listed) else ""
         logger.warning(
-            "%s of %s samples of %s are skipped: %s%s",
+            "Skipped %s of %s samples of %s: %s%s",
             *(f"{len(samples.skipped):,}", f"{len(places):,}", path, ", ".join(listed), more),
         )
 
@@ -141,17 +152,20 @@ def check(
     samples: Annotated[
         Path | None, typer.Argument(metavar="[SAMPLES]", help="Orders to try: a .jsonl, .ndjson or .csv file.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a contract file: its columns, which samples it accepts, and how fast they are read.
 
-    A rate is measured for about a second, on this machine, in one process, for these samples. The command connects to
-    no server.
+    The rate is measured for about a second: these samples, one process, this machine. The command connects to no
+    server.
 
-    Exit code: 0 the file is valid and all samples are accepted; 1 some samples are rejected; 2 the file is not valid,
+    Exit codes: 0 the file is valid and all samples are accepted; 1 some samples are rejected; 2 the file is not valid,
     or something cannot be read.
 
-    Examples: `orderflow contract check contract.toml`; `orderflow contract check contract.toml orders.jsonl`
+    Examples:
+
+    - `orderflow contract check contract.toml`
+    - `orderflow contract check contract.toml orders.jsonl`
     """
     from orderflow.contract import loader, native
 
@@ -175,18 +189,21 @@ def check(
 def diff(
     file_: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A contract file; unset, that of ORDER_CONTRACT.", show_default=False),
+        typer.Argument(metavar="[FILE]", help="A contract file. Default: that of ORDER_CONTRACT.", show_default=False),
     ] = None,
 ) -> None:
     """Compare a contract file with the contract of the stored orders, and print what would change in the tables.
 
-    Prints the changes, and the SQL that `orderflow init` and the sink's start run for them. What is impossible, or left
-    to a person, is printed with the steps. Nothing is changed.
+    Prints each change, and the SQL that `orderflow init` or a start of the sink would run. For a change that needs a
+    person or is impossible, it prints the steps instead. It changes nothing.
 
-    Exit code: 0 no difference; 1 differences that `orderflow init` can make; 2 a person must do something first, or the
-    tables cannot be read.
+    Exit codes: 0 no difference; 1 differences that `orderflow init` can apply; 2 somebody must do something first, or
+    the tables cannot be read.
 
-    Examples: `orderflow contract diff contract.toml`; `ORDER_CONTRACT=contract.toml orderflow contract diff`
+    Examples:
+
+    - `orderflow contract diff contract.toml`
+    - `ORDER_CONTRACT=contract.toml orderflow contract diff`
     """
     from orderflow.contract import loader
     from orderflow.contract.changes import changes
@@ -381,10 +398,10 @@ def _lines(contract: Contract, slow: str, tried: _Tried | None) -> Iterator[str]
     yield f"Fast path: no, because {slow}. All messages take the exact path." if slow else "Fast path: yes."
     if tried is None:
         return
-    yield f"{tried.accepted:,} of {tried.accepted + tried.rejected:,} samples are accepted."
+    yield f"Accepted: {tried.accepted:,} of {counted(tried.accepted + tried.rejected, 'sample')}."
     yield f"{tried.messages_per_second:,} messages/s: this machine's rate for these samples, in one process."
     if tried.repeated_order_ids:
-        yield f"{tried.repeated_order_ids:,} samples have the order_id of an earlier one: it must be unique."
+        yield f"{counted(tried.repeated_order_ids, 'sample')} with the order_id of an earlier one: it must be unique."
     for found in tried.reasons:
         yield f"rejected: {found.count:,} {found.reason}"
         yield from (f"  {place}: {detail}" for place, detail in found.first)

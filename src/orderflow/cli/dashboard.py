@@ -6,20 +6,22 @@ from orderflow.cli import context, log
 
 
 def dashboard(log_format: log.Format = None) -> None:
-    """Serve the live page: rates, revenue, latency, lag, the newest orders, search, the quarantine.
+    """Serve a live web page: rates, revenue, latency, lag, the newest orders, search, the quarantine.
 
-    Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. On an address that other machines can
-    reach, it requires DASHBOARD_TOKEN, which each viewer enters once. `orderflow up` starts a dashboard automatically.
+    Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. If other machines can reach the
+    address, DASHBOARD_TOKEN is required, and each viewer enters it once. `orderflow up` starts a dashboard as well.
 
-    It only reads: over one connection for all viewers, by indexes, for at most a fifth of the time, and not at all
-    without viewers. With MYSQL_READER_USER it connects as that user, who only needs
-    `GRANT SELECT ON ecommerce.* TO reader`.
+    It only reads, over one connection for all viewers, for at most a fifth of the time. Without viewers it reads
+    nothing. With MYSQL_READER_USER it connects as that user, who needs only `GRANT SELECT ON ecommerce.* TO reader`.
 
-    Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
+    It reads from the servers of the `orderflow up` that runs in ORDERFLOW_HOME, or else from those of the KAFKA_… and
+    MYSQL_… settings.
 
-    Needs the extra `dashboard`.
+    Required extra: `orderflow[dashboard]`.
 
-    Exit code: 0 stopped as requested; 2 it cannot listen on the address.
+    Exit codes: 0 stopped as requested; 2 it cannot listen on the address.
+
+    Example: `DASHBOARD_PORT=8080 orderflow dashboard`
     """
     from orderflow import extras
 

@@ -8,9 +8,13 @@ from orderflow.cli.text import safe
 
 
 def down() -> None:
-    """Stop the `orderflow up` of this folder (ORDERFLOW_HOME), in order, and wait until it has stopped.
+    """Stop the `orderflow up` that runs in ORDERFLOW_HOME, in order, and wait until it has stopped.
 
-    Also stops processes that a killed `up` left running. The exit code is 0 even if nothing was running.
+    Also stops processes that a killed `orderflow up` left running.
+
+    Exit codes: 0 stopped, or nothing was running; 2 a setting is wrong.
+
+    Example: `orderflow down`
     """
     from orderflow.embedded import stack
 

@@ -10,17 +10,19 @@ import typer
 
 from orderflow.cli import context, output
 from orderflow.errors import TopicMissing
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 
 
 def init(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the SQL that creates what is missing; change nothing.")
+        bool, typer.Option("--dry-run", help="Print the SQL that creates what is missing, and change nothing.")
     ] = False,
     grants: Annotated[
         bool,
         typer.Option(
-            "--grants", help="Only print the SQL and kafka-acls commands that create the users and their privileges."
+            "--grants",
+            help="Print SQL and kafka-acls.sh commands that create users and privileges, and change nothing.",
         ),
     ] = False,
     partitions: Annotated[
@@ -28,21 +30,25 @@ def init(
         typer.Option(
             min=1,
             max=2**31 - 1,
-            help="Number of partitions of the topic; missing ones are added. Default for a new topic: 3.",
+            help="Number of partitions of the topic; the missing ones are added. Default for a new topic: 3.",
         ),
     ] = None,
 ) -> None:
-    """Create what is missing: the topic, the database, the tables; and upgrade the tables of an older version.
+    """Create the topic, the database and the tables if they are missing, and upgrade the tables of an older version.
 
-    The sink does the same for database and tables at start. It creates the topic only if the brokers have
-    auto.create.topics.enable, and it adds no partitions. An existing table of orders with the eight columns is adopted.
-    A table that differs is refused, with the difference and the statement that fixes it. You may add partitions while
-    everything is running.
+    At its start, the sink does the same for database and tables. It creates the topic only if the brokers have
+    auto.create.topics.enable, and it adds no partitions. Partitions can be added while everything runs.
 
-    Exit code: 0 everything exists now, or the statements are printed; 2 something could not be read or created.
+    An existing orders table with exactly the eight columns is adopted. A table that differs is refused, with the
+    difference and the statement that fixes it.
 
-    Examples: `orderflow init --dry-run > orderflow.sql`, if you may not create tables yourself;
-    `orderflow init --grants > grants.sql`, for an administrator, once the tables exist: see docs/security.md.
+    Exit codes: 0 everything exists now, or the statements are printed; 2 something cannot be read or created.
+
+    Examples:
+
+    - `orderflow init --partitions 12`
+    - `orderflow init --dry-run > orderflow.sql`: if you may not create tables yourself
+    - `orderflow init --grants > grants.sql`: once the tables exist, for an administrator (docs/security.md)
     """
     from orderflow import topic
     from orderflow.store import schema
@@ -71,13 +77,14 @@ def init(
         info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
-        created.append(f"{partitions - len(info.partitions)} partitions of topic {info.name}")
+        created.append(f"{counted(partitions - len(info.partitions), 'partition')} of topic {info.name}")
         info = topic.add_partitions(current, partitions)
     for what in created:
         print(f"Created {what}.")
     topic.check_cleanup_policy(current)
     print(
-        f"Ready: topic {info.name} with {len(info.partitions)} partitions at {current.kafka_bootstrap_servers},"
+        f"Ready: topic {info.name} with {counted(len(info.partitions), 'partition')}"
+        f" at {current.kafka_bootstrap_servers},"
         f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
     )
 

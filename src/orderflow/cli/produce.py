@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow.cli import context, log
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.produce.delivery import Delivery
@@ -38,7 +39,7 @@ def produce(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages of any kind.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the generator: the same seed gives the same orders, except for their times."),
+        typer.Option(help="Seed of the generator: the same seed gives the same orders with other times."),
     ] = None,
     bad: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of messages that break the contract.")
@@ -50,30 +51,30 @@ def produce(
         Path | None, typer.Option(metavar="PATH", help="Send the orders of a .jsonl, .ndjson or .csv file instead.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per second on stdout, and a last one with the counts.")
+        bool, typer.Option("--json", help="Print one JSON object per second, and a last one with the counts.")
     ] = False,
     log_format: log.Format = None,
 ) -> None:
-    """Send orders to Kafka: generated ones from a catalogue, or your own.
+    """Send orders to Kafka: generated ones from a catalogue, or your own from a file.
 
-    Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. Other settings:
-    KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_COMPRESSION, KAFKA_CONNECT_ATTEMPTS, KAFKA_CONNECT_WAIT,
-    PRODUCTION_INTERVAL, ORDER_CONTRACT. With a contract file, own fields get their `values` or `examples`.
+    Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. With a contract file
+    (ORDER_CONTRACT), the generator fills your own fields with their `values` or `examples`.
 
-    `--bad` cycles through some fifty kinds of malformed message, from truncated JSON to a date that does not exist;
-    with a contract file, through those that do not depend on its fields. Each uses up an order number, except a
-    conflict (a recent order with other content). `--repeat` sends recent orders again, half of them to a random
-    partition.
+    `--bad` sends malformed messages of some fifty kinds in turn, from truncated JSON to a date that does not exist.
+    With a contract file, it sends only the kinds that do not depend on its fields. Each malformed message uses an order
+    number, except a conflict, which is a recent order with other content. `--repeat` sends recent orders again, half of
+    them to a random partition.
 
-    `--file` sends a line of .jsonl or .ndjson unchanged. A row of .csv becomes a JSON object with the numbers as
-    written; the file follows RFC 4180, and its header has the names of the contract's fields, or their keys in the
-    message. The sink quarantines what breaks the contract. An invalid .csv file is refused, with the number of the
-    faulty line, and nothing is sent.
+    `--file` sends each line of a .jsonl or .ndjson file unchanged. It sends each row of a .csv file (RFC 4180) as a
+    JSON object, with the numbers as written. The header of the .csv file has the names of the contract's fields, or
+    their keys in the message. If the file is not valid CSV, nothing is sent, and the error names the line. The contract
+    is not checked here: the sink quarantines what breaks it.
 
-    Ctrl-C stops and waits up to 30 seconds for Kafka to acknowledge the rest; a second one exits at once. While a
-    broker is unavailable, each message waits for it for up to 5 minutes. Log lines also go to kafka_producer.log.
+    The first Ctrl-C waits up to 30 seconds for Kafka to acknowledge what was sent; a second one exits at once. While no
+    broker is available, a message is retried for up to 5 minutes. Log lines also go to kafka_producer.log.
 
-    Exit code: 0 everything was acknowledged; 1 something was not, with the count; 2 it could not start or continue.
+    Exit codes: 0 Kafka acknowledged everything; 1 it did not, and the message has the number; 2 it cannot start or
+    continue.
 
     Examples:
 
@@ -183,7 +184,8 @@ def _print_result(delivery: Delivery, seconds: float, generator: Generator | Non
         _print_json(State(delivery.sent, delivery.failed, delivery.in_flight, round(per_second, 1)), done=True, **kinds)
         return
     parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    print(f"Sent {delivery.sent:,} messages in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
+    sent = counted(delivery.sent, "message")
+    print(f"Sent {sent} in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
 
 
 def _print_json(state: State, **counts: int) -> None:

@@ -22,6 +22,7 @@ import typer
 from orderflow.cli import context, log
 from orderflow.cli.text import safe, to_json
 from orderflow.errors import InputInvalid
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.store.connection import Connection
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="quarantine",
     no_args_is_help=True,
-    help="Records that broke the contract: list, show, replay, discard or export them.",
+    help="List, show, replay, discard or export the records that broke the contract.",
 )
 
 _SHOWN_BYTES = 1024
@@ -46,7 +47,7 @@ def _reasons(incomplete: str) -> list[str]:
     return [reason for reason in definition.Reason if reason.startswith(incomplete)]
 
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of records.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="quarantine_id of each record.")]
 Reason = Annotated[str | None, typer.Option(help="Only this reason.", autocompletion=_reasons)]
 Since = Annotated[datetime | None, typer.Option(formats=_TIME_FORMATS, help="Quarantined at this time (UTC) or later.")]
 Until = Annotated[datetime | None, typer.Option(formats=_TIME_FORMATS, help="Quarantined before this time (UTC).")]
@@ -55,10 +56,8 @@ OrderId = Annotated[str | None, typer.Option(help="Only records with this order_
 StatusName = Literal["open", "replayed", "discarded", "any"]
 Status = Annotated[StatusName, typer.Option(help="Only this status.")]
 Everything = Annotated[bool, typer.Option("--all", help="All open records.")]
-By = Annotated[
-    str, typer.Option(help="Name of the person who does this; it is recorded.", show_default="OS user @ host")
-]
-Lines = Annotated[bool, typer.Option("--json", help="One JSON object per record.")]
+By = Annotated[str, typer.Option(help="Name to record of the person who does this.", show_default="OS user @ host")]
+Lines = Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")]
 
 
 @app.command("list")
@@ -75,9 +74,12 @@ def list_(
 ) -> None:
     """List the quarantined records: the open ones, unless --status selects others.
 
-    Exit code: 0 they are listed, or none matches; 2 the table could not be read.
+    Exit codes: 0 they are listed, or none matches; 2 the table cannot be read.
 
-    Example: `orderflow quarantine list --reason conflict --since 2025-01-15`
+    Examples:
+
+    - `orderflow quarantine list`
+    - `orderflow quarantine list --reason conflict --since 2025-01-15`
     """
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
@@ -100,12 +102,14 @@ def list_(
 @app.command()
 def show(
     quarantine_id: Annotated[int, typer.Argument(metavar="ID")],
-    everything: Annotated[bool, typer.Option("--all", help=f"All bytes, not only the first {_SHOWN_BYTES:,}.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, bytes in base64.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show all bytes, not the first {_SHOWN_BYTES:,}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with bytes in base64.")] = False,
 ) -> None:
     """Show one record with all its columns, and its raw bytes in hexadecimal and as text.
 
-    Exit code: 0 it is shown; 2 there is no such record, or the table could not be read.
+    Exit codes: 0 it is shown; 2 there is no such record, or the table cannot be read.
+
+    Example: `orderflow quarantine show 12`
     """
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
@@ -123,11 +127,11 @@ def show(
         print(f"{'header':<17} {safe(name)}: {'null' if header is None else ascii(header)[2:-1]}")
     for name, data in (("key", content.key), ("value", content.value), ("corrected value", content.corrected)):
         if data is not None:
-            print(f"\n{name}, {len(data):,} bytes")
+            print(f"\n{name}, {counted(len(data), 'byte')}")
             for line in hexdump(data if everything else data[:_SHOWN_BYTES]):
                 print(line)
             if not everything and len(data) > _SHOWN_BYTES:
-                print(f"… {len(data) - _SHOWN_BYTES:,} more; --all shows them")
+                print(f"… {len(data) - _SHOWN_BYTES:,} more: add --all")
         elif name != "corrected value":
             print(f"\n{name} null")
 
@@ -154,22 +158,24 @@ def replay(
     by: By = "",
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only show the result for each record, checked separately; change nothing."),
+        typer.Option("--dry-run", help="Show the result for each record, checked by itself, and change nothing."),
     ] = False,
     as_json: Lines = False,
 ) -> None:
-    """Check records again against the current contract, and store those that are valid now.
+    """Check records again by the current contract, and store those that are valid now.
 
-    Select them by their ids, by a filter, or with --all; only open ones are replayed. Each is one transaction, and its
-    order gets the record's original coordinates, so that `orderflow audit` proves it. It may be interrupted, repeated
-    and run twice at once: nothing is stored twice. A record that is still invalid stays open. If its order is
-    already stored with the same content, the record is a duplicate; with other content, it stays open as a conflict.
+    Select records by their ids, by a filter, or with --all. Only open records are replayed, each in a transaction of
+    its own. Its order gets the record's original coordinates, so `orderflow audit` can prove it. A replay can be
+    interrupted, repeated and run twice at once: nothing is stored twice.
 
-    `--edit` opens the original bytes in the editor. If the editor cannot show them, use another tool: `orderflow
-    quarantine export --raw FOLDER ID`, then `--edit ID --value-file FILE`. The original bytes are kept, with who
-    corrected them and when.
+    A record that is still invalid stays open. If its order is already stored with the same content, the record is a
+    duplicate. If the content differs, it stays open as a conflict.
 
-    Exit code: 0 all are stored; 1 some are not, with the reason; 2 it could not be done.
+    `--edit` opens the record's bytes in your editor. For bytes that an editor cannot show, write them to a file with
+    `orderflow quarantine export --raw FOLDER ID`, correct the file, and use `--edit ID --value-file FILE`. The original
+    bytes are kept, with the name of the person who corrected them and the time.
+
+    Exit codes: 0 all are stored or duplicates; 1 some are not, with the reason; 2 it failed.
 
     Examples:
 
@@ -216,7 +222,7 @@ def replay(
 def discard(
     ids: Ids = None,
     *,
-    because: Annotated[str, typer.Option(help="The reason; it is recorded.")],
+    because: Annotated[str, typer.Option(help="The reason to record.")],
     reason: Reason = None,
     since: Since = None,
     until: Until = None,
@@ -225,9 +231,9 @@ def discard(
     everything: Everything = False,
     by: By = "",
 ) -> None:
-    """Discard open records: they stay in the quarantine, marked with who, when and why.
+    """Discard open records: they stay in the table, marked as discarded, with the person, the time and the reason.
 
-    Exit code: 0 done; 1 some of the ids are not open; 2 it could not be done.
+    Exit codes: 0 done; 1 some of the ids are not open; 2 it failed.
 
     Example: `orderflow quarantine discard 12 13 --because "test messages of the new shop"`
     """
@@ -244,7 +250,7 @@ def discard(
         while batch := [entry.quarantine_id for entry in islice(entries, 1000)]:
             done += quarantine.discard(connection, batch, by=by, because=because)
     if total:
-        print(f"{done:,} discarded{f', {total - done:,} were not open' if done < total else ''}.")
+        print(f"{done:,} discarded{f', {total - done:,} not open' if done < total else ''}.")
     if done < total:
         raise typer.Exit(1)
 
@@ -260,14 +266,15 @@ def export(
     order_id: OrderId = None,
     status: Status = "open",
     raw: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the value of each, byte for byte, to FOLDER/ID.bin.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the value of each record, unchanged, to FOLDER/ID.bin."),
     ] = None,
 ) -> None:
-    """Export complete records as JSON Lines on stdout: bytes in base64, the value also as text if it is UTF-8.
+    """Print complete records as JSON Lines: bytes in base64, the value also as text if it is UTF-8.
 
-    Exports all open ones, unless ids or a filter select others. The records do not change.
+    Exports all open records, unless ids or a filter select others. It does not change them.
 
-    Exit code: 0 they are exported, or none matches; 2 the table could not be read, or the output could not be written.
+    Exit codes: 0 they are exported, or none matches; 2 the table cannot be read, or the output cannot be written.
 
     Examples:
 
@@ -291,7 +298,7 @@ def export(
                 _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1
     if raw is not None:
-        print(f"{written:,} files written.")
+        print(f"{counted(written, 'file')} written.")
 
 
 def hexdump(data: bytes) -> Iterator[str]:

@@ -25,7 +25,7 @@ class EngineName(StrEnum):
 
 EngineChoice = Annotated[
     EngineName,
-    typer.Option(help="spark, or direct: without Spark, in the sink's own process, for one small machine."),
+    typer.Option(help="spark, or direct: one Python process without Spark and Java, for one machine."),
 ]
 
 
@@ -40,49 +40,53 @@ def sink(
         ),
     ] = None,
     ship: Annotated[
-        bool, typer.Option("--ship", help="With --master: send OrderFlow's Python packages to the cluster's workers.")
+        bool,
+        typer.Option("--ship", help="With --master: send OrderFlow and its packages to the cluster's workers."),
     ] = False,
     trigger: Annotated[
-        str | None, typer.Option(help="When Spark stores records, see below; default: SINK_TRIGGER.")
+        str | None,
+        typer.Option(help="micro-batch, an interval, realtime or auto, see above. Default: SINK_TRIGGER."),
     ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Serve Spark's web UI on loopback.")] = False,
     once: Annotated[
         bool, typer.Option("--once", help="Store the records that are in the topic now, then exit.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per progress report, on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each progress report.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
     Runs until Ctrl-C. The first Ctrl-C stops in order, within 30 seconds; a second one exits at once. Neither loses
-    records. While Kafka or MySQL is unavailable, the sink waits and reports it, and then continues. A second sink on
-    the same table and topic stays on standby and takes over when the first one ends.
+    records. While Kafka or MySQL is unavailable, the sink waits and reports what it waits for. A second sink on the
+    same table and topic is a standby, and takes over when the first one ends.
 
-    With Spark, `--trigger` (or SINK_TRIGGER) decides when records are stored. The guarantees are the same with each:
+    With Spark, `--trigger` (or SINK_TRIGGER) sets when records are stored. The guarantees are the same with each value:
 
-    - `micro-batch` (default): as soon as the last micro-batch has ended. The highest rate.
-    - `"2 seconds"`: one micro-batch per interval. Up to that much later, with fewer and larger transactions.
-    - `realtime`: Spark's Real-Time Mode stores each record when it arrives. The lowest latency with Spark; not for
-      backlogs. Needs Spark 4.1 or newer, and one task slot more than partitions.
-    - `auto`: realtime, but micro-batches while many records wait.
+    - `micro-batch` (default): each micro-batch starts when the one before has ended. The highest rate.
+    - `"2 seconds"`: one micro-batch per interval. Records are stored up to 2 seconds later, in fewer and larger
+      transactions.
+    - `realtime`: Spark's Real-Time Mode stores each record when it arrives. The lowest latency with Spark, but too slow
+      for a backlog. Needs Spark 4.1 or newer, and one task slot more than the topic has partitions.
+    - `auto`: realtime, and micro-batches while many records wait.
 
-    `--once` stores the records that are in the topic and exits (Spark's availableNow). See docs/spark.md.
+    Spark scales on a cluster. `--engine direct` needs no Java and less memory. Both engines give the same guarantees
+    and use the same tables, so either can continue where the other one stopped.
 
-    Both engines give the same guarantees, and either may take over from the other at any time: both use the ledger.
-    Spark scales on a cluster; direct needs no Java and less memory.
+    The sink creates a missing database and missing tables at its start; `orderflow init --dry-run` prints the SQL. It
+    creates a missing topic only if the brokers have auto.create.topics.enable. The servers are those of the KAFKA_… and
+    MYSQL_… settings, or of the `orderflow up` that runs in ORDERFLOW_HOME.
 
-    The sink creates a missing database and missing tables at start; `orderflow init --dry-run` shows the SQL. It
-    creates a missing topic only if the brokers have auto.create.topics.enable, and it adds no partitions. Kafka and
-    MySQL are those of the KAFKA_… and MYSQL_… settings.
+    On a cluster, each worker needs the same virtual environment at the same path, or `--ship` sends it
+    (docs/scaling.md).
 
-    On a cluster, workers use OrderFlow from the same virtual environment at the same path, or receive it with
-    --ship: see docs/scaling.md.
+    Exit codes: 0 stopped as requested, or with --once everything is stored; 2 an error that somebody must fix.
 
-    Exit code: 0 stopped as asked, or everything stored with --once; 2 a person must fix something.
+    Examples:
 
-    Examples: `orderflow sink`; `orderflow sink --trigger "2 seconds" --ui`; from cron:
-    `orderflow sink --once && orderflow audit`; on a cluster:
-    `orderflow sink --master spark://spark-1:7077 --ship`
+    - `orderflow sink`
+    - `orderflow sink --trigger "2 seconds" --ui`
+    - `orderflow sink --once && orderflow audit`: for cron
+    - `orderflow sink --master spark://spark-1:7077 --ship`: on a cluster
     """
     from orderflow import extras
     from orderflow.metrics.endpoint import serving

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow.cli import context, log
-from orderflow.cli.text import safe, to_json
+from orderflow.cli.text import number, safe, to_json
 from orderflow.errors import Unavailable
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.insights.status import Status
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
 
 def status(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout; with --watch, one per line and update.")
+        bool, typer.Option("--json", help="Print one JSON object; with --watch, one line for each update.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(min=0.5, max=86_400, help="Seconds between two updates of --watch.")] = 2.0,
 ) -> None:
-    """Show the pipeline's state: stored, duplicates, quarantined (open by reason), lag by partition, the newest order.
+    """Show the pipeline's state: records stored and quarantined, lag by partition, the newest order.
 
-    Reads from the `orderflow up` of this folder if one is running, else from the servers of the KAFKA_… and MYSQL_…
-    settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more live figures.
+    It reads from the servers of the `orderflow up` that runs in ORDERFLOW_HOME, or else from those of the KAFKA_… and
+    MYSQL_… settings. While a server is unavailable, --watch reports it and continues. `orderflow top` shows more
+    live figures.
 
-    Exit code: 0 the state is shown, or --watch was stopped by Ctrl-C; 2 the database cannot be read.
+    Exit codes: 0 the state is shown, or Ctrl-C stopped --watch; 2 the database cannot be read.
+
+    Examples:
+
+    - `orderflow status`
+    - `orderflow status --watch --every 10 --json`
     """
     current = context.load()
     if not watch:
@@ -78,22 +85,18 @@ def _lines(current: Settings, found: Status) -> Iterator[str]:
     yield f"Kafka     {current.kafka_bootstrap_servers}, topic {found.topic}"
     yield f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}"
     yield (
-        f"{found.stored:,} stored, {found.duplicates:,} duplicates, {found.quarantined:,} quarantined,"
-        f" lag {_number(found.lag)}; {found.unknown_fields:,} unknown fields seen"
+        f"{found.stored:,} stored, {counted(found.duplicates, 'duplicate')}, {found.quarantined:,} quarantined,"
+        f" lag {number(found.lag)}; {counted(found.unknown_fields, 'unknown field')} seen"
     )
     if found.lag_unknown_because:
         yield f"The lag is unknown: {safe(found.lag_unknown_because)}"
     for part in found.partitions:
         yield (
-            f"  partition {part.partition}: next offset {part.next_offset:,}, end {_number(part.end)},"
-            f" lag {_number(part.lag)}"
+            f"  partition {part.partition}: next offset {part.next_offset:,}, end {number(part.end)},"
+            f" lag {number(part.lag)}"
         )
     if found.open_by_reason:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.open_by_reason.items())
         yield f"Open in quarantine: {reasons}"
     if newest := found.describe_newest():
         yield f"Newest order {newest}"
-
-
-def _number(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"

@@ -20,6 +20,11 @@ def safe(text: str, width: int | None = None) -> str:
     return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
 
 
+def number(value: int | None) -> str:
+    """Return the number with thousands separators; "unknown" for None."""
+    return "unknown" if value is None else f"{value:,}"
+
+
 def to_json(value: object) -> str:
     """Return one line of ASCII JSON: every encoding has its characters, and it cannot control a terminal."""
     try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from orderflow.cli import context
-from orderflow.cli.text import safe
+from orderflow.cli.text import number, safe
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,13 +23,16 @@ _MIN_CUSTOMER_WIDTH = 72  # columns; a narrower terminal shows no customers
 
 
 def top() -> None:
-    """Show live rates, lag, latency and the latest orders in the terminal. Ctrl-C stops it.
+    """Show live rates, lag, latency and the latest orders in the terminal, until Ctrl-C.
 
-    Shows the values of the dashboard, read over one connection.
+    The figures are those of the dashboard, read over one connection. For programs: `orderflow status --watch --json`.
 
-    Shows the `orderflow up` of this folder if one is running, else the servers of the KAFKA_… and MYSQL_… settings.
+    It reads from the servers of the `orderflow up` that runs in ORDERFLOW_HOME, or else from those of the KAFKA_… and
+    MYSQL_… settings.
 
-    Exit code: 0 stopped by Ctrl-C; 2 a setting is wrong.
+    Exit codes: 0 stopped by Ctrl-C; 2 a setting is wrong.
+
+    Example: `orderflow top`
     """
     from rich.console import Console
     from rich.live import Live
@@ -85,10 +89,11 @@ def _figures(found: Snapshot) -> Table:
         table.add_row("Orders today", f"{found.today.orders:>12,}  revenue {found.today.revenue:,}")
     if found.latency:
         p50, p99 = (f"{seconds * 1000:,.0f} ms" for seconds in (found.latency.p50, found.latency.p99))
-        table.add_row("Event to table", f"{p50:>12}  p50, p99 {p99}, of {found.latency.orders:,} recent orders")
+        sample = counted(found.latency.orders, "recent order")
+        table.add_row("Event to table", f"{p50:>12}  p50, p99 {p99}, of {sample}")
     if status := found.status:
-        lags = ", ".join(f"{part.partition}: {_number(part.lag)}" for part in status.partitions)
-        table.add_row("Lag", f"{_number(status.lag):>12}  by partition {lags}")
+        lags = ", ".join(f"{part.partition}: {number(part.lag)}" for part in status.partitions)
+        table.add_row("Lag", f"{number(status.lag):>12}  by partition {lags}")
         table.add_row("Stored", f"{status.stored:>12,}")
         table.add_row("Duplicates", f"{status.duplicates:>12,}")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in (status.open_by_reason or {}).items())
@@ -130,7 +135,3 @@ def _table(*, wrap: bool = False) -> Table:
 def _sparkline(rates: tuple[float, ...]) -> str:
     most = max(rates, default=0) or 1
     return "".join(_LEVELS[round(rate / most * (len(_LEVELS) - 1))] for rate in rates)
-
-
-def _number(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"

@@ -21,15 +21,19 @@ def track(
     order_id: Annotated[
         str, typer.Argument(metavar="ORDER-ID", help="The id, such as ORDER-000123, or only its number.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show one order's history: what is stored, where it was in Kafka, how long each step took, its conflicts.
+    """Show one order's history: its row, its place in Kafka, the time of each step, its conflicts.
 
-    Reads from the `orderflow up` of this folder if one is running, else from the server of the MYSQL_… settings.
+    It reads from the database of the `orderflow up` that runs in ORDERFLOW_HOME, or else from that of the MYSQL_…
+    settings.
 
-    Exit code: 0 the order is in the table; 1 it is not; 2 the table could not be read.
+    Exit codes: 0 the order is in the table; 1 it is not; 2 the table cannot be read.
 
-    Examples: `orderflow track ORDER-000123`, `orderflow track 123`
+    Examples:
+
+    - `orderflow track ORDER-000123`
+    - `orderflow track 123 --json`
     """
     from orderflow.insights.track import track_order
     from orderflow.store import reading

@@ -12,8 +12,9 @@ import typer
 from orderflow import settings
 from orderflow.cli import log
 from orderflow.cli.sink import EngineChoice, EngineName
-from orderflow.cli.text import safe
+from orderflow.cli.text import number, safe
 from orderflow.errors import DatabaseRefused, TopicMissing, Unavailable
+from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +42,7 @@ def up(
         typer.Option(min=0, help="Orders per second; 0: no limit. Default: one every PRODUCTION_INTERVAL seconds."),
     ] = None,
     producer: Annotated[
-        bool, typer.Option("--producer/--no-producer", help="Generate orders, or leave this to your own producers.")
+        bool, typer.Option("--producer/--no-producer", help="Generate orders, or leave that to your own producers.")
     ] = True,
     engine: EngineChoice = EngineName.SPARK,
     brokers: Annotated[
@@ -50,27 +51,32 @@ def up(
     workers: Annotated[
         int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: no cluster.")
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="With --orders: the result as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --orders: print the result as JSON.")] = False,
     log_format: log.Format = None,
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
-    OrderFlow starts Kafka and the database unless KAFKA_BOOTSTRAP_SERVERS or MYSQL_HOST name your own. Their data, the
-    logs and the state are in ORDERFLOW_HOME (.orderflow); the next start continues from them. Ctrl-C stops in order:
-    the producer sends its last messages, the sink finishes its batch, the servers stop.
+    OrderFlow starts Kafka unless KAFKA_BOOTSTRAP_SERVERS is set, and a database unless MYSQL_HOST is set. Data, logs
+    and state are in ORDERFLOW_HOME (`.orderflow`), and the next start continues with them. The first Ctrl-C stops in
+    order: the producer sends its last messages, the sink finishes its batch, the servers stop.
 
-    In another terminal: `orderflow status`, `orderflow audit`, `orderflow console`, `orderflow down`.
+    While it runs, use `orderflow status`, `orderflow audit`, `orderflow console` and `orderflow down` in another
+    terminal.
 
-    Needs the extra `local` unless both are your own, `spark` unless `--engine direct`, and `dashboard` unless
-    `--orders`, which starts no dashboard.
+    Required extras: `orderflow[local]`, unless Kafka and the database are your own; `orderflow[spark]`, unless
+    `--engine direct` is given; `orderflow[dashboard]`, unless `--orders` is given, which starts no dashboard.
 
-    Exit code: 0 stopped as requested, or with --orders all is stored and proven; 1 the audit found a difference;
-    2 something did not start or stopped unexpectedly.
+    Exit codes: 0 stopped as requested, or with --orders everything is stored and proven; 1 the audit found a
+    difference; 2 something did not start, or stopped unexpectedly.
 
-    Examples: `orderflow up`, `orderflow up --rate 500`, `orderflow up --orders 100000`; for the orders of your own
-    producers `orderflow up --no-producer`; without Spark `orderflow up --engine direct`; a local cluster, in its own
-    folder:
-    `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`
+    Examples:
+
+    - `orderflow up`
+    - `orderflow up --rate 500`
+    - `orderflow up --orders 100000`
+    - `orderflow up --no-producer`: for the orders of your own producers
+    - `orderflow up --engine direct`: without Spark
+    - `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`: a local cluster in a folder of its own
     """
     from orderflow.contract import loader
     from orderflow.embedded import stack
@@ -179,10 +185,9 @@ class _Watch:
         found = self.last_status
         if found is None:
             return "Nothing was stored yet."
-        lag = "unknown" if found.lag is None else f"{found.lag:,}"
         return (
-            f"{self.sent:,} sent; in total {found.stored:,} stored, {found.duplicates:,} duplicates,"
-            f" {found.quarantined:,} quarantined, lag {lag}."
+            f"{self.sent:,} sent; in total {found.stored:,} stored,"
+            f" {counted(found.duplicates, 'duplicate')}, {found.quarantined:,} quarantined, lag {number(found.lag)}."
         )
 
     def newest(self) -> str:
@@ -274,7 +279,7 @@ def _store_all(watch: _Watch, orders: int) -> None:
     console = log.console()
     producer = watch.parts.commands["produce"]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    progressed_at, counted = time.monotonic(), -1
+    progressed_at, last_total = time.monotonic(), -1
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("stored", total=None)
         while True:
@@ -286,10 +291,12 @@ def _store_all(watch: _Watch, orders: int) -> None:
                 progress.update(task, completed=accounted, total=accounted + found.lag)
                 if finished and found.lag == 0 and watch.sent >= orders:
                     return
-                if accounted + watch.sent != counted:
-                    progressed_at, counted = time.monotonic(), accounted + watch.sent
+                if accounted + watch.sent != last_total:
+                    progressed_at, last_total = time.monotonic(), accounted + watch.sent
             if finished and watch.sent < orders and time.monotonic() - progressed_at > _SETTLE_TIME:
-                raise producer.failure(f"orderflow produce was stopped after {watch.sent:,} of {orders:,} orders.")
+                raise producer.failure(
+                    f"orderflow produce was stopped after {watch.sent:,} of {counted(orders, 'order')}."
+                )
             if time.monotonic() - progressed_at > _STALL_TIMEOUT:
                 sink = watch.parts.commands["sink"]
                 raise sink.failure(f"Nothing was stored for {_STALL_TIMEOUT:g} s; {watch.summary()}")

@@ -15,6 +15,7 @@ from orderflow.embedded import jars, java, signals
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.errors import OrderFlowError
+from orderflow.plurals import counted
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def main() -> int:
         home = settings.load().home
         found = java.find()
         print(f"Java {found.version}, from {found.source}")
-        print(f"Spark's Kafka connector, {len(jars.spark_paths())} jars")
+        print(f"Spark's Kafka connector, {counted(len(jars.spark_paths()), 'jar')}")
         if settings.is_given("kafka_bootstrap_servers"):
             print("Kafka: your own (KAFKA_BOOTSTRAP_SERVERS is set)")
         else:

@@ -24,6 +24,7 @@ from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
 from orderflow.insights.status import Status, TopicExtent
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.audits import Audit
@@ -186,7 +187,7 @@ class Monitor:
             # While another sink takes over, the lock is briefly free.
             if self._lock_checked_at - since < _ANSWER_TIMEOUT:
                 return Part("unknown", "Checking for an active sink.")
-            waiting = f" {found.lag:,} records wait in Kafka." if found and found.lag else ""
+            waiting = f" The lag is {counted(found.lag, 'record')}." if found and found.lag else ""
             if found and found.lag_unknown_because:
                 waiting = f" {found.lag_unknown_because}"
             return Part(
@@ -196,7 +197,8 @@ class Monitor:
         if found and found.lag and stalled_for > _STALL_TIMEOUT + self._settings.trigger_interval:
             return Part(
                 "waiting",
-                f"The sink is active, but has stored nothing for {stalled_for:.0f} s; {found.lag:,} records wait.",
+                f"The sink is active, but has stored nothing for {stalled_for:.0f} s."
+                f" The lag is {counted(found.lag, 'record')}.",
             )
         return Part("ok", "The sink is active on this table and topic.")
 

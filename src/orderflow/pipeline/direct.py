@@ -38,32 +38,36 @@ class DirectEngine:
         self._scratch = scratch
         configure_worker_process()
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
+    def start(
+        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+    ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._damaged = threading.Event(), {}
         source = TopicSource(self._settings, info.topic_id)
-        arguments = (source, dict(positions), ends if once else None, self._stop_event, self._damaged)
+        arguments = (source, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
-    def store(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], scratch: Path) -> None:
-        """Store the records from `positions` up to `ends` and return."""
+    def store(
+        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], scratch: Path
+    ) -> None:
+        """Store the records from `positions` up to `end_offsets` and return."""
         self._scratch = scratch
-        self.start(info, positions, ends, once=True)
+        self.start(info, positions, end_offsets, once=True)
         self._future.result()
 
     def _store(
         self,
         source: TopicSource,
         positions: Mapping[int, int],
-        ends: Mapping[int, int] | None,
+        end_offsets: Mapping[int, int] | None,
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
     ) -> None:
-        """Store the records from `positions` until `stop_event` is set, or up to `ends`.
+        """Store the records from `positions` until `stop_event` is set, or up to `end_offsets`.
 
-        Raises the error of a thread. With `ends`, raises BatchBroken after all other partitions are stored.
+        Raises the error of a thread. With `end_offsets`, raises BatchBroken after all other partitions are stored.
         """
-        with PartitionConsumer(source, positions, ends, stop_event, damaged) as consumer:
+        with PartitionConsumer(source, positions, end_offsets, stop_event, damaged) as consumer:
             threads = [
                 run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, source))
                 for number in range(THREADS)
@@ -73,7 +77,7 @@ class DirectEngine:
             wait(threads)
             for thread in done:
                 thread.result()
-        if ends is not None and damaged:
+        if end_offsets is not None and damaged:
             raise next(iter(damaged.values())).error
 
     def _commit_batches(self, consumer: PartitionConsumer, source: TopicSource) -> None:

@@ -38,10 +38,12 @@ class Engine(Protocol):
     def open(self, scratch: Path) -> None:
         """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs."""
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
-        """Store the records from `positions`, the ledger's positions; with `once`, only those before `ends`.
+    def start(
+        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+    ) -> None:
+        """Store the records from `positions`, the ledger's positions; with `once`, only those before `end_offsets`.
 
-        `ends` are the current ends of the topic's partitions. Raises JvmExited if this process must be restarted.
+        `end_offsets` are the topic's current ends by partition. Raises JvmExited if this process must be restarted.
         """
 
     def wait(self, seconds: float) -> bool:

@@ -18,7 +18,7 @@ from typing import Self
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
-from orderflow.errors import Interrupted
+from orderflow.errors import RestartRequired
 from orderflow.offsets import DamagedError, check_offset
 from orderflow.pipeline.engine import DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
@@ -50,7 +50,7 @@ _TUNING = {
 
 
 class PartitionConsumer:
-    """Delivers batches of the partitions' records to several threads, until `stop_event` is set or `ends` are reached.
+    """Delivers batches of records to several threads, until `stop_event` is set or `end_offsets` are reached.
 
     One batch holds everything fetched so far; with a backlog, the oldest records of all partitions first. Orders that
     were produced together are then stored together, and InnoDB fills each page once. Batches in order of arrival filled
@@ -61,7 +61,7 @@ class PartitionConsumer:
         self,
         source: TopicSource,
         positions: Mapping[int, int],
-        ends: Mapping[int, int] | None,
+        end_offsets: Mapping[int, int] | None,
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
     ) -> None:
@@ -70,8 +70,10 @@ class PartitionConsumer:
         self.stop_event = stop_event
         self._settings = settings
         self._topic = settings.kafka_topic
-        self._unread = (
-            None if ends is None else {part: ends[part] for part in positions if positions[part] < ends[part]}
+        self._remaining_end_offsets = (
+            None
+            if end_offsets is None
+            else {part: end_offsets[part] for part in positions if positions[part] < end_offsets[part]}
         )
         self._reading = threading.Lock()
         self._last_ticket: CommitTicket | None = None
@@ -82,10 +84,12 @@ class PartitionConsumer:
         self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
         self._damaged = damaged
         self._skipped_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
-        wanted = positions if self._unread is None else self._unread
+        wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
-            self._consumer = topic.consumer(settings, **_TUNING, **queued, **{"enable.partition.eof": ends is not None})
+            self._consumer = topic.consumer(
+                settings, **_TUNING, **queued, **{"enable.partition.eof": end_offsets is not None}
+            )
             self._consumer.assign([])
             for partition in wanted:
                 self._assign(partition, positions[partition])
@@ -99,10 +103,10 @@ class PartitionConsumer:
     def next_batch(self) -> tuple[CommitTicket, list[Message]] | None:
         """Return the next records with their ticket in the commit order; None at the end.
 
-        Raises Interrupted and KafkaException.
+        Raises RestartRequired and KafkaException.
         """
         with self._reading:
-            while not self.stop_event.is_set() and (self._buffered or self._unread != {}):
+            while not self.stop_event.is_set() and (self._buffered or self._remaining_end_offsets != {}):
                 if not (count := self._receive(_POLL_INTERVAL)):
                     continue
                 if count < _SMALL_BATCH and self._last_ticket:
@@ -171,14 +175,14 @@ class PartitionConsumer:
                     self._skip_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
-            if self._unread and offset + 1 >= self._unread.get(partition, inf):
+            if self._remaining_end_offsets and offset + 1 >= self._remaining_end_offsets.get(partition, inf):
                 self._stop_reading(partition)
             if self._damaged:
                 self._damaged.pop(partition, None)
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             assert partition is not None and offset is not None
-            if self._unread and offset >= self._unread.get(partition, inf):
+            if self._remaining_end_offsets and offset >= self._remaining_end_offsets.get(partition, inf):
                 self._stop_reading(partition)
             return False
         if topic.is_damage(error) and partition is not None:
@@ -187,7 +191,7 @@ class PartitionConsumer:
         self.stop_event.set()  # so that no other thread reads past this error
         if error.code() in _TOPIC_CHANGED:
             reached = self._read_to.get(partition)  # type: ignore[arg-type] # None only in errors of the whole topic
-            raise Interrupted(
+            raise RestartRequired(
                 f"{self._topic} partition {partition} cannot be read from offset {reached} on: {error.str()}."
             )
         raise KafkaException(error)
@@ -198,13 +202,13 @@ class PartitionConsumer:
         self._damaged[partition] = DamagedPartition(
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
-        retried = retry and self._unread is None
+        retried = retry and self._remaining_end_offsets is None
         self._stop_reading(partition, time.monotonic() + _DAMAGE_RETRY_INTERVAL if retried else inf)
 
     def _stop_reading(self, partition: int, until: float = inf) -> None:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-        if self._unread is not None:
-            self._unread.pop(partition, None)
+        if self._remaining_end_offsets is not None:
+            self._remaining_end_offsets.pop(partition, None)
         self._skipped_until[partition] = until
 
 

@@ -21,6 +21,7 @@ from orderflow.settings import Settings
 Header = tuple[str, bytes | None]
 
 _CONSUMER = 1  # rd_kafka_type_t
+_NO_CONSUMER_CLOSE = 0x8  # RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE: it is in no group
 _MAX_SKIP = 1000  # records to read and discard; a larger distance is a new seek
 _TIMEOUT = 10.0  # seconds
 _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
@@ -77,6 +78,10 @@ class _Reader:
         self._client = _pointer(library.rd_kafka_new(_CONSUMER, conf, None, _size(0)))
         library.rd_kafka_poll_set_consumer(self._client)
         self._partition, self._next = -1, 0
+
+    def __del__(self) -> None:
+        """End the client with its thread: each restart of the engine begins new threads."""
+        self._library.rd_kafka_destroy_flags(self._client, _NO_CONSUMER_CLOSE)
 
     def headers(self, partition: int, offset: int) -> list[Header]:
         """Return the headers of the record at this offset. Raises KafkaUnavailable."""

@@ -61,7 +61,7 @@ class SparkEngine:
         self._executors = 0, 0  # executors and task slots
         self._damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
-        self._has_failed = False  # True after a failure that an unreadable record may have caused
+        self._must_search_damage = False  # after a failure that an unreadable record may have caused
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
         self._is_realtime = self._is_switching_to_micro_batches = False
@@ -72,18 +72,20 @@ class SparkEngine:
         self._scratch = scratch
         self._session = run_in_thread("spark-start", lambda: session.start(self._runtime, scratch))
 
-    def start(self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int], *, once: bool) -> None:
+    def start(
+        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+    ) -> None:
         spark = self._ready_session()
         self._end_former_query()
         if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        if self._has_failed or self._damaged:
-            positions = self._skip_unreadable(info, positions, ends)
-        self._has_failed = False
+        if self._must_search_damage or self._damaged:
+            positions = self._skip_unreadable(info, positions, end_offsets)
+        self._must_search_damage = False
         if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
-        lag = _lag(positions, ends)
+        lag = _lag(positions, end_offsets)
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
         self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with _translate_errors():
@@ -130,7 +132,7 @@ class SparkEngine:
         self._query = realtime.with_trigger(self._writer(records, info), spark).start()
 
     def _skip_unreadable(
-        self, info: TopicInfo, positions: Mapping[int, int], ends: Mapping[int, int]
+        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int]
     ) -> Mapping[int, int]:
         """Find the damaged batches, and store the records whose timestamp is too late for Spark. Return the positions.
 
@@ -146,9 +148,9 @@ class SparkEngine:
             if record.timestamp > _LATEST_TIMESTAMP:
                 readable_from[record.partition] = record.offset + 1
 
-        most, lag = self._settings.max_offsets_per_trigger, _lag(positions, ends)
+        most, lag = self._settings.max_offsets_per_trigger, _lag(positions, end_offsets)
         for partition, position in positions.items():
-            count = ends[partition] - position
+            count = end_offsets[partition] - position
             end = position + min(count, most, 2 * most * count // max(1, lag) + 1)
             if position < end and (
                 found := topic.find_next_damage(self._settings, partition, position, end, check_timestamp)
@@ -306,7 +308,7 @@ class SparkEngine:
                     raise failure
                 return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
         except Interrupted:
-            self._has_failed = True
+            self._must_search_damage = True
             raise
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
@@ -364,8 +366,8 @@ class SparkEngine:
             session.stop(self._session.result())
 
 
-def _lag(positions: Mapping[int, int], ends: Mapping[int, int]) -> int:
-    return sum(max(0, ends[partition] - position) for partition, position in positions.items())
+def _lag(positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> int:
+    return sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
 
 
 def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import sys
 import threading
@@ -25,15 +24,14 @@ from orderflow import topic
 from orderflow.contract import native
 from orderflow.errors import (
     Contention,
-    DatabaseRefused,
     EngineFailed,
     Interrupted,
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
+    RestartRequired,
     TopicMissing,
     Unavailable,
-    UnknownDatabaseError,
     translate_shortages,
 )
 from orderflow.insights import status
@@ -41,6 +39,7 @@ from orderflow.insights.status import Status, TopicExtent
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine, JvmExited
+from orderflow.restarts import HEALTHY_RUN, LONGEST_WAIT, MAX_FAILED_STARTS, UNKNOWN_ERROR_TIMEOUT, Restarts
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
@@ -52,14 +51,10 @@ log = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 0.25  # seconds between two checks of the engine
 _PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds between two attempts
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
-_MAX_FAILED_STARTS = 8  # in a row at the same position
-_HEALTHY_RUN = 60.0  # seconds after which a run that has stored everything ends an outage
-UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds at the same position for which an unknown database error is retried
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -94,14 +89,14 @@ class Supervisor:
         """`on_progress` is called with each progress report and after each failed attempt.
 
         `receive_metrics` is a context manager that gets the path of the scratch folder. An unknown database error is
-        retried for `unknown_error_timeout` seconds at the same position.
+        retried for `unknown_error_timeout` seconds without progress.
         """
         self._settings = settings
         self._engine = engine
         self._once = once
         self._on_progress = on_progress
         self._receive_metrics = receive_metrics
-        self._unknown_error_timeout = unknown_error_timeout
+        self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout)
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
         self._last_message = ""
@@ -128,9 +123,7 @@ class Supervisor:
             self._engine.close()
 
     def _keep_running(self) -> None:
-        wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-        last_positions: dict[int, int] = {}
-        unknown_since: float | None = None
+        warned_at, last_positions = -_REMINDER_INTERVAL, dict[int, int]()
         while not self._stop_event.is_set():
             self._started_at, self._had_stored_everything = time.monotonic(), False
             try:
@@ -144,29 +137,19 @@ class Supervisor:
                     return None
                 if last_positions != self._positions or self._was_healthy():
                     # Something was stored since, or nothing had to be: this is another outage.
-                    last_positions, unknown_since = dict(self._positions), None
-                    wait, failed_starts, warned_at = _SHORTEST_WAIT, 0, -_REMINDER_INTERVAL
-                if isinstance(error, UnknownDatabaseError):
-                    unknown_since = unknown_since or time.monotonic()
-                    if time.monotonic() - unknown_since > self._unknown_error_timeout:
-                        raise DatabaseRefused(error.message, hint=error.hint) from error
-                failed_starts += isinstance(error, Interrupted | LedgerGap)
-                if failed_starts >= _MAX_FAILED_STARTS:
-                    raise EngineFailed(
-                        f"The sink failed {failed_starts} times in a row at the same position: {error.message}",
-                        hint="Nothing is lost. See the log above, and `orderflow doctor`.",
-                    ) from error
+                    last_positions, warned_at = dict(self._positions), -_REMINDER_INTERVAL
+                    self._restarts.forget()
+                self._restarts.count(error)
                 self._on_progress(Progress("waiting", error.message, error=type(error).__name__))
                 if time.monotonic() - warned_at > _REMINDER_INTERVAL:
                     self._log_waiting(error)
                     warned_at = time.monotonic()
-                self._stop_event.wait(wait * random.uniform(0.5, 1))  # noqa: S311
-                wait = min(wait * 1.5, _LONGEST_WAIT)
+                self._stop_event.wait(self._restarts.next_wait())
         return None
 
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._had_stored_everything and time.monotonic() - self._started_at > _HEALTHY_RUN
+        return self._had_stored_everything and time.monotonic() - self._started_at > HEALTHY_RUN
 
     def _restart_process(self, exited: JvmExited) -> None:
         """Re-execute this command in this process, unless a stop is requested meanwhile.
@@ -176,13 +159,13 @@ class Supervisor:
         failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
         now = str(sorted(self._positions.items()))
         count = int(failed) + 1 if before == now and not self._was_healthy() else 1
-        if count >= _MAX_FAILED_STARTS:
+        if count >= MAX_FAILED_STARTS:
             raise EngineFailed(
                 f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
                 hint="Nothing is lost. See Java's output above, and `orderflow doctor`.",
             ) from exited
         log.warning("%s Restarting it.", exited.message)
-        self._stop_event.wait(min(count, _LONGEST_WAIT))
+        self._stop_event.wait(min(count, LONGEST_WAIT))
         os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
         # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
@@ -209,12 +192,12 @@ class Supervisor:
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
-        ends = self._ends(info)
+        end_offsets = self._end_offsets(info)
         check_last_records(self._settings, connection, first)
         self._last_status = self._last_status or self._status(connection, info)
-        self._engine.start(info, self._positions, ends, once=self._once)
+        self._engine.start(info, self._positions, end_offsets, once=self._once)
         try:
-            must_restart = self._watch(connection, info, ends)
+            must_restart = self._watch(connection, info, end_offsets)
         except BaseException:
             with suppress(Unavailable):  # the first error is the cause; the next start stops the engine again
                 self._engine.stop()
@@ -247,28 +230,28 @@ class Supervisor:
                 " another MYSQL_TABLE.",
             ) from missing
 
-    def _ends(self, info: TopicInfo) -> dict[int, int]:
+    def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
         """Return the current ends of the topic's partitions.
 
         Raises KafkaUnavailable if an end is before the ledger's position. A broker that restarts may briefly report an
         older end. A broker that lost records reports it permanently.
         """
-        ends = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
-        for part, end in ends.items():
+        end_offsets = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+        for part, end in end_offsets.items():
             if self._positions[part] > end:
                 raise KafkaUnavailable(
                     f"{info.name} partition {part} ends at offset {end}, before the ledger's position"
                     f" {self._positions[part]}: Kafka is recovering, or has lost records that are already stored."
                 )
-        return ends
+        return end_offsets
 
-    def _watch(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> bool:
+    def _watch(self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]) -> bool:
         """Watch the engine. Return True if it must be restarted; False after its end or after a requested stop.
 
         Raises the error that made the engine fail.
         """
         checked_at = -_PROGRESS_INTERVAL
-        # `ends` are the partitions' ends at that time: records that arrived later have not waited for the whole time.
+        # `end_offsets` are as old as `moved_at`: records that arrived later have not waited for the whole time.
         moved_at, last_positions = time.monotonic(), self._positions
         while not self._engine.wait(_POLL_INTERVAL):
             if self._stop_event.is_set():
@@ -278,18 +261,18 @@ class Supervisor:
                 checked_at = time.monotonic()
                 now = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                current_ends = {part.partition: part.end or 0 for part in now.partitions}
+                latest = {part.partition: part.end or 0 for part in now.partitions}
                 if self._positions != last_positions:
-                    moved_at, ends, last_positions, self._stalls = checked_at, current_ends, self._positions, 0
+                    moved_at, end_offsets, last_positions, self._stalls = checked_at, latest, self._positions, 0
                 # The timeout doubles each time, because a long range of aborted records may take longer to read.
                 if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
-                    self._check_stall(connection, info, checked_at - moved_at, ends)
-                    moved_at, ends, self._had_stored_everything = checked_at, current_ends, True
+                    self._check_stall(connection, info, checked_at - moved_at, end_offsets)
+                    moved_at, end_offsets, self._had_stored_everything = checked_at, latest, True
                 self._had_stored_everything |= not now.lag
                 if not self._engine.can_continue(now.lag or 0):
                     return True
         self._report_progress(connection, info)
-        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
             raise Interrupted(
                 f"The engine has ended, although {info.name} partition {part} has records from offset"
                 f" {self._positions[part]} on."
@@ -318,23 +301,27 @@ class Supervisor:
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
-    def _check_stall(self, connection: Connection, info: TopicInfo, seconds: float, ends: Mapping[int, int]) -> None:
-        """Raise Interrupted if records before `ends` have waited for these seconds: the engine hangs."""
-        if (part := self._skip_empty_offsets(connection, info, ends)) is not None:
+    def _check_stall(
+        self, connection: Connection, info: TopicInfo, seconds: float, end_offsets: Mapping[int, int]
+    ) -> None:
+        """Raise Interrupted if records before `end_offsets` have waited for these seconds: the engine hangs."""
+        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
             self._stalls += 1
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records from"
                 f" offset {self._positions[part]} on (engine activity: {self._engine.activity()})."
             )
 
-    def _skip_empty_offsets(self, connection: Connection, info: TopicInfo, ends: Mapping[int, int]) -> int | None:
-        """Move the ledger to `ends` where no record is left before them: only transaction markers and aborted records.
+    def _skip_empty_offsets(
+        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]
+    ) -> int | None:
+        """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
         Otherwise these offsets would count as lost records when retention removes them from an idle topic. Returns the
         first partition that has records before its end.
         """
         source, damaged = TopicSource(self._settings, info.topic_id), self._engine.damaged_partitions()
-        for part, end in ends.items():
+        for part, end in end_offsets.items():
             start = self._positions[part]
             if part in damaged or start >= end:
                 continue
@@ -347,7 +334,7 @@ class Supervisor:
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
-        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, Interrupted (new partitions), KafkaUnavailable.
+        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (new partitions), KafkaUnavailable.
         """
         entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
@@ -356,18 +343,18 @@ class Supervisor:
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)
         if added := set(found.partitions).difference(info.partitions):
-            raise Interrupted(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
+            raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         extent = TopicExtent(found.topic_id, topic.bounds(self._settings, found.partitions))
         return status.combine(self._settings, entries, extent, newest=None)
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
 
-        Raises Interrupted if the ledger's position is after the batch: an operator has accepted its loss.
+        Raises RestartRequired if the ledger's position is after the batch: an operator has accepted its loss.
         """
         for part, damaged in self._engine.damaged_partitions().items():
             if self._positions.get(part, 0) > damaged.offset:
-                raise Interrupted(
+                raise RestartRequired(
                     f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
                     f" {damaged.offset} is accepted."
                 )

@@ -12,6 +12,7 @@ from confluent_kafka import Message as DeliveryReport
 
 from orderflow import topic
 from orderflow.errors import KafkaUnavailable, OperatorError, OrderFlowError
+from orderflow.plurals import counted
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
 from orderflow.topic import TopicInfo
@@ -62,7 +63,7 @@ def connect(settings: Settings) -> TopicInfo:
         if attempt < attempts:
             time.sleep(settings.kafka_connect_wait)
     raise KafkaUnavailable(
-        f"Kafka at {settings.kafka_bootstrap_servers} cannot be reached; {attempts} attempts failed.",
+        f"Kafka at {settings.kafka_bootstrap_servers} cannot be reached; {counted(attempts, 'attempt')} failed.",
         hint="Check that a broker runs there, or set KAFKA_BOOTSTRAP_SERVERS; `orderflow up` starts one.",
     )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from orderflow.plurals import counted
 from orderflow.produce.delivery import DELIVERY_TIMEOUT, Delivery
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ class DeliveryWatch:
         rate = (sent - self._last.sent) / max(now - self._updated_at, 0.001)
         state = State(sent, delivery.failed, delivery.in_flight, round(rate, 1))
         if new := state.failed - self._last.failed:
-            log.error("%d messages were not delivered; the last one: %s", new, delivery.last_failure)
+            log.error("Not delivered: %s; the last one: %s", counted(new, "message"), delivery.last_failure)
         self._check_acknowledgements(state, now)
         if not delivery.log_each and now - self._summary_at >= _SUMMARY_INTERVAL:
             self._summary_at = now
-            log.info("Sent %d messages, now %.0f per second; %d in flight", state.sent, rate, state.in_flight)
+            sent_messages = counted(sent, "message")
+            log.info("Sent %s, now %.0f per second; %d in flight", sent_messages, rate, state.in_flight)
         self._last, self._updated_at = state, now
         self._on_progress(state._replace(waiting=self._is_waiting))
 
@@ -60,8 +62,8 @@ class DeliveryWatch:
         elif now - self._acknowledged_at >= _WAITING_AFTER and not self._is_waiting:
             self._is_waiting = True
             log.warning(
-                "Kafka has acknowledged nothing for %.0f s; %d messages are in flight, each fails after %.0f s",
+                "Kafka has acknowledged nothing for %.0f s; %s in flight, each fails after %.0f s",
                 now - self._acknowledged_at,
-                state.in_flight,
+                counted(state.in_flight, "message"),
                 DELIVERY_TIMEOUT,
             )

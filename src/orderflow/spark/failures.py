@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import random
 import re
 import time
 from collections.abc import Callable
@@ -14,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 from orderflow.errors import (
     SHORTAGE_HINTS,
     Contention,
-    EngineFailed,
     Interrupted,
-    LedgerGap,
     OrderFlowError,
     OutOfResources,
     Unavailable,
-    UnknownDatabaseError,
 )
+from orderflow.restarts import HEALTHY_RUN, Restarts
 from orderflow.spark.tasks import parse_error
 
 if TYPE_CHECKING:
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SCRATCH_FULL = "Free some space in /dev/shm and in TMPDIR: the sink's scratch folder is in one of them."
-_LONGEST_WAIT = 5.0  # seconds between two starts
-_MAX_FAILED_STARTS = 8  # failures in a row, each within _HEALTHY_RUN of its start, after which EngineFailed is raised
-_HEALTHY_RUN = 60.0  # seconds of running after which the failures are counted from 0 again
 
 
 def query_error(exception: Any) -> OrderFlowError:
@@ -61,30 +55,25 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
     """
     from pyspark.errors import PySparkException
 
-    failed, wait = 0, 0.2
+    restarts = Restarts("The query")
     while True:
         began = time.monotonic()
         try:
             start().awaitTermination()
         except (Unavailable, Contention) as outage:
-            error: OrderFlowError = outage
+            error = outage
         except PySparkException as exception:
-            error = query_error(exception)
-            if not isinstance(error, Unavailable | Contention):
-                raise error from exception
+            ended_by = query_error(exception)
+            if not isinstance(ended_by, Unavailable | Contention):
+                raise ended_by from exception
+            error = ended_by
         else:
             return
-        if time.monotonic() - began > _HEALTHY_RUN:
-            failed, wait = 0, 0.2
-        failed += isinstance(error, Interrupted | LedgerGap | UnknownDatabaseError)
-        if failed >= _MAX_FAILED_STARTS:
-            raise EngineFailed(
-                f"The query failed {failed} times in a row: {error.message}",
-                hint=error.hint or "Nothing is lost. See the log above, and `orderflow doctor`.",
-            ) from error
+        if time.monotonic() - began > HEALTHY_RUN:
+            restarts.forget()
+        restarts.count(error)
         log.warning("%s Restarting at the ledger's position.", error.message)
-        time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311
-        wait = min(wait * 1.5, _LONGEST_WAIT)
+        time.sleep(restarts.next_wait())
 
 
 def _root_cause(exception: Any) -> str:

@@ -197,9 +197,7 @@ def _as_record_batch(arrow_batch: pa.RecordBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    kept = [index for index, found in enumerate(batch.partitions) if found == partition]
-    columns = batch if batch.headers is not None else batch[:-1]
-    return RecordBatch(*([column[index] for index in kept] for column in columns))  # type: ignore[arg-type, index]
+    return batch.select([index for index, found in enumerate(batch.partitions) if found == partition])
 
 
 def _check_topic(arrow_batch: pa.RecordBatch, source: TopicSource) -> None:

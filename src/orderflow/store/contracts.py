@@ -16,7 +16,7 @@ import msgspec
 from orderflow.contract import loader
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract
-from orderflow.errors import ContractInvalid, Interrupted, TableDrifted
+from orderflow.errors import ContractInvalid, RestartRequired, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import table_names
@@ -75,8 +75,8 @@ def versions(connection: Connection) -> Versions:
 def current_id(connection: Connection) -> int:
     """Return the id of the contract version that the connection's settings name.
 
-    Raises ContractInvalid if records were stored by a later contract. Raises Interrupted if these tables do not have
-    the contract, as after the restoration of a backup: the next start adds it.
+    Raises ContractInvalid if records were stored by a later contract. Raises RestartRequired if these tables do not
+    have the contract, as after the restoration of a backup: the next start adds it.
     """
     found, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
@@ -85,7 +85,7 @@ def current_id(connection: Connection) -> int:
         return contract_id
     if any(change.fix for change in changes(found.last_used, contract)):
         raise mismatch_error(connection.settings, found)
-    raise Interrupted(
+    raise RestartRequired(
         f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.",
         hint="`orderflow init` adds it; a sink adds it when it starts.",
     )

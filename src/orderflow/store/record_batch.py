@@ -48,9 +48,12 @@ class RecordBatch(NamedTuple):
         if all(first >= positions[partition] for partition, first in self.starts().items()):
             return self
         coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
-        kept = [batch_index for batch_index, (partition, offset) in coordinates if offset >= positions[partition]]
+        return self.select([index for index, (partition, offset) in coordinates if offset >= positions[partition]])
+
+    def select(self, indexes: Sequence[int]) -> RecordBatch:
+        """Return the records at these batch indexes."""
         columns = self if self.headers is not None else self[:-1]
-        return RecordBatch(*([column[batch_index] for batch_index in kept] for column in columns))  # type: ignore[arg-type, index]
+        return RecordBatch(*([column[index] for index in indexes] for column in columns))  # type: ignore[arg-type, index]
 
 
 class Source(Protocol):

@@ -23,7 +23,7 @@ from orderflow.topic._reading import (
     STALL_TIMEOUT,
     STATISTICS,
     Progress,
-    handle_error,
+    process_error_event,
     read,
 )
 
@@ -138,7 +138,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
     Each call uses a new client. A client that has read damage may continue at a wrong offset, even after a new
     assignment.
     """
-    unread = OffsetRange(offset, offset + 1)
+    wanted = OffsetRange(offset, offset + 1)
     progress = Progress(stall_timeout, settings.kafka_topic, partition)
     config = {"fetch.message.max.bytes": PROBE_BYTES, "stats_cb": progress.on_statistics} | STATISTICS
     with open_consumer(settings, **config) as reader:
@@ -156,5 +156,5 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
                 return _ProbeResult(found, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(found, False)
         if not is_damage(error):
-            handle_error(settings, partition, unread, error, found)
+            process_error_event(settings, partition, wanted, error, found)
         return _ProbeResult(offset if found is None else found, True, error.code(), error.str())

@@ -47,8 +47,8 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in POSITION_LOST_CODES and partition is not None:
                     found = _wait_for_bounds(settings, partition)
-                    unread = positions.get(partition, found.first if from_beginning else found.end)
-                    offset = min(max(unread, found.first), found.end)
+                    wanted = positions.get(partition, found.first if from_beginning else found.end)
+                    offset = min(max(wanted, found.first), found.end)
                     log.warning(
                         "%s partition %d: %s. Continuing at offset %d.", info.name, partition, error.str(), offset
                     )

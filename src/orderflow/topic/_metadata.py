@@ -86,7 +86,7 @@ def get_or_create(settings: Settings) -> TopicInfo:
 def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInfo:
     """Create the topic with the broker's default replication factor, and without compaction.
 
-    Raises TopicMissing if the broker refuses, KafkaUnavailable.
+    Raises TopicMissing if the broker refuses, KafkaUnavailable, KafkaRefused.
     """
     name = settings.kafka_topic
     not_compacted = {"cleanup.policy": "delete"}  # whatever the broker's default is

@@ -49,17 +49,17 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
     Raises KafkaRefused.
     """
     found: dict[int, Record] = {}
-    unread, deadline = dict(offsets), time.monotonic() + TIMEOUT
+    missing, deadline = dict(offsets), time.monotonic() + TIMEOUT
     # The end of a partition is only reported after a fetch without records.
     config = {"fetch.message.max.bytes": PROBE_BYTES, "fetch.wait.max.ms": 10}
     with translate_errors(settings), open_consumer(settings, **config) as reader:
         reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
-        while unread and time.monotonic() < deadline:
+        while missing and time.monotonic() < deadline:
             for message in _poll_messages(reader, 0.25):
                 partition, error = message.partition(), message.error()
                 if error is not None and error.code() in REFUSAL_CODES:
                     raise KafkaException(error)
-                if partition in unread and unread.pop(partition) == message.offset() and error is None:
+                if partition in missing and missing.pop(partition) == message.offset() and error is None:
                     found[partition] = as_record(message)
     return found
 
@@ -80,7 +80,7 @@ def holds_records(
     """
     if start >= end:
         return False
-    unread = OffsetRange(start, end)
+    wanted = OffsetRange(start, end)
     try:
         # Each thread keeps its client, because this check runs after each transaction of a producer.
         if getattr(_thread_local, "settings", None) != settings:
@@ -91,7 +91,7 @@ def holds_records(
         reader: Consumer = _thread_local.reader
         with translate_errors(settings):
             try:
-                return any(True for _ in _read(reader, settings, partition, unread, Progress(gap_stall_timeout)))
+                return any(True for _ in _read(reader, settings, partition, wanted, Progress(gap_stall_timeout)))
             finally:
                 reader.unassign()  # otherwise it would continue to fetch
     except BatchBroken:
@@ -99,7 +99,7 @@ def holds_records(
         close(_thread_local.reader)
         raise
     except _StalledError:
-        return any(True for _ in read(settings, partition, unread.position, end, stall_timeout=stall_timeout))
+        return any(True for _ in read(settings, partition, wanted.position, end, stall_timeout=stall_timeout))
 
 
 _thread_local = threading.local()
@@ -127,27 +127,27 @@ class Progress:
 
 
 def _read(
-    reader: Consumer, settings: Settings, partition: int, unread: OffsetRange, progress: Progress
+    reader: Consumer, settings: Settings, partition: int, wanted: OffsetRange, progress: Progress
 ) -> Iterator[Record]:
-    reader.assign([TopicPartition(settings.kafka_topic, partition, unread.position)])
+    reader.assign([TopicPartition(settings.kafka_topic, partition, wanted.position)])
     progress.moved_at = time.monotonic()
-    while not unread.is_known:
+    while not wanted.is_known:
         for message in _poll_messages(reader, 0.25):
             progress.moved_at = time.monotonic()
             if (error := message.error()) is not None:
-                handle_error(settings, partition, unread, error, message.offset())
+                process_error_event(settings, partition, wanted, error, message.offset())
                 continue
             record = as_record(message)
             try:
-                hole = record.offset != unread.position
-                if unread.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
+                hole = record.offset != wanted.position
+                if wanted.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
                     yield record
             except DamagedError as damaged:
-                raise damaged_batch_error(settings, partition, unread.position, str(damaged)) from damaged
-            if unread.is_known:  # the broker would report the end only after half a second
+                raise damaged_batch_error(settings, partition, wanted.position, str(damaged)) from damaged
+            if wanted.is_known:  # the broker would report the end only after half a second
                 break
         else:
-            _check_progress(settings, partition, unread, time.monotonic() - progress.moved_at, progress.stall_timeout)
+            _check_progress(settings, partition, wanted, time.monotonic() - progress.moved_at, progress.stall_timeout)
 
 
 def _poll_messages(reader: Consumer, seconds: float) -> list[Message]:
@@ -159,25 +159,25 @@ def _poll_messages(reader: Consumer, seconds: float) -> list[Message]:
     return [] if first is None else [first, *reader.consume(10_000, timeout=0)]
 
 
-def handle_error(
-    settings: Settings, partition: int, unread: OffsetRange, error: KafkaError, offset: int | None
+def process_error_event(
+    settings: Settings, partition: int, wanted: OffsetRange, error: KafkaError, offset: int | None
 ) -> None:
     if error.code() == KafkaError._PARTITION_EOF:
         assert offset is not None
-        unread.on_end(offset)  # the end for a read_committed reader; all records before it have been read
+        wanted.on_end(offset)  # the end for a read_committed reader; all records before it have been read
     elif is_damage(error):
-        raise damaged_batch_error(settings, partition, unread.position, error.str())
+        raise damaged_batch_error(settings, partition, wanted.position, error.str())
     elif error.code() in POSITION_LOST_CODES:
         found = bounds(settings, [partition])[partition]
-        if unread.position > found.end:
-            raise _early_end_error(settings, partition, found.end, unread.position)
-        if unread.position >= found.first:
+        if wanted.position > found.end:
+            raise _early_end_error(settings, partition, found.end, wanted.position)
+        if wanted.position >= found.first:
             raise KafkaUnavailable(
-                f"{settings.kafka_topic} partition {partition} cannot be read at offset {unread.position} now:"
+                f"{settings.kafka_topic} partition {partition} cannot be read at offset {wanted.position} now:"
                 f" {error.str()}."
             )
         raise OffsetsLost(
-            f"Offset {unread.position} of {settings.kafka_topic} partition {partition} is not in the topic.",
+            f"Offset {wanted.position} of {settings.kafka_topic} partition {partition} is not in the topic.",
             hint="Retention or a deletion has removed it; see `orderflow status`.",
         )
     else:
@@ -185,14 +185,14 @@ def handle_error(
 
 
 def _check_progress(
-    settings: Settings, partition: int, unread: OffsetRange, seconds: float, stall_timeout: float
+    settings: Settings, partition: int, wanted: OffsetRange, seconds: float, stall_timeout: float
 ) -> None:
-    if unread.early_end is not None and seconds > _EARLY_END_TIMEOUT:
-        raise _early_end_error(settings, partition, unread.early_end, unread.end)
+    if wanted.early_end is not None and seconds > _EARLY_END_TIMEOUT:
+        raise _early_end_error(settings, partition, wanted.early_end, wanted.end)
     if seconds > stall_timeout:
         raise _StalledError(
             f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
-            f" partition {partition} for {seconds:.0f} seconds, starting at offset {unread.position}."
+            f" partition {partition} for {seconds:.0f} seconds, starting at offset {wanted.position}."
         )
 
 

@@ -46,7 +46,7 @@ def flow(mysql_server: Settings, kafka: str) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def feeder(flow: Settings) -> Feeder:
     """Store 100 orders, a repeat, a conflict, a hostile order and some bad records before the tests."""
-    feeder = Feeder(flow)
+    feeder = Feeder(flow, topics.describe(flow).topic_id)
     orders = many(1, 100, CATEGORIES)
     feeder.store(*orders, orders[4], orders[4].replace(b"50005", b"60005"))
     feeder.store(order(666, product_name=quoted(HOSTILE), product_category=quoted("<b>bold</b>")))

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from orderflow import topic as topics
 from orderflow.embedded.process import free_port
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits
 from orderflow.store.connection import Connection
@@ -42,13 +43,13 @@ def check_figures(page: Page, flow: Settings) -> None:
         "SELECT COUNT(*), SUM(quantity), SUM(total_price) FROM orders WHERE DATE(order_timestamp) = UTC_DATE()",
     )
     expect_text(page.locator("#today-orders"), f"{orders:,}")
-    expect_text(page.locator("#today-units"), f"{units:,} units")
+    expect_text(page.locator("#today-units"), counted(units, "unit"))
     expect_text(page.locator("#today-revenue"), f"{revenue:,.2f}")
     reasons = select(flow, "SELECT reason, COUNT(*) FROM orders_quarantine GROUP BY 1 ORDER BY 2 DESC, 1")
     expect_text(page.locator("#reasons"), "".join(f"{reason}{count}" for reason, count in reasons))
     products = select(flow, "SELECT product_name, SUM(quantity) FROM orders GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 6")
     expect(page.locator("#products li")).to_have_text(
-        [f"{name}{units:,} units" for name, units in products], timeout=TIMEOUT_MS
+        [f"{name}{counted(units, 'unit')}" for name, units in products], timeout=TIMEOUT_MS
     )
 
 
@@ -225,11 +226,11 @@ def test_an_order_of_a_contract_file_shows_all_its_fields(
         order_contract=str(contract),
         order_contract_text=contract.read_text(),
     )
-    topics.create(flow, 1)
+    topic_id = topics.create(flow, 1).topic_id
     value = shop.VALUE.replace(b'"C-1"', b"9007199254740993").replace(
         b'"a":[1.0]', b'"a":%b' % quoted(HOSTILE).encode()
     )
-    Feeder(flow).store(value)
+    Feeder(flow, topic_id).store(value)
     with serving(flow, tmp_path), opened(browser, flow.dashboard_address, "#rows td") as page:
         expect_text(page.locator("#rows tr:first-child td").nth(2), "9007199254740993")  # no digit is rounded
         expect(page.get_by_role("heading", name="Flow", exact=True)).to_be_visible()

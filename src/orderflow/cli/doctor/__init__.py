@@ -17,15 +17,20 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check everything that OrderFlow needs: this machine, Kafka, the database, the tables. It changes nothing.
 
-    Each line is ok, a warning (it works, with a limitation), an error (it will not work), or skipped (it does not
-    apply, or a check that it needs failed). Each warning and error suggests a fix. The servers are those of the
-    KAFKA_… and MYSQL_… settings, or of the running `orderflow up`.
+    Each line is ok, a warning (it works, with a limitation), an error (it does not work), or skipped (it does not
+    apply, or another check that it depends on failed). Each warning and error suggests a fix. The servers are those of
+    the `orderflow up` that runs in ORDERFLOW_HOME, or else of the KAFKA_… and MYSQL_… settings.
 
-    Exit code: 0 no error, 1 errors.
+    Exit codes: 0 no error; 1 at least one error; 2 a setting is wrong.
+
+    Examples:
+
+    - `orderflow doctor`
+    - `orderflow doctor --json`
     """
     from rich.console import Console
     from rich.text import Text

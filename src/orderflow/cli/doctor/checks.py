@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from orderflow import extras, settings, topic
 from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, ledger, schema, server
 from orderflow.store.connection import Connection
@@ -115,7 +116,7 @@ class _Examination:
         if found := settings.misspelled():
             sets = ", ".join(found)
             return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(found.values())}?"
-        return "ok", "every name in .env is known, or resembles no setting"
+        return "ok", "no name in .env looks like a misspelled setting"
 
     @cached_property
     def _server(self) -> Server:
@@ -158,7 +159,7 @@ class _Examination:
         return "ok", f"{found.version} from {found.source}: {found.home}"
 
     def _jars(self) -> _Result:
-        return "ok", f"Spark's Kafka connector, {len(jars.spark_paths())} jars, verified against jars.lock"
+        return "ok", f"Spark's Kafka connector, {counted(len(jars.spark_paths()), 'jar')}, verified against jars.lock"
 
     def _client(self) -> _Result:
         version = mysql.connector.__version__
@@ -190,7 +191,7 @@ class _Examination:
         with topic.translate_errors(self._settings, admin):
             cluster = admin.describe_cluster(request_timeout=topic.TIMEOUT).result()
         count = len(cluster.nodes)
-        brokers = f"{count} broker{'s' * (count != 1)} at {self._settings.kafka_bootstrap_servers}"
+        brokers = f"{counted(count, 'broker')} at {self._settings.kafka_bootstrap_servers}"
         return "ok", f"{brokers}, over {self._settings.kafka_security_protocol}"
 
     def _topic(self) -> _Result:
@@ -198,7 +199,7 @@ class _Examination:
             info = self._info
         except TopicMissing as missing:
             return "warning", missing.message, missing.hint
-        return "ok", f"{info.name} with {len(info.partitions)} partitions, id {info.topic_id}"
+        return "ok", f"{info.name} with {counted(len(info.partitions), 'partition')}, id {info.topic_id}"
 
     def _compaction(self) -> _Result:
         if (policy := topic.check_cleanup_policy(self._settings)) is None:
@@ -346,7 +347,7 @@ class _Examination:
             database, user = self._settings.mysql_database, self._settings.mysql_user
             return (
                 "error",
-                refused[0] + (f" {len(refused) - 1} more statements are refused." if refused[1:] else ""),
+                refused[0] + (f" Also refused: {counted(len(refused) - 1, 'statement')}." if refused[1:] else ""),
                 f"GRANT SELECT, INSERT, UPDATE, CREATE, ALTER, CREATE VIEW, DROP ON `{database}`.* TO '{user}'@'…';",
             )
         return (
@@ -378,4 +379,4 @@ class _Examination:
                     " `orderflow accept-loss` shows them.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
-        return "ok", f"its positions lie within the topic; {lag:,} offsets are not accounted for yet"
+        return "ok", f"its positions lie within the topic; {counted(lag, 'offset')} not accounted for yet"

@@ -2,7 +2,7 @@
 
 import uPlot from "/static/uplot/uPlot.esm.js";
 import { byId, fill, make, set, show } from "/static/dom.js";
-import { compact, date, hourOf, money, number, rate, visible } from "/static/format.js";
+import { compact, counted, date, hourOf, money, rate, visible } from "/static/format.js";
 
 const COLOURS = 8; // --c0 … --c7 in style.css; the last colour is for all other categories
 const OTHER = "Other categories";
@@ -125,7 +125,7 @@ export class Flow {
     const { sales } = history;
     show(byId("flow-empty"), sales.orders === 0);
     set(byId("flow-empty"), "No order was placed in this window.");
-    set(byId("flow-sum"), `${number(sales.orders)} orders, revenue ${money(sales.revenue)}, placed since ${hourOf(starts[0])} UTC (${date(sales.since)}).`);
+    set(byId("flow-sum"), `${counted(sales.orders, "order")}, revenue ${money(sales.revenue)}, placed since ${hourOf(starts[0])} UTC (${date(sales.since)}).`);
     this.#legend(names, sales);
   }
 

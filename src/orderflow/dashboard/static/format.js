@@ -13,6 +13,7 @@ const day = utc({ dateStyle: "medium" });
 const full = utc({ dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 
 export const number = (value) => (value == null ? "–" : whole.format(value));
+export const counted = (value, noun) => `${number(value)} ${noun}${Number(value) === 1 ? "" : "s"}`;
 export const money = (text) => (text == null ? "–" : cents.format(text));
 export const compact = (value) => short.format(value);
 export const share = (value) => percent.format(value);

@@ -1,7 +1,7 @@
 // The overview: the state of the servers, the current figures and those of today, the side panels.
 
 import { byId, fill, make, set, show } from "/static/dom.js";
-import { date, duration, moment, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
+import { counted, date, duration, moment, money, number, rate, share, timeOfDay, visible, whenPlaced } from "/static/format.js";
 
 const STATES = { ok: "available", unknown: "checking", waiting: "waiting", unavailable: "unavailable" };
 
@@ -36,7 +36,7 @@ function part(id, found) {
 function account(status) {
   set(byId("topic"), `topic ${visible(status.topic)}`);
   big("lag", number(status.lag));
-  set(byId("lag-note"), visible(status.lag_unknown_because ?? "records wait in Kafka"));
+  set(byId("lag-note"), visible(status.lag_unknown_because ?? "waiting in Kafka"));
   for (const [id, value] of [
     ["stored", status.stored],
     ["duplicates", status.duplicates],
@@ -64,7 +64,7 @@ function latency(found, now) {
 
 function today(sales) {
   big("today-orders", number(sales.orders));
-  set(byId("today-units"), `${number(sales.units)} units`);
+  set(byId("today-units"), counted(sales.units, "unit"));
   big("today-revenue", money(sales.revenue));
   set(byId("today-span"), `${date(sales.since)}, UTC`);
 }
@@ -97,9 +97,9 @@ function products(sales) {
   const row = () => make("li", {}, make("span"), make("b"), make("meter", { min: "0", max: "1" }));
   fill(byId("products"), leading, row, (line, product) => {
     set(line.children[0], visible(product.name));
-    set(line.children[1], `${number(product.units)} units`);
+    set(line.children[1], counted(product.units, "unit"));
     line.children[2].value = product.units / most;
     line.children[2].setAttribute("aria-label", `${share(product.units / most)} of the best seller`);
   });
-  set(byId("products-span"), sales ? `Among the latest ${number(sales.orders)} orders, since ${whenPlaced(sales.since)} UTC.` : "No order yet.");
+  set(byId("products-span"), sales ? `Among the latest ${counted(sales.orders, "order")}, since ${whenPlaced(sales.since)} UTC.` : "No order yet.");
 }

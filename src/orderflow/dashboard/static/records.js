@@ -1,7 +1,7 @@
 // The quarantine: the records that could not be stored, with their reasons and raw bytes.
 
 import { byId, fetchJson, make, set, show } from "/static/dom.js";
-import { moment, number, visible } from "/static/format.js";
+import { counted, moment, number, visible } from "/static/format.js";
 
 const PAGE = 50;
 const POLL_INTERVAL = 5000; // ms between two reads of a growing quarantine
@@ -38,7 +38,7 @@ function content(row) {
     set(raw, asHex ? hex(value) : text(value));
     set(toggle, asHex ? "Show as text" : "Show as hex");
   });
-  const size = value.length < row.value_bytes ? `first ${number(value.length)} of ${number(row.value_bytes)} bytes` : `${number(row.value_bytes)} bytes`;
+  const size = value.length < row.value_bytes ? `first ${number(value.length)} of ${counted(row.value_bytes, "byte")}` : counted(row.value_bytes, "byte");
   return make("div", {}, facts, make("p", { class: "raw" }, `Raw value, ${size} `, toggle), raw);
 }
 

@@ -1,0 +1,61 @@
+"""Decides after a failure whether an engine or a query is started again, and when."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from orderflow.errors import (
+    Contention,
+    DatabaseRefused,
+    EngineFailed,
+    Interrupted,
+    LedgerGap,
+    Unavailable,
+    UnknownDatabaseError,
+)
+
+HEALTHY_RUN = 60.0  # seconds after which a run ends an outage
+MAX_FAILED_STARTS = 8  # in a row
+LONGEST_WAIT = 5.0  # seconds between two starts
+_SHORTEST_WAIT = 0.2  # seconds
+UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds for which an unknown database error is retried
+
+
+class Restarts:
+    """The failures since the last progress. An unavailable server is waited for without a limit."""
+
+    def __init__(self, name: str, *, unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT) -> None:
+        """`name` is what is started, for messages. An unknown database error is retried for these seconds."""
+        self._name = name
+        self._unknown_error_timeout = unknown_error_timeout
+        self.forget()
+
+    def forget(self) -> None:
+        """Start counting anew: there was progress since the last failure."""
+        self._failed_starts = 0
+        self._unknown_since: float | None = None
+        self._wait = _SHORTEST_WAIT
+
+    def count(self, error: Unavailable | Contention) -> None:
+        """Count the failure.
+
+        Raises EngineFailed if the engine has failed too often, and DatabaseRefused if an unknown database error does
+        not pass.
+        """
+        if isinstance(error, UnknownDatabaseError):
+            self._unknown_since = self._unknown_since or time.monotonic()
+            if time.monotonic() - self._unknown_since > self._unknown_error_timeout:
+                raise DatabaseRefused(error.message, hint=error.hint) from error
+        self._failed_starts += isinstance(error, Interrupted | LedgerGap)
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise EngineFailed(
+                f"{self._name} failed {self._failed_starts} times in a row without progress: {error.message}",
+                hint=error.hint or "Nothing is lost. See the log above, and `orderflow doctor`.",
+            ) from error
+
+    def next_wait(self) -> float:
+        """Return how many seconds to wait before the next start: longer each time, up to 5 s, with some randomness."""
+        wait = self._wait * random.uniform(0.5, 1)  # noqa: S311
+        self._wait = min(self._wait * 1.5, LONGEST_WAIT)
+        return wait
