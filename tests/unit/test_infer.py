@@ -331,7 +331,7 @@ def test_the_reason_for_the_exact_path_is_shown(call: Callable[..., Result], tmp
         (["infer", "array.jsonl"], "array.jsonl has no sample that can be used: line 1 (it is not a JSON object)."),
         (
             ["infer", "short.csv"],
-            "that can be used: row 1 (it has 1 cells, and the header has 2).",
+            "that can be used: row 1 (it has 1 cell, and the header has 2).",
         ),
         (["infer", "twice.csv"], "The first line of twice.csv has an empty or a repeated name."),
         (["infer", "open.csv"], "open.csv is not CSV in line 2: a quote is opened and not closed."),
@@ -372,12 +372,12 @@ def test_samples_that_cannot_be_used_are_skipped_and_reported(tmp_path: Path) ->
     result = run_orderflow("contract", "infer", "a.jsonl", cwd=tmp_path)
     assert result.returncode == 0
     assert "# It accepts 6 of 6 samples.\n# Skipped, because they cannot be used: 4 more.\n" in result.stdout
-    assert " WARNING 4 of 10 samples of a.jsonl are skipped: line 2 (it is not JSON: " in result.stderr
+    assert " WARNING Skipped 4 of 10 samples of a.jsonl: line 2 (it is not JSON: " in result.stderr
     assert result.stderr.endswith("), line 4 (it is not a JSON object), line 5 (it is not UTF-8), …\n")
     (tmp_path / "a.csv").write_text(CSV + "only,two\n")
     result = run_orderflow("contract", "infer", "a.csv", cwd=tmp_path)
     assert result.returncode == 0 and "# It accepts 2 of 2 samples.\n" in result.stdout
-    assert "1 of 3 samples of a.csv are skipped: row 3 (it has 2 cells, and the header has 11)\n" in result.stderr
+    assert "Skipped 1 of 3 samples of a.csv: row 3 (it has 2 cells, and the header has 11)\n" in result.stderr
 
 
 def test_help_has_examples() -> None:

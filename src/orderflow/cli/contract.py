@@ -141,7 +141,7 @@ def _report_skipped(path: Path, places: Sequence[str], samples: Samples) -> None
         log.setup()
         more = ", …" if len(samples.skipped) > len(listed) else ""
         logger.warning(
-            "%s of %s samples of %s are skipped: %s%s",
+            "Skipped %s of %s samples of %s: %s%s",
             *(f"{len(samples.skipped):,}", f"{len(places):,}", path, ", ".join(listed), more),
         )
 

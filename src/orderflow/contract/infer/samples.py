@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from orderflow.contract.cells import converter
 from orderflow.contract.definition import Contract
 from orderflow.contract.infer.value_types import INTEGER, NUMBER
+from orderflow.plurals import counted
 
 USUAL = 0.9  # share of the values of a key or column that decide; the others may be mistakes
 _PADDED = re.compile(r"0[0-9]+")  # digits that are no number, such as a postal code
@@ -63,7 +64,7 @@ def of_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Samples:
     """Return the samples of the rows of a CSV file. Its cells' spelling decides a column's type."""
     usable = [row for row in rows if len(row) == len(header)]
     skipped = [
-        (index, f"it has {len(row)} cells, and the header has {len(header)}")
+        (index, f"it has {counted(len(row), 'cell')}, and the header has {len(header)}")
         for index, row in enumerate(rows)
         if len(row) != len(header)
     ]
