@@ -143,7 +143,7 @@ def test_the_sink_waits_for_an_unavailable_database_and_catches_up(
     ):
         until(has_logged(sink, "stored, 0 duplicates"), sink)
         own_database.stop()
-        until(has_logged(sink, "records wait in Kafka"), sink)
+        until(has_logged(sink, "The lag is "), sink)
         waiting = [json.loads(line) for line in sink.last_lines(1000) if line.startswith('{"state":"waiting"')]
         assert "does not answer" in waiting[-1]["message"] or "cannot take writes" in waiting[-1]["message"]
         own_database.start()

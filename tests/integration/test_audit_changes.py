@@ -162,8 +162,8 @@ def test_the_unchanged_tables_are_proven(filled: Settings) -> None:
     assert (report.proven, report.counts) == (True, NO_FINDINGS), report.summary()
     assert report.sentence() == (
         "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. 2 of the stored and duplicates were replayed"
-        " from the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the"
-        " loss was accepted. 2 rows were adopted with the table: no record accounts for them."
+        " from the quarantine; 1 of the quarantined are discarded. Lost before being read, and accepted: 3 offsets."
+        " Adopted with the table, without a record: 2 rows."
     )
     for table in TABLES:
         assert select(filled, f"SELECT COUNT(*) FROM {table}") > [(0,)], table

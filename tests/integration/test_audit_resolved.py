@@ -174,8 +174,7 @@ def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Pa
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
         "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
-        " the quarantine; 1 of the quarantined are discarded. 3 offsets were lost before they were read; the loss was"
-        " accepted."
+        " the quarantine; 1 of the quarantined are discarded. Lost before being read, and accepted: 3 offsets."
     )
     as_text, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)
     assert as_text.returncode == as_json.returncode == 0

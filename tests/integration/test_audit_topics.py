@@ -39,7 +39,7 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     store(settings)
     report = audit.run(settings)
     assert (report.proven, report.before_ledger, counts(report)) == (True, 3, (2, 2, 0, 0))
-    assert report.sentence().endswith(" 3 offsets are before the ledger's first offsets and are not accounted for.")
+    assert report.sentence().endswith(" Before the ledger's first offsets, so not accounted for: 3 offsets.")
     execute(settings, "UPDATE orders_ledger SET first_offset = 4, `stored` = 1 WHERE kafka_partition = 0")
     execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000001'")
     report = audit.run(settings)
@@ -93,7 +93,7 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     report = audit.run(stored)
     assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 3, 1, 3))
     assert (report.unreadable_offsets, report.unprovable) == (2, 2)
-    assert "2 older offsets are gone from the topic" in report.sentence()
+    assert "Gone from the topic: 2 older offsets, so " in report.sentence()
     coordinates = TopicPartition(stored.kafka_topic, 1, 4)  # includes a conflict and a malformed record
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
@@ -119,7 +119,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
     report = audit.run(stored, remove)
     assert removed and (report.proven, report.counts) == (True, NO_FINDINGS)
     assert (report.records, report.unreadable_offsets) == (14 - first, first)
-    assert f" {first} older offsets are gone from the topic" in report.sentence()
+    assert f" Gone from the topic: {first} older offsets," in report.sentence()
     again = audit.run(stored)
     assert (counts(again), again.sentence()) == (counts(report), report.sentence())
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from orderflow.plurals import counted
 from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
@@ -110,9 +111,9 @@ class Report(msgspec.Struct, kw_only=True):
         """The result in one sentence, followed by notes."""
         if not self.proven:
             found = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
-            return f"Not proven: among {self.records:,} records and the tables, {found}." + self._notes()
+            return f"Not proven: among {counted(self.records, 'record')} and the tables, {found}." + self._notes()
         sum_ = f"{self.stored:,} stored + {self.duplicates:,} duplicates + {self.quarantined:,} quarantined"
-        return f"Proven: {self.records:,} records = {sum_}." + self._notes()
+        return f"Proven: {counted(self.records, 'record')} = {sum_}." + self._notes()
 
     def _notes(self) -> str:
         """The conditions and limits of the result, as sentences that start with a space."""
@@ -123,15 +124,17 @@ class Report(msgspec.Struct, kw_only=True):
                 f" {self.discarded:,} of the quarantined are discarded."
             )
         if self.lost_offsets:
-            notes += f" {self.lost_offsets:,} offsets were lost before they were read; the loss was accepted."
+            notes += f" Lost before being read, and accepted: {counted(self.lost_offsets, 'offset')}."
         if self.adopted:
-            notes += f" {self.adopted:,} rows were adopted with the table: no record accounts for them."
+            notes += f" Adopted with the table, without a record: {counted(self.adopted, 'row')}."
         if self.before_ledger:
-            notes += f" {self.before_ledger:,} offsets are before the ledger's first offsets and are not accounted for."
+            notes += (
+                f" Before the ledger's first offsets, so not accounted for: {counted(self.before_ledger, 'offset')}."
+            )
         if self.unreadable_offsets:
             notes += (
-                f" {self.unreadable_offsets:,} older offsets are gone from the topic,"
-                f" so {self.unprovable:,} rows can no longer be proven."
+                f" Gone from the topic: {counted(self.unreadable_offsets, 'older offset')},"
+                f" so {counted(self.unprovable, 'row')} can no longer be proven."
             )
         for name in self.topics_gone:
             notes += f" Topic {name} does not exist any more."
@@ -139,7 +142,7 @@ class Report(msgspec.Struct, kw_only=True):
             notes += f" The cleanup.policy of topic {name} may not be read: if it is compact, records may be missing."
         if self.partitions_unchecked:
             notes += (
-                f" An earlier version of OrderFlow wrote to {self.partitions_unchecked:,} partitions:"
+                f" An earlier version of OrderFlow wrote to {counted(self.partitions_unchecked, 'partition')}:"
                 " their losses, stored_at and quarantined_at are not checked."
             )
         return notes

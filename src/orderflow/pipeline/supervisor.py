@@ -39,6 +39,7 @@ from orderflow.insights.status import Status, TopicExtent
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine, JvmExited
+from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, LONGEST_WAIT, MAX_FAILED_STARTS, UNKNOWN_ERROR_TIMEOUT, Restarts
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
@@ -368,7 +369,7 @@ class Supervisor:
 
     def _log_waiting(self, error: OrderFlowError) -> None:
         try:
-            waiting = f" {self._lag()} records wait in Kafka." if self._positions else ""
+            waiting = f" The lag is {counted(self._lag(), 'record')}." if self._positions else ""
         except OrderFlowError:  # Kafka itself is unavailable, or the next attempt reports this error
             waiting = ""
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)

@@ -23,7 +23,7 @@ class Audit(msgspec.Struct, frozen=True):
     def agrees(self) -> bool:
         """Whether the columns are consistent: a manual change to one usually contradicts another."""
         proven = self.sentence.startswith("Proven: ")
-        if not self.proven == proven == (self.findings == 0) or f" {self.records:,} records " not in self.sentence:
+        if not self.proven == proven == (self.findings == 0) or f" {self.records:,} record" not in self.sentence:
             return False
         counts = self.sentence.partition(" and the tables, ")[2].partition(".")[0]
         return not counts or self.findings == sum(

@@ -24,9 +24,9 @@ def database_killed(system: System) -> None:
 
 @action()
 def database_restarted(system: System) -> None:
-    system.until_it_stores()  # before its first connection to MySQL, the sink cannot log how many records wait
+    system.until_it_stores()  # before its first connection to MySQL, the sink cannot log the lag
     system.database.stop()
-    system.wait_for_log("records wait in Kafka")
+    system.wait_for_log("The lag is ")
     assert system.has_logged('{"state":"waiting"')
     system.restart(system.database)
 
