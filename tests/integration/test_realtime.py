@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pyspark
 import pytest
@@ -18,6 +18,7 @@ from orderflow import audit, topic
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from tests.processes import has_logged, run, running, until
+from tests.sink_process import changed_sink
 from tests.sql import raw_session, select
 
 pytestmark = [
@@ -105,14 +106,8 @@ def test_a_worker_killed_with_a_full_buffer_loses_nothing(settings: Settings, tm
 def test_batch_ends_restart_nothing(settings: Settings, tmp_path: Path) -> None:
     """At the end of each batch, the partitions' tasks may move to other workers."""
     topic.get_or_create(settings)
-    code = "from orderflow import cli; from orderflow.spark import realtime; realtime.BATCH = '5 seconds'; cli.main()"
-    sink = Process(
-        "sink",
-        [sys.executable, "-c", code, "sink", "--trigger", "realtime", "--json"],
-        log=tmp_path / "sink.log",
-        env=os.environ | settings.environment(),
-        cwd=tmp_path,
-    )
+    realtime = msgspec.structs.replace(settings, sink_trigger="realtime")
+    sink = changed_sink(realtime, tmp_path, "spark", realtime_batch="5 seconds")
     sink.start()
     try:
         _until_running(settings, sink)

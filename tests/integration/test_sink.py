@@ -28,6 +28,7 @@ from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.processes import TIMEOUT, has_logged, run, running, until
 from tests.records import delete_before
+from tests.sink_process import changed_sink
 from tests.sql import execute, raw_session, select
 
 SAMPLE = (
@@ -200,25 +201,12 @@ def mysql_settings(mysql_server: Settings, kafka: str, topic: str) -> Settings:
     )
 
 
-def _changed_sink(change: str, settings: Settings, folder: Path, *arguments: str) -> Process:
-    """Return a sink, not started yet, with a changed constant in `orderflow.pipeline`."""
-    code = f"from orderflow import cli; from orderflow.pipeline import direct, spark_engine; {change}; cli.main()"
-    return Process(
-        "sink",
-        [sys.executable, "-c", code, "sink", *arguments],
-        log=folder / "sink.log",
-        env=os.environ | settings.environment(),
-        cwd=folder,
-    )
-
-
 @pytest.mark.parametrize("engine", ["spark", "direct"])
 def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, engine: str) -> None:
     schema.prepare(settings)
     topic.get_or_create(settings)
     _send_in_transactions(settings)
-    change = "direct.STALL_TIMEOUT = 3; spark_engine.STALL_TIMEOUT = 8"
-    sink = _changed_sink(change, settings, tmp_path, "--engine", engine, "--json")
+    sink = changed_sink(settings, tmp_path, engine, stall_timeout=3 if engine == "direct" else 8)
     sink.start()
     try:
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(20,)], sink)

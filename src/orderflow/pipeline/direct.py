@@ -27,8 +27,10 @@ from orderflow.topic_reader import KafkaTopicReader
 class DirectEngine:
     """Stores records with three threads; see Engine."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, stall_timeout: float = STALL_TIMEOUT) -> None:
+        """`stall_timeout` is in seconds; see Engine.stall_timeout."""
         self._settings = settings
+        self._stall_timeout = stall_timeout
         self._scratch: Path
         self._stop_event = threading.Event()
         self._future: Future[None]
@@ -114,7 +116,7 @@ class DirectEngine:
         return "its threads are waiting for Kafka or MySQL"
 
     def stall_timeout(self) -> float:
-        return STALL_TIMEOUT
+        return self._stall_timeout
 
     def can_continue(self, lag: int) -> bool:
         return True

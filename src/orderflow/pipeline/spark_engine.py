@@ -51,9 +51,22 @@ class SparkEngine:
     Spark's checkpoint is therefore only a scratch file.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        *,
+        stall_timeout: float = STALL_TIMEOUT,
+        realtime_batch: str = realtime.BATCH,
+    ) -> None:
+        """`stall_timeout` is in seconds, without the trigger's interval; see Engine.stall_timeout.
+
+        `realtime_batch` is the length of a batch of Real-Time Mode, as Spark writes intervals.
+        """
         self._settings = settings
         self._runtime = runtime
+        self._stall_timeout = stall_timeout
+        self._realtime_batch = realtime_batch
         self._scratch: Path
         self._session: Future[SparkSession]
         self._query: StreamingQuery | None = None  # None if no partition can be read
@@ -129,7 +142,7 @@ class SparkEngine:
         records = read_records(
             self._realtime_session, self._settings, startingOffsets=offsets, assign=_assigned(info, positions)
         )
-        self._query = realtime.with_trigger(self._writer(records, info), spark).start()
+        self._query = realtime.with_trigger(self._writer(records, info), spark, self._realtime_batch).start()
 
     def _skip_unreadable(
         self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int]
@@ -320,7 +333,7 @@ class SparkEngine:
 
     def stall_timeout(self) -> float:
         is_running = time.monotonic() - self._started_at > _START_TIME
-        timeout = _REALTIME_STALL if self._is_realtime and is_running else STALL_TIMEOUT
+        timeout = _REALTIME_STALL if self._is_realtime and is_running else self._stall_timeout
         return timeout + self._settings.trigger_interval
 
     def can_continue(self, lag: int) -> bool:

@@ -56,12 +56,12 @@ def realtime_session(spark: SparkSession) -> SparkSession:
     return new
 
 
-def with_trigger(writer: DataStreamWriter, spark: SparkSession) -> DataStreamWriter:
+def with_trigger(writer: DataStreamWriter, spark: SparkSession, batch: str) -> DataStreamWriter:
     """Return the writer with the trigger of Real-Time Mode. Spark supports it since 4.1, PySpark since 4.2."""
     if session.version() >= (4, 2):
-        return writer.trigger(realTime=BATCH)  # type: ignore[call-overload, no-any-return] # the stubs lack it
+        return writer.trigger(realTime=batch)  # type: ignore[call-overload, no-any-return] # the stubs lack it
     jvm: Any = spark._jvm
-    writer._jwrite = writer._jwrite.trigger(jvm.org.apache.spark.sql.streaming.Trigger.RealTime(BATCH))
+    writer._jwrite = writer._jwrite.trigger(jvm.org.apache.spark.sql.streaming.Trigger.RealTime(batch))
     return writer
 
 
