@@ -29,9 +29,9 @@ class Restarts:
         """`name` is what is started, for messages. An unknown database error is retried for these seconds."""
         self._name = name
         self._unknown_error_timeout = unknown_error_timeout
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start counting anew: there was progress since the last failure."""
         self._failed_starts = 0
         self._unknown_since: float | None = None
@@ -47,6 +47,8 @@ class Restarts:
             self._unknown_since = self._unknown_since or time.monotonic()
             if time.monotonic() - self._unknown_since > self._unknown_error_timeout:
                 raise DatabaseRefused(error.message, hint=error.hint) from error
+        else:  # the time of another outage does not count
+            self._unknown_since = None
         self._failed_starts += isinstance(error, Interrupted | LedgerGap)
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise EngineFailed(

@@ -75,11 +75,11 @@ def handshake(context: ssl.SSLContext, host: str, port: int, *, await_refusal: b
             raise ClientCertificateRefusedError from error
 
 
-def find_verification_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """Return the certificate verification error that caused an exception; None if there is none."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the TLS error that caused an exception; None if there is none, or the connection only ended."""
+    while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__
-    return error
+    return None if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) else error
 
 
 def explain(error: ssl.SSLCertVerificationError, host: str, authority: str, address: str) -> tuple[str, str]:

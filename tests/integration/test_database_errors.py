@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import uuid
 from collections.abc import Iterator
@@ -105,6 +107,39 @@ def test_a_server_that_requires_tls_is_reported(store: Settings) -> None:
     ):
         plain = msgspec.structs.replace(store, mysql_port=proxy.port)
         assert_login_refused(plain, "requires TLS, and the connection has none", "configure it at the server")
+
+
+@contextmanager
+def interrupting(target: int, *, reset: bool) -> Iterator[int]:
+    """Yield the port of a proxy that ends each connection when the client answers the server's greeting."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                with client, socket.create_connection(("127.0.0.1", target)) as server:
+                    client.sendall(server.recv(4096))
+                    client.recv(4096)
+                    if reset:
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_handshake_that_ends_is_no_refusal(store: Settings, reset: bool) -> None:
+    with interrupting(store.mysql_port, reset=reset) as port, pytest.raises(DatabaseUnavailable):
+        Connection(msgspec.structs.replace(store, mysql_port=port))
+
+
+def test_a_wrong_call_of_the_client_is_no_outage(store: Settings) -> None:
+    with Connection(store) as connection, pytest.raises(UnknownDatabaseError, match="Not all parameters were used"):
+        connection.execute_text("SELECT 1", (2,))
 
 
 # Servers that cannot write at the moment.

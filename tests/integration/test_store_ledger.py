@@ -16,6 +16,7 @@ from orderflow.store.replay import replay
 from orderflow.store.writer import Committed, Writer
 from tests.corpus import numbered
 from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
+from tests.processes import until
 from tests.sql import select
 from tests.tables import assert_consistent, contents
 
@@ -128,3 +129,23 @@ def test_the_next_sink_becomes_the_leader_when_the_session_ends(store: Settings)
             assert not ledger.take_leadership(second, store, 0)
             assert ledger.take_leadership(third, elsewhere, 0)
         assert ledger.take_leadership(second, store, 10)
+
+
+def test_a_session_whose_machine_is_gone_keeps_no_lock(store: Settings) -> None:
+    """To the server, such a session is one that stays open and sends nothing."""
+    commit(store, batch_of([numbered(1)]))
+    gone = Connection(store, idle_timeout=2)
+    assert ledger.take_leadership(gone, store, 0)
+    assert ledger.lock(gone, "orders", [0])
+    with Connection(store) as standby:
+        assert not ledger.take_leadership(standby, store, 0)
+        assert ledger.take_leadership(standby, store, 30)
+    assert commit(store, batch_of([numbered(2)], 1)).stored == 1
+
+
+def test_an_idle_writer_connects_again_before_the_server_ends_its_session(store: Settings) -> None:
+    with Writer(store, TOPIC, idle_timeout=2) as writer:
+        assert writer.commit(batch_of([numbered(1)])).stored == 1
+        session = writer._connection.execute_text("SELECT CONNECTION_ID()").rows[0][0]
+        until(lambda: not select(store, f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"))
+        assert writer.commit(batch_of([numbered(2)], 1)).stored == 1

@@ -70,7 +70,7 @@ def test_the_documentation_has_every_number() -> None:
 
 @pytest.mark.parametrize("number", [-1, None, 2002, 2003, 2006, 2013, 2055])
 def test_an_error_without_a_reply_is_an_error_of_the_connection(number: int | None) -> None:
-    assert error_numbers.is_of_connection(number)
+    assert error_numbers.is_client_error(number)
 
 
 def test_too_few_descriptors_are_a_shortage_of_this_machine() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import Message
 
 from orderflow import topic
-from orderflow.errors import LedgerGap, OrderFlowError
+from orderflow.errors import LedgerGap
 from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
@@ -77,8 +77,9 @@ class DirectEngine:
             done, _ = wait(threads, return_when=FIRST_EXCEPTION)
             stop_event.set()
             wait(threads)
-            for thread in done:
-                thread.result()
+            errors = [error for thread in done if (error := thread.exception())]
+            for error in sorted(errors, key=lambda error: isinstance(error, LedgerGap)):  # the gap is a consequence
+                raise error
         if end_offsets is not None and damaged:
             raise next(iter(damaged.values())).error
 
@@ -97,7 +98,7 @@ class DirectEngine:
                         if consumer.stop_event.is_set():  # the previous batch has failed with the actual error
                             return
                         raise
-                    except OrderFlowError:
+                    except BaseException:
                         consumer.stop_event.set()
                         raise
                 if self._settings.sink_metrics_port:

@@ -54,6 +54,7 @@ _POLL_INTERVAL = 0.25  # seconds between two checks of the engine
 _PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
 _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
+_LEADER_IDLE_TIMEOUT = 180  # seconds: if the active sink's machine is gone, a standby takes over after this time
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
 _FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
@@ -86,17 +87,20 @@ class Supervisor:
         on_progress: Callable[[Progress], None] = lambda _: None,
         receive_metrics: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
         unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT,
+        leader_idle_timeout: int = _LEADER_IDLE_TIMEOUT,
     ) -> None:
         """`on_progress` is called with each progress report and after each failed attempt.
 
         `receive_metrics` is a context manager that gets the path of the scratch folder. An unknown database error is
-        retried for `unknown_error_timeout` seconds without progress.
+        retried for `unknown_error_timeout` seconds without progress. If this sink's machine is gone, the server ends
+        its session after `leader_idle_timeout` seconds, and a standby takes over.
         """
         self._settings = settings
         self._engine = engine
         self._once = once
         self._on_progress = on_progress
         self._receive_metrics = receive_metrics
+        self._leader_idle_timeout = leader_idle_timeout
         self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout)
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
@@ -139,7 +143,7 @@ class Supervisor:
                 if last_positions != self._positions or self._was_healthy():
                     # Something was stored since, or nothing had to be: this is another outage.
                     last_positions, warned_at = dict(self._positions), -_REMINDER_INTERVAL
-                    self._restarts.forget()
+                    self._restarts.reset()
                 self._restarts.count(error)
                 self._on_progress(Progress("waiting", error.message, error=type(error).__name__))
                 if time.monotonic() - warned_at > _REMINDER_INTERVAL:
@@ -181,7 +185,7 @@ class Supervisor:
         schema.check_active_sink(self._settings)
         for step in schema.prepare(self._settings):
             log.info("Created %s.", step.what)
-        with Connection(self._settings) as connection:
+        with Connection(self._settings, idle_timeout=self._leader_idle_timeout) as connection:
             if not self._take_leadership(connection):
                 return
             while self._run_engine(connection):
@@ -374,7 +378,8 @@ class Supervisor:
             waiting = ""
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
         next_step = "Restarting at the ledger's position." if is_restart else "Waiting for it."
-        log.warning("%s %s%s", error.message, next_step, waiting, extra={"error": type(error).__name__})
+        hint = f" {error.hint}" if error.hint else ""
+        log.warning("%s %s%s%s", error.message, next_step, waiting, hint, extra={"error": type(error).__name__})
 
 
 def _count(now: Status) -> int:

@@ -128,8 +128,8 @@ def write_orders(
     returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
     `realtime` is for a query with trigger(realTime=…) in a session of `realtime.realtime_session`; it needs `scratch`.
 
-    Raises InputInvalid if a column is missing or has another type, and TopicMissing, TableDrifted, DatabaseUnavailable,
-    DatabaseRefused, KafkaUnavailable, KafkaRefused.
+    Raises InputInvalid if a column or `scratch` is missing, or a column has another type. Raises TopicMissing,
+    TableDrifted, DatabaseUnavailable, DatabaseRefused, KafkaUnavailable, KafkaRefused.
     """
     from pyspark.sql import functions as F  # noqa: N812 - the usual name
 
@@ -138,12 +138,15 @@ def write_orders(
         if (found := types.get(name)) != expected:
             what = f"has the column {name} as {found}, not {expected}" if found else f"lacks the column {name}"
             raise InputInvalid(f"The DataFrame {what}.", hint="Pass the result of read_records to write_orders.")
+    if realtime and not scratch:
+        raise InputInvalid("realtime=True needs a folder as scratch.", hint="Pass scratch to write_orders.")
     settings = settings or _default_settings()
     info = topic.describe(settings)
     topic_reader, single_writer = KafkaTopicReader(settings, info.topic_id), len(info.partitions) == 1
 
     def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        if realtime and scratch:
+        if realtime:
+            assert scratch
             return realtime_mode.store(batches, topic_reader, scratch=scratch, single_writer=single_writer)
         return tasks.store(
             batches, topic_reader, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic

@@ -70,7 +70,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
         else:
             return
         if time.monotonic() - began > HEALTHY_RUN:
-            restarts.forget()
+            restarts.reset()
         restarts.count(error)
         log.warning("%s Restarting at the ledger's position.", error.message)
         time.sleep(restarts.next_wait())

@@ -244,7 +244,7 @@ NO_SOCKET = 2001  # CR_SOCKET_CREATE_ERROR of the client: no free file descripto
 _FIRST_CLIENT_ERROR, _LAST_CLIENT_ERROR = 2000, 2999
 
 
-def is_of_connection(number: int | None) -> bool:
+def is_client_error(number: int | None) -> bool:
     """Whether the client raised the error, without an answer from the server. Its unnumbered errors are -1 and None."""
     return number is None or number < 0 or _FIRST_CLIENT_ERROR <= number <= _LAST_CLIENT_ERROR
 

@@ -60,6 +60,8 @@ from orderflow.store.record_batch import RecordBatch, TopicReader
 from orderflow.store.rejected_share import WINDOW_RECORDS, RejectedShare
 
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
+# Seconds. If the machine of a writer is gone in the middle of a transaction, its locks stay for so long.
+_IDLE_TIMEOUT = 600
 
 
 class Committed(NamedTuple):
@@ -137,6 +139,7 @@ class Writer:
         lock_wait: int = LOCK_WAIT,
         max_attempts: int = contention.ATTEMPTS,
         window_records: int = WINDOW_RECORDS,
+        idle_timeout: int = _IDLE_TIMEOUT,
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
@@ -146,9 +149,10 @@ class Writer:
         partitions. False: each writer stores one of several partitions, so the order_ids of the writers alternate.
 
         A statement waits `lock_wait` seconds for a row lock. A batch is given up after `max_attempts` transactions that
-        met contention. The last `window_records` records decide whether too many are rejected.
+        met contention. The last `window_records` records decide whether too many are rejected. After `idle_timeout`
+        seconds without a statement, the server ends the session; the writer connects again before that.
 
-        Raises DatabaseUnavailable or DatabaseRefused.
+        Raises what Connection raises.
         """
         self._settings = settings
         self._topic_reader = topic_reader
@@ -159,14 +163,24 @@ class Writer:
         self._infile = Path(self._folder.name).resolve() / "orders.tsv"
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self._check_identity: Callable[[], None] = lambda: None  # of the current batch: set by `commit`
-        self._connection = Connection(settings, infile_folder=self._infile.parent, lock_wait=lock_wait)
+        self._lock_wait, self._idle_timeout = lock_wait, idle_timeout
+        self._connect()
+        self._contract = loader.contract_of(settings)
+        self._contract_id = contracts.current_id(self._connection)
+        self._ranges = ranges_of(settings)
+
+    def _connect(self) -> None:
+        self._connection = Connection(
+            self._settings,
+            infile_folder=self._infile.parent,
+            lock_wait=self._lock_wait,
+            idle_timeout=self._idle_timeout,
+        )
         with suppress(DatabaseRefused):  # MySQL allows it to administrators only; it only saves a query of the table
             self._connection.execute("set_warnings")
         self.uses_load_data = bool(self._connection.execute("select_local_infile").rows[0][0])
         self._connection.rollback()
-        self._contract = loader.contract_of(settings)
-        self._contract_id = contracts.current_id(self._connection)
-        self._ranges = ranges_of(settings)
+        self._used_at = time.monotonic()
 
     def close(self) -> None:
         """End the session and remove the files."""
@@ -187,11 +201,15 @@ class Writer:
         Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
         UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts. Then nothing of the batch
         is stored; or the first records of each partition, if it was split; or all of it, if a COMMIT's reply was lost.
-        Raises TooManyRejected after the whole batch is stored. The writer must be closed after each of these errors.
+        Raises TooManyRejected after the whole batch is stored. After LedgerGap, the batch may be committed again; after
+        another error, the writer must be closed.
         """
         self.timing = None
         if not batch.offsets:
             return Committed()
+        if time.monotonic() - self._used_at > self._idle_timeout / 2:
+            self._connection.close()
+            self._connect()
         # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
         # recreated.
         self._check_identity = self._topic_reader.request_identity_check()
@@ -206,6 +224,7 @@ class Writer:
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(ticket)
             committed = self._commit_in_small_transactions(batch, ticket, timer)
+        self._used_at = time.monotonic()
         rejected = committed.quarantined
         self._rejected_share.add(committed.records, rejected.total(), dict(rejected.most_common(3)))
         return committed

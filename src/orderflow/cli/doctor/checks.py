@@ -67,7 +67,7 @@ _HINTS = {
 
 def _hint(name: str, error: OrderFlowError) -> str:
     cause = error.__cause__
-    if isinstance(cause, mysql.connector.Error) and not error_numbers.is_of_connection(cause.errno):
+    if isinstance(cause, mysql.connector.Error) and not error_numbers.is_client_error(cause.errno):
         return "The server answers, but cannot be used now: see its error log, and repeat this command."
     return _HINTS.get(name, "")
 

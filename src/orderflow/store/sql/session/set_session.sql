@@ -6,7 +6,7 @@ SET SESSION
   sql_auto_is_null = 0, foreign_key_checks = 1, unique_checks = 1, completion_type = 0,
   group_concat_max_len = 65535, max_sort_length = 1024,
   innodb_lock_wait_timeout = %(lock_wait)s, lock_wait_timeout = %(metadata_lock_wait)s,
-  wait_timeout = 28800, net_read_timeout = 60, net_write_timeout = 60
+  wait_timeout = %(idle_timeout)s, net_read_timeout = 60, net_write_timeout = 60
   /*!80000 , max_execution_time = 0 */
   /*M! , old_mode = '', check_constraint_checks = 1, max_statement_time = 0, max_error_count = 65535,
          idle_transaction_timeout = 0, idle_write_transaction_timeout = 0, idle_readonly_transaction_timeout = 0 */
