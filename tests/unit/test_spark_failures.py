@@ -30,7 +30,9 @@ from orderflow.spark import failures, read_records, session
 
 def _failing(*errors: OrderFlowError | None) -> mock.Mock:
     """Return a `start` whose queries end with these errors in turn; None is a normal end."""
-    return mock.Mock(side_effect=[mock.Mock(awaitTermination=mock.Mock(side_effect=error)) for error in errors])
+    return mock.Mock(
+        side_effect=[mock.Mock(awaitTermination=mock.Mock(side_effect=error), recentProgress=[]) for error in errors]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +123,20 @@ def test_aborted_transactions_cannot_be_read(name: str) -> None:
     options: dict[str, Any] = {name: "read_uncommitted"}
     with pytest.raises(InputInvalid, match="read_uncommitted"):
         read_records(mock.Mock(), Settings(), **options)
+
+
+def test_a_query_that_stores_between_its_failures_is_restarted_without_a_limit() -> None:
+    def failing(rows: int) -> mock.Mock:
+        query = mock.Mock(recentProgress=[{"numInputRows": 0}, {"numInputRows": rows}])
+        query.awaitTermination.side_effect = LedgerGap("A gap.")
+        return query
+
+    ended = mock.Mock()
+    failures.keep_running(mock.Mock(side_effect=[*[failing(5)] * 20, ended]))
+    with pytest.raises(EngineFailed):
+        failures.keep_running(mock.Mock(side_effect=[*[failing(0)] * 20, ended]))
+
+
+def test_a_jvm_that_is_gone_is_reported() -> None:
+    with pytest.raises(EngineFailed, match=r"JVM has exited \(refused\)"):
+        failures.keep_running(mock.Mock(side_effect=ConnectionRefusedError("refused")))

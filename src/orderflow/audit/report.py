@@ -136,6 +136,8 @@ class Report(msgspec.Struct, kw_only=True):
                 f" Gone from the topic: {counted(self.unreadable_offsets, 'older offset')},"
                 f" so {counted(self.unprovable, 'row')} can no longer be proven."
             )
+        if self.not_yet_stored:
+            notes += f" Beyond the ledger's position, so not checked: {counted(self.not_yet_stored, 'offset')}."
         for name in self.topics_gone:
             notes += f" Topic {name} does not exist any more."
         for name in self.policies_unknown:

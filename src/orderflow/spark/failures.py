@@ -8,11 +8,13 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orderflow.errors import (
     SHORTAGE_HINTS,
     Contention,
+    EngineFailed,
     Interrupted,
     OrderFlowError,
     OutOfResources,
@@ -53,13 +55,15 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
     `start` must use startingOffsets="ledger", so that records are neither lost nor stored twice.
     Raises OperatorError if waiting does not help.
     """
+    from py4j.protocol import Py4JNetworkError
     from pyspark.errors import PySparkException
 
     restarts = Restarts("The query")
     while True:
-        began = time.monotonic()
+        began, query = time.monotonic(), None
         try:
-            start().awaitTermination()
+            query = start()
+            query.awaitTermination()
         except (Unavailable, Contention) as outage:
             error = outage
         except PySparkException as exception:
@@ -67,13 +71,26 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
             if not isinstance(ended_by, Unavailable | Contention):
                 raise ended_by from exception
             error = ended_by
+        except (Py4JNetworkError, ConnectionError) as exception:
+            raise EngineFailed(
+                f"Spark's JVM has exited ({exception}).", hint="Nothing is lost. Start the application again."
+            ) from exception
         else:
             return
-        if time.monotonic() - began > HEALTHY_RUN:
+        if time.monotonic() - began > HEALTHY_RUN or (query and _has_stored(query)):
             restarts.reset()
         restarts.count(error)
-        log.warning("%s Restarting at the ledger's position.", error.message)
+        log.warning("%s Restarting at the ledger's position. %s", error.message, error.hint)
         time.sleep(restarts.next_wait())
+
+
+def _has_stored(query: StreamingQuery) -> bool:
+    """Whether a micro-batch with records has ended."""
+    from py4j.protocol import Py4JNetworkError
+
+    with suppress(Py4JNetworkError, ConnectionError):  # the next start reports that the JVM is gone
+        return any(progress["numInputRows"] for progress in query.recentProgress)
+    return False
 
 
 def _root_cause(exception: Any) -> str:

@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ MASTER = "local[4]"
 _LOOPBACK = re.compile(r"spark://(localhost|127\.)")
 _PACKAGES = "orderflow-packages"  # the folder into which executors unpack the archive of packages
 _LOGGING = Path(__file__).with_name("log4j2.properties")
+_EXIT_TIMEOUT = 10.0  # seconds that the JVM has to exit
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -120,7 +122,10 @@ def stop(session: SparkSession) -> None:
     if not is_submitted() and gateway is not None:
         gateway.shutdown()
         gateway.proc.stdin.close()
-        gateway.proc.wait()
+        try:
+            gateway.proc.wait(_EXIT_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            gateway.proc.kill()
 
 
 def is_submitted() -> bool:

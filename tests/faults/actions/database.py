@@ -201,9 +201,12 @@ def _hold(cursor: Any, number: int) -> None:
 
 
 def _lock_waits(system: System) -> set[tuple[object, ...]]:
-    return set(
-        system.sql("SELECT trx_id, trx_wait_started FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'")
-    )
+    """The waits for row locks. MySQL cannot show innodb_trx while a statement with other bytes than UTF-8 waits."""
+    if system.database.program.kind == "mariadb":
+        waits = "SELECT trx_id, trx_wait_started FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    else:
+        waits = "SELECT requesting_engine_transaction_id FROM performance_schema.data_lock_waits"
+    return set(system.sql(waits))
 
 
 @action()
