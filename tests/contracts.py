@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from orderflow.contract import loader
-from orderflow.contract.definition import BIGINT_MAX, EIGHT, INT_MAX, LAST_MILLISECOND, Contract, Field, Kind
+from orderflow.contract.definition import BIGINT_MAX, INT_MAX, LAST_MILLISECOND, STANDARD_FIELDS, Contract, Field, Kind
 from tests.corpus import JSON, NOT_JSON, TEXTS, quoted
 from tests.mutations import mutated, space, spelled_text
 
@@ -88,7 +88,7 @@ def _as_toml(value: object) -> str:
 def _tables(rng: Random) -> Tables:
     keys: set[tuple[str, ...]] = set()
     tables: Tables = {"": {"unknown_fields": rng.choice(["ignore", "keep", "reject"])}}
-    for name in EIGHT:
+    for name in STANDARD_FIELDS:
         tables[name] = {"key": _key(rng, keys)} if rng.random() < 0.3 else {}
     if rng.random() < 0.7:
         _adapt(rng, tables)

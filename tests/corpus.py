@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from orderflow.contract.definition import EIGHT, MAX_VALUE_BYTES, Order, Reason
+from orderflow.contract.definition import MAX_VALUE_BYTES, STANDARD_FIELDS, Order, Reason
 
 SAMPLE = (
     b'{"customer_id": 87654, "order_id": "ORDER-000001", "product_name": "Yoga Mat", '
@@ -285,7 +285,7 @@ def _shape() -> Iterator[Case]:
                Reason.TRAILING_DATA)  # fmt: skip
     yield Case("xml", b"<order><customer_id>87654</customer_id></order>", Reason.MALFORMED_JSON)
     yield Case("fields in another order", _REVERSED, ORDER)
-    for name in EIGHT:
+    for name in STANDARD_FIELDS:
         yield Case(f"{name} missing", message(**{name: None}), Reason.MISSING_FIELD)
         yield Case(f"{name} null", message(**{name: "null"}), Reason.NULL_FIELD)
         for key in (name.upper(), name.title(), name.replace("_", ""), f" {name}", f"{name} "):

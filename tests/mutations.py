@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from random import Random
 
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import STANDARD_FIELDS
 from tests.corpus import escaped, quoted
 
 # The form of a line that the fast path checks, so that texts can imitate such lines.
 LINE_END, LINE = r" 1 1 2025-01-01T00:00:00\nORDER-000002", r"\nORDER-000002 1 1 2025-01-01T00:00:00"
 DICTIONARY = [
-    *(f'"{name}"'.encode() for name in EIGHT),
+    *(f'"{name}"'.encode() for name in STANDARD_FIELDS),
     *(b'"ORDER-000001"', b'"Yoga Mat"', b'"2025-01-15T14:30:45"', b'"2025-02-30T14:30:45"', b'"', b'""', b'": "'),
     *(b"{", b"}", b"[", b"]", b",", b":", b"},{", b"}{", b"}, {", b"[{", b"}]", b"],[", b'", "', b"//", b"/**/", b"#"),
     *(b"0", b"1", b"2", b"-", b"+", b".", b"e", b"E", b"-0", b"00", b".0", b"0.", b"e0", b"e-2", b"E+1", b"45.99"),

@@ -60,7 +60,7 @@ def writer(settings: Settings) -> Iterator[Callable[[], int]]:
             bounds = topic.bounds(settings, info.partitions)
             first = {number: bound.first for number, bound in bounds.items()}
             count = 0
-            for number, start in ledger.open_partitions(connection, info.name, info.topic_id, first).items():
+            for number, start in ledger.ensure_partitions(connection, info.name, info.topic_id, first).items():
                 records = list(topic.read(settings, number, start, bounds[number].end))
                 count += len(records)
                 if records:

@@ -72,7 +72,7 @@ def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress,
 
 
 def _rows(connection: Connection) -> dict[str, tuple[object, ...]]:
-    index = definition.EIGHT.index("order_id")
+    index = definition.STANDARD_FIELDS.index("order_id")
     return {str(row[index]): row for row in statements.execute(connection, "select_rows").rows}
 
 
@@ -81,7 +81,7 @@ def _difference(row: tuple[object, ...], value: bytes) -> str:
     [[line]] = backlog.lines([(None, value, 0)])
     changed = [
         f"{name} {'NULL' if found is None else found}"
-        for name, found, sent in zip(definition.EIGHT, row, line.split("\t"), strict=True)
+        for name, found, sent in zip(definition.STANDARD_FIELDS, row, line.split("\t"), strict=True)
         if str(found) != sent
     ]
     return ", ".join(changed) or "unchanged"

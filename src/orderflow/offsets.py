@@ -20,7 +20,7 @@ class OffsetRange:
     def __init__(self, start: int, end: int) -> None:
         self.position = start  # all lower offsets of the range are known
         self.end = end
-        self.early_end: int | None = None  # the last reported end of the partition, if it is before `end`
+        self.premature_end: int | None = None  # the last reported end of the partition, if it is before `end`
 
     @property
     def is_known(self) -> bool:
@@ -33,7 +33,7 @@ class OffsetRange:
         Raises DamagedError, see check_offset.
         """
         check_offset(offset, self.position, high_watermark)
-        self.early_end = None
+        self.premature_end = None
         if offset >= self.end:
             self.position = self.end
             return False
@@ -42,7 +42,7 @@ class OffsetRange:
 
     def on_end(self, offset: int) -> None:
         """Process an end of partition: the offset of the first record that cannot be read yet."""
-        self.early_end = offset if offset < self.end else None
+        self.premature_end = offset if offset < self.end else None
         self.position = max(self.position, min(offset, self.end))
 
 

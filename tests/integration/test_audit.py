@@ -78,7 +78,7 @@ def test_rows_from_before_the_first_start_are_adopted(settings: Settings) -> Non
     assert (report.adopted, report.by_reason) == (3, {"conflict": 1})
     assert report.sentence().endswith(" Adopted with the table, without a record: 3 rows.")
     for forged in (
-        f"INSERT INTO orders ({', '.join(definition.EIGHT)}, kafka_partition)"
+        f"INSERT INTO orders ({', '.join(definition.STANDARD_FIELDS)}, kafka_partition)"
         " VALUES (1, 'ORDER-000666', 'x', 'y', 1, 1, 1, '2025-01-15 14:00:00', -1)",
         "UPDATE orders SET unit_price = 46.00 WHERE order_id = 'ORDER-000003'",
     ):

@@ -313,7 +313,7 @@ def test_another_key_is_found(filled: Settings, table: str) -> None:
         execute(filled, f"ALTER TABLE {table} DROP INDEX another")
 
 
-FULL_ROW = f"({', '.join(definition.EIGHT)}, kafka_partition, kafka_offset, produced_at, stored_at)"
+FULL_ROW = f"({', '.join(definition.STANDARD_FIELDS)}, kafka_partition, kafka_offset, produced_at, stored_at)"
 TO_QUARANTINE = (
     "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_key, record_value,"
     " produced_at, quarantined_at, reason, detail, order_id) SELECT topic, topic_id, 0, {offset}, 'key', '{value}',"
@@ -385,7 +385,7 @@ MOVES = {
     "order at its duplicate's coordinates in another partition": "UPDATE orders SET kafka_partition = 1,"
     " kafka_offset = 4 WHERE order_id = 'ORDER-000001'",
     "order twice under two ids": f"INSERT INTO orders {FULL_ROW} SELECT customer_id, 'ORDER-000666',"
-    f" {', '.join(definition.EIGHT[2:])}, kafka_partition, kafka_offset, produced_at, stored_at FROM orders"
+    f" {', '.join(definition.STANDARD_FIELDS[2:])}, kafka_partition, kafka_offset, produced_at, stored_at FROM orders"
     " WHERE order_id = 'ORDER-000002'",
     "orders exchanged": "UPDATE orders SET kafka_offset = 8 - kafka_offset WHERE order_id IN"
     " ('ORDER-000002', 'ORDER-000003')",

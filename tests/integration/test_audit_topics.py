@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from orderflow import audit, topic
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
-from orderflow.spark import open_ledger
+from orderflow.spark import prepare_ledger
 from tests.audited import NO_FINDINGS, counts
 from tests.processes import run
 from tests.records import configure_topic, delete_before, delete_topic, lose, order, send, store
@@ -156,7 +156,7 @@ def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> Non
         assert "has cleanup.policy=compact,delete" in refused.stderr
         assert f"--topic {stored.kafka_topic} --add-config cleanup.policy=delete" in refused.stderr
     with pytest.raises(TopicUnusable):
-        open_ledger(stored)
+        prepare_ledger(stored)
     configure_topic(stored, "cleanup.policy", "delete")
     assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
     assert audit.run(stored).proven

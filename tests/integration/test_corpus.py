@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import audit, topic
-from orderflow.contract.definition import EIGHT, Order, Reason
+from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
 from orderflow.settings import Settings
 from tests.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
 from tests.processes import run
@@ -61,7 +61,7 @@ def test_every_record_of_the_corpus_has_its_expected_outcome(
     }
     rows = {
         tuple(row[:2]): row[2:]
-        for row in select(settings, f"SELECT kafka_partition, kafka_offset, {', '.join(EIGHT)} FROM orders")
+        for row in select(settings, f"SELECT kafka_partition, kafka_offset, {', '.join(STANDARD_FIELDS)} FROM orders")
     }
     seen: dict[str, Order] = {}
     for coordinates, case in zip(case_coordinates, cases, strict=True):

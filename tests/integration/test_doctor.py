@@ -41,7 +41,7 @@ def ready(settings: Settings) -> Settings:
     info = topic.get_or_create(settings)
     schema.prepare(settings)
     with Connection(settings) as connection:
-        ledger.open_partitions(connection, info.name, info.topic_id, dict.fromkeys(info.partitions, 0))
+        ledger.ensure_partitions(connection, info.name, info.topic_id, dict.fromkeys(info.partitions, 0))
     return settings
 
 

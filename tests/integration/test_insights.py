@@ -175,7 +175,7 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
             "today": lambda: sales.read_today(connection),
             **{window: partial(sales.read_history, connection, window) for window in sales.WINDOWS},
             "ledger": lambda: ledger.entries(connection),
-            "leader": lambda: ledger.is_led(connection, database),
+            "leader": lambda: ledger.has_active_sink(connection, database),
             "audit": lambda: audits.last(connection),
             "story": lambda: track.track_order(connection, "123"),
             "search": lambda: track.search(connection, "50007"),
@@ -212,7 +212,7 @@ def test_readers_change_nothing_and_time_out(database: Settings, feeder: Feeder)
     with reading.opened(database) as connection:
         with pytest.raises(DatabaseUnavailable, match=r"(?i)read.only"):
             values = {"topic": "orders", "partition": 7, "topic_id": "id", "first_offset": 0}
-            connection.execute("open_ledger", values)
+            connection.execute("add_partition", values)
         connection.rollback()
         started_at = time.monotonic()
         with connection._raw.cursor() as cursor, pytest.raises(Exception, match=r"(?i)maximum|max_statement_time"):

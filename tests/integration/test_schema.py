@@ -77,14 +77,14 @@ def assert_usable(settings: Settings) -> None:
     """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
     assert schema.missing(settings) == schema.prepare(settings) == []
     types = columns(settings, "orders")
-    assert {name.lower() for name, kind in types.items() if "invisible" not in kind} == {*definition.EIGHT}
+    assert {name.lower() for name, kind in types.items() if "invisible" not in kind} == {*definition.STANDARD_FIELDS}
     assert {name for name, kind in types.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
     assert commit(settings, batch_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
-    assert select(settings, f"SELECT {', '.join(definition.EIGHT)} FROM orders") == [ORDER.row()]
+    assert select(settings, f"SELECT {', '.join(definition.STANDARD_FIELDS)} FROM orders") == [ORDER.row()]
 
 
 def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) -> None:

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from kafka import KafkaProducer
 
 from orderflow import audit, topic
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.embedded import cache
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import Process, free_port
@@ -62,7 +62,7 @@ def test_every_record_is_accounted_for(settings: Settings, tmp_path: Path, engin
     assert report.stored + report.quarantined == report.records - report.duplicates
     rows = select(settings, "SELECT * FROM orders WHERE order_id = 'ORDER-000001' AND customer_id = 87654")
     assert [row[4:7] for row in rows] == [(Decimal("45.99"), 2, Decimal("91.98"))]
-    assert len(rows[0]) == len(EIGHT)
+    assert len(rows[0]) == len(STANDARD_FIELDS)
     assert run(settings, "audit", cwd=tmp_path).returncode == 0
 
     repeated = run(settings, *sink, cwd=tmp_path)

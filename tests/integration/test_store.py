@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orderflow.contract import exact_path
-from orderflow.contract.definition import EIGHT, Order, Reason
+from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
 from orderflow.errors import TooManyRejected
 from orderflow.settings import Settings
 from orderflow.store import schema
@@ -96,7 +96,7 @@ def test_each_text_is_stored_in_a_batch_of_its_own(store: Settings, load_data: b
 
 def _spelled(order: Order) -> bytes:
     """Return a message that holds this order."""
-    fields = {name: getattr(order, name) for name in EIGHT}
+    fields = {name: getattr(order, name) for name in STANDARD_FIELDS}
     return message(**{name: quoted(value) if isinstance(value, str) else str(value) for name, value in fields.items()})
 
 

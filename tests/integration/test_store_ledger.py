@@ -87,26 +87,26 @@ def test_a_recreated_topic_is_refused(store: Settings) -> None:
     with pytest.raises(TopicRecreated, match="second"):
         commit(store, batch_of([numbered(2)], 1), Topic(topic_id="second"))
     with Connection(store) as connection, pytest.raises(TopicRecreated):
-        ledger.open_partitions(connection, "orders", "second", {0: 0})
+        ledger.ensure_partitions(connection, "orders", "second", {0: 0})
     assert contents(store) == before
     assert commit(store, batch_of([numbered(2)]), Topic(topic="other", topic_id="second")).stored == 1
 
 
 def test_positions_are_read_from_the_ledger(store: Settings) -> None:
     with Connection(store) as connection:
-        assert ledger.open_partitions(connection, "orders", "first", {0: 0, 1: 5}) == {0: 0, 1: 5}
+        assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 5}) == {0: 0, 1: 5}
         commit(store, batch_of([numbered(1), b"{"]))
-        assert ledger.open_partitions(connection, "orders", "first", {0: 0, 1: 0, 2: 0}) == {0: 2, 1: 5, 2: 0}
+        assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 0, 2: 0}) == {0: 2, 1: 5, 2: 0}
         assert ledger.totals(ledger.entries(connection)) == (1, 0, 1)
         with pytest.raises(OffsetsLost, match="orders partition 0 offsets 2 to 8") as raised:
-            ledger.open_partitions(connection, "orders", "first", {0: 9, 1: 5})
+            ledger.ensure_partitions(connection, "orders", "first", {0: 9, 1: 5})
         assert "partition 1" not in raised.value.message
 
 
 def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> None:
     first = ledger.fingerprint(PRODUCED, b"first")
     with Connection(store) as connection:
-        assert ledger.open_partitions(connection, "orders", "first", {0: 0, 1: 0}) == {0: 0, 1: 0}
+        assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 0}) == {0: 0, 1: 0}
         assert ledger.last_records(connection, "orders") == {}
         commit(store, interleaved(batch_of([numbered(1), b"{"], key=b"first"), batch_of([numbered(2)], 7, partition=1)))
         assert ledger.last_records(connection, "orders")[0] == (1, first)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from orderflow.contract import exact_path
-from orderflow.contract.definition import EIGHT, Reason
+from orderflow.contract.definition import STANDARD_FIELDS, Reason
 from orderflow.settings import Settings
 from orderflow.store import schema
 from orderflow.store.connection import Connection
@@ -81,9 +81,11 @@ def test_a_table_changed_while_running_never_stores_another_value(store: Setting
         numbered(30, customer_id="6", product_name='"30"'),
     ]
     start = 120  # beyond the range of TINYINT within the batch
-    sent = [(*attrgetter(*EIGHT)(exact_path.decode(value)), offset) for offset, value in enumerate(values, start)]
+    sent = [
+        (*attrgetter(*STANDARD_FIELDS)(exact_path.decode(value)), offset) for offset, value in enumerate(values, start)
+    ]
     time = "DATE_FORMAT(order_timestamp, '%Y-%m-%dT%H:%i:%s')"
-    columns = ", ".join([*EIGHT[:-1], time, "kafka_offset"])
+    columns = ", ".join([*STANDARD_FIELDS[:-1], time, "kafka_offset"])
     with Writer(store, Topic(first=start)) as writer:
         execute(store, f"ALTER TABLE orders {change}")
         for writer.uses_load_data in (True, False):

@@ -28,7 +28,7 @@ from orderflow.errors import (
     TopicRecreated,
 )
 from orderflow.settings import Settings
-from orderflow.spark import open_ledger
+from orderflow.spark import prepare_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic_reader import KafkaTopicReader
@@ -325,7 +325,7 @@ def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Setting
         assert "lost-end partition 0 has another record at offset 99 than the one" in stopped.stderr
         assert "MYSQL_TABLE" in stopped.stderr and "Traceback" not in stopped.stderr
         with pytest.raises(OffsetsReused, match="offset 99"):
-            open_ledger(restored)
+            prepare_ledger(restored)
         report = audit.run(restored)
     assert (len(report.missing), len(report.extra)) == (25, 25), report
     assert "last_offset 99 is not the one it stored" in report.counters[0].what
@@ -360,13 +360,13 @@ def test_a_new_partition_of_a_known_topic_begins_at_0(settings: Settings, tmp_pa
 def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: Settings, tmp_path: Path) -> None:
     schema.prepare(settings)
     with Connection(settings) as connection:
-        ledger.open_partitions(connection, "orders", "id", {0: 7})
+        ledger.ensure_partitions(connection, "orders", "id", {0: 7})
         assert ledger.accept_losses(connection, "orders", "id", {0: 7, 1: 60}, "ann")[0][2:5] == (1, 0, 60)
-        assert ledger.open_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0}) == {0: 7, 1: 60, 2: 0}
+        assert ledger.ensure_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0}) == {0: 7, 1: 60, 2: 0}
         with pytest.raises(OffsetsLost, match="orders partition 3 offsets 0 to 4"):
-            ledger.open_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0, 3: 5})
+            ledger.ensure_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0, 3: 5})
         with pytest.raises(TopicRecreated):
-            ledger.open_partitions(connection, "orders", "another", {0: 0, 4: 0})
+            ledger.ensure_partitions(connection, "orders", "another", {0: 0, 4: 0})
         assert {entry.topic_id for entry in ledger.entries(connection)} == {"id"}
 
 

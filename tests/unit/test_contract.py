@@ -68,7 +68,7 @@ def outcome_of(value: bytes) -> Order | Reason:
 def test_the_schema_is_a_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.EIGHT]
+    assert [*SCHEMA["properties"]] == SCHEMA["required"] == [*definition.STANDARD_FIELDS]
 
 
 def test_the_schema_accepts_what_the_decoder_accepts_of_the_corpus() -> None:

@@ -211,5 +211,9 @@ def test_the_default_example_shows_the_defaults() -> None:
 
 def test_the_page_names_every_key() -> None:
     page = (EXAMPLES.parents[1] / "docs/contract.md").read_text("utf-8")
-    for name in (*definition.EIGHT, *loader._COMMON, *(key for keys in loader._KIND_KEYS.values() for key in keys)):
+    for name in (
+        *definition.STANDARD_FIELDS,
+        *loader._COMMON,
+        *(key for keys in loader._KIND_KEYS.values() for key in keys),
+    ):
         assert f"`{name}`" in page or f"[{name}]" in page, name

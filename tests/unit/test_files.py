@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from orderflow.cli import contract as contract_command
 from orderflow.contract import exact_path, loader
-from orderflow.contract.definition import DEFAULT, EIGHT, Contract
+from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
 from orderflow.produce.generator import Message
@@ -33,7 +33,7 @@ ROW = {
     "total_price": "91.98",
     "order_timestamp": "2025-01-15T14:30:45",
 }
-HEADER = ",".join(EIGHT)
+HEADER = ",".join(STANDARD_FIELDS)
 Read = Callable[..., list[Message]]
 
 
@@ -79,10 +79,10 @@ def test_a_row_keeps_the_digits_it_was_written_with(read: Read) -> None:
 
 
 def test_columns_may_be_in_any_order(read: Read) -> None:
-    names = sorted(EIGHT)
+    names = sorted(STANDARD_FIELDS)
     ((_, value, _),) = read("o.CSV", ",".join(names) + "\n" + ",".join(ROW[name] for name in names))
     assert exact_path.decode(value).order_id == ROW["order_id"]
-    assert tuple(json.loads(value or b"")) == EIGHT
+    assert tuple(json.loads(value or b"")) == STANDARD_FIELDS
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orderflow.catalogue import PRODUCTS
 from orderflow.contract import definition, exact_path
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.errors import RecordRejected, SettingInvalid
 from orderflow.order_ranges import outside_ranges
 from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
@@ -43,7 +43,7 @@ def test_orders_keep_the_contract_and_the_ranges(seed: int, start: int) -> None:
 def test_messages_spell_fields_in_order_and_prices_with_two_decimals() -> None:
     for _, value, _ in drawn(2_000)[1]:
         fields = json.loads(value or b"", parse_float=str)
-        assert tuple(fields) == EIGHT
+        assert tuple(fields) == STANDARD_FIELDS
         assert all(len(fields[name].partition(".")[2]) == 2 for name in ("unit_price", "total_price"))
 
 

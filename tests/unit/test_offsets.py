@@ -80,7 +80,7 @@ def test_the_absence_of_records_is_proven_or_unknown(log: Log, data: st.DataObje
         assert records == log.records(start, min(end, max([start, *ends])))
         assert max([start, *ends]) < end
         if ends and ends[-1] < end:
-            assert wanted.early_end == ends[-1]
+            assert wanted.premature_end == ends[-1]
 
 
 @given(logs(), st.data())
@@ -96,9 +96,9 @@ def test_an_end_at_or_after_the_range_proves_it(log: Log, data: st.DataObject) -
 def test_an_older_end_proves_nothing() -> None:
     wanted = OffsetRange(100, 200)
     wanted.on_end(100)
-    assert not wanted.is_known and wanted.early_end == 100
+    assert not wanted.is_known and wanted.premature_end == 100
     assert wanted.on_record(150)
-    assert wanted.early_end is None
+    assert wanted.premature_end is None
     wanted.on_end(200)
     assert wanted.is_known
 

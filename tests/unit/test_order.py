@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from orderflow.contract import exact_path
-from orderflow.contract.definition import DEFAULT, EIGHT, Order, Reason
+from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Order, Reason
 from orderflow.contract.exact_path import Ranges
 from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import RecordRejected
@@ -213,4 +213,4 @@ def test_the_columns_are_those_of_the_contract() -> None:
         "order_timestamp": "DATETIME",
     }
     assert all(kind.endswith(" NOT NULL") for kind in columns.values())
-    assert DEFAULT.names == EIGHT
+    assert DEFAULT.names == STANDARD_FIELDS

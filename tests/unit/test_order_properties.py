@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderflow.contract import exact_path, fast_path, native
-from orderflow.contract.definition import DEFAULT, EIGHT, Order
+from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Order
 from orderflow.errors import RecordRejected
 from tests import mutations, reference
 from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, message, numbered, quoted
@@ -245,9 +245,9 @@ def test_crafted_borders_are_read_like_single_values() -> None:
 
 def test_a_key_in_place_of_another_is_a_repeated_key() -> None:
     tokens = {name: json.dumps(value) for name, value in json.loads(SAMPLE).items()}
-    for missing in EIGHT:
-        for repeated in EIGHT:
-            names = [repeated if name == missing else name for name in EIGHT]
+    for missing in STANDARD_FIELDS:
+        for repeated in STANDARD_FIELDS:
+            names = [repeated if name == missing else name for name in STANDARD_FIELDS]
             value = "{" + ", ".join([f'"{name}": {tokens[name]}' for name in names]) + "}"
             check(value.encode())
             assert bool(read_fast(value.encode())) == (missing == repeated)

@@ -14,7 +14,7 @@ from mysql.connector.conversion import MySQLConverter
 from orderflow.contract.definition import DEFAULT
 from orderflow.contract.fast_path import decode_batch
 from orderflow.store import orders
-from orderflow.store.connection import portions, weight
+from orderflow.store.connection import estimated_bytes, split_by_size
 from orderflow.store.record_batch import RecordBatch
 from tests.corpus import numbered
 
@@ -44,13 +44,13 @@ def test_a_batch_is_named_by_its_partitions_and_offsets() -> None:
 def test_the_weight_of_values_is_at_least_their_size_in_a_statement(values: list[Any]) -> None:
     converter = MySQLConverter("utf8mb4")
     literals = [converter.quote(converter.escape(converter.to_mysql(value))) for value in values]
-    assert len(b"_binary, ".join(literals)) <= weight(values)
-    assert weight(['"'] * 100) >= 400
+    assert len(b"_binary, ".join(literals)) <= estimated_bytes(values)
+    assert estimated_bytes(['"'] * 100) >= 400
 
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 60))
 def test_portions_are_as_large_as_possible_and_in_order(sizes: list[int], most: int) -> None:
-    found = list(portions(sizes, lambda size: size, most))
+    found = list(split_by_size(sizes, lambda size: size, most))
     assert [*chain(*found)] == sizes
     assert all(sum(portion) <= most or len(portion) == 1 for portion in found)
     assert all(sum(portion) + following[0] > most for portion, following in pairwise(found))

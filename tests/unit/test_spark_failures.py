@@ -74,7 +74,7 @@ def test_damage_is_searched_as_far_as_a_micro_batch_reads(
     engine = SparkEngine(Settings(max_offsets_per_trigger=300_000), mock.Mock())
     positions = dict.fromkeys(range(len(backlogs)), 10)
     ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
-    assert engine._skip_unreadable(mock.Mock(), positions, ends) == positions
+    assert engine._store_unreadable_by_spark(mock.Mock(), positions, ends) == positions
     assert read == searched
 
 

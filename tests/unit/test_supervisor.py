@@ -305,7 +305,7 @@ def skipped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     ranges: list[tuple[int, int, int]] = []
     monkeypatch.setattr(topic, "holds_records", lambda *_: False)
     monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO)
-    monkeypatch.setattr(ledger, "skip_empty", lambda *arguments: ranges.append(arguments[3:]))
+    monkeypatch.setattr(ledger, "advance_past_empty", lambda *arguments: ranges.append(arguments[3:]))
     return ranges
 
 
@@ -357,7 +357,7 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
 
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
-    monkeypatch.setattr(ledger, "open_partitions", lambda *_: {0: 0})
+    monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
     monkeypatch.setattr(supervisor, "check_last_records", lambda *_: None)
     with pytest.raises(TooManyRejected):
         Starting(clock, [(0, 10**6, 0), (2000, 10**6, 2000)], Startable())._run_engine(cast(Connection, None))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from orderflow.insights.monitor import Part, Snapshot
+    from orderflow.insights.monitor import ServerState, Snapshot
 
 _STYLES = {"ok": "green", "unknown": "dim", "waiting": "yellow", "unavailable": "bold red"}
 _LEVELS = " ▁▂▃▄▅▆▇█"
@@ -75,7 +75,7 @@ def _parts(found: Snapshot) -> Table:
     return table
 
 
-def _sentence(part: Part) -> RenderableType:
+def _sentence(part: ServerState) -> RenderableType:
     from rich.text import Text
 
     return Text(safe(f"{part.sentence} {part.hint}".strip()), style=_STYLES[part.state])

@@ -95,29 +95,29 @@ def up(
         contract_orders.check(loader.contract_of(current))
     with stack.lock_home(current):
         parts = stack.Stack(current, brokers, workers)
-        watch = _Watch(parts, engine)
+        session = _Session(parts, engine)
         try:
             if orders:
-                watch.start()
-                watch.start_producer(["--count", str(orders)], endless=False)
-                _store_all(watch, orders)
-                while (report := _audited(watch)).not_yet_stored:  # a restarted broker had reported an older end
-                    _store_all(watch, orders)
-                _stop_in_order(watch)
-                _show_proof(report, watch, as_json)
+                session.start()
+                session.start_producer(["--count", str(orders)], endless=False)
+                _store_all(session, orders)
+                while (report := _audited(session)).not_yet_stored:  # a restarted broker had reported an older end
+                    _store_all(session, orders)
+                _stop_in_order(session)
+                _show_proof(report, session, as_json)
                 if not report.proven:
                     raise typer.Exit(1)
             else:
                 try:
-                    watch.start()
+                    session.start()
                     if producer:
-                        watch.start_producer(["--rate", str(rate)] if rate is not None else [], endless=True)
+                        session.start_producer(["--rate", str(rate)] if rate is not None else [], endless=True)
                     parts.start_command("dashboard", [])
                     logger.info("Dashboard: %s", parts.settings.dashboard_address)
-                    _show_until_stopped(watch)
+                    _show_until_stopped(session)
                 except KeyboardInterrupt:
-                    _stop_in_order(watch)
-                    print(watch.summary())
+                    _stop_in_order(session)
+                    print(session.summary())
         finally:
             parts.kill()
 
@@ -136,7 +136,7 @@ def _require_extras(engine: EngineName, *, with_dashboard: bool) -> None:
     extras.require(*needed)
 
 
-class _Watch:
+class _Session:
     """Starts the parts and reads their state."""
 
     def __init__(self, parts: Stack, engine: EngineName) -> None:
@@ -229,24 +229,24 @@ class _Watch:
         return sum(bounds.end for bounds in topic.bounds(self.parts.settings, info.partitions).values())
 
 
-def _show_until_stopped(watch: _Watch) -> None:
+def _show_until_stopped(session: _Session) -> None:
     from rich.live import Live
 
     console = log.console()
     logged_at = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            watch.parts.restart_stopped()
-            watch.poll()
+            session.parts.restart_stopped()
+            session.poll()
             if console.is_terminal:
-                live.update(_panel(watch), refresh=True)
+                live.update(_panel(session), refresh=True)
             elif time.monotonic() - logged_at > _STATUS_LINE_INTERVAL:
                 logged_at = time.monotonic()
-                logger.info("%s Newest: %s.", watch.summary(), watch.newest())
+                logger.info("%s Newest: %s.", session.summary(), session.newest())
             time.sleep(_POLL_INTERVAL)
 
 
-def _panel(watch: _Watch) -> RenderableType:
+def _panel(session: _Session) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
@@ -254,10 +254,10 @@ def _panel(watch: _Watch) -> RenderableType:
     table.add_column("part", min_width=14, no_wrap=True)
     table.add_column("where", min_width=30, no_wrap=True)
     table.add_column("what", ratio=1, no_wrap=True, overflow="ellipsis")
-    for row in watch.rows():
+    for row in session.rows():
         table.add_row(*map(Text, row))  # not str, in which rich reads brackets as styles
-    found = watch.status
-    numbers = {"sent": watch.sent} | (
+    found = session.status
+    numbers = {"sent": session.sent} | (
         {"stored": found.stored, "duplicates": found.duplicates, "quarantined": found.quarantined, "lag": found.lag}
         if found
         else {}
@@ -265,11 +265,11 @@ def _panel(watch: _Watch) -> RenderableType:
     table.add_row("", "", "")
     for name, value in numbers.items():
         table.add_row(name, "" if value is None else f"{value:,}", "")
-    table.add_row("newest", Text(watch.newest()), "")
+    table.add_row("newest", Text(session.newest()), "")
     return table
 
 
-def _store_all(watch: _Watch, orders: int) -> None:
+def _store_all(session: _Session, orders: int) -> None:
     """Wait until the producer has sent all orders and none waits in the topic.
 
     Raises StartFailed if the producer was stopped too early, or nothing is stored any more.
@@ -277,68 +277,72 @@ def _store_all(watch: _Watch, orders: int) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = log.console()
-    producer = watch.parts.commands["produce"]
+    producer = session.parts.commands["produce"]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     progressed_at, last_total = time.monotonic(), -1
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("stored", total=None)
         while True:
             finished = producer.exit_code == 0  # read first: what it sent is in the topic at the next check
-            watch.parts.restart_stopped()
-            watch.poll()
-            if (found := watch.status) and found.lag is not None:
+            session.parts.restart_stopped()
+            session.poll()
+            if (found := session.status) and found.lag is not None:
                 accounted = found.stored + found.duplicates + found.quarantined
                 progress.update(task, completed=accounted, total=accounted + found.lag)
-                if finished and found.lag == 0 and watch.sent >= orders:
+                if finished and found.lag == 0 and session.sent >= orders:
                     return
-                if accounted + watch.sent != last_total:
-                    progressed_at, last_total = time.monotonic(), accounted + watch.sent
-            if finished and watch.sent < orders and time.monotonic() - progressed_at > _SETTLE_TIME:
+                if accounted + session.sent != last_total:
+                    progressed_at, last_total = time.monotonic(), accounted + session.sent
+            if finished and session.sent < orders and time.monotonic() - progressed_at > _SETTLE_TIME:
                 raise producer.failure(
-                    f"orderflow produce was stopped after {watch.sent:,} of {counted(orders, 'order')}."
+                    f"orderflow produce was stopped after {session.sent:,} of {counted(orders, 'order')}."
                 )
             if time.monotonic() - progressed_at > _STALL_TIMEOUT:
-                sink = watch.parts.commands["sink"]
-                raise sink.failure(f"Nothing was stored for {_STALL_TIMEOUT:g} s; {watch.summary()}")
+                sink = session.parts.commands["sink"]
+                raise sink.failure(f"Nothing was stored for {_STALL_TIMEOUT:g} s; {session.summary()}")
             time.sleep(_POLL_INTERVAL / 5)
 
 
-def _audited(watch: _Watch) -> Report:
+def _audited(session: _Session) -> Report:
     """Run the audit. If a server does not answer, wait for it."""
     from orderflow import audit
 
     deadline = time.monotonic() + _STALL_TIMEOUT
     while True:
         try:
-            return audit.run(watch.parts.settings)
+            return audit.run(session.parts.settings)
         except Unavailable as unavailable:
             if time.monotonic() > deadline:
                 raise
             logger.warning("%s The audit restarts.", unavailable.message)
-        watch.parts.restart_stopped()
+        session.parts.restart_stopped()
         time.sleep(_POLL_INTERVAL)
 
 
-def _show_proof(report: Report, watch: _Watch, as_json: bool) -> None:
+def _show_proof(report: Report, session: _Session, as_json: bool) -> None:
     if as_json:
         print(
             json.dumps(
-                {"sent": watch.sent, "newest": watch.last_status and watch.last_status.newest_order, **report.summary()}
+                {
+                    "sent": session.sent,
+                    "newest": session.last_status and session.last_status.newest_order,
+                    **report.summary(),
+                }
             )
         )
     else:
-        print(watch.summary())
+        print(session.summary())
         print(report.sentence())
 
 
-def _stop_in_order(watch: _Watch) -> None:
-    parts = watch.parts
+def _stop_in_order(session: _Session) -> None:
+    parts = session.parts
     last_messages = "the producer sends its last messages, " if "produce" in parts.commands else ""
     logger.info("Stopping: %sthe sink finishes its batch. Ctrl-C again exits at once.", last_messages)
     parts.stop_command("produce")
     parts.stop_command("sink")
     parts.stop_command("dashboard")
-    watch.poll()
+    session.poll()
     parts.stop_servers()
 
 

@@ -27,7 +27,7 @@ EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC, as the server returns
 LAST_MILLISECOND = 253_402_300_799_999  # since 1970, of the year 9999
 MAX_VARCHAR = 1_000  # characters; longer texts have the type MEDIUMTEXT
 OTHER_FIELDS = "other_fields"  # the column of unknown_fields = "keep"
-EIGHT = (
+STANDARD_FIELDS = (
     *("customer_id", "order_id", "product_name", "product_category"),
     *("unit_price", "quantity", "total_price", "order_timestamp"),
 )
@@ -114,7 +114,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
     @property
     def is_own(self) -> bool:
         """Whether it is not one of the eight."""
-        return self.name not in EIGHT
+        return self.name not in STANDARD_FIELDS
 
     @property
     def is_nullable(self) -> bool:
@@ -249,7 +249,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
     @cached_property
     def own(self) -> tuple[Field, ...]:
         """The columns after the eight."""
-        return self.columns[len(EIGHT) :]
+        return self.columns[len(STANDARD_FIELDS) :]
 
     @cached_property
     def names(self) -> tuple[str, ...]:

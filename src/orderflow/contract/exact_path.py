@@ -15,13 +15,13 @@ import msgspec
 
 from orderflow.contract.definition import (
     DEFAULT,
-    EIGHT,
     EPOCH,
     LAST_MILLISECOND,
     MAX_DEPTH,
     MAX_VALUE_BYTES,
     MONEY_SCALE,
     PRINTABLE,
+    STANDARD_FIELDS,
     Contract,
     Field,
     Keys,
@@ -82,7 +82,7 @@ def read_exactly(
     elif contract.total == "checked" and values[_TOTAL - 2] * values[_TOTAL - 1] != values[_TOTAL]:
         price, quantity, total = values[_TOTAL - 2 : _TOTAL + 1]
         _reject(Reason.WRONG_TOTAL, f"total_price is {total}, but {price} × {quantity} = {price * quantity}")
-    own, names = values[len(EIGHT) :], []
+    own, names = values[len(STANDARD_FIELDS) :], []
     rest = _rest(message, contract.keys)
     if contract.unknown_fields == "keep":
         own.append(_as_text("a field that the contract does not name", rest) if rest else None)
@@ -90,13 +90,13 @@ def read_exactly(
         names = [*_rest_names(rest, contract.keys)]
     if names and contract.unknown_fields == "reject":
         _reject(Reason.UNKNOWN_FIELD, f"{_quote(names[0])} is not a field of the contract")
-    order = Order(*values[: len(EIGHT)], _as_driver(contract, own))  # type: ignore[call-arg]
+    order = Order(*values[: len(STANDARD_FIELDS)], _as_driver(contract, own))  # type: ignore[call-arg]
     if ranges and (found := ranges(order)):
         _reject(Reason.OUTSIDE_RANGES, f"{found} (ORDER_RANGES=enforce)")
     return order, names
 
 
-_TOTAL = EIGHT.index("total_price")
+_TOTAL = STANDARD_FIELDS.index("total_price")
 
 
 def _computed_total(contract: Contract, price: Decimal, quantity: int) -> Decimal:

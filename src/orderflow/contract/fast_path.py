@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orderflow.contract import native
-from orderflow.contract.definition import DEFAULT, EIGHT, Contract, Kind, Order
+from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract, Kind, Order
 from orderflow.contract.exact_path import Ranges, read_exactly
 from orderflow.contract.patterns import as_re2
 from orderflow.errors import RecordRejected
@@ -100,7 +100,7 @@ def _keep_matching(orders: pa.Table, contract: Contract) -> pa.Table:
 
 def as_table(orders: Sequence[Order], batch_indexes: Sequence[int], contract: Contract = DEFAULT) -> pa.Table:
     """Return the orders as columns, like `decode_batch`."""
-    columns: list[list[Any]] = [[getattr(order, name) for order in orders] for name in EIGHT]
+    columns: list[list[Any]] = [[getattr(order, name) for order in orders] for name in STANDARD_FIELDS]
     for index, field in enumerate(contract.own):
         values = [order.own[index] for order in orders]
         if field.kind is Kind.TIMESTAMP:
@@ -116,7 +116,7 @@ def _as_text(moment: Any, digits: int) -> str:
 
 def as_orders(table: pa.Table, contract: Contract = DEFAULT) -> Iterable[Order]:
     """Return the table's rows as orders."""
-    columns = [table[name].to_pylist() for name in EIGHT]
+    columns = [table[name].to_pylist() for name in STANDARD_FIELDS]
     if not contract.own:
         return map(Order, *columns)
     own = [

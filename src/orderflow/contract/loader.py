@@ -19,11 +19,11 @@ from orderflow.contract import patterns
 from orderflow.contract.definition import (
     BIGINT_MAX,
     DEFAULT,
-    EIGHT,
     INT_MAX,
     MAX_VALUE_BYTES,
     MAX_VARCHAR,
     OTHER_FIELDS,
+    STANDARD_FIELDS,
     Contract,
     Field,
     Kind,
@@ -37,7 +37,7 @@ _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 _STORED = "\0"  # begins a contract as JSON; a file's text has no NUL
 RESERVED = (  # columns that no own field can have
-    *EIGHT,
+    *STANDARD_FIELDS,
     *("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS),
     *("batch_index", "last_digit", "minute", "reason", "detail", "value"),  # of batches, and of orderflow.spark
     *("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"),  # of InnoDB
@@ -148,7 +148,7 @@ class _File:
         return found
 
     def contract(self, document: dict[str, Any]) -> Contract:
-        self._check_keys(document, {"unknown_fields", "fields", *EIGHT}, "")
+        self._check_keys(document, {"unknown_fields", "fields", *STANDARD_FIELDS}, "")
         unknown = self._one_of(document, "", "unknown_fields", ("ignore", "keep", "reject"))
         total = "checked"
         fields = []
@@ -169,8 +169,8 @@ class _File:
             raise self.invalid(what, "Keep some in one field of type json.", "fields")
         fields += [self._own(name, table) for name, table in own.items()]
         if total == "computed":
-            fields[EIGHT.index("total_price")] = msgspec.structs.replace(
-                fields[EIGHT.index("total_price")], required=False
+            fields[STANDARD_FIELDS.index("total_price")] = msgspec.structs.replace(
+                fields[STANDARD_FIELDS.index("total_price")], required=False
             )
         contract = Contract(fields=tuple(fields), unknown_fields=unknown, total=total)  # type: ignore[arg-type] # checked
         self._check_together(contract)
@@ -197,7 +197,9 @@ class _File:
             raise self.invalid(f"{name!a} cannot be a column", fix, where)
         if name in RESERVED:
             taken = (
-                f"Write [{name}]." if name in EIGHT else "Choose another name; `key` names the field in the message."
+                f"Write [{name}]."
+                if name in STANDARD_FIELDS
+                else "Choose another name; `key` names the field in the message."
             )
             raise self.invalid(f"{name} is a column of OrderFlow", taken, where)
         if "type" not in table:

@@ -44,7 +44,7 @@ _LATEST = 20  # orders
 State = Literal["unknown", "ok", "waiting", "unavailable"]
 
 
-class Part(msgspec.Struct, frozen=True):
+class ServerState(msgspec.Struct, frozen=True):
     """The state of Kafka, the database or the sink, with a sentence for the user. `unknown`: not checked yet."""
 
     state: State
@@ -62,9 +62,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     at: datetime
     read_at: datetime | None
-    kafka: Part
-    database: Part
-    sink: Part
+    kafka: ServerState
+    database: ServerState
+    sink: ServerState
     sink_log_line: str | None
     status: Status | None
     stored_per_second: float | None
@@ -93,13 +93,15 @@ class _Queries:
     def end(self, error: OrderFlowError | None = None) -> None:
         self.error, self._pending_since, self.has_answered = error, None, True
 
-    def part(self, answers: str) -> Part:
+    def part(self, answers: str) -> ServerState:
         waited = time.monotonic() - self._pending_since if self._pending_since is not None else 0
         if self.error:
-            return Part("unavailable", self.error.message, self.error.hint)
+            return ServerState("unavailable", self.error.message, self.error.hint)
         if waited > _ANSWER_TIMEOUT:
-            return Part("unavailable", f"{self._name} has not answered for {waited:.0f} seconds.")
-        return Part("ok", answers) if self.has_answered else Part("unknown", f"Connecting to {self._name}.")
+            return ServerState("unavailable", f"{self._name} has not answered for {waited:.0f} seconds.")
+        return (
+            ServerState("ok", answers) if self.has_answered else ServerState("unknown", f"Connecting to {self._name}.")
+        )
 
 
 class Monitor:
@@ -169,38 +171,38 @@ class Monitor:
             has_products=self._has_products,
         )
 
-    def _sink(self, kafka: Part, database: Part) -> Part:
+    def _sink(self, kafka: ServerState, database: ServerState) -> ServerState:
         """The state of the sink. An active sink holds a named lock in the database."""
         if database.state == "unavailable":
             unknown = "The state of the sink is unknown, because it is read from MySQL."
-            return Part("unknown", f"{unknown} A running sink also waits for MySQL.")
+            return ServerState("unknown", f"{unknown} A running sink also waits for MySQL.")
         if database.state != "ok":
-            return Part("unknown", "Reading the state of the sink from MySQL.")
+            return ServerState("unknown", "Reading the state of the sink from MySQL.")
         found = self._status
         if kafka.state == "unavailable":  # a sink that waits for Kafka holds the lock only briefly
             if not self._was_locked:
-                return Part("unknown", "No sink was active yet; one may be waiting for Kafka.")
-            return Part("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
+                return ServerState("unknown", "No sink was active yet; one may be waiting for Kafka.")
+            return ServerState("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
         if self._lock_checked_at is None:
-            return Part("unknown", "Checking for an active sink.")
+            return ServerState("unknown", "Checking for an active sink.")
         if (since := self._unlocked_since) is not None:
             # While another sink takes over, the lock is briefly free.
             if self._lock_checked_at - since < _ANSWER_TIMEOUT:
-                return Part("unknown", "Checking for an active sink.")
+                return ServerState("unknown", "Checking for an active sink.")
             waiting = f" The lag is {counted(found.lag, 'record')}." if found and found.lag else ""
             if found and found.lag_unknown_because:
                 waiting = f" {found.lag_unknown_because}"
-            return Part(
+            return ServerState(
                 "unavailable", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`."
             )
         stalled_for = self._lock_checked_at - self._positions[0]
         if found and found.lag and stalled_for > _STALL_TIMEOUT + self._settings.trigger_interval:
-            return Part(
+            return ServerState(
                 "waiting",
                 f"The sink is active, but has stored nothing for {stalled_for:.0f} s."
                 f" The lag is {counted(found.lag, 'record')}.",
             )
-        return Part("ok", "The sink is active on this table and topic.")
+        return ServerState("ok", "The sink is active on this table and topic.")
 
     def _rate(self) -> float | None:
         samples = list(self._stored)
@@ -262,7 +264,7 @@ class Monitor:
     def _read_fast_values(self, connection: Connection) -> None:
         entries = ledger.entries(connection)
         now = time.monotonic()
-        is_locked = ledger.is_led(connection, self._settings)
+        is_locked = ledger.has_active_sink(connection, self._settings)
         self._lock_checked_at, self._was_locked = now, self._was_locked or is_locked
         self._unlocked_since = None if is_locked else self._unlocked_since or now
         self._latest = reading.latest(connection, _LATEST)

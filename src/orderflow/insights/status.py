@@ -96,7 +96,7 @@ def combine(
     unknown_because = extent if isinstance(extent, str) else _check_topic_id(entries_of_topic, extent)
     parts = []
     for part in sorted(positions.keys() | bounds.keys()):
-        # As in ledger.open_partitions: a new topic starts at its first offsets, an added partition at 0.
+        # As in ledger.ensure_partitions: a new topic starts at its first offsets, an added partition at 0.
         start = positions.get(part, 0 if positions else bounds[part].first)
         end = bounds[part].end if part in bounds else None
         lag = None if end is None or unknown_because else max(0, end - start)

@@ -83,7 +83,7 @@ class PartitionConsumer:
         # By partition, of the last batches: the end of the previous batch by the first offset, see has_passed.
         self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
         self._damaged = damaged
-        self._skipped_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
+        self._paused_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
         wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
@@ -154,16 +154,16 @@ class PartitionConsumer:
 
     def _consume(self, limit: int, seconds: float) -> list[Message]:
         """Return up to `limit` records, after waiting up to `seconds` for them."""
-        for partition, until in [*self._skipped_until.items()]:
+        for partition, until in [*self._paused_until.items()]:
             if time.monotonic() > until:
-                del self._skipped_until[partition]
+                del self._paused_until[partition]
                 self._assign(partition, self._read_to[partition])
         return [message for message in self._consumer.consume(limit, seconds) if self._is_record(message)]
 
     def _is_record(self, message: Message) -> bool:
         """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
         partition, error, offset = message.partition(), message.error(), message.offset()
-        if partition in self._skipped_until:
+        if partition in self._paused_until:
             return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
         if error is None:
             assert partition is not None and offset is not None
@@ -172,7 +172,7 @@ class PartitionConsumer:
                     check_offset(offset, position, topic.high_watermark(self._consumer, self._settings, partition))
                 except DamagedError as damaged:
                     # A new client would accept this offset, so it is not retried.
-                    self._skip_partition(partition, str(damaged), retry=False)
+                    self._pause_partition(partition, str(damaged), retry=False)
                     return False
             self._read_to[partition] = offset + 1
             if self._remaining_end_offsets and offset + 1 >= self._remaining_end_offsets.get(partition, inf):
@@ -186,7 +186,7 @@ class PartitionConsumer:
                 self._stop_reading(partition)
             return False
         if topic.is_damage(error) and partition is not None:
-            self._skip_partition(partition, error.str())
+            self._pause_partition(partition, error.str())
             return False
         self.stop_event.set()  # so that no other thread reads past this error
         if error.code() in _TOPIC_CHANGED:
@@ -196,7 +196,7 @@ class PartitionConsumer:
             )
         raise KafkaException(error)
 
-    def _skip_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
+    def _pause_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
         offset = self._read_to[partition]
         self._damaged[partition] = DamagedPartition(
@@ -209,7 +209,7 @@ class PartitionConsumer:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         if self._remaining_end_offsets is not None:
             self._remaining_end_offsets.pop(partition, None)
-        self._skipped_until[partition] = until
+        self._paused_until[partition] = until
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:

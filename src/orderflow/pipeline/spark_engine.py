@@ -94,7 +94,7 @@ class SparkEngine:
             self._mode.mark_failed()
         self._is_once = once
         if self._must_search_damage or self._damaged:
-            positions = self._skip_unreadable(info, positions, end_offsets)
+            positions = self._store_unreadable_by_spark(info, positions, end_offsets)
         self._must_search_damage = False
         if self._damaged:
             positions = self._store_before_damage(spark, info, positions)
@@ -144,7 +144,7 @@ class SparkEngine:
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark, self._realtime_batch).start()
 
-    def _skip_unreadable(
+    def _store_unreadable_by_spark(
         self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int]
     ) -> Mapping[int, int]:
         """Find the damaged batches, and store the records whose timestamp is too late for Spark. Return the positions.

@@ -196,7 +196,7 @@ class Supervisor:
         info = self._topic(connection)
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
-        self._positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        self._positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
         end_offsets = self._end_offsets(info)
         check_last_records(self._settings, connection, first)
         self._last_status = self._last_status or self._status(connection, info)
@@ -277,7 +277,7 @@ class Supervisor:
                 if not self._engine.can_continue(now.lag or 0):
                     return True
         self._report_progress(connection, info)
-        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
+        if (part := self._advance_past_empty_offsets(connection, info, end_offsets)) is not None:
             raise Interrupted(
                 f"The engine has ended, although {info.name} partition {part} has records from offset"
                 f" {self._positions[part]} on."
@@ -310,14 +310,14 @@ class Supervisor:
         self, connection: Connection, info: TopicInfo, seconds: float, end_offsets: Mapping[int, int]
     ) -> None:
         """Raise Interrupted if records before `end_offsets` have waited for these seconds: the engine hangs."""
-        if (part := self._skip_empty_offsets(connection, info, end_offsets)) is not None:
+        if (part := self._advance_past_empty_offsets(connection, info, end_offsets)) is not None:
             self._stalls += 1
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records from"
                 f" offset {self._positions[part]} on (engine activity: {self._engine.activity()})."
             )
 
-    def _skip_empty_offsets(
+    def _advance_past_empty_offsets(
         self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]
     ) -> int | None:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
@@ -333,7 +333,7 @@ class Supervisor:
             if topic_reader.holds_records(part, start, end):
                 return part
             topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
-            ledger.skip_empty(connection, info.name, info.topic_id, part, start, end)
+            ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
         return None
 
     def _status(self, connection: Connection, info: TopicInfo) -> Status:

@@ -53,7 +53,7 @@ def read_records(
     beginning. `streaming=False` returns a batch DataFrame of the topic's current records.
 
     Raises SettingInvalid, InputInvalid (an option would also read aborted transactions), SparkUnavailable (no Kafka
-    source), and with "ledger" what `open_ledger` raises.
+    source), and with "ledger" what `prepare_ledger` raises.
     """
     from pyspark.errors import AnalysisException
 
@@ -64,7 +64,7 @@ def read_records(
     if given.keys() & {"assign", "subscribePattern"}:
         del given["subscribe"]
     if given["startingOffsets"] == "ledger":
-        given["startingOffsets"] = offsets_json(settings.kafka_topic, open_ledger(settings))
+        given["startingOffsets"] = offsets_json(settings.kafka_topic, prepare_ledger(settings))
     reader: Any = spark.readStream if streaming else spark.read
     try:
         records: DataFrame = reader.format("kafka").options(**given).load()
@@ -175,7 +175,7 @@ def _check_isolation(options: Mapping[str, str | int]) -> None:
             )
 
 
-def open_ledger(settings: Settings) -> dict[int, int]:
+def prepare_ledger(settings: Settings) -> dict[int, int]:
     """Create missing tables and ledger rows. Return the next offset to store by partition.
 
     Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused,
@@ -187,7 +187,7 @@ def open_ledger(settings: Settings) -> dict[int, int]:
     topic.check_cleanup_policy(settings)
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
-        positions = ledger.open_partitions(connection, info.name, info.topic_id, first)
+        positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
         check_last_records(settings, connection, first)
         return positions
 

@@ -110,7 +110,7 @@ class Connection:
         server ends the session. Raises what `execute` raises.
         """
         self.settings = settings
-        self._max_packet = 0  # unknown until `room` reads it
+        self._max_packet = 0  # unknown until `max_values_bytes` reads it
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}
@@ -139,8 +139,8 @@ class Connection:
         self.execute("set_isolation")
 
     @property
-    def room(self) -> int:
-        """How many bytes the values of a statement may have, as `weight` counts them."""
+    def max_values_bytes(self) -> int:
+        """How many bytes the values of a statement may have, as `estimated_bytes` counts them."""
         if not self._max_packet:
             self._max_packet = int(self.execute("select_max_packet").rows[0][0])
         return max(self._max_packet - _FRAME_BYTES, self._max_packet // 2)
@@ -172,7 +172,7 @@ class Connection:
         and its error. Raises Contention and DatabaseUnavailable.
         """
         line = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))
-        rows = next(portions(rows, lambda row: len(line) + weight(row), self.room))
+        rows = next(split_by_size(rows, lambda row: len(line) + estimated_bytes(row), self.max_values_bytes))
         text = ";\n".join([line] * len(rows))
         written = 0
         try:
@@ -239,18 +239,18 @@ def row_errors() -> Iterator[None]:
         if not isinstance(cause, mysql.connector.Error):
             raise
         signalled = _is_signalled(cause)
-        is_other = error_numbers.is_client_error(cause.errno) or cause.errno == error_numbers.PACKET_TOO_LARGE
+        is_not_about_rows = error_numbers.is_client_error(cause.errno) or cause.errno == error_numbers.PACKET_TOO_LARGE
         if not signalled and (
-            is_other or isinstance(error, (Contention, DatabaseUnavailable, TransactionTooLargeError))
+            is_not_about_rows or isinstance(error, (Contention, DatabaseUnavailable, TransactionTooLargeError))
         ):
             raise
-        certain = signalled or cause.errno in error_numbers.ROW_AT_FAULT
+        is_row_at_fault = signalled or cause.errno in error_numbers.ROW_AT_FAULT
         raise RowsRefusedError(
-            cause.msg or str(cause), number=cause.errno, statement_error=None if certain else error
+            cause.msg or str(cause), number=cause.errno, statement_error=None if is_row_at_fault else error
         ) from cause
 
 
-def weight(values: Sequence[object]) -> int:
+def estimated_bytes(values: Sequence[object]) -> int:
     """Return how many bytes these values have in a statement, at most: the client escapes some characters by two."""
     size = _VALUE_BYTES * len(values)
     for value in values:
@@ -261,12 +261,12 @@ def weight(values: Sequence[object]) -> int:
     return size
 
 
-def portions(rows: Iterable[_Row], weigh: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
+def split_by_size(rows: Iterable[_Row], size_of: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
     """Yield the rows in portions, each of which weighs `most` bytes or less, or is a single heavier row."""
     portion: list[_Row] = []
     total = 0
     for row in rows:
-        size = weigh(row)
+        size = size_of(row)
         if portion and total + size > most:
             yield portion
             portion, total = [], 0

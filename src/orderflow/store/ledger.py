@@ -49,7 +49,7 @@ class Loss(NamedTuple):
     accepted_by: str | None = None
 
 
-class Locked(NamedTuple):
+class LockedPosition(NamedTuple):
     """A partition's position, which no other session can move until the transaction ends; `now` is the server's UTC."""
 
     next_offset: int
@@ -77,11 +77,11 @@ class Advance(NamedTuple):
     last: LastRecord = LastRecord()
 
 
-def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, Locked]:
+def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, LockedPosition]:
     """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
     placeholders = statements.placeholders_for(partitions)
     rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
-    return {partition: Locked(*found) for partition, *found in rows}
+    return {partition: LockedPosition(*found) for partition, *found in rows}
 
 
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
@@ -92,7 +92,7 @@ def advance(connection: Connection, topic: str, topic_id: str, now: datetime, mo
     connection.execute_rows("advance_ledger", rows)
 
 
-def skip_empty(  # noqa: PLR0917
+def advance_past_empty(  # noqa: PLR0917
     connection: Connection, topic: str, topic_id: str, partition: int, start: int, end: int
 ) -> None:
     """Move the partition's position from `start` to `end`, between which the topic has no record.
@@ -100,7 +100,7 @@ def skip_empty(  # noqa: PLR0917
     Nothing changes if the position is another one by now. Raises the connection's errors.
     """
     values = {"topic": topic, "topic_id": topic_id, "partition": partition, "start": start, "end": end}
-    connection.execute("skip_empty", values)
+    connection.execute("advance_past_empty", values)
     connection.commit()
 
 
@@ -127,7 +127,7 @@ def last_records(connection: Connection, topic: str) -> dict[int, LastRecord]:
     return {partition: LastRecord(*last) for partition, *last in rows}
 
 
-def open_partitions(
+def ensure_partitions(
     connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]
 ) -> dict[int, int]:
     """Return each partition's next offset, and add the partitions that the ledger does not have yet.
@@ -158,7 +158,7 @@ def _open(connection: Connection, topic: str, topic_id: str, first_offsets: Mapp
     for partition, first in first_offsets.items():
         start = known.get(partition, first)
         values = {"topic": topic, "partition": partition, "topic_id": topic_id, "first_offset": start}
-        connection.execute("open_ledger", values)
+        connection.execute("add_partition", values)
 
 
 def positions(connection: Connection, topic: str, topic_id: str, partitions: Collection[int]) -> dict[int, int]:
@@ -252,7 +252,7 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
     return named_lock.acquire(connection, _leadership_lock_name(connection, settings), seconds)
 
 
-def is_led(connection: Connection, settings: Settings) -> bool:
+def has_active_sink(connection: Connection, settings: Settings) -> bool:
     """Whether a sink is active on this table and topic now, on any machine."""
     return named_lock.is_held(connection, _leadership_lock_name(connection, settings))
 

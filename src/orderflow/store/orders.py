@@ -20,10 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orderflow.contract import loader, native
-from orderflow.contract.definition import EIGHT, LAST_MILLISECOND, Contract, Reason
+from orderflow.contract.definition import LAST_MILLISECOND, STANDARD_FIELDS, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
-from orderflow.store.connection import Connection, RowsRefusedError, StatementResult, portions, row_errors, weight
+from orderflow.store.connection import (
+    Connection,
+    RowsRefusedError,
+    StatementResult,
+    estimated_bytes,
+    row_errors,
+    split_by_size,
+)
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
 from orderflow.store.record_batch import OrderRow, RecordBatch
 from orderflow.store.statements import placeholders_for
@@ -32,7 +39,7 @@ _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
 _SELECT_IDS = 1000  # per statement; more bring no gain
 _STATEMENTS = 200  # per round trip, where each row has its own statement
 _RECORD = ("kafka_partition", "kafka_offset", "produced_at")
-_ORDER_ID = EIGHT.index("order_id")  # its position in a row
+_ORDER_ID = STANDARD_FIELDS.index("order_id")  # its position in a row
 _LONGEST_SHOWN = 3_000  # characters of a value in a reason
 _REASONS = 3  # texts of warnings, at most
 _ROW_IN_TEXT = re.compile(r" at row \d+")
@@ -125,7 +132,7 @@ def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
     done = 0
     for start in range(0, len(rows), _INSERT_ROWS):
         values = _values(rows[start : start + _INSERT_ROWS], stored_at)
-        for some in portions(values, weight, min(_INSERT_BYTES, connection.room)):
+        for some in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
             with row_errors():
                 result = connection.execute_rows("insert_orders", some)
             skipped_rows += _skipped_rows(connection, rows[done : done + len(some)], stored_at, result)

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
-from orderflow.store.connection import Connection, portions, weight
+from orderflow.store.connection import Connection, estimated_bytes, split_by_size
 from orderflow.store.orders import produced_at
 from orderflow.store.record_batch import RecordBatch, TopicReader
 from orderflow.store.statements import placeholders_for
@@ -83,7 +83,7 @@ def insert(
     """Store the batch's records that `bad` names."""
     if bad:
         rows = _rows(connection, topic_reader, batch, bad, at)
-        for some in portions(rows, weight, min(_STATEMENT_BYTES, connection.room)):
+        for some in split_by_size(rows, estimated_bytes, min(_STATEMENT_BYTES, connection.max_values_bytes)):
             connection.execute_rows("insert_quarantine", some)
 
 
@@ -100,8 +100,8 @@ def _rows(
         fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
         others = (produced_at(batch.timestamps[batch_index]), at, rejected.reason, _detail(rejected), order_id)
         chunks: list[dict[str, object]] = []
-        if weight((topic_reader.topic, *coordinates.values(), *fields, *others)) > connection.room:
-            share = connection.room // 8  # three fields and the detail, at two bytes each
+        if estimated_bytes((topic_reader.topic, *coordinates.values(), *fields, *others)) > connection.max_values_bytes:
+            share = connection.max_values_bytes // 8  # three fields and the detail, at two bytes each
             chunks = [
                 chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
             ]

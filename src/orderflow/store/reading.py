@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from orderflow.contract import loader
-from orderflow.contract.definition import EIGHT, Field, Kind
+from orderflow.contract.definition import STANDARD_FIELDS, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import placeholders_for
@@ -116,9 +116,9 @@ def order(connection: Connection, order_id: str) -> StoredOrder | None:
     if not rows:
         return None
     cells, fields = [*map(_utc_if_time, rows[0])], loader.contract_of(connection.settings).own
-    end = len(EIGHT) + len(fields)
-    own = own_values(fields, cells[len(EIGHT) : end])
-    return StoredOrder(*[*cells[: len(EIGHT)], *cells[end:], own])
+    end = len(STANDARD_FIELDS) + len(fields)
+    own = own_values(fields, cells[len(STANDARD_FIELDS) : end])
+    return StoredOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], own])
 
 
 def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[StoredOrder, ...]:

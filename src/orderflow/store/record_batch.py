@@ -24,11 +24,11 @@ class RecordBatch(NamedTuple):
     values: Sequence[bytes | None]
     headers: Sequence[Sequence[tuple[str, bytes | None]]] | None = None
 
-    def starts(self) -> dict[int, int]:
+    def first_offsets(self) -> dict[int, int]:
         """Return the first offset of each partition."""
         return dict(zip(reversed(self.partitions), reversed(self.offsets), strict=True))
 
-    def ends(self) -> dict[int, int]:
+    def next_offsets(self) -> dict[int, int]:
         """Return the offset after the last record of each partition."""
         return {
             partition: last + 1 for partition, last in dict(zip(self.partitions, self.offsets, strict=True)).items()
@@ -40,12 +40,12 @@ class RecordBatch(NamedTuple):
 
     def describe(self, topic: str) -> str:
         """Return the topic partitions and offsets, for messages: "orders-0 offsets 17 to 36"."""
-        starts, ends = self.starts(), self.ends()
+        starts, ends = self.first_offsets(), self.next_offsets()
         return ", ".join(f"{topic}-{part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
 
     def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
         """Return the records at or after each partition's position; the batch itself if that is every record."""
-        if all(first >= positions[partition] for partition, first in self.starts().items()):
+        if all(first >= positions[partition] for partition, first in self.first_offsets().items()):
             return self
         coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
         return self.select([index for index, (partition, offset) in coordinates if offset >= positions[partition]])

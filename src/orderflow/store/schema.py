@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from orderflow.contract import loader, patterns
 from orderflow.contract.changes import changes
-from orderflow.contract.definition import DEFAULT, EIGHT, Field, Kind
+from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Field, Kind
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -91,7 +91,7 @@ def check_active_sink(settings: Settings) -> None:
     A version that no record was stored by yet may be the active sink's.
     """
     with Connection(settings, database=False) as connection:
-        if not ledger.is_led(connection, settings):
+        if not ledger.has_active_sink(connection, settings):
             return
         found = _read_catalogue(connection, settings).contracts
         if found.find(loader.contract_of(settings)) is None:
@@ -357,7 +357,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     latest = versions.contracts[versions.newest_id].by_name
     what: list[str] = []
     parts: list[str] = []
-    before = EIGHT[-1]
+    before = STANDARD_FIELDS[-1]
     for field in loader.contract_of(settings).columns:
         expected = _declared_type(field.type)
         if field.is_own and field.name not in shown:

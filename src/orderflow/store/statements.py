@@ -15,7 +15,7 @@ from itertools import dropwhile
 import pyarrow as pa
 
 from orderflow.contract import loader
-from orderflow.contract.definition import EIGHT, Contract, Field, Kind
+from orderflow.contract.definition import STANDARD_FIELDS, Contract, Field, Kind
 from orderflow.settings import Settings
 from orderflow.store.tables import FORMER_TABLES, TABLES
 
@@ -50,7 +50,7 @@ def _identifiers(settings: Settings) -> dict[str, str]:
     return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",
         "order_names": ", ".join(identifier(field) for field in contract.columns),
-        "eight_names": ", ".join(EIGHT),
+        "eight_names": ", ".join(STANDARD_FIELDS),
         "order_columns": ",\n  ".join(f"{identifier(field)} {field.column}" for field in contract.columns),
         "order_minute": _minute(contract.by_name["order_timestamp"]),
         "row_hash": _row_hash(contract),
@@ -77,7 +77,7 @@ def _row_hash(contract: Contract) -> str:
     hashed, so that no separator occurs in them. Columns that are added later are NULL in adopted rows: CONCAT_WS skips
     NULL. Columns that become wider keep the text of each value. So the checksum of unchanged rows stays the same.
     """
-    hashed = [_hashed(contract.by_name[name]) for name in EIGHT]
+    hashed = [_hashed(contract.by_name[name]) for name in STANDARD_FIELDS]
     hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]
     hashed.append("CONCAT('order_timestamp=', NULLIF(MICROSECOND(order_timestamp), 0))")
     hashed += sorted(f"CONCAT('{field.name}=', {_hashed_own(field)})" for field in contract.own)

@@ -53,7 +53,7 @@ from orderflow.store.connection import (
     RowsRefusedError,
     TransactionTooLargeError,
 )
-from orderflow.store.ledger import Advance, LastRecord, Locked
+from orderflow.store.ledger import Advance, LastRecord, LockedPosition
 from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
 from orderflow.store.record_batch import RecordBatch, TopicReader
@@ -219,7 +219,7 @@ class Writer:
         speculative = ticket.wait_for_predecessor_start()
         timer.lap("lock")
         try:
-            committed = self._attempts(decoded, batch.ends(), ticket, timer, speculative=speculative)
+            committed = self._commit_with_retries(decoded, batch.next_offsets(), ticket, timer, speculative=speculative)
         except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(ticket)
@@ -232,32 +232,34 @@ class Writer:
     def _commit_in_small_transactions(self, batch: RecordBatch, ticket: CommitTicket, timer: _StepTimer) -> Committed:
         """Split the batch into small transactions, each of which finds the rows that the server refuses."""
         committed = Committed()
-        for small_batch, ends in _split(batch):
+        for small_batch, next_offsets in _split(batch):
             decoded = self._decode(small_batch)
             timer.lap("decode")
-            committed = committed.plus(self._attempts(decoded, ends, ticket, timer, row_by_row=True))
+            committed = committed.plus(
+                self._commit_with_retries(decoded, next_offsets, ticket, timer, isolate_refused=True)
+            )
         return committed
 
-    def _attempts(
+    def _commit_with_retries(
         self,
         decoded: _DecodedBatch,
-        ends: Mapping[int, int],
+        next_offsets: Mapping[int, int],
         ticket: CommitTicket,
         timer: _StepTimer,
         *,
         speculative: bool = False,
-        row_by_row: bool = False,
+        isolate_refused: bool = False,
     ) -> Committed:
         """Execute one transaction, and retry it after contention.
 
-        `ends` maps each partition to its next offset after the transaction.
+        `next_offsets` maps each partition to its next offset after the transaction.
         """
         for after_contention in contention.pauses(self._max_attempts):
             pause = 0.0
             try:
                 if speculative:
-                    return self._commit_speculatively(decoded, ends, ticket, timer)
-                return self._commit_in_order(decoded, ends, ticket, timer, row_by_row=row_by_row)
+                    return self._commit_speculatively(decoded, next_offsets, ticket, timer)
+                return self._commit_in_order(decoded, next_offsets, ticket, timer, isolate_refused=isolate_refused)
             except OutOfOrderError:
                 pass  # retried in order
             except LocalInfileOffError:
@@ -282,7 +284,7 @@ class Writer:
         return _DecodedBatch(batch, rows, values.rejected, values.unknown_fields)
 
     def _commit_speculatively(
-        self, decoded: _DecodedBatch, ends: Mapping[int, int], ticket: CommitTicket, timer: _StepTimer
+        self, decoded: _DecodedBatch, next_offsets: Mapping[int, int], ticket: CommitTicket, timer: _StepTimer
     ) -> Committed:
         """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
 
@@ -294,7 +296,7 @@ class Writer:
         timer.lap("write")
         # 1. Lock the ledger's rows.
         ticket.wait_for_predecessor_lock()
-        locked = self._lock_ledger(decoded.batch, may_open=False)
+        locked = self._lock_ledger(decoded.batch, may_add_partitions=False)
         positions = _positions(locked)
         ticket.mark_ledger_locked()
         # 2 and 3. No record is stored already, and none is missing.
@@ -302,20 +304,20 @@ class Writer:
         timer.lap("lock")
         if not in_order:
             raise OutOfOrderError
-        return self._account_and_commit(decoded, ends, locked, stored_at, skipped_rows, (), timer)
+        return self._account_and_commit(decoded, next_offsets, locked, stored_at, skipped_rows, (), timer)
 
     def _commit_in_order(
         self,
         decoded: _DecodedBatch,
-        ends: Mapping[int, int],
+        next_offsets: Mapping[int, int],
         ticket: CommitTicket,
         timer: _StepTimer,
         *,
-        row_by_row: bool,
+        isolate_refused: bool,
     ) -> Committed:
-        """Do steps 1 to 6. With `row_by_row`, find the rows that the server refuses."""
+        """Do steps 1 to 6. With `isolate_refused`, find the rows that the server refuses."""
         # 1. Lock the ledger's rows.
-        locked = self._lock_ledger(decoded.batch, may_open=True)
+        locked = self._lock_ledger(decoded.batch, may_add_partitions=True)
         positions, stored_at = _positions(locked), next(iter(locked.values())).now
         ticket.mark_ledger_locked()
         # 2. Drop the records that are stored already.
@@ -334,18 +336,18 @@ class Writer:
         # 4. Write the orders.
         skipped_rows: Sequence[SkippedRow]
         refused: Sequence[Refused] = ()
-        if row_by_row:
+        if isolate_refused:
             skipped_rows, refused = self._write_except_refused(decoded, stored_at)
         else:
             skipped_rows = self._write(decoded.rows, stored_at)
         timer.lap("write")
-        return self._account_and_commit(decoded, ends, locked, stored_at, skipped_rows, refused, timer)
+        return self._account_and_commit(decoded, next_offsets, locked, stored_at, skipped_rows, refused, timer)
 
     def _account_and_commit(  # noqa: PLR0917
         self,
         decoded: _DecodedBatch,
-        ends: Mapping[int, int],
-        locked: Mapping[int, Locked],
+        next_offsets: Mapping[int, int],
+        locked: Mapping[int, LockedPosition],
         stored_at: datetime,
         skipped_rows: Sequence[SkippedRow],
         refused: Sequence[Refused],
@@ -374,18 +376,18 @@ class Writer:
         duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
         quarantined = Counter(batch.partitions[one.batch_index] for one in bad)
         unknown = Counter(batch.partitions[index] for index in decoded.unknown_fields["batch_index"].to_pylist())
-        moves = {
+        advances = {
             part: Advance(
-                *(ends[part], stored[part], duplicates[part], quarantined[part], unknown[part]),
+                *(next_offsets[part], stored[part], duplicates[part], quarantined[part], unknown[part]),
                 last=LastRecord(batch.offsets[last], ledger.fingerprint(batch.timestamps[last], batch.keys[last])),
             )
             for part, last in batch.last_indexes().items()
         }
-        for part in moves:
+        for part in advances:
             if locked[part].contract_id != self._contract_id:
                 start = locked[part].next_offset, self._contract_id
                 contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, part, *start)
-        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, moves)
+        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, advances)
         self._check_identity()
         timer.lap("account")
         connection.commit()
@@ -398,7 +400,7 @@ class Writer:
             unknown_fields=Counter(decoded.unknown_fields["name"].to_pylist()),
         )
 
-    def _lock_ledger(self, batch: RecordBatch, *, may_open: bool) -> dict[int, Locked]:
+    def _lock_ledger(self, batch: RecordBatch, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
         Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
@@ -407,10 +409,10 @@ class Writer:
         topic_reader, partitions = self._topic_reader, {*batch.partitions}
         locked = ledger.lock(self._connection, topic_reader.topic, partitions)
         if added := partitions - locked.keys():
-            if not may_open:
+            if not may_add_partitions:
                 raise OutOfOrderError
             first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
-            ledger.open_partitions(self._connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
+            ledger.ensure_partitions(self._connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
             locked = ledger.lock(self._connection, topic_reader.topic, partitions)
         for one in locked.values():
             ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, one.topic_id)
@@ -421,7 +423,7 @@ class Writer:
     def _gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
         """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
         topic_reader = self._topic_reader
-        for partition, first in batch.starts().items():
+        for partition, first in batch.first_offsets().items():
             position = positions[partition]
             if first > position and topic_reader.holds_records(partition, position, first):
                 return LedgerGap(
@@ -448,11 +450,11 @@ class Writer:
         rows = decoded.rows
         refused: list[Refused] = []
         skipped_rows: list[SkippedRow] = []
-        is_row_by_row = False
+        one_statement_per_row = False
         while len(rows):
             self._connection.execute("savepoint")
             try:
-                if is_row_by_row:
+                if one_statement_per_row:
                     skipped_rows, found = orders.insert_each(self._connection, rows, stored_at)
                     refused += found
                     rows = orders.exclude(rows, [row.batch_index for row, *_ in found])
@@ -464,7 +466,7 @@ class Writer:
                 rows = orders.exclude(rows, [row.batch_index for row, *_ in altered.refused])
                 self._connection.execute("rollback_to_savepoint")
             except RowsRefusedError:
-                is_row_by_row = True
+                one_statement_per_row = True
                 self._connection.execute("rollback_to_savepoint")
                 orders.probe(self._connection)
         if len(rows) == len(skipped_rows) and refused and all(one.statement_error for one in refused):
@@ -476,7 +478,7 @@ class Writer:
         return skipped_rows, refused
 
 
-def _positions(locked: Mapping[int, Locked]) -> dict[int, int]:
+def _positions(locked: Mapping[int, LockedPosition]) -> dict[int, int]:
     return {partition: one.next_offset for partition, one in locked.items()}
 
 
@@ -485,11 +487,13 @@ def _split(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:
 
     That is where the next one begins, so the topic need not be checked for records between them.
     """
-    ends = batch.ends()
+    next_offsets = batch.next_offsets()
     small_batches: list[tuple[RecordBatch, dict[int, int]]] = []
     for start in reversed(range(0, len(batch.offsets), _SMALL_TRANSACTION_RECORDS)):
         end = start + _SMALL_TRANSACTION_RECORDS
         small_batch = RecordBatch(*(column if column is None else column[start:end] for column in batch))  # type: ignore[arg-type]
-        small_batches.append((small_batch, {partition: ends[partition] for partition in small_batch.starts()}))
-        ends |= small_batch.starts()
+        small_batches.append(
+            (small_batch, {partition: next_offsets[partition] for partition in small_batch.first_offsets()})
+        )
+        next_offsets |= small_batch.first_offsets()
     return reversed(small_batches)

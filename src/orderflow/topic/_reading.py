@@ -20,7 +20,7 @@ from orderflow.topic._metadata import bounds
 STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which `holds_records` uses `read`, which notices progress without records.
 GAP_STALL_TIMEOUT = 3.0
-_EARLY_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
+_PREMATURE_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
 PROBE_BYTES = 10_000  # per fetch that looks for one record
 STATISTICS = {"statistics.interval.ms": 1000}
 
@@ -170,7 +170,7 @@ def process_error_event(
     elif error.code() in POSITION_LOST_CODES:
         found = bounds(settings, [partition])[partition]
         if wanted.position > found.end:
-            raise _early_end_error(settings, partition, found.end, wanted.position)
+            raise _premature_end_error(settings, partition, found.end, wanted.position)
         if wanted.position >= found.first:
             raise KafkaUnavailable(
                 f"{settings.kafka_topic} partition {partition} cannot be read at offset {wanted.position} now:"
@@ -187,8 +187,8 @@ def process_error_event(
 def _check_progress(
     settings: Settings, partition: int, wanted: OffsetRange, seconds: float, stall_timeout: float
 ) -> None:
-    if wanted.early_end is not None and seconds > _EARLY_END_TIMEOUT:
-        raise _early_end_error(settings, partition, wanted.early_end, wanted.end)
+    if wanted.premature_end is not None and seconds > _PREMATURE_END_TIMEOUT:
+        raise _premature_end_error(settings, partition, wanted.premature_end, wanted.end)
     if seconds > stall_timeout:
         raise _StalledError(
             f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
@@ -196,7 +196,7 @@ def _check_progress(
         )
 
 
-def _early_end_error(settings: Settings, partition: int, found: int, wanted: int) -> KafkaUnavailable:
+def _premature_end_error(settings: Settings, partition: int, found: int, wanted: int) -> KafkaUnavailable:
     return KafkaUnavailable(
         f"{settings.kafka_topic} partition {partition} ends at offset {found} now, before offset {wanted}. The records"
         " between them are not known yet."

@@ -233,7 +233,7 @@ def sinks_disk_full(system: System) -> None:
 
     def is_reported() -> bool:
         _limit_files(system, 1)  # each time, because an earlier fault may still be restarting the JVM
-        # In real-time mode a worker reports its error to the driver by a file or the log, and it can write neither here.
+        # In real-time mode a worker reports its error by a file or the log, and it can write neither here.
         return system.has_logged("File too large") or (system.may_be_realtime and system.has_logged("Broken pipe"))
 
     until(is_reported, system.sink)

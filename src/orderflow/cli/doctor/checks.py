@@ -45,7 +45,7 @@ class Check(NamedTuple):
 
 def checks(settings: Settings) -> Iterator[Check]:
     """Run every check, in order. A check is skipped if one that it needs failed."""
-    examination = _Examination(settings)
+    examination = _Checks(settings)
     done: dict[str, Check] = {}
     for name, needs, run_check in examination.checks():
         failed = [need for need in needs if done[need].status != "ok"]
@@ -75,7 +75,7 @@ def _hint(name: str, error: OrderFlowError) -> str:
 _Result = tuple[Status, str] | tuple[Status, str, str]
 
 
-class _Examination:
+class _Checks:
     """The checks, and the data that they share. Each item of data is read once."""
 
     def __init__(self, settings: Settings) -> None:

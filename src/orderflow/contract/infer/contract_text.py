@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orderflow.contract import loader
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.field_names import Path, column_name
 from orderflow.contract.infer.field_values import FORMS, LINES
 from orderflow.contract.infer.key_choice import MONEY, KeyChoice
@@ -32,7 +32,7 @@ def contract_lines(choice: KeyChoice, most: int) -> Iterator[str]:
     yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
     if choice.skipped_count or too_many:
         yield comment(f"{choice.skipped_count + too_many:,} keys cannot be fields of their own.")
-    for name in EIGHT:
+    for name in STANDARD_FIELDS:
         yield ""
         yield from _found(choice, name) if name in choice.chosen else _not_found(choice, name)
     names: set[str] = set()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from orderflow.contract.definition import EIGHT
+from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.field_names import Path, similarity
 from orderflow.contract.infer.field_values import FORMS
 from orderflow.contract.infer.samples import USUAL, Samples
@@ -33,9 +33,9 @@ class KeyChoice:
         for path in skipped:
             del self._values[path]
         self.skipped_count = len(skipped)  # keys that a contract file cannot name
-        self.candidates = {name: self._rank(name) for name in EIGHT}  # by their names alone, the best first
+        self.candidates = {name: self._rank(name) for name in STANDARD_FIELDS}  # by their names alone, the best first
         self.chosen = self._choose()
-        self.missing = [name for name in EIGHT if name not in self.chosen and name != "total_price"]
+        self.missing = [name for name in STANDARD_FIELDS if name not in self.chosen and name != "total_price"]
 
     @property
     def own(self) -> list[Path]:
