@@ -152,7 +152,7 @@ def opened(settings: Settings) -> Iterator[Arena]:
 
 
 def _machine(settings: Settings, folder: Path) -> dict[str, object]:
-    found = server.ask(settings)
+    found = server.read(settings)
     with Connection(settings, database=False) as connection:
         [(doublewrite, buffer_pool)] = statements.execute(connection, "select_durability").rows
     durability = {

@@ -210,7 +210,7 @@ def test_a_statement_that_ran_for_too_long_is_reported(store: Settings) -> None:
 
 def test_a_table_altered_during_a_snapshot_is_contention(store: Settings) -> None:
     commit(store, batch_of([SAMPLE]))
-    with snapshot.opened(store) as connection:
+    with snapshot.open_snapshot(store) as connection:
         execute(store, "ALTER TABLE orders ADD COLUMN note INT, ALGORITHM = COPY")
         with pytest.raises(Contention, match=r"1412"):
             snapshot.count_orders(connection)
@@ -231,7 +231,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_audit_waits_for_long_statements(store: Settings) -> None:
     with Connection(store) as connection, pytest.raises(DatabaseUnavailable, match="does not answer"):
         connection.execute_text("SELECT SLEEP(1.5)")
-    with snapshot.opened(store) as connection:
+    with snapshot.open_snapshot(store) as connection:
         assert connection.execute_text("SELECT SLEEP(1.5)").rows == [(0,)]
 
 

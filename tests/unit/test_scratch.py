@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 from orderflow.pipeline import scratch
 scratch._bases = lambda: [Path(sys.argv[1])]
-with scratch.opened() as folder:
+with scratch.open_folder() as folder:
     print(folder, flush=True)
     time.sleep(60)
 """
@@ -35,7 +35,7 @@ from pathlib import Path
 from orderflow.pipeline import scratch
 scratch._bases = lambda: [Path(sys.argv[1])]
 for _ in range(150):
-    with scratch.opened() as folder:
+    with scratch.open_folder() as folder:
         (folder / "file").write_text("x")
         time.sleep(0.001)
         assert (folder / "file").exists()
@@ -49,7 +49,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_scratch_folder_is_private_and_removed(base: Path) -> None:
-    with scratch.opened() as folder:
+    with scratch.open_folder() as folder:
         assert folder.parent == base
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "file").touch()
@@ -64,7 +64,7 @@ def test_folders_of_killed_sinks_are_removed_and_those_of_live_ones_stay(base: P
     try:
         holders[0].kill()
         holders[0].wait()
-        with scratch.opened():
+        with scratch.open_folder():
             assert not killed.exists()
             assert live.exists()
     finally:
@@ -79,7 +79,7 @@ def test_a_process_id_in_a_name_means_nothing(base: Path) -> None:
         folder.mkdir()
     lock = os.open(live, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with scratch.opened():
+    with scratch.open_folder():
         assert live.exists() and not left.exists()
     os.close(lock)
 
@@ -91,7 +91,7 @@ def test_files_of_others_are_not_touched(base: Path, tmp_path_factory: pytest.Te
     (base / "orderflow-scratch-1-file").touch()
     os.mkfifo(base / "orderflow-scratch-1-fifo")
     (base / "orderflow-scratch-closed-x").mkdir(mode=0)
-    with scratch.opened():
+    with scratch.open_folder():
         assert (other_folder / "file").exists() and (base / "orderflow-scratch-1-file").exists()
 
 
@@ -99,7 +99,7 @@ def test_another_users_folder_stays(base: Path, monkeypatch: pytest.MonkeyPatch)
     theirs = base / "orderflow-scratch-x-y"
     theirs.mkdir()
     monkeypatch.setattr(os, "geteuid", lambda: theirs.stat().st_uid + 1)
-    with scratch.opened():
+    with scratch.open_folder():
         assert theirs.exists()
 
 
@@ -126,7 +126,7 @@ def test_without_any_folder_the_hint_names_the_setting(monkeypatch: pytest.Monke
         raise FileNotFoundError
 
     monkeypatch.setattr("tempfile.gettempdir", none)
-    with pytest.raises(SettingInvalid) as invalid, scratch.opened():
+    with pytest.raises(SettingInvalid) as invalid, scratch.open_folder():
         pass
     assert "TMPDIR" in invalid.value.hint
 

@@ -53,7 +53,7 @@ def _run_once(settings: Settings, progress: Progress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
     settings = loader.with_contract(settings, known.contracts[known.newest_id])
-    with snapshot.opened(settings) as connection:
+    with snapshot.open_snapshot(settings) as connection:
         versions = ContractVersions(connection, loader.contract_of(settings))
         scope = find_scope(settings, connection)
         report = Report(

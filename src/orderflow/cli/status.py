@@ -54,7 +54,7 @@ def _read(current: Settings) -> Status:
     from orderflow.insights import status as insight
     from orderflow.store import reading
 
-    with reading.opened(current) as connection:
+    with reading.open_reader(current) as connection:
         return insight.read(connection, current)
 
 

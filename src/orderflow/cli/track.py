@@ -38,7 +38,7 @@ def track(
     from orderflow.insights.track import track_order
     from orderflow.store import reading
 
-    with reading.opened(context.load()) as connection:
+    with reading.open_reader(context.load()) as connection:
         found = track_order(connection, order_id)
     print(to_json(found) if as_json else "\n".join(_lines(found)))
     if found.order is None:

@@ -53,7 +53,7 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
 
     async def respond(read: Callable[[Connection], object]) -> Response:
         def query() -> bytes:
-            with reading.opened(settings) as connection:
+            with reading.open_reader(settings) as connection:
                 return msgspec.json.encode(read(connection))
 
         async with readers:

@@ -237,7 +237,7 @@ class Monitor:
         while not stop.is_set():
             self._database.begin()
             try:
-                with reading.opened(self._settings) as connection:
+                with reading.open_reader(self._settings) as connection:
                     self._poll_connection(connection, stop, windows)
             except OrderFlowError as error:
                 self._database.end(error)

@@ -17,7 +17,7 @@ _MIN_FREE = 128 * 1024 * 1024  # bytes: the files of three transactions with the
 
 
 @contextmanager
-def opened() -> Iterator[Path]:
+def open_folder() -> Iterator[Path]:
     """Create a folder that only this user can enter, and remove it afterwards.
 
     The folder is in memory (/dev/shm) if there is enough free space, because LOAD DATA files are read as soon as they

@@ -122,7 +122,7 @@ class Supervisor:
             log.warning(
                 "OrderFlow is not installed, so it decodes orders much more slowly. To install it: pip install ."
             )
-        with _stop_on_signals(self._request_stop), scratch.opened() as folder, self._receive_metrics(folder):
+        with _stop_on_signals(self._request_stop), scratch.open_folder() as folder, self._receive_metrics(folder):
             self._engine.open(folder)  # it starts up during the first requests to Kafka and MySQL
             self._keep_running()
             self._engine.close()

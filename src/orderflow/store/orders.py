@@ -285,15 +285,18 @@ def _read_again(
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
     stored = find_by_order_id(connection, rows["order_id"].to_pylist())
     contract = loader.contract_of(connection.settings)
-    ours = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, rows)}
+    sent_coordinates = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, rows)}
     skipped_rows: list[SkippedRow] = []
     refused: list[Refused] = []
     for row in iterate_rows(connection, rows):
         existing_row = stored.get(row.order.order_id)
-        taken_by_other = existing_row is not None and existing_row.stored_at != stored_at
-        same = existing_row is not None and (row.order.order_id, existing_row.partition, existing_row.offset) in ours
-        taken_here = existing_row is not None and same and not _has_coordinates_of(existing_row, row)
-        if existing_row is not None and (taken_by_other or taken_here):  # the latter: the same key twice in these rows
+        existed_before = existing_row is not None and existing_row.stored_at != stored_at
+        was_sent = (
+            existing_row is not None
+            and (row.order.order_id, existing_row.partition, existing_row.offset) in sent_coordinates
+        )
+        is_repeated = existing_row is not None and was_sent and not _has_coordinates_of(existing_row, row)
+        if existing_row is not None and (existed_before or is_repeated):  # the latter: the same key twice in these rows
             skipped_rows.append(SkippedRow(row, existing_row))
         elif detail := _alteration(contract, row, existing_row, reasons):
             refused.append(Refused(row, detail))

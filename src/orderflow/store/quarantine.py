@@ -130,7 +130,7 @@ def _detail(rejected: RecordRejected) -> str:
     return encoded[: _DETAIL_BYTES - len("…".encode())].decode(errors="ignore") + "…"
 
 
-def whole(
+def join_chunks(
     connection: Connection, topic_id: str, partition: int, offset: int, fields: Sequence[bytes | None]
 ) -> list[bytes | None]:
     """Return key, value and headers, each with its chunks appended if the row has chunks."""
@@ -180,7 +180,7 @@ def content(connection: Connection, entry: QuarantineEntry) -> Content:
     """Return the entry's record."""
     *fields, corrected = connection.execute("select_quarantine_record", {"quarantine_id": entry.quarantine_id}).rows[0]
     if entry.chunks:
-        fields = whole(connection, entry.topic_id, entry.partition, entry.offset, fields)
+        fields = join_chunks(connection, entry.topic_id, entry.partition, entry.offset, fields)
     connection.rollback()
     key, value, headers = fields
     headers_ = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]

@@ -94,7 +94,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Connection]:
+def open_reader(settings: Settings) -> Iterator[Connection]:
     """Open a read-only connection, as MYSQL_READER_USER if that is set. The server ends statements after 3 seconds.
 
     Raises DatabaseUnavailable or DatabaseRefused.

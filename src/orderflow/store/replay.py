@@ -67,7 +67,7 @@ def replay(
     DatabaseRefused, and Contention after 20 attempts. Then nothing has changed, unless a COMMIT's reply was lost.
     """
     if entry.status != "open":
-        return _before(entry, entry.status)
+        return _resolved_before(entry, entry.status)
     value = quarantine.content(connection, entry).value if corrected is None else corrected
     try:
         order = decode(value, loader.contract_of(settings), ranges_of(settings))
@@ -107,7 +107,7 @@ def _transaction(  # noqa: PLR0917
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
     if status != "open":
-        return _before(entry, status)
+        return _resolved_before(entry, status)
     timestamp = -1 if entry.produced_at is None else (entry.produced_at - EPOCH) // timedelta(milliseconds=1)
     record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
     rows = orders.as_rows(as_table([order], [0], contract), record, contract)
@@ -126,6 +126,6 @@ def _transaction(  # noqa: PLR0917
     return Outcome(ReplayResult.DUPLICATE if skipped_rows else ReplayResult.STORED, order.order_id)
 
 
-def _before(entry: QuarantineEntry, status: str) -> Outcome:
+def _resolved_before(entry: QuarantineEntry, status: str) -> Outcome:
     result = ReplayResult.REPLAYED_BEFORE if status == "replayed" else ReplayResult.DISCARDED_BEFORE
     return Outcome(result, entry.order_id)

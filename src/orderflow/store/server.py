@@ -47,7 +47,7 @@ class Server(NamedTuple):
         return tuple(map(int, found[0].split("."))) if found else ()
 
 
-def ask(settings: Settings) -> Server:
+def read(settings: Settings) -> Server:
     """Return the server's version and settings.
 
     Raises DatabaseUnavailable or DatabaseRefused.

@@ -118,7 +118,7 @@ class RollupDifference(NamedTuple):
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Connection]:
+def open_snapshot(settings: Settings) -> Iterator[Connection]:
     """Open a connection, as MYSQL_READER_USER if that is set. All its statements see the moment at which it was opened.
 
     Ledger, orders, quarantine and rollup agree in it, because one transaction writes them. Under READ COMMITTED each
@@ -169,7 +169,9 @@ def quarantined(
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
     for offset, key, value, chunks, *rest in rows:
-        fields = quarantine.whole(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
+        fields = (
+            quarantine.join_chunks(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
+        )
         found[offset] = AuditedRecord(*fields, *rest)
     return found
 
@@ -205,8 +207,8 @@ def count_quarantine(connection: Connection) -> int:
 
 def count_chunks(connection: Connection) -> tuple[int, int]:
     """Return the number of chunks that the quarantine's rows list, and the number that exist."""
-    said, found = connection.execute("count_chunks").rows[0]
-    return int(said), found
+    listed, found = connection.execute("count_chunks").rows[0]
+    return int(listed), found
 
 
 def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:

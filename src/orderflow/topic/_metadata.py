@@ -169,20 +169,20 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
     Raises TopicMissing or KafkaUnavailable if an attempt fails after 10 seconds, and KafkaRefused.
     """
 
-    def look() -> TopicInfo:
+    def attempt() -> TopicInfo:
         info = describe(settings)
         bounds(settings, info.partitions)
         return info
 
-    return _retry(look)
+    return _retry(attempt)
 
 
-def _retry(look: Callable[[], _Found]) -> _Found:
-    """Return what `look` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
+def _retry(attempt: Callable[[], _Found]) -> _Found:
+    """Return what `attempt` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
-            return look()
+            return attempt()
         except (TopicMissing, KafkaUnavailable):
             if time.monotonic() > deadline:
                 raise
@@ -196,13 +196,13 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
     """
     admin = admin_client(settings)
 
-    def ask(spec: OffsetSpec) -> dict[int, int]:
+    def list_offsets(spec: OffsetSpec) -> dict[int, int]:
         wanted = {TopicPartition(settings.kafka_topic, partition): spec for partition in partitions}
         answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
         return {where.partition: future.result().offset for where, future in answers.items()}
 
     with translate_errors(settings, admin):
-        first, end = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        first, end = list_offsets(OffsetSpec.earliest()), list_offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]
     if unknown := sorted(partition for partition in partitions if first[partition] < 0 or end[partition] < 0):
         raise KafkaUnavailable(
             f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of {settings.kafka_topic} partition"

@@ -120,7 +120,7 @@ class _Checks:
 
     @cached_property
     def _server(self) -> Server:
-        return server.ask(self._settings)
+        return server.read(self._settings)
 
     @cached_property
     def _variables(self) -> dict[str, str]:
@@ -309,7 +309,7 @@ class _Checks:
 
     def _clock(self) -> _Result:
         before = datetime.now(UTC)
-        server_now = server.ask(self._settings).now.replace(tzinfo=UTC)
+        server_now = server.read(self._settings).now.replace(tzinfo=UTC)
         after = datetime.now(UTC)
         # The server read its clock between the two times: only a time outside them is a clock error.
         seconds = max((before - server_now).total_seconds(), (server_now - after).total_seconds(), 0.0)
