@@ -23,7 +23,7 @@
         ├── TableDrifted          a table's definition differs from the expected one
         ├── SchemaTooNew          a newer version of OrderFlow has changed the tables
         ├── TopicMissing          the topic does not exist and must not be created
-        ├── TopicUnusable         the topic is compacted, so orders vanish; or it has no id, so a new one goes unnoticed
+        ├── TopicUnusable         the topic is compacted or has no id, so a loss could go unnoticed
         ├── TopicRecreated        the topic's id differs from the ledger's
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
         ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets

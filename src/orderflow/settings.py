@@ -80,7 +80,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=1_000_000, description="Attempts of the producer to reach Kafka at start."),
     ] = 5
     kafka_connect_wait: Annotated[
-        float, Meta(ge=0, le=86_400, description="Seconds between two of these attempts, 86,400 at most.")
+        float,
+        Meta(ge=0, le=86_400, description="Seconds between two connection attempts of the producer, 86,400 at most."),
     ] = 3.0
     kafka_security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],

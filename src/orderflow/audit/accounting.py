@@ -27,7 +27,7 @@ class Accounting:
         self._report = report
 
     def account(self, part: Partition, records: Sequence[Record], start: int, end: int) -> None:
-        """Check `records`, which are all records of the topic at the offsets from `start` up to, without, `end`."""
+        """Check `records`: all records of the topic with `start` <= offset < `end`."""
         self._report.records += len(records)
         check_last_record(part, records, start, end, self._report)
         quarantined = self._find_quarantined(part, records, start, end)

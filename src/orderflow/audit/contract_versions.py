@@ -105,7 +105,7 @@ class ContractVersions:
         return found
 
     def row_as_read(self, row: StoredRow, contract_id: int) -> StoredRow:
-        """The row with NULL in the columns that this version of the contract lacks, so that its sink ignores them."""
+        """The row with NULL in the columns that this version of the contract lacks, as its sink left them."""
         known = self._versions.contracts[contract_id].by_name
         values = zip(self.newest.names, row.order, strict=True)
         return row._replace(order=tuple(value if name in known else None for name, value in values))

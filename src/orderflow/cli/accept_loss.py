@@ -14,7 +14,7 @@ def accept_loss(
     yes: Annotated[bool, typer.Option("--yes", help="Accept the loss. Without this option, it is only shown.")] = False,
     by: Annotated[
         str,
-        typer.Option(help="Name to record of the person who accepts the loss.", show_default="OS user @ host"),
+        typer.Option(help="Name to record as the person responsible.", show_default="OS user @ host"),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -56,7 +56,7 @@ OrderId = Annotated[str | None, typer.Option(help="Only records with this order_
 StatusName = Literal["open", "replayed", "discarded", "any"]
 Status = Annotated[StatusName, typer.Option(help="Only this status.")]
 Everything = Annotated[bool, typer.Option("--all", help="All open records.")]
-By = Annotated[str, typer.Option(help="Name to record of the person who does this.", show_default="OS user @ host")]
+By = Annotated[str, typer.Option(help="Name to record as the person responsible.", show_default="OS user @ host")]
 Lines = Annotated[bool, typer.Option("--json", help="Print one JSON object per record.")]
 
 

@@ -1,7 +1,7 @@
 """Writes rows to the orders table, and finds out which of them exist already.
 
-The table's content decides which rows were written, and whether they are as sent. The server's counts only show where
-no query is needed: as many rows written as sent, and no warning. (Both servers count warnings regardless of
+The table's content decides which rows were written, and whether they are as sent. If the server wrote every row
+without a warning, no query is needed. (Both servers count warnings regardless of
 max_error_count; they count notes too, because the session sets sql_notes.)
 
 Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DATA into the table itself reaches 90 k).

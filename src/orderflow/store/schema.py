@@ -88,7 +88,7 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
 def check_active_sink(settings: Settings) -> None:
     """Raise ContractInvalid if a sink is active on these tables and topic, and this contract is none of their versions.
 
-    A version that no record was stored by yet may be the active sink's.
+    The active sink may use a version that has no records yet.
     """
     with Connection(settings, database=False) as connection:
         if not ledger.has_active_sink(connection, settings):

@@ -119,7 +119,7 @@ class RollupDifference(NamedTuple):
 
 @contextmanager
 def open_snapshot(settings: Settings) -> Iterator[Connection]:
-    """Open a connection, as MYSQL_READER_USER if that is set. All its statements see the moment at which it was opened.
+    """Open a connection, as MYSQL_READER_USER if that is set. All its statements read one snapshot.
 
     Ledger, orders, quarantine and rollup agree in it, because one transaction writes them. Under READ COMMITTED each
     statement would see its own moment. The server retains old row versions for it: it must not stay open for hours.

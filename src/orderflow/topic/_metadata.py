@@ -110,7 +110,7 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
 def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
     """Increase the topic's number of partitions to `partitions`.
 
-    Raises KafkaRefused (the topic already has as many, or the user lacks the right), and KafkaUnavailable, also if
+    Raises KafkaRefused (the topic has that many already, or the user lacks the right), and KafkaUnavailable, also if
     they are not there after 10 seconds.
     """
     name = settings.kafka_topic
