@@ -322,7 +322,7 @@ def _translate_tls_refusal(settings: Settings, options: dict[str, Any]) -> Itera
                 what, hint = tls.explain(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
                 refusal = f"MySQL at {settings.database_address} is not trusted: {what}."
                 raise DatabaseRefused(refusal, hint=hint) from again
-            if cause:
+            if cause or again.errno == error_numbers.TLS_REFUSED:
                 raise error from again
         raise DatabaseUnavailable(f"MySQL at {settings.database_address} ended the TLS handshake.") from error
 

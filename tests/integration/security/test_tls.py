@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from orderflow import topic
-from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused
+from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused, KafkaUnavailable
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from tests.certificates import OTHER_HOST, Certificate
@@ -103,6 +107,29 @@ def test_kafka_refusals_name_their_cause(
         assert hint in refused.value.hint, name
         assert MARK not in str(refused.value) + refused.value.hint + repr(settings)
     assert MARK not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_handshake_that_a_broker_ends_is_no_refusal(authorities: Authorities, reset: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with listening.accept()[0] as client:
+                        client.recv(4096)
+                        if reset:
+                            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        threading.Thread(target=serve, daemon=True).start()
+        settings = Settings(
+            kafka_bootstrap_servers=f"127.0.0.1:{listening.getsockname()[1]}",
+            kafka_security_protocol="SSL",
+            kafka_ssl_ca_location=str(authorities.trusted.certificate),
+        )
+        with pytest.raises(KafkaUnavailable):
+            topic.describe(settings)
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(params=["mysql_tls", "mariadb_tls"])
