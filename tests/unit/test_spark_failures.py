@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
 import traceback
 from concurrent.futures import Future
@@ -140,3 +142,11 @@ def test_a_query_that_stores_between_its_failures_is_restarted_without_a_limit()
 def test_a_jvm_that_is_gone_is_reported() -> None:
     with pytest.raises(EngineFailed, match=r"JVM has exited \(refused\)"):
         failures.keep_running(mock.Mock(side_effect=ConnectionRefusedError("refused")))
+
+
+def test_a_jvm_that_does_not_start_is_ended() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other, session._end_jvm_that_does_not_start(0.1):
+        jvm = subprocess.Popen(["sleep", "60"])
+        assert jvm.wait(30) == -signal.SIGKILL
+        assert other.poll() is None
+        other.kill()

@@ -13,9 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
 
 from orderflow.errors import EngineFailed, FileUnusable
 from orderflow.store.record_batch import TRANSACTION_ROWS
@@ -28,6 +32,7 @@ MASTER = "local[4]"
 _LOOPBACK = re.compile(r"spark://(localhost|127\.)")
 _PACKAGES = "orderflow-packages"  # the folder into which executors unpack the archive of packages
 _LOGGING = Path(__file__).with_name("log4j2.properties")
+_START_TIMEOUT = 180.0  # seconds that the JVM has to start
 _EXIT_TIMEOUT = 10.0  # seconds that the JVM has to exit
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -105,9 +110,35 @@ def _session(name: str, runtime: Runtime, options: Mapping[str, str]) -> SparkSe
         # A new session protects the JVM from signals to the process group: this process stops it in order. A JVM whose
         # context did not start is used again.
         options_of_process = {"start_new_session": True}
-        gateway = SparkContext._gateway or launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call]
+        with _end_jvm_that_does_not_start(_START_TIMEOUT):
+            gateway = SparkContext._gateway or launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call]
         SparkContext(conf=conf, gateway=gateway)
     return SparkSession.builder.config(conf=conf).getOrCreate()
+
+
+@contextmanager
+def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
+    """Kill a JVM that is started in this block, if the block takes longer.
+
+    PySpark waits for the file with the JVM's port without a limit. A JVM that cannot write it, as with a full disk,
+    may stay alive.
+    """
+    process = psutil.Process()
+    before = process.children()
+
+    def end() -> None:
+        for child in process.children():
+            if child not in before:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _is_not_py4j(record: logging.LogRecord) -> bool:

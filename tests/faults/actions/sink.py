@@ -229,15 +229,13 @@ def _checkpoints(system: System) -> list[Path]:
 @action("spark")
 def sinks_disk_full(system: System) -> None:
     """Neither Spark nor a worker can write to its files."""
-    system.until_it_stores()  # a sink that has just started has neither
-
-    def is_reported() -> bool:
-        _limit_files(system, 1)  # each time, because an earlier fault may still be restarting the JVM
-        # In real-time mode a worker reports its error by a file or the log, and it can write neither here.
-        return system.has_logged("File too large") or (system.may_be_realtime and system.has_logged("Broken pipe"))
-
-    until(is_reported, system.sink)
+    system.until_caught_up()  # what a killed JVM has left may still store other records
+    system.mark()
+    _limit_files(system, 1)
     system.wait_for_log(RESTARTING)
+    # In real-time mode a worker reports its error to the driver by a file or the log, and it can write neither here.
+    reported = system.has_logged("File too large") or (system.may_be_realtime and system.has_logged("Broken pipe"))
+    assert reported, system.sink.last_lines(20)
     _limit_files(system, psutil.RLIM_INFINITY)
 
 
