@@ -19,7 +19,7 @@ from orderflow.embedded.process import Process
 from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.spark_engine import SparkEngine
-from orderflow.pipeline.supervisor import Progress, Supervisor
+from orderflow.pipeline.supervisor import SinkProgress, Supervisor
 from orderflow.settings import Settings
 from orderflow.spark import session
 from tests.processes import ROOT
@@ -45,7 +45,7 @@ def main() -> None:
         DirectEngine(current, **options) if name == "direct" else SparkEngine(current, session.runtime(), **options)
     )
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: SinkProgress) -> None:
         print(to_json(progress._asdict()), flush=True)
 
     Supervisor(current, engine=engine, on_progress=on_progress).run()

@@ -28,7 +28,7 @@ from orderflow.errors import (
 from orderflow.insights.status import PartitionStatus, Status
 from orderflow.pipeline import supervisor
 from orderflow.pipeline.engine import Engine, JvmExited
-from orderflow.pipeline.supervisor import Progress, Supervisor
+from orderflow.pipeline.supervisor import SinkProgress, Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -63,7 +63,7 @@ class Scripted(Supervisor):
     """A supervisor whose attempts to run as leader have the given results, one after the other."""
 
     def __init__(self, *attempts: Attempt, **options: Any) -> None:
-        self.reports: list[Progress] = []
+        self.reports: list[SinkProgress] = []
         engine = cast(Engine, IdleEngine())
         super().__init__(Settings(), engine=engine, on_progress=self.reports.append, **options)
         self._attempts = list(attempts)

@@ -14,7 +14,7 @@ from orderflow.audit.report import Report
 from orderflow.audit.scope import find_scope
 from orderflow.audit.table_checks import check_last_audit, check_structure, compare_rollup, compare_views
 from orderflow.audit.topic_checks import check_cleanup_policies, check_removed_records
-from orderflow.audit.topic_records import Progress, read_topics
+from orderflow.audit.topic_records import OnProgress, read_topics
 from orderflow.audit.totals import compare_counters
 from orderflow.contract import loader
 from orderflow.errors import Contention
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS, _RETRY_WAIT = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
 
 
-def run(settings: Settings, progress: Progress = lambda done, total: None) -> Report:
+def run(settings: Settings, progress: OnProgress = lambda done, total: None) -> Report:
     """Check every record that the ledger accounts for, and everything else in the tables.
 
     `progress` is called with the number of offsets read and their total. The audit reads a snapshot of the tables, so
@@ -49,7 +49,7 @@ def run(settings: Settings, progress: Progress = lambda done, total: None) -> Re
     raise AssertionError("the last attempt returns or raises")
 
 
-def _run_once(settings: Settings, progress: Progress) -> Report:
+def _run_once(settings: Settings, progress: OnProgress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     known = schema.stored_contracts(settings.for_reading)
     settings = loader.with_contract(settings, known.contracts[known.newest_id])

@@ -17,12 +17,12 @@ from orderflow.topic import Record
 CHUNK = 10_000  # records accounted for at a time; fewer if they reach CHUNK_BYTES
 CHUNK_BYTES = 16 * 1024 * 1024
 
-Progress = Callable[[int, int], None]  # is called with the number of offsets read and their total
+OnProgress = Callable[[int, int], None]  # is called with the number of offsets read and their total
 Account = Callable[[Partition, Sequence[Record], int, int], None]
 _Chunk = tuple[list[Record], int]
 
 
-def read_topics(settings: Settings, scope: Scope, report: Report, account: Account, progress: Progress) -> None:
+def read_topics(settings: Settings, scope: Scope, report: Report, account: Account, progress: OnProgress) -> None:
     """Read all records that the ledger accounts for, and pass them to `account`.
 
     It gets the partition and the records, which are all records from one offset up to, without, another one. Records

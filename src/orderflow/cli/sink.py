@@ -92,7 +92,7 @@ def sink(
     from orderflow import extras
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.sink import SinkMetrics
-    from orderflow.pipeline.supervisor import Progress, Supervisor
+    from orderflow.pipeline.supervisor import SinkProgress, Supervisor
     from orderflow.settings import parse_trigger
 
     if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
@@ -110,7 +110,7 @@ def sink(
         extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")
     metrics = SinkMetrics()
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: SinkProgress) -> None:
         metrics.update(*progress)
         if as_json:
             print(to_json(progress._asdict()), flush=True)

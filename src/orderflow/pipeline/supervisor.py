@@ -61,7 +61,7 @@ _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Progress(NamedTuple):
+class SinkProgress(NamedTuple):
     """A progress report of the sink.
 
     `status` is set if ledger and topic were queried. `error` is the class of the error that the sink waits for.
@@ -84,7 +84,7 @@ class Supervisor:
         *,
         engine: Engine,
         once: bool = False,
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[SinkProgress], None] = lambda _: None,
         receive_metrics: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
         unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT,
         leader_idle_timeout: int = _LEADER_IDLE_TIMEOUT,
@@ -145,7 +145,7 @@ class Supervisor:
                     last_positions, warned_at = dict(self._positions), -_REMINDER_INTERVAL
                     self._restarts.reset()
                 self._restarts.count(error)
-                self._on_progress(Progress("waiting", error.message, error=type(error).__name__))
+                self._on_progress(SinkProgress("waiting", error.message, error=type(error).__name__))
                 if time.monotonic() - warned_at > _REMINDER_INTERVAL:
                     self._log_waiting(error)
                     warned_at = time.monotonic()
@@ -217,7 +217,7 @@ class Supervisor:
             if not seconds:
                 seconds = _STANDBY_INTERVAL
                 log.info("Another sink is active on this table and topic. This one is on standby to take over.")
-                self._on_progress(Progress("standby", "another sink is active; standing by"))
+                self._on_progress(SinkProgress("standby", "another sink is active; standing by"))
             if self._stop_event.is_set():
                 return False
         return True
@@ -294,7 +294,7 @@ class Supervisor:
         if message != self._last_message:
             self._last_message = message
             log.info("%s", message, extra={"lag": now.lag})
-        self._on_progress(Progress("running", message, now, query=self._engine.progress()))
+        self._on_progress(SinkProgress("running", message, now, query=self._engine.progress()))
         self._check_rejected_share(now)
         return now
 

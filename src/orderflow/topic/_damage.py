@@ -20,9 +20,9 @@ from orderflow.topic._metadata import bounds
 from orderflow.topic._reading import (
     GAP_STALL_TIMEOUT,
     PROBE_BYTES,
-    STALL_TIMEOUT,
+    READ_STALL_TIMEOUT,
     STATISTICS,
-    Progress,
+    ReadProgress,
     process_error_event,
     read,
 )
@@ -42,7 +42,7 @@ def find_damage(settings: Settings, partition: int, position: int) -> DamagedRan
     if position >= end_of_partition:
         return None
     with translate_errors(settings):
-        result = probe(position, STALL_TIMEOUT)
+        result = probe(position, READ_STALL_TIMEOUT)
         if not result.is_damage:
             return None
         reason = result.reason
@@ -56,7 +56,7 @@ def find_damage(settings: Settings, partition: int, position: int) -> DamagedRan
         if result.is_damage:  # even the end of the partition cannot be read, so no batch is the cause
             raise KafkaUnavailable(f"{settings.kafka_topic} partition {partition} cannot be read now: {result.reason}.")
         for offset in sorted(suspects):  # now that the broker answers: perhaps it only paused
-            if not probe(offset, STALL_TIMEOUT).is_damage:
+            if not probe(offset, READ_STALL_TIMEOUT).is_damage:
                 raise KafkaUnavailable(
                     f"{settings.kafka_topic} partition {partition} did not answer for a while at offset {offset}, and"
                     " can be read there now.",
@@ -139,7 +139,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
     assignment.
     """
     wanted = OffsetRange(offset, offset + 1)
-    progress = Progress(stall_timeout, settings.kafka_topic, partition)
+    progress = ReadProgress(stall_timeout, settings.kafka_topic, partition)
     config = {"fetch.message.max.bytes": PROBE_BYTES, "stats_cb": progress.on_statistics} | STATISTICS
     with open_consumer(settings, **config) as reader:
         reader.assign([TopicPartition(settings.kafka_topic, partition, offset)])

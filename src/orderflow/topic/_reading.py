@@ -17,7 +17,7 @@ from orderflow.topic._consumers import Record, as_record, close, consumer, high_
 from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
 from orderflow.topic._metadata import bounds
 
-STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
+READ_STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
 # Seconds without an answer after which `holds_records` uses `read`, which notices progress without records.
 GAP_STALL_TIMEOUT = 3.0
 _PREMATURE_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
@@ -26,7 +26,7 @@ STATISTICS = {"statistics.interval.ms": 1000}
 
 
 def read(
-    settings: Settings, partition: int, start: int, end: int, *, stall_timeout: float = STALL_TIMEOUT
+    settings: Settings, partition: int, start: int, end: int, *, stall_timeout: float = READ_STALL_TIMEOUT
 ) -> Iterator[Record]:
     """Yield all committed records of one partition with `start` <= offset < `end`, in order; or raise an error.
 
@@ -36,7 +36,7 @@ def read(
     seconds.
     """
     if start < end:
-        progress = Progress(stall_timeout, settings.kafka_topic, partition)
+        progress = ReadProgress(stall_timeout, settings.kafka_topic, partition)
         config = {"stats_cb": progress.on_statistics} | STATISTICS
         with translate_errors(settings), open_consumer(settings, **config) as reader:
             yield from _read(reader, settings, partition, OffsetRange(start, end), progress)
@@ -71,7 +71,7 @@ def holds_records(
     end: int,
     *,
     gap_stall_timeout: float = GAP_STALL_TIMEOUT,
-    stall_timeout: float = STALL_TIMEOUT,
+    stall_timeout: float = READ_STALL_TIMEOUT,
 ) -> bool:
     """Whether a committed record can be read with `start` <= offset < `end`.
 
@@ -91,7 +91,7 @@ def holds_records(
         reader: Consumer = _thread_local.reader
         with translate_errors(settings):
             try:
-                return any(True for _ in _read(reader, settings, partition, wanted, Progress(gap_stall_timeout)))
+                return any(True for _ in _read(reader, settings, partition, wanted, ReadProgress(gap_stall_timeout)))
             finally:
                 reader.unassign()  # otherwise it would continue to fetch
     except BatchBroken:
@@ -109,7 +109,7 @@ class _StalledError(KafkaUnavailable):
     """A reader has made no progress for too long."""
 
 
-class Progress:
+class ReadProgress:
     """Tracks a reader's progress by the client's own position, because aborted transactions return no record."""
 
     def __init__(self, stall_timeout: float, topic: str = "", partition: int = 0) -> None:
@@ -127,7 +127,7 @@ class Progress:
 
 
 def _read(
-    reader: Consumer, settings: Settings, partition: int, wanted: OffsetRange, progress: Progress
+    reader: Consumer, settings: Settings, partition: int, wanted: OffsetRange, progress: ReadProgress
 ) -> Iterator[Record]:
     reader.assign([TopicPartition(settings.kafka_topic, partition, wanted.position)])
     progress.moved_at = time.monotonic()
