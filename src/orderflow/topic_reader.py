@@ -44,29 +44,52 @@ class KafkaTopicReader(NamedTuple):
         return lambda: ledger.check_topic_id(self.topic, wait().topic_id, self.topic_id)
 
 
-def check_last_records(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> None:
-    """Check that Kafka still has the last record of each partition that the ledger accounts for.
+def check_accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> None:
+    """Check that Kafka has no other records at the last offsets of each partition that the ledger accounts for.
 
-    Without this check, a partition that lost its end and received other records since would be read from the ledger's
-    position, and the new records before it would never be stored. A record that is gone or cannot be read now proves
-    nothing, so it is accepted. The tables are not compared, because rows may have been archived.
+    The last record must be the one that was stored, and the offsets after it must still hold no record. Without this
+    check, a partition that lost its end and received other records since would be read from the ledger's position, and
+    the new records before it would never be stored. A record that is gone or cannot be read now proves nothing, so it
+    is accepted. The tables are not compared, because rows may have been archived.
 
-    Raises OffsetsReused.
+    Raises OffsetsReused, and KafkaUnavailable or RestartRequired if the answer is not known now.
     """
-    name = settings.kafka_topic
+    name, last_records = settings.kafka_topic, ledger.last_records(connection, settings.kafka_topic)
     known = {
         part: last
-        for part, last in ledger.last_records(connection, name).items()
+        for part, last in last_records.items()
         if part in first_offsets and last.offset >= first_offsets[part]
     }
-    if not known:  # a first start needs no client for this
-        return
-    for part, record in topic.records_at(settings, {part: last.offset for part, last in known.items()}).items():
+    # A first start needs no client for this.
+    found = topic.records_at(settings, {part: last.offset for part, last in known.items()}) if known else {}
+    for part, record in found.items():
         if ledger.fingerprint(record.timestamp, record.key) != known[part].fingerprint:
-            raise OffsetsReused(
-                f"{name} partition {part} has another record at offset {record.offset} than the one that was stored:"
-                " Kafka has lost the end of the partition, and new records have its offsets.",
-                hint="Restore the partition in Kafka. Otherwise set another MYSQL_TABLE, which gets everything that the"
-                " topic has now. `orderflow audit` shows which records are missing in the present tables, and which"
-                " orders only these have.",
+            raise _offsets_reused_error(
+                f"{name} partition {part} has another record at offset {record.offset} than the one that was stored"
             )
+    losses = ledger.losses(connection)
+    for entry in ledger.entries(connection, name):
+        if entry.partition not in first_offsets:
+            continue
+        if entry.partition in last_records:
+            start = last_records[entry.partition].offset + 1
+        elif entry.stored or entry.duplicates or entry.quarantined:
+            continue  # only an earlier version has written to this partition
+        else:
+            start = entry.first_offset
+        start = max(start, first_offsets[entry.partition])
+        of_partition = [loss for loss in losses if (loss.topic_id, loss.partition) == (entry.topic_id, entry.partition)]
+        for first, end in ledger.without_losses(start, entry.next_offset, of_partition):
+            if KafkaTopicReader(settings, entry.topic_id).holds_records(entry.partition, first, end):
+                raise _offsets_reused_error(
+                    f"{name} partition {entry.partition} has records of offsets {first} to {end - 1}, where it had none"
+                )
+
+
+def _offsets_reused_error(what: str) -> OffsetsReused:
+    return OffsetsReused(
+        f"{what}: Kafka has lost the end of the partition, and new records have its offsets.",
+        hint="Restore the partition in Kafka. Otherwise set another MYSQL_TABLE, which gets everything that the topic"
+        " has now. `orderflow audit` shows which records are missing in the present tables, and which orders only these"
+        " have.",
+    )

@@ -25,7 +25,8 @@ from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.process import Process, free_port
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
-from orderflow.store import schema
+from orderflow.store import ledger, schema
+from orderflow.store.connection import Connection
 from tests.processes import TIMEOUT, has_logged, run, running, until
 from tests.records import delete_before
 from tests.sink_process import changed_sink
@@ -226,6 +227,31 @@ def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, e
     finally:
         sink.kill()
     assert audit.run(settings).proven
+
+
+def test_records_at_offsets_that_held_none_stop_the_sink(settings: Settings, tmp_path: Path) -> None:
+    """Kafka has lost the end of a partition, which held only aborted records, and new records have its offsets."""
+    assert run(settings, "init", "--partitions", "1", cwd=tmp_path).returncode == 0
+    assert run(settings, "produce", "--count", "10", cwd=tmp_path).returncode == 0
+    assert run(settings, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
+    info = topic.describe(settings)
+    with Connection(settings) as connection:
+        ledger.advance_past_empty(connection, info.name, info.topic_id, 0, 10, 12)
+    assert run(settings, "produce", "--count", "5", cwd=tmp_path).returncode == 0
+    result = run(settings, "sink", "--once", "--engine", "direct", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "has records of offsets 10 to 11, where it had none: Kafka has lost the end" in result.stderr
+    assert not audit.run(settings).proven
+
+
+def test_a_ledger_that_is_emptied_while_the_sink_runs(settings: Settings, tmp_path: Path) -> None:
+    schema.prepare(settings)
+    assert run(settings, "produce", "--count", "10", cwd=tmp_path).returncode == 0
+    with running(settings, "sink", "--engine", "direct", folder=tmp_path) as sink:
+        until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(10,)], sink)
+        execute(settings, "DELETE FROM orders_ledger")
+        until(has_logged(sink, "The ledger lacks partitions of topic"), sink)
+        until(lambda: select(settings, "SELECT SUM(duplicates) FROM orders_ledger") == [(10,)], sink)
 
 
 @pytest.mark.parametrize("engine", ["spark", "direct"])

@@ -6,6 +6,7 @@ Also: what the last record of a partition proves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 from unittest import mock
 
@@ -20,7 +21,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord
 from orderflow.topic import Record
-from orderflow.topic_reader import check_last_records
+from orderflow.topic_reader import check_accounted_offsets
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 
@@ -143,10 +144,44 @@ def test_the_last_record_is_compared(
     monkeypatch.setattr(ledger, "last_records", lambda *_: dict.fromkeys(range(3), last))
     read = mock.Mock(return_value={0: found} if found else {})
     monkeypatch.setattr(topic, "records_at", read)
+    monkeypatch.setattr(ledger, "entries", lambda *_: [])
+    monkeypatch.setattr(ledger, "losses", lambda *_: [])
     settings = Settings(kafka_topic="orders")
     if is_same:
-        check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+        check_accounted_offsets(settings, mock.Mock(), {0: 99, 1: 100})
     else:
         with pytest.raises(OffsetsReused, match="orders partition 0 has another record at offset 99 than the one"):
-            check_last_records(settings, mock.Mock(), {0: 99, 1: 100})
+            check_accounted_offsets(settings, mock.Mock(), {0: 99, 1: 100})
     read.assert_called_once_with(settings, {0: 99})
+
+
+@pytest.mark.parametrize(
+    ("last_offset", "stored", "records", "reused"),
+    [
+        (9, 10, {9}, None),
+        (9, 10, {9, 16}, None),  # not stored yet
+        (9, 10, {9, 13, 14}, None),  # an accepted loss whose batch can be read again
+        (9, 10, {9, 12}, "has records of offsets 10 to 12, where it had none"),
+        (9, 10, {9, 15}, "has records of offsets 15 to 15, where it had none"),
+        (None, 0, {5}, "has records of offsets 4 to 12, where it had none"),
+        (None, 0, {3}, None),  # before the ledger's first offset
+        (None, 10, {5}, None),  # stored by an earlier version, which kept no last offset
+    ],
+)
+def test_offsets_without_records_must_stay_so(
+    last_offset: int | None, stored: int, records: set[int], reused: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is at 16 and begins at 4; the offsets 13 and 14 are accepted as lost."""
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    last = {} if last_offset is None else {0: LastRecord(last_offset, ledger.fingerprint(STORED.timestamp, STORED.key))}
+    entry = ledger.LedgerEntry("orders", 0, "id", 4, 16, stored, 0, 0, 0, moment)
+    monkeypatch.setattr(ledger, "last_records", lambda *_: last)
+    monkeypatch.setattr(ledger, "entries", lambda *_: [entry])
+    monkeypatch.setattr(ledger, "losses", lambda *_: [ledger.Loss("orders", "id", 0, 13, 15, moment, "ann")])
+    monkeypatch.setattr(topic, "records_at", lambda *_: {0: STORED._replace(offset=9)})
+    monkeypatch.setattr(topic, "holds_records", lambda _, __, start, end: bool(records & {*range(start, end)}))
+    if reused is None:
+        check_accounted_offsets(Settings(kafka_topic="orders"), mock.Mock(), {0: 0})
+    else:
+        with pytest.raises(OffsetsReused, match=reused):
+            check_accounted_offsets(Settings(kafka_topic="orders"), mock.Mock(), {0: 0})

@@ -250,21 +250,34 @@ class WatchedEngine(IdleEngine):
 
 
 class Watching(Supervisor):
-    """A supervisor that watches an engine. The ledger and the topic have these positions, ends and counts in turn."""
+    """A supervisor that watches an engine. Partition 0 has these positions, ends and counts in turn.
 
-    def __init__(self, clock: Clock, statuses: list[tuple[int, int, int]], engine: WatchedEngine) -> None:
-        super().__init__(Settings(), engine=cast(Engine, engine))
-        self._clock, self._statuses = clock, statuses
-        self._positions = {0: statuses[0][0]}
+    Partition 1 moves with each look if `busy`.
+    """
+
+    def __init__(
+        self, clock: Clock, statuses: list[tuple[int, int, int]], engine: WatchedEngine, *, busy: bool = False
+    ) -> None:
+        self.reports: list[SinkProgress] = []
+        super().__init__(Settings(), engine=cast(Engine, engine), on_progress=self.reports.append)
+        self._clock, self._statuses, self._busy = clock, statuses, busy
+        self._looks = 0
+        self._positions = {0: statuses[0][0]} | ({1: 0} if busy else {})
 
     def watch(self) -> bool:
-        return self._watch(cast(Connection, None), INFO, {0: self._statuses[0][1]})
+        ends = {0: self._statuses[0][1]} | ({1: 0} if self._busy else {})
+        return self._watch(cast(Connection, None), INFO, ends)
 
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         self._clock.now += 10
+        self._looks += 1
         position, end, quarantined = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
-        self._positions = {0: position}
-        part = PartitionStatus(partition=0, next_offset=position, end=end, lag=end - position)
+        offsets = {0: (position, end)} | ({1: (self._looks, self._looks)} if self._busy else {})
+        self._positions = {part: position for part, (position, _) in offsets.items()}
+        parts = tuple(
+            PartitionStatus(partition=part, next_offset=position, end=end, lag=end - position)
+            for part, (position, end) in offsets.items()
+        )
         return Status(
             topic="orders",
             stored=position - quarantined,
@@ -273,7 +286,7 @@ class Watching(Supervisor):
             unknown_fields=0,
             lag=end - position,
             lag_unknown_because=None,
-            partitions=(part,),
+            partitions=parts,
             accounted_at=None,
             newest_order=None,
             newest_age_seconds=None,
@@ -317,6 +330,26 @@ def test_the_ledger_moves_past_a_tail_without_records(clock: Clock, skipped: lis
     assert skipped[1:] == [(0, 3, 4)]
 
 
+def test_a_busy_partition_keeps_no_tail_of_another_one(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
+    before, after = (7, 9, 0), (9, 9, 0)
+    assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60), busy=True).watch()
+    assert skipped == [(0, 7, 9)]
+
+
+def test_with_once_only_the_first_ends_count(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
+    sink = Watching(clock, [(3, 4, 0), (4, 8, 0)], WatchedEngine(ends_after=1))
+    assert not sink.watch()
+    assert skipped == [], "the engine has stored the record at offset 3, and later ones are not its task"
+    assert "lag 4" in sink.reports[-1].message
+
+
+def test_records_of_one_partition_that_wait_behind_others_are_no_stall(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic, "holds_records", _has_records)
+    assert not Watching(clock, [*[(7, 9, 0)] * 80, (9, 9, 0)], WatchedEngine(ends_after=100), busy=True).watch()
+
+
 def test_the_ledger_does_not_move_in_a_topic_that_was_made_again(
     clock: Clock, skipped: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +367,7 @@ def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
         Watching(clock, [(3, 4, 0)], WatchedEngine(ends_after=0)).watch()
 
 
+@pytest.mark.usefixtures("skipped")
 def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock) -> None:
     healthy = [(100 * count, 10**6, 0) for count in range(1, 20)]
     rejecting = [(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
@@ -358,7 +392,7 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
     monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
-    monkeypatch.setattr(supervisor, "check_last_records", lambda *_: None)
+    monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
     with pytest.raises(TooManyRejected):
         Starting(clock, [(0, 10**6, 0), (2000, 10**6, 2000)], Startable())._run_engine(cast(Connection, None))
     with pytest.raises(SparkUnavailable):

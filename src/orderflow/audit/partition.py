@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from orderflow.audit.report import Finding
 from orderflow.contract.definition import EPOCH, LAST_MILLISECOND
-from orderflow.store.ledger import LedgerEntry, Loss
+from orderflow.store.ledger import LedgerEntry, Loss, without_losses
 from orderflow.store.snapshot import LedgerChecks
 from orderflow.topic import Bounds
 
@@ -56,13 +56,7 @@ class Partition:
 
     def readable_ranges(self) -> Iterator[tuple[int, int]]:
         """The ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
-        start = self.position
-        for loss in self.damaged:
-            if start < min(loss.first_offset, self.entry.next_offset):
-                yield start, min(loss.first_offset, self.entry.next_offset)
-            start = max(start, loss.end_offset)
-        if start < self.entry.next_offset:
-            yield start, self.entry.next_offset
+        return without_losses(self.position, self.entry.next_offset, self.damaged)
 
     def remove_before(self, first: int) -> None:
         """Register that the topic now begins at this offset, so that earlier ones can no longer be re-read."""

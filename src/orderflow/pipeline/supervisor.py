@@ -46,7 +46,7 @@ from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import KafkaTopicReader, check_last_records
+from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,14 @@ class SinkProgress(NamedTuple):
     status: Status | None = None
     error: str = ""
     query: QueryProgress | None = None
+
+
+class _Waiting(NamedTuple):
+    """Where a partition is, and where it ended, since when: records that arrived later have not waited for so long."""
+
+    position: int
+    end: int
+    since: float
 
 
 class Supervisor:
@@ -105,6 +113,8 @@ class Supervisor:
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
         self._last_message = ""
+        self._waiting: dict[int, _Waiting] = {}  # by partition
+        self._moved_at = 0.0  # when the position of any partition moved last
         self._stalls = 0  # in a row at these positions
         self._started_at = 0.0  # when the current run as leader began
         self._had_stored_everything = False  # at some time of this run
@@ -198,7 +208,7 @@ class Supervisor:
         first = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         self._positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
         end_offsets = self._end_offsets(info)
-        check_last_records(self._settings, connection, first)
+        check_accounted_offsets(self._settings, connection, first)
         self._last_status = self._last_status or self._status(connection, info)
         self._engine.start(info, self._positions, end_offsets, once=self._once)
         try:
@@ -256,33 +266,54 @@ class Supervisor:
         Raises the error that made the engine fail.
         """
         checked_at = -_PROGRESS_INTERVAL
-        # `end_offsets` are as old as `moved_at`: records that arrived later have not waited for the whole time.
-        moved_at, last_positions = time.monotonic(), self._positions
+        self._moved_at = now = time.monotonic()
+        self._waiting = {part: _Waiting(self._positions[part], end, now) for part, end in end_offsets.items()}
         while not self._engine.wait(_POLL_INTERVAL):
             if self._stop_event.is_set():
                 self._engine.finish(_FINISH_TIMEOUT)
                 return False  # without a last report: a broker that is down would delay the stop
             if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
                 checked_at = time.monotonic()
-                now = self._report_progress(connection, info)
+                status_ = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                latest = {part.partition: part.end or 0 for part in now.partitions}
-                if self._positions != last_positions:
-                    moved_at, end_offsets, last_positions, self._stalls = checked_at, latest, self._positions, 0
-                # The timeout doubles each time, because a long range of aborted records may take longer to read.
-                if checked_at - moved_at > self._engine.stall_timeout() * 2**self._stalls:
-                    self._check_stall(connection, info, checked_at - moved_at, end_offsets)
-                    moved_at, end_offsets, self._had_stored_everything = checked_at, latest, True
-                self._had_stored_everything |= not now.lag
-                if not self._engine.can_continue(now.lag or 0):
+                self._check_waiting(connection, info, status_, checked_at)
+                self._had_stored_everything |= not status_.lag
+                if not self._engine.can_continue(status_.lag or 0):
                     return True
-        self._report_progress(connection, info)
-        if (part := self._advance_past_empty_offsets(connection, info, end_offsets)) is not None:
+        self._status(connection, info)
+        if left := self._advance_past_empty_offsets(connection, info, end_offsets):
             raise Interrupted(
-                f"The engine has ended, although {info.name} partition {part} has records from offset"
-                f" {self._positions[part]} on."
+                f"The engine has ended, although {info.name} partition {left[0]} has records from offset"
+                f" {self._positions[left[0]]} on."
             )
+        self._report_progress(connection, info)
         return False
+
+    def _check_waiting(self, connection: Connection, info: TopicInfo, found: Status, now: float) -> None:
+        """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
+
+        Raises Interrupted if they hold records, and no other partition has moved either: the engine hangs.
+        """
+        for part in found.partitions:
+            if part.next_offset != self._waiting[part.partition].position:
+                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
+                self._moved_at, self._stalls = now, 0
+        # The timeout doubles each time, because a long range of aborted records may take longer to read.
+        timeout = self._engine.stall_timeout() * 2**self._stalls
+        overdue = {part: one.end for part, one in self._waiting.items() if now - one.since > timeout}
+        if not overdue:
+            return
+        left = self._advance_past_empty_offsets(connection, info, overdue)
+        if left and now - self._moved_at > timeout:
+            self._stalls += 1
+            raise Interrupted(
+                f"Nothing was stored for {now - self._moved_at:.0f} seconds, although {info.name} partition {left[0]}"
+                f" has records from offset {self._positions[left[0]]} on (engine activity: {self._engine.activity()})."
+            )
+        for part in found.partitions:
+            if part.partition in overdue:
+                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
+        self._had_stored_everything |= not left and len(overdue) == len(self._waiting)
 
     def _report_progress(self, connection: Connection, info: TopicInfo) -> Status:
         """Check ledger and topic, and log the result if it has changed.
@@ -306,40 +337,31 @@ class Supervisor:
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
-    def _check_stall(
-        self, connection: Connection, info: TopicInfo, seconds: float, end_offsets: Mapping[int, int]
-    ) -> None:
-        """Raise Interrupted if records before `end_offsets` have waited for these seconds: the engine hangs."""
-        if (part := self._advance_past_empty_offsets(connection, info, end_offsets)) is not None:
-            self._stalls += 1
-            raise Interrupted(
-                f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {part} has records from"
-                f" offset {self._positions[part]} on (engine activity: {self._engine.activity()})."
-            )
-
     def _advance_past_empty_offsets(
         self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]
-    ) -> int | None:
+    ) -> list[int]:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
-        Otherwise these offsets would count as lost records when retention removes them from an idle topic. Returns the
-        first partition that has records before its end.
+        Otherwise these offsets would count as lost records when retention removes them from an idle partition. Returns
+        the partitions that have records before their ends.
         """
         topic_reader, damaged = KafkaTopicReader(self._settings, info.topic_id), self._engine.damaged_partitions()
+        left = []
         for part, end in end_offsets.items():
             start = self._positions[part]
             if part in damaged or start >= end:
                 continue
             if topic_reader.holds_records(part, start, end):
-                return part
-            topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
-            ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
-        return None
+                left.append(part)
+            else:
+                topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+                ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
+        return left
 
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
-        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (new partitions), KafkaUnavailable.
+        Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (other partitions), KafkaUnavailable.
         """
         entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
@@ -347,6 +369,8 @@ class Supervisor:
         ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)
+        if not self._positions.keys() >= {*info.partitions}:
+            raise RestartRequired(f"The ledger lacks partitions of topic {info.name}: its tables were changed.")
         if added := set(found.partitions).difference(info.partitions):
             raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
         extent = TopicExtent(found.topic_id, topic.bounds(self._settings, found.partitions))

@@ -30,7 +30,7 @@ from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.topic_reader import KafkaTopicReader, check_last_records
+from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -188,7 +188,7 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
-        check_last_records(settings, connection, first)
+        check_accounted_offsets(settings, connection, first)
         return positions
 
 

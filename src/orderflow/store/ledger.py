@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import NamedTuple
@@ -233,6 +233,16 @@ def accept_losses(  # noqa: PLR0917
 def losses(connection: Connection) -> list[Loss]:
     """Return all accepted losses, ordered by topic, partition and offset."""
     return [Loss(*row) for row in connection.execute("select_losses").rows]
+
+
+def without_losses(start: int, end: int, losses: Iterable[Loss]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of offsets from `start` up to, without, `end` that no accepted loss covers."""
+    for loss in sorted(losses, key=lambda loss: loss.first_offset):
+        if start < min(loss.first_offset, end):
+            yield start, min(loss.first_offset, end)
+        start = max(start, loss.end_offset)
+    if start < end:
+        yield start, end
 
 
 def check_topic_id(topic: str, found: str, known: str) -> None:
