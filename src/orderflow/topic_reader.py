@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from orderflow import topic
-from orderflow.errors import BatchBroken, OffsetsLost, OffsetsReused, RestartRequired
+from orderflow.errors import BatchBroken, OffsetsLost, OffsetsReused, RestartRequired, TopicMissing
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -42,6 +42,16 @@ class KafkaTopicReader(NamedTuple):
         """
         wait = topic.request_description(self.settings)
         return lambda: ledger.check_topic_id(self.topic, wait().topic_id, self.topic_id)
+
+
+def check_not_deleted(settings: Settings, connection: Connection, missing: TopicMissing) -> None:
+    """Raise TopicMissing with another hint if the ledger has positions in the missing topic: it must not be created."""
+    if settings.kafka_topic in {entry.topic for entry in ledger.entries(connection)}:
+        raise TopicMissing(
+            f"{missing.message[:-1]}, although the ledger has positions in it.",
+            hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. To store a new topic, set another"
+            " MYSQL_TABLE.",
+        ) from missing
 
 
 def check_accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> None:

@@ -22,7 +22,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
 from tests.processes import run
-from tests.records import configure_topic
+from tests.records import configure_topic, delete_topic
 from tests.sql import execute, select
 
 
@@ -244,3 +244,12 @@ def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
 def test_versions_are_parsed(version: str, is_mariadb: bool, release: tuple[int, ...]) -> None:
     server = Server(version, *[None] * 6)  # type: ignore[arg-type]
     assert (server.is_mariadb, server.release) == (is_mariadb, release)
+
+
+def test_a_deleted_topic_is_not_created_again(stored: Settings, tmp_path: Path) -> None:
+    delete_topic(stored)
+    found = examine(stored)["topic"]
+    assert found.status == "error" and "although the ledger has positions in it" in found.found
+    assert "MYSQL_TABLE" in found.hint
+    result = run(stored, "init", cwd=tmp_path)
+    assert result.returncode == 2 and "although the ledger has positions in it" in result.stderr

@@ -419,3 +419,10 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
     loader.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "1e-999999999"])
+def test_a_number_with_a_huge_exponent_spoils_nothing(text: str) -> None:
+    lines = [json.dumps(ORDER | {"unit_price": 2.5}).encode() for _ in range(3)]
+    lines.append(lines[0].replace(b"2.5", text.encode()))
+    assert infer.infer(infer.of_json(lines), "samples")

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from orderflow.embedded import process
-from orderflow.embedded.process import Process
+from orderflow.embedded.process import Process, is_running
 from orderflow.errors import StartFailed
 
 Start = Callable[[str], Process]
@@ -222,3 +222,7 @@ def test_a_chosen_port_is_never_chosen_again(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("orderflow.embedded.process.socket.socket", Listener)
     assert process.free_port() != first
     assert bound == [0, 0], "the system's first choice was the port that is chosen already"
+
+
+def test_a_pid_that_no_process_can_have_is_not_running() -> None:
+    assert not is_running(-5, 0.0)

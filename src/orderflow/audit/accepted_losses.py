@@ -17,7 +17,9 @@ def check_losses(scope: Scope, report: Report) -> None:
         end = part.entry.first_offset
         for loss in part.losses:
             is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
-            if not is_separate or not part.may_be_lost(loss):
+            if loss.first_offset >= loss.end_offset:
+                wrong.append(("there are none", loss))
+            elif not is_separate or not part.may_be_lost(loss):
                 wrong.append(("they overlap with other losses, or with records of the topic", loss))
             end = loss.end_offset
         lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)

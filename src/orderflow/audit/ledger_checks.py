@@ -32,6 +32,9 @@ def check_ledger(settings: Settings, scope: Scope, report: Report) -> None:
         if first < end and _holds_records(with_topic(settings, name), number, first, end):
             what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
             report.add("counters", part.finding(what))
+        if part.checks.times_rows > part.entry.stored + part.entry.quarantined:
+            what = f"the ledger sums the times of {part.checks.times_rows:,} rows, more than it counts"
+            report.add("counters", part.finding(what))
         if (last := part.checks.last).offset >= part.entry.next_offset:
             what = f"the ledger's last_offset {last.offset} is not before its next_offset"
             report.add("counters", part.finding(what))

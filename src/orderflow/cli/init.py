@@ -50,8 +50,9 @@ def init(
     - `orderflow init --dry-run > orderflow.sql`: if you may not create tables yourself
     - `orderflow init --grants > grants.sql`: once the tables exist, for an administrator (docs/security.md)
     """
-    from orderflow import topic
+    from orderflow import topic, topic_reader
     from orderflow.store import schema
+    from orderflow.store.connection import Connection
     from orderflow.store.grants import grants as grant_statements
 
     current = context.load()
@@ -73,7 +74,9 @@ def init(
     created = [step.what for step in schema.prepare(current)]
     try:
         info = topic.describe(current)
-    except TopicMissing:
+    except TopicMissing as missing:
+        with Connection(current) as connection:
+            topic_reader.check_not_deleted(current, connection, missing)
         info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from orderflow.embedded.signals import default_in_children
-from orderflow.errors import StartFailed
+from orderflow.errors import AlreadyRunning, StartFailed
 
 _POLL_INTERVAL = 0.05  # seconds between two probes of a starting server
 # In other locales, Java cannot open files with non-ASCII names, and servers translate their logs.
@@ -196,14 +196,22 @@ def is_running(pid: int, created: float) -> bool:
 
 
 def stop_leftover(pid: int, created: float, timeout: float) -> bool:
-    """Stop a `Process` that an earlier `orderflow up` left behind. Returns False if it does not run any more."""
+    """Stop a `Process` that an earlier `orderflow up` left behind. Returns False if it does not run any more.
+
+    Raises AlreadyRunning if it belongs to another user.
+    """
     process = _find(pid, created)
     if process is None:
         return False
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
-        process.terminate()
-        process.wait(timeout)
-    _kill_group(pid)
+    try:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            process.terminate()
+            process.wait(timeout)
+        _kill_group(pid)
+    except (psutil.AccessDenied, PermissionError) as error:
+        raise AlreadyRunning(
+            f"Process {pid} of an earlier `orderflow up` belongs to another user.", hint="Stop it as that user."
+        ) from error
     return True
 
 
@@ -237,7 +245,7 @@ def _find(pid: int, created: float) -> psutil.Process | None:
         process = psutil.Process(pid)
         # The kernel stores the time since boot, so a change of the clock shifts the computed time slightly.
         is_same = abs(process.create_time() - created) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: a negative pid
         return None
     return process if is_same else None
 

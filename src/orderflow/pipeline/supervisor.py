@@ -46,7 +46,7 @@ from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets
+from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets, check_not_deleted
 
 log = logging.getLogger(__name__)
 
@@ -233,17 +233,11 @@ class Supervisor:
         return True
 
     def _topic(self, connection: Connection) -> TopicInfo:
-        known = {entry.topic: entry.topic_id for entry in ledger.entries(connection)}
-        if self._settings.kafka_topic not in known:
-            return topic.get_or_create(self._settings)
         try:
             return topic.describe(self._settings)
         except TopicMissing as missing:
-            raise TopicMissing(
-                f"{missing.message[:-1]}, although the ledger has positions in it.",
-                hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. To store a new topic, set"
-                " another MYSQL_TABLE.",
-            ) from missing
+            check_not_deleted(self._settings, connection, missing)
+            return topic.get_or_create(self._settings)
 
     def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
         """Return the current ends of the topic's partitions.

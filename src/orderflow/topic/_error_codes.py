@@ -32,6 +32,8 @@ REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
     KafkaError.INVALID_PARTITIONS,
     KafkaError.INVALID_REPLICATION_FACTOR,
 }
+# The client knows another leader epoch than the broker, for example because the broker was restored from a copy.
+LEADER_EPOCH_CODES = {KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH}
 # Codes whose actual reason is known only after a connection test.
 AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
 _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout

@@ -94,12 +94,14 @@ def holds_records(
                 return any(True for _ in _read(reader, settings, partition, wanted, ReadProgress(gap_stall_timeout)))
             finally:
                 reader.unassign()  # otherwise it would continue to fetch
-    except BatchBroken:
-        _thread_local.settings = None  # its client may continue at a wrong offset
-        close(_thread_local.reader)
-        raise
     except _StalledError:
         return any(True for _ in read(settings, partition, wanted.position, end, stall_timeout=stall_timeout))
+    except (BatchBroken, KafkaUnavailable):
+        # After damage, its client may continue at a wrong offset. After an outage, it may know a newer leader epoch
+        # than a broker that was restored from a copy, which the broker then refuses each time.
+        _thread_local.settings = None
+        close(_thread_local.reader)
+        raise
 
 
 _thread_local = threading.local()

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import mysql.connector
 from confluent_kafka.admin import AdminClient
 
-from orderflow import extras, settings, topic
+from orderflow import extras, settings, topic, topic_reader
 from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
 from orderflow.plurals import counted
@@ -198,6 +198,13 @@ class _Checks:
         try:
             info = self._info
         except TopicMissing as missing:
+            try:
+                with Connection(self._settings) as connection:
+                    topic_reader.check_not_deleted(self._settings, connection, missing)
+            except TopicMissing as deleted:
+                return "error", deleted.message, deleted.hint
+            except OrderFlowError:  # the checks of the database report it
+                pass
             return "warning", missing.message, missing.hint
         return "ok", f"{info.name} with {counted(len(info.partitions), 'partition')}, id {info.topic_id}"
 

@@ -34,7 +34,7 @@ def _customer_id_form(value: Any) -> str:
 
 def _amount_form(value: Any) -> str:
     number = as_number(value)
-    is_amount = number is not None and abs(number) <= _HIGHEST_AMOUNT and number == number.quantize(_CENT)
+    is_amount = number is not None and number.copy_abs() <= _HIGHEST_AMOUNT and number == number.quantize(_CENT)
     return "number" if is_amount else ""
 
 
