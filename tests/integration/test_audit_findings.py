@@ -192,6 +192,17 @@ CHANGES: dict[str, tuple[str, dict[str, int]]] = {
         "UPDATE orders_ledger SET first_offset = -1 WHERE kafka_partition = 2",
         {"counters": 1},
     ),
+    "more times than rows": (
+        "UPDATE orders_ledger SET times_rows = times_rows + 1 WHERE kafka_partition = 0",
+        {"counters": 1},
+    ),
+    "loss of no offset": (
+        "INSERT INTO orders_losses"
+        " (topic, topic_id, kafka_partition, first_offset, end_offset, accepted_at, accepted_by)"
+        " SELECT topic, topic_id, kafka_partition, next_offset, next_offset, UTC_TIMESTAMP(6), 'x' FROM orders_ledger"
+        " WHERE kafka_partition = 0",
+        {"counters": 1},
+    ),
     "ledger set back": (
         "UPDATE orders_ledger SET next_offset = 4 WHERE kafka_partition = 0",
         {"counters": 2},
