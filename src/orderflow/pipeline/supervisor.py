@@ -268,11 +268,11 @@ class Supervisor:
                 return False  # without a last report: a broker that is down would delay the stop
             if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
                 checked_at = time.monotonic()
-                status_ = self._report_progress(connection, info)
+                found = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                self._check_waiting(connection, info, status_, checked_at)
-                self._had_stored_everything |= not status_.lag
-                if not self._engine.can_continue(status_.lag or 0):
+                self._check_waiting(connection, info, found, checked_at)
+                self._had_stored_everything |= not found.lag
+                if not self._engine.can_continue(found.lag or 0):
                     return True
         self._status(connection, info)
         if left := self._advance_past_empty_offsets(connection, info, end_offsets):
@@ -288,7 +288,8 @@ class Supervisor:
 
         Raises Interrupted if they hold records, and no other partition has moved either: the engine hangs.
         """
-        for part in found.partitions:
+        partitions = [part for part in found.partitions if part.partition in self._waiting]
+        for part in partitions:
             if part.next_offset != self._waiting[part.partition].position:
                 self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
                 self._moved_at, self._stalls = now, 0
@@ -304,7 +305,7 @@ class Supervisor:
                 f"Nothing was stored for {now - self._moved_at:.0f} seconds, although {info.name} partition {left[0]}"
                 f" has records from offset {self._positions[left[0]]} on (engine activity: {self._engine.activity()})."
             )
-        for part in found.partitions:
+        for part in partitions:
             if part.partition in overdue:
                 self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
         self._had_stored_everything |= not left and len(overdue) == len(self._waiting)
