@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from confluent_kafka import KafkaError, Uuid
@@ -16,7 +17,7 @@ from orderflow import topic
 from orderflow.errors import KafkaUnavailable, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
-from orderflow.topic import Bounds, _damage, _metadata
+from orderflow.topic import Bounds, _consumers, _damage, _metadata
 from orderflow.topic._damage import _ProbeResult
 from orderflow.topic._reading import GAP_STALL_TIMEOUT
 
@@ -118,3 +119,22 @@ def test_a_compacted_topic_is_refused(monkeypatch: pytest.MonkeyPatch, policy: s
     with pytest.raises(TopicUnusable, match=f"Topic orders has cleanup.policy={policy}: ") as error:
         topic.check_cleanup_policy(SETTINGS)
     assert "--add-config cleanup.policy=delete" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cached", "answers", "expected"),
+    [
+        ((0, 2000), [], 2000),
+        ((0, 1040), [1040, 1040, 1041], 1041),  # a broker that has just restarted
+        ((0, 1040), [1040] * 1000, 1040),  # the offset itself is damaged
+        (None, [], None),
+        ((0, -1001), [], None),
+    ],
+)
+def test_an_older_end_is_asked_for_again(
+    cached: tuple[int, int] | None, answers: list[int], expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_consumers, "_OLDER_END_TIMEOUT", 0.3)
+    reader = mock.Mock()
+    reader.get_watermark_offsets = lambda _, **options: cached if options["cached"] else (0, answers.pop(0))
+    assert topic.end_after(reader, Settings(), 0, 1040) == expected

@@ -169,7 +169,7 @@ class PartitionConsumer:
             assert partition is not None and offset is not None
             if offset != (position := self._read_to[partition]):
                 try:
-                    check_offset(offset, position, topic.high_watermark(self._consumer, self._settings, partition))
+                    check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
                 except DamagedError as damaged:
                     # A new client would accept this offset, so it is not retried.
                     self._pause_partition(partition, str(damaged), retry=False)

@@ -6,7 +6,7 @@ Other packages use the names that are imported here. The modules are private.
 from __future__ import annotations
 
 from orderflow.topic._connection import TIMEOUT, check_connection, client_config, translate_errors
-from orderflow.topic._consumers import GROUP, Record, close, consumer, high_watermark, reader_config
+from orderflow.topic._consumers import GROUP, Record, close, consumer, end_after, reader_config
 from orderflow.topic._damage import find_damage, find_next_damage, read_around_damage
 from orderflow.topic._error_codes import classify, damaged_batch_error, is_damage
 from orderflow.topic._following import follow
@@ -43,11 +43,11 @@ __all__ = [
     "create",
     "damaged_batch_error",
     "describe",
+    "end_after",
     "find_damage",
     "find_next_damage",
     "follow",
     "get_or_create",
-    "high_watermark",
     "holds_records",
     "is_damage",
     "read",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -10,11 +11,12 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from orderflow.settings import Settings
-from orderflow.topic._connection import client_config
+from orderflow.topic._connection import TIMEOUT, client_config
 
 GROUP = "orderflow-reader"  # librdkafka requires a group name and queries its coordinator, although no client joins
 _MAX_FETCH_BYTES = 4 * 1024 * 1024  # per response: on a slow network the position does not move during a response
 _CLOSE_TIMEOUT = 5.0  # seconds
+_OLDER_END_TIMEOUT = 2.0  # seconds
 
 
 class Record(NamedTuple):
@@ -71,6 +73,24 @@ def high_watermark(reader: Consumer, settings: Settings, partition: int) -> int 
     """The partition's end at the reader's last fetch; None before the first fetch."""
     found = reader.get_watermark_offsets(TopicPartition(settings.kafka_topic, partition), cached=True)
     return None if found is None or found[1] < 0 else found[1]
+
+
+def end_after(reader: Consumer, settings: Settings, partition: int, offset: int) -> int | None:
+    """The partition's end, which is after `offset` if the partition has that offset; None before the first fetch.
+
+    The end of the last fetch may be older than a record that was fetched before: a broker that has just restarted
+    briefly reports an older end. So the broker is asked again for up to 2 seconds.
+    Raises KafkaException.
+    """
+    end = high_watermark(reader, settings, partition)
+    deadline = time.monotonic() + _OLDER_END_TIMEOUT
+    while end is not None and end <= offset and time.monotonic() < deadline:
+        where = TopicPartition(settings.kafka_topic, partition)
+        found = reader.get_watermark_offsets(where, timeout=TIMEOUT, cached=False)
+        end = found[1] if found else end
+        if end <= offset:
+            time.sleep(0.1)
+    return end
 
 
 def as_record(message: Message) -> Record:

@@ -13,7 +13,7 @@ from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost
 from orderflow.offsets import DamagedError, OffsetRange
 from orderflow.settings import Settings
 from orderflow.topic._connection import TIMEOUT, translate_errors
-from orderflow.topic._consumers import Record, as_record, close, consumer, high_watermark, open_consumer
+from orderflow.topic._consumers import Record, as_record, close, consumer, end_after, open_consumer
 from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, damaged_batch_error, is_damage
 from orderflow.topic._metadata import bounds
 
@@ -141,8 +141,9 @@ def _read(
                 continue
             record = as_record(message)
             try:
-                hole = record.offset != wanted.position
-                if wanted.on_record(record.offset, high_watermark(reader, settings, partition) if hole else None):
+                is_gap = record.offset != wanted.position
+                end = end_after(reader, settings, partition, record.offset) if is_gap else None
+                if wanted.on_record(record.offset, end):
                     yield record
             except DamagedError as damaged:
                 raise damaged_batch_error(settings, partition, wanted.position, str(damaged)) from damaged
