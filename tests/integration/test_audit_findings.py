@@ -173,7 +173,7 @@ CHANGES: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "quarantined counter changed": (
         "UPDATE orders_ledger SET quarantined = quarantined - 1 WHERE kafka_partition = 1",
-        {"counters": 1},
+        {"counters": 2},
     ),
     "ledger row deleted": (
         "DELETE FROM orders_ledger WHERE kafka_partition = 1",
