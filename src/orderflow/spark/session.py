@@ -19,8 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
-
 from orderflow.errors import EngineFailed, FileUnusable
 from orderflow.store.record_batch import TRANSACTION_ROWS
 
@@ -123,6 +121,8 @@ def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
     PySpark waits for the file with the JVM's port without a limit. A JVM that cannot write it, as with a full disk,
     may stay alive.
     """
+    import psutil  # here, because a cluster's workers import this module and do not get psutil
+
     process = psutil.Process()
     before = process.children()
 
