@@ -198,7 +198,7 @@ def test_a_transaction_is_retried_after_a_lock_timeout(store: Settings, monkeypa
             waits.append(seconds)
             other.rollback()
 
-        clock = SimpleNamespace(sleep=wait, perf_counter=time.perf_counter)
+        clock = SimpleNamespace(sleep=wait, perf_counter=time.perf_counter, monotonic=time.monotonic)
         monkeypatch.setattr(writer_module, "time", clock)
         with Writer(store, TOPIC, lock_wait=1) as writer:
             assert writer.commit(batch_of([numbered(1)], 1)).stored == 1
