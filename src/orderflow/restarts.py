@@ -32,7 +32,7 @@ class Restarts:
         self.reset()
 
     def reset(self) -> None:
-        """Start counting anew: there was progress since the last failure."""
+        """Start the count again: there was progress since the last failure."""
         self._failed_starts = 0
         self._unknown_since: float | None = None
         self._wait = _SHORTEST_WAIT

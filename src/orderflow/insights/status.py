@@ -93,7 +93,7 @@ def combine(
     entries_of_topic = [entry for entry in entries if entry.topic == settings.kafka_topic]
     positions = {entry.partition: entry.next_offset for entry in entries_of_topic}
     bounds = {} if isinstance(extent, str) else extent.bounds
-    unknown_because = extent if isinstance(extent, str) else _check_topic_id(entries_of_topic, extent)
+    unknown_because = extent if isinstance(extent, str) else _describe_recreation(entries_of_topic, extent)
     parts = []
     for part in sorted(positions.keys() | bounds.keys()):
         # As in ledger.ensure_partitions: a new topic starts at its first offsets, an added partition at 0.
@@ -118,7 +118,7 @@ def combine(
     )
 
 
-def _check_topic_id(entries: Sequence[ledger.LedgerEntry], extent: TopicExtent) -> str | None:
+def _describe_recreation(entries: Sequence[ledger.LedgerEntry], extent: TopicExtent) -> str | None:
     try:
         for entry in entries:
             ledger.check_topic_id(entry.topic, extent.topic_id, entry.topic_id)

@@ -80,7 +80,8 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
         if time.monotonic() - began > HEALTHY_RUN or (query and _has_stored(query)):
             restarts.reset()
         restarts.count(error)
-        log.warning("%s Restarting at the ledger's position. %s", error.message, error.hint)
+        hint = f" {error.hint}" if error.hint else ""
+        log.warning("%s Restarting at the ledger's position.%s", error.message, hint)
         time.sleep(restarts.next_wait())
 
 
