@@ -10,6 +10,7 @@
     │   ├── OutOfResources        this machine is short of disk space, memory or file descriptors
     │   ├── LedgerGap             the engine is ahead of the ledger: restart at the ledger's position
     │   └── Interrupted           a worker or the engine died or hangs: restart at the ledger's position
+    │       ├── JvmExited         Spark's JVM is gone: the sink re-executes its process
     │       └── RestartRequired   the topic or the tables have changed: restart, and the start handles the change
     ├── Contention                a conflict with another transaction: retry this one at once, later restart
     └── OperatorError             only a person can fix it: stop with a non-zero exit code
@@ -117,6 +118,10 @@ class Interrupted(Unavailable):
 
 class RestartRequired(Interrupted):
     """What the engine reads or writes has changed: new partitions, an accepted loss, records that are gone."""
+
+
+class JvmExited(Interrupted):
+    """Spark's JVM has exited. PySpark cannot start another one in this process."""
 
 
 class Contention(OrderFlowError):

@@ -11,6 +11,7 @@ from orderflow.errors import (
     EngineFailed,
     Interrupted,
     LedgerGap,
+    OrderFlowError,
     Unavailable,
     UnknownDatabaseError,
 )
@@ -61,3 +62,8 @@ class Restarts:
         wait = self._wait * random.uniform(0.5, 1)  # noqa: S311
         self._wait = min(self._wait * 1.5, LONGEST_WAIT)
         return wait
+
+
+def failure_message(error: OrderFlowError, next_step: str) -> str:
+    """Return the log line for a failure: what failed, what happens next, and what a person can do."""
+    return " ".join(filter(None, (error.message, next_step, error.hint)))

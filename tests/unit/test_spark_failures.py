@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from orderflow.errors import (
     OrderFlowError,
     OutOfResources,
 )
+from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import STALL_TIMEOUT
 from orderflow.pipeline.spark_engine import SparkEngine
+from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.settings import Settings
 from orderflow.spark import failures, read_records, session
+from orderflow.topic import Record, TopicInfo
 
 
 def _failing(*errors: OrderFlowError | None) -> mock.Mock:
@@ -73,11 +78,40 @@ def test_damage_is_searched_as_far_as_a_micro_batch_reads(
         read[partition] = end - start
 
     monkeypatch.setattr(topic, "find_next_damage", find)
-    engine = SparkEngine(Settings(max_offsets_per_trigger=300_000), mock.Mock())
+    unreadable = UnreadableRecords(Settings(max_offsets_per_trigger=300_000))
+    unreadable.must_search = True
     positions = dict.fromkeys(range(len(backlogs)), 10)
     ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
-    assert engine._store_unreadable_by_spark(mock.Mock(), positions, ends) == positions
+    stop_event = threading.Event()
+    assert (
+        unreadable.store_around(mock.Mock(), mock.Mock(), positions, ends, scratch=Path(), stop_event=stop_event)
+        == positions
+    )
     assert read == searched
+
+
+def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None]) -> None:
+        for offset in range(start, end):
+            on_record(Record(partition, offset, 2**62, None, b""))
+
+    monkeypatch.setattr(topic, "find_next_damage", find)
+    unreadable = UnreadableRecords(Settings())
+    unreadable.must_search = True
+    stop_event = threading.Event()
+    stop_event.set()
+    with pytest.raises(Interrupted, match="A stop was requested"):
+        unreadable.store_around(mock.Mock(), mock.Mock(), {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
+
+
+def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads may wait for MySQL."""
+    engine, stop_event, is_ended = DirectEngine(Settings()), threading.Event(), threading.Event()
+    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    stop_event.set()
+    with pytest.raises(Interrupted, match="A stop was requested"):
+        engine.store(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
+    is_ended.set()
 
 
 def test_an_interval_is_no_stall() -> None:

@@ -16,6 +16,7 @@ from orderflow.errors import (
     DatabaseRefused,
     EngineFailed,
     Interrupted,
+    JvmExited,
     KafkaUnavailable,
     LedgerGap,
     OperatorError,
@@ -26,8 +27,8 @@ from orderflow.errors import (
     UnknownDatabaseError,
 )
 from orderflow.insights.status import PartitionStatus, Status
-from orderflow.pipeline import supervisor
-from orderflow.pipeline.engine import Engine, JvmExited
+from orderflow.pipeline import stalls, supervisor
+from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.supervisor import SinkProgress, Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger
@@ -52,7 +53,7 @@ class Event(threading.Event):
 class IdleEngine:
     """Only opened and closed, because the attempts are scripted."""
 
-    def open(self, scratch: Path) -> None:
+    def open(self, scratch: Path, stop_event: threading.Event) -> None:
         assert scratch.is_dir()
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     fake = Clock()
     monkeypatch.setattr(supervisor, "time", fake)
     monkeypatch.setattr(restarts, "time", fake)
+    monkeypatch.setattr(stalls, "time", fake)
     return fake
 
 

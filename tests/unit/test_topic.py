@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
-from confluent_kafka import KafkaError, Uuid
+from confluent_kafka import KafkaError, KafkaException, Uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow import topic
-from orderflow.errors import KafkaUnavailable, TopicUnusable
+from orderflow.errors import BatchBroken, KafkaUnavailable, OrderFlowError, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
-from orderflow.topic import Bounds, _consumers, _damage, _metadata
+from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _reading
 from orderflow.topic._damage import _ProbeResult
 from orderflow.topic._reading import GAP_STALL_TIMEOUT
 
@@ -138,3 +138,38 @@ def test_an_older_end_is_asked_for_again(
     reader = mock.Mock()
     reader.get_watermark_offsets = lambda _, **options: cached if options["cached"] else (0, answers.pop(0))
     assert topic.end_after(reader, Settings(), 0, 1040) == expected
+
+
+@pytest.mark.parametrize("code", [KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError._STATE])
+def test_an_admin_client_that_knows_another_leader_epoch_is_replaced(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that was restored from a copy refuses the newer epoch each time."""
+    monkeypatch.setattr(_connection, "check_connection", lambda _: None)
+    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
+    before = _connection.admin_client(settings)
+    with pytest.raises(KafkaUnavailable), topic.translate_errors(settings, before):
+        raise KafkaException(KafkaError(code))
+    assert (_connection.admin_client(settings) is before) == (code == KafkaError._STATE)
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaUnavailable("A newer epoch."), BatchBroken("A wrong checksum.", hint="x"), None]
+)
+def test_a_reader_that_has_failed_is_replaced(error: OrderFlowError | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[object] = []
+
+    def read_(reader: object, *_: Any) -> Iterator[Record]:
+        clients.append(reader)
+        if error and len(clients) == 1:
+            raise error
+        yield from ()
+
+    monkeypatch.setattr(_reading, "_read", read_)
+    settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
+    if error:
+        with pytest.raises(type(error)):
+            topic.holds_records(settings, 0, 0, 9)
+    for _ in range(2):
+        assert not topic.holds_records(settings, 0, 0, 9)
+    assert len(set(map(id, clients))) == (2 if error else 1)

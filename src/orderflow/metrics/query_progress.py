@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import msgspec
 
 
@@ -16,3 +18,23 @@ class QueryProgress(msgspec.Struct, frozen=True):
     processed_rows_per_second: float
     duration_seconds: dict[str, float]  # by step: addBatch, queryPlanning, …
     most_offsets_behind: int | None
+
+    @classmethod
+    def from_spark(cls, progress: Any) -> Self:
+        """`progress` is a StreamingQueryProgress of a query with one source."""
+        [source] = progress["sources"]
+        metrics = source["metrics"] or {}
+        return cls(
+            batch_id=int(progress["batchId"]),
+            input_rows_per_second=_rate(progress["inputRowsPerSecond"]),
+            processed_rows_per_second=_rate(progress["processedRowsPerSecond"]),
+            duration_seconds={step: milliseconds / 1000 for step, milliseconds in progress["durationMs"].items()},
+            most_offsets_behind=int(metrics["maxOffsetsBehindLatest"])
+            if metrics.get("avgOffsetsBehindLatest")
+            else None,
+        )
+
+
+def _rate(value: object) -> float:
+    """Return a rate; 0 where Spark reports NaN or nothing, because no time has passed."""
+    return float(value) if isinstance(value, int | float) and value == value else 0.0  # noqa: PLR0124

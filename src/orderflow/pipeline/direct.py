@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import Message
 
 from orderflow import topic
-from orderflow.errors import LedgerGap
+from orderflow.errors import Interrupted, LedgerGap
 from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
@@ -22,6 +22,8 @@ from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
 from orderflow.topic_reader import KafkaTopicReader
+
+_POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
 
 
 class DirectEngine:
@@ -36,7 +38,7 @@ class DirectEngine:
         self._future: Future[None]
         self._damaged: dict[int, DamagedPartition] = {}
 
-    def open(self, scratch: Path) -> None:
+    def open(self, scratch: Path, stop_event: threading.Event) -> None:
         self._scratch = scratch
         configure_worker_process()
 
@@ -50,12 +52,23 @@ class DirectEngine:
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
 
     def store(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], scratch: Path
+        self,
+        info: TopicInfo,
+        positions: Mapping[int, int],
+        end_offsets: Mapping[int, int],
+        scratch: Path,
+        stop_event: threading.Event,
     ) -> None:
-        """Store the records from `positions` up to `end_offsets` and return."""
+        """Store the records from `positions` up to `end_offsets` and return.
+
+        Raises Interrupted if `stop_event` is set before.
+        """
         self._scratch = scratch
         self.start(info, positions, end_offsets, once=True)
-        self._future.result()
+        while not self.wait(_POLL_INTERVAL):
+            if stop_event.is_set():
+                self.stop()
+                raise Interrupted("A stop was requested.")
 
     def _store(
         self,
@@ -125,7 +138,7 @@ class DirectEngine:
     def progress(self) -> None:
         """Return None: this engine has no micro-batches."""
 
-    def finish(self, seconds: float) -> None:
+    def drain(self, seconds: float) -> None:
         self._stop_event.set()
         wait([self._future], seconds)
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from orderflow.errors import BatchBroken, Interrupted
+from orderflow.errors import BatchBroken
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
@@ -16,10 +16,8 @@ from orderflow.topic import TopicInfo
 Returned = TypeVar("Returned")
 
 STALL_TIMEOUT = ANSWER_TIMEOUT + 30.0  # seconds: longer than the timeout of a MySQL statement
-
-
-class JvmExited(Interrupted):
-    """Spark's JVM has exited. This process cannot start another one."""
+# Seconds between two attempts to read a damaged batch. Another replica may become leader, or the batch may be restored.
+DAMAGE_RETRY_INTERVAL = 30.0
 
 
 class DamagedPartition(NamedTuple):
@@ -35,8 +33,11 @@ class DamagedPartition(NamedTuple):
 class Engine(Protocol):
     """Stores records. An engine keeps no position: each start begins at the ledger's positions."""
 
-    def open(self, scratch: Path) -> None:
-        """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs."""
+    def open(self, scratch: Path, stop_event: threading.Event) -> None:
+        """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs.
+
+        `stop_event` is set when a stop is requested. A `start` that takes long then ends with Interrupted.
+        """
 
     def start(
         self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
@@ -67,7 +68,7 @@ class Engine(Protocol):
     def progress(self) -> QueryProgress | None:
         """The last micro-batch that Spark reported; None without one."""
 
-    def finish(self, seconds: float) -> None:
+    def drain(self, seconds: float) -> None:
         """Wait up to `seconds` until the transactions in progress are committed."""
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import RestartRequired
 from orderflow.offsets import DamagedError, check_offset
-from orderflow.pipeline.engine import DamagedPartition
+from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import TRANSACTION_ROWS
 from orderflow.topic_reader import KafkaTopicReader
@@ -37,7 +37,6 @@ _TOPIC_CHANGED = {
 }
 # Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
 _SMALL_BATCH = 1000
-_DAMAGE_RETRY_INTERVAL = 30.0  # seconds, in which another replica may become leader, or the batch may be restored
 _MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records from which `_drain` takes the oldest
 _MAX_QUEUED = 2 * TRANSACTION_ROWS  # records in librdkafka's queues for all partitions
 _TUNING = {
@@ -203,7 +202,7 @@ class PartitionConsumer:
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
         retried = retry and self._remaining_end_offsets is None
-        self._stop_reading(partition, time.monotonic() + _DAMAGE_RETRY_INTERVAL if retried else inf)
+        self._stop_reading(partition, time.monotonic() + DAMAGE_RETRY_INTERVAL if retried else inf)
 
     def _stop_reading(self, partition: int, until: float = inf) -> None:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])

@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orderflow import topic
-from orderflow.errors import Interrupted, SparkUnavailable
+from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
-from orderflow.pipeline.direct import DirectEngine
-from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, JvmExited, run_in_thread
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
+from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, session, write_orders
-from orderflow.spark.failures import first_line, java_error, query_error
+from orderflow.spark.failures import first_line, translate_errors
 from orderflow.spark.options import offsets_json
 from orderflow.spark.session import Runtime
-from orderflow.topic import Record, TopicInfo
+from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -39,9 +39,6 @@ _EXECUTOR_INTERVAL = 5.0  # seconds between two checks of the executors
 _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
-_DAMAGE_RETRY_INTERVAL = 30.0  # seconds between two attempts to read a damaged batch again
-# Spark's source converts a record's timestamp to microseconds in 64 bits. A later one ends the query.
-_LATEST_TIMESTAMP = (2**63 - 1) // 1000  # milliseconds
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -68,21 +65,20 @@ class SparkEngine:
         self._stall_timeout = stall_timeout
         self._realtime_batch = realtime_batch
         self._scratch: Path
+        self._stop_event: threading.Event
         self._session: Future[SparkSession]
         self._query: StreamingQuery | None = None  # None if no partition can be read
         self._executors_checked_at = self._started_at = 0.0
         self._executors = 0, 0  # executors and task slots
-        self._damaged: dict[int, DamagedPartition] = {}
-        self._damage_checked_at = 0.0
-        self._must_search_damage = False  # after a failure that an unreadable record may have caused
+        self._unreadable = UnreadableRecords(settings)
         self._is_once = False
         self._mode = TriggerMode(settings.sink_trigger)
         self._is_realtime = self._is_switching_to_micro_batches = False
         self._realtime_session: SparkSession | None = None
 
-    def open(self, scratch: Path) -> None:
+    def open(self, scratch: Path, stop_event: threading.Event) -> None:
         """Start the JVM without waiting for it. It ends with this process, so errors elsewhere need not wait for it."""
-        self._scratch = scratch
+        self._scratch, self._stop_event = scratch, stop_event
         self._session = run_in_thread("spark-start", lambda: session.start(self._runtime, scratch))
 
     def start(
@@ -93,15 +89,13 @@ class SparkEngine:
         if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        if self._must_search_damage or self._damaged:
-            positions = self._store_unreadable_by_spark(info, positions, end_offsets)
-        self._must_search_damage = False
-        if self._damaged:
-            positions = self._store_before_damage(spark, info, positions)
-        lag = _lag(positions, end_offsets)
+        positions = self._unreadable.store_around(
+            spark, info, positions, end_offsets, scratch=self._scratch, stop_event=self._stop_event
+        )
+        lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
         self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
-        with _translate_errors():
+        with translate_errors():
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
                     spark.conf.set(name, value)
@@ -143,66 +137,6 @@ class SparkEngine:
             self._realtime_session, self._settings, startingOffsets=offsets, assign=_assigned(info, positions)
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark, self._realtime_batch).start()
-
-    def _store_unreadable_by_spark(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int]
-    ) -> Mapping[int, int]:
-        """Find the damaged batches, and store the records whose timestamp is too late for Spark. Return the positions.
-
-        The search reads as far as the next micro-batch may read: Spark divides a trigger among the partitions by their
-        backlogs. The share counts twice, because the ends move until Spark plans. The text of Spark's exception is not
-        parsed. librdkafka fails at the same batch.
-        """
-        self._damage_checked_at = time.monotonic()
-        self._damaged = {}
-        readable_from: dict[int, int] = {}  # by partition: the offset after the last record that Spark cannot read
-
-        def check_timestamp(record: Record) -> None:
-            if record.timestamp > _LATEST_TIMESTAMP:
-                readable_from[record.partition] = record.offset + 1
-
-        most, lag = self._settings.max_offsets_per_trigger, _lag(positions, end_offsets)
-        for partition, position in positions.items():
-            count = end_offsets[partition] - position
-            end = position + min(count, most, 2 * most * count // max(1, lag) + 1)
-            if position < end and (
-                found := topic.find_next_damage(self._settings, partition, position, end, check_timestamp)
-            ):
-                error = topic.damaged_batch_error(self._settings, partition, found.first, found.reason)
-                self._damaged[partition] = DamagedPartition(found.position, error)
-        if readable_from:
-            log.warning(
-                "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
-                info.name,
-                ", ".join(f"partition {part} up to offset {offset - 1}" for part, offset in readable_from.items()),
-            )
-            starts = {part: positions[part] for part in readable_from}
-            DirectEngine(self._settings).store(info, starts, readable_from, self._scratch)
-        return {**positions, **readable_from}
-
-    def _store_before_damage(
-        self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int]
-    ) -> dict[int, int]:
-        """Store the records before each damaged batch. Return the positions of the other partitions."""
-        for partition, damaged in self._damaged.items():
-            if positions[partition] < damaged.offset:
-                bounds = positions[partition], damaged.offset
-                starting, ending = (offsets_json(info.name, {partition: offset}) for offset in bounds)
-                options = {"assign": json.dumps({info.name: [partition]}), "endingOffsets": ending}
-                with _translate_errors():
-                    records = read_records(spark, self._settings, streaming=False, startingOffsets=starting, **options)
-                    write_orders(records, self._settings, scratch=self._scratch, is_whole_topic=True).save()
-        return {partition: offset for partition, offset in positions.items() if partition not in self._damaged}
-
-    def _is_readable_again(self) -> bool:
-        """Whether a damaged partition can be read again. Checked twice a minute."""
-        if not self._damaged or time.monotonic() - self._damage_checked_at < _DAMAGE_RETRY_INTERVAL:
-            return False
-        self._damage_checked_at = time.monotonic()
-        return any(
-            topic.find_next_damage(self._settings, partition, damaged.offset, damaged.offset + 1) is None
-            for partition, damaged in self._damaged.items()
-        )
 
     def _supports_realtime(self, spark: SparkSession, info: TopicInfo) -> bool:
         """Whether the platform supports Real-Time Mode; if not, log the reason."""
@@ -250,7 +184,7 @@ class SparkEngine:
         Raises SparkUnavailable and JvmExited.
         """
         futures.wait([self._session])  # while its thread imports pyspark, another thread cannot
-        with _translate_errors():
+        with translate_errors():
             return self._running_session()
 
     def _running_session(self) -> SparkSession:
@@ -261,10 +195,10 @@ class SparkEngine:
             if spark.sparkContext._jsc.sc().isStopped():  # the cluster has stopped it
                 spark.stop()
                 self._realtime_session = None
-                self.open(self._scratch)
+                self.open(self._scratch, self._stop_event)
                 spark = self._session.result()
         except Py4JJavaError as error:
-            self.open(self._scratch)
+            self.open(self._scratch, self._stop_event)
             reason = first_line(str(error.java_exception))
             raise SparkUnavailable(f"Spark at {self._runtime.master} does not answer: {reason}") from error
         if self._runtime.ui and spark.sparkContext.uiWebUrl:
@@ -284,7 +218,7 @@ class SparkEngine:
         self._executors_checked_at = time.monotonic()
         context = self._session.result().sparkContext
         deadline = time.monotonic() + _REGISTRATION_TIMEOUT
-        with _translate_errors():
+        with translate_errors():
             # The driver is counted too.
             while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < 1:
                 if time.monotonic() > deadline:
@@ -310,25 +244,25 @@ class SparkEngine:
             time.sleep(seconds)
         elif not self._has_ended(self._query, seconds):
             return False
-        if self._is_once and self._damaged:
-            raise next(iter(self._damaged.values())).error
+        if self._is_once and (damaged := self._unreadable.damaged):
+            raise next(iter(damaged.values())).error
         return self._query is not None
 
     def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
         try:
-            with _translate_errors():
+            with translate_errors():
                 if self._is_realtime and (failure := realtime.read_failure(self._scratch)):
                     raise failure
                 return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
         except Interrupted:
-            self._must_search_damage = True
+            self._unreadable.must_search = True
             raise
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
-        return self._damaged
+        return self._unreadable.damaged
 
     def activity(self) -> str:
-        with _translate_errors():
+        with translate_errors():
             return str(self._query.status["message"]) if self._query else "no partition can be read"
 
     def stall_timeout(self) -> float:
@@ -341,18 +275,18 @@ class SparkEngine:
         if self._is_realtime and not fits:
             self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
-        return fits and not self._is_readable_again()
+        return fits and not self._unreadable.is_readable_again()
 
     def progress(self) -> QueryProgress | None:
-        with _translate_errors():
+        with translate_errors():
             progress: Any = self._query and self._query.lastProgress
-        return _query_progress(progress) if progress else None
+        return QueryProgress.from_spark(progress) if progress else None
 
-    def finish(self, seconds: float) -> None:
+    def drain(self, seconds: float) -> None:
         query, deadline = self._query, time.monotonic() + seconds
         if query is None or self._is_realtime:  # a batch lasts a minute; uncommitted records are read again
             return
-        with _translate_errors():
+        with translate_errors():
             before = _batch_id(query)
             while time.monotonic() < deadline and query.isActive:
                 if not query.status["isDataAvailable"] or _batch_id(query) != before:
@@ -363,7 +297,7 @@ class SparkEngine:
         if self._query is None:
             return
         try:
-            with _translate_errors():
+            with translate_errors():
                 self._query.stop()
         except JvmExited:
             raise
@@ -379,10 +313,6 @@ class SparkEngine:
             session.stop(self._session.result())
 
 
-def _lag(positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> int:
-    return sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
-
-
 def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:
     """The Kafka source's option `assign` with these partitions."""
     return json.dumps({info.name: sorted(partitions)})
@@ -391,43 +321,3 @@ def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:
 def _batch_id(query: StreamingQuery) -> int:
     progress: Any = query.lastProgress
     return int(progress["batchId"]) if progress else -1
-
-
-def _query_progress(progress: Any) -> QueryProgress:
-    [source] = progress["sources"]
-    behind = (source["metrics"] or {}).get("avgOffsetsBehindLatest") and source["metrics"]
-    return QueryProgress(
-        batch_id=int(progress["batchId"]),
-        input_rows_per_second=_number(progress["inputRowsPerSecond"]),
-        processed_rows_per_second=_number(progress["processedRowsPerSecond"]),
-        duration_seconds={step: milliseconds / 1000 for step, milliseconds in progress["durationMs"].items()},
-        most_offsets_behind=int(behind["maxOffsetsBehindLatest"]) if behind else None,
-    )
-
-
-def _number(value: object) -> float:
-    """Return a rate; 0 where Spark reports NaN or nothing, because no time has passed."""
-    return float(value) if isinstance(value, int | float) and value == value else 0.0  # noqa: PLR0124
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Translate exceptions of Spark and of its gateway into OrderFlow's errors."""
-    from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
-    from pyspark.errors import PySparkRuntimeError
-    from pyspark.errors.exceptions.captured import CapturedException
-
-    try:
-        yield
-    except CapturedException as exception:
-        raise query_error(exception) from exception
-    except (Py4JNetworkError, ConnectionError) as exception:
-        raise JvmExited(f"Spark's JVM has exited ({exception}).") from exception
-    except PySparkRuntimeError as exception:
-        if exception.getCondition() != "JAVA_GATEWAY_EXITED":
-            raise
-        raise JvmExited("Spark's JVM exited while it started.") from exception
-    except Py4JJavaError as exception:
-        raise java_error("Spark failed", first_line(str(exception.java_exception))) from exception
-    except Py4JError as exception:
-        raise Interrupted(f"Spark's gateway failed: {first_line(str(exception))}") from exception

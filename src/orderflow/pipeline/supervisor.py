@@ -9,23 +9,19 @@ ledger cannot.
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from orderflow import topic
 from orderflow.contract import native
 from orderflow.errors import (
     Contention,
-    EngineFailed,
     Interrupted,
+    JvmExited,
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
@@ -38,9 +34,11 @@ from orderflow.insights import status
 from orderflow.insights.status import Status, TopicExtent
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
-from orderflow.pipeline.engine import Engine, JvmExited
+from orderflow.pipeline.engine import Engine
+from orderflow.pipeline.process_restart import restart_process, stop_on_signals
+from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
-from orderflow.restarts import HEALTHY_RUN, LONGEST_WAIT, MAX_FAILED_STARTS, UNKNOWN_ERROR_TIMEOUT, Restarts
+from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
@@ -56,9 +54,7 @@ _REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
 _DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
 _LEADER_IDLE_TIMEOUT = 180  # seconds: if the active sink's machine is gone, its leadership lock ends after this time
 _STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
-_FINISH_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
-_FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_DRAIN_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
 
 
 class SinkProgress(NamedTuple):
@@ -73,14 +69,6 @@ class SinkProgress(NamedTuple):
     status: Status | None = None
     error: str = ""
     query: QueryProgress | None = None
-
-
-class _Waiting(NamedTuple):
-    """Where a partition is, and where it ended, since when: records that arrived later have not waited for so long."""
-
-    position: int
-    end: int
-    since: float
 
 
 class Supervisor:
@@ -113,9 +101,7 @@ class Supervisor:
         self._stop_event = threading.Event()
         self._positions: dict[int, int] = {}
         self._last_message = ""
-        self._waiting: dict[int, _Waiting] = {}  # by partition
-        self._moved_at = 0.0  # when the position of any partition moved last
-        self._stalls = 0  # in a row at these positions
+        self._stall_detector = StallDetector()
         self._started_at = 0.0  # when the current run as leader began
         self._had_stored_everything = False  # at some time of this run
         self._cleanup_policy: str | None = None
@@ -132,8 +118,8 @@ class Supervisor:
             log.warning(
                 "OrderFlow is not installed, so it decodes orders much more slowly. To install it: pip install ."
             )
-        with _stop_on_signals(self._request_stop), scratch.open_folder() as folder, self._receive_metrics(folder):
-            self._engine.open(folder)  # it starts up during the first requests to Kafka and MySQL
+        with stop_on_signals(self._request_stop), scratch.open_folder() as folder, self._receive_metrics(folder):
+            self._engine.open(folder, self._stop_event)  # it starts up during the first requests to Kafka and MySQL
             self._keep_running()
             self._engine.close()
 
@@ -146,7 +132,8 @@ class Supervisor:
                     return self._run_as_leader()
             except JvmExited as exited:
                 if not self._stop_event.is_set():  # otherwise a signal to all processes of the service has ended it
-                    self._restart_process(exited)
+                    is_failed = not self._was_healthy()
+                    restart_process(exited, self._positions, self._stop_event, has_failed=is_failed)
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
@@ -165,27 +152,6 @@ class Supervisor:
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
         return self._had_stored_everything and time.monotonic() - self._started_at > HEALTHY_RUN
-
-    def _restart_process(self, exited: JvmExited) -> None:
-        """Re-execute this command in this process, unless a stop is requested meanwhile.
-
-        Raises EngineFailed if several restarts in a row stored nothing.
-        """
-        failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
-        now = str(sorted(self._positions.items()))
-        count = int(failed) + 1 if before == now and not self._was_healthy() else 1
-        if count >= MAX_FAILED_STARTS:
-            raise EngineFailed(
-                f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
-                hint="Nothing is lost. See Java's output above, and `orderflow doctor`.",
-            ) from exited
-        log.warning("%s Restarting it.", exited.message)
-        self._stop_event.wait(min(count, LONGEST_WAIT))
-        os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
-        # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        if not self._stop_event.is_set():
-            _reexecute()
 
     def _request_stop(self) -> None:
         log.info("Stopping after this batch. A second signal stops the sink at once; nothing is lost either way.")
@@ -260,75 +226,71 @@ class Supervisor:
         Raises the error that made the engine fail.
         """
         checked_at = -_PROGRESS_INTERVAL
-        self._moved_at = now = time.monotonic()
-        self._waiting = {part: _Waiting(self._positions[part], end, now) for part, end in end_offsets.items()}
+        self._stall_detector.start(self._positions, end_offsets)
         while not self._engine.wait(_POLL_INTERVAL):
             if self._stop_event.is_set():
-                self._engine.finish(_FINISH_TIMEOUT)
+                self._engine.drain(_DRAIN_TIMEOUT)
                 return False  # without a last report: a broker that is down would delay the stop
             if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
                 checked_at = time.monotonic()
-                found = self._report_progress(connection, info)
+                current = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                self._check_waiting(connection, info, found, checked_at)
-                self._had_stored_everything |= not found.lag
-                if not self._engine.can_continue(found.lag or 0):
+                self._check_stall(connection, info, current)
+                self._had_stored_everything |= not current.lag
+                if not self._engine.can_continue(current.lag or 0):
                     return True
         self._status(connection, info)
-        if left := self._advance_past_empty_offsets(connection, info, end_offsets):
+        if partitions := self._advance_past_empty_offsets(connection, info, end_offsets):
             raise Interrupted(
-                f"The engine has ended, although {info.name} partition {left[0]} has records from offset"
-                f" {self._positions[left[0]]} on."
+                f"The engine has ended, although {info.name} partition {partitions[0]} has records from offset"
+                f" {self._positions[partitions[0]]} on."
             )
         self._report_progress(connection, info)
         return False
 
-    def _check_waiting(self, connection: Connection, info: TopicInfo, found: Status, now: float) -> None:
+    def _check_stall(self, connection: Connection, info: TopicInfo, current: Status) -> None:
         """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
 
         Raises Interrupted if they hold records, and no other partition has moved either: the engine hangs.
         """
-        partitions = [part for part in found.partitions if part.partition in self._waiting]
-        for part in partitions:
-            if part.next_offset != self._waiting[part.partition].position:
-                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
-                self._moved_at, self._stalls = now, 0
-        # The timeout doubles each time, because a long range of aborted records may take longer to read.
-        timeout = self._engine.stall_timeout() * 2**self._stalls
-        overdue = {part: one.end for part, one in self._waiting.items() if now - one.since > timeout}
+        overdue = self._stall_detector.overdue(current.partitions, self._engine.stall_timeout())
         if not overdue:
             return
-        left = self._advance_past_empty_offsets(connection, info, overdue)
-        if left and now - self._moved_at > timeout:
-            self._stalls += 1
+        partitions = self._advance_past_empty_offsets(connection, info, overdue)
+        if partitions and (seconds := self._stall_detector.stalled_for()):
             raise Interrupted(
-                f"Nothing was stored for {now - self._moved_at:.0f} seconds, although {info.name} partition {left[0]}"
-                f" has records from offset {self._positions[left[0]]} on (engine activity: {self._engine.activity()})."
+                f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {partitions[0]} has"
+                f" records from offset {self._positions[partitions[0]]} on"
+                f" (engine activity: {self._engine.activity()})."
             )
-        for part in partitions:
-            if part.partition in overdue:
-                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
-        self._had_stored_everything |= not left and len(overdue) == len(self._waiting)
+        self._stall_detector.wait_again(current.partitions, overdue)
+        self._had_stored_everything |= not partitions and len(overdue) == len(info.partitions)
 
     def _report_progress(self, connection: Connection, info: TopicInfo) -> Status:
         """Check ledger and topic, and log the result if it has changed.
 
         Raises TooManyRejected, and what `_status` raises.
         """
-        now = self._status(connection, info)
-        message = f"{now.stored} stored, {now.duplicates} duplicates, {now.quarantined} quarantined, lag {now.lag}"
+        current = self._status(connection, info)
+        message = (
+            f"{current.stored} stored, {current.duplicates} duplicates, {current.quarantined} quarantined,"
+            f" lag {current.lag}"
+        )
         if message != self._last_message:
             self._last_message = message
-            log.info("%s", message, extra={"lag": now.lag})
-        self._on_progress(SinkProgress("running", message, now, query=self._engine.progress()))
-        self._check_rejected_share(now)
-        return now
+            log.info("%s", message, extra={"lag": current.lag})
+        self._on_progress(SinkProgress("running", message, current, query=self._engine.progress()))
+        self._check_rejected_share(current)
+        return current
 
-    def _check_rejected_share(self, now: Status) -> None:
-        """Raise TooManyRejected if it is. A writer checks this too, but on a cluster Spark repeats its task."""
-        before, self._last_status = self._last_status, now
+    def _check_rejected_share(self, current: Status) -> None:
+        """Raise TooManyRejected if too many of the last records were rejected.
+
+        A writer checks this too, but on a cluster Spark repeats its task.
+        """
+        before, self._last_status = self._last_status, current
         if before:
-            records, rejected = _count(now) - _count(before), now.quarantined - before.quarantined
+            records, rejected = _count(current) - _count(before), current.quarantined - before.quarantined
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
@@ -341,17 +303,17 @@ class Supervisor:
         the partitions that have records before their ends.
         """
         topic_reader, damaged = KafkaTopicReader(self._settings, info.topic_id), self._engine.damaged_partitions()
-        left = []
+        with_records = []
         for part, end in end_offsets.items():
             start = self._positions[part]
             if part in damaged or start >= end:
                 continue
             if topic_reader.holds_records(part, start, end):
-                left.append(part)
+                with_records.append(part)
             else:
                 topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
                 ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
-        return left
+        return with_records
 
     def _status(self, connection: Connection, info: TopicInfo) -> Status:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
@@ -360,15 +322,15 @@ class Supervisor:
         """
         entries = ledger.entries(connection, info.name)
         self._positions = {entry.partition: entry.next_offset for entry in entries}
-        found = topic.describe(self._settings)
-        ledger.check_topic_id(info.name, found.topic_id, info.topic_id)
+        current_info = topic.describe(self._settings)
+        ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)
         if not self._positions.keys() >= {*info.partitions}:
             raise RestartRequired(f"The ledger lacks partitions of topic {info.name}: its tables were changed.")
-        if added := set(found.partitions).difference(info.partitions):
+        if added := set(current_info.partitions).difference(info.partitions):
             raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
-        extent = TopicExtent(found.topic_id, topic.bounds(self._settings, found.partitions))
+        extent = TopicExtent(current_info.topic_id, topic.bounds(self._settings, current_info.partitions))
         return status.combine(self._settings, entries, extent, newest=None)
 
     def _log_damaged_partitions(self) -> None:
@@ -396,41 +358,9 @@ class Supervisor:
         except OrderFlowError:  # Kafka itself is unavailable, or the next attempt reports this error
             waiting = ""
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
-        next_step = "Restarting at the ledger's position." if is_restart else "Waiting for it."
-        hint = f" {error.hint}" if error.hint else ""
-        log.warning("%s %s%s%s", error.message, next_step, waiting, hint, extra={"error": type(error).__name__})
+        next_step = ("Restarting at the ledger's position." if is_restart else "Waiting for it.") + waiting
+        log.warning("%s", failure_message(error, next_step), extra={"error": type(error).__name__})
 
 
-def _count(now: Status) -> int:
-    return now.stored + now.duplicates + now.quarantined
-
-
-def _reexecute() -> NoReturn:
-    sys.stdout.flush()
-    # The MySQL client's sockets survive exec, so the session with the leadership lock would never end.
-    for path in Path("/dev/fd").iterdir():
-        if (descriptor := int(path.name)) > 2:
-            with suppress(OSError):  # the descriptor that iterdir uses
-                os.set_inheritable(descriptor, False)
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
-
-
-@contextmanager
-def _stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
-    """On the first SIGINT or SIGTERM, call `request_stop`; on the second, end the process at once."""
-    is_requested = False
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal is_requested
-        if is_requested:
-            os._exit(128 + number)
-        is_requested = True
-        request_stop()
-
-    before = {number: signal.signal(number, handle) for number in _STOP_SIGNALS}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _count(current: Status) -> int:
+    return current.stored + current.duplicates + current.quarantined

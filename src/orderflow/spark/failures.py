@@ -7,8 +7,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orderflow.errors import (
@@ -16,11 +16,12 @@ from orderflow.errors import (
     Contention,
     EngineFailed,
     Interrupted,
+    JvmExited,
     OrderFlowError,
     OutOfResources,
     Unavailable,
 )
-from orderflow.restarts import HEALTHY_RUN, Restarts
+from orderflow.restarts import HEALTHY_RUN, Restarts, failure_message
 from orderflow.spark.tasks import parse_error
 
 if TYPE_CHECKING:
@@ -47,6 +48,29 @@ def java_error(what: str, cause: str) -> OrderFlowError:
             is_disk = number in (errno.ENOSPC, errno.EDQUOT)
             return OutOfResources(message, hint=_SCRATCH_FULL if is_disk else hint)
     return Interrupted(message)
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Translate exceptions of Spark and of its gateway into OrderFlow's errors."""
+    from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    try:
+        yield
+    except CapturedException as exception:
+        raise query_error(exception) from exception
+    except (Py4JNetworkError, ConnectionError) as exception:
+        raise JvmExited(f"Spark's JVM has exited ({exception}).") from exception
+    except PySparkRuntimeError as exception:
+        if exception.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise JvmExited("Spark's JVM exited while it started.") from exception
+    except Py4JJavaError as exception:
+        raise java_error("Spark failed", first_line(str(exception.java_exception))) from exception
+    except Py4JError as exception:
+        raise Interrupted(f"Spark's gateway failed: {first_line(str(exception))}") from exception
 
 
 def keep_running(start: Callable[[], StreamingQuery]) -> None:
@@ -80,8 +104,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
         if time.monotonic() - began > HEALTHY_RUN or (query and _has_stored(query)):
             restarts.reset()
         restarts.count(error)
-        hint = f" {error.hint}" if error.hint else ""
-        log.warning("%s Restarting at the ledger's position.%s", error.message, hint)
+        log.warning("%s", failure_message(error, "Restarting at the ledger's position."))
         time.sleep(restarts.next_wait())
 
 
@@ -99,8 +122,8 @@ def _root_cause(exception: Any) -> str:
         exception = exception._cause
     text = str(getattr(exception, "_desc", None) or exception)
     # A worker's own error is at the end of its traceback, before Spark's SQLSTATE.
-    found = re.search(r"Traceback .*\n(\S.*)\n SQLSTATE", text, re.DOTALL)
-    return first_line(found[1] if found else text)
+    worker_error = re.search(r"Traceback .*\n(\S.*)\n SQLSTATE", text, re.DOTALL)
+    return first_line(worker_error[1] if worker_error else text)
 
 
 def first_line(text: str) -> str:

@@ -1,0 +1,78 @@
+"""Restarts the sink's process after its JVM has exited, and handles the signals that stop the sink."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from orderflow.errors import EngineFailed, JvmExited
+from orderflow.restarts import LONGEST_WAIT, MAX_FAILED_STARTS
+
+log = logging.getLogger(__name__)
+
+_FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def restart_process(
+    exited: JvmExited, positions: Mapping[int, int], stop_event: threading.Event, *, has_failed: bool
+) -> None:
+    """Re-execute this command in this process, unless `stop_event` is set meanwhile.
+
+    `positions` are the ledger's. `has_failed` is False if the run before was healthy.
+    Raises EngineFailed if several restarts in a row stored nothing.
+    """
+    failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
+    now = str(sorted(positions.items()))
+    count = int(failed) + 1 if before == now and has_failed else 1
+    if count >= MAX_FAILED_STARTS:
+        raise EngineFailed(
+            f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
+            hint="Nothing is lost. See Java's output above, and `orderflow doctor`.",
+        ) from exited
+    log.warning("%s Restarting it.", exited.message)
+    stop_event.wait(min(count, LONGEST_WAIT))
+    os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
+    # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    if not stop_event.is_set():
+        _reexecute()
+
+
+def _reexecute() -> NoReturn:
+    sys.stdout.flush()
+    # The MySQL client's sockets survive exec, so the session with the leadership lock would never end.
+    for path in Path("/dev/fd").iterdir():
+        if (descriptor := int(path.name)) > 2:
+            with suppress(OSError):  # the descriptor that iterdir uses
+                os.set_inheritable(descriptor, False)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+
+
+@contextmanager
+def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
+    """On the first SIGINT or SIGTERM, call `request_stop`; on the second, end the process at once."""
+    is_requested = False
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal is_requested
+        if is_requested:
+            os._exit(128 + number)
+        is_requested = True
+        request_stop()
+
+    before = {number: signal.signal(number, handle) for number in _STOP_SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""Detects that the ledger's positions do not move although the topic has later offsets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from orderflow.insights.status import PartitionStatus
+
+
+class _Waiting(NamedTuple):
+    """A partition's position and end at a time: records that arrived later have not waited since then."""
+
+    position: int
+    end: int
+    since: float  # monotonic
+
+
+class StallDetector:
+    """Measures how long each partition has waited at its position, and how long all of them have."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Waiting] = {}  # by partition
+        self._moved_at = self._checked_at = 0.0  # when the position of any partition moved last; the last `overdue`
+        self._limit = 0.0  # seconds
+        self._stalls = 0  # in a row at these positions
+
+    def start(self, positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> None:
+        """Begin to measure: the engine has started at these positions, with these ends of the partitions."""
+        self._moved_at = now = time.monotonic()
+        self._waiting = {part: _Waiting(positions[part], end, now) for part, end in end_offsets.items()}
+
+    def overdue(self, partitions: Collection[PartitionStatus], timeout: float) -> dict[int, int]:
+        """Return, by partition, the end of each partition that has waited for more than `timeout` seconds.
+
+        The timeout doubles with each stall, because a long range of aborted records may take longer to read.
+        """
+        self._checked_at = now = time.monotonic()
+        for part in partitions:
+            if part.partition in self._waiting and part.next_offset != self._waiting[part.partition].position:
+                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
+                self._moved_at, self._stalls = now, 0
+        self._limit = timeout * 2**self._stalls
+        return {part: waiting.end for part, waiting in self._waiting.items() if now - waiting.since > self._limit}
+
+    def stalled_for(self) -> float:
+        """Return for how many seconds no partition had moved at the last check, and count a stall.
+
+        Returns 0 if that is within the timeout.
+        """
+        seconds = self._checked_at - self._moved_at
+        if seconds <= self._limit:
+            return 0
+        self._stalls += 1
+        return seconds
+
+    def wait_again(self, partitions: Collection[PartitionStatus], overdue: Collection[int]) -> None:
+        """Start the time of the overdue partitions again, with their current positions and ends."""
+        for part in partitions:
+            if part.partition in overdue:
+                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, self._checked_at)
