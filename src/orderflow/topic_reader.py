@@ -65,15 +65,15 @@ def check_accounted_offsets(settings: Settings, connection: Connection, first_of
     Raises OffsetsReused, and KafkaUnavailable or RestartRequired if the answer is not known now.
     """
     name, last_records = settings.kafka_topic, ledger.last_records(connection, settings.kafka_topic)
-    known = {
+    stored = {
         part: last
         for part, last in last_records.items()
         if part in first_offsets and last.offset >= first_offsets[part]
     }
     # A first start needs no client for this.
-    found = topic.records_at(settings, {part: last.offset for part, last in known.items()}) if known else {}
-    for part, record in found.items():
-        if ledger.fingerprint(record.timestamp, record.key) != known[part].fingerprint:
+    in_topic = topic.records_at(settings, {part: last.offset for part, last in stored.items()}) if stored else {}
+    for part, record in in_topic.items():
+        if ledger.fingerprint(record.timestamp, record.key) != stored[part].fingerprint:
             raise _offsets_reused_error(
                 f"{name} partition {part} has another record at offset {record.offset} than the one that was stored"
             )
@@ -96,9 +96,9 @@ def check_accounted_offsets(settings: Settings, connection: Connection, first_of
                 )
 
 
-def _offsets_reused_error(what: str) -> OffsetsReused:
+def _offsets_reused_error(finding: str) -> OffsetsReused:
     return OffsetsReused(
-        f"{what}: Kafka has lost the end of the partition, and new records have its offsets.",
+        f"{finding}: Kafka has lost the end of the partition, and new records have its offsets.",
         hint="Restore the partition in Kafka. Otherwise set another MYSQL_TABLE, which gets everything that the topic"
         " has now. `orderflow audit` shows which records are missing in the present tables, and which orders only these"
         " have.",

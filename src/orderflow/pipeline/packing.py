@@ -19,29 +19,29 @@ _ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow", "py
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def pack(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
-    """Return the path of the archive. `once(name, make)` creates it if these versions were not packed before.
+def pack(make_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """Return the path of the archive. `make_once(name, make)` creates it if these versions were not packed before.
 
     The archive works on machines with the same Python version, operating system and processor.
     """
-    found = {dist.name: dist for root in _ROOTS for dist in _with_required(root)}
+    dists = {dist.name: dist for root in _ROOTS for dist in _with_required(root)}
     sources = sorted(Path(orderflow.__file__).parent.rglob("*"))
     digest = hashlib.sha256()
-    for dist in found.values():
+    for dist in dists.values():
         digest.update(f"{dist.name} {dist.version}\n".encode())
     for path in sources:
         digest.update(f"{path} {path.stat().st_mtime_ns}\n".encode())
 
     def make(folder: Path) -> None:
-        log.info("Packing %d packages for the cluster's workers; this is done once per version.", len(found) + 1)
+        log.info("Packing %d packages for the cluster's workers; this is done once per version.", len(dists) + 1)
         with tarfile.open(folder / "packages.tgz", "w:gz", compresslevel=1) as archive:
             archive.add(Path(orderflow.__file__).parent, "orderflow", filter=_no_bytecode)
-            for dist in found.values():
+            for dist in dists.values():
                 for file in dist.files or ():
                     if ".." not in file.parts:  # skips the scripts of commands
                         archive.add(file.locate(), str(file), recursive=False, filter=_no_bytecode)
 
-    return once(f"packages-{digest.hexdigest()[:16]}", make) / "packages.tgz"
+    return make_once(f"packages-{digest.hexdigest()[:16]}", make) / "packages.tgz"
 
 
 def _with_required(name: str) -> Iterator[Distribution]:
@@ -50,9 +50,9 @@ def _with_required(name: str) -> Iterator[Distribution]:
     for requirement in dist.requires or ():
         required, _, marker = requirement.partition(";")
         if "extra" not in marker and "platform" not in marker:
-            found = _NAME.match(required)
-            assert found
-            yield from _with_required(found[0])
+            required_name = _NAME.match(required)
+            assert required_name
+            yield from _with_required(required_name[0])
 
 
 def _no_bytecode(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

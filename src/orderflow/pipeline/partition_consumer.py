@@ -135,13 +135,17 @@ class PartitionConsumer:
 
     def _drain(self) -> list[Message]:
         counts = count_oldest(self._buffered, TRANSACTION_ROWS)
-        taken = [message for partition, waiting in self._buffered.items() for message in waiting[: counts[partition]]]
-        rest = {partition: waiting[counts[partition] :] for partition, waiting in self._buffered.items()}
-        for partition, waiting in self._buffered.items():
-            if records := waiting[: counts[partition]]:
-                self._mark_delivered(partition, records)
-        self._buffered = {partition: waiting for partition, waiting in rest.items() if waiting}
-        return taken
+        batch: list[Message] = []
+        remaining: dict[int, list[Message]] = {}
+        for partition, messages in self._buffered.items():
+            oldest, later = messages[: counts[partition]], messages[counts[partition] :]
+            if oldest:
+                self._mark_delivered(partition, oldest)
+                batch += oldest
+            if later:
+                remaining[partition] = later
+        self._buffered = remaining
+        return batch
 
     def _mark_delivered(self, partition: int, records: Sequence[Message]) -> None:
         first, last = records[0].offset(), records[-1].offset()

@@ -115,13 +115,13 @@ class _Reader:
         self._partition, self._next = partition, offset
 
     def _headers_of(self, address: int) -> list[Header]:
-        found = _pointer()
-        if self._library.rd_kafka_message_headers(_pointer(address), ctypes.byref(found)):
+        header_list = _pointer()
+        if self._library.rd_kafka_message_headers(_pointer(address), ctypes.byref(header_list)):
             return []
         name, value, size = ctypes.c_char_p(), _pointer(), _size()
         fields = ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)
         headers: list[Header] = []
-        while not self._library.rd_kafka_header_get_all(found, _size(len(headers)), *fields):
+        while not self._library.rd_kafka_header_get_all(header_list, _size(len(headers)), *fields):
             text = (name.value or b"").decode(errors="surrogateescape")
             headers.append((text, None if value.value is None else ctypes.string_at(value.value, size.value)))
         return headers

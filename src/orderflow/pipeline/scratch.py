@@ -50,14 +50,14 @@ def choose(bases: Sequence[Path]) -> Path:
 def _bases() -> list[Path]:
     """The writable folders for temporary files."""
     memory = Path("/dev/shm")  # noqa: S108
-    found = [memory] if os.access(memory, os.W_OK | os.X_OK) else []
+    bases = [memory] if os.access(memory, os.W_OK | os.X_OK) else []
     with suppress(FileNotFoundError):
-        found.append(Path(tempfile.gettempdir()))
-    if not found:
+        bases.append(Path(tempfile.gettempdir()))
+    if not bases:
         raise SettingInvalid(
             "No folder for temporary files is writable.", hint="Set TMPDIR to a folder that this user can write."
         )
-    return found
+    return bases
 
 
 def _make(base: Path) -> tuple[Path, int]:

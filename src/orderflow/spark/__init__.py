@@ -135,9 +135,9 @@ def write_orders(
 
     types = dict(records.dtypes)
     for name, expected in _REQUIRED.items():
-        if (found := types.get(name)) != expected:
-            what = f"has the column {name} as {found}, not {expected}" if found else f"lacks the column {name}"
-            raise InputInvalid(f"The DataFrame {what}.", hint="Pass the result of read_records to write_orders.")
+        if (actual := types.get(name)) != expected:
+            fault = f"has the column {name} as {actual}, not {expected}" if actual else f"lacks the column {name}"
+            raise InputInvalid(f"The DataFrame {fault}.", hint="Pass the result of read_records to write_orders.")
     if realtime and not scratch:
         raise InputInvalid("realtime=True needs a folder as scratch.", hint="Pass scratch to write_orders.")
     settings = settings or _default_settings()

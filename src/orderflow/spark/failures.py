@@ -37,12 +37,12 @@ def query_error(exception: Any) -> OrderFlowError:
     return parse_error(str(exception)) or java_error("Spark's query ended", _root_cause(exception))
 
 
-def java_error(what: str, cause: str) -> OrderFlowError:
+def java_error(failure: str, cause: str) -> OrderFlowError:
     """Return the error for Java's exception: OutOfResources if this machine is short of something, else Interrupted.
 
     It is decided by the text of `cause`, because Java does not pass on the system's error number.
     """
-    message = f"{what}: {cause.rstrip('.')}."
+    message = f"{failure}: {cause.rstrip('.')}."
     for number, hint in SHORTAGE_HINTS.items():
         if cause.endswith(os.strerror(number)):
             is_disk = number in (errno.ENOSPC, errno.EDQUOT)

@@ -64,8 +64,8 @@ def runtime(master: str | None = None, *, packages: Path | None = None, ui: bool
 
     if is_submitted():  # its JVM is already running
         return Runtime((), Path(), (), master or MASTER, packages, ui)
-    found, classpath = java.find(), jars.spark_paths()
-    return Runtime(classpath, found.home, found.options(*java.spark_jvm()), master or MASTER, packages, ui)
+    jvm, classpath = java.find(), jars.spark_paths()
+    return Runtime(classpath, jvm.home, jvm.options(*java.spark_jvm()), master or MASTER, packages, ui)
 
 
 def local_session(name: str) -> SparkSession:

@@ -123,8 +123,8 @@ def parse_error(failure: str) -> OrderFlowError | None:
 
     Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
     """
-    found = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
-    return from_wire(found[1]) if found else None
+    line = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
+    return from_wire(line[1]) if line else None
 
 
 def _spark_type(field: Field) -> pa.DataType:
@@ -140,8 +140,8 @@ def _as_spark(field: Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _coordinates(arrow_batch: pa.RecordBatch, batch_indexes: pa.Array) -> list[pa.Array]:
-    found = [arrow_batch.column("partition"), arrow_batch.column("offset"), arrow_batch.column("timestamp")]
-    return [column.take(batch_indexes).cast(kind) for column, (_, kind) in zip(found, _COORDINATES, strict=True)]
+    columns = [arrow_batch.column("partition"), arrow_batch.column("offset"), arrow_batch.column("timestamp")]
+    return [column.take(batch_indexes).cast(kind) for column, (_, kind) in zip(columns, _COORDINATES, strict=True)]
 
 
 def _rejected(
@@ -197,7 +197,7 @@ def _as_record_batch(arrow_batch: pa.RecordBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.select([index for index, found in enumerate(batch.partitions) if found == partition])
+    return batch.select([index for index, number in enumerate(batch.partitions) if number == partition])
 
 
 def _check_topic(arrow_batch: pa.RecordBatch, topic_reader: KafkaTopicReader) -> None:

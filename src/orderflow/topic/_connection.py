@@ -81,7 +81,7 @@ def check_connection(settings: Settings) -> None:
 
 def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool) -> None:
     """Raises KafkaRefused if TLS prevents the connection to this broker."""
-    where = f"Kafka at {host}:{port}"
+    broker = f"Kafka at {host}:{port}"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     encrypted, certificate = settings.kafka_security_protocol.endswith("SSL"), settings.kafka_ssl_certificate_location
     if not encrypted:
@@ -95,19 +95,20 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
     try:
         tls.handshake(context, host, port, await_refusal=await_refusal and encrypted)
     except ssl.SSLCertVerificationError as error:
-        what, hint = tls.explain(error, host, "KAFKA_SSL_CA_LOCATION", "KAFKA_BOOTSTRAP_SERVERS, advertised.listeners")
-        raise KafkaRefused(f"{where} is not trusted: {what}.", hint=hint) from error
+        reason, hint = tls.explain(
+            error, host, "KAFKA_SSL_CA_LOCATION", "KAFKA_BOOTSTRAP_SERVERS, advertised.listeners"
+        )
+        raise KafkaRefused(f"{broker} is not trusted: {reason}.", hint=hint) from error
     except tls.ClientCertificateRefusedError as error:
-        what = "refuses the client certificate" if certificate else "requires a client certificate"
         raise KafkaRefused(
-            f"{where} {what}.",
+            f"{broker} {'refuses the client certificate' if certificate else 'requires a client certificate'}.",
             hint="Set KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION to a certificate that it trusts.",
         ) from error
     except OSError:  # the broker is down, or does not use TLS; the two are not distinguished
         return
     if not encrypted:
         raise KafkaRefused(
-            f"{where} uses TLS, but KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}.",
+            f"{broker} uses TLS, but KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}.",
             hint="Set KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL.",
         )
 

@@ -71,8 +71,8 @@ def reader_config(settings: Settings) -> dict[str, Any]:
 
 def high_watermark(reader: Consumer, settings: Settings, partition: int) -> int | None:
     """The partition's end at the reader's last fetch; None before the first fetch."""
-    found = reader.get_watermark_offsets(TopicPartition(settings.kafka_topic, partition), cached=True)
-    return None if found is None or found[1] < 0 else found[1]
+    watermarks = reader.get_watermark_offsets(TopicPartition(settings.kafka_topic, partition), cached=True)
+    return None if watermarks is None or watermarks[1] < 0 else watermarks[1]
 
 
 def end_after(reader: Consumer, settings: Settings, partition: int, offset: int) -> int | None:
@@ -85,9 +85,9 @@ def end_after(reader: Consumer, settings: Settings, partition: int, offset: int)
     end = high_watermark(reader, settings, partition)
     deadline = time.monotonic() + _OLDER_END_TIMEOUT
     while end is not None and end <= offset and time.monotonic() < deadline:
-        where = TopicPartition(settings.kafka_topic, partition)
-        found = reader.get_watermark_offsets(where, timeout=TIMEOUT, cached=False)
-        end = found[1] if found else end
+        wanted = TopicPartition(settings.kafka_topic, partition)
+        watermarks = reader.get_watermark_offsets(wanted, timeout=TIMEOUT, cached=False)
+        end = watermarks[1] if watermarks else end
         if end <= offset:
             time.sleep(0.1)
     return end

@@ -146,15 +146,15 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
         while (message := reader.poll(0.25)) is None:
             if (seconds := time.monotonic() - progress.moved_at) > stall_timeout:
                 return _ProbeResult(offset, True, reason=f"nothing arrived for {seconds:.0f} seconds")
-        error, found = message.error(), message.offset()
+        error, event_offset = message.error(), message.offset()
         if error is None or error.code() == KafkaError._PARTITION_EOF:
-            assert found is not None
+            assert event_offset is not None
             try:
                 if error is None:
-                    check_offset(found, offset, high_watermark(reader, settings, partition))
+                    check_offset(event_offset, offset, high_watermark(reader, settings, partition))
             except DamagedError as damaged:
-                return _ProbeResult(found, True, KafkaError._BAD_MSG, str(damaged))
-            return _ProbeResult(found, False)
+                return _ProbeResult(event_offset, True, KafkaError._BAD_MSG, str(damaged))
+            return _ProbeResult(event_offset, False)
         if not is_damage(error):
-            process_error_event(settings, partition, wanted, error, found)
-        return _ProbeResult(offset if found is None else found, True, error.code(), error.str())
+            process_error_event(settings, partition, wanted, error, event_offset)
+        return _ProbeResult(offset if event_offset is None else event_offset, True, error.code(), error.str())

@@ -41,7 +41,7 @@ _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to expla
 
 def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
     """Return the OrderFlow error for a client's error code."""
-    where, reason = f"Kafka at {settings.kafka_bootstrap_servers}", error.str().rstrip(".")
+    server, reason = f"Kafka at {settings.kafka_bootstrap_servers}", error.str().rstrip(".")
     if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
         return TopicMissing(
             f"Topic {settings.kafka_topic} does not exist on {settings.kafka_bootstrap_servers}.",
@@ -49,7 +49,7 @@ def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
         )
     if error.code() in _LOGIN_REFUSAL_CODES:
         return KafkaRefused(
-            f"{where} refuses user {settings.kafka_sasl_username} with {settings.kafka_sasl_mechanism}: {reason}.",
+            f"{server} refuses user {settings.kafka_sasl_username} with {settings.kafka_sasl_mechanism}: {reason}.",
             hint="Check KAFKA_SASL_USERNAME, KAFKA_PASSWORD (or KAFKA_PASSWORD_FILE) and KAFKA_SASL_MECHANISM.",
         )
     if error.code() == KafkaError._INVALID_ARG:
@@ -59,17 +59,17 @@ def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
         )
     if error.code() in REFUSAL_CODES:
         return KafkaRefused(
-            f"{where} refuses: {reason}.",
+            f"{server} refuses: {reason}.",
             hint="Check KAFKA_BOOTSTRAP_SERVERS, and grant the user what `orderflow init --grants` prints.",
         )
     if error.code() in AMBIGUOUS_CODES and (failure := _advertised_failure(settings)):
         return KafkaUnavailable(
-            f"{where} answers, but {failure.rstrip('.')}.",
+            f"{server} answers, but {failure.rstrip('.')}.",
             hint="advertised.listeners of that broker must name a host and port that this machine can reach.",
         )
     protocol = settings.kafka_security_protocol
     hint = f"If it runs, that listener may not use {protocol}: see KAFKA_SECURITY_PROTOCOL."
-    return KafkaUnavailable(f"{where} does not answer: {reason}.", hint="" if protocol == "PLAINTEXT" else hint)
+    return KafkaUnavailable(f"{server} does not answer: {reason}.", hint="" if protocol == "PLAINTEXT" else hint)
 
 
 def is_damage(error: KafkaError) -> bool:

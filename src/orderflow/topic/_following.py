@@ -46,9 +46,8 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     offset = positions.get(partition, message.offset() or 0)
                     log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in POSITION_LOST_CODES and partition is not None:
-                    found = _wait_for_bounds(settings, partition)
-                    wanted = positions.get(partition, found.first if from_beginning else found.end)
-                    offset = min(max(wanted, found.first), found.end)
+                    first, end = _wait_for_bounds(settings, partition)
+                    offset = min(max(positions.get(partition, first if from_beginning else end), first), end)
                     log.warning(
                         "%s partition %d: %s. Continuing at offset %d.", info.name, partition, error.str(), offset
                     )

@@ -17,7 +17,7 @@ from orderflow.topic._error_codes import REFUSAL_CODES, classify
 DEFAULT_PARTITIONS = 3
 _NO_ID = "A" * 22  # how a Uuid of zeros is written: brokers without topic ids return it
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class TopicInfo(NamedTuple):
@@ -54,15 +54,16 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
 
     def wait() -> TopicInfo:
         with translate_errors(settings, admin):
-            found = answer.result()
-        if found.topic_id is None or str(found.topic_id) == _NO_ID:
+            description = answer.result()
+        if description.topic_id is None or str(description.topic_id) == _NO_ID:
             raise TopicUnusable(
                 f"Kafka at {settings.kafka_bootstrap_servers} gives topic {name} no id, so OrderFlow could not notice"
                 " that it was deleted and created again.",
                 hint="Upgrade the brokers to Kafka 2.8 or newer. With ZooKeeper, inter.broker.protocol.version must be"
                 " 2.8 or newer too: existing topics then get an id.",
             )
-        return TopicInfo(name, str(found.topic_id), tuple(sorted(part.id for part in found.partitions)))
+        partitions = tuple(sorted(partition.id for partition in description.partitions))
+        return TopicInfo(name, str(description.topic_id), partitions)
 
     return wait
 
@@ -118,9 +119,9 @@ def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
         admin = admin_client(settings)
         admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT)[name].result()
     deadline = time.monotonic() + TIMEOUT
-    while (found := len((info := wait_for_leaders(settings)).partitions)) < partitions:
+    while (count := len((info := wait_for_leaders(settings)).partitions)) < partitions:
         if time.monotonic() > deadline:
-            raise KafkaUnavailable(f"Topic {name} still has {found} partitions, not {partitions}.")
+            raise KafkaUnavailable(f"Topic {name} still has {count} partitions, not {partitions}.")
         time.sleep(0.05)
     return info
 
@@ -138,10 +139,10 @@ def _config(settings: Settings, resource: ConfigResource, name: str) -> str | No
     admin = admin_client(settings)
     try:
         with translate_errors(settings, admin):
-            found = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
+            values = admin.describe_configs([resource], request_timeout=TIMEOUT)[resource].result()
     except KafkaRefused:
         return None
-    return str(found[name].value) if name in found else None
+    return str(values[name].value) if name in values else None
 
 
 def check_cleanup_policy(settings: Settings) -> str | None:
@@ -177,7 +178,7 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
     return _retry(attempt)
 
 
-def _retry(attempt: Callable[[], _Found]) -> _Found:
+def _retry(attempt: Callable[[], _Result]) -> _Result:
     """Return what `attempt` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
     deadline = time.monotonic() + TIMEOUT
     while True:
@@ -199,7 +200,7 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
     def list_offsets(spec: OffsetSpec) -> dict[int, int]:
         wanted = {TopicPartition(settings.kafka_topic, partition): spec for partition in partitions}
         answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT)
-        return {where.partition: future.result().offset for where, future in answers.items()}
+        return {topic_partition.partition: future.result().offset for topic_partition, future in answers.items()}
 
     with translate_errors(settings, admin):
         first, end = list_offsets(OffsetSpec.earliest()), list_offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]

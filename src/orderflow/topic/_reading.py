@@ -48,7 +48,7 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
     A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
     Raises KafkaRefused.
     """
-    found: dict[int, Record] = {}
+    records: dict[int, Record] = {}
     missing, deadline = dict(offsets), time.monotonic() + TIMEOUT
     # The end of a partition is only reported after a fetch without records.
     config = {"fetch.message.max.bytes": PROBE_BYTES, "fetch.wait.max.ms": 10}
@@ -60,8 +60,8 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
                 if error is not None and error.code() in REFUSAL_CODES:
                     raise KafkaException(error)
                 if partition in missing and missing.pop(partition) == message.offset() and error is None:
-                    found[partition] = as_record(message)
-    return found
+                    records[partition] = as_record(message)
+    return records
 
 
 def holds_records(
@@ -75,8 +75,8 @@ def holds_records(
 ) -> bool:
     """Whether a committed record can be read with `start` <= offset < `end`.
 
-    If no answer arrives for `gap_stall_timeout` seconds, `read`
-    searches the range, with `stall_timeout`. Raises what `read` raises if the answer is not known now.
+    If no answer arrives for `gap_stall_timeout` seconds, `read` searches the range, with `stall_timeout`. Raises what
+    `read` raises if the answer is not known now.
     """
     if start >= end:
         return False
@@ -122,8 +122,8 @@ class ReadProgress:
         self.moved_at = time.monotonic()
 
     def on_statistics(self, text: str) -> None:
-        found = json.loads(text)["topics"].get(self._topic, {}).get("partitions", {}).get(self._partition, {})
-        next_offset = found.get("next_offset", self._next_offset)
+        partitions = json.loads(text)["topics"].get(self._topic, {}).get("partitions", {})
+        next_offset = partitions.get(self._partition, {}).get("next_offset", self._next_offset)
         if next_offset != self._next_offset:
             self._next_offset, self.moved_at = next_offset, time.monotonic()
 
@@ -171,10 +171,10 @@ def process_error_event(
     elif is_damage(error):
         raise damaged_batch_error(settings, partition, wanted.position, error.str())
     elif error.code() in POSITION_LOST_CODES:
-        found = bounds(settings, [partition])[partition]
-        if wanted.position > found.end:
-            raise _premature_end_error(settings, partition, found.end, wanted.position)
-        if wanted.position >= found.first:
+        first, end = bounds(settings, [partition])[partition]
+        if wanted.position > end:
+            raise _premature_end_error(settings, partition, end, wanted.position)
+        if wanted.position >= first:
             raise KafkaUnavailable(
                 f"{settings.kafka_topic} partition {partition} cannot be read at offset {wanted.position} now:"
                 f" {error.str()}."
@@ -199,8 +199,8 @@ def _check_progress(
         )
 
 
-def _premature_end_error(settings: Settings, partition: int, found: int, wanted: int) -> KafkaUnavailable:
+def _premature_end_error(settings: Settings, partition: int, end: int, wanted_end: int) -> KafkaUnavailable:
     return KafkaUnavailable(
-        f"{settings.kafka_topic} partition {partition} ends at offset {found} now, before offset {wanted}. The records"
-        " between them are not known yet."
+        f"{settings.kafka_topic} partition {partition} ends at offset {end} now, before offset {wanted_end}. The"
+        " records between them are not known yet."
     )
