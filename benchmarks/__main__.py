@@ -101,7 +101,7 @@ def contract(
     as_json: AsJson = False,
     chart: Chart = None,
 ) -> None:
-    """What a contract file costs: the sink with four own fields and with the default contract, and both paths alone.
+    """What a contract file costs: the sink with four custom fields and with the default contract, and both paths alone.
 
     Runs of both contracts alternate on the same servers.
 

@@ -1,4 +1,4 @@
-"""Measures what a contract file costs: the sink with four own fields and with the default contract, and both paths."""
+"""Measures what a contract file costs: the sink with four custom fields and with the default one, and both paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
 
-OWN_FIELDS = """
+CUSTOM_FIELDS = """
 [fields.currency]
 type = "string"
 max_length = 3
@@ -37,7 +37,9 @@ type = "string"
 max_length = 20
 required = false
 """
-_OWN = b', "currency": "EUR", "tax": 1.2500, "paid_at": "2025-01-15T15:30:45.250+01:00", "source": {"channel": "web"}}'
+_CUSTOM_VALUES = (
+    b', "currency": "EUR", "tax": 1.2500, "paid_at": "2025-01-15T15:30:45.250+01:00", "source": {"channel": "web"}}'
+)
 _BATCH = 20_000  # messages, as in a transaction
 _SECONDS = 3.0  # for which each path reads
 _PROCESSES = 2
@@ -55,11 +57,11 @@ class _Kind(msgspec.Struct):
 def bench(arena: Arena, progress: Progress, *, engine: str, rows: int, rounds: int) -> Report:
     """Drain a backlog of `rows` orders by each contract, in alternating runs, and read messages without servers."""
     path = arena.folder / "contract.toml"
-    path.write_text(OWN_FIELDS, "utf-8")
-    with_own = msgspec.structs.replace(arena.settings, order_contract=str(path), order_contract_text=OWN_FIELDS)
+    path.write_text(CUSTOM_FIELDS, "utf-8")
+    with_custom = msgspec.structs.replace(arena.settings, order_contract=str(path), order_contract_text=CUSTOM_FIELDS)
     kinds = [
         _Kind("default contract", DEFAULT, backlog.messages, arena.settings, Sink(engine)),
-        _Kind("four own fields", loader.contract_of(with_own), _with_own_fields, with_own, Sink(engine)),
+        _Kind("four custom fields", loader.contract_of(with_custom), _with_custom_fields, with_custom, Sink(engine)),
     ]
     reading = {kind.name: _read_rates(kind) for kind in kinds}
     with arena.topic() as first, arena.topic() as second:
@@ -70,8 +72,8 @@ def bench(arena: Arena, progress: Progress, *, engine: str, rows: int, rounds: i
         for _ in range(rounds):
             for kind, topic in zip(kinds, topics, strict=True):
                 kind.runs.append(_drained(kind, arena, topic, rows, progress))
-    default, own = (median(kind.runs) for kind in kinds)
-    share = round(own.steady / default.steady, 3)
+    default, custom = (median(kind.runs) for kind in kinds)
+    share = round(custom.steady / default.steady, 3)
     return Report(
         data={
             "rows": rows,
@@ -81,15 +83,15 @@ def bench(arena: Arena, progress: Progress, *, engine: str, rows: int, rounds: i
             "runs": msgspec.to_builtins([*kinds[0].runs, *kinds[1].runs]),
         },
         tables=[
-            rates([default, own], f"{rows:,} orders, median of {rounds}: {share:.2f} of the default contract"),
+            rates([default, custom], f"{rows:,} orders, median of {rounds}: {share:.2f} of the default contract"),
             Table(
                 f"Messages read per second; the exact path by {_PROCESSES} processes",
                 ("contract", "fast path, one process", "exact path"),
                 [[name, *(f"{rate:,.0f}" for rate in found.values())] for name, found in reading.items()],
             ),
         ],
-        bars=Bars(f"{rows:,} orders into MySQL", "rows/s", [(run.contestant, run.steady) for run in (default, own)]),
-        exact=default.exact and own.exact,
+        bars=Bars(f"{rows:,} orders into MySQL", "rows/s", [(run.contestant, run.steady) for run in (default, custom)]),
+        exact=default.exact and custom.exact,
     )
 
 
@@ -103,10 +105,10 @@ def _drained(kind: _Kind, arena: Arena, topic: str, rows: int, progress: Progres
     return measured
 
 
-def _with_own_fields() -> Iterator[Message]:
+def _with_custom_fields() -> Iterator[Message]:
     for key, value, partition in backlog.messages():
         assert value
-        yield key, value[:-1] + _OWN, partition
+        yield key, value[:-1] + _CUSTOM_VALUES, partition
 
 
 def _read_rates(kind: _Kind) -> dict[str, float]:

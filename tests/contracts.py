@@ -60,7 +60,7 @@ def random_contract(rng: Random) -> Contract:
     tables = _tables(rng)
     for add in (_add_values, _add_defaults):
         for field in _read(tables).fields:
-            add(rng, field, tables[f"fields.{field.name}" if field.is_own else field.name])
+            add(rng, field, tables[f"fields.{field.name}" if field.is_custom else field.name])
     return _read(tables)
 
 
@@ -100,7 +100,7 @@ def _tables(rng: Random) -> Tables:
         if rng.random() < 0.5:
             table["required"] = rng.random() < 0.2
         table |= _limits(rng, Kind(table["type"]))
-        tables[f"fields.own_{number}"] = table
+        tables[f"fields.custom_{number}"] = table
     return tables
 
 
@@ -115,7 +115,7 @@ def _key(rng: Random, used: set[tuple[str, ...]]) -> object:
 
 
 def _adapt(rng: Random, tables: Tables) -> None:
-    """Change some of the eight fields."""
+    """Change some of the standard fields."""
     if rng.random() < 0.4:
         tables["customer_id"] |= {"type": "string"} | _limits(rng, Kind.STRING) | {"min_length": 0, "max_length": 255}
     elif rng.random() < 0.5:
@@ -166,7 +166,7 @@ def _limits(rng: Random, kind: Kind) -> dict[str, Any]:
 
 
 def _add_values(rng: Random, field: Field, table: dict[str, Any]) -> None:
-    can_be_listed = field.is_own or field.name in ("customer_id", "order_id", "product_name", "product_category")
+    can_be_listed = field.is_custom or field.name in ("customer_id", "order_id", "product_name", "product_category")
     if field.kind is Kind.STRING and can_be_listed and rng.random() < 0.15:
         table["values"] = [value_of(rng, field) for _ in range(3)]
 
@@ -179,7 +179,7 @@ def _add_defaults(rng: Random, field: Field, table: dict[str, Any]) -> None:
         if len(value.encode()) > field.max_length:
             return
     can_be_optional = field.name in ("customer_id", "product_name", "product_category")
-    if rng.random() < (0.1 if can_be_optional else 0.4 if field.is_own and not field.required else 0):
+    if rng.random() < (0.1 if can_be_optional else 0.4 if field.is_custom and not field.required else 0):
         table["default"] = value
     elif field.name in ("product_name", "product_category", "unit_price", "quantity") and rng.random() < 0.1:
         table.pop("key", None)

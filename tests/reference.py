@@ -1,7 +1,7 @@
 """A slow, independent implementation of the contract. Both paths must agree with it for any bytes.
 
-`read` implements the contract of the eight fields without reading its definition. `row` reads by any contract. Decimals
-are counts of their last digit, so nothing is rounded.
+`read` implements the contract of the standard fields without reading its definition. `row` reads by any contract.
+Decimals are counts of their last digit, so nothing is rounded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orderflow.contract.definition import Contract, Field, Kind, Order
 
 
 class ReferenceOrder(NamedTuple):
-    """The eight fields, with amounts in cents."""
+    """The standard fields, with amounts in cents."""
 
     customer_id: int
     order_id: str
@@ -82,7 +82,7 @@ def row(value: bytes | None, contract: Contract) -> Row | None:
 
 def by_column(order: Order, unknown: list[str], contract: Contract) -> Row:
     """Convert the decoder's order into this module's form."""
-    values = [getattr(order, field.name) for field in contract.fields[:8]] + [*order.own]
+    values = [getattr(order, field.name) for field in contract.fields[:8]] + [*order.custom_values]
     return Row(
         {field.name: _plain(value, field) for field, value in zip(contract.columns, values, strict=True)}, unknown
     )

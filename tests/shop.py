@@ -1,4 +1,4 @@
-"""The contract of a shop: nested keys, texts for numbers, other formats of times, and own fields of every kind."""
+"""The contract of a shop: nested keys, texts for numbers, other formats of times, and custom fields of every kind."""
 
 from __future__ import annotations
 

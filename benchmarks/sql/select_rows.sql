@@ -1,3 +1,3 @@
 -- Read every order.
-SELECT {eight_names}
+SELECT {standard_names}
 FROM {orders}

@@ -132,7 +132,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "off"
     order_contract: Annotated[
         str,
-        Meta(description="TOML file that describes the orders' fields; unset: the eight fields. See docs/contract.md."),
+        Meta(
+            description="TOML file that describes the orders' fields; unset: the standard fields. See docs/contract.md."
+        ),
     ] = ""
     order_contract_text: str = ""  # the content of that file; not a variable of its own
     quarantine_max_share: Annotated[

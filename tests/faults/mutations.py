@@ -216,10 +216,10 @@ MUTATIONS = (
         _CHANGES,
     ),
     Mutation(
-        "audit: own columns of adopted rows are believed",
-        "moved and mysql and own",
+        "audit: custom columns of adopted rows are believed",
+        "moved and mysql and custom",
         "src/orderflow/store/statements.py",
-        {"for field in contract.own)": "for field in ())"},
+        {"for field in contract.custom_columns)": "for field in ())"},
         _CHANGES,
     ),
 )

@@ -151,7 +151,7 @@ class System:
     _mark: int = 0
     _sinks: int = 0
     _databases: list[str] = field(default_factory=list)
-    _own_fields: list[str] = field(default_factory=list)
+    _custom_fields: list[str] = field(default_factory=list)
     _parts: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -268,15 +268,15 @@ class System:
 
     def extend_contract(self) -> str:
         """Add a field to the contract of the sink that starts next and of the audit, and return the field's name."""
-        self._own_fields.append(f"note_{len(self._own_fields)}")
-        text = "".join(f'[fields.{name}]\ntype = "string"\nrequired = false\n' for name in self._own_fields)
+        self._custom_fields.append(f"note_{len(self._custom_fields)}")
+        text = "".join(f'[fields.{name}]\ntype = "string"\nrequired = false\n' for name in self._custom_fields)
         path = self.folder / "contract.toml"
         path.write_text(text, "utf-8")
         self.admin_settings, self.settings = (
             msgspec.structs.replace(settings, order_contract=str(path), order_contract_text=text)
             for settings in (self.admin_settings, self.settings)
         )
-        return self._own_fields[-1]
+        return self._custom_fields[-1]
 
     def replace_tables(self) -> None:
         """Create new tables, and start a new sink and new producers for the topic, which may have fewer partitions."""

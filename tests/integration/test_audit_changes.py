@@ -344,7 +344,7 @@ MOVES = {
     " VALUES (1, 'ORDER-000666', 'x', 'y', 1, 1, 1, '2025-01-01', -1)",
     "adopted row deleted": "DELETE FROM orders WHERE order_id = 'ORDER-000091'",
     "adopted row changed": "UPDATE orders SET quantity = 3, total_price = 137.97 WHERE order_id = 'ORDER-000091'",
-    "own column of an adopted row changed": "UPDATE orders SET coupon = 'FREE' WHERE order_id = 'ORDER-000091'",
+    "custom column of an adopted row changed": "UPDATE orders SET coupon = 'FREE' WHERE order_id = 'ORDER-000091'",
     "adopted row replaced": "UPDATE orders SET order_id = 'ORDER-000666' WHERE order_id = 'ORDER-000091'",
     "stored row turned into an adopted one": "UPDATE orders SET kafka_partition = -1, kafka_offset = NULL,"
     " produced_at = NULL, stored_at = NULL WHERE order_id = 'ORDER-000002'",

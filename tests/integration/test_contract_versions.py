@@ -1,4 +1,4 @@
-"""A contract file on real servers: own columns, changes of the contract during a run, the audit of all versions."""
+"""A contract file on real servers: custom columns, changes of the contract during a run, the audit of all versions."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def shop_order(number: int, **changed: Any) -> bytes:
     return json.dumps(fields | changed).encode()
 
 
-def own_columns(settings: Settings) -> list[tuple[Any, ...]]:
+def custom_columns(settings: Settings) -> list[tuple[Any, ...]]:
     return select(
         settings,
         "SELECT column_name, column_type, is_nullable, column_comment FROM information_schema.columns"
@@ -108,7 +108,7 @@ def own_columns(settings: Settings) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("load_data", [True, False], ids=["load data", "insert"])
-def test_own_fields_are_stored_compared_and_rejected(database: Settings, load_data: bool) -> None:
+def test_custom_fields_are_stored_compared_and_rejected(database: Settings, load_data: bool) -> None:
     settings = with_contract(database, THIRD)
     schema.prepare(settings)
     assert schema.missing(settings) == []
@@ -144,7 +144,7 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
     send(settings, [shop_order(1001), shop_order(1002, currency="CHF"), shop_order(1003, gift=True), b"{"])
     send(settings, [shop_order(2001)], partition=1)
     store(first)
-    assert own_columns(settings) == [("currency", "varchar(3)", "YES", "ISO 4217")]
+    assert custom_columns(settings) == [("currency", "varchar(3)", "YES", "ISO 4217")]
     assert counts(audit.run(first)) == (5, 3, 0, 2)
     # A repeat of a record that the first version stored without the new fields is a conflict, unless it lacks them.
     send(settings, [shop_order(1001), shop_order(1003, gift=True), shop_order(1004, currency="CHF", gift=False)])
@@ -162,7 +162,7 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
     send(settings, [shop_order(1005, items=[1], tax=0.0001, unit_price=45.9, total_price=91.8), shop_order(1004)])
     send(settings, [shop_order(2002, source={"channel": "x" * 40})], partition=1)
     store(third)
-    assert [name for name, *_ in own_columns(settings)] == ["currency", "gift", "paid_at", "channel", "items", "tax"]
+    assert [name for name, *_ in custom_columns(settings)] == ["currency", "gift", "paid_at", "channel", "items", "tax"]
     report = audit.run(third)
     assert report.proven, report
     assert select(
@@ -358,7 +358,7 @@ ADOPTED_VALUES = {
 }
 
 
-def test_own_columns_of_adopted_rows_are_checked_and_may_become_wider(settings: Settings) -> None:
+def test_custom_columns_of_adopted_rows_are_checked_and_may_become_wider(settings: Settings) -> None:
     first, wider = with_contract(settings, ADOPTED), with_contract(settings, WIDER)
     contract = loader.contract_of(first)
     with Connection(settings, database=False) as connection:
@@ -366,7 +366,7 @@ def test_own_columns_of_adopted_rows_are_checked_and_may_become_wider(settings: 
     declared = ", ".join(f"{field.name} {field.column}" for field in contract.columns)
     execute(settings, f"CREATE TABLE orders ({declared}, PRIMARY KEY (order_id))")
     fields = "'c-1', '#1001', 'Yoga Mat', 'Toys', 45.99, 2, 91.98, '2025-01-15 14:30:45.123'"
-    values = [ADOPTED_VALUES[field.name] for field in contract.own]
+    values = [ADOPTED_VALUES[field.name] for field in contract.custom_columns]
     nulls = ["NULL"] * len(values)
     for row in ((fields, *values), (fields.replace("1001", "1002"), *nulls)):
         execute(settings, f"INSERT INTO orders VALUES ({', '.join(row)})")
@@ -386,7 +386,7 @@ def test_own_columns_of_adopted_rows_are_checked_and_may_become_wider(settings: 
 
 def assert_adopted_rows_are_checked(settings: Settings) -> None:
     assert audit.run(settings).proven
-    names = [field.name for field in loader.contract_of(settings).own]
+    names = [field.name for field in loader.contract_of(settings).custom_columns]
     changes = [
         "order_timestamp = '2025-01-15 14:30:45.124'",
         "items = note, note = NULL",
@@ -419,12 +419,12 @@ def test_an_impossible_change_is_refused_with_the_steps(database: Settings, chan
     text, what, fix = CHANGES[change]
     schema.prepare(with_contract(database, SECOND))
     commit(with_contract(database, SECOND), batch_of([shop_order(1001)]))
-    before = own_columns(database)
+    before = custom_columns(database)
     for check in (schema.missing, schema.prepare):
         with pytest.raises(ContractInvalid, match=what) as refused:
             check(with_contract(database, text))
         assert fix in refused.value.hint
-    assert own_columns(database) == before
+    assert custom_columns(database) == before
     assert select(database, "SELECT COUNT(*) FROM orders_contracts") == [(1,)]
 
 
@@ -547,7 +547,7 @@ def test_a_column_that_was_dropped_with_a_forged_contract_is_found(settings: Set
     ]
 
 
-def test_a_reader_needs_no_contract_for_the_eight_fields(database: Settings) -> None:
+def test_a_reader_needs_no_contract_for_the_standard_fields(database: Settings) -> None:
     settings = with_contract(database, FIRST)
     schema.prepare(settings)
     commit(settings, batch_of([shop_order(1001)]))

@@ -136,8 +136,8 @@ def test_an_order_of_a_contract_file_is_read_with_its_history(database: Settings
         for words in ("", "PO-2025-1", "x" * 60, "\0"):
             with pytest.raises(InputInvalid):
                 track.track_order(connection, words)
-    assert history.order and history.order.customer_id == 1 and newest.own == {}
-    assert history.order.own == {
+    assert history.order and history.order.customer_id == 1 and newest.custom_fields == {}
+    assert history.order.custom_fields == {
         "channel": "web",
         "coupon": None,
         "weight": Decimal("1.500"),

@@ -302,7 +302,7 @@ DRIFTS = [
     "ENGINE = MyISAM",
     "ENGINE = MEMORY",
 ]
-OWN_DRIFTS = [
+CUSTOM_DRIFTS = [
     "DROP COLUMN kafka_offset",
     "DROP COLUMN kafka_partition, DROP COLUMN stored_at",
     "MODIFY kafka_partition TINYINT NULL INVISIBLE",
@@ -330,7 +330,7 @@ def test_a_table_created_by_hand_that_differs_is_refused_and_the_hint_fixes_it(s
     assert_refused_and_fixed(seed)
 
 
-@pytest.mark.parametrize("drift", OWN_DRIFTS)
+@pytest.mark.parametrize("drift", CUSTOM_DRIFTS)
 def test_a_table_of_orderflow_that_differs_is_refused_and_the_hint_fixes_it(database: Settings, drift: str) -> None:
     schema.prepare(database)
     execute(database, f"ALTER TABLE orders {drift}")

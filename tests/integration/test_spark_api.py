@@ -167,9 +167,9 @@ def test_orders_of_a_contract_file_are_read_and_stored(settings: Settings, tmp_p
     sent = run(with_contract, "produce", "--count", "500", "--bad", "0.05", "--repeat", "0.05", cwd=tmp_path)
     assert sent.returncode == 0, sent.stderr
     result = _case(with_contract, "batch_then_write", tmp_path)
-    own_columns = {"currency": "string", "tax": "decimal(10,4)", "paid_at": "timestamp", "gift": "boolean"}
-    own_columns |= {"items": "string", "points": "bigint"}
-    assert result["columns"].items() >= own_columns.items()
+    custom_columns = {"currency": "string", "tax": "decimal(10,4)", "paid_at": "timestamp", "gift": "boolean"}
+    custom_columns |= {"items": "string", "points": "bigint"}
+    assert result["columns"].items() >= custom_columns.items()
     report = _proven(with_contract)
     conflicts = report.by_reason.get("conflict", 0)
     assert result["orders"] == report.stored + report.duplicates + conflicts

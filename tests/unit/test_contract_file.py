@@ -30,7 +30,7 @@ WRONG = [
     ("customer_id = 5", 1, "customer_id is not a table", "Write [customer_id]"),
     ("fields = 3", 1, "fields is not a table", "[fields.NAME]"),
     ("[fields]\na = 1", 2, "fields.a is not a table", "Write [fields.a]"),
-    # The eight.
+    # Standard fields.
     ("[customer_id]\ncolumn = 'x'", 2, "'column' is unknown in [customer_id]", "Use: default"),
     ("[customer_id]\ntype = 'decimal'", 2, "type is 'decimal'", "integer, string"),
     ("[customer_id]\nkey = ''", 2, "key is ''", '"customer.id"'),
@@ -80,7 +80,7 @@ WRONG = [
     ("[order_timestamp]\ndigits = 7", 2, "digits is 7", "0 to 6"),
     ("[order_timestamp]\njson = 'string'", 2, "json applies only to numbers", 'format = "epoch_ms"'),
     ("[order_timestamp]\nkey = 'customer_id.at'", 2, "customer_id is a field, and an object", "not both"),
-    # Own fields.
+    # Custom fields.
     ("[fields.Currency]\ntype = 'string'", 1, "'Currency' cannot be a column", "lower-case"),
     ("[fields.order_id]\ntype = 'string'", 1, "order_id is a column of OrderFlow", "Write [order_id]"),
     ("[fields.stored_at]\ntype = 'string'", 1, "stored_at is a column of OrderFlow", "another name"),
@@ -121,7 +121,12 @@ WRONG = [
         "not both",
     ),
     ("\n".join(f"fields.f{n} = {{type = 'string'}}" for n in range(70)), 1, "a row would have up to", "above 1000"),
-    ("\n".join(f"fields.f{n} = {{type = 'boolean'}}" for n in range(201)), 1, "more than 200 own fields", "type json"),
+    (
+        "\n".join(f"fields.f{n} = {{type = 'boolean'}}" for n in range(201)),
+        1,
+        "more than 200 custom fields",
+        "type json",
+    ),
 ]
 
 
@@ -136,7 +141,7 @@ def test_a_wrong_key_is_refused_with_its_line(text: str, line: int, sentence: st
 
 def test_the_wrong_values_cover_every_key() -> None:
     keys = {key for names in loader._KIND_KEYS.values() for key in names} | loader._COMMON
-    keys |= {key for names, _ in loader._EIGHT_KEYS.values() for key in names}
+    keys |= {key for names, _ in loader._STANDARD_KEYS.values() for key in names}
     tried = "\n".join(text for text, *_ in WRONG)
     assert [key for key in keys if f"{key} = " not in tried] == []
 

@@ -55,11 +55,11 @@ def full_contract() -> Contract:
     return loader.read(FULL, "contract.toml")
 
 
-def own_values(value: bytes, contract: Contract) -> dict[str, object]:
-    """Return the own columns of the order, after a check that both paths and the reference agree."""
+def custom_values(value: bytes, contract: Contract) -> dict[str, object]:
+    """Return the custom columns of the order, after a check that both paths and the reference agree."""
     agreement.check_values([value], contract)
     order = exact_path.decode(value, contract)
-    return dict(zip((field.name for field in contract.own), order.own, strict=True))
+    return dict(zip((field.name for field in contract.custom_columns), order.custom_values, strict=True))
 
 
 def detail_of(value: bytes, contract: Contract) -> str:
@@ -95,7 +95,7 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
     assert valid > 120 and fast > 80
 
 
-def test_the_reference_by_the_default_contract_is_the_reference_of_the_eight() -> None:
+def test_the_reference_by_the_default_contract_is_the_reference_of_the_standard_fields() -> None:
     for contract in (DEFAULT, loader.read("", "empty.toml")):
         agreement.check_contract(contract)
         agreement.check_values(VALUES, contract)
@@ -114,8 +114,8 @@ def test_an_empty_file_reads_the_corpus_like_the_default_contract(case: Case) ->
 def test_integers_of_more_than_20_digits_keep_their_digits() -> None:
     weight = "-1234567890123456789012345678"
     for text in (weight, f"{weight}.0", f"{weight[:-2]}.78e2"):
-        assert own_values(message(**MORE | {"weight": text}), full_contract())["weight"] == Decimal(weight)
-    assert own_values(message(**MORE | {"more": f'{{"debt": {-(2**63)}}}'}), full_contract())["debt"] == -(2**63)
+        assert custom_values(message(**MORE | {"weight": text}), full_contract())["weight"] == Decimal(weight)
+    assert custom_values(message(**MORE | {"more": f'{{"debt": {-(2**63)}}}'}), full_contract())["debt"] == -(2**63)
     assert "is -92233720368547758081, not" in detail_of(
         message(**MORE | {"more": f'{{"debt": {-(2**63)}1}}'}), full_contract()
     )
@@ -143,14 +143,14 @@ def test_the_detail_calls_a_number_a_number() -> None:
 
 
 def test_an_order_id_of_the_minimum_length_is_accepted() -> None:
-    assert own_values(message(**MORE | {"order_id": '"abc"'}), full_contract())
+    assert custom_values(message(**MORE | {"order_id": '"abc"'}), full_contract())
     assert "3 to 50 printable" in detail_of(message(**MORE | {"order_id": '"ab"'}), full_contract())
 
 
 def test_backslashes_of_an_order_id_are_kept() -> None:
     contract = full_contract()
     assert "order_id" in contract.free_texts and "order_id" not in DEFAULT.free_texts
-    assert own_values(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
+    assert custom_values(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
     [order] = fast_path.decode_batch([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
     assert isinstance(order, Order) and order.order_id == r"a\t"
 
@@ -158,15 +158,15 @@ def test_backslashes_of_an_order_id_are_kept() -> None:
 def test_small_decimals_are_written_without_exponent() -> None:
     contract = full_contract()
     for text in ('"0.000000000000000001"', '"0"', '"-0.0"'):
-        own_values(message(**MORE | {"dust": text}), contract)
+        custom_values(message(**MORE | {"dust": text}), contract)
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\0"])
 def test_a_key_with_characters_that_json_escapes_takes_the_exact_path(name: str) -> None:
-    field = Field(name="own", kind=Kind.INTEGER, path=(name,))
+    field = Field(name="custom", kind=Kind.INTEGER, path=(name,))
     contract = Contract(fields=(*DEFAULT.fields, field))
     assert "JSON escapes" in native.unsupported_reason(contract)
     sample = message().decode()[:-1]
-    assert own_values(f"{sample}, {json.dumps(name)}: 1}}".encode(), contract) == {"own": 1}
-    assert own_values(f"{sample}, {escaped(name)}: 1}}".encode(), contract) == {"own": 1}
+    assert custom_values(f"{sample}, {json.dumps(name)}: 1}}".encode(), contract) == {"custom": 1}
+    assert custom_values(f"{sample}, {escaped(name)}: 1}}".encode(), contract) == {"custom": 1}
     assert detail_of(f'{sample}, "{name}": 1}}'.encode(), contract)

@@ -260,12 +260,12 @@ def test_cells_are_written_to_the_paths_of_the_contract(read: Read) -> None:
         b' "extra": {"a": [1.0, 1e400]}}',
     )
     order = exact_path.decode(value, shop.CONTRACT)
-    assert dict(zip(shop.CONTRACT.names[8:], order.own, strict=True))["extra"] == '{"a":[1.0,1e400]}'
+    assert dict(zip(shop.CONTRACT.names[8:], order.custom_values, strict=True))["extra"] == '{"a":[1.0,1e400]}'
 
 
 def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:
     ((_, value, _),) = read("o.csv", shop_file(extra=None), shop.CONTRACT)
-    assert exact_path.decode(value, shop.CONTRACT).own[-2:] == (None, None)
+    assert exact_path.decode(value, shop.CONTRACT).custom_values[-2:] == (None, None)
     for cells in ({"channel": None}, {"product_category": "All"}, {"other_fields": ""}, {"order_id": None}):
         with pytest.raises(InputInvalid, match="not the names of the contract's fields") as caught:
             read("o.csv", shop_file(**cells), shop.CONTRACT)

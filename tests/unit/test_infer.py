@@ -46,14 +46,14 @@ def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     return text, loader.read(text, "inferred.toml")
 
 
-def infer_own_field(fields_of: FieldsOf) -> tuple[str, Field]:
-    """Return the text and the field of the only own field of these samples; all samples must be accepted."""
+def infer_custom_field(fields_of: FieldsOf) -> tuple[str, Field]:
+    """Return the text and the field of the only custom field of these samples; all samples must be accepted."""
     values = samples(fields_of)
     text, contract = inferred(values)
     for value in values:
         read_exactly(value, contract)
     assert "It accepts 30 of 30 samples." in text
-    [field] = contract.own
+    [field] = contract.custom_columns
     return text, field
 
 
@@ -88,21 +88,21 @@ def test_the_default_messages_give_the_default_contract() -> None:
         ("huge", lambda n: 10**40, "MEDIUMTEXT"),
     ],
 )
-def test_an_own_field_gets_the_type_of_its_values(name: str, value: Callable[[int], Any], expected: str) -> None:
-    _, field = infer_own_field(lambda n: {name: value(n)})
+def test_a_custom_field_gets_the_type_of_its_values(name: str, value: Callable[[int], Any], expected: str) -> None:
+    _, field = infer_custom_field(lambda n: {name: value(n)})
     assert field.type.removesuffix(" CHARACTER SET utf8mb4") == expected
     assert field.required
 
 
 @pytest.mark.parametrize("absent", [{}, {"note": None}])
 def test_a_field_that_some_samples_lack_is_optional(absent: dict[str, Any]) -> None:
-    text, field = infer_own_field(lambda n: {"note": "x"} if n % 3 else absent)
+    text, field = infer_custom_field(lambda n: {"note": "x"} if n % 3 else absent)
     assert not field.required
     assert "required = false   # missing or null in 10 of 30 samples" in text
 
 
 def test_a_few_texts_are_suggested_and_are_not_a_rule() -> None:
-    text, field = infer_own_field(lambda n: {"channel": ["web", "store"][n % 2]})
+    text, field = infer_custom_field(lambda n: {"channel": ["web", "store"][n % 2]})
     assert '# values = ["store", "web"]   # all texts of 30 samples' in text
     assert field.values == ()
 
@@ -121,13 +121,13 @@ def test_a_few_texts_are_suggested_and_are_not_a_rule() -> None:
     ],
 )
 def test_a_column_name_is_derived_from_its_key(key: str, name: str) -> None:
-    _, field = infer_own_field(lambda n: {key: "x"})
+    _, field = infer_custom_field(lambda n: {key: "x"})
     assert (field.name, field.path) == (name, (key,))
 
 
 def test_two_keys_with_one_name_get_two_columns() -> None:
     _, contract = inferred(samples(lambda n: {"a_b": 1, "aB": 2, "": 3}))
-    assert [(field.name, field.path) for field in contract.own] == [("a_b", ("a_b",)), ("a_b_2", ("aB",))]
+    assert [(field.name, field.path) for field in contract.custom_columns] == [("a_b", ("a_b",)), ("a_b_2", ("aB",))]
 
 
 def test_keys_in_objects_and_with_other_names_are_found() -> None:
@@ -216,13 +216,13 @@ def test_a_few_invalid_samples_do_not_hide_a_field() -> None:
 
 def test_many_long_texts_fit_in_a_row() -> None:
     _, contract = inferred(samples(lambda n: {f"text_{key}": "x" * 400 for key in range(60)}))
-    assert len(contract.own) == 60
+    assert len(contract.custom_columns) == 60
 
 
 def test_keys_beyond_the_limit_of_columns_are_kept_as_unknown_fields() -> None:
     text, contract = inferred(samples(lambda n: {f"flag_{key}": True for key in range(230)}, 3))
-    assert (len(contract.own), contract.unknown_fields) == (201, "keep")
-    assert "30 keys cannot be fields of their own." in text
+    assert (len(contract.custom_columns), contract.unknown_fields) == (201, "keep")
+    assert "30 keys cannot be custom fields." in text
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
     text = (tmp_path / "inferred.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
     contract = loader.read(text, "inferred.toml")
-    assert [(field.name, str(field.kind), field.required) for field in contract.own] == [
+    assert [(field.name, str(field.kind), field.required) for field in contract.custom_columns] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
         ("channel", "string", False),
@@ -400,7 +400,7 @@ def test_any_objects_give_a_file_that_loads(objects: list[dict[str, Any]]) -> No
 
 
 @given(st.dictionaries(KEYS, JSON, max_size=6))
-def test_own_fields_of_any_kind_are_accepted(fields: dict[str, Any]) -> None:
+def test_custom_fields_of_any_kind_are_accepted(fields: dict[str, Any]) -> None:
     [*values] = [json.dumps(fields | ORDER).encode()] * 3
     text, contract = inferred(values)
     try:

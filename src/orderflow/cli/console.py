@@ -54,7 +54,7 @@ def console(
             result = exact_path.decode(record.value, contract, ranges)
         except RecordRejected as rejected:
             result = rejected
-        print(_as_json(record, result, contract.own) if as_json else _as_line(record, result), flush=True)
+        print(_as_json(record, result, contract.custom_columns) if as_json else _as_line(record, result), flush=True)
         if shown == count:
             break
 
@@ -69,9 +69,9 @@ def _as_line(record: Record, result: Order | RecordRejected) -> str:
     )
 
 
-def _as_json(record: Record, result: Order | RecordRejected, own: Sequence[Field]) -> str:
+def _as_json(record: Record, result: Order | RecordRejected, custom_columns: Sequence[Field]) -> str:
     from orderflow.store.orders import produced_at
-    from orderflow.store.reading import own_values
+    from orderflow.store.reading import map_custom_values
 
     shown: dict[str, object] = {
         "partition": record.partition,
@@ -82,7 +82,7 @@ def _as_json(record: Record, result: Order | RecordRejected, own: Sequence[Field
         shown |= {"reason": result.reason, "detail": result.message}
     else:
         order = asdict(result)
-        values = own_values(own, order.pop("own"))
+        values = map_custom_values(custom_columns, order.pop("custom_values"))
         shown["order"] = order | values
     return json.dumps(shown, default=_as_text)
 

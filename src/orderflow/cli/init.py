@@ -39,7 +39,7 @@ def init(
     At its start, the sink does the same for database and tables. It creates the topic only if the brokers have
     auto.create.topics.enable, and it adds no partitions. Partitions can be added while everything runs.
 
-    An existing orders table with exactly the eight columns is adopted. A table that differs is refused, with the
+    An existing orders table with exactly the standard columns is adopted. A table that differs is refused, with the
     difference and the statement that fixes it.
 
     Exit codes: 0 everything exists now, or the statements are printed; 2 something cannot be read or created.

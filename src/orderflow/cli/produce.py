@@ -58,7 +58,7 @@ def produce(
     """Send orders to Kafka: generated ones from a catalogue, or your own from a file.
 
     Order numbers continue after the highest in the topic, or start at STARTING_ORDER_ID. With a contract file
-    (ORDER_CONTRACT), the generator fills your own fields with their `values` or `examples`.
+    (ORDER_CONTRACT), the generator fills custom fields with their `values` or `examples`.
 
     `--bad` sends malformed messages of some fifty kinds in turn, from truncated JSON to a date that does not exist.
     With a contract file, it sends only the kinds that do not depend on its fields. Each malformed message uses an order

@@ -55,7 +55,7 @@ def _lines(found: TrackedOrder) -> Iterator[str]:
         yield f"  product    {safe(order.product_name)} ({safe(order.product_category)})"
         yield f"  price      {order.unit_price} × {order.quantity} = {order.total_price}"
         yield f"  placed     {_shown(order.order_timestamp)}"
-        for name, value in order.own.items():
+        for name, value in order.custom_fields.items():
             yield f"  {name:<10} {_shown(value)}"
         if order.offset is None:
             yield "  The row was not written by OrderFlow, so its record is unknown."

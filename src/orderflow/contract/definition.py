@@ -1,7 +1,7 @@
 """The contract: which fields an order has, where they are in a message, and which values are valid.
 
-A contract is data. `DEFAULT` is the contract of the eight fields; a contract file changes and extends it. The table's
-columns, both paths, Spark's columns and the exported schemas are made from it.
+A contract is data. `DEFAULT` is the contract of the standard fields; a contract file changes and extends it. The
+table's columns, both paths, Spark's columns and the exported schemas are made from it.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
         return ".".join(self.path)
 
     @property
-    def is_own(self) -> bool:
-        """Whether it is not one of the eight."""
+    def is_custom(self) -> bool:
+        """Whether a contract file adds it to the standard fields."""
         return self.name not in STANDARD_FIELDS
 
     @property
@@ -158,10 +158,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
 
     @property
     def column(self) -> str:
-        """The SQL definition of the column. Own columns may be NULL: earlier rows do not have them."""
+        """The SQL definition of the column. Custom columns may be NULL: earlier rows do not have them."""
         # The server's escapes in a text are those of SQL's backslashes and quotes.
         comment = self.comment.replace("\\", "\\\\").replace("'", "''")
-        return f"{self.type}{' NULL' if self.is_own else ' NOT NULL'}" + (f" COMMENT '{comment}'" if comment else "")
+        return f"{self.type}{' NULL' if self.is_custom else ' NOT NULL'}" + (f" COMMENT '{comment}'" if comment else "")
 
     @cached_property
     def rule(self) -> str:
@@ -213,7 +213,7 @@ _RULES: dict[Kind, Callable[[Field], str]] = {
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):
-    """One order: the eight fields, and the values of the contract's own columns."""
+    """One order: the standard fields, and the values of the contract's custom columns."""
 
     customer_id: int | str
     order_id: str
@@ -223,16 +223,16 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     total_price: Decimal
     order_timestamp: str  # UTC, without zone
-    own: tuple[object, ...] = ()  # as a database driver returns them
+    custom_values: tuple[object, ...] = ()  # as a database driver returns them
 
     def row(self) -> tuple[object, ...]:
         """Return the columns as a database driver does (order_timestamp as a naive UTC datetime)."""
-        *values, own = msgspec.structs.astuple(self)
-        return (*values[:-1], datetime.fromisoformat(self.order_timestamp), *own)
+        *values, custom_values = msgspec.structs.astuple(self)
+        return (*values[:-1], datetime.fromisoformat(self.order_timestamp), *custom_values)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """The contract of the orders. `fields` begins with the eight; own fields follow.
+    """The contract of the orders. `fields` begins with the standard fields; custom fields follow.
 
     `total` is how total_price is read: checked against unit_price × quantity, computed from them, or as sent.
     """
@@ -247,8 +247,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return (*self.fields, _OTHER_FIELDS) if self.unknown_fields == "keep" else self.fields
 
     @cached_property
-    def own(self) -> tuple[Field, ...]:
-        """The columns after the eight."""
+    def custom_columns(self) -> tuple[Field, ...]:
+        """The columns after the standard fields."""
         return self.columns[len(STANDARD_FIELDS) :]
 
     @cached_property
@@ -306,7 +306,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @property
     def is_default(self) -> bool:
-        """Whether it is the contract of the eight fields."""
+        """Whether it is the contract of the standard fields."""
         return self.without_documentation == DEFAULT
 
     @property
@@ -315,11 +315,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return bool(self.by_name["product_category"].path)
 
     def align(self, order: Order, contract: Contract) -> Order:
-        """Return an order of this contract with the own columns of another one; NULL for those it lacks."""
-        if self.own == contract.own:
+        """Return an order of this contract with the custom columns of another one; NULL for those it lacks."""
+        if self.custom_columns == contract.custom_columns:
             return order
-        values = dict(zip((field.name for field in self.own), order.own, strict=True))
-        return msgspec.structs.replace(order, own=tuple(values.get(field.name) for field in contract.own))
+        values = dict(zip((field.name for field in self.custom_columns), order.custom_values, strict=True))
+        custom_values = tuple(values.get(field.name) for field in contract.custom_columns)
+        return msgspec.structs.replace(order, custom_values=custom_values)
 
 
 def _amount(name: str) -> Field:

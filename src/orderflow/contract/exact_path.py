@@ -82,15 +82,15 @@ def read_exactly(
     elif contract.total == "checked" and values[_TOTAL - 2] * values[_TOTAL - 1] != values[_TOTAL]:
         price, quantity, total = values[_TOTAL - 2 : _TOTAL + 1]
         _reject(Reason.WRONG_TOTAL, f"total_price is {total}, but {price} × {quantity} = {price * quantity}")
-    own, names = values[len(STANDARD_FIELDS) :], []
+    custom_values, names = values[len(STANDARD_FIELDS) :], []
     rest = _rest(message, contract.keys)
     if contract.unknown_fields == "keep":
-        own.append(_as_text("a field that the contract does not name", rest) if rest else None)
+        custom_values.append(_as_text("a field that the contract does not name", rest) if rest else None)
     else:
         names = [*_rest_names(rest, contract.keys)]
     if names and contract.unknown_fields == "reject":
         _reject(Reason.UNKNOWN_FIELD, f"{_quote(names[0])} is not a field of the contract")
-    order = Order(*values[: len(STANDARD_FIELDS)], _as_driver(contract, own))  # type: ignore[call-arg]
+    order = Order(*values[: len(STANDARD_FIELDS)], _as_driver(contract, custom_values))  # type: ignore[call-arg]
     if ranges and (found := ranges(order)):
         _reject(Reason.OUTSIDE_RANGES, f"{found} (ORDER_RANGES=enforce)")
     return order, names
@@ -106,11 +106,11 @@ def _computed_total(contract: Contract, price: Decimal, quantity: int) -> Decima
     return total
 
 
-def _as_driver(contract: Contract, own: list[Any]) -> tuple[object, ...]:
-    """Return the values of the own columns as a database driver does."""
+def _as_driver(contract: Contract, custom_values: list[Any]) -> tuple[object, ...]:
+    """Return the values of the custom columns as a database driver does."""
     return tuple(
         datetime.fromisoformat(value) if field.kind is Kind.TIMESTAMP and value is not None else value
-        for field, value in zip(contract.own, own, strict=True)
+        for field, value in zip(contract.custom_columns, custom_values, strict=True)
     )
 
 

@@ -101,8 +101,8 @@ def _keep_matching(orders: pa.Table, contract: Contract) -> pa.Table:
 def as_table(orders: Sequence[Order], batch_indexes: Sequence[int], contract: Contract = DEFAULT) -> pa.Table:
     """Return the orders as columns, like `decode_batch`."""
     columns: list[list[Any]] = [[getattr(order, name) for order in orders] for name in STANDARD_FIELDS]
-    for index, field in enumerate(contract.own):
-        values = [order.own[index] for order in orders]
+    for index, field in enumerate(contract.custom_columns):
+        values = [order.custom_values[index] for order in orders]
         if field.kind is Kind.TIMESTAMP:
             values = [value and _as_text(value, field.scale) for value in values]
         columns.append(values)
@@ -117,10 +117,10 @@ def _as_text(moment: Any, digits: int) -> str:
 def as_orders(table: pa.Table, contract: Contract = DEFAULT) -> Iterable[Order]:
     """Return the table's rows as orders."""
     columns = [table[name].to_pylist() for name in STANDARD_FIELDS]
-    if not contract.own:
+    if not contract.custom_columns:
         return map(Order, *columns)
-    own = [
+    custom_values = [
         (table[field.name].cast(pa.timestamp("us")) if field.kind is Kind.TIMESTAMP else table[field.name]).to_pylist()
-        for field in contract.own
+        for field in contract.custom_columns
     ]
-    return map(Order, *columns, zip(*own, strict=True))
+    return map(Order, *columns, zip(*custom_values, strict=True))

@@ -36,14 +36,14 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 _STORED = "\0"  # begins a contract as JSON; a file's text has no NUL
-RESERVED = (  # columns that no own field can have
+RESERVED = (  # columns that no custom field can have
     *STANDARD_FIELDS,
     *("kafka_partition", "kafka_offset", "produced_at", "stored_at", OTHER_FIELDS),
     *("batch_index", "last_digit", "minute", "reason", "detail", "value"),  # of batches, and of orderflow.spark
     *("db_row_id", "db_trx_id", "db_roll_ptr", "fts_doc_id"),  # of InnoDB
 )
 _MAX_PATH_KEYS = 32
-MAX_OWN_FIELDS = 200
+MAX_CUSTOM_FIELDS = 200
 _MAX_PRECISION, _MAX_SCALE = 28, 18  # digits of a decimal
 _ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
 _OTHER_COLUMNS_BYTES = 100  # numbers, times and lengths of the other columns, at most
@@ -60,8 +60,8 @@ _KIND_KEYS: dict[Kind, set[str]] = {
     Kind.TIMESTAMP: {"format", "digits", "json"},
     Kind.JSON: {"max_bytes"},
 }
-# The keys of the eight fields, and the types that they may have; the first one is the default.
-_EIGHT_KEYS: dict[str, tuple[set[str], tuple[Kind, ...]]] = {
+# The keys of the standard fields, and the types that they may have; the first one is the default.
+_STANDARD_KEYS: dict[str, tuple[set[str], tuple[Kind, ...]]] = {
     "customer_id": ({"key", "type", "required", "default", "examples"}, (Kind.INTEGER, Kind.STRING)),
     "order_id": ({"key", "type", "examples"}, (Kind.STRING, Kind.INTEGER)),
     "product_name": ({"key", "required", "default", "fixed", "examples"}, (Kind.STRING,)),
@@ -86,7 +86,7 @@ def contract_of(settings: Settings) -> Contract:
     contract = read(settings.order_contract_text, settings.order_contract)
     if settings.order_ranges == "enforce" and not contract.is_default:
         raise SettingInvalid(
-            "ORDER_RANGES=enforce applies only to the eight fields without ORDER_CONTRACT.",
+            "ORDER_RANGES=enforce applies only to the standard fields without ORDER_CONTRACT.",
             hint="Unset one of the two; `minimum`, `maximum` and `values` of the contract file limit the values.",
         )
     return contract
@@ -156,18 +156,16 @@ class _File:
             table = document.get(default.name, {})
             if not isinstance(table, dict):
                 raise self.invalid(f"{default.name} is not a table", f"Write [{default.name}].", "", default.name)
-            fields.append(self._eight(default, table))
+            fields.append(self._standard_field(default, table))
             if default.name == "total_price":
                 total = self._one_of(table, default.name, "total", ("checked", "computed", "as_sent"))
-        own = document.get("fields", {})
-        if not isinstance(own, dict):
-            raise self.invalid(
-                "fields is not a table", "Write [fields.NAME] for each of your own fields.", "", "fields"
-            )
-        if len(own) > MAX_OWN_FIELDS:
-            what = f"there are more than {MAX_OWN_FIELDS} own fields"
+        custom_tables = document.get("fields", {})
+        if not isinstance(custom_tables, dict):
+            raise self.invalid("fields is not a table", "Write [fields.NAME] for each custom field.", "", "fields")
+        if len(custom_tables) > MAX_CUSTOM_FIELDS:
+            what = f"there are more than {MAX_CUSTOM_FIELDS} custom fields"
             raise self.invalid(what, "Keep some in one field of type json.", "fields")
-        fields += [self._own(name, table) for name, table in own.items()]
+        fields += [self._custom_field(name, table) for name, table in custom_tables.items()]
         if total == "computed":
             fields[STANDARD_FIELDS.index("total_price")] = msgspec.structs.replace(
                 fields[STANDARD_FIELDS.index("total_price")], required=False
@@ -176,9 +174,9 @@ class _File:
         self._check_together(contract)
         return contract
 
-    def _eight(self, default: Field, table: dict[str, Any]) -> Field:
+    def _standard_field(self, default: Field, table: dict[str, Any]) -> Field:
         name = default.name
-        allowed, kinds = _EIGHT_KEYS[name]
+        allowed, kinds = _STANDARD_KEYS[name]
         kind = Kind(self._one_of(table, name, "type", [str(kind) for kind in kinds]))
         self._check_keys(table, allowed | (_KIND_KEYS[kind] - {"precision", "scale"}), name)
         base = default
@@ -188,7 +186,7 @@ class _File:
             base = msgspec.structs.replace(base, meaning="")
         return self._field(base, table, name)
 
-    def _own(self, name: str, table: Any) -> Field:
+    def _custom_field(self, name: str, table: Any) -> Field:
         where = f"fields.{name}"
         if not isinstance(table, dict):
             raise self.invalid(f"{where} is not a table", f"Write [{where}] and its keys below it.", where)
@@ -282,7 +280,7 @@ class _File:
             raise self.invalid("min_length exceeds max_length", "Lower min_length.", where, "min_length")
         if field.kind in (Kind.INTEGER, Kind.DECIMAL) and field.lowest > field.highest:
             raise self.invalid("minimum exceeds maximum", "Lower minimum.", where, "minimum")
-        if not field.is_own and not field.required and field.default is None and field.name != "total_price":
+        if not field.is_custom and not field.required and field.default is None and field.name != "total_price":
             fix = "Add default: the value of an order without this field. Its column must not be NULL."
             raise self.invalid(f"{field.name} is optional and has no default", fix, where, "required")
         default = "default" if "default" in table else "fixed"
@@ -298,7 +296,7 @@ class _File:
     def _check_together(self, contract: Contract) -> None:
         paths = [field.path for field in contract.fields if field.path]
         for field in contract.fields:
-            where = f"fields.{field.name}" if field.is_own else field.name
+            where = f"fields.{field.name}" if field.is_custom else field.name
             for path in paths:
                 if path == field.path[: len(path)] != field.path:
                     fix = "Read the object as JSON, or its keys, but not both."
@@ -354,7 +352,7 @@ class _File:
             raise self.invalid(f"{key} is {found}", fix, where, key)
         if len(number.quantize(base.unit).as_tuple().digits) > base.precision:
             fix = f"Write a number of at most {base.precision} digits" + (
-                ", or raise precision." if base.is_own else "."
+                ", or raise precision." if base.is_custom else "."
             )
             raise self.invalid(f"{key} is {_shown(found)}, which has too many digits", fix, where, key)
         return str(number.quantize(base.unit))

@@ -1,4 +1,4 @@
-"""Makes the orders of a contract file: products of the catalogue, and own fields from their values or examples."""
+"""Makes the orders of a contract file: products of the catalogue, and custom fields from their values or examples."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
     names = [field.name for field in contract.fields if field.path]
     optional = [field.name for field in contract.fields if field.path and not field.required]
     if not {*names} - {*optional} <= {*found} <= {*names} or len({*found}) < len(found):
-        which = "eight fields" if contract.is_default else "contract's fields"
+        which = "standard fields" if contract.is_default else "contract's fields"
         may_miss = f"; {', '.join(optional)} may be missing" if optional else ""
         raise InputInvalid(
             f"The first line of {path} is {ascii(','.join(header))[:200]}, not the names of the {which}.",

@@ -83,10 +83,10 @@ def read_records(
 def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | None = None) -> DataFrame:
     """Decode the records by the strict contract. Return the valid orders as typed columns.
 
-    The columns are the eight fields (amounts as DECIMAL(10,2), order_timestamp as a timestamp in UTC), kafka_partition,
-    kafka_offset and produced_at. With `rejects`, the result also has the rejected records: `reason`, `detail` and
-    `value` are set, and their fields are NULL. An order that was sent twice is in the result twice: only write_orders
-    detects duplicates and conflicts, in MySQL.
+    The columns are the standard fields (amounts as DECIMAL(10,2), order_timestamp as a timestamp in UTC),
+    kafka_partition, kafka_offset and produced_at. With `rejects`, the result also has the rejected records: `reason`,
+    `detail` and `value` are set, and their fields are NULL. An order that was sent twice is in the result twice: only
+    write_orders detects duplicates and conflicts, in MySQL.
     """
 
     settings = settings or _default_settings()

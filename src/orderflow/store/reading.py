@@ -26,7 +26,7 @@ EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 class StoredOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """A row of the orders table with its provenance, which adopted rows and rows added by hand lack.
 
-    `own` maps the names of the contract's own columns to their values; it is empty in lists of orders.
+    `custom_fields` maps the names of the contract's custom fields to their values; it is empty in lists of orders.
     """
 
     customer_id: int | str
@@ -41,7 +41,7 @@ class StoredOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: int | None
     produced_at: datetime | None
     stored_at: datetime | None
-    own: dict[str, object] = {}
+    custom_fields: dict[str, object] = {}
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -115,10 +115,10 @@ def order(connection: Connection, order_id: str) -> StoredOrder | None:
     rows = connection.execute("select_order", {"order_id": order_id}).rows
     if not rows:
         return None
-    cells, fields = [*map(_utc_if_time, rows[0])], loader.contract_of(connection.settings).own
+    cells, fields = [*map(_utc_if_time, rows[0])], loader.contract_of(connection.settings).custom_columns
     end = len(STANDARD_FIELDS) + len(fields)
-    own = own_values(fields, cells[len(STANDARD_FIELDS) : end])
-    return StoredOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], own])
+    custom_fields = map_custom_values(fields, cells[len(STANDARD_FIELDS) : end])
+    return StoredOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], custom_fields])
 
 
 def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[StoredOrder, ...]:
@@ -193,8 +193,8 @@ def _orders(connection: Connection, statement: str, **values: object) -> tuple[S
     return tuple(StoredOrder(*map(_utc_if_time, row)) for row in rows)
 
 
-def own_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, object]:
-    """Map the names of own columns to their values; booleans, which the database has as 0 and 1, as True and False."""
+def map_custom_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, object]:
+    """Map the names of custom columns to their values, and the database's 0 and 1 of booleans to False and True."""
     return {
         field.name: bool(value) if field.kind is Kind.BOOLEAN and value is not None else value
         for field, value in zip(fields, values, strict=True)

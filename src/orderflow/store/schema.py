@@ -360,7 +360,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
     before = STANDARD_FIELDS[-1]
     for field in loader.contract_of(settings).columns:
         expected = _declared_type(field.type)
-        if field.is_own and field.name not in shown:
+        if field.is_custom and field.name not in shown:
             what.append(field.name)
             parts.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{before}`")
         elif field.name in latest and _can_lengthen_in_place(
@@ -372,7 +372,7 @@ def _additions(settings: Settings, name: str, shown: dict[str, str], versions: c
             expected = shown.get(field.name, "")
         if expected:
             shown[field.name] = expected
-        before = field.name if field.is_own else before
+        before = field.name if field.is_custom else before
     if not parts:
         return []
     columns = "columns" if len(parts) > 1 else "column"

@@ -50,7 +50,7 @@ def _identifiers(settings: Settings) -> dict[str, str]:
     return {key: f"`{table}`" for key, table in (table_names(settings) | former).items()} | {
         "database": f"`{settings.mysql_database}`",
         "order_names": ", ".join(identifier(field) for field in contract.columns),
-        "eight_names": ", ".join(STANDARD_FIELDS),
+        "standard_names": ", ".join(STANDARD_FIELDS),
         "order_columns": ",\n  ".join(f"{identifier(field)} {field.column}" for field in contract.columns),
         "order_minute": _minute(contract.by_name["order_timestamp"]),
         "row_hash": _row_hash(contract),
@@ -59,7 +59,7 @@ def _identifiers(settings: Settings) -> dict[str, str]:
 
 def identifier(field: Field) -> str:
     """Return the field's column in a statement."""
-    return f"`{field.name}`" if field.is_own else field.name
+    return f"`{field.name}`" if field.is_custom else field.name
 
 
 def _minute(timestamp: Field) -> str:
@@ -80,7 +80,7 @@ def _row_hash(contract: Contract) -> str:
     hashed = [_hashed(contract.by_name[name]) for name in STANDARD_FIELDS]
     hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]
     hashed.append("CONCAT('order_timestamp=', NULLIF(MICROSECOND(order_timestamp), 0))")
-    hashed += sorted(f"CONCAT('{field.name}=', {_hashed_own(field)})" for field in contract.own)
+    hashed += sorted(f"CONCAT('{field.name}=', {_hashed_custom(field)})" for field in contract.custom_columns)
     return f"CAST(CONV(LEFT(SHA2(CONCAT_WS('|', {', '.join(hashed)}), 256), 15), 16, 10) AS DECIMAL(20))"
 
 
@@ -90,7 +90,7 @@ def _hashed(field: Field) -> str:
     return f"HEX({field.name})" if pa.types.is_string(field.arrow) else field.name
 
 
-def _hashed_own(field: Field) -> str:
+def _hashed_custom(field: Field) -> str:
     column = identifier(field)
     if field.kind is Kind.TIMESTAMP:
         return f"CAST({column} AS DATETIME(6))"

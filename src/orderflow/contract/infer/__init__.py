@@ -1,6 +1,6 @@
 """Infers a contract file from samples, with comments for the person who checks it.
 
-Names suggest which key is which of the eight fields, and the values must fit. All other keys become own fields.
+Names suggest which key is which standard field, and the values must fit. All other keys become custom fields.
 """
 
 from __future__ import annotations

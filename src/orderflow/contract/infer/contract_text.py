@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from orderflow.contract import loader
 from orderflow.contract.definition import STANDARD_FIELDS
+from orderflow.contract.infer.custom_types import type_lines
 from orderflow.contract.infer.field_names import Path, column_name
 from orderflow.contract.infer.field_values import FORMS, LINES
 from orderflow.contract.infer.key_choice import MONEY, KeyChoice
-from orderflow.contract.infer.own_types import type_lines
 from orderflow.contract.infer.toml_text import comment, shortened_json, toml_key
 
 _HINTS = {
@@ -26,19 +26,19 @@ FIXED = {"product_name": '"order"', "product_category": '"all"', "quantity": "1"
 
 def contract_lines(choice: KeyChoice, most: int) -> Iterator[str]:
     """Yield the lines of the contract file. `most` characters of a text are stored in the row."""
-    own = choice.own
-    too_many = max(0, len(own) - loader.MAX_OWN_FIELDS)
+    custom_paths = choice.custom_paths
+    too_many = max(0, len(custom_paths) - loader.MAX_CUSTOM_FIELDS)
     unknown = "keep" if too_many else "ignore"
     yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
     if choice.skipped_count or too_many:
-        yield comment(f"{choice.skipped_count + too_many:,} keys cannot be fields of their own.")
+        yield comment(f"{choice.skipped_count + too_many:,} keys cannot be custom fields.")
     for name in STANDARD_FIELDS:
         yield ""
         yield from _found(choice, name) if name in choice.chosen else _not_found(choice, name)
     names: set[str] = set()
-    for path in own[: loader.MAX_OWN_FIELDS]:
+    for path in custom_paths[: loader.MAX_CUSTOM_FIELDS]:
         yield ""
-        yield from _own(choice, path, column_name(path, names), most)
+        yield from _custom_field(choice, path, column_name(path, names), most)
 
 
 def _not_found(choice: KeyChoice, name: str) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _total(choice: KeyChoice, lacking: int) -> Iterator[str]:
         yield 'total = "checked"   # unit_price × quantity in all samples'
 
 
-def _own(choice: KeyChoice, path: Path, name: str, most: int) -> Iterator[str]:
+def _custom_field(choice: KeyChoice, path: Path, name: str, most: int) -> Iterator[str]:
     known = choice.known(path)
     if not known and choice.are_cells:
         yield from (f"[fields.{name}]", f"key = {toml_key(path)}", 'type = "string"')

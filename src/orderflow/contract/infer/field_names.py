@@ -1,4 +1,4 @@
-"""The usual names of the eight fields, and the columns' names of own fields."""
+"""The usual names of the standard fields, and the columns' names of custom fields."""
 
 from __future__ import annotations
 

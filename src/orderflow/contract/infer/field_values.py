@@ -1,4 +1,4 @@
-"""The values of the eight fields: which ones fit, and the keys of a contract file that describe them."""
+"""The values of the standard fields: which ones fit, and the keys of a contract file that describe them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses which keys of the samples are the eight fields: by their names, if the values fit."""
+"""Chooses which keys of the samples are the standard fields: by their names, if the values fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PROBES = 200  # samples that decide between candidates
 
 
 class KeyChoice:
-    """The keys of samples by path, and the path of each of the eight fields that was found."""
+    """The keys of samples by path, and the path of each standard field that was found."""
 
     def __init__(self, samples: Samples) -> None:
         self.count, self.are_cells = len(samples.objects), samples.are_cells
@@ -38,8 +38,8 @@ class KeyChoice:
         self.missing = [name for name in STANDARD_FIELDS if name not in self.chosen and name != "total_price"]
 
     @property
-    def own(self) -> list[Path]:
-        """The paths of own fields: no chosen keys, no objects around these, and nothing inside of other objects."""
+    def custom_paths(self) -> list[Path]:
+        """The paths of custom fields: no chosen keys, no objects around these, and nothing inside of other objects."""
         expanded = {path[:depth] for path in self.chosen.values() for depth in range(1, len(path))}
         return [
             path

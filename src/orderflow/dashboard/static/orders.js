@@ -150,14 +150,14 @@ function facts(order) {
     ["Product", visible(order.product_name)],
     ["Category", visible(order.product_category)],
     ["Price", `${money(order.unit_price)} × ${number(order.quantity)} = ${money(order.total_price)}`],
-    ...Object.entries(order.own ?? {}).map(([name, value]) => [name, own(value)]),
+    ...Object.entries(order.custom_fields ?? {}).map(([name, value]) => [name, customValue(value)]),
     ["Coordinates", coordinates],
   ];
   return make("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 }
 
-// The value of an own column. Times are ISO texts, amounts are texts with all their digits.
-function own(value) {
+// The value of a custom field. Times are ISO texts, amounts are texts with all their digits.
+function customValue(value) {
   if (value == null) return "–";
   const text = String(value);
   return visible(text.length > MAX_SHOWN_CHARACTERS ? `${text.slice(0, MAX_SHOWN_CHARACTERS)}…` : text);

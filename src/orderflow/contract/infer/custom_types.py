@@ -1,4 +1,4 @@
-"""The type, length and limits of an own field."""
+"""The type, length and limits of a custom field."""
 
 from __future__ import annotations
 
