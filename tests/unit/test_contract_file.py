@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from orderflow.contract import definition, fast_path, loader, native, patterns
+from orderflow.contract import contract_file, definition, fast_path, field_table, native, patterns
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract, Reason
 from orderflow.contract.exact_path import read_exactly
@@ -133,15 +133,15 @@ WRONG = [
 @pytest.mark.parametrize(("text", "line", "sentence", "fix"), WRONG, ids=[row[0][:60] for row in WRONG])
 def test_a_wrong_key_is_refused_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
     with pytest.raises(ContractInvalid) as refused:
-        loader.read(text, "shop.toml")
+        contract_file.read(text, "shop.toml")
     assert sentence in refused.value.message and fix in refused.value.hint
     assert re.search(rf"\bline {line}\b", refused.value.message)
-    assert refused.value.message.startswith("shop.toml")
+    assert refused.value.message.startswith("The contract file shop.toml, line ")
 
 
 def test_the_wrong_values_cover_every_key() -> None:
-    keys = {key for names in loader._KIND_KEYS.values() for key in names} | loader._COMMON
-    keys |= {key for names, _ in loader._STANDARD_KEYS.values() for key in names}
+    keys = {key for names in field_table.KIND_KEYS.values() for key in names} | contract_file.CUSTOM_KEYS
+    keys |= {key for names, _ in contract_file.STANDARD_KEYS.values() for key in names}
     tried = "\n".join(text for text, *_ in WRONG)
     assert [key for key in keys if f"{key} = " not in tried] == []
 
@@ -156,7 +156,7 @@ def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
 def example(name: str) -> tuple[Contract, list[bytes]]:
     path = EXAMPLES / f"{name}.toml"
     lines = path.with_suffix(".jsonl").read_bytes().splitlines()
-    return loader.read(path.read_text("utf-8"), str(path)), lines
+    return contract_file.read(path.read_text("utf-8"), str(path)), lines
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -199,8 +199,8 @@ def test_a_broken_sample_is_rejected_for_its_reason(name: str, change: dict[str,
 
 def test_the_default_example_shows_the_defaults() -> None:
     text = (EXAMPLES / "default.toml").read_text("utf-8")
-    assert loader.read(text, "default.toml") == DEFAULT
-    shown = loader.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
+    assert contract_file.read(text, "default.toml") == DEFAULT
+    shown = contract_file.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
     assert [*changes(DEFAULT, shown)] == []
     keys = {
         name: {*re.findall(r"^# (\w+) = ", part, re.MULTILINE)}
@@ -218,7 +218,7 @@ def test_the_page_names_every_key() -> None:
     page = (EXAMPLES.parents[1] / "docs/contract.md").read_text("utf-8")
     for name in (
         *definition.STANDARD_FIELDS,
-        *loader._COMMON,
-        *(key for keys in loader._KIND_KEYS.values() for key in keys),
+        *contract_file.CUSTOM_KEYS,
+        *(key for keys in field_table.KIND_KEYS.values() for key in keys),
     ):
         assert f"`{name}`" in page or f"[{name}]" in page, name

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
-from orderflow.contract import infer, loader
+from orderflow.contract import contract_file, infer
 from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
@@ -43,7 +43,7 @@ def samples(fields_of: FieldsOf, count: int = 30) -> list[bytes]:
 
 def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     text = infer.infer(infer.of_json(values), "samples.jsonl")
-    return text, loader.read(text, "inferred.toml")
+    return text, contract_file.read(text, "inferred.toml")
 
 
 def infer_custom_field(fields_of: FieldsOf) -> tuple[str, Field]:
@@ -269,7 +269,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
     )
     text = (tmp_path / "inferred.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    contract = loader.read(text, "inferred.toml")
+    contract = contract_file.read(text, "inferred.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.custom_columns] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
@@ -418,7 +418,7 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
-    loader.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")
+    contract_file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "1e-999999999"])

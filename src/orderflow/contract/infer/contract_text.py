@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.custom_types import type_lines
 from orderflow.contract.infer.field_names import Path, column_name
@@ -27,7 +27,7 @@ FIXED = {"product_name": '"order"', "product_category": '"all"', "quantity": "1"
 def contract_lines(choice: KeyChoice, most: int) -> Iterator[str]:
     """Yield the lines of the contract file. `most` characters of a text are stored in the row."""
     custom_paths = choice.custom_paths
-    too_many = max(0, len(custom_paths) - loader.MAX_CUSTOM_FIELDS)
+    too_many = max(0, len(custom_paths) - contract_file.MAX_CUSTOM_FIELDS)
     unknown = "keep" if too_many else "ignore"
     yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
     if choice.skipped_count or too_many:
@@ -36,7 +36,7 @@ def contract_lines(choice: KeyChoice, most: int) -> Iterator[str]:
         yield ""
         yield from _found(choice, name) if name in choice.chosen else _not_found(choice, name)
     names: set[str] = set()
-    for path in custom_paths[: loader.MAX_CUSTOM_FIELDS]:
+    for path in custom_paths[: contract_file.MAX_CUSTOM_FIELDS]:
         yield ""
         yield from _custom_field(choice, path, column_name(path, names), most)
 

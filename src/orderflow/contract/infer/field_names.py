@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 
 Path = tuple[str, ...]
 
@@ -62,7 +62,7 @@ def column_name(path: Path, taken: set[str]) -> str:
     name = "_".join(words_of(text))[:50] or "field"
     if name[0].isdigit():
         name = f"field_{name}"
-    if name in loader.RESERVED:
+    if name in contract_file.RESERVED:
         name = f"message_{name}"
     unique = next(found for found in (name, *(f"{name}_{number}" for number in range(2, 10_000))) if found not in taken)
     taken.add(unique)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 from orderflow.contract.definition import MAX_VARCHAR, Contract
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.infer.contract_text import FIXED, contract_lines
@@ -30,7 +30,7 @@ def infer(samples: Samples, name: str) -> str:
 
 
 def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
-    contract = loader.read(text, name)
+    contract = contract_file.read(text, name)
     values = samples.messages(contract)
     rejected = _rejections(values, contract)
     yield comment(f"Contract of the orders of {name}, by `orderflow contract infer`.")
@@ -41,7 +41,7 @@ def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Ite
         yield comment(f"Not found, to be filled in below: {', '.join(missing)}.")
         if {*missing} <= FIXED.keys():
             filled = "".join(f"\n[{field}]\nfixed = {FIXED[field]}\n" for field in missing)
-            contract = loader.read(text + filled, name)
+            contract = contract_file.read(text + filled, name)
             rejected = _rejections(samples.messages(contract), contract)
             yield comment(f"With the values for fixed below, it accepts {len(values) - len(rejected):,}.")
     for reason, count in Counter(error.reason for _, error in rejected).most_common(5):
