@@ -11,7 +11,7 @@ import msgspec
 
 from orderflow.contract import patterns
 from orderflow.contract.definition import BIGINT_MAX, INT_MAX, MAX_VALUE_BYTES, Field, Kind
-from orderflow.contract.exact_path import default_value
+from orderflow.contract.field_reader import default_value
 from orderflow.contract.toml_table import TomlTable, toml_value
 from orderflow.errors import RecordRejected
 
