@@ -1,4 +1,4 @@
-"""Contract files: each wrong key is refused with file, line and fix, and the example contracts do what they show."""
+"""Contract files: each wrong key is reported with file, line and fix, and the example contracts do what they show."""
 
 from __future__ import annotations
 
@@ -131,19 +131,19 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "line", "sentence", "fix"), WRONG, ids=[row[0][:60] for row in WRONG])
-def test_a_wrong_key_is_refused_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
-    with pytest.raises(ContractInvalid) as refused:
+def test_a_wrong_key_is_reported_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
+    with pytest.raises(ContractInvalid) as error:
         contract_file.read(text, "shop.toml")
-    assert sentence in refused.value.message and fix in refused.value.hint
-    assert re.search(rf"\bline {line}\b", refused.value.message)
-    assert refused.value.message.startswith("The contract file shop.toml, line ")
+    assert sentence in error.value.message and fix in error.value.hint
+    assert re.search(rf"\bline {line}\b", error.value.message)
+    assert error.value.message.startswith("The contract file shop.toml, line ")
 
 
 def test_the_wrong_values_cover_every_key() -> None:
     keys = {key for names in field_table.KIND_KEYS.values() for key in names} | contract_file.CUSTOM_KEYS
     keys |= {key for names, _ in contract_file.STANDARD_KEYS.values() for key in names}
-    tried = "\n".join(text for text, *_ in WRONG)
-    assert [key for key in keys if f"{key} = " not in tried] == []
+    wrong_texts = "\n".join(text for text, *_ in WRONG)
+    assert [key for key in keys if f"{key} = " not in wrong_texts] == []
 
 
 def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
@@ -200,18 +200,18 @@ def test_a_broken_sample_is_rejected_for_its_reason(name: str, change: dict[str,
 def test_the_default_example_shows_the_defaults() -> None:
     text = (EXAMPLES / "default.toml").read_text("utf-8")
     assert contract_file.read(text, "default.toml") == DEFAULT
-    shown = contract_file.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
-    assert [*changes(DEFAULT, shown)] == []
+    contract = contract_file.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
+    assert [*changes(DEFAULT, contract)] == []
     keys = {
         name: {*re.findall(r"^# (\w+) = ", part, re.MULTILINE)}
         for name, part in re.findall(r"^# \[(\w+)\]\n((?:# .*\n)*)", text, re.MULTILINE)
     }
     assert [*keys] == [field.name for field in DEFAULT.fields]
     assert (
-        msgspec.structs.replace(shown.by_name["order_id"], meaning=DEFAULT.by_name["order_id"].meaning)
+        msgspec.structs.replace(contract.by_name["order_id"], meaning=DEFAULT.by_name["order_id"].meaning)
         == (DEFAULT.by_name["order_id"])
     )
-    assert read_exactly(SAMPLE, shown)[0].order_id == "ORDER-000001"
+    assert read_exactly(SAMPLE, contract)[0].order_id == "ORDER-000001"
 
 
 def test_the_page_names_every_key() -> None:

@@ -204,7 +204,15 @@ def test_missing_fields_that_can_be_fixed_are_counted() -> None:
         for value in samples(lambda n: {"total_price": 2.5})
     ]
     text, _ = inferred(values)
-    assert "It accepts 0 of 30 samples." in text and "With the values for fixed below, it accepts 30." in text
+    assert "It accepts 0 of 30 samples." in text and "With the values of `fixed` below, it accepts 30." in text
+
+
+def test_one_sample_is_counted_in_the_singular() -> None:
+    text, _ = inferred(samples(lambda n: {"customer_id": None, "note": None}, 1))
+    assert "It accepts 0 of 1 sample." in text
+    text, _ = inferred(samples(lambda n: {"product_name": "Mug" if n else None, "unit_price": 2.5 if n != 1 else None}))
+    assert 'default = "unknown"   # missing or null in 1 sample' in text
+    assert "# Rejected, because it is missing or null: 1 of 30 samples." in text
 
 
 def test_a_few_invalid_samples_do_not_hide_a_field() -> None:
@@ -222,7 +230,7 @@ def test_many_long_texts_fit_in_a_row() -> None:
 def test_keys_beyond_the_limit_of_columns_are_kept_as_unknown_fields() -> None:
     text, contract = inferred(samples(lambda n: {f"flag_{key}": True for key in range(230)}, 3))
     assert (len(contract.custom_columns), contract.unknown_fields) == (201, "keep")
-    assert "30 keys cannot be custom fields." in text
+    assert "Keys that cannot be custom fields: 30." in text
 
 
 @pytest.mark.parametrize(
