@@ -68,11 +68,11 @@ def check_lines(rows: pa.Table, contract: Contract) -> None:
             None if value is None else re.sub("[-:T]", "", value) if name in contract.times else value
             for value in rows[name].to_pylist()
         ]
-        found = [
+        actual = [
             text if text is None or isinstance(expected_value, str | None) else type(expected_value)(text)
             for text, expected_value in zip(column, expected, strict=True)
         ]
-        assert found == expected, f"{name} is {found} in LOAD DATA's lines; expected {expected}"
+        assert actual == expected, f"{name} is {actual} in LOAD DATA's lines; expected {expected}"
 
 
 def _value(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Random valid contracts, as TOML that the loader reads, and messages that are valid or almost valid.
+"""Random valid contracts, as text of a contract file, and messages that are valid or almost valid.
 
 A `Random` makes all choices, so a seed repeats them without hypothesis.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 from orderflow.contract.definition import BIGINT_MAX, INT_MAX, LAST_MILLISECOND, STANDARD_FIELDS, Contract, Field, Kind
 from tests.corpus import JSON, NOT_JSON, TEXTS, quoted
 from tests.mutations import mutated, space, spelled_text
@@ -65,7 +65,7 @@ def random_contract(rng: Random) -> Contract:
 
 
 def _read(tables: Tables) -> Contract:
-    return loader.read(as_toml(tables), "contract.toml")
+    return contract_file.read(as_toml(tables), "contract.toml")
 
 
 def as_toml(tables: Tables) -> str:

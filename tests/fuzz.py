@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from orderflow.contract import native
 from orderflow.contract.definition import Contract
-from orderflow.contract.exact_path import default_value
+from orderflow.contract.field_reader import default_value
 from tests import agreement, contracts
 from tests.mutations import mutated
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 
 TEXT = """
 unknown_fields = "keep"
@@ -55,7 +55,7 @@ maximum = 3
 type = "json"
 required = false
 """
-CONTRACT = loader.read(TEXT, "shop.toml")
+CONTRACT = contract_file.read(TEXT, "shop.toml")
 VALUE = (
     b'{"customer":{"id":"C-1"},"orderId":"PO-2025-123","item":{"name":"Yoga Mat","price":"45.90","quantity":2},'
     b'"total":"91.80","placedAt":"2025-01-15T14:30:45.5Z","channel":"web","meta":{"weight":1.5},"gift":true,'

@@ -108,7 +108,7 @@ def test_an_impossible_change_is_shown_with_its_steps(database: Settings, diff: 
     assert result.exception.exit_code == 2
     lines = result.stdout.splitlines()
     assert "impossible: column line_items is no longer in the contract" in lines
-    assert "  Keep the table of such a field with required = false:" in result.stdout
+    assert "  Keep the table of each removed field in the contract file, with required = false:" in result.stdout
     assert any(line.startswith("impossible: column currency would change from VARCHAR(10)") for line in lines)
     assert any(line.startswith("possible: order_id: ") for line in lines)
     assert "ALTER TABLE" not in result.stdout

@@ -276,8 +276,8 @@ def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stor
             assert replay(connection, second, entry, by="ann@desk", corrected=corrected).result is ReplayResult.STORED
     send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
     store(first)
-    found = audit.run(second)
-    assert (found.proven, counts(found)) == (True, (5, 2, 2, 1)), found
+    report = audit.run(second)
+    assert (report.proven, counts(report)) == (True, (5, 2, 2, 1)), report
     execute(settings, "UPDATE orders SET gift = NULL WHERE order_id = '#1002'")
     assert not audit.run(second).proven
 
@@ -416,14 +416,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_impossible_change_is_refused_with_the_steps(database: Settings, change: str) -> None:
-    text, what, fix = CHANGES[change]
+    text, problem, fix = CHANGES[change]
     schema.prepare(with_contract(database, SECOND))
     commit(with_contract(database, SECOND), batch_of([shop_order(1001)]))
     before = custom_columns(database)
     for check in (schema.missing, schema.prepare):
-        with pytest.raises(ContractInvalid, match=what) as refused:
+        with pytest.raises(ContractInvalid, match=problem) as error:
             check(with_contract(database, text))
-        assert fix in refused.value.hint
+        assert fix in error.value.hint
     assert custom_columns(database) == before
     assert select(database, "SELECT COUNT(*) FROM orders_contracts") == [(1,)]
 

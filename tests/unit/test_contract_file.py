@@ -1,4 +1,4 @@
-"""Contract files: each wrong key is refused with file, line and fix, and the example contracts do what they show."""
+"""Contract files: each wrong key is reported with file, line and fix, and the example contracts do what they show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from orderflow.contract import definition, fast_path, loader, native, patterns
+from orderflow.contract import contract_file, definition, fast_path, field_table, native, patterns
 from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract, Reason
 from orderflow.contract.exact_path import read_exactly
@@ -131,19 +131,19 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "line", "sentence", "fix"), WRONG, ids=[row[0][:60] for row in WRONG])
-def test_a_wrong_key_is_refused_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
-    with pytest.raises(ContractInvalid) as refused:
-        loader.read(text, "shop.toml")
-    assert sentence in refused.value.message and fix in refused.value.hint
-    assert re.search(rf"\bline {line}\b", refused.value.message)
-    assert refused.value.message.startswith("shop.toml")
+def test_a_wrong_key_is_reported_with_its_line(text: str, line: int, sentence: str, fix: str) -> None:
+    with pytest.raises(ContractInvalid) as error:
+        contract_file.read(text, "shop.toml")
+    assert sentence in error.value.message and fix in error.value.hint
+    assert re.search(rf"\bline {line}\b", error.value.message)
+    assert error.value.message.startswith("The contract file shop.toml, line ")
 
 
 def test_the_wrong_values_cover_every_key() -> None:
-    keys = {key for names in loader._KIND_KEYS.values() for key in names} | loader._COMMON
-    keys |= {key for names, _ in loader._STANDARD_KEYS.values() for key in names}
-    tried = "\n".join(text for text, *_ in WRONG)
-    assert [key for key in keys if f"{key} = " not in tried] == []
+    keys = {key for names in field_table.KIND_KEYS.values() for key in names} | contract_file.CUSTOM_KEYS
+    keys |= {key for names, _ in contract_file.STANDARD_KEYS.values() for key in names}
+    wrong_texts = "\n".join(text for text, *_ in WRONG)
+    assert [key for key in keys if f"{key} = " not in wrong_texts] == []
 
 
 def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
@@ -156,7 +156,7 @@ def test_texts_of_a_caseless_pattern_do_not_differ_only_in_capitals() -> None:
 def example(name: str) -> tuple[Contract, list[bytes]]:
     path = EXAMPLES / f"{name}.toml"
     lines = path.with_suffix(".jsonl").read_bytes().splitlines()
-    return loader.read(path.read_text("utf-8"), str(path)), lines
+    return contract_file.read(path.read_text("utf-8"), str(path)), lines
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -199,26 +199,26 @@ def test_a_broken_sample_is_rejected_for_its_reason(name: str, change: dict[str,
 
 def test_the_default_example_shows_the_defaults() -> None:
     text = (EXAMPLES / "default.toml").read_text("utf-8")
-    assert loader.read(text, "default.toml") == DEFAULT
-    shown = loader.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
-    assert [*changes(DEFAULT, shown)] == []
+    assert contract_file.read(text, "default.toml") == DEFAULT
+    contract = contract_file.read(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE), "default.toml")
+    assert [*changes(DEFAULT, contract)] == []
     keys = {
         name: {*re.findall(r"^# (\w+) = ", part, re.MULTILINE)}
         for name, part in re.findall(r"^# \[(\w+)\]\n((?:# .*\n)*)", text, re.MULTILINE)
     }
     assert [*keys] == [field.name for field in DEFAULT.fields]
     assert (
-        msgspec.structs.replace(shown.by_name["order_id"], meaning=DEFAULT.by_name["order_id"].meaning)
+        msgspec.structs.replace(contract.by_name["order_id"], meaning=DEFAULT.by_name["order_id"].meaning)
         == (DEFAULT.by_name["order_id"])
     )
-    assert read_exactly(SAMPLE, shown)[0].order_id == "ORDER-000001"
+    assert read_exactly(SAMPLE, contract)[0].order_id == "ORDER-000001"
 
 
 def test_the_page_names_every_key() -> None:
     page = (EXAMPLES.parents[1] / "docs/contract.md").read_text("utf-8")
     for name in (
         *definition.STANDARD_FIELDS,
-        *loader._COMMON,
-        *(key for keys in loader._KIND_KEYS.values() for key in keys),
+        *contract_file.CUSTOM_KEYS,
+        *(key for keys in field_table.KIND_KEYS.values() for key in keys),
     ):
         assert f"`{name}`" in page or f"[{name}]" in page, name

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from orderflow.contract import exact_path, loader
+from orderflow.contract import contract_file, exact_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.order_ids import OrderIds
@@ -39,7 +39,7 @@ POSSIBLE = [
 
 
 def contract_of(text: str) -> Contract:
-    return loader.read(text, "contract.toml")
+    return contract_file.read(text, "contract.toml")
 
 
 @pytest.mark.parametrize("text", POSSIBLE)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orderflow.contract import exact_path, fast_path, loader, native
+from orderflow.contract import contract_file, exact_path, fast_path, native
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind, Order
 from orderflow.errors import RecordRejected
 from tests import agreement, contracts, reference
@@ -52,7 +52,7 @@ MORE = {"customer_id": '"7"', "more": '{"debt": 1}', "weight": "2"}
 
 
 def full_contract() -> Contract:
-    return loader.read(FULL, "contract.toml")
+    return contract_file.read(FULL, "contract.toml")
 
 
 def custom_values(value: bytes, contract: Contract) -> dict[str, object]:
@@ -96,7 +96,7 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
 
 
 def test_the_reference_by_the_default_contract_is_the_reference_of_the_standard_fields() -> None:
-    for contract in (DEFAULT, loader.read("", "empty.toml")):
+    for contract in (DEFAULT, contract_file.read("", "empty.toml")):
         agreement.check_contract(contract)
         agreement.check_values(VALUES, contract)
         assert contract == DEFAULT
@@ -107,7 +107,7 @@ def test_the_reference_by_the_default_contract_is_the_reference_of_the_standard_
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_an_empty_file_reads_the_corpus_like_the_default_contract(case: Case) -> None:
-    [result] = fast_path.decode_batch([case.value], loader.read("", "empty.toml")).results
+    [result] = fast_path.decode_batch([case.value], contract_file.read("", "empty.toml")).results
     assert (result if isinstance(result, Order) else result.reason) == case.expected
 
 

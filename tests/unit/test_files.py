@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.progress import Progress
 
-from orderflow.cli import contract as contract_command
-from orderflow.contract import exact_path, loader
+from orderflow.cli.contract import input_files
+from orderflow.contract import contract_file, exact_path
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
@@ -313,7 +313,7 @@ def test_contract_check_reads_a_row_as_produce_sends_it(cells: list[str]) -> Non
         path = Path(folder) / "o.csv"
         path.write_text(rows.getvalue(), newline="")
         sent = [value for _, value, _ in files.read_messages(path, progress, shop.CONTRACT)]
-        assert [value for _, value in contract_command.read_messages(path, shop.CONTRACT)] == sent
+        assert [value for _, value in input_files.read_messages(path, shop.CONTRACT)] == sent
 
 
 def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:
@@ -323,6 +323,6 @@ def test_the_key_of_a_line_is_at_the_path_of_the_order_id(read: Read) -> None:
         (None, lines[1], -1),
         (None, lines[2], -1),
     ]
-    numbers = loader.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
+    numbers = contract_file.read('[order_id]\nkey = "order.id"\ntype = "integer"', "numbers.toml")
     messages = read("n.jsonl", b'{"order": {"id": 17}}\n{"order": {"id": "18"}}\n{"order": 1}', numbers)
     assert [key for key, _, _ in messages] == [b"17", b"18", None]

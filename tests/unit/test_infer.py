@@ -15,7 +15,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from orderflow import cli
-from orderflow.contract import infer, loader
+from orderflow.contract import contract_file, infer
 from orderflow.contract.definition import DEFAULT, Contract, Field, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
@@ -43,7 +43,7 @@ def samples(fields_of: FieldsOf, count: int = 30) -> list[bytes]:
 
 def inferred(values: Sequence[bytes]) -> tuple[str, Contract]:
     text = infer.infer(infer.of_json(values), "samples.jsonl")
-    return text, loader.read(text, "inferred.toml")
+    return text, contract_file.read(text, "inferred.toml")
 
 
 def infer_custom_field(fields_of: FieldsOf) -> tuple[str, Field]:
@@ -204,7 +204,15 @@ def test_missing_fields_that_can_be_fixed_are_counted() -> None:
         for value in samples(lambda n: {"total_price": 2.5})
     ]
     text, _ = inferred(values)
-    assert "It accepts 0 of 30 samples." in text and "With the values for fixed below, it accepts 30." in text
+    assert "It accepts 0 of 30 samples." in text and "With the values of `fixed` below, it accepts 30." in text
+
+
+def test_one_sample_is_counted_in_the_singular() -> None:
+    text, _ = inferred(samples(lambda n: {"customer_id": None, "note": None}, 1))
+    assert "It accepts 0 of 1 sample." in text
+    text, _ = inferred(samples(lambda n: {"product_name": "Mug" if n else None, "unit_price": 2.5 if n != 1 else None}))
+    assert 'default = "unknown"   # missing or null in 1 sample' in text
+    assert "# Rejected, because it is missing or null: 1 of 30 samples." in text
 
 
 def test_a_few_invalid_samples_do_not_hide_a_field() -> None:
@@ -222,7 +230,7 @@ def test_many_long_texts_fit_in_a_row() -> None:
 def test_keys_beyond_the_limit_of_columns_are_kept_as_unknown_fields() -> None:
     text, contract = inferred(samples(lambda n: {f"flag_{key}": True for key in range(230)}, 3))
     assert (len(contract.custom_columns), contract.unknown_fields) == (201, "keep")
-    assert "30 keys cannot be custom fields." in text
+    assert "Keys that cannot be custom fields: 30." in text
 
 
 @pytest.mark.parametrize(
@@ -269,7 +277,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
     )
     text = (tmp_path / "inferred.toml").read_text("utf-8")
     assert "It accepts 2 of 2 samples." in text
-    contract = loader.read(text, "inferred.toml")
+    contract = contract_file.read(text, "inferred.toml")
     assert [(field.name, str(field.kind), field.required) for field in contract.custom_columns] == [
         ("zip", "string", False),
         ("gift", "boolean", True),
@@ -418,7 +426,7 @@ def test_the_pattern_of_any_ids_accepts_them(texts: list[str]) -> None:
 
 @given(st.lists(st.tuples(*[st.text(max_size=6)] * 3), min_size=1))
 def test_any_cells_give_a_file_that_loads(rows: list[tuple[str, ...]]) -> None:
-    loader.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")
+    contract_file.read(infer.infer(infer.of_cells(["a", "b", "customer.id"], rows), "samples.csv"), "inferred.toml")
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "-1e999999999", "1e-999999999"])

@@ -18,17 +18,17 @@ def fields_of(header: Sequence[str], contract: Contract) -> list[Field | None]:
     by_key = {field.key: field for field in fields}
     by_name = {field.name: field for field in fields}
     mixed = {field.name: field for field in fields if field.key not in header} | by_key
-    known = next((known for known in (by_key, by_name) if {*header} <= known.keys()), mixed)
-    return [known.get(name) for name in header]
+    by_column = next((fields for fields in (by_key, by_name) if {*header} <= fields.keys()), mixed)
+    return [by_column.get(name) for name in header]
 
 
 def converter(header: Sequence[str], contract: Contract) -> Callable[[Sequence[str]], bytes]:
     """Return the function that converts the cells of a row to a message.
 
     The message is a JSON object with the numbers as they are written, because the contract rejects the wrong ones. An
-    empty cell of an optional field is left out; a column that is no field becomes a text. A row with another number of
-    cells, or with a cell that should be JSON and is not, becomes the JSON array of its cells, which the contract also
-    rejects. Lone surrogates become the bytes that they stand for.
+    empty cell of an optional field is omitted; a column that is not a field becomes a text. A row with another number
+    of cells, or with a cell that should be JSON and is not, becomes the JSON array of its cells, which the contract
+    also rejects. Lone surrogates become the bytes that they stand for.
     """
     fields = fields_of(header, contract)
     columns = [(field, field.path if field else (name,)) for name, field in zip(header, fields, strict=True)]
@@ -69,17 +69,17 @@ def _token(field: Field | None, cell: str) -> str:
     """
     if field is None or field.kind is Kind.STRING or (field.kind is Kind.TIMESTAMP and field.format != "epoch_ms"):
         return _to_json(cell)
-    found = cell.strip(" \t")
-    if found and field.kind is Kind.JSON:
-        _check_json(found)
-        return found
+    token = cell.strip(" \t")
+    if token and field.kind is Kind.JSON:
+        _check_json(token)
+        return token
     if field.kind is Kind.BOOLEAN:
-        is_token = found in ("true", "false")
+        is_token = token in ("true", "false")
     else:
-        is_token = _JSON_NUMBER.fullmatch(found) is not None
+        is_token = _JSON_NUMBER.fullmatch(token) is not None
         if is_token and field.json == "string":
-            return f'"{found}"'
-    return found if is_token else _to_json(cell or None)
+            return f'"{token}"'
+    return token if is_token else _to_json(cell or None)
 
 
 def _check_json(text: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from orderflow.contract.definition import OTHER_FIELDS, Contract, Field, Kind
 
-_SIZES = re.compile(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?")
+_SQL_TYPE = re.compile(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?")
 _INTEGERS = ("TINYINT", "INT", "BIGINT")
 
 
@@ -25,23 +25,26 @@ def changes(old: Contract, new: Contract) -> Iterator[Change]:
     """Yield the changes, in the order of the columns."""
     for name in old.names:
         if name not in new.by_name:
-            yield Change(f"column {name} is no longer in the contract", _way_to_remove(name))
+            yield Change(f"column {name} is no longer in the contract", _fix_for_removal(name))
     for field in new.columns:
-        if (before := old.by_name.get(field.name)) is None:
+        if (old_field := old.by_name.get(field.name)) is None:
             yield Change(f"new column {field.name} {field.column}")
         else:
-            yield from _field_changes(before, field)
+            yield from _field_changes(old_field, field)
     if old.total != new.total:
         yield Change(f"total_price is {new.total}, no longer {old.total}")
     if old.unknown_fields != new.unknown_fields:
         yield Change(f"unknown fields: {new.unknown_fields}, no longer {old.unknown_fields}")
 
 
-def _way_to_remove(name: str) -> str:
-    other = "To drop the column or to rename it, store the orders in a new table: set another MYSQL_TABLE, and keep"
+def _fix_for_removal(name: str) -> str:
+    new_table = "To drop or rename a column, store the orders in a new table: set another MYSQL_TABLE."
     if name == OTHER_FIELDS:
-        return f'Keep unknown_fields = "keep". {other} the present one.'
-    return f"Keep the table of such a field with required = false: its column stays, and is NULL. {other} this one."
+        return f'Keep unknown_fields = "keep". {new_table}'
+    return (
+        "Keep the table of each removed field in the contract file, with required = false: its column stays, and is"
+        f" NULL in new orders. {new_table}"
+    )
 
 
 def _field_changes(old: Field, new: Field) -> Iterator[Change]:
@@ -54,31 +57,36 @@ def _field_changes(old: Field, new: Field) -> Iterator[Change]:
                 f"Keep the type {old.type} of {new.name}; its pattern, values and limits may be stricter."
                 " Or store the orders in a new table: set another MYSQL_TABLE.",
             )
-    rules = [
-        name
-        for name in old.__struct_fields__
-        if getattr(old, name) != getattr(new, name) and name not in ("examples", "comment", "meaning")
+    changed_attributes = [
+        attribute
+        for attribute in old.__struct_fields__
+        if getattr(old, attribute) != getattr(new, attribute) and attribute not in ("examples", "comment", "meaning")
     ]
-    if rules:
-        shown = ", ".join(f"{name} {_shown(name, new)}, was {_shown(name, old)}" for name in rules)
-        yield Change(f"{new.name}: {shown}")
+    if changed_attributes:
+        differences = ", ".join(
+            f"{attribute} {_text_of(attribute, new)}, was {_text_of(attribute, old)}"
+            for attribute in changed_attributes
+        )
+        yield Change(f"{new.name}: {differences}")
 
 
-def _shown(name: str, field: Field) -> str:
-    return field.key or "none" if name == "path" else msgspec.json.encode(getattr(field, name)).decode()
+def _text_of(attribute: str, field: Field) -> str:
+    return field.key or "none" if attribute == "path" else msgspec.json.encode(getattr(field, attribute)).decode()
 
 
 def _is_wider(old: Field, new: Field) -> bool:
     """Whether the new type holds every value of the old one, so that ALTER TABLE changes none."""
     if old.kind is not new.kind and {old.kind, new.kind} != {Kind.STRING, Kind.JSON}:
         return False
-    before, after = _SIZES.match(old.type), _SIZES.match(new.type)
-    assert before and after
+    old_type, new_type = _SQL_TYPE.match(old.type), _SQL_TYPE.match(new.type)
+    assert old_type and new_type
     if old.kind is Kind.INTEGER:
-        return _INTEGERS.index(after[1]) >= _INTEGERS.index(before[1])
-    if before[1] != after[1]:
-        return after[1] == "MEDIUMTEXT"
-    sizes, wider = ([int(size or 0) for size in found.group(2, 3)] for found in (before, after))
+        return _INTEGERS.index(new_type[1]) >= _INTEGERS.index(old_type[1])
+    if old_type[1] != new_type[1]:
+        return new_type[1] == "MEDIUMTEXT"
+    (old_size, old_scale), (new_size, new_scale) = (
+        [int(digits or 0) for digits in sql_type.group(2, 3)] for sql_type in (old_type, new_type)
+    )
     if old.kind is Kind.DECIMAL:
-        return wider[1] >= sizes[1] and wider[0] - wider[1] >= sizes[0] - sizes[1]
-    return wider[0] >= sizes[0]
+        return new_scale >= old_scale and new_size - new_scale >= old_size - old_scale
+    return new_size >= old_size

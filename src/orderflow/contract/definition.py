@@ -315,7 +315,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return bool(self.by_name["product_category"].path)
 
     def align(self, order: Order, contract: Contract) -> Order:
-        """Return an order of this contract with the custom columns of another one; NULL for those it lacks."""
+        """Return the order, read by this contract, with the custom columns of another one; new columns are NULL."""
         if self.custom_columns == contract.custom_columns:
             return order
         values = dict(zip((field.name for field in self.custom_columns), order.custom_values, strict=True))

@@ -103,10 +103,10 @@ def _object(contract: Contract, keys: Keys, path: tuple[str, ...]) -> dict[str, 
     properties: dict[str, Any] = {}
     required: list[str] = []
     for key, inner in keys.items():
-        below = [field for field in contract.fields if field.path[: len(path) + 1] == (*path, key)]
-        if any(field.required for field in below):
+        fields = [field for field in contract.fields if field.path[: len(path) + 1] == (*path, key)]
+        if any(field.required for field in fields):
             required.append(key)
-        schema = _object(contract, inner, (*path, key)) if inner else _property(contract, below)
+        schema = _object(contract, inner, (*path, key)) if inner else _property(contract, fields)
         properties[key] = schema if key in required or schema == {} else _or_null(schema)
     closed = {"additionalProperties": False} if contract.unknown_fields == "reject" else {}
     return {"type": "object", "properties": properties, "required": required, **closed}
@@ -117,8 +117,8 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _property(contract: Contract, fields: Sequence[Field]) -> dict[str, Any]:
-    found = [_value(field) for field in fields if not (field.name == "total_price" and contract.total == "computed")]
-    return found[0] if len(found) == 1 else {"allOf": found} if found else {}
+    schemas = [_value(field) for field in fields if not (field.name == "total_price" and contract.total == "computed")]
+    return schemas[0] if len(schemas) == 1 else {"allOf": schemas} if schemas else {}
 
 
 def _value(field: Field) -> dict[str, Any]:

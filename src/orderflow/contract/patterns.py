@@ -24,20 +24,20 @@ _MAX_VARIABLE_QUANTIFIERS = 2  # in a pattern without groups: the time grows wit
 def check(pattern: str) -> None:
     """Raise ValueError, with the reason, if the pattern may not mean the same everywhere."""
     outside = _CLASS.sub("x", pattern)
-    if found := re.search(r"\\[A-Za-z0-9]", pattern):
-        raise ValueError(f"{found[0]} has several meanings; write the characters, such as [0-9] or [A-Za-z]")
+    if escape := re.search(r"\\[A-Za-z0-9]", pattern):
+        raise ValueError(f"{escape[0]} has several meanings; write the characters, such as [0-9] or [A-Za-z]")
     if "(?" in outside.replace("(?:", ""):
         raise ValueError("(? is supported only as (?:…)")
     if re.search(r"[\^$]", re.sub(r"\\.", "x", outside)):
         raise ValueError("^ and $ are not needed: a pattern describes the whole text")
-    if any(found in pattern for found in ("[[", "[:", "&&", "||", "~~", "--")) or "{," in outside:
+    if any(text in pattern for text in ("[[", "[:", "&&", "||", "~~", "--")) or "{," in outside:
         raise ValueError("[[, [:, {, and && have several meanings; put a backslash before the bracket or brace")
     if re.search(r"[*+?}][*+?]", re.sub(r"\\.", "x", outside)):
         raise ValueError("lazy and possessive quantifiers are not supported")
     if any(
         int(count) > _MAX_REPEATS
-        for count in re.findall(r"\{([0-9]+)|,([0-9]+)\}", outside)
-        for count in count
+        for counts in re.findall(r"\{([0-9]+)|,([0-9]+)\}", outside)
+        for count in counts
         if count
     ):
         raise ValueError(f"a part can be repeated {_MAX_REPEATS} times at most")
@@ -55,11 +55,11 @@ def as_re2(pattern: str) -> str:
 
 def as_json_schema(pattern: str) -> str:
     """Return the expression for the whole text in JSON Schema, where a dot matches no line break."""
-    return "^(?:" + _DOT.sub(lambda found: found[1] or r"[\s\S]", pattern) + ")$"
+    return "^(?:" + _DOT.sub(lambda match: match[1] or r"[\s\S]", pattern) + ")$"
 
 
 def is_caseless(pattern: str) -> bool:
-    """Whether no letter of the pattern can be both small and capital, so that no two texts differ only in that."""
+    """Whether no letter of the pattern can be both small and capital: no two matching texts differ only in that."""
     letters = {
         letter
         for part in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
@@ -81,5 +81,5 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 def _is_quick(pattern: str) -> bool:
     outside = re.sub(r"\\.", "x", _CLASS.sub("x", pattern))
-    variable = [found for found in _QUANTIFIER.findall(outside) if not re.fullmatch(r"\{[0-9]+\}", found)]
-    return "(" not in outside and "|" not in outside and len(variable) <= _MAX_VARIABLE_QUANTIFIERS
+    quantifiers = [text for text in _QUANTIFIER.findall(outside) if not re.fullmatch(r"\{[0-9]+\}", text)]
+    return "(" not in outside and "|" not in outside and len(quantifiers) <= _MAX_VARIABLE_QUANTIFIERS

@@ -15,7 +15,8 @@ import msgspec
 
 from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
 from orderflow.contract.definition import Contract, Field, Kind
-from orderflow.contract.exact_path import decode, default_value
+from orderflow.contract.exact_path import decode
+from orderflow.contract.field_reader import default_value
 from orderflow.errors import ContractInvalid, RecordRejected
 from orderflow.order_ids import OrderIds
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.custom_types import type_lines
 from orderflow.contract.infer.field_names import Path, column_name
 from orderflow.contract.infer.field_values import FORMS, LINES
 from orderflow.contract.infer.key_choice import MONEY, KeyChoice
 from orderflow.contract.infer.toml_text import comment, shortened_json, toml_key
+from orderflow.plurals import counted
 
 _HINTS = {
     "order_id": ['key = "…"   # the unique id of an order', "pattern = '[0-9]{1,20}'"],
@@ -24,91 +25,95 @@ _HINTS = {
 FIXED = {"product_name": '"order"', "product_category": '"all"', "quantity": "1"}
 
 
-def contract_lines(choice: KeyChoice, most: int) -> Iterator[str]:
-    """Yield the lines of the contract file. `most` characters of a text are stored in the row."""
+def contract_lines(choice: KeyChoice, row_length: int) -> Iterator[str]:
+    """Yield the lines of the contract file. Texts of up to `row_length` characters are stored in the row."""
     custom_paths = choice.custom_paths
-    too_many = max(0, len(custom_paths) - loader.MAX_CUSTOM_FIELDS)
+    too_many = max(0, len(custom_paths) - contract_file.MAX_CUSTOM_FIELDS)
     unknown = "keep" if too_many else "ignore"
     yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
     if choice.skipped_count or too_many:
-        yield comment(f"{choice.skipped_count + too_many:,} keys cannot be custom fields.")
+        yield comment(f"Keys that cannot be custom fields: {choice.skipped_count + too_many:,}.")
     for name in STANDARD_FIELDS:
         yield ""
-        yield from _found(choice, name) if name in choice.chosen else _not_found(choice, name)
+        yield from _chosen_field(choice, name) if name in choice.chosen else _missing_field(choice, name)
     names: set[str] = set()
-    for path in custom_paths[: loader.MAX_CUSTOM_FIELDS]:
+    for path in custom_paths[: contract_file.MAX_CUSTOM_FIELDS]:
         yield ""
-        yield from _custom_field(choice, path, column_name(path, names), most)
+        yield from _custom_field(choice, path, column_name(path, names), row_length)
 
 
-def _not_found(choice: KeyChoice, name: str) -> Iterator[str]:
+def _missing_field(choice: KeyChoice, name: str) -> Iterator[str]:
     if name == "total_price":
         yield "[total_price]"
         yield 'total = "computed"   # not found: unit_price × quantity'
         return
     yield f"# [{name}]   # not found"
     for path in choice.candidates[name][:3]:
-        wrong = [value for value in choice.known(path) if not FORMS[name](value)]
-        shown = f", such as {shortened_json(wrong[0])}" if wrong else ""
-        yield comment(f"{toml_key(path)} has the name, but not the values{shown}.")
+        unfit = [value for value in choice.values(path) if not FORMS[name](value)]
+        example = f", such as {shortened_json(unfit[0])}" if unfit else ""
+        yield comment(f"{toml_key(path)} has the name, but not the values{example}.")
     yield from (f"# {hint}" for hint in _HINTS[name])
     if name in FIXED:
         yield f"# fixed = {FIXED[name]}"
 
 
-def _found(choice: KeyChoice, name: str) -> Iterator[str]:
+def _chosen_field(choice: KeyChoice, name: str) -> Iterator[str]:
     path = choice.chosen[name]
-    known, lacking = choice.fitting(name, path), choice.count - len(choice.known(path))
+    values, missing_count = choice.fitting(name, path), choice.count - len(choice.values(path))
     lines = [f"key = {toml_key(path)}"] if path != (name,) else []
-    lines += LINES[name](name, known, lacking)
+    lines += LINES[name](name, values, missing_count)
     if name == "total_price":
-        lines += _total(choice, lacking)
+        lines += _total(choice, missing_count)
     yield f"[{name}]"
     yield from lines or ["# as in the default contract"]
-    if lacking and name not in ("customer_id", "product_name", "product_category", "total_price"):
-        yield comment(f"Missing or null in {lacking:,} of {choice.count:,} samples, which are rejected.")
-    others = [
-        other
-        for other in choice.candidates[name]
-        if other != path and other not in choice.chosen.values() and choice.fitting(name, other)
+    if missing_count and name not in ("customer_id", "product_name", "product_category", "total_price"):
+        yield comment(f"Rejected, because it is missing or null: {_share(choice, missing_count)}.")
+    alternatives = [
+        candidate
+        for candidate in choice.candidates[name]
+        if candidate != path and candidate not in choice.chosen.values() and choice.fitting(name, candidate)
     ]
-    if others:
-        yield comment("also possible: " + ", ".join(f"key = {toml_key(other)}" for other in others[:5]))
+    if alternatives:
+        yield comment("also possible: " + ", ".join(f"key = {toml_key(candidate)}" for candidate in alternatives[:5]))
     if name == "order_id" and choice.repeats(path):
         yield comment("Some samples have the same order_id: only the first of them would be stored.")
 
 
-def _total(choice: KeyChoice, lacking: int) -> Iterator[str]:
+def _total(choice: KeyChoice, missing_count: int) -> Iterator[str]:
     paths = [choice.chosen.get(name) for name in MONEY]
-    differing = choice.differing(paths, choice.count) if None not in paths else []
-    if differing:
-        index, price, quantity, total = differing[0]
+    wrong_totals = choice.wrong_totals(paths, choice.count) if None not in paths else []
+    if wrong_totals:
+        index, price, quantity, total = wrong_totals[0]
         yield 'total = "as_sent"   # or "checked", "computed": unit_price × quantity'
         yield comment(
-            f"Not unit_price × quantity in {len(differing):,} of {choice.count:,} samples; sample {index + 1:,}:"
+            f"Not unit_price × quantity in {_share(choice, len(wrong_totals))}; sample {index + 1:,}:"
             f" {price} × {quantity} is not {total}."
         )
-    elif lacking:
-        yield f'total = "computed"   # missing or null in {lacking:,} of {choice.count:,} samples'
+    elif missing_count:
+        yield f'total = "computed"   # missing or null in {_share(choice, missing_count)}'
     elif None in paths:
-        yield 'total = "as_sent"   # "checked" demands unit_price × quantity'
+        yield 'total = "as_sent"   # "checked" requires unit_price × quantity'
     else:
         yield 'total = "checked"   # unit_price × quantity in all samples'
 
 
-def _custom_field(choice: KeyChoice, path: Path, name: str, most: int) -> Iterator[str]:
-    known = choice.known(path)
-    if not known and choice.are_cells:
+def _custom_field(choice: KeyChoice, path: Path, name: str, row_length: int) -> Iterator[str]:
+    values = choice.values(path)
+    if not values and choice.are_cells:
         yield from (f"[fields.{name}]", f"key = {toml_key(path)}", 'type = "string"')
         yield "required = false   # empty in all samples"
         return
-    if not known:
+    if not values:
         yield f"# [fields.{name}]   # null in all samples: its type is unknown"
         yield f"# key = {toml_key(path)}"
         return
     yield f"[fields.{name}]"
     if path != (name,):
         yield f"key = {toml_key(path)}"
-    yield from type_lines(known, path, most)
-    if lacking := choice.count - len(known):
-        yield f"required = false   # missing or null in {lacking:,} of {choice.count:,} samples"
+    yield from type_lines(values, path, row_length)
+    if missing_count := choice.count - len(values):
+        yield f"required = false   # missing or null in {_share(choice, missing_count)}"
+
+
+def _share(choice: KeyChoice, count: int) -> str:
+    return f"{count:,} of {counted(choice.count, 'sample')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 
 Path = tuple[str, ...]
 
@@ -27,8 +27,8 @@ _ALIASES = {
     "total_price": "total_price total_amount order_total grand_total total price_total line_total total_value amount"
     " sum order_amount order_value",
 }
-_NEUTRAL = {"order", "data", "payload", "body", "message", "event", "purchase", "sale"}  # objects around the order
-_OTHERS = {"customer", "user", "client", "buyer", "shipping", "billing", "payment", "refund"}
+_NEUTRAL_OBJECTS = {"order", "data", "payload", "body", "message", "event", "purchase", "sale"}  # around the order
+_OTHER_OBJECTS = {"customer", "user", "client", "buyer", "shipping", "billing", "payment", "refund"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9_]")
 
 
@@ -39,15 +39,15 @@ def similarity(name: str, path: Path) -> int | None:
     forms = ["_".join(words)]
     if words[-1:] in (["amount"], ["value"]):
         forms.append("_".join(words[:-1]))
-    if len(path) > 1 and len(parts[0]) == 1 and parts[0][0] in _NEUTRAL:
+    if len(path) > 1 and len(parts[0]) == 1 and parts[0][0] in _NEUTRAL_OBJECTS:
         forms.append("_".join(words[1:]))
     aliases = _ALIASES[name].split()
     for penalty, form in enumerate(forms):
         if form in aliases:
             return aliases.index(form) + penalty
-    last = "_".join(parts[-1])
-    if len(path) > 1 and "_" in last and last in aliases and not _OTHERS & {*words[: -len(parts[-1])]}:
-        return aliases.index(last) + 100
+    last_key = "_".join(parts[-1])
+    if len(path) > 1 and "_" in last_key and last_key in aliases and not _OTHER_OBJECTS & {*words[: -len(parts[-1])]}:
+        return aliases.index(last_key) + 100
     return None
 
 
@@ -62,8 +62,9 @@ def column_name(path: Path, taken: set[str]) -> str:
     name = "_".join(words_of(text))[:50] or "field"
     if name[0].isdigit():
         name = f"field_{name}"
-    if name in loader.RESERVED:
+    if name in contract_file.RESERVED:
         name = f"message_{name}"
-    unique = next(found for found in (name, *(f"{name}_{number}" for number in range(2, 10_000))) if found not in taken)
+    candidates = (name, *(f"{name}_{number}" for number in range(2, 10_000)))
+    unique = next(candidate for candidate in candidates if candidate not in taken)
     taken.add(unique)
     return unique

@@ -12,13 +12,14 @@ from orderflow.contract.infer.id_pattern import pattern_of
 from orderflow.contract.infer.toml_text import toml_literal
 from orderflow.contract.infer.value_types import INTEGER, as_number, time_lines
 from orderflow.contract.patterns import matcher
+from orderflow.plurals import counted
 
 LENGTHS = (20, 50, 100, 255, 500, 1_000, 5_000, 20_000, 100_000)
 _CENT, _HIGHEST_AMOUNT = DEFAULT.by_name["unit_price"].unit, DEFAULT.by_name["unit_price"].highest
 
 
-def _text_form(value: Any, most: int = LENGTHS[-1]) -> str:
-    return "string" if isinstance(value, str) and 1 <= len(value) <= most else ""
+def _text_form(value: Any, max_length: int = LENGTHS[-1]) -> str:
+    return "string" if isinstance(value, str) and 1 <= len(value) <= max_length else ""
 
 
 def _order_id_form(value: Any) -> str:
@@ -56,57 +57,58 @@ FORMS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _order_id_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str]:
-    if isinstance(known[0], int):
+def _order_id_lines(_name: str, values: list[Any], _missing_count: int) -> Iterator[str]:
+    if isinstance(values[0], int):
         yield 'type = "integer"'
-        if min(known) < 1:
-            yield f"minimum = {min(known)}"
+        if min(values) < 1:
+            yield f"minimum = {min(values)}"
         return
-    if not all(matcher(DEFAULT.by_name["order_id"].pattern)(text) for text in known):
-        yield f"pattern = {toml_literal(pattern_of(known))}"
-        yield f"examples = [{toml_literal(known[0])}]   # `orderflow produce` replaces its last digits by a number"
+    if not all(matcher(DEFAULT.by_name["order_id"].pattern)(text) for text in values):
+        yield f"pattern = {toml_literal(pattern_of(values))}"
+        yield f"examples = [{toml_literal(values[0])}]   # `orderflow produce` replaces its last digits by a number"
 
 
-def _customer_id_lines(_name: str, known: list[Any], lacking: int) -> Iterator[str]:
-    if isinstance(known[0], int):
-        lowest = min(*known, 0 if lacking else 1)
+def _customer_id_lines(_name: str, values: list[Any], missing_count: int) -> Iterator[str]:
+    if isinstance(values[0], int):
+        lowest = min(*values, 0 if missing_count else 1)
         if lowest < 1:
             yield f"minimum = {lowest}"
-        if max(known) > INT_MAX // 10:
+        if max(values) > INT_MAX // 10:
             yield f"maximum = {BIGINT_MAX}"
         default = "0"
     else:
         yield 'type = "string"'
-        if max(map(len, known)) > 25:
+        if max(map(len, values)) > 25:
             yield "max_length = 255"
-        if all(INTEGER.fullmatch(text) for text in known):
+        if all(INTEGER.fullmatch(text) for text in values):
             yield '# also possible: type = "integer", json = "string"'
         default = '"unknown"'
-    if lacking:
-        yield f"default = {default}   # missing or null in {lacking:,} samples"
+    if missing_count:
+        yield f"default = {default}   # missing or null in {counted(missing_count, 'sample')}"
 
 
-def _product_lines(name: str, known: list[str], lacking: int) -> Iterator[str]:
-    longest, usual = max(map(len, known)), DEFAULT.by_name[name].max_length
-    if longest > usual:
+def _product_lines(name: str, texts: list[str], missing_count: int) -> Iterator[str]:
+    longest = max(map(len, texts))
+    if longest > DEFAULT.by_name[name].max_length:
         yield f"max_length = {next(length for length in LENGTHS if length >= longest)}"
-    if lacking:
-        yield f'default = "unknown"   # missing or null in {lacking:,} samples'
+    if missing_count:
+        yield f'default = "unknown"   # missing or null in {counted(missing_count, "sample")}'
 
 
-def _number_lines(_name: str, known: list[Any], _lacking: int) -> Iterator[str]:
-    texts = sum(isinstance(value, str) for value in known)
-    if texts:
-        yield f'json = "{"string" if texts == len(known) else "any"}"'
-    lowest = min(Decimal(value) for value in known)
+def _number_lines(_name: str, values: list[Any], _missing_count: int) -> Iterator[str]:
+    text_count = sum(isinstance(value, str) for value in values)
+    if text_count:
+        yield f'json = "{"string" if text_count == len(values) else "any"}"'
+    lowest = min(Decimal(value) for value in values)
     if lowest <= 0:
         yield f"minimum = {lowest:f}"
 
 
+# Each yields the keys that describe these values of the named field; samples without the field are counted.
 LINES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {
     "order_id": _order_id_lines,
     "customer_id": _customer_id_lines,
-    "order_timestamp": lambda _name, known, _lacking: time_lines(known) or (),
+    "order_timestamp": lambda _name, values, _missing_count: time_lines(values) or (),
     "product_name": _product_lines,
     "product_category": _product_lines,
     "unit_price": _number_lines,

@@ -19,7 +19,7 @@ def pattern_of(texts: Sequence[str]) -> str:
         digit = "[0-9a-f]" if all(text == text.lower() for text in texts) else "[0-9A-Fa-f]"
         return "-".join(f"{digit}{{{count}}}" for count in (8, 4, 4, 4, 12))
     runs = [_RUNS.findall(text) for text in texts]
-    shapes = {tuple(_class_of(run) for run in found) for found in runs}
+    shapes = {tuple(_class_of(run) for run in runs_of_text) for runs_of_text in runs}
     if len(shapes) > 1:
         return _mixed_pattern(texts)
     columns = [[*column] for column in zip(*runs, strict=True)]
@@ -33,16 +33,16 @@ def pattern_of(texts: Sequence[str]) -> str:
 
 
 def _run_pattern(column: list[str], grows: bool) -> str:
-    kind = _class_of(column[0])
+    class_ = _class_of(column[0])
     shortest, longest = min(map(len, column)), max(map(len, column))
-    if not grows and len({*column}) == 1 and kind != "[0-9]":
+    if not grows and len({*column}) == 1 and class_ != "[0-9]":
         return "".join(_escaped(character) for character in column[0])
-    if len(kind) == 1:
-        return _escaped(kind)
+    if len(class_) == 1:
+        return _escaped(class_)
     longest += _MARGIN if grows else 0
     if shortest == longest:
-        return kind if longest == 1 else f"{kind}{{{longest}}}"
-    return f"{kind}{{{shortest},{longest}}}"
+        return class_ if longest == 1 else f"{class_}{{{longest}}}"
+    return f"{class_}{{{shortest},{longest}}}"
 
 
 def _class_of(run: str) -> str:
@@ -55,13 +55,13 @@ def _class_of(run: str) -> str:
 
 def _mixed_pattern(texts: Sequence[str]) -> str:
     characters = "".join(texts)
-    ranges = [found for found in ("0-9", "A-Z", "a-z") if re.search(f"[{found}]", characters)]
-    others = {*re.sub("[0-9A-Za-z]", "", characters)}
-    if not others <= {*"_-"}:
+    ranges = [range_ for range_ in ("0-9", "A-Z", "a-z") if re.search(f"[{range_}]", characters)]
+    punctuation = {*re.sub("[0-9A-Za-z]", "", characters)}
+    if not punctuation <= {*"_-"}:
         return _ANY_ID
     lengths = [len(text) for text in texts]
-    kind = f"[{''.join((*ranges, *sorted(others, reverse=True)))}]"
-    return f"{kind}{{{min(lengths)},{min(2 * max(lengths), 50)}}}"
+    class_ = f"[{''.join((*ranges, *sorted(punctuation, reverse=True)))}]"
+    return f"{class_}{{{min(lengths)},{min(2 * max(lengths), 50)}}}"
 
 
 def _escaped(character: str) -> str:

@@ -39,7 +39,7 @@ class KeyChoice:
 
     @property
     def custom_paths(self) -> list[Path]:
-        """The paths of custom fields: no chosen keys, no objects around these, and nothing inside of other objects."""
+        """The paths of custom fields: no chosen keys, no objects around these, and no keys inside other objects."""
         expanded = {path[:depth] for path in self.chosen.values() for depth in range(1, len(path))}
         return [
             path
@@ -51,70 +51,72 @@ class KeyChoice:
         """Find the keys of objects, and of the objects in them."""
         if path:
             self._values[path] = values
-        known = {index: value for index, value in values.items() if value is not None}
-        if len(path) < _DEPTH and known and all(isinstance(value, dict) for value in known.values()):
-            for key in dict.fromkeys(key for value in known.values() for key in value):
-                self._walk((*path, key), {index: value[key] for index, value in known.items() if key in value})
+        objects = {index: value for index, value in values.items() if value is not None}
+        if len(path) < _DEPTH and objects and all(isinstance(value, dict) for value in objects.values()):
+            for key in dict.fromkeys(key for inner in objects.values() for key in inner):
+                self._walk((*path, key), {index: inner[key] for index, inner in objects.items() if key in inner})
 
     def _rank(self, name: str) -> list[Path]:
         """Return the keys that are called like the field, the best first."""
         scores = {path: score for path in self._values if (score := similarity(name, path)) is not None}
         return sorted(scores, key=lambda path: (name == "order_id" and self.repeats(path), scores[path]))
 
-    def known(self, path: Path) -> list[Any]:
+    def values(self, path: Path) -> list[Any]:
         """Return the values of this key that are not null."""
         return [value for value in self._values[path].values() if value is not None]
 
     def repeats(self, path: Path) -> bool:
         """Whether several samples have the same value."""
-        known = [str(value) for value in self.known(path)]
-        return len({*known}) < len(known)
+        texts = [str(value) for value in self.values(path)]
+        return len({*texts}) < len(texts)
 
     def fitting(self, name: str, path: Path) -> list[Any]:
         """Return the values that can be the field's, all of one form; none unless almost all values are."""
-        known = self.known(path)
-        forms = [FORMS[name](value) for value in known]
-        [(usual, count)] = Counter(form for form in forms if form).most_common(1) or [("", 0)]
-        is_usual = count * 2 > self.count and count >= USUAL * len(known)
-        return [value for value, form in zip(known, forms, strict=True) if form == usual] if is_usual else []
+        values = self.values(path)
+        forms = [FORMS[name](value) for value in values]
+        [(usual_form, count)] = Counter(form for form in forms if form).most_common(1) or [("", 0)]
+        is_usual = count * 2 > self.count and count >= USUAL * len(values)
+        return [value for value, form in zip(values, forms, strict=True) if form == usual_form] if is_usual else []
 
     def _choose(self) -> dict[str, Path]:
         chosen: dict[str, Path] = {}
         for name in ("order_id", "customer_id", "order_timestamp", "product_name", "product_category"):
-            free = [path for path in self.candidates[name] if path not in chosen.values() and self.fitting(name, path)]
-            if free:
-                chosen[name] = free[0]
+            paths = [path for path in self.candidates[name] if path not in chosen.values() and self.fitting(name, path)]
+            if paths:
+                chosen[name] = paths[0]
         options: list[list[Path | None]] = [
             [*[path for path in self.candidates[name] if self.fitting(name, path)][:_CANDIDATES], None]
             for name in MONEY
         ]
         combinations = [
-            found
-            for found in product(*options)
-            if len({*found} - {None}) == len([path for path in found if path]) and not {*found} & {*chosen.values()}
+            paths
+            for paths in product(*options)
+            if len({*paths} - {None}) == len([path for path in paths if path]) and not {*paths} & {*chosen.values()}
         ]
         # Names decide, unless only other keys have a total that is the price times the quantity.
         ranks = [{path: rank for rank, path in enumerate(option)} for option in options]
         best = min(
             combinations,
-            key=lambda found: (
-                found.count(None),
-                None in found or bool(self.differing(found, _PROBES)),
-                sum(rank[path] for rank, path in zip(ranks, found, strict=True)),
+            key=lambda paths: (
+                paths.count(None),
+                None in paths or bool(self.wrong_totals(paths, _PROBES)),
+                sum(rank[path] for rank, path in zip(ranks, paths, strict=True)),
             ),
         )
         return chosen | {name: path for name, path in zip(MONEY, best, strict=True) if path}
 
-    def differing(self, paths: Sequence[Path | None], most: int) -> list[tuple[int, Decimal, Decimal, Decimal]]:
-        """Return the samples whose total is not the price times the quantity, with the three numbers."""
-        values = [self._values[path] for path in paths if path]
-        found = []
-        for index in [*values[0]][:most]:
-            numbers = [as_number(value.get(index)) for value in values]
+    def wrong_totals(
+        self, paths: Sequence[Path | None], max_samples: int
+    ) -> list[tuple[int, Decimal, Decimal, Decimal]]:
+        """Return the samples whose total is not the price times the quantity: index, price, quantity, total."""
+        columns = [self._values[path] for path in paths if path]
+        wrong = []
+        for index in [*columns[0]][:max_samples]:
+            numbers = [as_number(column.get(index)) for column in columns]
             price, quantity, total = numbers
             if price is not None and quantity is not None and total is not None and price * quantity != total:
-                found.append((index, price, quantity, total))
-        return found
+                wrong.append((index, price, quantity, total))
+        return wrong
 
 
 def _is_writable(text: str) -> bool:

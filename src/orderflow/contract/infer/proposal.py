@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from orderflow.contract import loader
+from orderflow.contract import contract_file
 from orderflow.contract.definition import MAX_VARCHAR, Contract
 from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.infer.contract_text import FIXED, contract_lines
@@ -13,40 +13,41 @@ from orderflow.contract.infer.key_choice import KeyChoice
 from orderflow.contract.infer.samples import Samples
 from orderflow.contract.infer.toml_text import comment
 from orderflow.errors import ContractInvalid, RecordRejected
+from orderflow.plurals import counted
 
 
 def infer(samples: Samples, name: str) -> str:
     """Return the text of a contract file; `name` is the samples' name in its comments."""
     choice = KeyChoice(samples)
-    for most in (MAX_VARCHAR, 255, 100, 50):
-        text = "\n".join(contract_lines(choice, most))
+    for row_length in (MAX_VARCHAR, 255, 100, 50):
+        text = "\n".join(contract_lines(choice, row_length))
         try:
             head = [*_head(samples, text, name, choice.missing)]
         except ContractInvalid as error:  # the row is too large: store the longer texts outside of it
-            refused = error
+            row_error = error
         else:
             return "\n".join(head) + "\n\n" + text + "\n"
-    raise refused
+    raise row_error
 
 
 def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
-    contract = loader.read(text, name)
+    contract = contract_file.read(text, name)
     values = samples.messages(contract)
     rejected = _rejections(values, contract)
     yield comment(f"Contract of the orders of {name}, by `orderflow contract infer`.")
-    yield comment(f"It accepts {len(values) - len(rejected):,} of {len(values):,} samples.")
+    yield comment(f"It accepts {len(values) - len(rejected):,} of {counted(len(values), 'sample')}.")
     if samples.skipped:
         yield comment(f"Skipped, because they cannot be used: {len(samples.skipped):,} more.")
     if missing:
         yield comment(f"Not found, to be filled in below: {', '.join(missing)}.")
         if {*missing} <= FIXED.keys():
-            filled = "".join(f"\n[{field}]\nfixed = {FIXED[field]}\n" for field in missing)
-            contract = loader.read(text + filled, name)
+            fixed_tables = "".join(f"\n[{field}]\nfixed = {FIXED[field]}\n" for field in missing)
+            contract = contract_file.read(text + fixed_tables, name)
             rejected = _rejections(samples.messages(contract), contract)
-            yield comment(f"With the values for fixed below, it accepts {len(values) - len(rejected):,}.")
+            yield comment(f"With the values of `fixed` below, it accepts {len(values) - len(rejected):,}.")
     for reason, count in Counter(error.reason for _, error in rejected).most_common(5):
-        number, first = next(found for found in rejected if found[1].reason == reason)
-        yield comment(f"Rejected: {count:,} {reason}, for example sample {number:,}: {first.message}.")
+        number, error = next((number, error) for number, error in rejected if error.reason == reason)
+        yield comment(f"Rejected: {count:,} {reason}, for example sample {number:,}: {error.message}.")
     yield "# Check each table: this is a proposal from names and samples. docs/contract.md describes all keys."
 
 

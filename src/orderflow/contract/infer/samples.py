@@ -42,21 +42,23 @@ def of_json(values: Sequence[bytes]) -> Samples:
 def _decode(value: bytes) -> dict[str, Any]:
     """Return the object of a message. Raises ValueError with the reason, as a clause."""
     try:
-        found = json.loads(value.decode(), parse_float=Decimal, parse_int=_parse_integer, parse_constant=_refuse)
+        message = json.loads(
+            value.decode(), parse_float=Decimal, parse_int=_parse_integer, parse_constant=_reject_constant
+        )
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"it is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(message, dict):
         raise ValueError("it is not a JSON object")
-    return found
+    return message
 
 
 def _parse_integer(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= 20 else Decimal(digits)
 
 
-def _refuse(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
@@ -77,8 +79,8 @@ def of_cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Samples:
 
 
 def _reader(cells: Sequence[str]) -> Callable[[str], Any]:
-    numbers = sum(bool(NUMBER.fullmatch(cell)) for cell in cells)
-    if numbers >= USUAL * len(cells) and not any(_PADDED.fullmatch(cell) for cell in cells):
+    number_count = sum(bool(NUMBER.fullmatch(cell)) for cell in cells)
+    if number_count >= USUAL * len(cells) and not any(_PADDED.fullmatch(cell) for cell in cells):
         return _read_number
     if all(cell in ("true", "false") for cell in cells):
         return "true".__eq__

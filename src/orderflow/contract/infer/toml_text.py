@@ -28,8 +28,8 @@ def toml_literal(text: str) -> str:
 
 
 def shortened_json(value: Any) -> str:
-    shown = json.dumps(value, default=str)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def comment(text: str) -> str:

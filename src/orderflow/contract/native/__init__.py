@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from orderflow.contract.definition import BIGINT_MAX, Contract, Field, Kind
-from orderflow.contract.exact_path import default_value
+from orderflow.contract.field_reader import default_value
 
 _PATH = Path(__file__).with_name("native.so")
 IS_COMPILED = _PATH.exists()
@@ -125,20 +125,20 @@ def _compiled(contract: Contract) -> tuple[Any, list[_Column]] | None:
 
 
 def _keys(contract: Contract) -> list[_Key]:
-    """Return the keys of the message, and behind them those of its inner objects."""
+    """Return the keys of the message, followed by those of its inner objects."""
     columns = {field.path: index for index, field in enumerate(contract.fields)}
     keys: list[_Key] = []
     waiting: list[tuple[dict[str, Any], tuple[str, ...], _Key | None]] = [(contract.keys, (), None)]
-    for inner, path, owner in waiting:
-        if owner:
-            owner.first, owner.count = len(keys), len(inner)
-        for name, below in inner.items():
-            whole = (*path, name)
-            name_bytes, dotted = name.encode(), "".join(f"{part}." for part in whole).encode()
-            key = _Key(name_bytes, dotted, len(name_bytes), len(dotted), -1 if below else columns[whole])
+    for inner, path, parent in waiting:
+        if parent:
+            parent.first, parent.count = len(keys), len(inner)
+        for name, inner_keys in inner.items():
+            key_path = (*path, name)
+            name_bytes, dotted = name.encode(), "".join(f"{part}." for part in key_path).encode()
+            key = _Key(name_bytes, dotted, len(name_bytes), len(dotted), -1 if inner_keys else columns[key_path])
             keys.append(key)
-            if below:
-                waiting.append((below, whole, key))
+            if inner_keys:
+                waiting.append((inner_keys, key_path, key))
     return keys
 
 
@@ -184,40 +184,50 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
     keys, columns = compiled
     if size + count * max(_TIME, *(column.default_length for column in columns)) > _MAX_DATA:
         return contract.schema.empty_table(), _NAMES.empty_table()
-    own_columns = (_Column * len(columns))(*columns)
+    batch_columns = (_Column * len(columns))(*columns)
     buffers: list[list[pa.Buffer | None]] = []
-    for field, column in zip(contract.columns, own_columns, strict=True):
+    for field, column in zip(contract.columns, batch_columns, strict=True):
         if column.width:
-            found = [_allocate(count * column.width)]
+            data_buffers = [_allocate(count * column.width)]
         else:
             size_of_texts = count * _TIME if field.kind is Kind.TIMESTAMP else count * column.default_length + size
-            found = [_allocate(4 * (count + 1)), _allocate(size_of_texts)]
-            column.ends = found[0].address
-            _I32.from_address(found[0].address).value = 0
-        column.values = found[-1].address
+            data_buffers = [_allocate(4 * (count + 1)), _allocate(size_of_texts)]
+            column.ends = data_buffers[0].address
+            _I32.from_address(data_buffers[0].address).value = 0
+        column.values = data_buffers[-1].address
         validity = _allocate((count + 7) // 8) if field.is_nullable else None
         column.validity = validity.address if validity else None
-        buffers.append([validity, *found])
+        buffers.append([validity, *data_buffers])
     batch_index = _allocate(8 * count)
-    to = _Contract(_TOTALS.index(contract.total), _UNKNOWN_POLICY.index(contract.unknown_fields), 0, len(contract.keys))
-    to.keys, to.columns, to.column_count = ctypes.addressof(keys), ctypes.addressof(own_columns), len(columns)
-    to.batch_index = batch_index.address
-    names = _allocate_names(to, size)
-    rows = _library().orderflow_read(count, ends.address, data.address, ctypes.byref(to))
+    c_contract = _Contract(
+        _TOTALS.index(contract.total), _UNKNOWN_POLICY.index(contract.unknown_fields), 0, len(contract.keys)
+    )
+    c_contract.keys, c_contract.columns, c_contract.column_count = (
+        ctypes.addressof(keys),
+        ctypes.addressof(batch_columns),
+        len(columns),
+    )
+    c_contract.batch_index = batch_index.address
+    names = _allocate_names(c_contract, size)
+    rows = _library().orderflow_read(count, ends.address, data.address, ctypes.byref(c_contract))
     arrays = [
-        pa.Array.from_buffers(field.arrow, rows, found) for field, found in zip(contract.columns, buffers, strict=True)
+        pa.Array.from_buffers(field.arrow, rows, column_buffers)
+        for field, column_buffers in zip(contract.columns, buffers, strict=True)
     ]
     arrays.append(pa.Array.from_buffers(pa.int64(), rows, [None, batch_index]))
-    return pa.table(arrays, schema=contract.schema), _names(to.name_count, names)
+    return pa.table(arrays, schema=contract.schema), _names(c_contract.name_count, names)
 
 
-def _allocate_names(to: _Contract, size: int) -> list[pa.Buffer]:
+def _allocate_names(c_contract: _Contract, size: int) -> list[pa.Buffer]:
     """Allocate space for the names of unknown fields: the shortest one with its value has 6 bytes."""
-    if to.unknown == _UNKNOWN_POLICY.index("ignore"):
-        to.max_names, to.max_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
-    buffers = [_allocate(bytes_) for bytes_ in (4 * (to.max_names + 1), to.max_name_bytes, 8 * to.max_names)]
-    to.name_ends, to.names, to.name_batch_index = (buffer.address for buffer in buffers)
-    _I32.from_address(to.name_ends).value = 0
+    if c_contract.unknown == _UNKNOWN_POLICY.index("ignore"):
+        c_contract.max_names, c_contract.max_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
+    buffers = [
+        _allocate(bytes_)
+        for bytes_ in (4 * (c_contract.max_names + 1), c_contract.max_name_bytes, 8 * c_contract.max_names)
+    ]
+    c_contract.name_ends, c_contract.names, c_contract.name_batch_index = (buffer.address for buffer in buffers)
+    _I32.from_address(c_contract.name_ends).value = 0
     return buffers
 
 
@@ -243,18 +253,21 @@ def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]
     columns = [column.combine_chunks() for column in rows.columns]
     written = (_Written * len(columns))()
     size = 0
-    for name, column, to in zip(rows.column_names, columns, written, strict=True):
-        validity, *others = column.buffers()
-        to.first, to.validity = column.offset, validity.address if validity else None
+    for name, column, target in zip(rows.column_names, columns, written, strict=True):
+        validity, *data_buffers = column.buffers()
+        target.first, target.validity = column.offset, validity.address if validity else None
         if column.type == pa.string():
-            to.type = _WRITE_TEXT if name in free_texts else _WRITE_TIME if name in times else _WRITE_IDENTIFIER
-            ends, values = others
-            to.ends, to.values = ends.address + 4 * column.offset, values.address if values else None
+            target.type = _WRITE_TEXT if name in free_texts else _WRITE_TIME if name in times else _WRITE_IDENTIFIER
+            ends, values = data_buffers
+            target.ends, target.values = (
+                ends.address + 4 * column.offset,
+                values.address if values else None,
+            )
             size += 2 * (values.size if values else 0) + 3 * len(column)
         else:
-            to.type = _WRITE_TYPE.get(column.type, _WRITE_DECIMAL)
-            to.scale = column.type.scale if to.type == _WRITE_DECIMAL else 0
-            to.values = others[0].address + column.offset * column.type.bit_width // 8
+            target.type = _WRITE_TYPE.get(column.type, _WRITE_DECIMAL)
+            target.scale = column.type.scale if target.type == _WRITE_DECIMAL else 0
+            target.values = data_buffers[0].address + column.offset * column.type.bit_width // 8
             size += _NUMBER_BYTES * len(column)
     lines = _allocate(size)
     return lines.slice(0, _library().orderflow_write(rows.num_rows, len(columns), written, lines.address))
