@@ -183,8 +183,8 @@ MUTATIONS = (
     Mutation(
         "audit: engines are believed",
         "another_engine and mysql and orders_ledger",
-        "src/orderflow/store/schema.py",
-        {'if str(found.engines[name]).upper() != "INNODB":': "if found.engines[name] is None:"},
+        "src/orderflow/store/table_definition.py",
+        {'if str(existing.engine).upper() != "INNODB":': "if existing.engine is None:"},
         _CHANGES,
     ),
     Mutation(
