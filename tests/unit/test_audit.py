@@ -20,8 +20,9 @@ from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.store.audits import Audit
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
-from orderflow.store.orders import produced_at
-from orderflow.store.snapshot import AuditedRecord, LedgerChecks, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.record_batch import produced_at
+from orderflow.store.snapshot import AuditedQuarantineEntry, LedgerChecks
 from orderflow.topic import Bounds, Record
 from tests.corpus import ORDER
 
@@ -153,9 +154,11 @@ def test_differences_are_exact() -> None:
     }
 
 
-KEPT = AuditedRecord(b"k", b"v", "orders", None, None, NOW, "conflict", ORDER.order_id, "open", None, None, None)
-ROW = StoredRow(ORDER.row(), 0, 5, None, NOW)
-OTHER = StoredRow((1, *ORDER.row()[1:]), 0, 5, None, NOW)
+KEPT = AuditedQuarantineEntry(
+    b"k", b"v", "orders", None, None, NOW, "conflict", ORDER.order_id, "open", None, None, None
+)
+ROW = ExistingRow(ORDER.row(), 0, 5, None, NOW)
+OTHER = ExistingRow((1, *ORDER.row()[1:]), 0, 5, None, NOW)
 REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
 
 
@@ -190,7 +193,7 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
     ],
 )
 def test_a_reason_holds_or_is_found(
-    kept: dict[str, Any], result: Order | RecordRejected, row: StoredRow | None, wrong: str | None
+    kept: dict[str, Any], result: Order | RecordRejected, row: ExistingRow | None, wrong: str | None
 ) -> None:
     rejected_record = record(10)
     finding = check_reason(

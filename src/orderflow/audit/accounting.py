@@ -11,9 +11,10 @@ from orderflow.audit.quarantined_rows import check_quarantined
 from orderflow.audit.report import Report
 from orderflow.audit.stored_rows import check_stored
 from orderflow.contract.definition import Order
-from orderflow.store import snapshot
+from orderflow.store import orders, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 
@@ -56,7 +57,7 @@ class Accounting:
         ]
         read = self._versions.read((*expected, *in_quarantine), contract_ids)
         ids = [one.result.order_id for one in read if isinstance(one.result, Order)]
-        rows = snapshot.find_orders(self._connection, ids)
+        rows = orders.find_by_order_id(self._connection, ids)
         for one in read[len(expected) :]:
             stored = _row_of(one, rows)
             stored = stored and self._versions.row_as_read(stored, one.contract_id)
@@ -73,7 +74,7 @@ class Accounting:
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
-    ) -> dict[int, AuditedRecord]:
+    ) -> dict[int, AuditedQuarantineEntry]:
         """The rows of the quarantine for these records, by offset; rows without a record are reported and left out."""
         found = snapshot.quarantined(self._connection, part.entry.topic_id, part.entry.partition, start, end)
         self.quarantine_rows += len(found)
@@ -84,5 +85,5 @@ class Accounting:
         return found
 
 
-def _row_of(read: ReadRecord, rows: Mapping[str, StoredRow]) -> StoredRow | None:
+def _row_of(read: ReadRecord, rows: Mapping[str, ExistingRow]) -> ExistingRow | None:
     return rows.get(read.result.order_id) if isinstance(read.result, Order) else None

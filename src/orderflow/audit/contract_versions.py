@@ -14,7 +14,7 @@ from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import Contention, RecordRejected
 from orderflow.store import contracts
 from orderflow.store.connection import Connection
-from orderflow.store.snapshot import StoredRow
+from orderflow.store.orders import ExistingRow
 from orderflow.topic import Record
 
 
@@ -104,7 +104,7 @@ class ContractVersions:
                 found.append(ReadRecord(record, aligned, contract_id))
         return found
 
-    def row_as_read(self, row: StoredRow, contract_id: int) -> StoredRow:
+    def row_as_read(self, row: ExistingRow, contract_id: int) -> ExistingRow:
         """The row with NULL in the columns that this version of the contract lacks, as its sink left them."""
         known = self._versions.contracts[contract_id].by_name
         values = zip(self.newest.names, row.order, strict=True)

@@ -8,12 +8,13 @@ from orderflow.audit.contract_versions import ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.reasons import check_reason
 from orderflow.audit.report import Report
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 
 def check_quarantined(
-    part: Partition, read: ReadRecord, quarantined: AuditedRecord, row: StoredRow | None, report: Report
+    part: Partition, read: ReadRecord, quarantined: AuditedQuarantineEntry, row: ExistingRow | None, report: Report
 ) -> None:
     """Check a record's row in the quarantine. `row` is the stored order of the same id."""
     record = read.record
@@ -41,7 +42,7 @@ def check_quarantined(
         report.add("quarantine", part.finding(what, record.offset, quarantined.order_id))
 
 
-def _check_columns(topic: str, record: Record, quarantined: AuditedRecord) -> Iterator[str]:
+def _check_columns(topic: str, record: Record, quarantined: AuditedQuarantineEntry) -> Iterator[str]:
     """Iterate over the errors in the record's row in the quarantine, except for its reason."""
     if not quarantined.resolved_in_order:
         status = quarantined.status

@@ -10,7 +10,8 @@ from orderflow.audit.contract_versions import ContractVersions, ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.report import Report, Values
 from orderflow.contract.definition import Contract, Order
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 _NOT_STORED = "is neither stored nor in the quarantine"
@@ -18,8 +19,8 @@ _NOT_STORED = "is neither stored nor in the quarantine"
 
 def check_stored(
     read: ReadRecord,
-    row: StoredRow | None,
-    replayed: AuditedRecord | None,
+    row: ExistingRow | None,
+    replayed: AuditedQuarantineEntry | None,
     *,
     part: Partition,
     versions: ContractVersions,
@@ -65,7 +66,9 @@ def check_stored(
         part.counts["duplicates"] += 1
 
 
-def _is_own(part: Partition, record: Record, order_id: str, row: StoredRow, replayed: AuditedRecord | None) -> bool:
+def _is_own(
+    part: Partition, record: Record, order_id: str, row: ExistingRow, replayed: AuditedQuarantineEntry | None
+) -> bool:
     """Whether the record became this row."""
     if (row.offset, row.partition) != (record.offset, record.partition):
         return False
@@ -75,7 +78,9 @@ def _is_own(part: Partition, record: Record, order_id: str, row: StoredRow, repl
     )
 
 
-def _has_later_coordinates(part: Partition, record: Record, row: StoredRow, replayed: AuditedRecord | None) -> bool:
+def _has_later_coordinates(
+    part: Partition, record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None
+) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
     Returns False if the order cannot be known: for a replayed record; if records have left the topic, because an
@@ -87,7 +92,7 @@ def _has_later_coordinates(part: Partition, record: Record, row: StoredRow, repl
     return not (replayed or part.unreadable_count or part.peers)
 
 
-def check_times(record: Record, row: StoredRow, replayed: AuditedRecord | None) -> str | None:
+def check_times(record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None) -> str | None:
     """The error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"

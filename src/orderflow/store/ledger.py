@@ -12,7 +12,7 @@ from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
-from orderflow.store.orders import produced_at
+from orderflow.store.record_batch import produced_at
 
 
 class LedgerEntry(NamedTuple):

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime, time
-from functools import lru_cache
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +31,7 @@ from orderflow.store.connection import (
     split_by_size,
 )
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
-from orderflow.store.record_batch import OrderRow, RecordBatch
+from orderflow.store.record_batch import NewRow, RecordBatch
 from orderflow.store.statements import placeholders_for
 
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
@@ -53,20 +52,21 @@ class ExistingRow(NamedTuple):
     order: tuple[object, ...]
     partition: int | None
     offset: int | None
+    produced_at: datetime | None
     stored_at: datetime | None
 
 
 class SkippedRow(NamedTuple):
     """A row that was not written, and the existing row with the same order_id."""
 
-    row: OrderRow
+    row: NewRow
     existing_row: ExistingRow
 
 
 class Refused(NamedTuple):
     """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
 
-    row: OrderRow
+    row: NewRow
     detail: str
     statement_error: OrderFlowError | None = None
 
@@ -152,7 +152,7 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
     waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
     refused: list[Refused] = []
-    written: dict[str, OrderRow] = {}
+    written: dict[str, NewRow] = {}
     retried: set[int] = set()
     size = _STATEMENTS
     while waiting:
@@ -195,10 +195,10 @@ def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
     return [(*row, stored_at) for row in zip(*columns, strict=True)]
 
 
-def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[OrderRow]:
+def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[NewRow]:
     """Return the rows one by one."""
     columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
-    return map(OrderRow, as_orders(rows, loader.contract_of(connection.settings)), *columns)
+    return map(NewRow, as_orders(rows, loader.contract_of(connection.settings)), *columns)
 
 
 def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
@@ -209,18 +209,17 @@ def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
 
 
 def find_by_order_id(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
-    """Return the table's rows with these ids, as far as a new order is compared with them.
-
-    The audit's `snapshot.find_orders` reads all columns.
-    """
+    """Return the table's rows with these ids."""
     ids = list(dict.fromkeys(order_ids))
-    found: dict[str, ExistingRow] = {}
+    existing_rows: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):
-        some = ids[start : start + _SELECT_IDS]
-        rows = connection.execute("select_orders", some, ids=placeholders_for(some)).rows
-        for *order, partition, offset, stored_at in rows:
-            found[str(order[_ORDER_ID])] = ExistingRow(tuple(map(_as_time, order)), partition, offset, stored_at)
-    return found
+        some_ids = ids[start : start + _SELECT_IDS]
+        rows = connection.execute("select_orders", some_ids, ids=placeholders_for(some_ids)).rows
+        for *order, partition, offset, produced_at, stored_at in rows:
+            existing_rows[str(order[_ORDER_ID])] = ExistingRow(
+                tuple(map(_as_time, order)), partition, offset, produced_at, stored_at
+            )
+    return existing_rows
 
 
 def newest(connection: Connection) -> tuple[str, datetime] | None:
@@ -230,14 +229,14 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     return rows[0] if rows else None
 
 
-def conflict(contract: Contract, row: OrderRow, existing_row: ExistingRow) -> RecordRejected | None:
+def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _differences(contract: Contract, row: OrderRow, existing_row: ExistingRow, one: str, other: str) -> str:
+def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, one: str, other: str) -> str:
     return ", ".join(
         f"{name} is {_shown(found)} {one} and {_shown(given)} {other}"
         for name, found, given in zip(contract.names, existing_row.order, row.order.row(), strict=True)
@@ -309,14 +308,12 @@ def _read_again(
     return skipped_rows
 
 
-def _has_coordinates_of(existing_row: ExistingRow, row: OrderRow) -> bool:
+def _has_coordinates_of(existing_row: ExistingRow, row: NewRow) -> bool:
     """Whether the existing row has the coordinates of the row's record."""
     return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
 
 
-def _alteration(
-    contract: Contract, row: OrderRow, existing_row: ExistingRow | None, reasons: Sequence[str] = ()
-) -> str:
+def _alteration(contract: Contract, row: NewRow, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
     """Describe how the server altered a row that it accepted without an error; empty if the row is as sent.
 
     `reasons` are the warnings of the row's statement, which may be about other rows.
@@ -339,22 +336,10 @@ def _rows_with_existing_id(connection: Connection, rows: pa.Table, stored_at: da
         SkippedRow(row, existing_row)
         for row in iterate_rows(connection, rows)
         if (existing_row := stored.get(row.order.order_id))
-        and existing_row[1:] != (row.partition, row.offset, stored_at)
+        and not (_has_coordinates_of(existing_row, row) and existing_row.stored_at == stored_at)
     ]
 
 
 def _as_time(value: object) -> object:
     """Convert the dates that a DATETIME column returns after it was changed to DATE."""
     return datetime.combine(value, time()) if isinstance(value, date) and not isinstance(value, datetime) else value
-
-
-def produced_at(timestamp: int) -> str | None:
-    """Return a record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None if missing or implausible."""
-    if not 0 <= timestamp <= LAST_MILLISECOND:
-        return None
-    return f"{_second(timestamp // 1000)}.{timestamp % 1000:03d}"
-
-
-@lru_cache(maxsize=4096)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection, estimated_bytes, split_by_size
-from orderflow.store.orders import produced_at
-from orderflow.store.record_batch import RecordBatch, TopicReader
+from orderflow.store.record_batch import RecordBatch, TopicReader, produced_at
 from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
@@ -145,12 +144,18 @@ def join_chunks(
 
 
 def matching(connection: Connection, wanted: Filter) -> Iterator[QuarantineEntry]:
-    """Yield the entries by quarantine_id, one page at a time. The caller may use the connection in between."""
-    last = 0
-    while rows := connection.execute("select_quarantine_page", {"after_id": last, **wanted._asdict()}).rows:
+    """Yield the entries by quarantine_id. The caller may use the connection in between."""
+    for page in pages(connection, wanted):
         connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
-        yield from (QuarantineEntry(*row) for row in rows)
-        last = rows[-1][0]
+        yield from page
+
+
+def pages(connection: Connection, wanted: Filter) -> Iterator[list[QuarantineEntry]]:
+    """Yield the matching entries by quarantine_id, in lists of up to 1,000, all in the same transaction."""
+    last_id = 0
+    while rows := connection.execute("select_quarantine_page", {"after_id": last_id, **wanted._asdict()}).rows:
+        yield [QuarantineEntry(*row) for row in rows]
+        last_id = rows[-1][0]
 
 
 def count(connection: Connection, wanted: Filter) -> int:
