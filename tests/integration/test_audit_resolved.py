@@ -173,7 +173,7 @@ def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Pa
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
-        "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
+        "Proven: 7 records = 4 stored + 1 duplicate + 2 quarantined. 4 of the stored and duplicates were replayed from"
         " the quarantine; 1 of the quarantined are discarded. Lost before being read, and accepted: 3 offsets."
     )
     as_text, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)

@@ -136,7 +136,7 @@ def test_records_that_left_before_they_were_stored_are_a_finding_until_their_los
         (1, "offsets 4 to 6 left the topic before they were stored"),
         (3, "offsets 0 to 1 left the topic before they were stored"),
     }
-    assert report.sentence().startswith("Not proven: among 5 records and the tables, 2 wrong in the topics.")
+    assert report.sentence().startswith("Not proven: 2 findings among 5 records and the tables: 2 wrong in the topics.")
     assert run(stored, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
     report = audit.run(stored)
     assert (report.proven, report.lost_offsets) == (True, 5)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from orderflow.plurals import counted
+from orderflow.store import audits
 from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
@@ -97,9 +98,14 @@ class Report(msgspec.Struct, kw_only=True):
         return findings
 
     @property
+    def findings(self) -> int:
+        """The number of findings of all kinds."""
+        return sum(self.counts.values())
+
+    @property
     def proven(self) -> bool:
         """Whether there are no findings: every re-read record is accounted for, and the tables hold nothing else."""
-        return not any(self.counts.values())
+        return not self.findings
 
     def summary(self) -> dict[str, Any]:
         """The report as JSON-compatible values."""
@@ -109,11 +115,14 @@ class Report(msgspec.Struct, kw_only=True):
 
     def sentence(self) -> str:
         """The result in one sentence, followed by notes."""
-        if not self.proven:
-            found = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
-            return f"Not proven: among {counted(self.records, 'record')} and the tables, {found}." + self._notes()
-        sum_ = f"{self.stored:,} stored + {self.duplicates:,} duplicates + {self.quarantined:,} quarantined"
-        return f"Proven: {counted(self.records, 'record')} = {sum_}." + self._notes()
+        beginning = audits.beginning(proven=self.proven, records=self.records, findings=self.findings)
+        if self.proven:
+            parts = (
+                f"{self.stored:,} stored + {counted(self.duplicates, 'duplicate')} + {self.quarantined:,} quarantined"
+            )
+        else:
+            parts = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
+        return f"{beginning}{parts}.{self._notes()}"
 
     def _notes(self) -> str:
         """The conditions and limits of the result, as sentences that start with a space."""

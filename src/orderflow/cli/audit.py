@@ -66,12 +66,11 @@ def _store_result(current: Settings, report: Report) -> None:
 
     try:
         with Connection(current) as connection:
-            findings = sum(report.counts.values())
             audits.record(
                 connection,
                 proven=report.proven,
                 records=report.records,
-                findings=findings,
+                findings=report.findings,
                 sentence=report.sentence(),
             )
     except OrderFlowError as error:  # the result is valid without it
