@@ -21,9 +21,9 @@ from orderflow.embedded.process import free_port
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from orderflow.store.writer import Committed
 from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
 from tests.feeder import batch_of, commit
 from tests.servers import running
