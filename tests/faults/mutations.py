@@ -114,7 +114,7 @@ MUTATIONS = (
         "audit: quarantined values are not read again",
         "moved and mysql and good",
         "src/orderflow/audit/quarantined_rows.py",
-        {"    if not wrong:\n": "    if wrong:\n"},
+        {"    if not descriptions:\n": "    if descriptions:\n"},
         _CHANGES,
     ),
     Mutation(

@@ -254,8 +254,8 @@ def test_a_report_counts_what_it_does_not_list() -> None:
     assert report.proven
     assert report.sentence() == "Proven: 1,000,000 records = 980,100 stored + 9,900 duplicates + 10,000 quarantined."
     for offset in range(LISTED + 5):
-        report.add("missing", Finding(what="is missing", offset=offset))
-    report.add("rollup", Finding(what="is wrong"))
+        report.add("missing", Finding(description="is missing", offset=offset))
+    report.add("rollup", Finding(description="is wrong"))
     assert not report.proven
     assert (len(report.missing), report.counts["missing"]) == (LISTED, LISTED + 5)
     assert report.sentence() == (

@@ -27,9 +27,9 @@ def check_quarantined(
         report.quarantined += 1
         report.discarded += quarantined.status == "discarded"
         report.by_reason[quarantined.reason] = report.by_reason.get(quarantined.reason, 0) + 1
-    wrong = list(_check_columns(part.entry.topic, record, quarantined))
-    if not wrong:
-        what = check_reason(
+    descriptions = list(_check_columns(part.entry.topic, record, quarantined))
+    if not descriptions:
+        description = check_reason(
             record,
             quarantined,
             read.result,
@@ -37,9 +37,9 @@ def check_quarantined(
             rows_may_be_gone=report.unreadable_offsets > 0,
             coordinates_are_shared=bool(part.peers),
         )
-        wrong += [what] if what else []
-    for what in wrong:
-        report.add("quarantine", part.finding(what, record.offset, quarantined.order_id))
+        descriptions += [description] if description else []
+    for description in descriptions:
+        report.add("quarantine", part.finding(description, record.offset, quarantined.order_id))
 
 
 def _check_columns(topic: str, record: Record, quarantined: AuditedQuarantineEntry) -> Iterator[str]:

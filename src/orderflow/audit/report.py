@@ -24,10 +24,10 @@ class Values(msgspec.Struct, frozen=True):
     table: str
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"description": "what"}):
     """One difference, with coordinates and order_id if known. Texts of messages and tables are not escaped."""
 
-    what: str
+    description: str
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
@@ -127,11 +127,10 @@ class Report(msgspec.Struct, kw_only=True):
     def _notes(self) -> str:
         """The conditions and limits of the result, as sentences that start with a space."""
         notes = ""
-        if self.replayed or self.discarded:
-            notes += (
-                f" {self.replayed:,} of the stored and duplicates were replayed from the quarantine;"
-                f" {self.discarded:,} of the quarantined are discarded."
-            )
+        if self.replayed:
+            notes += f" Replayed from the quarantine, so stored or duplicate: {counted(self.replayed, 'record')}."
+        if self.discarded:
+            notes += f" Discarded, but still quarantined: {counted(self.discarded, 'record')}."
         if self.lost_offsets:
             notes += f" Lost before being read, and accepted: {counted(self.lost_offsets, 'offset')}."
         if self.adopted:
@@ -154,7 +153,7 @@ class Report(msgspec.Struct, kw_only=True):
         if self.partitions_unchecked:
             notes += (
                 f" An earlier version of OrderFlow wrote to {counted(self.partitions_unchecked, 'partition')}:"
-                " their losses, stored_at and quarantined_at are not checked."
+                " losses, stored_at and quarantined_at are not checked there."
             )
         return notes
 

@@ -32,13 +32,13 @@ def check_stored(
     """
     record, result, contract_id = read
     if not isinstance(result, Order):
-        where = "was replayed" if replayed else "is not in the quarantine"
-        what = f"breaks the contract ({result.reason}: {result.message}), but {where}"
-        report.add("missing", part.finding(what, record.offset))
+        outcome = "was replayed" if replayed else "is not in the quarantine"
+        description = f"breaks the contract ({result.reason}: {result.message}), but {outcome}"
+        report.add("missing", part.finding(description, record.offset))
         return
     if row is None:
-        what = "was replayed, but is not stored" if replayed else _NOT_STORED
-        report.add("missing", part.finding(what, record.offset, result.order_id))
+        description = "was replayed, but is not stored" if replayed else _NOT_STORED
+        report.add("missing", part.finding(description, record.offset, result.order_id))
         return
     is_own = _is_own(part, record, result.order_id, row, replayed)
     if is_own:
@@ -49,16 +49,16 @@ def check_stored(
         part.update_last_record(record.offset, row.stored_at if is_own else None)
     if row.order != result.row():
         fields = differences(versions.newest, result, row.order)
-        what = f"is stored with another {', '.join(fields)}"
+        description = f"is stored with another {', '.join(fields)}"
         if not is_own:
-            what += " by another record; this record should be in the quarantine"
-        found = part.finding(what, record.offset, result.order_id)
-        report.add("different", msgspec.structs.replace(found, fields=fields))
-    elif is_own and (wrong := check_times(record, row, replayed)):
-        report.add("different", part.finding(wrong, record.offset, result.order_id))
+            description += " by another record; this record should be in the quarantine"
+        finding = part.finding(description, record.offset, result.order_id)
+        report.add("different", msgspec.structs.replace(finding, fields=fields))
+    elif is_own and (time_error := check_times(record, row, replayed)):
+        report.add("different", part.finding(time_error, record.offset, result.order_id))
     elif not is_own and _has_later_coordinates(part, record, row, replayed):
-        what = f"is stored with the coordinates of a later record (offset {row.offset})"
-        report.add("different", part.finding(what, record.offset, result.order_id))
+        description = f"is stored with the coordinates of a later record (offset {row.offset})"
+        report.add("different", part.finding(description, record.offset, result.order_id))
     elif is_own:
         report.stored += 1
     else:

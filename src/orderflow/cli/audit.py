@@ -123,7 +123,7 @@ def _as_line(finding: Finding) -> str:
         None if finding.partition is None else f"partition {finding.partition}",
         None if finding.offset is None else f"offset {finding.offset}",
         finding.order_id,
-        finding.what,
+        finding.description,
     ]
     values = "; ".join(
         f"{name} is {values.record!r} in the record, {values.table!r} in the table"

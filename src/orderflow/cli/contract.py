@@ -72,7 +72,7 @@ def contract(
     if format_ == "sql":
         output.use_utf8()
         for step in schema.everything(settings):
-            print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
+            print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         return
     document = (
         exports.json_schema(loader.contract_of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)
@@ -238,7 +238,7 @@ def _print_steps(settings: Settings) -> None:
     steps = schema.missing(settings)
     output.use_utf8()
     for step in steps:
-        print(f"\n-- {step.what}\n{schema.statement_of(step, settings)}")
+        print(f"\n-- {step.description}\n{schema.statement_of(step, settings)}")
 
 
 def _text_of(path: Path) -> str:

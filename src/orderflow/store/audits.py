@@ -44,6 +44,6 @@ def record(connection: Connection, *, proven: bool, records: int, findings: int,
 
 def last(connection: Connection) -> Audit | None:
     """Return the newest result, or None if there is none."""
-    for audited_at, proven, *rest in connection.execute("select_last_audit").rows:
-        return Audit(audited_at.replace(tzinfo=UTC), bool(proven), *rest)
+    for audited_at, proven, records, findings, sentence in connection.execute("select_last_audit").rows:
+        return Audit(audited_at.replace(tzinfo=UTC), bool(proven), records, findings, sentence)
     return None

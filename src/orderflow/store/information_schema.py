@@ -75,12 +75,12 @@ def _read_once(connection: Connection, settings: Settings) -> ExistingTables:
     def has_column(table: str, column: str) -> bool:
         return column in existing.get(statements.table_names(settings)[table], no_table).columns
 
-    version, known = 0, contracts.Versions({0: DEFAULT})
+    version, versions = 0, contracts.Versions({0: DEFAULT})
     if has_column("schema", "version"):
         version = int(connection.execute("select_schema_version").rows[0][0])
     if has_column("contracts", "contract") and has_column("ledger", "contract_id"):
-        known = contracts.versions(connection)
-    return ExistingTables(existing, version, known)
+        versions = contracts.versions(connection)
+    return ExistingTables(existing, version, versions)
 
 
 def as_server_names(connection: Connection, names: Sequence[str]) -> tuple[str, ...]:

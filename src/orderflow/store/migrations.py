@@ -46,7 +46,7 @@ class Migration(NamedTuple):
     renamed: dict[str, str]
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         """A description of what it creates."""
         columns = ", ".join((*self.added, *self.renamed.values()))
         return f"migration {self.number} (columns {columns} of table {self.new_name})"

@@ -22,6 +22,7 @@ from orderflow.contract import loader, native
 from orderflow.contract.definition import LAST_MILLISECOND, STANDARD_FIELDS, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
+from orderflow.plurals import counted
 from orderflow.store.connection import (
     Connection,
     RowsRefusedError,
@@ -86,18 +87,18 @@ def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, singl
     two orders with one id, the batch's first stays first. With several writers, rows are sorted by the last digit of
     the id first. The writes then spread over all pages, so split pages fill again.
     """
-    by = [("order_id", "ascending")]
+    sort_keys = [("order_id", "ascending")]
     if not single_writer:
         accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
-        by.insert(0, ("last_digit", "ascending"))
-    accepted = accepted.sort_by(by)
+        sort_keys.insert(0, ("last_digit", "ascending"))
+    accepted = accepted.sort_by(sort_keys)
     batch_indexes = accepted["batch_index"]
     partitions, offsets, milliseconds = (
         pa.array(column, pa.int64()).take(batch_indexes)
         for column in (batch.partitions, batch.offsets, batch.timestamps)
     )
-    known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
-    produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
+    is_plausible = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
+    produced = pc.if_else(is_plausible, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
     names = contract.names
     return pa.table([*accepted.select(names).columns, *columns], names=[*names, *_RECORD, "batch_index"])
@@ -129,14 +130,14 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
     skipped_rows: list[SkippedRow] = []
-    done = 0
+    sent = 0
     for start in range(0, len(rows), _INSERT_ROWS):
         values = _values(rows[start : start + _INSERT_ROWS], stored_at)
-        for some in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
+        for portion in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
             with row_errors():
-                result = connection.execute_rows("insert_orders", some)
-            skipped_rows += _skipped_rows(connection, rows[done : done + len(some)], stored_at, result)
-            done += len(some)
+                result = connection.execute_rows("insert_orders", portion)
+            skipped_rows += _skipped_rows(connection, rows[sent : sent + len(portion)], stored_at, result)
+            sent += len(portion)
     return skipped_rows
 
 
@@ -147,21 +148,23 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
     without an error; reading the rows again finds these. Raises RowsAlteredError.
     """
-    before = find_by_order_id(connection, rows["order_id"].to_pylist())
+    existing_rows = find_by_order_id(connection, rows["order_id"].to_pylist())
     all_rows = list(zip(iterate_rows(connection, rows), _values(rows, stored_at), strict=True))
-    skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
-    waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
+    skipped_rows = [
+        SkippedRow(row, existing_rows[row.order.order_id]) for row, _ in all_rows if row.order.order_id in existing_rows
+    ]
+    waiting = [pair for pair in all_rows if pair[0].order.order_id not in existing_rows]
     refused: list[Refused] = []
     written: dict[str, NewRow] = {}
     retried: set[int] = set()
     size = _STATEMENTS
     while waiting:
-        some = waiting[:size]
-        done, refusal = connection.execute_each("insert_order", [values for _, values in some])
-        written |= {row.order.order_id: row for row, _ in some[:done]}
-        waiting = waiting[done:]
+        portion = waiting[:size]
+        count, refusal = connection.execute_each("insert_order", [values for _, values in portion])
+        written |= {row.order.order_id: row for row, _ in portion[:count]}
+        waiting = waiting[count:]
         # The statements after a refused row are sent again.
-        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * done + 2)
+        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * count + 2)
         if refusal is None:
             continue
         row, values = waiting.pop(0)
@@ -180,7 +183,7 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     stored = find_by_order_id(connection, written)
     contract = loader.contract_of(connection.settings)
     altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
-    if altered := [one for one in altered if one.detail]:
+    if altered := [refusal for refusal in altered if refusal.detail]:
         raise RowsAlteredError([*altered, *refused])
     return skipped_rows, refused
 
@@ -236,11 +239,11 @@ def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> Reco
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, one: str, other: str) -> str:
+def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:
     return ", ".join(
-        f"{name} is {_shown(found)} {one} and {_shown(given)} {other}"
-        for name, found, given in zip(contract.names, existing_row.order, row.order.row(), strict=True)
-        if found != given
+        f"{name} is {_shown(existing_value)} {existing} and {_shown(new_value)} {new}"
+        for name, existing_value, new_value in zip(contract.names, existing_row.order, row.order.row(), strict=True)
+        if existing_value != new_value
     )
 
 
@@ -263,15 +266,15 @@ def _skipped_rows(
     if not missing and not result.warnings:
         return []
     warnings = connection.execute("show_warnings").rows
-    other = [text for _, code, text in warnings if code != DUPLICATE_ENTRY]
-    if len(warnings) == missing == result.warnings and not other:
+    other_warnings = [text for _, code, text in warnings if code != DUPLICATE_ENTRY]
+    if len(warnings) == missing == result.warnings and not other_warnings:
         # Exactly this number of keys existed, and no value was changed. The texts show which rows to query first.
-        hinted = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
-        some = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string())))
-        skipped_rows = _rows_with_existing_id(connection, some, stored_at)
+        hinted_ids = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
+        hinted_rows = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted_ids, pa.string())))
+        skipped_rows = _rows_with_existing_id(connection, hinted_rows, stored_at)
         if len(skipped_rows) == missing:
             return skipped_rows
-    return _read_again(connection, rows, stored_at, missing, other)
+    return _read_again(connection, rows, stored_at, missing, other_warnings)
 
 
 def _read_again(
@@ -303,7 +306,7 @@ def _read_again(
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:
         raise RowsRefusedError(
-            f"{missing} rows were not written; the table has rows with these ids for {len(skipped_rows)} of them"
+            f"{counted(missing, 'row')} not written, but the table has the ids of {len(skipped_rows):,} of the rows"
         )
     return skipped_rows
 

@@ -40,14 +40,14 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
         raise TableDrifted(f"{settings.mysql_database}.{name} is a view.", hint="Name another table in MYSQL_TABLE.")
     has_provenance = not table.columns.keys().isdisjoint(_provenance())
     steps, table_then = _column_changes(settings, name, table, existing.contracts)
-    found = [*differences(_definition(settings, existing.contracts, has_provenance=has_provenance), table_then)]
-    if found:
+    definition = _definition(settings, existing.contracts, has_provenance=has_provenance)
+    if drift := [*differences(definition, table_then)]:
         raise TableDrifted(
             f"Table {settings.mysql_database}.{name} is not the table of the orders: "
-            + "; ".join(difference.description for difference in found)
+            + "; ".join(difference.description for difference in drift)
             + ".",
             # One statement, because parts of it are impossible before the rest.
-            hint=f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in found)};"
+            hint=f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in drift)};"
             " Or name another table in MYSQL_TABLE.",
         )
     is_interrupted = has_provenance and table.columns["kafka_partition"].default == "-1"

@@ -141,13 +141,13 @@ def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) 
                 return
             if isinstance(refused, DatabaseRefused):
                 raise DatabaseRefused(
-                    f"{step.what} is missing, and its statement failed: {refused.message}",
+                    f"{step.description} is missing, and its statement failed: {refused.message}",
                     hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
                 ) from refused
             if refused.statement_error:
                 raise refused.statement_error from refused
             raise TableDrifted(
-                f"The statement for {step.what} failed: {refused}.",
+                f"The statement for {step.description} failed: {refused}.",
                 hint=f"Rows of table {settings.mysql_table} have NULL in a column: correct or delete them.",
             ) from refused
         connection.commit()
@@ -164,7 +164,7 @@ def _execute_patiently(connection: Connection, step: Step, attempts: int) -> Non
         else:
             return
     raise DatabaseUnavailable(
-        f"The statement for {step.what} has to wait, because transactions use the table: {waiting.message}",
+        f"The statement for {step.description} has to wait, because transactions use the table: {waiting.message}",
         hint="SHOW PROCESSLIST shows them: a reader's long transaction, perhaps.",
     ) from waiting
 
@@ -244,9 +244,9 @@ def _drifts(
             "It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE. If it is"
             f" from an older backup, empty {names['schema']}, and `orderflow init` brings it up to date.",
         )
-    elif found := [*differences(definition, existing_table)]:
+    elif drift := [*differences(definition, existing_table)]:
         yield Difference(
             f"Table {full_name} is not as OrderFlow writes it:"
-            f" {'; '.join(difference.description for difference in found)}.",
-            f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in found)};",
+            f" {'; '.join(difference.description for difference in drift)}.",
+            f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in drift)};",
         )

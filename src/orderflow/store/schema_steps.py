@@ -16,7 +16,7 @@ from orderflow.store.tables import Table
 class Step(NamedTuple):
     """A missing part: what it is, the name of the statement that creates it, and the statement's placeholders."""
 
-    what: str
+    description: str
     statement: str
     placeholders: tuple[tuple[str, str], ...] = ()
 
@@ -33,7 +33,7 @@ def create_table(table: Table, names: Mapping[str, str]) -> Step:
 
 def migrate(migration: Migration) -> list[Step]:
     """Return the steps of a migration."""
-    return [Step(migration.what, migration.statement), record_version(migration.number)]
+    return [Step(migration.description, migration.statement), record_version(migration.number)]
 
 
 def record_version(number: int) -> Step:
@@ -41,19 +41,19 @@ def record_version(number: int) -> Step:
     return Step(f"schema version {number}", "insert_schema_version", (("version", str(number)),))
 
 
-def add_contract(settings: Settings, known: contracts.Versions) -> list[Step]:
-    """Return the step that adds the settings' contract to the known versions, if it is new.
+def add_contract(settings: Settings, versions: contracts.Versions) -> list[Step]:
+    """Return the step that adds the settings' contract to the versions, if it is new.
 
     Raises ContractInvalid if the tables cannot follow it.
     """
     contract = loader.contract_of(settings)
-    if known.find(contract) is not None:
+    if versions.find(contract) is not None:
         return []
-    impossible = [change for change in changes(known.last_used, contract) if change.fix]
-    if impossible and known.is_used:
+    impossible = [change for change in changes(versions.last_used, contract) if change.fix]
+    if impossible and versions.is_used:
         hint = " ".join(dict.fromkeys(change.fix for change in impossible))
-        raise contracts.mismatch_error(settings, known, hint=hint)
-    contract_id = str(known.newest_id + 1)
+        raise contracts.mismatch_error(settings, versions, hint=hint)
+    contract_id = str(versions.newest_id + 1)
     text = contracts.as_json(contract).encode().hex()
     values = (("contract_id", contract_id), ("contract", text))
     return [Step(f"contract version {contract_id}", "insert_contract", values)]

@@ -45,8 +45,8 @@ class Server(NamedTuple):
     @property
     def release(self) -> tuple[int, ...]:
         """The version's numbers."""
-        found = re.match(r"\d+(\.\d+)*", self.version)
-        return tuple(map(int, found[0].split("."))) if found else ()
+        numbers = re.match(r"\d+(\.\d+)*", self.version)
+        return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
 
 def read(settings: Settings) -> Server:
@@ -69,8 +69,10 @@ def triggers(settings: Settings) -> list[str]:
     """Return the triggers of the tables that the user may see."""
     with Connection(settings, database=False) as connection:
         names = statements.table_names(settings).values()
-        where = as_server_names(connection, (settings.mysql_database, *names))
-        rows = connection.execute("select_triggers", where, tables=statements.placeholders_for(where[1:])).rows
+        server_names = as_server_names(connection, (settings.mysql_database, *names))
+        rows = connection.execute(
+            "select_triggers", server_names, tables=statements.placeholders_for(server_names[1:])
+        ).rows
     return [f"{name} of {table}" for name, table in rows]
 
 
@@ -111,8 +113,8 @@ def missing_indexes(settings: Settings) -> list[str]:
     """Return the statements that create the readers' indexes that the orders table lacks."""
     with Connection(settings, database=False) as connection:
         database, table = as_server_names(connection, (settings.mysql_database, settings.mysql_table))
-        found = connection.execute("select_indexed_columns", {"database": database, "table": table}).rows
-        indexed = {column.lower() for (column,) in found}
+        rows = connection.execute("select_indexed_columns", {"database": database, "table": table}).rows
+        indexed = {column.lower() for (column,) in rows}
     return [
         f"CREATE INDEX {name} ON `{settings.mysql_table}` ({column});"
         for column, name in _INDEXED.items()

@@ -126,15 +126,15 @@ def quarantined(
     connection: Connection, topic_id: str, partition: int, start: int, end: int
 ) -> dict[int, AuditedQuarantineEntry]:
     """Map offset to row, for the records with `start` <= offset < `end`."""
-    found: dict[int, AuditedQuarantineEntry] = {}
+    entries: dict[int, AuditedQuarantineEntry] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
-    for offset, key, value, chunks, *rest in rows:
+    for offset, key, value, chunks, *other_columns in rows:
         fields = (
             quarantine.join_chunks(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
         )
-        found[offset] = AuditedQuarantineEntry(*fields, *rest)
-    return found
+        entries[offset] = AuditedQuarantineEntry(*fields, *other_columns)
+    return entries
 
 
 def adoption(connection: Connection) -> Adoption | None:
@@ -168,16 +168,16 @@ def count_quarantine(connection: Connection) -> int:
 
 def count_chunks(connection: Connection) -> tuple[int, int]:
     """Return the number of chunks that the quarantine's rows list, and the number that exist."""
-    listed, found = connection.execute("count_chunks").rows[0]
-    return int(listed), found
+    listed, existing = connection.execute("count_chunks").rows[0]
+    return int(listed), existing
 
 
 def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:
     """Yield order_id, partition, offset and stored_at of every row."""
-    last: str | None = None
-    while rows := connection.execute("select_order_coordinates", {"after_id": last}).rows:
+    last_id: str | None = None
+    while rows := connection.execute("select_order_coordinates", {"after_id": last_id}).rows:
         yield from rows
-        last = rows[-1][0]
+        last_id = rows[-1][0]
 
 
 def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
@@ -186,10 +186,10 @@ def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
         yield from page
 
 
-def rollup_differences(connection: Connection, most: int) -> tuple[int, list[RollupDifference]]:
-    """Count the differences between the rollup and the orders table, and return the first `most` of them."""
+def rollup_differences(connection: Connection, limit: int) -> tuple[int, list[RollupDifference]]:
+    """Count the differences between the rollup and the orders table, and return the first `limit` of them."""
     connection.execute("set_group_memory")
-    rows = connection.execute("select_rollup_differences", {"most": most}).rows
+    rows = connection.execute("select_rollup_differences", {"most": limit}).rows
     differences = [
         RollupDifference(minute, category, partition, int(orders), int(units), revenue)
         for minute, category, partition, orders, units, revenue, _ in rows
@@ -197,8 +197,8 @@ def rollup_differences(connection: Connection, most: int) -> tuple[int, list[Rol
     return (rows[0][-1] if rows else 0), differences
 
 
-def view_differences(connection: Connection, settings: Settings, view: str, most: int) -> tuple[int, list[str]]:
-    """Count the surplus and missing rows of the view, and describe the first `most` of them.
+def view_differences(connection: Connection, settings: Settings, view: str, limit: int) -> tuple[int, list[str]]:
+    """Count the surplus and missing rows of the view, and describe the first `limit` of them.
 
     The view's own definition is not read, because that takes more privileges than a reader has. Instead, its rows are
     compared with the current result of the definition that OrderFlow creates it with.
@@ -208,7 +208,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, most
     try:
         rows = connection.execute(
             "select_view_differences",
-            {"most": most},
+            {"most": limit},
             columns=", ".join(VIEWS[view]),
             view=f"`{names[view]}`",
             definition=statements.sql(f"create_{view}", settings).split(" AS\n", 1)[1],
@@ -229,6 +229,8 @@ def structure_differences(settings: Settings) -> list[str]:
     Raises SchemaTooNew.
     """
     try:
-        return [f"{step.what} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)]
+        return [
+            f"{step.description} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)
+        ]
     except TableDrifted as drifted:
         return [drifted.message.rstrip(".")]

@@ -332,7 +332,7 @@ class _Checks:
         if steps := self._missing:
             return (
                 "warning",
-                f"missing: {', '.join(step.what for step in steps)}",
+                f"missing: {', '.join(step.description for step in steps)}",
                 "The sink creates them at start; `orderflow init --dry-run` shows the SQL.",
             )
         return (
