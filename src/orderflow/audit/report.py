@@ -153,7 +153,7 @@ class Report(msgspec.Struct, kw_only=True):
         if self.partitions_unchecked:
             notes += (
                 f" An earlier version of OrderFlow wrote to {counted(self.partitions_unchecked, 'partition')}:"
-                " losses, stored_at and quarantined_at are not checked there."
+                " losses, stored_at and quarantined_at are not checked."
             )
         return notes
 

@@ -334,14 +334,14 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
     if error.errno in error_numbers.CONTENTION:
         return Contention(f"{server}: {reason}.")
     if group := error_numbers.group_of(error.errno, error_numbers.UNAVAILABLE_GROUPS):
-        return DatabaseUnavailable(f"{server} {group.what}: {reason}.", hint=group.hint)
+        return DatabaseUnavailable(f"{server} {group.problem}: {reason}.", hint=group.hint)
     if group := error_numbers.group_of(error.errno, error_numbers.REFUSED_GROUPS):
         names = {
             "user": settings.mysql_user,
             "database": settings.mysql_database,
             "who": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
         }
-        return DatabaseRefused(f"{server} {group.what.format(**names)}: {reason}.", hint=group.hint.format(**names))
+        return DatabaseRefused(f"{server} {group.problem.format(**names)}: {reason}.", hint=group.hint.format(**names))
     if error.errno == error_numbers.NO_SOCKET:
         hint = SHORTAGE_HINTS[errno.EMFILE]
         return OutOfResources(f"This machine cannot open a connection to {server}: {reason}.", hint=hint)

@@ -66,14 +66,16 @@ def _read_once(connection: Connection, settings: Settings) -> ExistingTables:
                 yield name, *cells
 
     existing = {name: ExistingTable(engine, {}, {}) for name, engine in rows("select_tables")}
-    no_table = ExistingTable(None, {}, {})  # of a table that was created since
     for name, column, *cells in rows("select_columns"):
-        existing.get(name, no_table).columns[column.lower()] = existing_column(cells)
+        if name in existing:  # otherwise it was created since, and the next read differs
+            existing[name].columns[column.lower()] = _existing_column(cells)
     for name, key, columns in rows("select_unique_keys"):
-        existing.get(name, no_table).unique_keys[key] = columns
+        if name in existing:
+            existing[name].unique_keys[key] = columns
 
     def has_column(table: str, column: str) -> bool:
-        return column in existing.get(statements.table_names(settings)[table], no_table).columns
+        name = statements.table_names(settings)[table]
+        return name in existing and column in existing[name].columns
 
     version, versions = 0, contracts.Versions({0: DEFAULT})
     if has_column("schema", "version"):
@@ -89,7 +91,7 @@ def as_server_names(connection: Connection, names: Sequence[str]) -> tuple[str, 
     return tuple(name.lower() if case == 1 else name for name in names)
 
 
-def existing_column(cells: Sequence[Any]) -> ExistingColumn:
+def _existing_column(cells: Sequence[Any]) -> ExistingColumn:
     """Return a column from its row of select_columns: data_type to generation_expression."""
     data_type, column_type, charset, length, precision, collation, nullable, extra, default, generated_by = cells
     may_be_null, is_counted = nullable.upper() == "YES", "auto_increment" in extra.lower()
