@@ -26,6 +26,7 @@ _STEPS = {
     "orderflow.store.quarantine": "quarantine",
     "orderflow.store.rollup": "rollup",
     "orderflow.store.writer": "rest of the writer",
+    "orderflow.store.transaction": "rest of the writer",
     "orderflow.store.record_batch": "rest of the writer",
     "orderflow.store.commit_ticket": "wait for the commit order",
     "orderflow.pipeline.partition_consumer": "wait for records",

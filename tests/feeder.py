@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from orderflow.settings import Settings
 from orderflow.store import schema
+from orderflow.store.commit_result import Committed
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import message, quoted
 
 PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
@@ -60,7 +61,7 @@ def interleaved(*batches: RecordBatch) -> RecordBatch:
 def commit(settings: Settings, batch: RecordBatch, topic_reader: Topic = TOPIC, *, load_data: bool = True) -> Committed:
     """Commit the batch with a writer of its own."""
     with Writer(settings, topic_reader) as writer:
-        writer.uses_load_data = load_data
+        writer.session.uses_load_data = load_data
         return writer.commit(batch)
 
 

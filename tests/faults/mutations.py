@@ -35,9 +35,9 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        quarantine.insert(connection, topic_reader, batch, bad, stored_at)\n"
+_QUARANTINE = "        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)\n"
 _COMMIT = "        connection.commit()\n"
-_WRITER = "src/orderflow/store/writer.py"
+_TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
 _REASONS = "src/orderflow/audit/reasons.py"
@@ -79,20 +79,20 @@ MUTATIONS = (
     Mutation(
         "commit before quarantine",
         "killed_at_insert_quarantine_after",
-        _WRITER,
+        _TRANSACTION,
         {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
     ),
     Mutation(
         "gap not checked",
         "test_a_gap_with_records_is_refused and mysql",
-        _WRITER,
+        _TRANSACTION,
         {".holds_records(partition, position, first)": ".holds_records(partition, position, position)"},
         _LEDGER,
     ),
     Mutation(
         "gap checked without its last offset",
         "test_a_gap_with_records_is_refused and mysql",
-        _WRITER,
+        _TRANSACTION,
         {".holds_records(partition, position, first)": ".holds_records(partition, position, first - 1)"},
         _LEDGER,
     ),
@@ -114,7 +114,7 @@ MUTATIONS = (
         "audit: quarantined values are not read again",
         "moved and mysql and good",
         "src/orderflow/audit/quarantined_rows.py",
-        {"    if not wrong:\n": "    if wrong:\n"},
+        {"    if not descriptions:\n": "    if descriptions:\n"},
         _CHANGES,
     ),
     Mutation(
@@ -183,22 +183,22 @@ MUTATIONS = (
     Mutation(
         "audit: engines are believed",
         "another_engine and mysql and orders_ledger",
-        "src/orderflow/store/schema.py",
-        {'if str(found.engines[name]).upper() != "INNODB":': "if found.engines[name] is None:"},
+        "src/orderflow/store/table_definition.py",
+        {'if str(existing.engine).upper() != "INNODB":': "if existing.engine is None:"},
         _CHANGES,
     ),
     Mutation(
         "contract: its start is not recorded",
         "three_versions and mysql",
-        _WRITER,
+        _TRANSACTION,
         {"                contracts.begin(": "                len((connection,)) or contracts.begin("},
         _VERSIONS,
     ),
     Mutation(
         "contract: an earlier one may still store",
         "earlier_contract_is_refused and mysql",
-        _WRITER,
-        {"if one.contract_id > self._contract_id:": "if False:"},
+        _TRANSACTION,
+        {"if position.contract_id > self._context.contract_id:": "if False:"},
         _VERSIONS,
     ),
     Mutation(

@@ -419,7 +419,7 @@ class System:
         self.until_caught_up()
         assert self.sink.alive, self.sink.last_lines()
         report = audit.run(self.admin_settings)
-        findings = [finding.what for kind in report.counts for finding in report.listed(kind)[:3]]
+        findings = [finding.description for kind in report.counts for finding in report.listed(kind)[:3]]
         assert report.proven, (report.sentence(), findings)
 
     def drain(self) -> Count:

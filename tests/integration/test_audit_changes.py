@@ -161,9 +161,9 @@ def test_the_unchanged_tables_are_proven(filled: Settings) -> None:
     report = audit.run(filled)
     assert (report.proven, report.counts) == (True, NO_FINDINGS), report.summary()
     assert report.sentence() == (
-        "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. 2 of the stored and duplicates were replayed"
-        " from the quarantine; 1 of the quarantined are discarded. Lost before being read, and accepted: 3 offsets."
-        " Adopted with the table, without a record: 2 rows."
+        "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. Replayed from the quarantine, so stored"
+        " or duplicate: 2 records. Discarded, but still quarantined: 1 record. Lost before being read, and accepted: 3"
+        " offsets. Adopted with the table, without a record: 2 rows."
     )
     for table in TABLES:
         assert select(filled, f"SELECT COUNT(*) FROM {table}") > [(0,)], table

@@ -273,7 +273,7 @@ def test_the_exit_code_reports_the_result(template: Settings, tmp_path: Path) ->
     proven = run(template, "audit", cwd=tmp_path)
     assert (proven.returncode, proven.stdout.splitlines()[-1]) == (
         0,
-        "Proven: 9 records = 5 stored + 1 duplicates + 3 quarantined.",
+        "Proven: 9 records = 5 stored + 1 duplicate + 3 quarantined.",
     )
     hostile = "'ORDER-\x1b]0;x\x07', '\x1b[31mred\u202e'"
     execute(template, f"INSERT INTO orders VALUES (1, {hostile}, 'y', 1, 1, 1, '2025-01-01')")

@@ -173,8 +173,9 @@ def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Pa
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
-        "Proven: 7 records = 4 stored + 1 duplicates + 2 quarantined. 4 of the stored and duplicates were replayed from"
-        " the quarantine; 1 of the quarantined are discarded. Lost before being read, and accepted: 3 offsets."
+        "Proven: 7 records = 4 stored + 1 duplicate + 2 quarantined. Replayed from the quarantine, so stored or"
+        " duplicate: 4 records. Discarded, but still quarantined: 1 record. Lost before being read, and accepted: 3"
+        " offsets."
     )
     as_text, as_json = run(resolved, "audit", cwd=tmp_path), run(resolved, "audit", "--json", cwd=tmp_path)
     assert as_text.returncode == as_json.returncode == 0
@@ -216,7 +217,7 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
     assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
     [finding] = audit.run(settings).quarantine
-    assert finding.what == "is in the quarantine for conflict with the order of a later record (offset 1)"
+    assert finding.description == "is in the quarantine for conflict with the order of a later record (offset 1)"
 
 
 def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) -> None:
@@ -235,6 +236,6 @@ def test_a_conflict_that_became_a_refused_row_is_found(stored: Settings) -> None
     store(stored)
     execute(stored, "UPDATE orders_quarantine SET reason = 'refused_by_database' WHERE kafka_offset = 5")
     [finding] = audit.run(stored).quarantine
-    assert finding.what == (
+    assert finding.description == (
         "is in the quarantine for refused_by_database, but its order was stored before: it is a conflict"
     )

@@ -45,7 +45,7 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     report = audit.run(settings)
     assert not report.proven
     assert "the topic holds records of offsets 3 to 3, before the ledger's first_offset" in {
-        finding.what for finding in report.counters
+        finding.description for finding in report.counters
     }
 
 
@@ -132,11 +132,11 @@ def test_records_that_left_before_they_were_stored_are_a_finding_until_their_los
     lose(stored, 3, 2)
     report = audit.run(stored)
     assert report.counts == NO_FINDINGS | {"topics": 2}
-    assert {(finding.partition, finding.what) for finding in report.topics} == {
+    assert {(finding.partition, finding.description) for finding in report.topics} == {
         (1, "offsets 4 to 6 left the topic before they were stored"),
         (3, "offsets 0 to 1 left the topic before they were stored"),
     }
-    assert report.sentence().startswith("Not proven: among 5 records and the tables, 2 wrong in the topics.")
+    assert report.sentence().startswith("Not proven: 2 findings among 5 records and the tables: 2 wrong in the topics.")
     assert run(stored, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
     report = audit.run(stored)
     assert (report.proven, report.lost_offsets) == (True, 5)

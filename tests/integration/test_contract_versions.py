@@ -148,7 +148,7 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
     assert counts(audit.run(first)) == (5, 3, 0, 2)
     # A repeat of a record that the first version stored without the new fields is a conflict, unless it lacks them.
     send(settings, [shop_order(1001), shop_order(1003, gift=True), shop_order(1004, currency="CHF", gift=False)])
-    steps = [step.what for step in schema.missing(second)]
+    steps = [step.description for step in schema.missing(second)]
     assert steps == ["columns gift, paid_at, channel of table orders", "contract version 2"]
     store(second)
     assert select(
@@ -176,7 +176,7 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
     ]
     execute(settings, "UPDATE orders SET tax = 0.0002 WHERE order_id = '#1005'")
     [finding] = audit.run(third).different
-    assert "tax" in finding.what
+    assert "tax" in finding.description
     execute(settings, "UPDATE orders SET tax = 0.0001, channel = 'shop' WHERE order_id IN ('#1005', '#1001')")
     assert {different.order_id for different in audit.run(third).different} == {"#1001", "#1005"}
 
@@ -235,7 +235,7 @@ def test_a_conflict_that_a_replay_finds_by_a_later_contract_is_proven(settings: 
     assert replay_open_record(second, corrected=shop_order(1005)) is ReplayResult.STORED
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
     [finding] = audit.run(second).quarantine
-    assert finding.what.endswith("for conflict, but the contract rejects it for invalid_value")
+    assert finding.description.endswith("for conflict, but the contract rejects it for invalid_value")
 
 
 def test_a_conflict_of_one_contract_that_another_one_stores_is_proven(settings: Settings) -> None:
@@ -376,10 +376,13 @@ def test_custom_columns_of_adopted_rows_are_checked_and_may_become_wider(setting
     with pytest.raises(TableDrifted) as drifted:
         schema.prepare(wider)
     execute(settings, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
-    assert [step.what for step in schema.prepare(wider)] == ["column coupon of table orders", "contract version 2"]
+    assert [step.description for step in schema.prepare(wider)] == [
+        "column coupon of table orders",
+        "contract version 2",
+    ]
     assert_adopted_rows_are_checked(wider)
     execute(settings, "UPDATE orders SET coupon = 'FREE' WHERE order_id = '#1002'")
-    assert [finding.what for finding in audit.run(wider).adoption] == [
+    assert [finding.description for finding in audit.run(wider).adoption] == [
         "rows that were adopted have changed since: the checksum differs"
     ]
 
@@ -442,7 +445,7 @@ def test_stricter_rules_need_no_new_column(database: Settings) -> None:
     stricter = with_contract(
         database, SECOND.replace(', "CHF"]', "]").replace("required = false", "required = true", 1)
     )
-    assert [step.what for step in schema.prepare(stricter)] == ["contract version 2"]
+    assert [step.description for step in schema.prepare(stricter)] == ["contract version 2"]
 
 
 def test_a_type_change_that_copies_the_table_is_left_to_the_operator(database: Settings) -> None:
@@ -452,7 +455,7 @@ def test_a_type_change_that_copies_the_table_is_left_to_the_operator(database: S
     with pytest.raises(TableDrifted, match="column group is int, not bigint") as drifted:
         schema.prepare(wider)
     execute(database, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
-    assert [step.what for step in schema.prepare(wider)] == ["contract version 2"]
+    assert [step.description for step in schema.prepare(wider)] == ["contract version 2"]
 
 
 def test_new_columns_are_added_instantly(database: Settings) -> None:
@@ -460,7 +463,7 @@ def test_new_columns_are_added_instantly(database: Settings) -> None:
     schema.prepare(with_contract(database, FIRST))
     [step, _] = schema.missing(with_contract(database, SECOND))
     execute(database, schema.statement_of(step, with_contract(database, SECOND)).rstrip(";") + ", ALGORITHM = INSTANT")
-    assert [step.what for step in schema.prepare(with_contract(database, SECOND))] == ["contract version 2"]
+    assert [step.description for step in schema.prepare(with_contract(database, SECOND))] == ["contract version 2"]
 
 
 def test_a_writer_with_an_earlier_contract_is_refused_once_records_are_stored_by_a_later_one(
@@ -542,7 +545,7 @@ def test_a_column_that_was_dropped_with_a_forged_contract_is_found(settings: Set
     assert audit.run(second).proven
     execute(settings, "INSERT INTO orders_contracts SELECT 3, contract, added_at FROM orders_contracts LIMIT 1")
     execute(settings, "ALTER TABLE orders DROP COLUMN gift, DROP COLUMN paid_at, DROP COLUMN channel")
-    assert [finding.what for finding in audit.run(second).tables] == [
+    assert [finding.description for finding in audit.run(second).tables] == [
         "contract version 3 lacks columns of version 2: channel, gift, paid_at"
     ]
 

@@ -22,8 +22,9 @@ from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import SAMPLE, numbered
 from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
 from tests.feeder import TOPIC, batch_of, commit

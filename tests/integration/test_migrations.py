@@ -20,6 +20,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import ReplayResult, replay
+from orderflow.store.schema_steps import Step
 from tests.corpus import numbered
 from tests.feeder import batch_of, commit
 from tests.processes import run, until
@@ -173,7 +174,7 @@ def test_processes_that_start_at_once_upgrade_without_errors(
     original_make = schema._make
     local = threading.local()
 
-    def make_together(step: schema.Step, settings: Settings, *limits: int) -> None:
+    def make_together(step: Step, settings: Settings, *limits: int) -> None:
         if not getattr(local, "passed", False):
             local.passed = True
             all_checked.wait(60)

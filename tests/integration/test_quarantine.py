@@ -485,7 +485,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         " reason, detail) VALUES ('orders', 'first', 0, 0, '{', UTC_TIMESTAMP(), 'malformed_json', '')",
     )
     steps = schema.missing(store)
-    assert [step.what for step in steps] == [
+    assert [step.description for step in steps] == [
         "migration 1 (columns resolved_because, mended_value, parts of table orders_quarantine)",
         "schema version 1",
         "migration 3 (columns corrected_value, chunks of table orders_quarantine)",

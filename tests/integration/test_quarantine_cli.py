@@ -76,7 +76,9 @@ def test_the_commands_of_the_page_work_as_documented(kept: Settings, tmp_path: P
     assert "offsets 0 to 2 (3) are accepted as lost" in outputs["orderflow accept-loss --yes"]
     store(kept)
     report = audit.run(kept)
-    assert report.sentence().startswith("Proven: 7 records = 4 stored + 0 duplicates + 3 quarantined. 3 of the stored")
+    assert report.sentence().startswith(
+        "Proven: 7 records = 4 stored + 0 duplicates + 3 quarantined. Replayed from the quarantine"
+    )
     assert (report.replayed, report.discarded, report.lost_offsets) == (3, 2, 3)
     repeated = shell(kept, "orderflow accept-loss --yes --json", tmp_path)
     assert (repeated.returncode, json.loads(repeated.stdout)["losses"]) == (0, [])

@@ -13,8 +13,9 @@ from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TooManyRejected, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import schema
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import message, numbered
 from tests.faults.proxy import Proxy
 from tests.feeder import TOPIC, Topic, batch_of, commit, interleaved
@@ -108,7 +109,7 @@ def test_a_trigger_that_fails_for_every_order_quarantines_none(store: Settings, 
 )
 def test_an_error_that_every_order_causes_quarantines_none(store: Settings, load_data: bool, change: str) -> None:
     with Writer(store, TOPIC) as writer:
-        writer.uses_load_data = load_data
+        writer.session.uses_load_data = load_data
         execute(store, change)
         with pytest.raises(DatabaseRefused, match="refuses a statement"):
             writer.commit(batch_of([numbered(1), b"{"]))
@@ -119,7 +120,7 @@ def test_a_revoked_privilege_quarantines_no_order(ordinary: Settings, store: Set
     name = ordinary.mysql_database
     execute(store, f"REVOKE INSERT ON {name}.* FROM {name}@'%'")
     with Writer(ordinary, TOPIC) as writer:
-        writer.uses_load_data = load_data
+        writer.session.uses_load_data = load_data
         with pytest.raises(DatabaseRefused, match="a privilege: INSERT command denied"):
             writer.commit(batch_of([numbered(1), b"{"]))
 
@@ -191,7 +192,7 @@ def test_the_writer_makes_progress_if_every_second_order_is_refused(
     with Proxy(store.mysql_port, delay=0.0005) as proxy:
         distant = msgspec.structs.replace(store, mysql_port=proxy.port)
         with Writer(distant, TOPIC) as writer:
-            writer.uses_load_data = load_data
+            writer.session.uses_load_data = load_data
             monkeypatch.setattr(Connection, "commit", commit_seen)
             result = writer.commit(batch_of(values))
     assert result == Committed(2_000, quarantined=Counter({Reason.REFUSED_BY_DATABASE: 2_000}))
@@ -314,7 +315,7 @@ def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
 def test_a_value_is_never_rounded_if_notes_are_off(ordinary: Settings, store: Settings, load_data: bool) -> None:
     """DECIMAL rounds with a note, which is neither a warning nor an error."""
     with global_variable(store, "sql_notes", "0"), Writer(ordinary, TOPIC) as writer:
-        writer.uses_load_data = load_data
+        writer.session.uses_load_data = load_data
         execute(store, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,1) NOT NULL")
         values = [numbered(1), numbered(2, unit_price="46.0", total_price="92.00")]
         assert writer.commit(batch_of(values)) == Committed(1, quarantined=Counter(REFUSED))

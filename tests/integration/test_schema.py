@@ -21,9 +21,9 @@ from orderflow.embedded.process import free_port
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from orderflow.store.writer import Committed
 from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
 from tests.feeder import batch_of, commit
 from tests.servers import running
@@ -89,7 +89,7 @@ def assert_usable(settings: Settings) -> None:
 
 def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) -> None:
     planned = schema.missing(database)
-    assert [step.what for step in planned] == [
+    assert [step.description for step in planned] == [
         f"database {database.mysql_database}",
         *(
             f"{kind} orders{suffix}"
@@ -127,7 +127,7 @@ def test_missing_tables_are_created(database: Settings) -> None:
     schema.prepare(database)
     execute(database, "DROP VIEW orders_per_minute")
     execute(database, "DROP TABLE orders_ledger")
-    assert [step.what for step in schema.prepare(database)] == ["table orders_ledger", "view orders_per_minute"]
+    assert [step.description for step in schema.prepare(database)] == ["table orders_ledger", "view orders_per_minute"]
     assert_usable(database)
 
 

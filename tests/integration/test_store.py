@@ -14,7 +14,8 @@ from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
 from orderflow.errors import TooManyRejected
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.commit_result import Committed
+from orderflow.store.writer import Writer
 from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
 from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit
 from tests.sql import execute, select, select_all
@@ -41,7 +42,7 @@ def test_repeats_are_duplicates_and_changed_repeats_are_conflicts(
             offsets: Counter[int] = Counter()
             for batch in story.batches:
                 with Writer(store, TOPIC) as writer:
-                    writer.uses_load_data = load_data
+                    writer.session.uses_load_data = load_data
                     for partition, steps in _by_partition(batch):
                         records = batch_of([step.value for step in steps], offsets[partition], partition)
                         committed = writer.commit(records._replace(keys=[step.key for step in steps]))
@@ -87,7 +88,7 @@ def test_the_whole_corpus_is_stored_in_one_batch(store: Settings, load_data: boo
 def test_each_text_is_stored_in_a_batch_of_its_own(store: Settings, load_data: bool) -> None:
     """LOAD DATA's file is escaped completely or not at all, so another text in the batch could hide a defect here."""
     with Writer(store, TOPIC) as writer:
-        writer.uses_load_data = load_data
+        writer.session.uses_load_data = load_data
         for number, text in enumerate((TEXTS | LONGEST).values()):
             writer.commit(batch_of([numbered(number, product_name=quoted(text))], number))
     stored = select(store, "SELECT product_name FROM orders ORDER BY order_id")
@@ -205,17 +206,17 @@ def test_the_rollup_equals_the_table_to_the_cent(store: Settings) -> None:
 
 def test_the_writer_continues_by_insert_when_local_infile_is_switched_off(store: Settings) -> None:
     with Writer(store, TOPIC) as writer:
-        assert writer.uses_load_data
+        assert writer.session.uses_load_data
         assert writer.commit(batch_of([numbered(1)])).stored == 1
         execute(store, "SET GLOBAL local_infile = OFF")
         try:
             assert writer.commit(batch_of([numbered(2), numbered(1), b"{"], 1)) == Committed(
                 stored=1, duplicates=1, quarantined=Counter({Reason.MALFORMED_JSON: 1})
             )
-            assert not writer.uses_load_data
+            assert not writer.session.uses_load_data
             assert writer.commit(batch_of([numbered(3)], 4)).stored == 1
             with Writer(store, TOPIC) as new_writer:
-                assert not new_writer.uses_load_data
+                assert not new_writer.session.uses_load_data
                 assert new_writer.commit(batch_of([numbered(4)], 5)).stored == 1
         finally:
             execute(store, "SET GLOBAL local_infile = ON")

@@ -11,9 +11,10 @@ import pytest
 from orderflow.errors import LedgerGap, OffsetsLost, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import numbered
 from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
 from tests.processes import until
@@ -146,6 +147,6 @@ def test_a_session_whose_machine_is_gone_keeps_no_lock(store: Settings) -> None:
 def test_an_idle_writer_connects_again_before_the_server_ends_its_session(store: Settings) -> None:
     with Writer(store, TOPIC, idle_timeout=2) as writer:
         assert writer.commit(batch_of([numbered(1)])).stored == 1
-        session = writer._connection.execute_text("SELECT CONNECTION_ID()").rows[0][0]
+        session = writer.session.connection.execute_text("SELECT CONNECTION_ID()").rows[0][0]
         until(lambda: not select(store, f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"))
         assert writer.commit(batch_of([numbered(2)], 1)).stored == 1

@@ -12,8 +12,9 @@ from orderflow.contract import exact_path
 from orderflow.contract.definition import STANDARD_FIELDS, Reason
 from orderflow.settings import Settings
 from orderflow.store import schema
+from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import numbered
 from tests.feeder import Topic, batch_of, commit
 from tests.sql import execute, select
@@ -88,7 +89,7 @@ def test_a_table_changed_while_running_never_stores_another_value(store: Setting
     columns = ", ".join([*STANDARD_FIELDS[:-1], time, "kafka_offset"])
     with Writer(store, Topic(first=start)) as writer:
         execute(store, f"ALTER TABLE orders {change}")
-        for writer.uses_load_data in (True, False):
+        for writer.session.uses_load_data in (True, False):
             committed = writer.commit(batch_of(values, start))
             assert committed.stored + committed.quarantined[Reason.REFUSED_BY_DATABASE] == len(values)
             assert committed.stored and committed.quarantined

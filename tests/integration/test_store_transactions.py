@@ -23,10 +23,11 @@ from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFl
 from orderflow.settings import Settings
 from orderflow.store import orders, schema
 from orderflow.store import writer as writer_module
+from orderflow.store.commit_result import Committed
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from tests.corpus import numbered
 from tests.feeder import TOPIC, Topic, batch_of, commit, interleaved
 from tests.processes import until
@@ -60,7 +61,7 @@ def test_writers_that_store_each_others_duplicates_in_opposite_order_both_finish
     def work(partition: int) -> Committed:
         ordered = values if partition == 0 else values[::-1]
         with Writer(store, TOPIC) as writer:
-            writer.uses_load_data = load_data
+            writer.session.uses_load_data = load_data
             start.wait()
             results = [writer.commit(batch_of(ordered[at : at + 200], at, partition)) for at in (0, 200)]
         return Committed(sum(result.stored for result in results), sum(result.duplicates for result in results))
@@ -117,7 +118,7 @@ def commit_in_turns(
     def work(batch: RecordBatch, ticket: CommitTicket) -> Committed | OrderFlowError:
         try:
             with ticket, Writer(settings, topic_reader) as writer:
-                writer.uses_load_data = load_data
+                writer.session.uses_load_data = load_data
                 start.wait()
                 return writer.commit(batch, ticket)
         except OrderFlowError as error:
@@ -257,7 +258,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
     monkeypatch.setattr(Connection, "commit", commit_reached)
     for number in itertools.count(1):
         with Writer(store, TOPIC) as writer:
-            writer.uses_load_data = load_data
+            writer.session.uses_load_data = load_data
             statements.clear()
             fatal = number
             with pytest.raises(DatabaseUnavailable):

@@ -199,12 +199,12 @@ def test_an_accepted_loss_of_readable_records_is_a_finding(
         "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, quarantined_at, reason, detail)"
         " SELECT topic, topic_id, 0, 30, updated_at, 'null_value', '' FROM orders_ledger WHERE kafka_partition = 0",
     )
-    assert [(finding.offset, finding.what) for finding in audit.run(broker_settings).quarantine] == [
+    assert [(finding.offset, finding.description) for finding in audit.run(broker_settings).quarantine] == [
         (30, "is in the quarantine, but the ledger accounts for no such record")
     ]
     execute(broker_settings, "DELETE FROM orders_quarantine")
     damage.flip(damage.segment(broker.data, broker_settings.kafka_topic), batch)
-    assert [finding.what for finding in audit.run(broker_settings).counters] == [
+    assert [finding.description for finding in audit.run(broker_settings).counters] == [
         "offsets 25 to 49 cannot be lost: they overlap with other losses, or with records of the topic"
     ]
 
@@ -328,7 +328,7 @@ def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Setting
             prepare_ledger(restored)
         report = audit.run(restored)
     assert (len(report.missing), len(report.extra)) == (25, 25), report
-    assert "last_offset 99 is not the one it stored" in report.counters[0].what
+    assert "last_offset 99 is not the one it stored" in report.counters[0].description
     assert select(restored, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 

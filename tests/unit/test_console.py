@@ -8,7 +8,7 @@ from importlib import import_module
 
 from orderflow.contract import exact_path
 from orderflow.insights.track import TrackedOrder
-from orderflow.store.reading import StoredOrder, map_custom_values
+from orderflow.store.reading import DisplayedOrder, map_custom_values
 from orderflow.topic import Record
 from tests import shop
 from tests.corpus import ORDER
@@ -59,7 +59,7 @@ def test_track_shows_custom_fields() -> None:
         "paid_at": placed,
         "extra": "\x1b" + "x" * 5_000,
     }
-    stored = StoredOrder(*texts, order.unit_price, 2, order.total_price, placed, 0, 1, None, None, custom_fields)
+    stored = DisplayedOrder(*texts, order.unit_price, 2, order.total_price, placed, 0, 1, None, None, custom_fields)
     lines = [*track._lines(TrackedOrder(order.order_id, stored, None, None, ()))]
     for line in (
         "  customer   C-1",

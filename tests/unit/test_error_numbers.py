@@ -64,7 +64,7 @@ def test_the_documentation_has_every_number() -> None:
     assert documented == NAMES
     text = " ".join(page.split())
     for group in (*error_numbers.UNAVAILABLE_GROUPS, *error_numbers.REFUSED_GROUPS):
-        shown = f"**MySQL at … {group.what}.** {group.hint}".strip()
+        shown = f"**MySQL at … {group.problem}.** {group.hint}".strip()
         assert shown.format(user="*user*", database="*database*", who="MYSQL") in text
 
 

@@ -26,8 +26,8 @@ from orderflow.metrics.sink import SinkMetrics
 from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 from orderflow.metrics.viewer import ViewerMetrics
 from orderflow.settings import Settings
+from orderflow.store.commit_result import Committed, Timing
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.writer import Committed, Timing
 from tests.processes import until
 from tests.prometheus import Page, get
 

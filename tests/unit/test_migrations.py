@@ -9,8 +9,9 @@ import pytest
 
 from orderflow.errors import TableDrifted
 from orderflow.settings import Settings
-from orderflow.store import migrations, statements, tables
+from orderflow.store import migrations, statements
 from orderflow.store.migrations import LATEST, MIGRATIONS
+from orderflow.store.table_definition import parse_table
 
 SQL = Path(__file__).parents[2] / "src/orderflow/store/sql/migrations"
 SETTINGS = Settings(mysql_table="shop")
@@ -44,19 +45,19 @@ def test_one_migration_builds_on_another() -> None:
     """The first version lacks a column that migration 3 renames, so migration 1 adds it."""
     needed = migrations.pending(SETTINGS, 0, {"shop_quarantine": {"quarantine_id", "record_value"}})
     assert [migration.number for migration in needed] == [1, 3, 6, 8]
-    latest = tables.shape(statements.sql("create_quarantine", SETTINGS))
-    name, shape = migrations.before("shop_quarantine", latest, needed)
+    latest = parse_table(statements.sql("create_quarantine", SETTINGS))
+    name, definition = migrations.before("shop_quarantine", latest, needed)
     assert name == "shop_quarantine"
     added = {"resolved_because", "corrected_value", "chunks", "contract_id", "reason_contract_id"}
-    assert {*latest.columns} - {*shape.columns} == added
+    assert {*latest.columns} - {*definition.columns} == added
 
 
-def test_the_shape_before_has_the_former_names() -> None:
+def test_the_definition_before_has_the_former_names() -> None:
     needed = migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS})
-    latest = tables.shape(statements.sql("create_chunks", SETTINGS))
-    name, shape = migrations.before("shop_quarantine_chunks", latest, needed)
-    assert (name, shape.primary) == ("shop_record_parts", "topic_id,kafka_partition,kafka_offset,field,part")
-    assert [*shape.columns][-2:] == ["part", "bytes"]
+    latest = parse_table(statements.sql("create_chunks", SETTINGS))
+    name, definition = migrations.before("shop_quarantine_chunks", latest, needed)
+    assert (name, definition.primary_key) == ("shop_record_parts", "topic_id,kafka_partition,kafka_offset,field,part")
+    assert [*definition.columns][-2:] == ["part", "bytes"]
     assert migrations.before("shop_ledger", latest, needed) == ("shop_ledger", latest)
 
 

@@ -6,29 +6,32 @@ from orderflow import topic
 from orderflow.audit.partition import Partition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store.ledger import Loss
 
 
 def check_losses(scope: Scope, report: Report) -> None:
     """Check that no record that was read, and no other loss, has the offsets of a loss."""
-    wrong = [("the ledger has no such partition", loss) for loss in scope.unknown_losses]
+    impossible = [("the ledger has no such partition", loss) for loss in scope.unknown_losses]
     for part in scope.partitions:
         end = part.entry.first_offset
         for loss in part.losses:
             is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
             if loss.first_offset >= loss.end_offset:
-                wrong.append(("there are none", loss))
+                impossible.append(("there are none", loss))
             elif not is_separate or not part.may_be_lost(loss):
-                wrong.append(("they overlap with other losses, or with records of the topic", loss))
+                impossible.append(("they overlap with other losses, or with records of the topic", loss))
             end = loss.end_offset
         lost = sum(loss.end_offset - loss.first_offset for loss in part.losses)
         if part.checks.lost is not None and part.checks.lost != lost:
-            what = f"the ledger counts {part.checks.lost:,} lost offsets, {lost:,} were accepted"
-            report.add("counters", part.finding(what))
-    for why, loss in wrong:
-        what = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
-        report.add("counters", Finding(what=what, topic=loss.topic, partition=loss.partition))
+            description = (
+                f"the ledger counts {counted(part.checks.lost, 'lost offset')}, but the accepted losses have {lost:,}"
+            )
+            report.add("counters", part.finding(description))
+    for why, loss in impossible:
+        description = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
+        report.add("counters", Finding(description=description, topic=loss.topic, partition=loss.partition))
 
 
 def find_damaged(settings: Settings, part: Partition) -> list[Loss]:

@@ -11,9 +11,10 @@ from orderflow.audit.quarantined_rows import check_quarantined
 from orderflow.audit.report import Report
 from orderflow.audit.stored_rows import check_stored
 from orderflow.contract.definition import Order
-from orderflow.store import snapshot
+from orderflow.store import orders, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 
@@ -54,18 +55,18 @@ class Accounting:
             else self._versions.id_of_replay(part, record.offset, contract_id, self._report)
             for record in in_quarantine
         ]
-        read = self._versions.read((*expected, *in_quarantine), contract_ids)
-        ids = [one.result.order_id for one in read if isinstance(one.result, Order)]
-        rows = snapshot.find_orders(self._connection, ids)
-        for one in read[len(expected) :]:
-            stored = _row_of(one, rows)
-            stored = stored and self._versions.row_as_read(stored, one.contract_id)
-            check_quarantined(part, one, quarantined[one.record.offset], stored, self._report)
-        for one in read[: len(expected)]:
+        read_records = self._versions.read((*expected, *in_quarantine), contract_ids)
+        ids = [read_record.result.order_id for read_record in read_records if isinstance(read_record.result, Order)]
+        rows = orders.find_by_order_id(self._connection, ids)
+        for read_record in read_records[len(expected) :]:
+            row_of_id = _row_of(read_record, rows)
+            row_as_read = row_of_id and self._versions.row_as_read(row_of_id, read_record.contract_id)
+            check_quarantined(part, read_record, quarantined[read_record.record.offset], row_as_read, self._report)
+        for read_record in read_records[: len(expected)]:
             check_stored(
-                one,
-                _row_of(one, rows),
-                replayed.get(one.record.offset),
+                read_record,
+                _row_of(read_record, rows),
+                replayed.get(read_record.record.offset),
                 part=part,
                 versions=self._versions,
                 report=self._report,
@@ -73,16 +74,16 @@ class Accounting:
 
     def _find_quarantined(
         self, part: Partition, records: Sequence[Record], start: int, end: int
-    ) -> dict[int, AuditedRecord]:
+    ) -> dict[int, AuditedQuarantineEntry]:
         """The rows of the quarantine for these records, by offset; rows without a record are reported and left out."""
-        found = snapshot.quarantined(self._connection, part.entry.topic_id, part.entry.partition, start, end)
-        self.quarantine_rows += len(found)
-        offsets = {record.offset for record in records} if found else set()
-        for offset in found.keys() - offsets:
-            what = "is in the quarantine, but the topic has no such record"
-            self._report.add("quarantine", part.finding(what, offset, found.pop(offset).order_id))
-        return found
+        rows = snapshot.quarantined(self._connection, part.entry.topic_id, part.entry.partition, start, end)
+        self.quarantine_rows += len(rows)
+        offsets = {record.offset for record in records} if rows else set()
+        for offset in rows.keys() - offsets:
+            description = "is in the quarantine, but the topic has no such record"
+            self._report.add("quarantine", part.finding(description, offset, rows.pop(offset).order_id))
+        return rows
 
 
-def _row_of(read: ReadRecord, rows: Mapping[str, StoredRow]) -> StoredRow | None:
+def _row_of(read: ReadRecord, rows: Mapping[str, ExistingRow]) -> ExistingRow | None:
     return rows.get(read.result.order_id) if isinstance(read.result, Order) else None

@@ -14,7 +14,7 @@ from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import Contention, RecordRejected
 from orderflow.store import contracts
 from orderflow.store.connection import Connection
-from orderflow.store.snapshot import StoredRow
+from orderflow.store.orders import ExistingRow
 from orderflow.topic import Record
 
 
@@ -43,19 +43,21 @@ class ContractVersions:
         A writer stores only by a version that is not lower than the partition's last one, and begins a higher one at
         the first offset that it stores.
         """
-        known = self._versions.contracts
-        unknown, begun = {*self._starts}, set[int]()
+        contracts_by_id = self._versions.contracts
+        unknown_partitions, begun = {*self._starts}, set[int]()
         for part in scope.partitions:
-            unknown.discard((part.entry.topic_id, part.entry.partition))
+            unknown_partitions.discard((part.entry.topic_id, part.entry.partition))
             begun |= self._check_starts(part, report)
-        for topic_id, number in sorted(unknown):
-            what = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
-            report.add("counters", Finding(what=what, partition=number))
-        for contract_id in sorted(begun & known.keys()):
-            if lacking := {*known[contract_id].names} - {*self.newest.names}:
+        for topic_id, number in sorted(unknown_partitions):
+            description = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
+            report.add("counters", Finding(description=description, partition=number))
+        for contract_id in sorted(begun & contracts_by_id.keys()):
+            if lacking := {*contracts_by_id[contract_id].names} - {*self.newest.names}:
                 columns = ", ".join(sorted(lacking))
-                what = f"contract version {self._versions.newest_id} lacks columns of version {contract_id}: {columns}"
-                report.add("tables", Finding(what=what))
+                description = (
+                    f"contract version {self._versions.newest_id} lacks columns of version {contract_id}: {columns}"
+                )
+                report.add("tables", Finding(description=description))
 
     def _check_starts(self, part: Partition, report: Report) -> set[int]:
         """Check the versions of this partition, and return them."""
@@ -64,16 +66,18 @@ class ContractVersions:
         if missing := {*contract_ids} - self._versions.contracts.keys():
             report.add("counters", part.finding(f"contract version {min(missing)} is missing"))
         elif contract_ids[-1] != part.checks.contract_id:
-            last = f"the last version that begins is {contract_ids[-1]}"
-            what = f"the ledger has contract version {part.checks.contract_id}, but {last}"
-            report.add("counters", part.finding(what))
+            description = (
+                f"the ledger has contract version {part.checks.contract_id}, but the last version that begins is"
+                f" {contract_ids[-1]}"
+            )
+            report.add("counters", part.finding(description))
         for (first, contract_id), before in zip(starts, contract_ids, strict=False):
             if contract_id <= before:
-                what = f"contract version {contract_id} begins at offset {first}, after {before}"
-                report.add("counters", part.finding(what))
+                description = f"contract version {contract_id} begins at offset {first}, after {before}"
+                report.add("counters", part.finding(description))
             if not part.entry.first_offset <= first < part.entry.next_offset:
-                what = f"contract version {contract_id} begins at offset {first}, which is not the ledger's"
-                report.add("counters", part.finding(what))
+                description = f"contract version {contract_id} begins at offset {first}, which is not the ledger's"
+                report.add("counters", part.finding(description))
         return {*contract_ids}
 
     def id_at(self, part: Partition, offset: int) -> int:
@@ -88,24 +92,24 @@ class ContractVersions:
         if contract_id in self._versions.contracts and contract_id >= at:
             return contract_id
         why = "is missing" if contract_id > at else f"is older than its own, {at}"
-        what = f"contract version {contract_id}, by which the record was replayed, {why}"
-        report.add("quarantine", part.finding(what, offset))
+        description = f"contract version {contract_id}, by which the record was replayed, {why}"
+        report.add("quarantine", part.finding(description, offset))
         return at
 
     def read(self, records: Sequence[Record], contract_ids: Sequence[int]) -> list[ReadRecord]:
         """Read each record by its version of the contract. The orders have the columns of the newest version."""
-        found: list[ReadRecord] = []
+        read_records: list[ReadRecord] = []
         for contract_id, group in groupby(zip(contract_ids, records, strict=True), key=lambda pair: pair[0]):
             contract = self._versions.contracts[contract_id]
-            some = [record for _, record in group]
-            results = decode_batch([record.value for record in some], contract).results
-            for record, result in zip(some, results, strict=True):
+            group_records = [record for _, record in group]
+            results = decode_batch([record.value for record in group_records], contract).results
+            for record, result in zip(group_records, results, strict=True):
                 aligned = result if isinstance(result, RecordRejected) else contract.align(result, self.newest)
-                found.append(ReadRecord(record, aligned, contract_id))
-        return found
+                read_records.append(ReadRecord(record, aligned, contract_id))
+        return read_records
 
-    def row_as_read(self, row: StoredRow, contract_id: int) -> StoredRow:
+    def row_as_read(self, row: ExistingRow, contract_id: int) -> ExistingRow:
         """The row with NULL in the columns that this version of the contract lacks, as its sink left them."""
-        known = self._versions.contracts[contract_id].by_name
+        columns = self._versions.contracts[contract_id].by_name
         values = zip(self.newest.names, row.order, strict=True)
-        return row._replace(order=tuple(value if name in known else None for name, value in values))
+        return row._replace(order=tuple(value if name in columns else None for name, value in values))

@@ -9,6 +9,7 @@ from datetime import datetime
 from orderflow.audit.partition import Partition, microseconds
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
+from orderflow.plurals import counted
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.snapshot import Adoption
@@ -40,7 +41,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
         if number == _ADOPTED:
             continue
         if number is None or offset is None:
-            report.add("extra", Finding(what="was added by hand: it has no coordinates", order_id=order_id))
+            report.add("extra", Finding(description="was added by hand: it has no coordinates", order_id=order_id))
             continue
         peers = scope.by_number.get(number, [])
         if any(peer.has_row(offset, order_id) for peer in peers):
@@ -49,8 +50,10 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
             unprovable.add("stored", number, stored_at)
             continue
         topics = ", ".join(peer.entry.topic for peer in peers) or None
-        what = _explain_extra(offset, peers)
-        report.add("extra", Finding(what=what, topic=topics, partition=number, offset=offset, order_id=order_id))
+        description = _explain_extra(offset, peers)
+        report.add(
+            "extra", Finding(description=description, topic=topics, partition=number, offset=offset, order_id=order_id)
+        )
 
 
 def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
@@ -63,15 +66,18 @@ def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
 
 def _check_adoption(connection: Connection, marked: Adoption, report: Report) -> None:
     """Check that the rows marked as adopted are those that were counted at the adoption."""
-    counted = snapshot.adoption(connection)
-    if counted is None:
-        what = "the count of the adopted rows is missing or exists more than once"
-        report.add("adoption", Finding(what=what))
-    elif counted.orders != marked.orders:
-        what = f"{counted.orders:,} rows were adopted, but {marked.orders:,} rows are marked as adopted"
-        report.add("adoption", Finding(what=what))
-    elif counted != marked:
-        report.add("adoption", Finding(what="rows that were adopted have changed since: the checksum differs"))
+    adopted = snapshot.adoption(connection)
+    if adopted is None:
+        description = "the count of the adopted rows is missing or exists more than once"
+        report.add("adoption", Finding(description=description))
+    elif adopted.orders != marked.orders:
+        description = (
+            f"the adoption counted {counted(adopted.orders, 'row')}, but the number marked as adopted is"
+            f" {marked.orders:,}"
+        )
+        report.add("adoption", Finding(description=description))
+    elif adopted != marked:
+        report.add("adoption", Finding(description="rows that were adopted have changed since: the checksum differs"))
 
 
 def find_extra_quarantine_rows(
@@ -83,21 +89,23 @@ def find_extra_quarantine_rows(
     """
     expected, actual = snapshot.count_chunks(connection)
     if expected != actual:
-        what = f"the records of the quarantine have {expected:,} chunks, but {actual:,} chunks are stored"
-        report.add("quarantine", Finding(what=what))
+        description = (
+            f"the records of the quarantine have {counted(expected, 'chunk')}, but the number stored is {actual:,}"
+        )
+        report.add("quarantine", Finding(description=description))
     if snapshot.count_quarantine(connection) == rows_with_record:
         return
-    known = {(part.entry.topic_id, part.entry.partition): part for part in scope.partitions}
+    partitions = {(part.entry.topic_id, part.entry.partition): part for part in scope.partitions}
     for row in snapshot.every_quarantined(connection):
-        part = known.get((row.topic_id, row.partition))
+        part = partitions.get((row.topic_id, row.partition))
         if part and part.is_unreadable(row.offset):
             unprovable.add("quarantined", row.partition, row.quarantined_at)
         elif not part or not part.is_readable(row.offset):
-            found = Finding(
-                what="is in the quarantine, but the ledger accounts for no such record",
+            finding = Finding(
+                description="is in the quarantine, but the ledger accounts for no such record",
                 topic=row.topic,
                 partition=row.partition,
                 offset=row.offset,
                 order_id=row.order_id,
             )
-            report.add("quarantine", found)
+            report.add("quarantine", finding)

@@ -9,6 +9,7 @@ from orderflow.audit.partition import Partition
 from orderflow.audit.report import Report
 from orderflow.audit.scope import Scope, first_offset, with_topic
 from orderflow.errors import OffsetsLost
+from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store.ledger import fingerprint
 from orderflow.topic import Record
@@ -21,23 +22,23 @@ def check_ledger(settings: Settings, scope: Scope, report: Report) -> None:
     for part in scope.partitions:
         name, number, topic_id, *_ = part.entry
         if ids.setdefault(name, topic_id) != topic_id or names.setdefault(topic_id, name) != name:
-            what = f"topic {name} with id {topic_id} contradicts another row of the ledger"
-            report.add("counters", part.finding(what))
+            description = f"topic {name} with id {topic_id} contradicts another row of the ledger"
+            report.add("counters", part.finding(description))
         if name == scope.topic.name and number not in scope.topic.partitions:
             report.add("counters", part.finding("the ledger has a partition that the topic does not have"))
         if not 0 <= part.entry.first_offset <= part.entry.next_offset:
-            what = f"the ledger's first_offset {part.entry.first_offset} is not between 0 and its next_offset"
-            report.add("counters", part.finding(what))
+            description = f"the ledger's first_offset {part.entry.first_offset} is not between 0 and its next_offset"
+            report.add("counters", part.finding(description))
         first, end = part.unaccounted
         if first < end and _holds_records(with_topic(settings, name), number, first, end):
-            what = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
-            report.add("counters", part.finding(what))
+            description = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
+            report.add("counters", part.finding(description))
         if part.checks.times_rows > part.entry.stored + part.entry.quarantined:
-            what = f"the ledger sums the times of {part.checks.times_rows:,} rows, more than it counts"
-            report.add("counters", part.finding(what))
+            description = f"the ledger sums the times of {counted(part.checks.times_rows, 'row')}, more than it counts"
+            report.add("counters", part.finding(description))
         if (last := part.checks.last).offset >= part.entry.next_offset:
-            what = f"the ledger's last_offset {last.offset} is not before its next_offset"
-            report.add("counters", part.finding(what))
+            description = f"the ledger's last_offset {last.offset} is not before its next_offset"
+            report.add("counters", part.finding(description))
 
 
 def _holds_records(settings: Settings, partition: int, first: int, end: int) -> bool:
@@ -52,7 +53,7 @@ def check_last_record(part: Partition, records: Sequence[Record], start: int, en
     last = part.checks.last
     if not start <= last.offset < end:
         return
-    found = {record.offset: record for record in records}.get(last.offset)
-    if found is None or fingerprint(found.timestamp, found.key) != last.fingerprint:
-        what = f"the record at the ledger's last_offset {last.offset} is not the one it stored"
-        report.add("counters", part.finding(what))
+    last_record = {record.offset: record for record in records}.get(last.offset)
+    if last_record is None or fingerprint(last_record.timestamp, last_record.key) != last.fingerprint:
+        description = f"the record at the ledger's last_offset {last.offset} is not the one it stored"
+        report.add("counters", part.finding(description))

@@ -44,10 +44,12 @@ class Partition:
         self._has_other_update = any(loss.accepted_at == entry.updated_at for loss in losses)
         self._row_hashes = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
 
-    def finding(self, what: str, offset: int | None = None, order_id: str | None = None) -> Finding:
+    def finding(self, description: str, offset: int | None = None, order_id: str | None = None) -> Finding:
         """A finding with this partition's coordinates."""
         entry = self.entry
-        return Finding(what=what, topic=entry.topic, partition=entry.partition, offset=offset, order_id=order_id)
+        return Finding(
+            description=description, topic=entry.topic, partition=entry.partition, offset=offset, order_id=order_id
+        )
 
     @property
     def size(self) -> int:

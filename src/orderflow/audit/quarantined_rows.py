@@ -8,12 +8,13 @@ from orderflow.audit.contract_versions import ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.reasons import check_reason
 from orderflow.audit.report import Report
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 
 def check_quarantined(
-    part: Partition, read: ReadRecord, quarantined: AuditedRecord, row: StoredRow | None, report: Report
+    part: Partition, read: ReadRecord, quarantined: AuditedQuarantineEntry, row: ExistingRow | None, report: Report
 ) -> None:
     """Check a record's row in the quarantine. `row` is the stored order of the same id."""
     record = read.record
@@ -26,9 +27,9 @@ def check_quarantined(
         report.quarantined += 1
         report.discarded += quarantined.status == "discarded"
         report.by_reason[quarantined.reason] = report.by_reason.get(quarantined.reason, 0) + 1
-    wrong = list(_check_columns(part.entry.topic, record, quarantined))
-    if not wrong:
-        what = check_reason(
+    descriptions = list(_check_columns(part.entry.topic, record, quarantined))
+    if not descriptions:
+        description = check_reason(
             record,
             quarantined,
             read.result,
@@ -36,12 +37,12 @@ def check_quarantined(
             rows_may_be_gone=report.unreadable_offsets > 0,
             coordinates_are_shared=bool(part.peers),
         )
-        wrong += [what] if what else []
-    for what in wrong:
-        report.add("quarantine", part.finding(what, record.offset, quarantined.order_id))
+        descriptions += [description] if description else []
+    for description in descriptions:
+        report.add("quarantine", part.finding(description, record.offset, quarantined.order_id))
 
 
-def _check_columns(topic: str, record: Record, quarantined: AuditedRecord) -> Iterator[str]:
+def _check_columns(topic: str, record: Record, quarantined: AuditedQuarantineEntry) -> Iterator[str]:
     """Iterate over the errors in the record's row in the quarantine, except for its reason."""
     if not quarantined.resolved_in_order:
         status = quarantined.status

@@ -7,7 +7,8 @@ from datetime import datetime
 from orderflow.contract.definition import Order, Reason
 from orderflow.errors import RecordRejected
 from orderflow.order_ranges import outside_ranges
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 _WITH_ORDER_ID = (Reason.CONFLICT, Reason.REFUSED_BY_DATABASE)  # reasons of records that the contract accepted
@@ -15,9 +16,9 @@ _WITH_ORDER_ID = (Reason.CONFLICT, Reason.REFUSED_BY_DATABASE)  # reasons of rec
 
 def check_reason(
     record: Record,
-    quarantined: AuditedRecord,
+    quarantined: AuditedQuarantineEntry,
     result: Order | RecordRejected,
-    row: StoredRow | None,
+    row: ExistingRow | None,
     *,
     rows_may_be_gone: bool,
     coordinates_are_shared: bool,
@@ -65,15 +66,15 @@ def check_reason(
     return f"{prefix}, but the contract accepts it; `orderflow quarantine replay` stores it"
 
 
-def _is_later(row: StoredRow | None, moment: datetime) -> bool:
+def _is_later(row: ExistingRow | None, moment: datetime) -> bool:
     return row is None or (row.stored_at is not None and row.stored_at > moment)
 
 
-def _is_of_later_record(row: StoredRow, record: Record) -> bool:
+def _is_of_later_record(row: ExistingRow, record: Record) -> bool:
     return row.partition == record.partition and row.offset is not None and row.offset > record.offset
 
 
-def _existed_at(row: StoredRow, record: Record, moment: datetime) -> bool:
+def _existed_at(row: ExistingRow, record: Record, moment: datetime) -> bool:
     """Whether the row was in the table when the database refused the record at `moment`."""
     if row.stored_at is None or row.stored_at < moment:
         return True

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from orderflow.plurals import counted
+from orderflow.store import audits
 from orderflow.store.ledger import Loss
 
 LISTED = 100  # findings of a kind that are listed; all are counted
@@ -23,10 +24,10 @@ class Values(msgspec.Struct, frozen=True):
     table: str
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"description": "what"}):
     """One difference, with coordinates and order_id if known. Texts of messages and tables are not escaped."""
 
-    what: str
+    description: str
     topic: str | None = None
     partition: int | None = None
     offset: int | None = None
@@ -97,9 +98,14 @@ class Report(msgspec.Struct, kw_only=True):
         return findings
 
     @property
+    def findings(self) -> int:
+        """The number of findings of all kinds."""
+        return sum(self.counts.values())
+
+    @property
     def proven(self) -> bool:
         """Whether there are no findings: every re-read record is accounted for, and the tables hold nothing else."""
-        return not any(self.counts.values())
+        return not self.findings
 
     def summary(self) -> dict[str, Any]:
         """The report as JSON-compatible values."""
@@ -109,20 +115,22 @@ class Report(msgspec.Struct, kw_only=True):
 
     def sentence(self) -> str:
         """The result in one sentence, followed by notes."""
-        if not self.proven:
-            found = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
-            return f"Not proven: among {counted(self.records, 'record')} and the tables, {found}." + self._notes()
-        sum_ = f"{self.stored:,} stored + {self.duplicates:,} duplicates + {self.quarantined:,} quarantined"
-        return f"Proven: {counted(self.records, 'record')} = {sum_}." + self._notes()
+        beginning = audits.beginning(proven=self.proven, records=self.records, findings=self.findings)
+        if self.proven:
+            parts = (
+                f"{self.stored:,} stored + {counted(self.duplicates, 'duplicate')} + {self.quarantined:,} quarantined"
+            )
+        else:
+            parts = ", ".join(f"{count:,} {_NOUNS[kind]}" for kind, count in self.counts.items() if count)
+        return f"{beginning}{parts}.{self._notes()}"
 
     def _notes(self) -> str:
         """The conditions and limits of the result, as sentences that start with a space."""
         notes = ""
-        if self.replayed or self.discarded:
-            notes += (
-                f" {self.replayed:,} of the stored and duplicates were replayed from the quarantine;"
-                f" {self.discarded:,} of the quarantined are discarded."
-            )
+        if self.replayed:
+            notes += f" Replayed from the quarantine, so stored or duplicate: {counted(self.replayed, 'record')}."
+        if self.discarded:
+            notes += f" Discarded, but still quarantined: {counted(self.discarded, 'record')}."
         if self.lost_offsets:
             notes += f" Lost before being read, and accepted: {counted(self.lost_offsets, 'offset')}."
         if self.adopted:
@@ -145,7 +153,7 @@ class Report(msgspec.Struct, kw_only=True):
         if self.partitions_unchecked:
             notes += (
                 f" An earlier version of OrderFlow wrote to {counted(self.partitions_unchecked, 'partition')}:"
-                " their losses, stored_at and quarantined_at are not checked."
+                " losses, stored_at and quarantined_at are not checked."
             )
         return notes
 

@@ -51,8 +51,8 @@ def run(settings: Settings, progress: OnProgress = lambda done, total: None) -> 
 
 def _run_once(settings: Settings, progress: OnProgress) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
-    known = schema.stored_contracts(settings.for_reading)
-    settings = loader.with_contract(settings, known.contracts[known.newest_id])
+    stored = schema.stored_contracts(settings.for_reading)
+    settings = loader.with_contract(settings, stored.contracts[stored.newest_id])
     with snapshot.open_snapshot(settings) as connection:
         versions = ContractVersions(connection, loader.contract_of(settings))
         scope = find_scope(settings, connection)

@@ -41,9 +41,9 @@ class Scope(NamedTuple):
         """The number of offsets of KAFKA_TOPIC beyond the ledger's position."""
         next_offsets = {(part.entry.topic, part.entry.partition): part.entry.next_offset for part in self.partitions}
         return sum(
-            max(0, end - next_offsets.get(where, first))
-            for where, (first, end) in self.bounds.items()
-            if where[0] == self.topic.name
+            max(0, end - next_offsets.get((topic_name, number), first))
+            for (topic_name, number), (first, end) in self.bounds.items()
+            if topic_name == self.topic.name
         )
 
 
@@ -60,9 +60,9 @@ def find_scope(settings: Settings, connection: Connection) -> Scope:
         accepted[loss.topic, loss.partition].append(loss)
     checks = snapshot.ledger_checks(connection)
     partitions = [
-        Partition(entry, bounds[where], accepted.pop(where, ()), checks[where])
+        Partition(entry, bounds[key], accepted.pop(key, ()), checks[key])
         for entry in entries
-        for where in [(entry.topic, entry.partition)]
+        for key in [(entry.topic, entry.partition)]
     ]
     by_number: defaultdict[int, list[Partition]] = defaultdict(list)
     for part in partitions:
@@ -78,20 +78,22 @@ def _find_bounds(
 ) -> tuple[TopicInfo, dict[tuple[str, int], Bounds], list[str]]:
     """KAFKA_TOPIC, the readable bounds of its partitions and the ledger's, and the topics that no longer exist."""
     info = topic.describe(settings)
-    found = {(info.name, number): bound for number, bound in topic.bounds(settings, info.partitions).items()}
+    all_bounds = {(info.name, number): bound for number, bound in topic.bounds(settings, info.partitions).items()}
     missing_topics: list[str] = []
     for name, group in groupby(entries, lambda entry: entry.topic):
-        some = list(group)
+        topic_entries = list(group)
         if name == settings.kafka_topic:
-            for entry in some:
+            for entry in topic_entries:
                 check_topic_id(name, info.topic_id, entry.topic_id)
-        elif (earlier := _bounds_of_earlier_topic(with_topic(settings, name), some)) is None:
+        elif (earlier := _bounds_of_earlier_topic(with_topic(settings, name), topic_entries)) is None:
             missing_topics.append(name)
-            found |= {(name, entry.partition): Bounds(entry.next_offset, entry.next_offset) for entry in some}
+            all_bounds |= {
+                (name, entry.partition): Bounds(entry.next_offset, entry.next_offset) for entry in topic_entries
+            }
         else:
-            found |= earlier
-        for entry in some:
-            end = found.setdefault((name, entry.partition), Bounds(0, 0)).end
+            all_bounds |= earlier
+        for entry in topic_entries:
+            end = all_bounds.setdefault((name, entry.partition), Bounds(0, 0)).end
             if end < entry.next_offset:
                 raise OffsetsLost(
                     f"{name} partition {entry.partition} ends at offset {end}, but the ledger accounts for its records"
@@ -99,7 +101,7 @@ def _find_bounds(
                     hint="Kafka lost the partition's last records and reuses their offsets. Restore the topic, or start"
                     " again with another MYSQL_TABLE.",
                 )
-    return info, found, missing_topics
+    return info, all_bounds, missing_topics
 
 
 def _bounds_of_earlier_topic(

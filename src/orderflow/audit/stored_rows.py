@@ -10,7 +10,8 @@ from orderflow.audit.contract_versions import ContractVersions, ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.report import Report, Values
 from orderflow.contract.definition import Contract, Order
-from orderflow.store.snapshot import AuditedRecord, StoredRow
+from orderflow.store.orders import ExistingRow
+from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
 _NOT_STORED = "is neither stored nor in the quarantine"
@@ -18,8 +19,8 @@ _NOT_STORED = "is neither stored nor in the quarantine"
 
 def check_stored(
     read: ReadRecord,
-    row: StoredRow | None,
-    replayed: AuditedRecord | None,
+    row: ExistingRow | None,
+    replayed: AuditedQuarantineEntry | None,
     *,
     part: Partition,
     versions: ContractVersions,
@@ -31,13 +32,13 @@ def check_stored(
     """
     record, result, contract_id = read
     if not isinstance(result, Order):
-        where = "was replayed" if replayed else "is not in the quarantine"
-        what = f"breaks the contract ({result.reason}: {result.message}), but {where}"
-        report.add("missing", part.finding(what, record.offset))
+        outcome = "was replayed" if replayed else "is not in the quarantine"
+        description = f"breaks the contract ({result.reason}: {result.message}), but {outcome}"
+        report.add("missing", part.finding(description, record.offset))
         return
     if row is None:
-        what = "was replayed, but is not stored" if replayed else _NOT_STORED
-        report.add("missing", part.finding(what, record.offset, result.order_id))
+        description = "was replayed, but is not stored" if replayed else _NOT_STORED
+        report.add("missing", part.finding(description, record.offset, result.order_id))
         return
     is_own = _is_own(part, record, result.order_id, row, replayed)
     if is_own:
@@ -48,16 +49,16 @@ def check_stored(
         part.update_last_record(record.offset, row.stored_at if is_own else None)
     if row.order != result.row():
         fields = differences(versions.newest, result, row.order)
-        what = f"is stored with another {', '.join(fields)}"
+        description = f"is stored with another {', '.join(fields)}"
         if not is_own:
-            what += " by another record; this record should be in the quarantine"
-        found = part.finding(what, record.offset, result.order_id)
-        report.add("different", msgspec.structs.replace(found, fields=fields))
-    elif is_own and (wrong := check_times(record, row, replayed)):
-        report.add("different", part.finding(wrong, record.offset, result.order_id))
+            description += " by another record; this record should be in the quarantine"
+        finding = part.finding(description, record.offset, result.order_id)
+        report.add("different", msgspec.structs.replace(finding, fields=fields))
+    elif is_own and (time_error := check_times(record, row, replayed)):
+        report.add("different", part.finding(time_error, record.offset, result.order_id))
     elif not is_own and _has_later_coordinates(part, record, row, replayed):
-        what = f"is stored with the coordinates of a later record (offset {row.offset})"
-        report.add("different", part.finding(what, record.offset, result.order_id))
+        description = f"is stored with the coordinates of a later record (offset {row.offset})"
+        report.add("different", part.finding(description, record.offset, result.order_id))
     elif is_own:
         report.stored += 1
     else:
@@ -65,7 +66,9 @@ def check_stored(
         part.counts["duplicates"] += 1
 
 
-def _is_own(part: Partition, record: Record, order_id: str, row: StoredRow, replayed: AuditedRecord | None) -> bool:
+def _is_own(
+    part: Partition, record: Record, order_id: str, row: ExistingRow, replayed: AuditedQuarantineEntry | None
+) -> bool:
     """Whether the record became this row."""
     if (row.offset, row.partition) != (record.offset, record.partition):
         return False
@@ -75,7 +78,9 @@ def _is_own(part: Partition, record: Record, order_id: str, row: StoredRow, repl
     )
 
 
-def _has_later_coordinates(part: Partition, record: Record, row: StoredRow, replayed: AuditedRecord | None) -> bool:
+def _has_later_coordinates(
+    part: Partition, record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None
+) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
     Returns False if the order cannot be known: for a replayed record; if records have left the topic, because an
@@ -87,7 +92,7 @@ def _has_later_coordinates(part: Partition, record: Record, row: StoredRow, repl
     return not (replayed or part.unreadable_count or part.peers)
 
 
-def check_times(record: Record, row: StoredRow, replayed: AuditedRecord | None) -> str | None:
+def check_times(record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None) -> str | None:
     """The error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"

@@ -11,8 +11,8 @@ from orderflow.store.connection import Connection
 
 def check_structure(settings: Settings, report: Report) -> None:
     """Check tables, columns, keys and engines."""
-    for what in snapshot.structure_differences(settings):
-        report.add("tables", Finding(what=what))
+    for description in snapshot.structure_differences(settings):
+        report.add("tables", Finding(description=description))
 
 
 def compare_rollup(connection: Connection, report: Report) -> None:
@@ -21,8 +21,8 @@ def compare_rollup(connection: Connection, report: Report) -> None:
     report.counts["rollup"] = count
     report.rollup = [
         Finding(
-            what=f"the rollup of {row.minute} {row.category!a} minus the orders table is {row.orders:+,} orders,"
-            f" {row.units:+,} units, {row.revenue:+,} revenue",
+            description=f"the rollup of {row.minute} {row.category!a} minus the orders table is orders {row.orders:+,},"
+            f" units {row.units:+,}, revenue {row.revenue:+,}",
             partition=row.partition,
         )
         for row in listed
@@ -33,8 +33,8 @@ def compare_views(connection: Connection, settings: Settings, report: Report) ->
     """Compare each view with OrderFlow's definition of it."""
     for view in snapshot.VIEWS:
         count, listed = snapshot.view_differences(connection, settings, view, LISTED)
-        for what in listed:
-            report.add("tables", Finding(what=what))
+        for description in listed:
+            report.add("tables", Finding(description=description))
         report.counts["tables"] += count - len(listed)
 
 
@@ -45,5 +45,5 @@ def check_last_audit(connection: Connection, report: Report) -> None:
     except DatabaseRefused:
         return  # the table is missing, which check_structure reports
     if last and not last.agrees:
-        what = f"the audit of {last.audited_at:%Y-%m-%d %H:%M:%S} UTC is inconsistent: it was changed by hand"
-        report.add("tables", Finding(what=what))
+        description = f"the audit of {last.audited_at:%Y-%m-%d %H:%M:%S} UTC is inconsistent: it was changed by hand"
+        report.add("tables", Finding(description=description))

@@ -22,8 +22,8 @@ def check_cleanup_policies(settings: Settings, scope: Scope, report: Report) -> 
             if topic.check_cleanup_policy(with_topic(settings, name)) is None:
                 report.policies_unknown.append(name)
         except TopicUnusable as compacted:
-            what = f"{compacted.message} So it cannot be proven that every order was stored."
-            report.add("topics", Finding(what=what))
+            description = f"{compacted.message} So it cannot be proven that every order was stored."
+            report.add("topics", Finding(description=description))
 
 
 def check_removed_records(settings: Settings, scope: Scope, report: Report) -> None:
@@ -44,5 +44,5 @@ def check_removed_records(settings: Settings, scope: Scope, report: Report) -> N
         return
     with Connection(settings.for_reading) as connection:  # perhaps a sink has stored them since the snapshot
         for number, (start, end) in removed(ledger.entries(connection)).items():
-            what = f"offsets {start} to {end - 1} left the topic before they were stored"
-            report.add("topics", Finding(what=what, topic=name, partition=number))
+            description = f"offsets {start} to {end - 1} left the topic before they were stored"
+            report.add("topics", Finding(description=description, topic=name, partition=number))

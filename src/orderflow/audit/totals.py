@@ -17,20 +17,21 @@ def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> No
         counts_agree = True
         for counter in ("stored", "duplicates", "quarantined"):
             expected = sum(getattr(part.entry, counter) for part in parts)
-            found = sum(part.counts[counter] for part in parts) + unprovable.rows[counter, number]
+            actual = sum(part.counts[counter] for part in parts) + unprovable.rows[counter, number]
             # Duplicates leave no row, so those that left the topic cannot be counted.
             if counter == "duplicates" and any(part.unreadable_count for part in parts):
-                expected = min(expected, found)
+                expected = min(expected, actual)
             elif counter != "duplicates":
-                counts_agree = counts_agree and expected == found
-            if expected != found:
-                what = f"the ledger counts {expected:,} {counter}, {found:,} were found"
-                report.add("counters", Finding(what=what, topic=topics, partition=number))
+                counts_agree = counts_agree and expected == actual
+            if expected != actual:
+                kind = counter.removesuffix("s")  # "duplicate records"
+                description = f"the ledger's number of {kind} records is {expected:,}, but the audit's is {actual:,}"
+                report.add("counters", Finding(description=description, topic=topics, partition=number))
         if not _are_covered(parts):
             report.partitions_unchecked += len(parts)
         elif counts_agree and _sum_of_times(parts) != unprovable.times[number]:
-            what = "stored_at or quarantined_at of its rows was changed: their sum differs from the ledger's"
-            report.add("counters", Finding(what=what, topic=topics, partition=number))
+            description = "stored_at or quarantined_at of its rows was changed: their sum differs from the ledger's"
+            report.add("counters", Finding(description=description, topic=topics, partition=number))
         _compare_update(parts, report)
 
 
@@ -51,5 +52,5 @@ def _compare_update(parts: Sequence[Partition], report: Report) -> None:
     """Compare when the ledger's row was updated with when the last record's row was written."""
     if len(parts) == 1 and (expected_update := parts[0].expected_update) is not None:
         updated_at = parts[0].entry.updated_at
-        what = f"the ledger was updated at {updated_at}, but its last record was written at {expected_update}"
-        report.add("counters", parts[0].finding(what))
+        description = f"the ledger was updated at {updated_at}, but its last record was written at {expected_update}"
+        report.add("counters", parts[0].finding(description))

@@ -66,12 +66,11 @@ def _store_result(current: Settings, report: Report) -> None:
 
     try:
         with Connection(current) as connection:
-            findings = sum(report.counts.values())
             audits.record(
                 connection,
                 proven=report.proven,
                 records=report.records,
-                findings=findings,
+                findings=report.findings,
                 sentence=report.sentence(),
             )
     except OrderFlowError as error:  # the result is valid without it
@@ -124,7 +123,7 @@ def _as_line(finding: Finding) -> str:
         None if finding.partition is None else f"partition {finding.partition}",
         None if finding.offset is None else f"offset {finding.offset}",
         finding.order_id,
-        finding.what,
+        finding.description,
     ]
     values = "; ".join(
         f"{name} is {values.record!r} in the record, {values.table!r} in the table"

@@ -70,8 +70,8 @@ def _as_line(record: Record, result: Order | RecordRejected) -> str:
 
 
 def _as_json(record: Record, result: Order | RecordRejected, custom_columns: Sequence[Field]) -> str:
-    from orderflow.store.orders import produced_at
     from orderflow.store.reading import map_custom_values
+    from orderflow.store.record_batch import produced_at
 
     shown: dict[str, object] = {
         "partition": record.partition,

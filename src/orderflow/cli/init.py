@@ -64,14 +64,14 @@ def init(
         return
     if dry_run:
         for step in schema.missing(current):
-            print(f"-- {step.what}\n{schema.statement_of(step, current)}\n")
+            print(f"-- {step.description}\n{schema.statement_of(step, current)}\n")
         try:
             topic.describe(current)
             topic.check_cleanup_policy(current)
         except TopicMissing:
             print(f"-- topic {current.kafka_topic} is missing: `orderflow init` creates it")
         return
-    created = [step.what for step in schema.prepare(current)]
+    created = [step.description for step in schema.prepare(current)]
     try:
         info = topic.describe(current)
     except TopicMissing as missing:

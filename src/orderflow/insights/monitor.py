@@ -29,7 +29,7 @@ from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.audits import Audit
 from orderflow.store.connection import Connection
-from orderflow.store.reading import SalesOf, StoredOrder
+from orderflow.store.reading import DisplayedOrder, SalesOf
 
 POLL_INTERVAL = 1.0  # seconds between two polls
 _SLOW_POLL_INTERVAL = 5.0  # seconds between two polls of the slower queries: today's sales, products, the quarantine
@@ -70,7 +70,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stored_per_second: float | None
     rates: tuple[float, ...]
     latency: Latency | None
-    latest: tuple[StoredOrder, ...]
+    latest: tuple[DisplayedOrder, ...]
     today: SalesOf | None
     products: SalesOf | None
     audit: Audit | None
@@ -125,7 +125,7 @@ class Monitor:
         self._unlocked_since: float | None = None  # None while a sink holds its lock
         self._was_locked = False  # whether a sink has held its lock since the start
         self._latency: Latency | None = None
-        self._latest: tuple[StoredOrder, ...] = ()
+        self._latest: tuple[DisplayedOrder, ...] = ()
         self._today: SalesOf | None = None
         self._products: SalesOf | None = None
         self._open_by_reason: dict[str, int] = {}

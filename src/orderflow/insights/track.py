@@ -12,7 +12,7 @@ from orderflow.errors import InputInvalid
 from orderflow.order_ids import OrderIds
 from orderflow.store import reading
 from orderflow.store.connection import Connection
-from orderflow.store.reading import Quarantined, StoredOrder
+from orderflow.store.reading import DisplayedOrder, DisplayedQuarantineEntry
 
 _MAX_ORDERS = 50
 _NUMBER = re.compile(r"[0-9]{1,44}")
@@ -27,10 +27,10 @@ class TrackedOrder(msgspec.Struct, frozen=True):
     """
 
     order_id: str
-    order: StoredOrder | None
+    order: DisplayedOrder | None
     to_kafka: float | None
     to_table: float | None
-    quarantined: tuple[Quarantined, ...]
+    quarantined: tuple[DisplayedQuarantineEntry, ...]
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -39,9 +39,9 @@ class SearchResult(msgspec.Struct, frozen=True):
     `order_id` is the id of the order if nothing else was searched for.
     """
 
-    order: StoredOrder | None
+    order: DisplayedOrder | None
     customer_id: int | str | None
-    orders: tuple[StoredOrder, ...]
+    orders: tuple[DisplayedOrder, ...]
     order_id: str | None
 
 

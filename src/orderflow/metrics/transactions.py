@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
+from orderflow.store.commit_result import Committed, Timing
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.writer import Committed, Timing
 
 log = logging.getLogger(__name__)
 

@@ -160,7 +160,7 @@ class Supervisor:
     def _run_as_leader(self) -> None:
         schema.check_active_sink(self._settings)
         for step in schema.prepare(self._settings):
-            log.info("Created %s.", step.what)
+            log.info("Created %s.", step.description)
         with Connection(self._settings, idle_timeout=self._leader_idle_timeout) as connection:
             if not self._take_leadership(connection):
                 return

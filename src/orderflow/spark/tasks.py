@@ -19,8 +19,9 @@ from orderflow.contract.fast_path import decode_batch
 from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
+from orderflow.store.commit_result import Committed
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
-from orderflow.store.writer import Committed, Writer
+from orderflow.store.writer import Writer
 from orderflow.topic_reader import KafkaTopicReader
 
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional

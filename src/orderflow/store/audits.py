@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 import msgspec
 
+from orderflow.plurals import counted
 from orderflow.store.connection import Connection
 
 
@@ -22,13 +22,17 @@ class Audit(msgspec.Struct, frozen=True):
     @property
     def agrees(self) -> bool:
         """Whether the columns are consistent: a manual change to one usually contradicts another."""
-        proven = self.sentence.startswith("Proven: ")
-        if not self.proven == proven == (self.findings == 0) or f" {self.records:,} record" not in self.sentence:
-            return False
-        counts = self.sentence.partition(" and the tables, ")[2].partition(".")[0]
-        return not counts or self.findings == sum(
-            int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", counts)
-        )
+        beginnings = [beginning(proven=self.proven, records=self.records, findings=self.findings)]
+        if not self.proven:  # in version 0.1.0, the number of findings was not in it
+            beginnings.append(f"Not proven: among {counted(self.records, 'record')} and the tables, ")
+        return self.proven == (self.findings == 0) and self.sentence.startswith(tuple(beginnings))
+
+
+def beginning(*, proven: bool, records: int, findings: int) -> str:
+    """Return how the sentence of an audit with this result begins."""
+    if proven:
+        return f"Proven: {counted(records, 'record')} = "
+    return f"Not proven: {counted(findings, 'finding')} among {counted(records, 'record')} and the tables: "
 
 
 def record(connection: Connection, *, proven: bool, records: int, findings: int, sentence: str) -> None:
@@ -40,6 +44,6 @@ def record(connection: Connection, *, proven: bool, records: int, findings: int,
 
 def last(connection: Connection) -> Audit | None:
     """Return the newest result, or None if there is none."""
-    for audited_at, proven, *rest in connection.execute("select_last_audit").rows:
-        return Audit(audited_at.replace(tzinfo=UTC), bool(proven), *rest)
+    for audited_at, proven, records, findings, sentence in connection.execute("select_last_audit").rows:
+        return Audit(audited_at.replace(tzinfo=UTC), bool(proven), records, findings, sentence)
     return None

@@ -261,13 +261,13 @@ def estimated_bytes(values: Sequence[object]) -> int:
     return size
 
 
-def split_by_size(rows: Iterable[_Row], size_of: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
-    """Yield the rows in portions, each of which weighs `most` bytes or less, or is a single heavier row."""
+def split_by_size(rows: Iterable[_Row], size_of: Callable[[_Row], int], max_size: int) -> Iterator[list[_Row]]:
+    """Yield the rows in portions of at most `max_size`, as `size_of` measures. A larger row is a portion of its own."""
     portion: list[_Row] = []
     total = 0
     for row in rows:
         size = size_of(row)
-        if portion and total + size > most:
+        if portion and total + size > max_size:
             yield portion
             portion, total = [], 0
         portion.append(row)
@@ -319,8 +319,8 @@ def _translate_tls_refusal(settings: Settings, options: dict[str, Any]) -> Itera
         except mysql.connector.Error as again:
             cause = tls.find_tls_error(again)
             if isinstance(cause, ssl.SSLCertVerificationError):
-                what, hint = tls.explain(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
-                refusal = f"MySQL at {settings.database_address} is not trusted: {what}."
+                reason, hint = tls.explain(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
+                refusal = f"MySQL at {settings.database_address} is not trusted: {reason}."
                 raise DatabaseRefused(refusal, hint=hint) from again
             if cause or again.errno == error_numbers.TLS_REFUSED:
                 raise error from again
@@ -329,36 +329,37 @@ def _translate_tls_refusal(settings: Settings, options: dict[str, Any]) -> Itera
 
 def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError:
     """Return the class of error that a server's or client's error number belongs to."""
-    where = f"MySQL at {settings.database_address}"
+    server = f"MySQL at {settings.database_address}"
     reason = f"{error.msg or error} (error {error.errno})"
     if error.errno in error_numbers.CONTENTION:
-        return Contention(f"{where}: {reason}.")
+        return Contention(f"{server}: {reason}.")
     if group := error_numbers.group_of(error.errno, error_numbers.UNAVAILABLE_GROUPS):
-        return DatabaseUnavailable(f"{where} {group.what}: {reason}.", hint=group.hint)
+        return DatabaseUnavailable(f"{server} {group.problem}: {reason}.", hint=group.hint)
     if group := error_numbers.group_of(error.errno, error_numbers.REFUSED_GROUPS):
         names = {
             "user": settings.mysql_user,
             "database": settings.mysql_database,
             "who": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
         }
-        return DatabaseRefused(f"{where} {group.what.format(**names)}: {reason}.", hint=group.hint.format(**names))
+        return DatabaseRefused(f"{server} {group.problem.format(**names)}: {reason}.", hint=group.hint.format(**names))
     if error.errno == error_numbers.NO_SOCKET:
         hint = SHORTAGE_HINTS[errno.EMFILE]
-        return OutOfResources(f"This machine cannot open a connection to {where}: {reason}.", hint=hint)
+        return OutOfResources(f"This machine cannot open a connection to {server}: {reason}.", hint=hint)
     if error_numbers.is_client_error(error.errno) and not _is_misuse(error):
         # A server that does not trust a client's certificate only closes the connection.
         hint = "If it runs, it may not trust the certificate in MYSQL_SSL_CERT." if settings.mysql_ssl_cert else ""
-        return DatabaseUnavailable(f"{where} does not answer: {reason}.", hint=hint)
+        return DatabaseUnavailable(f"{server} does not answer: {reason}.", hint=hint)
     if error.errno in error_numbers.TOO_LARGE_TRANSACTION:
         return TransactionTooLargeError(
-            f"{where} accepts no transaction of this size: {reason}.",
+            f"{server} accepts no transaction of this size: {reason}.",
             hint="Raise max_binlog_cache_size, or the cluster's limit of a transaction.",
         )
     if error.errno in error_numbers.ROW_AT_FAULT:
         return DatabaseRefused(
-            f"{where} refuses a row: {reason}.", hint="`orderflow doctor` checks the tables. Look for triggers on them."
+            f"{server} refuses a row: {reason}.",
+            hint="`orderflow doctor` checks the tables. Look for triggers on them.",
         )
     return UnknownDatabaseError(
-        f"{where} raised an error that OrderFlow does not know: {reason}.",
+        f"{server} raised an error that OrderFlow does not know: {reason}.",
         hint="Look at the server's error log, and see docs/database-errors.md.",
     )

@@ -15,6 +15,6 @@ def pauses(attempts: int = ATTEMPTS) -> Iterator[float]:
         yield random.uniform(0, min(_MAX_PAUSE, 0.01 * 2**attempt))  # noqa: S311
 
 
-def exhausted_message(what: str, attempts: int = ATTEMPTS) -> str:
+def exhausted_message(subject: str, attempts: int = ATTEMPTS) -> str:
     """Return the message after the last attempt."""
-    return f"{what}: {attempts} transactions in a row met deadlocks or lock timeouts."
+    return f"{subject}: {attempts} transactions in a row met deadlocks or lock timeouts."

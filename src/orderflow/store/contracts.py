@@ -45,8 +45,8 @@ class Versions(NamedTuple):
         """Return the id of this contract; None if it is not a version, or only one before the last used one."""
         ids = [
             contract_id
-            for contract_id, known in self.contracts.items()
-            if known == contract.without_documentation and contract_id >= self.last_used_id
+            for contract_id, version in self.contracts.items()
+            if version == contract.without_documentation and contract_id >= self.last_used_id
         ]
         return max(ids, default=None)
 
@@ -56,12 +56,12 @@ def versions(connection: Connection) -> Versions:
 
     Raises TableDrifted if a stored contract cannot be read.
     """
-    known = {0: DEFAULT}
+    contracts_by_id = {0: DEFAULT}
     for contract_id, text in connection.execute("select_contracts").rows:
         try:
             if contract_id < 1:
                 raise msgspec.ValidationError("versions begin with 1")
-            known[contract_id] = msgspec.json.decode(text, type=Contract)
+            contracts_by_id[contract_id] = msgspec.json.decode(text, type=Contract)
         except msgspec.DecodeError as error:
             table = table_names(connection.settings)["contracts"]
             raise TableDrifted(
@@ -69,7 +69,7 @@ def versions(connection: Connection) -> Versions:
                 hint="It was changed by hand. Restore it from a backup.",
             ) from None
     [(last_used_id, records)] = connection.execute("select_active_contract").rows
-    return Versions(known, last_used_id, records > 0)
+    return Versions(contracts_by_id, last_used_id, records > 0)
 
 
 def current_id(connection: Connection) -> int:
@@ -78,33 +78,33 @@ def current_id(connection: Connection) -> int:
     Raises ContractInvalid if records were stored by a later contract. Raises RestartRequired if these tables do not
     have the contract, as after the restoration of a backup: the next start adds it.
     """
-    found, contract = versions(connection), loader.contract_of(connection.settings)
+    stored, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
-    contract_id = found.find(contract)
+    contract_id = stored.find(contract)
     if contract_id is not None:
         return contract_id
-    if any(change.fix for change in changes(found.last_used, contract)):
-        raise mismatch_error(connection.settings, found)
+    if any(change.fix for change in changes(stored.last_used, contract)):
+        raise mismatch_error(connection.settings, stored)
     raise RestartRequired(
         f"Table {table_names(connection.settings)['contracts']} does not have the contract yet.",
         hint="`orderflow init` adds it; a sink adds it when it starts.",
     )
 
 
-def mismatch_error(settings: Settings, found: Versions, why: str = "", hint: str = "") -> ContractInvalid:
-    """Return the error about a contract that is not the one of the tables; `why` begins its message."""
+def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hint: str = "") -> ContractInvalid:
+    """Return the error about a contract that is not the one of the tables; `beginning` begins its message."""
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
     tables = f"{settings.mysql_database}.{settings.mysql_table}"
-    if not settings.order_contract and found.last_used != DEFAULT:
+    if not settings.order_contract and stored.last_used != DEFAULT:
         return ContractInvalid(
-            f"{why}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
-            f" {found.last_used_id}).",
+            f"{beginning}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
+            f" {stored.last_used_id}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
-    what = "; ".join(change.what for change in changes(found.last_used, loader.contract_of(settings)))
+    differences = "; ".join(change.what for change in changes(stored.last_used, loader.contract_of(settings)))
     return ContractInvalid(
-        f"{why}{named} is not the contract of {tables}, whose records are stored by version"
-        f" {found.last_used_id}: {what}.",
+        f"{beginning}{named} is not the contract of {tables}, whose records are stored by version"
+        f" {stored.last_used_id}: {differences}.",
         hint=hint
         or "Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."
         " `orderflow contract diff` shows the changes.",
@@ -133,7 +133,7 @@ def begin(  # noqa: PLR0917
 
 def starts(connection: Connection) -> Starts:
     """Map topic id and partition to the first offset and id of each version, in the order of the offsets."""
-    found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    by_partition: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for topic_id, partition, first_offset, contract_id in connection.execute("select_contract_starts").rows:
-        found[topic_id, partition].append((first_offset, contract_id))
-    return found
+        by_partition[topic_id, partition].append((first_offset, contract_id))
+    return by_partition

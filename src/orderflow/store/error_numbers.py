@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 
 class Group(NamedTuple):
-    """Numbers with the same meaning for the user. `what` continues "MySQL at host:port …"."""
+    """Numbers with the same meaning for the user. `problem` continues "MySQL at host:port …"."""
 
-    what: str
+    problem: str
     hint: str
     numbers: Mapping[int, str]
 

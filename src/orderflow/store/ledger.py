@@ -12,7 +12,7 @@ from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.store import named_lock, statements
 from orderflow.store.connection import Connection
-from orderflow.store.orders import produced_at
+from orderflow.store.record_batch import produced_at
 
 
 class LedgerEntry(NamedTuple):
@@ -81,7 +81,7 @@ def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dic
     """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
     placeholders = statements.placeholders_for(partitions)
     rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
-    return {partition: LockedPosition(*found) for partition, *found in rows}
+    return {partition: LockedPosition(*position) for partition, *position in rows}
 
 
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
@@ -154,9 +154,9 @@ def ensure_partitions(
 
 
 def _open(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> None:
-    known = positions(connection, topic, topic_id, first_offsets)
+    next_offsets = positions(connection, topic, topic_id, first_offsets)
     for partition, first in first_offsets.items():
-        start = known.get(partition, first)
+        start = next_offsets.get(partition, first)
         values = {"topic": topic, "partition": partition, "topic_id": topic_id, "first_offset": start}
         connection.execute("add_partition", values)
 
@@ -166,11 +166,11 @@ def positions(connection: Connection, topic: str, topic_id: str, partitions: Col
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
-    known = entries(connection, topic)
-    for entry in known:
+    known_entries = entries(connection, topic)
+    for entry in known_entries:
         check_topic_id(topic, topic_id, entry.topic_id)
-    added = dict.fromkeys(partitions, 0) if known else {}
-    return added | {entry.partition: entry.next_offset for entry in known}
+    added = dict.fromkeys(partitions, 0) if known_entries else {}
+    return added | {entry.partition: entry.next_offset for entry in known_entries}
 
 
 def find_losses(
@@ -184,10 +184,10 @@ def find_losses(
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
-    found = positions(connection, topic, topic_id, first_offsets)
+    next_offsets = positions(connection, topic, topic_id, first_offsets)
     return [
         Loss(topic, topic_id, partition, *lost)
-        for partition, position in found.items()
+        for partition, position in next_offsets.items()
         if (lost := _lost(partition, position, first_offsets, damaged))
     ]
 
@@ -219,8 +219,8 @@ def accept_losses(  # noqa: PLR0917
     accepted: list[Loss] = []
     if find_losses(connection, topic, topic_id, first_offsets, damaged):
         _open(connection, topic, topic_id, first_offsets)
-    for partition, (next_offset, known_id, now, _) in lock(connection, topic, first_offsets).items():
-        check_topic_id(topic, topic_id, known_id)
+    for partition, (next_offset, ledger_id, now, _) in lock(connection, topic, first_offsets).items():
+        check_topic_id(topic, topic_id, ledger_id)
         if lost := _lost(partition, next_offset, first_offsets, damaged):
             loss = Loss(topic, topic_id, partition, *lost, now, by)
             connection.execute("insert_loss", loss._asdict())
@@ -245,11 +245,11 @@ def without_losses(start: int, end: int, losses: Iterable[Loss]) -> Iterator[tup
         yield start, end
 
 
-def check_topic_id(topic: str, found: str, known: str) -> None:
-    """Raise TopicRecreated unless the two ids are equal."""
-    if found != known:
+def check_topic_id(topic: str, topic_id: str, ledger_id: str) -> None:
+    """Raise TopicRecreated unless the topic's id is the ledger's."""
+    if topic_id != ledger_id:
         raise TopicRecreated(
-            f"Topic {topic} was deleted and created again: its id is {found}, the ledger knows {known}.",
+            f"Topic {topic} was deleted and created again: its id is {topic_id}, the ledger knows {ledger_id}.",
             hint="Its offsets start at 0 again. Point KAFKA_TOPIC at the original topic, or MYSQL_TABLE at a new one.",
         )
 

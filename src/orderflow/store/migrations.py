@@ -1,7 +1,7 @@
 """Numbered changes of the tables. They bring a database that an earlier version created up to date.
 
 A migration is one ALTER TABLE statement: a server executes it completely or not at all. Its columns and names are read
-from the statement, as a table's shape is read from its CREATE TABLE statement. docs/decisions/0013 explains why.
+from the statement, as a table's definition is read from its CREATE TABLE statement. docs/decisions/0013 explains why.
 
 To change a table: change its CREATE TABLE statement, add a file to sql/migrations/, and add the file's name here.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from orderflow.errors import TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import statements
-from orderflow.store.tables import Shape
+from orderflow.store.table_definition import TableDefinition
 
 MIGRATIONS = (
     "0001_extend_quarantine",
@@ -46,7 +46,7 @@ class Migration(NamedTuple):
     renamed: dict[str, str]
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         """A description of what it creates."""
         columns = ", ".join((*self.added, *self.renamed.values()))
         return f"migration {self.number} (columns {columns} of table {self.new_name})"
@@ -60,15 +60,20 @@ class Migration(NamedTuple):
         """Return the table's columns after the migration."""
         return {*self.added, *(self.renamed.get(column, column) for column in columns)}
 
-    def before(self, wanted: Shape) -> Shape:
-        """Return the shape that the table must have before the migration to have this one after it."""
+    def before(self, definition: TableDefinition) -> TableDefinition:
+        """Return the definition that the table must have before the migration to have this one after it."""
         former = {new: old for old, new in self.renamed.items()}
 
-        def renamed(on: str) -> str:
-            return ",".join(former.get(column, column) for column in on.split(","))
+        def renamed(key: str) -> str:
+            return ",".join(former.get(column, column) for column in key.split(","))
 
-        columns = {former.get(name, name): kind for name, kind in wanted.columns.items() if name not in self.added}
-        return Shape(columns, renamed(wanted.primary), {name: renamed(on) for name, on in wanted.unique.items()})
+        return definition._replace(
+            columns={
+                former.get(name, name): column for name, column in definition.columns.items() if name not in self.added
+            },
+            primary_key=renamed(definition.primary_key),
+            unique_keys={name: renamed(key) for name, key in definition.unique_keys.items()},
+        )
 
 
 def pending(settings: Settings, version: int, columns: Mapping[str, Collection[str]]) -> list[Migration]:
@@ -76,34 +81,34 @@ def pending(settings: Settings, version: int, columns: Mapping[str, Collection[s
 
     Raises TableDrifted if a table exists under both its former and its new name.
     """
-    found = {table: {*names} for table, names in columns.items()}
+    existing = {table: {*names} for table, names in columns.items()}
     needed: list[Migration] = []
     for migration in _migrations(settings, version):
         table, new_name = migration.table, migration.new_name
-        if table not in found or not migration.is_needed(found[table]):
+        if table not in existing or not migration.is_needed(existing[table]):
             continue
-        if new_name != table and new_name in found:
+        if new_name != table and new_name in existing:
             raise TableDrifted(
                 f"Table {settings.mysql_database}.{table} is to be renamed {new_name}, but {new_name} exists.",
                 hint=f"Was a backup restored? Keep the table that has the rows: DROP TABLE `{new_name}`; or"
                 f" DROP TABLE `{table}`;",
             )
-        found[new_name] = migration.after(found.pop(table))
+        existing[new_name] = migration.after(existing.pop(table))
         needed.append(migration)
     return needed
 
 
-def before(name: str, wanted: Shape, needed: Sequence[Migration]) -> tuple[str, Shape]:
-    """Return the name and shape that a table must have now to have these after the migrations."""
+def before(name: str, definition: TableDefinition, needed: Sequence[Migration]) -> tuple[str, TableDefinition]:
+    """Return the name and definition that a table must have now to have these after the migrations."""
     for migration in reversed(needed):
         if migration.new_name == name:
-            name, wanted = migration.table, migration.before(wanted)
-    return name, wanted
+            name, definition = migration.table, migration.before(definition)
+    return name, definition
 
 
 def former_names(settings: Settings) -> set[str]:
     """Return the names of tables that an earlier version created and a migration renames."""
-    return {one.table for one in _migrations(settings, 0)} - {*statements.table_names(settings).values()}
+    return {migration.table for migration in _migrations(settings, 0)} - {*statements.table_names(settings).values()}
 
 
 def _migrations(settings: Settings, version: int) -> Iterator[Migration]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime, time
-from functools import lru_cache
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from orderflow.contract import loader, native
 from orderflow.contract.definition import LAST_MILLISECOND, STANDARD_FIELDS, Contract, Reason
 from orderflow.contract.fast_path import as_orders
 from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
+from orderflow.plurals import counted
 from orderflow.store.connection import (
     Connection,
     RowsRefusedError,
@@ -32,7 +32,7 @@ from orderflow.store.connection import (
     split_by_size,
 )
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
-from orderflow.store.record_batch import OrderRow, RecordBatch
+from orderflow.store.record_batch import NewRow, RecordBatch
 from orderflow.store.statements import placeholders_for
 
 _INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
@@ -53,20 +53,21 @@ class ExistingRow(NamedTuple):
     order: tuple[object, ...]
     partition: int | None
     offset: int | None
+    produced_at: datetime | None
     stored_at: datetime | None
 
 
 class SkippedRow(NamedTuple):
     """A row that was not written, and the existing row with the same order_id."""
 
-    row: OrderRow
+    row: NewRow
     existing_row: ExistingRow
 
 
 class Refused(NamedTuple):
     """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
 
-    row: OrderRow
+    row: NewRow
     detail: str
     statement_error: OrderFlowError | None = None
 
@@ -86,18 +87,18 @@ def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, singl
     two orders with one id, the batch's first stays first. With several writers, rows are sorted by the last digit of
     the id first. The writes then spread over all pages, so split pages fill again.
     """
-    by = [("order_id", "ascending")]
+    sort_keys = [("order_id", "ascending")]
     if not single_writer:
         accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
-        by.insert(0, ("last_digit", "ascending"))
-    accepted = accepted.sort_by(by)
+        sort_keys.insert(0, ("last_digit", "ascending"))
+    accepted = accepted.sort_by(sort_keys)
     batch_indexes = accepted["batch_index"]
     partitions, offsets, milliseconds = (
         pa.array(column, pa.int64()).take(batch_indexes)
         for column in (batch.partitions, batch.offsets, batch.timestamps)
     )
-    known = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
-    produced = pc.if_else(known, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
+    is_plausible = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
+    produced = pc.if_else(is_plausible, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
     names = contract.names
     return pa.table([*accepted.select(names).columns, *columns], names=[*names, *_RECORD, "batch_index"])
@@ -129,14 +130,14 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
     """Write by multi-row INSERT, for servers with local_infile off. Otherwise the same as `load`."""
     skipped_rows: list[SkippedRow] = []
-    done = 0
+    sent = 0
     for start in range(0, len(rows), _INSERT_ROWS):
         values = _values(rows[start : start + _INSERT_ROWS], stored_at)
-        for some in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
+        for portion in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
             with row_errors():
-                result = connection.execute_rows("insert_orders", some)
-            skipped_rows += _skipped_rows(connection, rows[done : done + len(some)], stored_at, result)
-            done += len(some)
+                result = connection.execute_rows("insert_orders", portion)
+            skipped_rows += _skipped_rows(connection, rows[sent : sent + len(portion)], stored_at, result)
+            sent += len(portion)
     return skipped_rows
 
 
@@ -147,21 +148,23 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
     without an error; reading the rows again finds these. Raises RowsAlteredError.
     """
-    before = find_by_order_id(connection, rows["order_id"].to_pylist())
+    existing_rows = find_by_order_id(connection, rows["order_id"].to_pylist())
     all_rows = list(zip(iterate_rows(connection, rows), _values(rows, stored_at), strict=True))
-    skipped_rows = [SkippedRow(row, before[row.order.order_id]) for row, _ in all_rows if row.order.order_id in before]
-    waiting = [pair for pair in all_rows if pair[0].order.order_id not in before]
+    skipped_rows = [
+        SkippedRow(row, existing_rows[row.order.order_id]) for row, _ in all_rows if row.order.order_id in existing_rows
+    ]
+    waiting = [pair for pair in all_rows if pair[0].order.order_id not in existing_rows]
     refused: list[Refused] = []
-    written: dict[str, OrderRow] = {}
+    written: dict[str, NewRow] = {}
     retried: set[int] = set()
     size = _STATEMENTS
     while waiting:
-        some = waiting[:size]
-        done, refusal = connection.execute_each("insert_order", [values for _, values in some])
-        written |= {row.order.order_id: row for row, _ in some[:done]}
-        waiting = waiting[done:]
+        portion = waiting[:size]
+        count, refusal = connection.execute_each("insert_order", [values for _, values in portion])
+        written |= {row.order.order_id: row for row, _ in portion[:count]}
+        waiting = waiting[count:]
         # The statements after a refused row are sent again.
-        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * done + 2)
+        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * count + 2)
         if refusal is None:
             continue
         row, values = waiting.pop(0)
@@ -180,7 +183,7 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     stored = find_by_order_id(connection, written)
     contract = loader.contract_of(connection.settings)
     altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
-    if altered := [one for one in altered if one.detail]:
+    if altered := [refusal for refusal in altered if refusal.detail]:
         raise RowsAlteredError([*altered, *refused])
     return skipped_rows, refused
 
@@ -195,10 +198,10 @@ def _values(rows: pa.Table, stored_at: datetime) -> list[tuple[object, ...]]:
     return [(*row, stored_at) for row in zip(*columns, strict=True)]
 
 
-def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[OrderRow]:
+def iterate_rows(connection: Connection, rows: pa.Table) -> Iterable[NewRow]:
     """Return the rows one by one."""
     columns = (rows[name].to_pylist() for name in ("kafka_partition", "kafka_offset", "batch_index"))
-    return map(OrderRow, as_orders(rows, loader.contract_of(connection.settings)), *columns)
+    return map(NewRow, as_orders(rows, loader.contract_of(connection.settings)), *columns)
 
 
 def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
@@ -209,18 +212,17 @@ def exclude(rows: pa.Table, batch_indexes: Collection[int]) -> pa.Table:
 
 
 def find_by_order_id(connection: Connection, order_ids: Iterable[str]) -> dict[str, ExistingRow]:
-    """Return the table's rows with these ids, as far as a new order is compared with them.
-
-    The audit's `snapshot.find_orders` reads all columns.
-    """
+    """Return the table's rows with these ids."""
     ids = list(dict.fromkeys(order_ids))
-    found: dict[str, ExistingRow] = {}
+    existing_rows: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):
-        some = ids[start : start + _SELECT_IDS]
-        rows = connection.execute("select_orders", some, ids=placeholders_for(some)).rows
-        for *order, partition, offset, stored_at in rows:
-            found[str(order[_ORDER_ID])] = ExistingRow(tuple(map(_as_time, order)), partition, offset, stored_at)
-    return found
+        some_ids = ids[start : start + _SELECT_IDS]
+        rows = connection.execute("select_orders", some_ids, ids=placeholders_for(some_ids)).rows
+        for *order, partition, offset, produced_at, stored_at in rows:
+            existing_rows[str(order[_ORDER_ID])] = ExistingRow(
+                tuple(map(_as_time, order)), partition, offset, produced_at, stored_at
+            )
+    return existing_rows
 
 
 def newest(connection: Connection) -> tuple[str, datetime] | None:
@@ -230,18 +232,18 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     return rows[0] if rows else None
 
 
-def conflict(contract: Contract, row: OrderRow, existing_row: ExistingRow) -> RecordRejected | None:
+def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
     return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
 
 
-def _differences(contract: Contract, row: OrderRow, existing_row: ExistingRow, one: str, other: str) -> str:
+def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:
     return ", ".join(
-        f"{name} is {_shown(found)} {one} and {_shown(given)} {other}"
-        for name, found, given in zip(contract.names, existing_row.order, row.order.row(), strict=True)
-        if found != given
+        f"{name} is {_shown(existing_value)} {existing} and {_shown(new_value)} {new}"
+        for name, existing_value, new_value in zip(contract.names, existing_row.order, row.order.row(), strict=True)
+        if existing_value != new_value
     )
 
 
@@ -264,15 +266,15 @@ def _skipped_rows(
     if not missing and not result.warnings:
         return []
     warnings = connection.execute("show_warnings").rows
-    other = [text for _, code, text in warnings if code != DUPLICATE_ENTRY]
-    if len(warnings) == missing == result.warnings and not other:
+    other_warnings = [text for _, code, text in warnings if code != DUPLICATE_ENTRY]
+    if len(warnings) == missing == result.warnings and not other_warnings:
         # Exactly this number of keys existed, and no value was changed. The texts show which rows to query first.
-        hinted = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
-        some = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted, pa.string())))
-        skipped_rows = _rows_with_existing_id(connection, some, stored_at)
+        hinted_ids = {order_id for _, _, text in warnings for order_id in _ORDER_ID_IN_TEXT.findall(text)}
+        hinted_rows = rows.filter(pc.is_in(rows["order_id"], pa.array(hinted_ids, pa.string())))
+        skipped_rows = _rows_with_existing_id(connection, hinted_rows, stored_at)
         if len(skipped_rows) == missing:
             return skipped_rows
-    return _read_again(connection, rows, stored_at, missing, other)
+    return _read_again(connection, rows, stored_at, missing, other_warnings)
 
 
 def _read_again(
@@ -304,19 +306,17 @@ def _read_again(
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:
         raise RowsRefusedError(
-            f"{missing} rows were not written; the table has rows with these ids for {len(skipped_rows)} of them"
+            f"{counted(missing, 'row')} not written, but the table has the ids of {len(skipped_rows):,} of the rows"
         )
     return skipped_rows
 
 
-def _has_coordinates_of(existing_row: ExistingRow, row: OrderRow) -> bool:
+def _has_coordinates_of(existing_row: ExistingRow, row: NewRow) -> bool:
     """Whether the existing row has the coordinates of the row's record."""
     return (existing_row.partition, existing_row.offset) == (row.partition, row.offset)
 
 
-def _alteration(
-    contract: Contract, row: OrderRow, existing_row: ExistingRow | None, reasons: Sequence[str] = ()
-) -> str:
+def _alteration(contract: Contract, row: NewRow, existing_row: ExistingRow | None, reasons: Sequence[str] = ()) -> str:
     """Describe how the server altered a row that it accepted without an error; empty if the row is as sent.
 
     `reasons` are the warnings of the row's statement, which may be about other rows.
@@ -339,22 +339,10 @@ def _rows_with_existing_id(connection: Connection, rows: pa.Table, stored_at: da
         SkippedRow(row, existing_row)
         for row in iterate_rows(connection, rows)
         if (existing_row := stored.get(row.order.order_id))
-        and existing_row[1:] != (row.partition, row.offset, stored_at)
+        and not (_has_coordinates_of(existing_row, row) and existing_row.stored_at == stored_at)
     ]
 
 
 def _as_time(value: object) -> object:
     """Convert the dates that a DATETIME column returns after it was changed to DATE."""
     return datetime.combine(value, time()) if isinstance(value, date) and not isinstance(value, datetime) else value
-
-
-def produced_at(timestamp: int) -> str | None:
-    """Return a record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None if missing or implausible."""
-    if not 0 <= timestamp <= LAST_MILLISECOND:
-        return None
-    return f"{_second(timestamp // 1000)}.{timestamp % 1000:03d}"
-
-
-@lru_cache(maxsize=4096)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

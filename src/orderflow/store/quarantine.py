@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection, estimated_bytes, split_by_size
-from orderflow.store.orders import produced_at
-from orderflow.store.record_batch import RecordBatch, TopicReader
+from orderflow.store.record_batch import RecordBatch, TopicReader, produced_at
 from orderflow.store.statements import placeholders_for
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
@@ -78,29 +77,46 @@ class Filter(NamedTuple):
 
 
 def insert(
-    connection: Connection, topic_reader: TopicReader, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+    connection: Connection,
+    topic_reader: TopicReader,
+    batch: RecordBatch,
+    records: Sequence[RejectedRecord],
+    quarantined_at: datetime,
 ) -> None:
-    """Store the batch's records that `bad` names."""
-    if bad:
-        rows = _rows(connection, topic_reader, batch, bad, at)
-        for some in split_by_size(rows, estimated_bytes, min(_STATEMENT_BYTES, connection.max_values_bytes)):
-            connection.execute_rows("insert_quarantine", some)
+    """Store these records of the batch."""
+    if records:
+        rows = _rows(connection, topic_reader, batch, records, quarantined_at)
+        for portion in split_by_size(rows, estimated_bytes, min(_STATEMENT_BYTES, connection.max_values_bytes)):
+            connection.execute_rows("insert_quarantine", portion)
 
 
 def _rows(
-    connection: Connection, topic_reader: TopicReader, batch: RecordBatch, bad: Sequence[RejectedRecord], at: datetime
+    connection: Connection,
+    topic_reader: TopicReader,
+    batch: RecordBatch,
+    records: Sequence[RejectedRecord],
+    quarantined_at: datetime,
 ) -> Iterator[tuple[object, ...]]:
     """Yield the records as rows, after storing the chunks of a record that is too large for a row."""
-    for batch_index, rejected, order_id in bad:
+    for batch_index, rejected, order_id in records:
         coordinates = {
             "topic_id": topic_reader.topic_id,
             "partition": batch.partitions[batch_index],
             "offset": batch.offsets[batch_index],
         }
         fields: _Fields = (batch.keys[batch_index], batch.values[batch_index], _headers(batch, batch_index))
-        others = (produced_at(batch.timestamps[batch_index]), at, rejected.reason, _detail(rejected), order_id)
+        other_columns = (
+            produced_at(batch.timestamps[batch_index]),
+            quarantined_at,
+            rejected.reason,
+            _detail(rejected),
+            order_id,
+        )
         chunks: list[dict[str, object]] = []
-        if estimated_bytes((topic_reader.topic, *coordinates.values(), *fields, *others)) > connection.max_values_bytes:
+        if (
+            estimated_bytes((topic_reader.topic, *coordinates.values(), *fields, *other_columns))
+            > connection.max_values_bytes
+        ):
             share = connection.max_values_bytes // 8  # three fields and the detail, at two bytes each
             chunks = [
                 chunk for name, field in zip(_FIELDS, fields, strict=True) for chunk in _chunks(name, field, share)
@@ -108,7 +124,7 @@ def _rows(
             fields = tuple(field and field[:share] for field in fields)  # type: ignore[assignment]
         for chunk in chunks:
             connection.execute("insert_chunk", coordinates | chunk)
-        yield (topic_reader.topic, *coordinates.values(), *fields, *others, len(chunks))
+        yield (topic_reader.topic, *coordinates.values(), *fields, *other_columns, len(chunks))
 
 
 def set_conflict(
@@ -134,28 +150,34 @@ def join_chunks(
     connection: Connection, topic_id: str, partition: int, offset: int, fields: Sequence[bytes | None]
 ) -> list[bytes | None]:
     """Return key, value and headers, each with its chunks appended if the row has chunks."""
-    rest: defaultdict[str, list[bytes]] = defaultdict(list)
+    chunks: defaultdict[str, list[bytes]] = defaultdict(list)
     coordinates = {"topic_id": topic_id, "partition": partition, "offset": offset}
     for name, chunk in connection.execute("select_chunks", coordinates).rows:
-        rest[name].append(chunk)
+        chunks[name].append(chunk)
     return [
-        b"".join([field or b"", *rest[name]]) if rest[name] else field
+        b"".join([field or b"", *chunks[name]]) if chunks[name] else field
         for name, field in zip(_FIELDS, fields, strict=False)
     ]
 
 
-def matching(connection: Connection, wanted: Filter) -> Iterator[QuarantineEntry]:
-    """Yield the entries by quarantine_id, one page at a time. The caller may use the connection in between."""
-    last = 0
-    while rows := connection.execute("select_quarantine_page", {"after_id": last, **wanted._asdict()}).rows:
+def matching(connection: Connection, filter_: Filter) -> Iterator[QuarantineEntry]:
+    """Yield the entries by quarantine_id. The caller may use the connection in between."""
+    for page in pages(connection, filter_):
         connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
-        yield from (QuarantineEntry(*row) for row in rows)
-        last = rows[-1][0]
+        yield from page
 
 
-def count(connection: Connection, wanted: Filter) -> int:
+def pages(connection: Connection, filter_: Filter) -> Iterator[list[QuarantineEntry]]:
+    """Yield the matching entries by quarantine_id, in lists of up to 1,000, all in the same transaction."""
+    last_id = 0
+    while rows := connection.execute("select_quarantine_page", {"after_id": last_id, **filter_._asdict()}).rows:
+        yield [QuarantineEntry(*row) for row in rows]
+        last_id = rows[-1][0]
+
+
+def count(connection: Connection, filter_: Filter) -> int:
     """Return the number of matching entries."""
-    return int(connection.execute("count_quarantine_matching", {"after_id": 0, **wanted._asdict()}).rows[0][0])
+    return int(connection.execute("count_quarantine_matching", {"after_id": 0, **filter_._asdict()}).rows[0][0])
 
 
 def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[QuarantineEntry]:
@@ -163,17 +185,17 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Quarantin
 
     Raises InputInvalid if one does not exist.
     """
-    found: list[QuarantineEntry] = []
+    entries: list[QuarantineEntry] = []
     for start in range(0, len(quarantine_ids), _IDS):
-        some = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some, ids=placeholders_for(some)).rows
-        found += [QuarantineEntry(*row) for row in rows]
+        some_ids = quarantine_ids[start : start + _IDS]
+        rows = connection.execute("select_quarantine_ids", some_ids, ids=placeholders_for(some_ids)).rows
+        entries += [QuarantineEntry(*row) for row in rows]
     connection.rollback()
-    if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in found}):
+    if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in entries}):
         raise InputInvalid(
             f"The quarantine has no record {', '.join(map(str, unknown))}.", hint="See `orderflow quarantine list`."
         )
-    return found
+    return entries
 
 
 def content(connection: Connection, entry: QuarantineEntry) -> Content:
@@ -191,8 +213,10 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     """Discard those of the entries that are open, and return their number. The records stay."""
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
-        some = quarantine_ids[start : start + _IDS]
-        changed += connection.execute("resolve_discarded", (by, because, *some), ids=placeholders_for(some)).changed
+        some_ids = quarantine_ids[start : start + _IDS]
+        changed += connection.execute(
+            "resolve_discarded", (by, because, *some_ids), ids=placeholders_for(some_ids)
+        ).changed
         connection.commit()
     return changed
 

@@ -23,7 +23,7 @@ from orderflow.store.statements import placeholders_for
 EVERY_ID = 2**63 - 1  # no quarantine_id reaches it
 
 
-class StoredOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+class DisplayedOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """A row of the orders table with its provenance, which adopted rows and rows added by hand lack.
 
     `custom_fields` maps the names of the contract's custom fields to their values; it is empty in lists of orders.
@@ -44,7 +44,7 @@ class StoredOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     custom_fields: dict[str, object] = {}
 
 
-class Quarantined(msgspec.Struct, frozen=True):
+class DisplayedQuarantineEntry(msgspec.Struct, frozen=True):
     """A row of the quarantine. Key and value are cut at 256 and 2048 bytes; `value_bytes` is the value's full size."""
 
     quarantine_id: int
@@ -105,12 +105,12 @@ def open_reader(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def latest(connection: Connection, count: int) -> tuple[StoredOrder, ...]:
+def latest(connection: Connection, count: int) -> tuple[DisplayedOrder, ...]:
     """Return the latest orders by order_timestamp, the latest first."""
     return _orders(connection, "select_latest_orders", count=count)
 
 
-def order(connection: Connection, order_id: str) -> StoredOrder | None:
+def order(connection: Connection, order_id: str) -> DisplayedOrder | None:
     """Return the order with this id; None if it does not exist."""
     rows = connection.execute("select_order", {"order_id": order_id}).rows
     if not rows:
@@ -118,10 +118,10 @@ def order(connection: Connection, order_id: str) -> StoredOrder | None:
     cells, fields = [*map(_utc_if_time, rows[0])], loader.contract_of(connection.settings).custom_columns
     end = len(STANDARD_FIELDS) + len(fields)
     custom_fields = map_custom_values(fields, cells[len(STANDARD_FIELDS) : end])
-    return StoredOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], custom_fields])
+    return DisplayedOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], custom_fields])
 
 
-def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[StoredOrder, ...]:
+def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[DisplayedOrder, ...]:
     """Return up to `count` orders of the customer, the highest order_id first."""
     return _orders(connection, "select_orders_of_customer", customer_id=customer_id, count=count)
 
@@ -176,21 +176,23 @@ def open_by_reason(connection: Connection) -> dict[str, int]:
     return dict(connection.execute("count_quarantined_by_reason").rows)
 
 
-def quarantined(connection: Connection, reason: str | None = None, before: int = EVERY_ID) -> tuple[Quarantined, ...]:
+def quarantined(
+    connection: Connection, reason: str | None = None, before: int = EVERY_ID
+) -> tuple[DisplayedQuarantineEntry, ...]:
     """Return the 50 newest entries with a quarantine_id below `before`: the open ones of a reason, or all."""
     if reason is None:
         return _quarantined(connection, "select_quarantine_newest", before_id=before)
     return _quarantined(connection, "select_quarantine_of_reason", reason=reason, before_id=before)
 
 
-def quarantined_as(connection: Connection, order_id: str) -> tuple[Quarantined, ...]:
+def quarantined_as(connection: Connection, order_id: str) -> tuple[DisplayedQuarantineEntry, ...]:
     """Return the 50 newest entries whose record has this order_id and could be read so far: mostly its conflicts."""
     return _quarantined(connection, "select_quarantine_of_order", order_id=order_id)
 
 
-def _orders(connection: Connection, statement: str, **values: object) -> tuple[StoredOrder, ...]:
+def _orders(connection: Connection, statement: str, **values: object) -> tuple[DisplayedOrder, ...]:
     rows = connection.execute(statement, values).rows
-    return tuple(StoredOrder(*map(_utc_if_time, row)) for row in rows)
+    return tuple(DisplayedOrder(*map(_utc_if_time, row)) for row in rows)
 
 
 def map_custom_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, object]:
@@ -201,8 +203,10 @@ def map_custom_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[st
     }
 
 
-def _quarantined(connection: Connection, statement: str, **values: object) -> tuple[Quarantined, ...]:
-    return tuple(Quarantined(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows)
+def _quarantined(connection: Connection, statement: str, **values: object) -> tuple[DisplayedQuarantineEntry, ...]:
+    return tuple(
+        DisplayedQuarantineEntry(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows
+    )
 
 
 def _utc_if_time(value: Any) -> Any:

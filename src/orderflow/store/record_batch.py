@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from orderflow.contract.definition import Order
+from orderflow.contract.definition import LAST_MILLISECOND, Order
 
 # Maximum number of records in one transaction. LOAD DATA counts its warnings in 16 bits.
 TRANSACTION_ROWS = 20_000
@@ -80,10 +82,22 @@ class TopicReader(Protocol):
         """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""
 
 
-class OrderRow(NamedTuple):
+class NewRow(NamedTuple):
     """An accepted order to be written, with its record's coordinates and batch index."""
 
     order: Order
     partition: int
     offset: int
     batch_index: int
+
+
+def produced_at(timestamp: int) -> str | None:
+    """Return a record's timestamp (milliseconds since 1970 UTC) as DATETIME(3); None if missing or implausible."""
+    if not 0 <= timestamp <= LAST_MILLISECOND:
+        return None
+    return f"{_second(timestamp // 1000)}.{timestamp % 1000:03d}"
+
+
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -95,14 +95,14 @@ def _transaction(  # noqa: PLR0917
     connection: Connection, entry: QuarantineEntry, order: Order, by: str, corrected: bytes | None, contract_id: int
 ) -> Outcome:
     """Do the transaction's work, without its COMMIT or ROLLBACK."""
-    found = ledger.lock(connection, entry.topic, [entry.partition])
-    if entry.partition not in found:
+    locked = ledger.lock(connection, entry.topic, [entry.partition])
+    if entry.partition not in locked:
         raise InputInvalid(
             f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which the ledger does not"
             " know.",
             hint="The ledger was changed by hand; `orderflow audit` lists what is missing.",
         )
-    next_offset, topic_id, now, _ = found[entry.partition]
+    next_offset, topic_id, now, _ = locked[entry.partition]
     contract = loader.contract_of(connection.settings)
     ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
     [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows

@@ -22,5 +22,5 @@ def add(connection: Connection, rows: pa.Table) -> None:
     for start in range(0, len(ordered), _ROWS):
         connection.execute_rows(
             "add_by_minute",
-            [(f"{minute}:00", *rest) for minute, *rest in ordered[start : start + _ROWS]],
+            [(f"{minute}:00", *values) for minute, *values in ordered[start : start + _ROWS]],
         )

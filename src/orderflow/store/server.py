@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from orderflow.errors import DatabaseRefused
 from orderflow.settings import Settings
-from orderflow.store import schema, statements
+from orderflow.store import statements
 from orderflow.store.connection import Connection
-from orderflow.store.tables import TABLES, shape
+from orderflow.store.information_schema import as_server_names
+from orderflow.store.table_definition import parse_table
+from orderflow.store.tables import TABLES
 
 MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 # Statements that need one privilege on a table and nothing else.
@@ -43,8 +45,8 @@ class Server(NamedTuple):
     @property
     def release(self) -> tuple[int, ...]:
         """The version's numbers."""
-        found = re.match(r"\d+(\.\d+)*", self.version)
-        return tuple(map(int, found[0].split("."))) if found else ()
+        numbers = re.match(r"\d+(\.\d+)*", self.version)
+        return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
 
 def read(settings: Settings) -> Server:
@@ -67,8 +69,10 @@ def triggers(settings: Settings) -> list[str]:
     """Return the triggers of the tables that the user may see."""
     with Connection(settings, database=False) as connection:
         names = statements.table_names(settings).values()
-        where = schema.as_server_names(connection, (settings.mysql_database, *names))
-        rows = connection.execute("select_triggers", where, tables=statements.placeholders_for(where[1:])).rows
+        server_names = as_server_names(connection, (settings.mysql_database, *names))
+        rows = connection.execute(
+            "select_triggers", server_names, tables=statements.placeholders_for(server_names[1:])
+        ).rows
     return [f"{name} of {table}" for name, table in rows]
 
 
@@ -98,7 +102,7 @@ def _needing(settings: Settings) -> list[str]:
     names = statements.table_names(settings)
     texts: list[str] = []
     for table in TABLES:
-        columns = table.columns or [*shape(statements.sql(table.create, settings)).columns]
+        columns = table.columns or [*parse_table(statements.sql(table.create, settings)).columns]
         for privilege in table.sink_privileges.split(", "):
             name, column = f"`{names[table.key]}`", f"`{columns[0]}`"
             texts.append(statements.sql(_NEEDING[privilege], settings, table=name, column=column))
@@ -108,9 +112,9 @@ def _needing(settings: Settings) -> list[str]:
 def missing_indexes(settings: Settings) -> list[str]:
     """Return the statements that create the readers' indexes that the orders table lacks."""
     with Connection(settings, database=False) as connection:
-        database, table = schema.as_server_names(connection, (settings.mysql_database, settings.mysql_table))
-        found = connection.execute("select_indexed_columns", {"database": database, "table": table}).rows
-        indexed = {column.lower() for (column,) in found}
+        database, table = as_server_names(connection, (settings.mysql_database, settings.mysql_table))
+        rows = connection.execute("select_indexed_columns", {"database": database, "table": table}).rows
+        indexed = {column.lower() for (column,) in rows}
     return [
         f"CREATE INDEX {name} ON `{settings.mysql_table}` ({column});"
         for column, name in _INDEXED.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -16,24 +16,12 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
 from orderflow.store.ledger import LastRecord, LedgerEntry
-from orderflow.store.quarantine import Status
-from orderflow.store.statements import placeholders_for
+from orderflow.store.quarantine import Filter, QuarantineEntry, Status
 from orderflow.store.tables import TABLES
 
 _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
 # The views that dashboards and analysts sum up, and the columns of each.
 VIEWS = {table.key: table.columns for table in TABLES if table.kind == "view"}
-_IDS = 1000  # per statement; more bring no gain
-
-
-class StoredRow(NamedTuple):
-    """A row of the orders table; `order` has the form of Order.row."""
-
-    order: tuple[object, ...]
-    partition: int | None
-    offset: int | None
-    produced_at: datetime | None
-    stored_at: datetime | None
 
 
 class LedgerChecks(NamedTuple):
@@ -64,8 +52,8 @@ class OrderCounts(NamedTuple):
     adopted: Adoption
 
 
-class AuditedRecord(NamedTuple):
-    """A row of the quarantine: the stored record, and its resolution."""
+class AuditedQuarantineEntry(NamedTuple):
+    """A row of the quarantine with its record, as the audit compares it with the topic."""
 
     key: bytes | None
     value: bytes | None
@@ -93,17 +81,6 @@ class AuditedRecord(NamedTuple):
             and (self.contract_id is None or self.status == "replayed")
             and (self.reason_contract_id is None or self.reason == Reason.CONFLICT)
         )
-
-
-class QuarantineCoordinates(NamedTuple):
-    """A record's coordinates, as its row of the quarantine states them."""
-
-    topic: str
-    topic_id: str
-    partition: int
-    offset: int
-    order_id: str | None
-    quarantined_at: datetime
 
 
 class RollupDifference(NamedTuple):
@@ -145,35 +122,19 @@ def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]
     }
 
 
-def find_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, StoredRow]:
-    """Return the rows with these ids: all columns, as the table has them.
-
-    The sink's `orders.find_by_order_id` leaves out produced_at, which it never compares, and converts dates to times.
-    """
-    ids = list(dict.fromkeys(order_ids))
-    found: dict[str, StoredRow] = {}
-    for start in range(0, len(ids), _IDS):
-        some = ids[start : start + _IDS]
-        for *order, partition, offset, produced_at, stored_at in connection.execute(
-            "select_stored", some, ids=placeholders_for(some)
-        ).rows:
-            found[str(order[1])] = StoredRow(tuple(order), partition, offset, produced_at, stored_at)
-    return found
-
-
 def quarantined(
     connection: Connection, topic_id: str, partition: int, start: int, end: int
-) -> dict[int, AuditedRecord]:
+) -> dict[int, AuditedQuarantineEntry]:
     """Map offset to row, for the records with `start` <= offset < `end`."""
-    found: dict[int, AuditedRecord] = {}
+    entries: dict[int, AuditedQuarantineEntry] = {}
     values = {"topic_id": topic_id, "partition": partition, "start": start, "end": end}
     rows = connection.execute("select_quarantined", values).rows
-    for offset, key, value, chunks, *rest in rows:
+    for offset, key, value, chunks, *other_columns in rows:
         fields = (
             quarantine.join_chunks(connection, topic_id, partition, offset, (key, value)) if chunks else (key, value)
         )
-        found[offset] = AuditedRecord(*fields, *rest)
-    return found
+        entries[offset] = AuditedQuarantineEntry(*fields, *other_columns)
+    return entries
 
 
 def adoption(connection: Connection) -> Adoption | None:
@@ -207,30 +168,28 @@ def count_quarantine(connection: Connection) -> int:
 
 def count_chunks(connection: Connection) -> tuple[int, int]:
     """Return the number of chunks that the quarantine's rows list, and the number that exist."""
-    listed, found = connection.execute("count_chunks").rows[0]
-    return int(listed), found
+    listed, existing = connection.execute("count_chunks").rows[0]
+    return int(listed), existing
 
 
 def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:
     """Yield order_id, partition, offset and stored_at of every row."""
-    last: str | None = None
-    while rows := connection.execute("select_order_coordinates", {"after_id": last}).rows:
+    last_id: str | None = None
+    while rows := connection.execute("select_order_coordinates", {"after_id": last_id}).rows:
         yield from rows
-        last = rows[-1][0]
+        last_id = rows[-1][0]
 
 
-def every_quarantined(connection: Connection) -> Iterator[QuarantineCoordinates]:
+def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
     """Yield every row of the quarantine, without its record."""
-    last = 0
-    while rows := connection.execute("select_quarantine_coordinates", {"after_id": last}).rows:
-        yield from (QuarantineCoordinates(*row) for _, *row in rows)
-        last = rows[-1][0]
+    for page in quarantine.pages(connection, Filter(status=None)):
+        yield from page
 
 
-def rollup_differences(connection: Connection, most: int) -> tuple[int, list[RollupDifference]]:
-    """Count the differences between the rollup and the orders table, and return the first `most` of them."""
+def rollup_differences(connection: Connection, limit: int) -> tuple[int, list[RollupDifference]]:
+    """Count the differences between the rollup and the orders table, and return the first `limit` of them."""
     connection.execute("set_group_memory")
-    rows = connection.execute("select_rollup_differences", {"most": most}).rows
+    rows = connection.execute("select_rollup_differences", {"most": limit}).rows
     differences = [
         RollupDifference(minute, category, partition, int(orders), int(units), revenue)
         for minute, category, partition, orders, units, revenue, _ in rows
@@ -238,8 +197,8 @@ def rollup_differences(connection: Connection, most: int) -> tuple[int, list[Rol
     return (rows[0][-1] if rows else 0), differences
 
 
-def view_differences(connection: Connection, settings: Settings, view: str, most: int) -> tuple[int, list[str]]:
-    """Count the surplus and missing rows of the view, and describe the first `most` of them.
+def view_differences(connection: Connection, settings: Settings, view: str, limit: int) -> tuple[int, list[str]]:
+    """Count the surplus and missing rows of the view, and describe the first `limit` of them.
 
     The view's own definition is not read, because that takes more privileges than a reader has. Instead, its rows are
     compared with the current result of the definition that OrderFlow creates it with.
@@ -249,7 +208,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, most
     try:
         rows = connection.execute(
             "select_view_differences",
-            {"most": most},
+            {"most": limit},
             columns=", ".join(VIEWS[view]),
             view=f"`{names[view]}`",
             definition=statements.sql(f"create_{view}", settings).split(" AS\n", 1)[1],
@@ -270,6 +229,8 @@ def structure_differences(settings: Settings) -> list[str]:
     Raises SchemaTooNew.
     """
     try:
-        return [f"{step.what} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)]
+        return [
+            f"{step.description} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)
+        ]
     except TableDrifted as drifted:
         return [drifted.message.rstrip(".")]

@@ -103,9 +103,9 @@ def _hashed_custom(field: Field) -> str:
 def files() -> dict[str, Traversable]:
     """Return the file of each statement by its name. The folders only group the files."""
     folders = [folder for folder in resources.files("orderflow.store").joinpath("sql").iterdir() if folder.is_dir()]
-    found = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".sql")]
-    by_name = {file.name.removesuffix(".sql"): file for file in found}
-    assert len(by_name) == len(found), "a name is used twice"
+    sql_files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".sql")]
+    by_name = {file.name.removesuffix(".sql"): file for file in sql_files}
+    assert len(by_name) == len(sql_files), "a name is used twice"
     return by_name
 
 

@@ -50,7 +50,7 @@ def contract(
     if format_ == "sql":
         output.use_utf8()
         for step in schema.everything(settings):
-            print(f"-- {step.what}\n{schema.statement_of(step, settings)}\n")
+            print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         return
     document = (
         exports.json_schema(loader.contract_of(settings)) if format_ == "json-schema" else exports.asyncapi(settings)

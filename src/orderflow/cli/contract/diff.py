@@ -69,4 +69,4 @@ def _print_steps(settings: Settings) -> None:
     steps = schema.missing(settings)
     output.use_utf8()
     for step in steps:
-        print(f"\n-- {step.what}\n{schema.statement_of(step, settings)}")
+        print(f"\n-- {step.description}\n{schema.statement_of(step, settings)}")

@@ -21,7 +21,7 @@ from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, ledger, schema, server
 from orderflow.store.connection import Connection
-from orderflow.store.schema import Step
+from orderflow.store.schema_steps import Step
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
 from orderflow.topic import TopicInfo
@@ -332,7 +332,7 @@ class _Checks:
         if steps := self._missing:
             return (
                 "warning",
-                f"missing: {', '.join(step.what for step in steps)}",
+                f"missing: {', '.join(step.description for step in steps)}",
                 "The sink creates them at start; `orderflow init --dry-run` shows the SQL.",
             )
         return (

@@ -1,0 +1,40 @@
+"""A batch, and what the contract makes of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from orderflow.contract import loader
+from orderflow.contract.fast_path import decode_batch
+from orderflow.errors import RecordRejected
+from orderflow.order_ranges import ranges_of
+from orderflow.settings import Settings
+from orderflow.store import orders
+from orderflow.store.record_batch import RecordBatch
+
+
+class DecodedBatch(NamedTuple):
+    """A batch with the rows of its orders, the rejected records by batch index, and the unknown fields."""
+
+    batch: RecordBatch
+    rows: pa.Table
+    rejected: Sequence[tuple[int, RecordRejected]]
+    unknown_fields: pa.Table  # name and batch_index
+
+
+class BatchDecoder:
+    """Applies the contract of these settings. `single_writer` decides the order of the rows, see `orders.as_rows`."""
+
+    def __init__(self, settings: Settings, *, single_writer: bool) -> None:
+        self.contract = loader.contract_of(settings)
+        self._ranges = ranges_of(settings)
+        self._single_writer = single_writer
+
+    def decode(self, batch: RecordBatch) -> DecodedBatch:
+        """Apply the contract to every record."""
+        values = decode_batch(batch.values, self.contract, self._ranges)
+        rows = orders.as_rows(values.orders, batch, self.contract, single_writer=self._single_writer)
+        return DecodedBatch(batch, rows, values.rejected, values.unknown_fields)

@@ -1,0 +1,217 @@
+"""One transaction for a batch of raw records: orders, quarantine, rollup and the ledger's positions change together.
+
+The steps, with the numbers that the code uses:
+
+1. Lock the ledger's rows of the batch's partitions, in ascending order.
+2. Drop the records below each partition's next offset: they are committed already.
+3. If a partition's first record is beyond its next offset, check whether the topic holds records in the gap.
+4. Write the orders, and find out which rows the server skipped because their order_id exists.
+5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
+6. Add to the rollup, advance the ledger, COMMIT.
+
+The caller may crash, repeat a batch, overlap with another caller or lose the reply: the locked rows of the ledger and
+their positions decide what is new. While another writer commits the previous batch, step 4 may come first: see
+`CommitTicket`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from orderflow.contract.definition import Reason
+from orderflow.errors import LedgerGap, RecordRejected
+from orderflow.store import contracts, ledger, orders, quarantine, rollup
+from orderflow.store.commit_result import Committed, StepTimer
+from orderflow.store.commit_ticket import CommitTicket
+from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
+from orderflow.store.ledger import Advance, LastRecord, LockedPosition
+from orderflow.store.orders import Refused, SkippedRow
+from orderflow.store.quarantine import RejectedRecord
+from orderflow.store.record_batch import NewRow, RecordBatch, TopicReader
+from orderflow.store.writer_session import WriterSession
+
+
+class OutOfOrderError(Exception):
+    """A batch that was written speculatively does not begin at the ledger's positions."""
+
+
+class TransactionContext(NamedTuple):
+    """What all transactions of a commit share. `check_identity` raises TopicRecreated if the topic was recreated."""
+
+    session: WriterSession
+    topic_reader: TopicReader
+    decoder: BatchDecoder
+    contract_id: int
+    check_identity: Callable[[], None]
+    ticket: CommitTicket
+    timer: StepTimer
+
+
+class BatchTransaction:
+    """The transaction of a batch. If it raises an error, the caller rolls back, and may call it again.
+
+    `next_offsets` maps each partition to its next offset after the transaction.
+    """
+
+    def __init__(self, context: TransactionContext, decoded: DecodedBatch, next_offsets: Mapping[int, int]) -> None:
+        self._context = context
+        self._decoded = decoded
+        self._next_offsets = next_offsets
+
+    def commit_speculatively(self) -> Committed:
+        """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
+
+        Raises OutOfOrderError if they do not.
+        """
+        session, ticket, timer = self._context.session, self._context.ticket, self._context.timer
+        # 4. Write the orders.
+        [(stored_at,)] = session.connection.execute("select_now").rows
+        skipped_rows = session.write(self._decoded.rows, stored_at)
+        timer.lap("write")
+        # 1. Lock the ledger's rows.
+        ticket.wait_for_predecessor_lock()
+        locked = self._lock_ledger(may_add_partitions=False)
+        positions = _positions(locked)
+        ticket.mark_ledger_locked()
+        # 2 and 3. No record is stored already, and none is missing.
+        batch = self._decoded.batch
+        in_order = batch.from_positions(positions) is batch and not self._find_gap(batch, positions)
+        timer.lap("lock")
+        if not in_order:
+            raise OutOfOrderError
+        return self._account_and_commit(self._decoded, locked, stored_at, skipped_rows)
+
+    def commit_in_order(self, *, isolate_refused: bool) -> Committed:
+        """Do steps 1 to 6. With `isolate_refused`, find the rows that the server refuses."""
+        session, timer, decoded = self._context.session, self._context.timer, self._decoded
+        # 1. Lock the ledger's rows.
+        locked = self._lock_ledger(may_add_partitions=True)
+        positions, stored_at = _positions(locked), next(iter(locked.values())).now
+        self._context.ticket.mark_ledger_locked()
+        # 2. Drop the records that are stored already.
+        batch = decoded.batch.from_positions(positions)
+        # 3. Check the gap before the first record.
+        gap = self._find_gap(batch, positions)
+        timer.lap("lock")
+        if gap or not batch.offsets:
+            session.connection.rollback()
+            if gap:
+                raise gap
+            return Committed()
+        if batch is not decoded.batch:
+            decoded = self._context.decoder.decode(batch)
+            timer.lap("decode")
+        # 4. Write the orders.
+        refused: Sequence[Refused] = ()
+        if isolate_refused:
+            description = batch.describe(self._context.topic_reader.topic)
+            skipped_rows, refused = session.write_except_refused(decoded.rows, stored_at, description)
+        else:
+            skipped_rows = session.write(decoded.rows, stored_at)
+        timer.lap("write")
+        return self._account_and_commit(decoded, locked, stored_at, skipped_rows, refused)
+
+    def _account_and_commit(
+        self,
+        decoded: DecodedBatch,
+        locked: Mapping[int, LockedPosition],
+        stored_at: datetime,
+        skipped_rows: Sequence[SkippedRow],
+        refused: Sequence[Refused] = (),
+    ) -> Committed:
+        """Do steps 5 and 6, which both ways share."""
+        connection, timer = self._context.session.connection, self._context.timer
+        topic_reader, batch = self._context.topic_reader, decoded.batch
+        # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
+        conflicts = [
+            (row, conflict)
+            for row, existing_row in skipped_rows
+            if (conflict := orders.conflict(self._context.decoder.contract, row, existing_row))
+        ]
+        rejected_records = _rejected_records(decoded, conflicts, refused)
+        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)
+        # 6. Add to the rollup, advance the ledger, COMMIT.
+        not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
+        written = orders.exclude(decoded.rows, not_written)
+        rollup.add(connection, written)
+        stored = Counter(written["kafka_partition"].to_pylist())
+        duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
+        quarantined = Counter(batch.partitions[record.batch_index] for record in rejected_records)
+        unknown = Counter(batch.partitions[index] for index in decoded.unknown_fields["batch_index"].to_pylist())
+        advances = {
+            partition: Advance(
+                self._next_offsets[partition],
+                *(stored[partition], duplicates[partition], quarantined[partition], unknown[partition]),
+                last=LastRecord(batch.offsets[index], ledger.fingerprint(batch.timestamps[index], batch.keys[index])),
+            )
+            for partition, index in batch.last_indexes().items()
+        }
+        for partition in advances:
+            if locked[partition].contract_id != self._context.contract_id:
+                start = locked[partition].next_offset, self._context.contract_id
+                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, advances)
+        self._context.check_identity()
+        timer.lap("account")
+        connection.commit()
+        timer.lap("commit")
+        timer.finish()
+        return Committed(
+            stored=stored.total(),
+            duplicates=duplicates.total(),
+            quarantined=Counter(record.rejected.reason for record in rejected_records),
+            unknown_fields=Counter(decoded.unknown_fields["name"].to_pylist()),
+        )
+
+    def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
+        """Lock the ledger's rows of the batch's partitions until the transaction ends.
+
+        Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
+        OutOfOrderError. Raises ContractInvalid if a later contract has stored records of them.
+        """
+        connection, topic_reader = self._context.session.connection, self._context.topic_reader
+        partitions = {*self._decoded.batch.partitions}
+        locked = ledger.lock(connection, topic_reader.topic, partitions)
+        if added := partitions - locked.keys():
+            if not may_add_partitions:
+                raise OutOfOrderError
+            first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
+            ledger.ensure_partitions(connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
+            locked = ledger.lock(connection, topic_reader.topic, partitions)
+        for position in locked.values():
+            ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, position.topic_id)
+            if position.contract_id > self._context.contract_id:
+                raise contracts.mismatch_error(connection.settings, contracts.versions(connection))
+        return locked
+
+    def _find_gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
+        """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
+        topic_reader = self._context.topic_reader
+        for partition, first in batch.first_offsets().items():
+            position = positions[partition]
+            if first > position and topic_reader.holds_records(partition, position, first):
+                return LedgerGap(
+                    f"The batch of {topic_reader.topic} partition {partition} starts at offset {first}, but the"
+                    f" ledger is at {position}. The topic has records between.",
+                )
+        return None
+
+
+def _positions(locked: Mapping[int, LockedPosition]) -> dict[int, int]:
+    return {partition: position.next_offset for partition, position in locked.items()}
+
+
+def _rejected_records(
+    decoded: DecodedBatch, conflicts: Iterable[tuple[NewRow, RecordRejected]], refused: Iterable[Refused]
+) -> list[RejectedRecord]:
+    """Return the records for the quarantine: those that the contract rejects, the conflicts, and the refused rows."""
+    rejected_records = [RejectedRecord(batch_index, rejected) for batch_index, rejected in decoded.rejected]
+    rejected_records += [RejectedRecord(row.batch_index, conflict, row.order.order_id) for row, conflict in conflicts]
+    rejected_records += [
+        RejectedRecord(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
+        for row, detail, _ in refused
+    ]
+    return rejected_records
