@@ -19,8 +19,8 @@ from pathlib import Path
 from orderflow import settings
 from orderflow.cli import context
 from orderflow.cli.text import safe
-from orderflow.embedded import cache
 from orderflow.errors import SHORTAGE_HINTS, FileUnusable, OperatorError, OrderFlowError
+from orderflow.jvm import cache
 
 # Errors with these numbers are caused by the program, all others by the state of the machine.
 _PROGRAM_ERRNOS = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}

@@ -11,10 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from orderflow import settings
-from orderflow.embedded import jars, java, signals
+from orderflow.embedded import signals
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.errors import OrderFlowError
+from orderflow.jvm import jars, java
 from orderflow.plurals import counted
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from orderflow.embedded import jars, java
 from orderflow.embedded.process import LocalServer, free_port
+from orderflow.jvm import jars, java
 
 # Retention is unlimited, so that an audit can read every record. The internal topics have one partition, because 50
 # folders slow the start. After a kill, the broker waits until its previous session times out: 9 s by default. Paths are

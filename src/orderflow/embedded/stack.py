@@ -20,12 +20,12 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from orderflow.embedded import cache
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.process import LocalServer, Process, free_port, is_running, stop_leftover
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import AlreadyRunning, FileUnusable, StartFailed
+from orderflow.jvm import cache
 from orderflow.settings import Settings, is_given
 
 log = logging.getLogger(__name__)

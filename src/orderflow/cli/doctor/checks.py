@@ -15,8 +15,8 @@ import mysql.connector
 from confluent_kafka.admin import AdminClient
 
 from orderflow import extras, settings, topic, topic_reader
-from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
+from orderflow.jvm import jars, java
 from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, ledger, schema, server

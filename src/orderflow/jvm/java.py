@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 from orderflow import extras
-from orderflow.embedded import cache, jars
 from orderflow.errors import ExtraMissing
+from orderflow.jvm import cache, jars
 
 RECORD = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
 NEW = ".new"  # file extension of an archive that is being recorded

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from orderflow import extras
-from orderflow.embedded import cache
 from orderflow.errors import StartFailed
+from orderflow.jvm import cache
 
 LOCK = Path(__file__).with_name("jars.lock")
 
@@ -68,7 +68,7 @@ def sha256(path: Path) -> str:
 
 def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: Path) -> None:
     try:
-        from orderflow.embedded import maven  # the import takes 0.3 s and is needed once per machine
+        from orderflow.jvm import maven  # the import takes 0.3 s and is needed once per machine
     except ImportError as missing:
         raise extras.error("local") from missing
 

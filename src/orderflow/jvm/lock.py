@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orderflow.embedded import jars, maven
+from orderflow.jvm import jars, maven
 
 ROOTS = {
     "kafka": [
