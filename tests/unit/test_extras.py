@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orderflow import extras
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from tests import commands
 
 ROOT = Path(__file__).parents[2]

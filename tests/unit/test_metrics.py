@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import SettingInvalid
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.status import PartitionStatus, Status

@@ -37,11 +37,11 @@ def top() -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from orderflow.embedded import stack
+    from orderflow.embedded import state_file
     from orderflow.insights.monitor import POLL_INTERVAL, Monitor
 
     current = context.load()
-    monitor = Monitor(current, lambda: stack.last_log_line(current, "sink"))
+    monitor = Monitor(current, lambda: state_file.last_log_line(current, "sink"))
     console = Console(highlight=False)
     try:
         with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:

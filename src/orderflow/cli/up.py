@@ -79,8 +79,9 @@ def up(
     - `ORDERFLOW_HOME=cluster orderflow up --brokers 3 --workers 2`: a local cluster in a folder of its own
     """
     from orderflow.contract import loader
-    from orderflow.embedded import stack
+    from orderflow.embedded.home_lock import lock_home
     from orderflow.embedded.signals import interrupt_on_signals
+    from orderflow.embedded.stack import Stack
     from orderflow.produce import contract_orders
 
     if workers and engine is not EngineName.SPARK:
@@ -93,8 +94,8 @@ def up(
     current = settings.load()
     if producer:
         contract_orders.check(loader.contract_of(current))
-    with stack.lock_home(current):
-        parts = stack.Stack(current, brokers, workers)
+    with lock_home(current):
+        parts = Stack(current, brokers, workers)
         session = _Session(parts, engine)
         try:
             if orders:

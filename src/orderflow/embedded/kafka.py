@@ -13,7 +13,8 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
 from orderflow.jvm import jars, java
 
 # Retention is unlimited, so that an audit can read every record. The internal topics have one partition, because 50
