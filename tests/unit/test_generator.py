@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.catalogue import PRODUCTS
 from orderflow.contract import definition, exact_path
+from orderflow.contract.catalogue import PRODUCTS
 from orderflow.contract.definition import STANDARD_FIELDS
+from orderflow.contract.order_ranges import outside_ranges
 from orderflow.errors import RecordRejected, SettingInvalid
-from orderflow.order_ranges import outside_ranges
 from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
 from orderflow.produce.malformed import KINDS, conflict
 

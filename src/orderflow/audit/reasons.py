@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from orderflow.contract.definition import Order, Reason
+from orderflow.contract.order_ranges import outside_ranges
 from orderflow.errors import RecordRejected
-from orderflow.order_ranges import outside_ranges
 from orderflow.store.snapshot import AuditedRecord, StoredRow
 from orderflow.topic import Record
 

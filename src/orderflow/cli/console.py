@@ -42,7 +42,7 @@ def console(
     """
     from orderflow import topic
     from orderflow.contract import exact_path, loader
-    from orderflow.order_ranges import ranges_of
+    from orderflow.contract.order_ranges import ranges_of
 
     current = context.load()
     contract, ranges = loader.contract_of(current), ranges_of(current)

@@ -8,8 +8,8 @@ import msgspec
 
 from orderflow.contract import loader
 from orderflow.contract.definition import Contract, Kind
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import InputInvalid
-from orderflow.order_ids import OrderIds
 from orderflow.store import reading
 from orderflow.store.connection import Connection
 from orderflow.store.reading import Quarantined, StoredOrder

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
+from orderflow.contract.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
 from orderflow.contract.definition import Contract, Field, Kind
 from orderflow.contract.exact_path import decode, default_value
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import ContractInvalid, RecordRejected
-from orderflow.order_ids import OrderIds
 
 _CHECKED = 100  # orders of each run that are decoded before they are sent
 _MISSING_SHARE = 0.2  # of the orders that lack an optional field

@@ -12,8 +12,8 @@ from orderflow import topic
 from orderflow.contract import loader
 from orderflow.contract.definition import Contract
 from orderflow.contract.exact_path import decode
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import RecordRejected
-from orderflow.order_ids import OrderIds
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
 

@@ -22,8 +22,8 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 from orderflow import settings as settings_module
 from orderflow import topic
 from orderflow.contract import loader
+from orderflow.contract.order_ranges import ranges_of
 from orderflow.errors import InputInvalid, SparkUnavailable
-from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running

@@ -35,6 +35,7 @@ import pyarrow as pa
 from orderflow.contract import loader
 from orderflow.contract.definition import Reason
 from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.order_ranges import ranges_of
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -42,7 +43,6 @@ from orderflow.errors import (
     RecordRejected,
     UnknownDatabaseError,
 )
-from orderflow.order_ranges import ranges_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.commit_ticket import CommitTicket
