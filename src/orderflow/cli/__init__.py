@@ -1,4 +1,4 @@
-"""The command line. Each command is a function in the file of its name, registered here.
+"""The command line. Each command is a function in the file or package of its name, registered here.
 
 A file imports at its top only fast modules (typer, settings), and the rest inside its function, so that
 `orderflow --help` responds at once. A function's docstring is its help text: what it does, which settings it reads,
