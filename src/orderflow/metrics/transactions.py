@@ -44,16 +44,20 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 def measure(batch: RecordBatch, committed: Committed, timing: Timing, now: float) -> Transaction:
-    """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC)."""
-    produced = sorted(batch.timestamps)  # sorting is fast: they arrive almost sorted
-    produced = produced[bisect_left(produced, 0) :]  # -1 means no timestamp
-    later = [bisect_left(produced, (now - bound) * 1000) for bound in LATENCY_BUCKETS]
+    """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC).
+
+    Records that an earlier transaction has committed are not measured again. They are taken to be the oldest.
+    """
+    timestamps = sorted(batch.timestamps)  # sorting is fast: they arrive almost sorted
+    timestamps = timestamps[max(0, len(timestamps) - committed.records) :]
+    timestamps = timestamps[bisect_left(timestamps, 0) :]  # -1 means no timestamp
+    older_counts = [bisect_left(timestamps, (now - bound) * 1000) for bound in LATENCY_BUCKETS]
     return Transaction(
         dict(committed.quarantined),
         timing,
-        [more - less for more, less in pairwise((len(produced), *later, 0))],
+        [more - less for more, less in pairwise((len(timestamps), *older_counts, 0))],
         # At least 0: a counter's sum must not decrease if a producer's clock is ahead.
-        max(0.0, now * len(produced) - sum(produced) / 1000),
+        max(0.0, now * len(timestamps) - sum(timestamps) / 1000),
     )
 
 
