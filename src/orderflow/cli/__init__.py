@@ -51,8 +51,8 @@ for group in (app, contract.app, quarantine.app):
         info.cls = Command
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         import platform
         from importlib import metadata  # slow to import
 
@@ -63,8 +63,8 @@ def _show_version(wanted: bool) -> None:
         except metadata.PackageNotFoundError:
             print("orderflow, run from a clone")
         print(f"Python {platform.python_version()}")
-        for name, found in extras.versions().items():
-            print(f"[{name}] {found}")
+        for name, installed in extras.versions().items():
+            print(f"[{name}] {installed}")
         raise typer.Exit
 
 

@@ -83,7 +83,9 @@ def _stop_leftovers(home: Path) -> bool:
     if state is None:
         return False
     # In reverse order of start: commands before the servers that they use.
-    stopped = [name for name, part in reversed(state.parts.items()) if stop_leftover(part, timeout=STOP_TIMEOUT)]
+    stopped = [
+        name for name, identity in reversed(state.parts.items()) if stop_leftover(identity, timeout=STOP_TIMEOUT)
+    ]
     if stopped:
         log.warning("Stopped processes of an earlier run: %s.", ", ".join(stopped))
     state_file.remove(home)

@@ -75,8 +75,8 @@ class Kafka(LocalServer):
             in_sync=min(2, replicas),  # with three replicas, one broker may be unavailable
         )
         (self.folder / "server.properties").write_text(properties)
-        found, classpath = java.find(), jars.paths("kafka")
-        run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", *classpath), "-Dlog4j2.level=WARN"])
+        jdk, classpath = java.find(), jars.paths("kafka")
+        run = shlex.join([jdk.command, "-Xmx512m", *jdk.options("kafka", *classpath), "-Dlog4j2.level=WARN"])
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
         return (
             f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, classpath)))}\n"
@@ -90,10 +90,10 @@ class Kafka(LocalServer):
 
         def serves() -> bool:
             try:
-                found = client.list_topics(timeout=0.2)
+                metadata = client.list_topics(timeout=0.2)
             except KafkaException:
                 return False
-            return bool(found.cluster_id == self._cluster_id() and self._node in found.brokers)
+            return bool(metadata.cluster_id == self._cluster_id() and self._node in metadata.brokers)
 
         return serves
 

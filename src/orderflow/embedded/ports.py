@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 _chosen_ports: set[int] = set()
 
 
-def free_port(wanted: int = 0) -> int:
-    """Return `wanted` if it is free on loopback, else (or for 0) a port that the system chooses.
+def free_port(preferred: int = 0) -> int:
+    """Return `preferred` if it is free on loopback, else (or for 0) a port that the system chooses.
 
     A chosen port is never returned again in this process, because it is free until its server listens.
     """
@@ -26,16 +26,16 @@ def free_port(wanted: int = 0) -> int:
             listener = listeners.enter_context(socket.socket())
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind(("127.0.0.1", wanted))
+                listener.bind(("127.0.0.1", preferred))
             except OSError:
                 listener.bind(("127.0.0.1", 0))
             port = int(listener.getsockname()[1])
-            if port == wanted:
+            if port == preferred:
                 return port
             if port not in _chosen_ports:
                 _chosen_ports.add(port)
                 return port
-            wanted = 0
+            preferred = 0
 
 
 def preferred_port(server_name: str, preferred: int) -> int:

@@ -72,13 +72,13 @@ def send_metrics(scratch: Path, batch: RecordBatch, committed: Committed, timing
 
 
 @contextmanager
-def receive_metrics(scratch: Path, listener: Callable[[Transaction], None]) -> Iterator[None]:
-    """Call `listener` with each transaction that arrives, in another thread, while the block runs."""
+def receive_metrics(scratch: Path, on_transaction: Callable[[Transaction], None]) -> Iterator[None]:
+    """Call `on_transaction` with each transaction that arrives, in another thread, while the block runs."""
     decode = msgspec.msgpack.Decoder(Transaction).decode
 
     def receive() -> None:
         while transaction := receiver.recv(_MAX_DATAGRAM):
-            listener(decode(transaction))
+            on_transaction(decode(transaction))
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         try:

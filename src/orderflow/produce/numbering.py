@@ -87,8 +87,8 @@ def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[
             )
             return 0, {}
     for partition in committed:
-        found, _, number = (partition.metadata or "").partition(" ")
-        if found == identity:
+        stored_identity, _, number = (partition.metadata or "").partition(" ")
+        if stored_identity == identity:
             highest, seen[partition.partition] = max(highest, int(number)), partition.offset
     return highest, seen
 
