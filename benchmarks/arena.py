@@ -25,7 +25,8 @@ from orderflow import topic
 from orderflow.embedded import debian
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import LocalServer, Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer, Process
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import InputInvalid
 from orderflow.settings import Settings, is_given

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 from rich.progress import Progress
 
 from benchmarks import backlog, statements, usage
@@ -20,7 +19,7 @@ from benchmarks.contest import running
 from benchmarks.report import Bars, Report, Table
 from benchmarks.sink import Sink
 from orderflow import settings as user_settings
-from orderflow.embedded import stack
+from orderflow.embedded import database_login, state_file
 from orderflow.embedded.process import Process
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable
 from orderflow.settings import Settings
@@ -132,11 +131,11 @@ def _first_order_of_up(arena: Arena, engine: str) -> float:
 
 
 def _has_rows(home: Path) -> bool:
-    state, password = home / "state.json", home / "database" / "password"
-    if not state.exists() or not password.exists():
+    state = state_file.read(home)
+    if state is None or not state.database_port:
         return False
-    port = msgspec.json.decode(state.read_bytes(), type=stack.State).database_port
-    settings = Settings(mysql_host="127.0.0.1", mysql_port=port or 0, mysql_password=password.read_text())
+    password = database_login.password(state_file.database_folder(home))
+    settings = Settings(mysql_host="127.0.0.1", mysql_port=state.database_port, mysql_password=password)
     try:
         with Connection(settings) as connection:
             return bool(statements.execute(connection, "count_rows").rows[0][0])

@@ -38,7 +38,8 @@ _DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from orderflow import cli
-import orderflow.audit, orderflow.dashboard.serve, orderflow.embedded.stack, orderflow.pipeline.supervisor
+import orderflow.audit, orderflow.dashboard.serve, orderflow.pipeline.supervisor
+import orderflow.embedded.home_lock, orderflow.embedded.stack
 import orderflow.cli.doctor.checks, orderflow.cli.failure, orderflow.metrics.sink
 import orderflow.store.replay
 import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from orderflow.embedded import cache, debian
+from orderflow.embedded import debian
+from orderflow.jvm import cache
 
 # In its own mount namespace, the unpacked packages are the root. buildah re-executes itself without the environment
 # variables that locate its libraries. Every process that it starts ends with it.

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from orderflow.embedded import cache, debian
+from orderflow.embedded import debian
+from orderflow.jvm import cache
 
 Labels = dict[str, str]
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the tests' servers listen on loopback

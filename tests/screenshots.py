@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
 from tests import lifeline
 from tests.browser import chromium
 from tests.processes import has_logged, until

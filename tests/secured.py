@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 
 from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from tests.certificates import OTHER_HOST, Authority, Certificate
 

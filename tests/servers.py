@@ -18,7 +18,8 @@ import pytest
 from orderflow.embedded import debian
 from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
 from orderflow.settings import Settings
 from tests import lifeline
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession, functions
 
-from orderflow.embedded import jars
 from orderflow.errors import InputInvalid
+from orderflow.jvm import jars
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
 
 LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}

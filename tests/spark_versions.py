@@ -1,7 +1,7 @@
 """Runs the pipeline's tests with another Spark version: `python -m tests.spark_versions 3.5 [pytest arguments]`.
 
 Each version has its own environment, .venv-spark-VERSION, with everything that requirements-dev.txt pins except
-PySpark. src/orderflow/embedded/jars.lock pins the Kafka connector for that version.
+PySpark. src/orderflow/jvm/jars.lock pins the Kafka connector for that version.
 """
 
 from __future__ import annotations

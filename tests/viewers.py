@@ -25,7 +25,7 @@ from benchmarks.arena import Arena
 from benchmarks.contest import Measured, drain, measure, running
 from benchmarks.sink import Sink
 from orderflow import settings as all_settings
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests import lifeline

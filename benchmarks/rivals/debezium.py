@@ -8,8 +8,9 @@ import os
 from benchmarks.arena import Arena
 from benchmarks.rivals import jars
 from benchmarks.rivals.rival import Rival, jdbc_url
-from orderflow.embedded import java
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
+from orderflow.jvm import java
 from orderflow.settings import Settings
 
 _DECIMAL = {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "2"}}

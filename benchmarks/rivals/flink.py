@@ -7,8 +7,8 @@ import os
 from benchmarks.arena import Arena
 from benchmarks.rivals import jars
 from benchmarks.rivals.rival import Rival, jdbc_url
-from orderflow.embedded import java
 from orderflow.embedded.process import Process
+from orderflow.jvm import java
 from orderflow.settings import Settings
 
 _COLUMNS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orderflow.embedded import jars
+from orderflow.jvm import jars
 
 LOCK = Path(__file__).with_name("jars.lock")
 _DRIVER = "com.mysql:mysql-connector-j:9.7.0"
@@ -50,6 +50,6 @@ def paths(group: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    from orderflow.embedded import lock
+    from orderflow.jvm import lock
 
     lock.write(LOCK, ROOTS, lambda _, jar: jar in _WITHOUT)

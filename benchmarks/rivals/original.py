@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmarks.arena import Arena
 from benchmarks.rivals import jars
 from benchmarks.rivals.rival import Rival, jdbc_url
-from orderflow.embedded import jars as embedded
-from orderflow.embedded import java
 from orderflow.embedded.process import Process
+from orderflow.jvm import jars as runtime_jars
+from orderflow.jvm import java
 from orderflow.settings import Settings
 
 
@@ -24,7 +24,7 @@ class Original(Rival):
 
     def _process(self, arena: Arena, settings: Settings) -> Process:
         checkpoint = arena.folder / f"checkpoint-{settings.mysql_database}"
-        classpath = os.pathsep.join(map(str, [*embedded.spark_paths(), *jars.paths("driver")]))
+        classpath = os.pathsep.join(map(str, [*runtime_jars.spark_paths(), *jars.paths("driver")]))
         script = Path(__file__).with_name("spark_jdbc.py")
         return arena.command(
             self.name,

@@ -42,20 +42,20 @@ def is_installed(name: Name) -> bool:
 def require(*names: Name, instead: str = "") -> None:
     """Raises ExtraMissing, with the command that installs what is missing; `instead` is an alternative in the hint."""
     if missing := [name for name in names if not is_installed(name)]:
-        raise error(*missing, instead=instead)
+        raise missing_error(*missing, instead=instead)
 
 
-def error(*names: Name, instead: str = "") -> ExtraMissing:
+def missing_error(*names: Name, instead: str = "") -> ExtraMissing:
     """The error for extras that are missing."""
     provided = [_EXTRAS[name].provides for name in names]
     listed = " and ".join([", ".join(provided[:-1]), provided[-1]] if provided[1:] else provided)
     return ExtraMissing(
         f"This needs {listed}, which {'is' if len(names) == 1 else 'are'} not installed.",
-        hint=f"{command(*names)}{instead and f', or {instead}'}",
+        hint=f"{install_command(*names)}{instead and f', or {instead}'}",
     )
 
 
-def command(*names: Name) -> str:
+def install_command(*names: Name) -> str:
     """The pip command that installs these extras."""
     return f"pip install 'orderflow[{','.join(names)}]'"
 
@@ -63,10 +63,10 @@ def command(*names: Name) -> str:
 def versions() -> dict[Name, str]:
     """For each extra the versions of its packages, for a person."""
     return {
-        name: ", ".join(f"{package} {_version(package)}" for package in packages)
+        name: ", ".join(f"{package} {_version(package)}" for package in package_names)
         if is_installed(name)
         else "not installed"
-        for name, packages in packages().items()
+        for name, package_names in packages().items()
     }
 
 

@@ -25,7 +25,8 @@ from orderflow import audit, topic
 from orderflow.embedded import debian
 from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from tests import corpus

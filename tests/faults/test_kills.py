@@ -15,7 +15,8 @@ import pytest
 
 from orderflow import audit, topic
 from orderflow.embedded.database import Database
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
 from tests.servers import scratch_folder

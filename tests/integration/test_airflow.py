@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orderflow.embedded import cache
+from orderflow.jvm import cache
 from orderflow.settings import Settings
 from tests.processes import TIMEOUT, run
 from tests.sql import execute, select

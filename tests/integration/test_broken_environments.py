@@ -252,9 +252,9 @@ def test_a_bug_is_reported_in_a_sentence_and_a_file(cwd: Path, tmp_path: Path, w
 def test_an_exception_in_a_thread_is_reported_as_a_bug(cwd: Path) -> None:
     program = (
         "import threading\nfrom orderflow import cli\n"
-        "import orderflow.embedded.stack as stack\n"
+        "import orderflow.embedded.home_lock as home_lock\n"
         "def fail(*_):\n    thread = threading.Thread(target=lambda: 1 / 0); thread.start(); thread.join()\n"
-        "stack.down = fail\nimport sys; sys.argv = ['orderflow', 'down']; cli.main()\n"
+        "home_lock.stop_up = fail\nimport sys; sys.argv = ['orderflow', 'down']; cli.main()\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", program],

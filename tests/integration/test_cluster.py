@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka, cluster
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.settings import Settings
 from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores

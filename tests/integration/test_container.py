@@ -17,8 +17,9 @@ import jsonschema
 import pytest
 
 from orderflow import settings as settings_module
-from orderflow.embedded import jars
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
+from orderflow.jvm import jars
 from orderflow.settings import Settings
 from tests import containers, lifeline, wheels
 from tests.containers import Buildah

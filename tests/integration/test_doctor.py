@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from orderflow import topic
 from orderflow.cli.doctor.checks import Check, checks
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import TopicMissing
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server

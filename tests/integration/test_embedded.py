@@ -17,13 +17,14 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from orderflow.embedded import cache
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import StartFailed
+from orderflow.jvm import cache
 from tests.servers import running
 
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from orderflow import topic as topics
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, InputInvalid
 from orderflow.insights import latency, sales, track
 from orderflow.insights.monitor import Monitor, Snapshot

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from orderflow import topic as topics
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from tests.processes import has_logged, run, running, until
 from tests.prometheus import get, page, program, query

@@ -24,7 +24,7 @@ from rich.progress import Progress
 from orderflow import topic
 from orderflow.contract import exact_path
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import RecordRejected
 from orderflow.produce import numbering
 from orderflow.settings import Settings

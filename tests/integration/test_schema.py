@@ -17,7 +17,7 @@ from orderflow.contract import definition
 from orderflow.contract.definition import DEFAULT, Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server

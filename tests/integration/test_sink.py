@@ -20,9 +20,10 @@ from kafka import KafkaProducer
 
 from orderflow import audit, topic
 from orderflow.contract.definition import STANDARD_FIELDS
-from orderflow.embedded import cache
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
+from orderflow.jvm import cache
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema

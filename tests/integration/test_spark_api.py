@@ -19,8 +19,8 @@ import pytest
 from confluent_kafka import Producer
 
 from orderflow import audit, topic
-from orderflow.embedded import jars, java
 from orderflow.embedded.process import Process
+from orderflow.jvm import jars, java
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests.processes import TIMEOUT, run, until

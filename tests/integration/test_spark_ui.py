@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orderflow import audit, topic
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from tests.processes import has_logged, run, running, until
 from tests.sql import select

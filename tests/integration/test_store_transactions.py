@@ -18,7 +18,7 @@ import pytest
 from orderflow.contract.definition import Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFlowError
 from orderflow.settings import Settings
 from orderflow.store import orders, schema

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from orderflow import audit, topic
 from orderflow.embedded.kafka import Kafka
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import (
     BatchBroken,
     KafkaUnavailable,

@@ -15,8 +15,8 @@ import typer
 
 from orderflow import cli
 from orderflow.cli.text import to_json
-from orderflow.embedded import cache
 from orderflow.errors import FileUnusable
+from orderflow.jvm import cache
 from tests.processes import run_orderflow, run_python
 
 ROOT = Path(__file__).parents[2]

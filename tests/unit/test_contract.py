@@ -22,8 +22,8 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from orderflow.contract import definition, exact_path, exports
 from orderflow.contract.definition import Order, Reason
-from orderflow.embedded import cache
 from orderflow.errors import RecordRejected
+from orderflow.jvm import cache
 from orderflow.settings import Settings
 from orderflow.store import schema
 from tests import contracts

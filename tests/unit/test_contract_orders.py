@@ -11,8 +11,8 @@ import pytest
 
 from orderflow.contract import contract_file, exact_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
-from orderflow.order_ids import OrderIds
 from orderflow.produce import contract_orders, numbering
 from orderflow.produce.generator import Generator
 from orderflow.produce.malformed import kinds_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orderflow import extras
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from tests import commands
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ MODULES = ("pyspark", "py4j", "pandas", "starlette", "uvicorn", "h11", "sse_star
 OF_EXTRAS = {
     *("orderflow.dashboard.app", "orderflow.dashboard.feed", "orderflow.dashboard.guard", "orderflow.dashboard.serve"),
     "orderflow.metrics.listener",
-    *("orderflow.embedded.lock", "orderflow.embedded.maven"),
+    *("orderflow.jvm.lock", "orderflow.jvm.maven"),
     "orderflow.spark.daemon",
 }
 _WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({MODULES!r}))\n"  # importing them fails, as if not installed
@@ -166,7 +166,7 @@ def test_a_missing_extra_is_reported(
 
 
 def test_missing_java_is_reported(tmp_path: Path) -> None:
-    code = "from orderflow.cli import run; from orderflow.embedded import java; run(java.find)"
+    code = "from orderflow.cli import run; from orderflow.jvm import java; run(java.find)"
     result = run_base(code, cwd=tmp_path, PATH=str(tmp_path))
     assert result.returncode == 2
     assert result.stderr.startswith("error: This needs Java 17 or newer, and neither JAVA_HOME nor PATH has it.\n")
@@ -174,7 +174,7 @@ def test_missing_java_is_reported(tmp_path: Path) -> None:
 
 
 def test_jars_are_not_downloaded_without_their_client(tmp_path: Path) -> None:
-    code = "from orderflow.cli import run; from orderflow.embedded import jars; run(lambda: jars.paths('kafka'))"
+    code = "from orderflow.cli import run; from orderflow.jvm import jars; run(lambda: jars.paths('kafka'))"
     result = run_base(code, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path))
     assert result.returncode == 2
     assert _INSTALL["local"] in result.stderr

@@ -18,8 +18,8 @@ import pyspark
 import pytest
 
 from benchmarks.rivals import jars as rivals
-from orderflow.embedded import jars, maven
 from orderflow.errors import StartFailed
+from orderflow.jvm import jars, maven
 
 COORDINATE = "org.example:thing:1.0"
 CONTENT = b"content" * 1_000_000
@@ -149,7 +149,7 @@ def test_a_jar_that_no_repository_has_is_reported(tmp_path: Path, mirror: Mirror
 
 def test_two_processes_that_need_the_same_jar_download_it_once(one_jar: Path, lock: Path, mirror: Mirror) -> None:
     one_jar.unlink()
-    code = f"from pathlib import PosixPath; from orderflow.embedded import jars; print(*jars.paths('kafka', {lock!r}))"
+    code = f"from pathlib import PosixPath; from orderflow.jvm import jars; print(*jars.paths('kafka', {lock!r}))"
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate()[0].strip() for process in processes] == [str(one_jar)] * 2
     assert sorted(path.name for path in one_jar.parents[1].iterdir()) == ["jars", "lock"], "no scratch is left"

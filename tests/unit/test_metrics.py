@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.errors import SettingInvalid
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.status import PartitionStatus, Status
@@ -128,7 +128,7 @@ def test_each_record_is_in_the_bucket_of_its_latency(latencies: list[float], wit
     now = time.time()
     measured = transactions.measure(
         RecordBatch([], [], [-1] * without_time + [int((now - latency) * 1000) for latency in latencies], [], []),
-        Committed(quarantined=Counter(conflict=1)),
+        Committed(stored=len(latencies) + without_time - 1, quarantined=Counter(conflict=1)),
         Timing(1, 1, 1, 1, 1),
         now,
     )
@@ -139,6 +139,15 @@ def test_each_record_is_in_the_bucket_of_its_latency(latencies: list[float], wit
         assert abs(count - sum(above < latency <= upto for latency in rounded)) <= len(near)
     assert sum(measured.latency_counts) == len(latencies)
     assert measured.latency_sum == pytest.approx(max(0, sum(rounded)), abs=0.01 * len(latencies))
+
+
+def test_records_that_an_earlier_transaction_has_committed_are_not_measured_again() -> None:
+    now = time.time()
+    timestamps = [int((now - age) * 1000) for age in (100.0, 90.0, 0.01)]
+    batch = RecordBatch([0, 0, 0], [7, 8, 9], timestamps, [], [])
+    measured = transactions.measure(batch, Committed(stored=1), Timing(1, 1, 1, 1, 1), now)
+    assert measured.latency_counts == [1, *[0] * len(LATENCY_BUCKETS)]
+    assert measured.latency_sum < 1
 
 
 def test_sending_does_not_wait_for_a_slow_or_absent_receiver(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 from orderflow.embedded import process
-from orderflow.embedded.process import Process, is_running
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
+from orderflow.embedded.process_identity import ProcessIdentity, is_running
 from orderflow.errors import StartFailed
 
 Start = Callable[[str], Process]
@@ -138,19 +140,22 @@ def test_a_leftover_of_an_earlier_process_is_stopped(tmp_path: Path) -> None:
         "server = Process('Server', ['sleep', '100'], log=Path(sys.argv[1])); server.start(); print(*server.identity)"
     )
     output = subprocess.check_output([sys.executable, "-c", earlier, tmp_path / "log"], text=True)
-    pid, created = int(output.split()[0]), float(output.split()[1])
-    assert process.is_running(pid, created)
-    assert not process.stop_leftover(pid, created - 60, timeout=5), "another process that got the same pid"
-    assert process.stop_leftover(pid, created, timeout=5)
-    assert not process.is_running(pid, created)
-    assert not process.stop_leftover(pid, created, timeout=5)
+    pid, created = output.split()
+    identity = ProcessIdentity(int(pid), float(created))
+    assert is_running(identity)
+    assert not process.stop_leftover(identity._replace(created=identity.created - 60), timeout=5), (
+        "another process that got the same pid"
+    )
+    assert process.stop_leftover(identity, timeout=5)
+    assert not is_running(identity)
+    assert not process.stop_leftover(identity, timeout=5)
 
 
 def test_a_port_in_use_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert process.free_port(port) != port
-    assert process.free_port(port) == port
+        assert free_port(port) != port
+    assert free_port(port) == port
 
 
 CHILD = """
@@ -210,8 +215,8 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
 
 
 def test_a_chosen_port_is_never_chosen_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = process.free_port()
-    assert process.free_port(first) == first
+    first = free_port()
+    assert free_port(first) == first
     bound: list[int] = []
 
     class Listener(socket.socket):
@@ -219,10 +224,10 @@ def test_a_chosen_port_is_never_chosen_again(monkeypatch: pytest.MonkeyPatch) ->
             bound.append(address[1])
             super().bind((address[0], first if len(bound) == 1 else address[1]))
 
-    monkeypatch.setattr("orderflow.embedded.process.socket.socket", Listener)
-    assert process.free_port() != first
+    monkeypatch.setattr("orderflow.embedded.ports.socket.socket", Listener)
+    assert free_port() != first
     assert bound == [0, 0], "the system's first choice was the port that is chosen already"
 
 
 def test_a_pid_that_no_process_can_have_is_not_running() -> None:
-    assert not is_running(-5, 0.0)
+    assert not is_running(ProcessIdentity(-5, 0.0))

@@ -11,7 +11,7 @@ import pytest
 
 from orderflow import settings
 from orderflow.errors import SettingInvalid
-from orderflow.settings import Settings
+from orderflow.settings import Settings, loading
 from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -275,7 +275,7 @@ def test_values_in_messages_and_docs_are_valid() -> None:
     assert len(shown) > 10
     for path, name, value in shown:
         try:
-            settings._parse(name, types[name], value)
+            loading._parse(name, value)
         except SettingInvalid as error:
             pytest.fail(f"{path}: {error.message}")
 

@@ -9,12 +9,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
-import psutil
 import pytest
 
-from orderflow.embedded import stack
+from orderflow.embedded import stack, state_file
+from orderflow.embedded.home_lock import stop_up
 from orderflow.embedded.process import LocalServer, Process
+from orderflow.embedded.process_identity import identity_of
+from orderflow.embedded.state_file import State
 from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings
 from tests.processes import until
@@ -39,10 +40,9 @@ def test_the_last_log_line_is_returned_without_time_and_level(tmp_path: Path, li
     settings = Settings(orderflow_home=str(tmp_path))
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/sink.log").write_text(f"before\n{line}\n")
-    assert stack.last_log_line(settings, "sink") is None  # `up` does not run
-    own = (os.getpid(), psutil.Process().create_time())
-    (tmp_path / "state.json").write_bytes(msgspec.json.encode(stack.State(up=own)))
-    assert stack.last_log_line(settings, "sink") == expected
+    assert state_file.last_log_line(settings, "sink") is None  # `up` does not run
+    state_file.write(tmp_path, State(up=identity_of(os.getpid())))
+    assert state_file.last_log_line(settings, "sink") == expected
 
 
 def test_a_second_up_chooses_ports_when_the_servers_of_the_first_one_listen(
@@ -82,10 +82,9 @@ def test_down_reports_an_up_that_does_not_stop(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as up:
         assert up.stdout and up.stdout.readline()
-        state = stack.State(up=(up.pid, psutil.Process(up.pid).create_time()))
-        (tmp_path / "state.json").write_bytes(msgspec.json.encode(state))
+        state_file.write(tmp_path, State(up=identity_of(up.pid)))
         settings = Settings(orderflow_home=str(tmp_path))
         with pytest.raises(AlreadyRunning, match=rf"\(process {up.pid}\) still runs 1 s after") as running:
-            stack.down(settings, timeout=1)
+            stop_up(settings, timeout=1)
         assert f"kill -9 {up.pid}" in running.value.hint
         up.kill()

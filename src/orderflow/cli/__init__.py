@@ -1,4 +1,4 @@
-"""The command line. Each command is a function in the file of its name, registered here.
+"""The command line. Each command is a function in the file or package of its name, registered here.
 
 A file imports at its top only fast modules (typer, settings), and the rest inside its function, so that
 `orderflow --help` responds at once. A function's docstring is its help text: what it does, which settings it reads,
@@ -51,8 +51,8 @@ for group in (app, contract.app, quarantine.app):
         info.cls = Command
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         import platform
         from importlib import metadata  # slow to import
 
@@ -63,8 +63,8 @@ def _show_version(wanted: bool) -> None:
         except metadata.PackageNotFoundError:
             print("orderflow, run from a clone")
         print(f"Python {platform.python_version()}")
-        for name, found in extras.versions().items():
-            print(f"[{name}] {found}")
+        for name, installed in extras.versions().items():
+            print(f"[{name}] {installed}")
         raise typer.Exit
 
 

@@ -41,18 +41,19 @@ def accept_loss(
 
     current, by = context.load(), context.person(by)
     info = topic.describe(current)
-    first = {number: bounds.first for number, bounds in topic.bounds(current, info.partitions).items()}
+    first_offsets = {partition: bounds.first for partition, bounds in topic.bounds(current, info.partitions).items()}
     with Connection(current) as connection:
         positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
         damaged = [
-            found
-            for number, position in positions.items()
-            if position >= first.get(number, position + 1) and (found := topic.find_damage(current, number, position))
+            damaged_range
+            for partition, position in positions.items()
+            if position >= first_offsets.get(partition, position + 1)
+            and (damaged_range := topic.find_damage(current, partition, position))
         ]
         if yes:
-            losses = ledger.accept_losses(connection, info.name, info.topic_id, first, by, damaged)
+            losses = ledger.accept_losses(connection, info.name, info.topic_id, first_offsets, by, damaged)
         else:
-            losses = ledger.find_losses(connection, info.name, info.topic_id, first, damaged)
+            losses = ledger.find_losses(connection, info.name, info.topic_id, first_offsets, damaged)
     if as_json:
         shown = [
             {"partition": loss.partition, "first_offset": loss.first_offset, "end_offset": loss.end_offset}

@@ -15,14 +15,14 @@ class Command(TyperCommand):
     """A command that accepts only finite numbers and UTF-8 texts."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        remaining = super().parse_args(ctx, args)
         param: Any
         for param in self.params:
             value = ctx.params.get(param.name)
             for item in value if isinstance(value, (list, tuple)) else [value]:
                 if reason := _rejection_reason(item):
                     raise typer.BadParameter(reason, ctx=ctx, param=param)
-        return rest
+        return remaining
 
 
 def _rejection_reason(value: object) -> str:

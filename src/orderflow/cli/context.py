@@ -19,10 +19,10 @@ def load() -> Settings:
 
     Raises SettingInvalid.
     """
-    from orderflow.embedded import stack
+    from orderflow.embedded import state_file
 
     current = settings.load()
-    return stack.find_running(current) or current
+    return state_file.find_running(current) or current
 
 
 def person(given: str = "") -> str:

@@ -27,12 +27,12 @@ def dashboard(log_format: log.Format = None) -> None:
 
     extras.require("dashboard")
     from orderflow.dashboard.serve import serve
-    from orderflow.embedded import stack
+    from orderflow.embedded import state_file
 
     log.setup()
     current = context.load()
     serve(
         current,
         ready=lambda: print(f"Dashboard at {current.dashboard_address} (Ctrl-C stops it)", flush=True),
-        read_sink_log=lambda: stack.last_log_line(current, "sink"),
+        read_sink_log=lambda: state_file.last_log_line(current, "sink"),
     )

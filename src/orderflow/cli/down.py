@@ -16,8 +16,8 @@ def down() -> None:
 
     Example: `orderflow down`
     """
-    from orderflow.embedded import stack
+    from orderflow.embedded.home_lock import stop_up
 
     log.setup()
     current = settings.load()
-    print("Stopped." if stack.down(current) else safe(f"Nothing is running in {current.home}."))
+    print("Stopped." if stop_up(current) else safe(f"Nothing is running in {current.home}."))

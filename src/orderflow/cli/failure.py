@@ -19,8 +19,8 @@ from pathlib import Path
 from orderflow import settings
 from orderflow.cli import context
 from orderflow.cli.text import safe
-from orderflow.embedded import cache
 from orderflow.errors import SHORTAGE_HINTS, FileUnusable, OperatorError, OrderFlowError
+from orderflow.jvm import cache
 
 # Errors with these numbers are caused by the program, all others by the state of the machine.
 _PROGRAM_ERRNOS = {errno.ENOENT, errno.EEXIST, errno.EINVAL, errno.EBADF, errno.ENOTTY, errno.ESPIPE, errno.EFAULT}
@@ -38,8 +38,8 @@ def explain(error: BaseException) -> OrderFlowError:
     """Return the error to show for an unexpected exception."""
     if isinstance(error, OrderFlowError):
         return error
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (found := _environment_error(error)):
-        return found
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and (known := _environment_error(error)):
+        return known
     return _defect(error)
 
 
@@ -96,12 +96,12 @@ def _missing_folder_error() -> OrderFlowError | None:
 def _defect(error: BaseException) -> Defect:
     secrets = _secrets()
     text = _redact(secrets, _details(error))
-    what = _redact(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
+    summary = _redact(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
     try:
         hint = f"Please report it with {_write_report(text)}, which holds the details and no passwords."
     except OSError as write_error:
         hint = f"Please report it. The details could not be written to a file: {write_error.strerror}."
-    return Defect(f"This is a bug in OrderFlow: {what} ({_source_line(error)}).", hint=hint)
+    return Defect(f"This is a bug in OrderFlow: {summary} ({_source_line(error)}).", hint=hint)
 
 
 def _details(error: BaseException) -> str:
@@ -146,11 +146,11 @@ def _report_folder() -> Path | None:
 
 
 def _secrets() -> set[str]:
-    found = {value for name, value in os.environ.items() if settings.is_secret(name)}
+    secrets = {value for name, value in os.environ.items() if settings.is_secret(name)}
     with suppress(Exception):  # the settings may be what has failed
         for current in (settings.load(), context.load()):
-            found |= {str(getattr(current, name.lower())) for name in current.shown() if settings.is_secret(name)}
-    return found - {"", "None"}
+            secrets |= {str(getattr(current, name.lower())) for name in current.shown() if settings.is_secret(name)}
+    return secrets - {"", "None"}
 
 
 def _redact(secrets: set[str], text: str) -> str:

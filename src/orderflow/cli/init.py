@@ -82,8 +82,8 @@ def init(
     if partitions and len(info.partitions) < partitions:
         created.append(f"{counted(partitions - len(info.partitions), 'partition')} of topic {info.name}")
         info = topic.add_partitions(current, partitions)
-    for what in created:
-        print(f"Created {what}.")
+    for object_name in created:
+        print(f"Created {object_name}.")
     topic.check_cleanup_policy(current)
     print(
         f"Ready: topic {info.name} with {counted(len(info.partitions), 'partition')}"

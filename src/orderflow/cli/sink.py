@@ -135,7 +135,7 @@ def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool
         from orderflow.pipeline.direct import DirectEngine
 
         return DirectEngine(settings)
-    from orderflow.embedded import cache
+    from orderflow.jvm import cache
     from orderflow.pipeline import packing
     from orderflow.pipeline.spark_engine import SparkEngine
     from orderflow.spark import session

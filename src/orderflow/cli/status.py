@@ -41,8 +41,8 @@ def status(
     """
     current = context.load()
     if not watch:
-        found = _read(current)
-        print(to_json(found) if as_json else "\n".join(_lines(current, found)))
+        state = _read(current)
+        print(to_json(state) if as_json else "\n".join(_lines(current, state)))
         return
     try:
         _watch(current, every, as_json)
@@ -68,35 +68,35 @@ def _watch(current: Settings, every: float, as_json: bool) -> None:
     with Live(console=console, auto_refresh=False) if is_live else nullcontext() as live:
         while True:
             try:
-                found = _read(current)
+                state = _read(current)
             except Unavailable as error:
                 log.show_error(error)
             else:
                 if as_json:
-                    print(to_json(found), flush=True)
+                    print(to_json(state), flush=True)
                 elif live:
-                    live.update(Text("\n".join(_lines(current, found))), refresh=True)
+                    live.update(Text("\n".join(_lines(current, state))), refresh=True)
                 else:
-                    print(*_lines(current, found), sep="\n", flush=True)
+                    print(*_lines(current, state), sep="\n", flush=True)
             time.sleep(every)
 
 
-def _lines(current: Settings, found: Status) -> Iterator[str]:
-    yield f"Kafka     {current.kafka_bootstrap_servers}, topic {found.topic}"
+def _lines(current: Settings, state: Status) -> Iterator[str]:
+    yield f"Kafka     {current.kafka_bootstrap_servers}, topic {state.topic}"
     yield f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}"
     yield (
-        f"{found.stored:,} stored, {counted(found.duplicates, 'duplicate')}, {found.quarantined:,} quarantined,"
-        f" lag {number(found.lag)}; {counted(found.unknown_fields, 'unknown field')} seen"
+        f"{state.stored:,} stored, {counted(state.duplicates, 'duplicate')}, {state.quarantined:,} quarantined,"
+        f" lag {number(state.lag)}; {counted(state.unknown_fields, 'unknown field')} seen"
     )
-    if found.lag_unknown_because:
-        yield f"The lag is unknown: {safe(found.lag_unknown_because)}"
-    for part in found.partitions:
+    if state.lag_unknown_because:
+        yield f"The lag is unknown: {safe(state.lag_unknown_because)}"
+    for part in state.partitions:
         yield (
             f"  partition {part.partition}: next offset {part.next_offset:,}, end {number(part.end)},"
             f" lag {number(part.lag)}"
         )
-    if found.open_by_reason:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.open_by_reason.items())
+    if state.open_by_reason:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in state.open_by_reason.items())
         yield f"Open in quarantine: {reasons}"
-    if newest := found.describe_newest():
+    if newest := state.describe_newest():
         yield f"Newest order {newest}"

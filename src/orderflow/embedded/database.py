@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import re
-import secrets
 import shlex
 import shutil
 import subprocess
@@ -19,10 +18,11 @@ from typing import Any, Literal
 
 import mysql.connector
 
-from orderflow.embedded import cache, jars
+from orderflow.embedded import database_login
 from orderflow.embedded import mysql as mysql_packages
 from orderflow.embedded.process import LocalServer
 from orderflow.errors import StartFailed
+from orderflow.jvm import cache, jars
 from orderflow.store import server
 
 DatabaseKind = Literal["mysql", "mariadb"]
@@ -59,7 +59,7 @@ class Database(LocalServer):
     """
 
     name = "Database"
-    user = "root"
+    user = database_login.USER
 
     def __init__(self, folder: Path, port: int, kind: DatabaseKind | None = None) -> None:
         super().__init__(folder, port)
@@ -67,12 +67,8 @@ class Database(LocalServer):
 
     @property
     def password(self) -> str:
-        """Created at the first access, in a file that only this system user can read."""
-        path = self.folder / "password"
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_private(path, secrets.token_urlsafe(24))
-        return path.read_text()
+        """Created at the first access."""
+        return database_login.password(self.folder)
 
     @functools.cached_property
     def program(self) -> Program:
@@ -86,7 +82,7 @@ class Database(LocalServer):
         program = self.program
         (self.folder / "origin").write_text(f"{program.origin} {program.kind}")
         # The server runs this before it accepts connections. With --skip-name-resolve, 127.0.0.1 is not localhost.
-        _write_private(
+        database_login.write_private(
             self.folder / "init.sql",
             "".join(
                 f"CREATE USER IF NOT EXISTS 'root'@'{host}';\n"
@@ -201,9 +197,3 @@ def _inspect(origin: Origin, run: list[str], installer: str = "") -> Program:
 
 def _root_option() -> list[str]:
     return ["--user=root"] if os.geteuid() == 0 else []  # both servers refuse to run as root without it
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)

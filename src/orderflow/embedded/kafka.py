@@ -13,8 +13,9 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from orderflow.embedded import jars, java
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
+from orderflow.jvm import jars, java
 
 # Retention is unlimited, so that an audit can read every record. The internal topics have one partition, because 50
 # folders slow the start. After a kill, the broker waits until its previous session times out: 9 s by default. Paths are
@@ -74,8 +75,8 @@ class Kafka(LocalServer):
             in_sync=min(2, replicas),  # with three replicas, one broker may be unavailable
         )
         (self.folder / "server.properties").write_text(properties)
-        found, classpath = java.find(), jars.paths("kafka")
-        run = shlex.join([found.command, "-Xmx512m", *found.options("kafka", *classpath), "-Dlog4j2.level=WARN"])
+        jdk, classpath = java.find(), jars.paths("kafka")
+        run = shlex.join([jdk.command, "-Xmx512m", *jdk.options("kafka", *classpath), "-Dlog4j2.level=WARN"])
         format_storage = f"{run} kafka.tools.StorageTool format -t {self._cluster_id()} -c server.properties"
         return (
             f"export CLASSPATH={shlex.quote(os.pathsep.join(map(str, classpath)))}\n"
@@ -89,10 +90,10 @@ class Kafka(LocalServer):
 
         def serves() -> bool:
             try:
-                found = client.list_topics(timeout=0.2)
+                metadata = client.list_topics(timeout=0.2)
             except KafkaException:
                 return False
-            return bool(found.cluster_id == self._cluster_id() and self._node in found.brokers)
+            return bool(metadata.cluster_id == self._cluster_id() and self._node in metadata.brokers)
 
         return serves
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orderflow.embedded import cache, debian
+from orderflow.embedded import debian
 from orderflow.errors import StartFailed
+from orderflow.jvm import cache
 
 
 def command() -> list[str]:

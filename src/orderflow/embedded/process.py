@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -14,9 +13,12 @@ from pathlib import Path
 
 import psutil
 
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process_identity import ProcessIdentity, find, identity_of
 from orderflow.embedded.signals import default_in_children
 from orderflow.errors import AlreadyRunning, StartFailed
 
+STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
 _POLL_INTERVAL = 0.05  # seconds between two probes of a starting server
 # In other locales, Java cannot open files with non-ASCII names, and servers translate their logs.
 _UTF8 = "export LC_ALL=C.UTF-8\n"
@@ -62,10 +64,9 @@ class Process:
                 ) from error
 
     @property
-    def identity(self) -> tuple[int, float]:
-        """(pid, creation time in seconds since the epoch), the arguments of `stop_leftover` in a later process."""
-        child = self._require_child()
-        return child.pid, psutil.Process(child.pid).create_time()
+    def identity(self) -> ProcessIdentity:
+        """The argument of `stop_leftover` in a later process."""
+        return identity_of(self._require_child().pid)
 
     @property
     def alive(self) -> bool:
@@ -173,7 +174,7 @@ class LocalServer(ABC):
         """Wait until the server serves clients. Raises StartFailed if it ends or does not within `timeout` seconds."""
         self.process.wait_ready(self._probe(), timeout)
 
-    def stop(self, timeout: float = 60) -> None:
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Stop the server gracefully; after `timeout` seconds, kill it."""
         self.process.stop(timeout)
 
@@ -190,64 +191,25 @@ class LocalServer(ABC):
         """Return a function that checks whether this server, and not another one on the port, serves clients."""
 
 
-def is_running(pid: int, created: float) -> bool:
-    """Whether the process of this `Process.identity` still runs; another process with the same pid does not count."""
-    return _find(pid, created) is not None
-
-
-def stop_leftover(pid: int, created: float, timeout: float) -> bool:
-    """Stop a `Process` that an earlier `orderflow up` left behind. Returns False if it does not run any more.
+def stop_leftover(identity: ProcessIdentity, timeout: float) -> bool:
+    """Stop a `Process` that an earlier `orderflow up` has left. Returns False if it does not run any more.
 
     Raises AlreadyRunning if it belongs to another user.
     """
-    process = _find(pid, created)
+    process = find(identity)
     if process is None:
         return False
     try:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             process.terminate()
             process.wait(timeout)
-        _kill_group(pid)
+        _kill_group(identity.pid)
     except (psutil.AccessDenied, PermissionError) as error:
         raise AlreadyRunning(
-            f"Process {pid} of an earlier `orderflow up` belongs to another user.", hint="Stop it as that user."
+            f"Process {identity.pid} of an earlier `orderflow up` belongs to another user.",
+            hint="Stop it as that user.",
         ) from error
     return True
-
-
-def free_port(wanted: int = 0) -> int:
-    """Return `wanted` if it is free on loopback, else (or for 0) a port that the system chooses.
-
-    A chosen port is never returned again in this process, because it is free until its server listens.
-    """
-    with contextlib.ExitStack() as listeners:
-        while True:
-            listener = listeners.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", wanted))
-            except OSError:
-                listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-            if port == wanted:
-                return port
-            if port not in _chosen_ports:
-                _chosen_ports.add(port)
-                return port
-            wanted = 0
-
-
-_chosen_ports: set[int] = set()
-
-
-def _find(pid: int, created: float) -> psutil.Process | None:
-    try:
-        process = psutil.Process(pid)
-        # The kernel stores the time since boot, so a change of the clock shifts the computed time slightly.
-        is_same = abs(process.create_time() - created) < 2 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.NoSuchProcess, ValueError):  # ValueError: a negative pid
-        return None
-    return process if is_same else None
 
 
 def _kill_group(leader: int) -> None:

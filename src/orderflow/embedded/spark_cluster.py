@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from urllib.error import URLError
 
-from orderflow.embedded import java
-from orderflow.embedded.process import LocalServer, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import LocalServer
+from orderflow.jvm import java
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a configured proxy cannot reach loopback
 SLOTS = 2  # concurrent tasks of a worker; tasks mostly wait for MySQL

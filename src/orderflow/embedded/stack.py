@@ -1,57 +1,35 @@
 """The processes of `orderflow up` in one folder: the embedded servers and the OrderFlow commands.
 
-A server is embedded if no setting names an external one. Other commands read the folder's `state.json` to find the
-servers, and the next `up` reads it to find processes that a killed `up` left behind.
+A server is embedded if no setting names an external one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import re
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
-import psutil
 
-from orderflow.embedded import cache
+from orderflow.embedded import state_file
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka, cluster
-from orderflow.embedded.process import LocalServer, Process, free_port, is_running, stop_leftover
+from orderflow.embedded.ports import choosing_ports, free_port, preferred_port
+from orderflow.embedded.process import STOP_TIMEOUT, LocalServer, Process
+from orderflow.embedded.process_identity import identity_of
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
-from orderflow.errors import AlreadyRunning, FileUnusable, StartFailed
 from orderflow.settings import Settings, is_given
 
 log = logging.getLogger(__name__)
 
-_STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
 _RESTART_WAIT = 1.0  # seconds before a killed process is restarted
 _MAX_RESTARTS, _RESTART_WINDOW = 5, 300.0  # of one process, in this many seconds
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # preferred; if one is not free, another port is used
 _OPTIONAL_COMMANDS = {"dashboard"}  # commands whose failure does not stop the others
-
-_LOG_PREFIX = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # time and level, before a line's message
-
-Identity = tuple[int, float]
-
-
-class _JsonLine(msgspec.Struct):
-    message: str
-
-
-class State(msgspec.Struct, kw_only=True):
-    """The content of state.json. Secrets are not part of it; they stay in the servers' files."""
-
-    up: Identity
-    bootstrap_servers: str | None = None  # of the embedded brokers; None if there are none
-    database_port: int | None = None  # of the embedded database; None if there is none
-    parts: dict[str, Identity] = {}
 
 
 class Stack:
@@ -64,22 +42,23 @@ class Stack:
         """
         self.home = settings.home
         self._choice = ExitStack()
-        self._choice.enter_context(_choosing_ports())
+        self._choice.enter_context(choosing_ports())
         self.brokers = [] if is_given("kafka_bootstrap_servers") else _brokers(self.home, brokers)
-        self.database = None if is_given("mysql_host") else _database(self.home, _port("the database", DATABASE_PORT))
+        self.database = None if is_given("mysql_host") else _database(self.home)
         self.master = SparkMaster(self.home / "spark-master", free_port()) if workers else None
         self.workers = [
             SparkWorker(self.home / f"spark-worker-{number}", number, self.master)
             for number in range(1, workers + 1)
             if self.master
         ]
-        self._state = State(
-            up=_identity(os.getpid()),
+        self._state = state_file.State(
+            up=identity_of(os.getpid()),
             bootstrap_servers=",".join(broker.address for broker in self.brokers) or None,
             database_port=self.database.port if self.database else None,
         )
-        dashboard_port = _port("the dashboard", settings.dashboard_port)
-        self.settings = msgspec.structs.replace(_with_addresses(settings, self._state), dashboard_port=dashboard_port)
+        dashboard_port = preferred_port("the dashboard", settings.dashboard_port)
+        addressed = state_file.with_addresses(settings, self._state)
+        self.settings = msgspec.structs.replace(addressed, dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
         self._endless: set[str] = set()  # names of the commands that run until they are stopped
         self._restarts: dict[str, list[float]] = {}  # by process: when it was restarted
@@ -162,14 +141,14 @@ class Stack:
     def stop_command(self, name: str) -> None:
         """Stop the command gracefully, if it runs."""
         if name in self.commands:
-            self.commands[name].stop(_STOP_TIMEOUT)
+            self.commands[name].stop(STOP_TIMEOUT)
 
     def stop_servers(self) -> None:
         """Stop the embedded servers in parallel."""
         for server in self.servers:
             server.process.terminate()
         for server in self.servers:
-            server.stop(_STOP_TIMEOUT)
+            server.stop(STOP_TIMEOUT)
 
     def kill(self) -> None:
         """Kill all processes."""
@@ -178,165 +157,12 @@ class Stack:
 
     def _record(self, name: str, process: Process) -> None:
         self._state.parts[name] = process.identity
-        _write_state(self.home, self._state)
-
-
-@contextmanager
-def lock_home(settings: Settings) -> Iterator[None]:
-    """Lock the folder, and stop the processes that a killed `up` has left.
-
-    Raises AlreadyRunning if another `up` has locked the folder.
-    """
-    home = settings.home
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            state = _read_state(home)
-            raise AlreadyRunning(
-                f"`orderflow up` is already running in {home}{f', as process {state.up[0]}' if state else ''}.",
-                hint="`orderflow status` shows it and `orderflow down` stops it. For a second one, set ORDERFLOW_HOME.",
-            ) from None
-        _stop_leftovers(home)
-        try:
-            yield
-        finally:
-            _state_path(home).unlink(missing_ok=True)
-
-
-def down(settings: Settings, *, timeout: float = 3 * _STOP_TIMEOUT) -> bool:  # producer, sink, servers
-    """Stop the `up` of this folder, or the processes that a killed one left. Returns False if nothing was running.
-
-    Raises AlreadyRunning if `up` is still running after `timeout` seconds, or belongs to another user.
-    """
-    state = _read_state(settings.home)
-    if state is None:
-        return False
-    if is_running(*state.up):
-        pid = state.up[0]
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return True
-        except PermissionError as error:
-            raise AlreadyRunning(
-                f"The `orderflow up` of {settings.home} (process {pid}) belongs to another user.",
-                hint="Run `orderflow down` as that user.",
-            ) from error
-        deadline = time.monotonic() + timeout
-        while is_running(*state.up):
-            if time.monotonic() > deadline:
-                raise AlreadyRunning(
-                    f"The `orderflow up` of {settings.home} (process {pid}) still runs {timeout:.0f} s after the stop"
-                    " was requested.",
-                    hint=f"See its output. `kill -9 {pid}` ends it; then `orderflow down` stops what it has left.",
-                )
-            time.sleep(0.1)
-        return True
-    return _stop_leftovers(settings.home)
-
-
-def find_running(settings: Settings) -> Settings | None:
-    """Settings with the addresses of the `up` of this folder, or None if none runs. Explicit settings are kept."""
-    state = _read_state(settings.home)
-    return _with_addresses(settings, state) if state and is_running(*state.up) else None
-
-
-def last_log_line(settings: Settings, name: str) -> str | None:
-    """The last line that this command of the folder's `up` logged, without time and level; None if there is none."""
-    state = _read_state(settings.home)
-    path = settings.home / "logs" / f"{name}.log"
-    if state is None or not is_running(*state.up) or not path.exists():
-        return None
-    with path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-        line = next(reversed(log.read().decode(errors="replace").splitlines()), None)
-    return line and _message(line)
-
-
-def _message(line: str) -> str:
-    """The message of a log line in either LOG_FORMAT. Other lines, such as the JVM's, are returned unchanged."""
-    try:
-        return msgspec.json.decode(line, type=_JsonLine).message
-    except msgspec.DecodeError:
-        return _LOG_PREFIX.sub("", line)
-
-
-def _with_addresses(settings: Settings, state: State) -> Settings:
-    if state.bootstrap_servers and not is_given("kafka_bootstrap_servers"):
-        settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=state.bootstrap_servers)
-    if state.database_port and not is_given("mysql_host"):
-        database = _database(settings.home, state.database_port)
-        settings = msgspec.structs.replace(
-            settings,
-            mysql_host="127.0.0.1",
-            mysql_port=database.port,
-            mysql_user=database.user,
-            mysql_password=database.password,
-            mysql_password_file="",
-        )
-    return settings
-
-
-def _port(name: str, wanted: int) -> int:
-    found = free_port(wanted)
-    if found != wanted:
-        log.warning("Port %d is in use: %s uses port %d instead.", wanted, name, found)
-    return found
-
-
-@contextmanager
-def _choosing_ports() -> Iterator[None]:
-    """Let other `up` of this user wait: they would choose the same ports, which are free until the servers listen."""
-    with ExitStack() as locked:
-        with suppress(OSError, FileUnusable):  # a read-only cache
-            fcntl.flock(locked.enter_context((cache.folder() / "ports").open("w")), fcntl.LOCK_EX)
-        yield
+        state_file.write(self.home, self._state)
 
 
 def _brokers(home: Path, count: int) -> list[Kafka]:
-    wanted = [_port("Kafka", KAFKA_PORT), *(free_port() for _ in range(count - 1))]
-    return cluster(home, wanted)
+    return cluster(home, [preferred_port("Kafka", KAFKA_PORT), *(free_port() for _ in range(count - 1))])
 
 
-def _database(home: Path, port: int) -> Database:
-    return Database(home / "database", port)
-
-
-def _stop_leftovers(home: Path) -> bool:
-    state = _read_state(home)
-    if state is None:
-        return False
-    # In reverse order of start: commands before the servers that they use.
-    stopped = [name for name, part in reversed(state.parts.items()) if stop_leftover(*part, timeout=_STOP_TIMEOUT)]
-    if stopped:
-        log.warning("Stopped processes of an earlier run: %s.", ", ".join(stopped))
-    _state_path(home).unlink(missing_ok=True)
-    return bool(stopped)
-
-
-def _identity(pid: int) -> Identity:
-    return pid, psutil.Process(pid).create_time()
-
-
-def _state_path(home: Path) -> Path:
-    return home / "state.json"
-
-
-def _read_state(home: Path) -> State | None:
-    try:
-        return msgspec.json.decode(_state_path(home).read_bytes(), type=State)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise StartFailed(
-            f"{_state_path(home)} is damaged: {error}.",
-            hint="Delete it if no process of that folder is running.",
-        ) from error
-
-
-def _write_state(home: Path, state: State) -> None:
-    new = _state_path(home).with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(state))
-    new.replace(_state_path(home))
+def _database(home: Path) -> Database:
+    return Database(state_file.database_folder(home), preferred_port("the database", DATABASE_PORT))

@@ -28,12 +28,15 @@ class Latency(msgspec.Struct, frozen=True):
 
 def read(connection: Connection, newest: datetime) -> Latency | None:
     """The latency of the orders placed in the minute before `newest` (2,000 at most); None if there are none."""
-    found = reading.latencies(connection, newest - _SPAN)
-    if not found:
+    latencies = reading.latencies(connection, newest - _SPAN)
+    if not latencies:
         return None
-    seconds = sorted(latency for latency, _ in found)
+    seconds = sorted(latency for latency, _ in latencies)
     return Latency(
-        _percentile(seconds, 0.5), _percentile(seconds, 0.99), len(seconds), max(stored_at for _, stored_at in found)
+        _percentile(seconds, 0.5),
+        _percentile(seconds, 0.99),
+        len(seconds),
+        max(stored_at for _, stored_at in latencies),
     )
 
 

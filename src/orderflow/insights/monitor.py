@@ -93,14 +93,16 @@ class _Queries:
     def end(self, error: OrderFlowError | None = None) -> None:
         self.error, self._pending_since, self.has_answered = error, None, True
 
-    def part(self, answers: str) -> ServerState:
+    def server_state(self, ok_sentence: str) -> ServerState:
         waited = time.monotonic() - self._pending_since if self._pending_since is not None else 0
         if self.error:
             return ServerState("unavailable", self.error.message, self.error.hint)
         if waited > _ANSWER_TIMEOUT:
             return ServerState("unavailable", f"{self._name} has not answered for {waited:.0f} seconds.")
         return (
-            ServerState("ok", answers) if self.has_answered else ServerState("unknown", f"Connecting to {self._name}.")
+            ServerState("ok", ok_sentence)
+            if self.has_answered
+            else ServerState("unknown", f"Connecting to {self._name}.")
         )
 
 
@@ -150,8 +152,8 @@ class Monitor:
 
     def snapshot(self) -> Snapshot:
         """The current values. Never waits."""
-        kafka = self._kafka.part(f"Kafka answers at {self._settings.kafka_bootstrap_servers}.")
-        database = self._database.part(f"MySQL answers at {self._settings.database_address}.")
+        kafka = self._kafka.server_state(f"Kafka answers at {self._settings.kafka_bootstrap_servers}.")
+        database = self._database.server_state(f"MySQL answers at {self._settings.database_address}.")
         return Snapshot(
             at=datetime.now(UTC),
             read_at=self._read_at,
@@ -178,7 +180,7 @@ class Monitor:
             return ServerState("unknown", f"{unknown} A running sink also waits for MySQL.")
         if database.state != "ok":
             return ServerState("unknown", "Reading the state of the sink from MySQL.")
-        found = self._status
+        last_status = self._status
         if kafka.state == "unavailable":  # a sink that waits for Kafka holds the lock only briefly
             if not self._was_locked:
                 return ServerState("unknown", "No sink was active yet; one may be waiting for Kafka.")
@@ -189,18 +191,18 @@ class Monitor:
             # While another sink takes over, the lock is briefly free.
             if self._lock_checked_at - since < _ANSWER_TIMEOUT:
                 return ServerState("unknown", "Checking for an active sink.")
-            waiting = f" The lag is {counted(found.lag, 'record')}." if found and found.lag else ""
-            if found and found.lag_unknown_because:
-                waiting = f" {found.lag_unknown_because}"
+            waiting = f" The lag is {counted(last_status.lag, 'record')}." if last_status and last_status.lag else ""
+            if last_status and last_status.lag_unknown_because:
+                waiting = f" {last_status.lag_unknown_because}"
             return ServerState(
                 "unavailable", f"No sink is active on this table and topic.{waiting}", "Start one: `orderflow sink`."
             )
         stalled_for = self._lock_checked_at - self._positions[0]
-        if found and found.lag and stalled_for > _STALL_TIMEOUT + self._settings.trigger_interval:
+        if last_status and last_status.lag and stalled_for > _STALL_TIMEOUT + self._settings.trigger_interval:
             return ServerState(
                 "waiting",
                 f"The sink is active, but has stored nothing for {stalled_for:.0f} s."
-                f" The lag is {counted(found.lag, 'record')}.",
+                f" The lag is {counted(last_status.lag, 'record')}.",
             )
         return ServerState("ok", "The sink is active on this table and topic.")
 
@@ -253,8 +255,8 @@ class Monitor:
                 self._read_slow_values(connection)
             self._read_fast_values(connection)
             for window in tuple(windows):
-                known = self._histories.get(window)
-                if known is None or datetime.now(UTC) - known.at > WINDOWS[window].step / 12:
+                history = self._histories.get(window)
+                if history is None or datetime.now(UTC) - history.at > WINDOWS[window].step / 12:
                     self._histories[window] = sales.read_history(connection, window)
             connection.rollback()  # an open transaction would keep the server from purging old row versions
             self._database.end()
@@ -270,12 +272,12 @@ class Monitor:
         self._latest = reading.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
-        found = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
-        position = sum(part.next_offset for part in found.partitions)
-        if position != self._positions[1] or not found.lag:
+        current = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
+        position = sum(part.next_offset for part in current.partitions)
+        if position != self._positions[1] or not current.lag:
             self._positions = now, position
-        self._stored.append((now, found.stored))
-        self._status, self._read_at = found, datetime.now(UTC)
+        self._stored.append((now, current.stored))
+        self._status, self._read_at = current, datetime.now(UTC)
 
     def _read_slow_values(self, connection: Connection) -> None:
         self._today = sales.read_today(connection)

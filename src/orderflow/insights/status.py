@@ -78,8 +78,8 @@ def read(connection: Connection, settings: Settings) -> Status:
 
 def read_extent(settings: Settings) -> TopicExtent:
     """Raises KafkaUnavailable, TopicMissing, TopicUnusable, KafkaRefused."""
-    found = topic.describe(settings)
-    return TopicExtent(found.topic_id, topic.bounds(settings, found.partitions))
+    info = topic.describe(settings)
+    return TopicExtent(info.topic_id, topic.bounds(settings, info.partitions))
 
 
 def combine(

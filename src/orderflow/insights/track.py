@@ -8,8 +8,8 @@ import msgspec
 
 from orderflow.contract import loader
 from orderflow.contract.definition import Contract, Kind
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import InputInvalid
-from orderflow.order_ids import OrderIds
 from orderflow.store import reading
 from orderflow.store.connection import Connection
 from orderflow.store.reading import DisplayedOrder, DisplayedQuarantineEntry
@@ -54,8 +54,8 @@ def track_order(connection: Connection, order_id: str) -> TrackedOrder:
     possible = _possible_ids(ids, order_id)
     if not possible:
         raise InputInvalid(f"{order_id[:60]!a} is not an order id.", hint=f"An order id is like {ids.make(123)}.")
-    found = [_track(connection, id_) for id_ in possible]
-    return next((one for one in found if one.order or one.quarantined), found[0])
+    candidates = [_track(connection, id_) for id_ in possible]
+    return next((candidate for candidate in candidates if candidate.order or candidate.quarantined), candidates[0])
 
 
 def _track(connection: Connection, order_id: str) -> TrackedOrder:

@@ -48,8 +48,8 @@ def resolve(host: str, port: int) -> tuple[int, tuple[Any, ...]]:
 
     Raises OSError.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    family, _, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    candidates = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = min(candidates, key=lambda info: info[0] != socket.AF_INET)
     return family, address
 
 

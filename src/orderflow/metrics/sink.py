@@ -18,8 +18,8 @@ from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 
 STATES = ("starting", "standby", "running", "waiting")
 _READY = {"standby", "running"}
-# A transaction takes about 10 ms for a few rows and 0.5 s for 20,000 rows, and longer with a slow database.
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Upper bounds in seconds. A transaction takes about 10 ms for a few rows and 0.5 s for 20,000 rows.
+_DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class SinkMetrics:
@@ -38,14 +38,14 @@ class SinkMetrics:
         self._transaction = Histogram(
             "orderflow_sink_transaction_seconds",
             "Duration of a transaction, from decoding to the end of COMMIT, with waits and failed attempts.",
-            buckets=_SECONDS,
+            buckets=_DURATION_BUCKETS,
             registry=self.registry,
         )
         self._step = Histogram(
             "orderflow_sink_step_seconds",
             "Duration of a transaction's step: lock, decode, write, account, commit.",
             ["step"],
-            buckets=_SECONDS,
+            buckets=_DURATION_BUCKETS,
             registry=self.registry,
         )
         self._retries = Counter(

@@ -37,10 +37,10 @@ def families(status: Status | None) -> Iterator[Metric]:
         unknown.add_metric([status.topic], status.unknown_fields)
         if status.accounted_at:
             updated.add_metric([status.topic], status.accounted_at.timestamp())
-        for part in status.partitions:
-            values = [status.topic, str(part.partition)]
-            position.add_metric(values, part.next_offset)
-            if part.end is not None and part.lag is not None:
-                end.add_metric(values, part.end)
-                lag.add_metric(values, part.lag)
+        for partition in status.partitions:
+            values = [status.topic, str(partition.partition)]
+            position.add_metric(values, partition.next_offset)
+            if partition.end is not None and partition.lag is not None:
+                end.add_metric(values, partition.end)
+                lag.add_metric(values, partition.lag)
     yield from (stored, duplicates, quarantined, unknown, updated, position, end, lag)

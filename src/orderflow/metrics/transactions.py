@@ -44,16 +44,20 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 def measure(batch: RecordBatch, committed: Committed, timing: Timing, now: float) -> Transaction:
-    """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC)."""
-    produced = sorted(batch.timestamps)  # sorting is fast: they arrive almost sorted
-    produced = produced[bisect_left(produced, 0) :]  # -1 means no timestamp
-    later = [bisect_left(produced, (now - bound) * 1000) for bound in LATENCY_BUCKETS]
+    """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC).
+
+    Records that an earlier transaction has committed are not measured again. They are taken to be the oldest.
+    """
+    timestamps = sorted(batch.timestamps)  # sorting is fast: they arrive almost sorted
+    timestamps = timestamps[max(0, len(timestamps) - committed.records) :]
+    timestamps = timestamps[bisect_left(timestamps, 0) :]  # -1 means no timestamp
+    older_counts = [bisect_left(timestamps, (now - bound) * 1000) for bound in LATENCY_BUCKETS]
     return Transaction(
         dict(committed.quarantined),
         timing,
-        [more - less for more, less in pairwise((len(produced), *later, 0))],
+        [more - less for more, less in pairwise((len(timestamps), *older_counts, 0))],
         # At least 0: a counter's sum must not decrease if a producer's clock is ahead.
-        max(0.0, now * len(produced) - sum(produced) / 1000),
+        max(0.0, now * len(timestamps) - sum(timestamps) / 1000),
     )
 
 
@@ -68,13 +72,13 @@ def send_metrics(scratch: Path, batch: RecordBatch, committed: Committed, timing
 
 
 @contextmanager
-def receive_metrics(scratch: Path, listener: Callable[[Transaction], None]) -> Iterator[None]:
-    """Call `listener` with each transaction that arrives, in another thread, while the block runs."""
+def receive_metrics(scratch: Path, on_transaction: Callable[[Transaction], None]) -> Iterator[None]:
+    """Call `on_transaction` with each transaction that arrives, in another thread, while the block runs."""
     decode = msgspec.msgpack.Decoder(Transaction).decode
 
     def receive() -> None:
         while transaction := receiver.recv(_MAX_DATAGRAM):
-            listener(decode(transaction))
+            on_transaction(decode(transaction))
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         try:

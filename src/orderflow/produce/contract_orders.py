@@ -17,8 +17,8 @@ from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
 from orderflow.contract.definition import Contract, Field, Kind
 from orderflow.contract.exact_path import decode
 from orderflow.contract.field_reader import default_value
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import ContractInvalid, RecordRejected
-from orderflow.order_ids import OrderIds
 
 _CHECKED = 100  # orders of each run that are decoded before they are sent
 _MISSING_SHARE = 0.2  # of the orders that lack an optional field

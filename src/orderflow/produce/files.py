@@ -92,17 +92,17 @@ def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterato
 
 def _key_reader(order_id: Field) -> Callable[[bytes], bytes | None]:
     """Return the function that reads the order_id of a message; it returns None if it cannot be read."""
-    wanted: Any = str | int if order_id.kind is Kind.INTEGER else str
+    message_type: Any = str | int if order_id.kind is Kind.INTEGER else str
     for key in reversed(order_id.path):
-        wanted = msgspec.defstruct("Keyed", [("inner", wanted, msgspec.field(name=key))])
-    decode = msgspec.json.Decoder(wanted).decode
+        message_type = msgspec.defstruct("Keyed", [("inner", message_type, msgspec.field(name=key))])
+    decode = msgspec.json.Decoder(message_type).decode
 
     def read_key(value: bytes) -> bytes | None:
         try:
-            found: Any = decode(value)
+            value_at_path: Any = decode(value)
             for _ in order_id.path:
-                found = found.inner
-            return str(found).encode()
+                value_at_path = value_at_path.inner
+            return str(value_at_path).encode()
         except (msgspec.DecodeError, UnicodeError):
             return None
 
@@ -113,10 +113,10 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
     rows = read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]
-    found = [field.name if field else None for field in cells.fields_of(header, contract)]
+    names_in_header = [field.name if field else None for field in cells.fields_of(header, contract)]
     names = [field.name for field in contract.fields if field.path]
     optional = [field.name for field in contract.fields if field.path and not field.required]
-    if not {*names} - {*optional} <= {*found} <= {*names} or len({*found}) < len(found):
+    if not {*names} - {*optional} <= {*names_in_header} <= {*names} or len({*names_in_header}) < len(names_in_header):
         which = "standard fields" if contract.is_default else "contract's fields"
         may_miss = f"; {', '.join(optional)} may be missing" if optional else ""
         raise InputInvalid(
@@ -151,13 +151,13 @@ def _split_row(path: Path, number: int, row: bytes) -> list[bytes]:
     line = row.removesuffix(b"\n").removesuffix(b"\r") if row.endswith(b"\n") else row
     if b'"' not in line and b"\r" not in line:
         return line.split(b",")
-    found, position = [], 0
+    row_cells, position = [], 0
     while match := _CELL.match(row, position):
         quoted, unquoted, end = match.groups()
-        found.append(unquoted if quoted is None else quoted.replace(b'""', b'"'))
+        row_cells.append(unquoted if quoted is None else quoted.replace(b'""', b'"'))
         position = match.end()
         if end != b",":
-            return found
+            return row_cells
     fault, position = _find_error(row, position)
     number += row.count(b"\n", 0, position)
     raise InputInvalid(

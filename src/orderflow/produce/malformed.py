@@ -124,9 +124,9 @@ def _repeat_first_key(message: bytes) -> bytes:
 
 
 def _with(path: tuple[str, ...], token: object, message: bytes) -> bytes:
-    found = _remove(path, message)
-    put(found, path, token)
-    return encode(found)
+    document = _remove(path, message)
+    put(document, path, token)
+    return encode(document)
 
 
 def _without(path: tuple[str, ...], message: bytes) -> bytes:
@@ -134,9 +134,9 @@ def _without(path: tuple[str, ...], message: bytes) -> bytes:
 
 
 def _remove(path: tuple[str, ...], message: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(message, parse_float=Decimal)
-    holder = found
+    document: dict[str, Any] = json.loads(message, parse_float=Decimal)
+    parent = document
     for key in path[:-1]:
-        holder = holder[key]
-    del holder[path[-1]]
-    return found
+        parent = parent[key]
+    del parent[path[-1]]
+    return document

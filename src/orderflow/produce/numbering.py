@@ -12,8 +12,8 @@ from orderflow import topic
 from orderflow.contract import loader
 from orderflow.contract.definition import Contract
 from orderflow.contract.exact_path import decode
+from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import RecordRejected
-from orderflow.order_ids import OrderIds
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
 
@@ -87,8 +87,8 @@ def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[
             )
             return 0, {}
     for partition in committed:
-        found, _, number = (partition.metadata or "").partition(" ")
-        if found == identity:
+        stored_identity, _, number = (partition.metadata or "").partition(" ")
+        if stored_identity == identity:
             highest, seen[partition.partition] = max(highest, int(number)), partition.offset
     return highest, seen
 

@@ -60,7 +60,7 @@ def runtime(master: str | None = None, *, packages: Path | None = None, ui: bool
 
     Raises StartFailed if the Kafka connector cannot be downloaded.
     """
-    from orderflow.embedded import jars, java
+    from orderflow.jvm import jars, java
 
     if is_submitted():  # its JVM is already running
         return Runtime((), Path(), (), master or MASTER, packages, ui)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from orderflow import topic as topics
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from tests.browser import chromium
 from tests.corpus import quoted

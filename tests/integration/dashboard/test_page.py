@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from orderflow import topic as topics
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
-from orderflow.embedded.process import free_port
+from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from tests.dashboards import TIMEOUT_MS, expect_text, opened, serving
 from tests.feeder import Feeder

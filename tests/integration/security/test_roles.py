@@ -27,7 +27,8 @@ from rich.progress import Progress
 
 from orderflow import topic
 from orderflow.cli.doctor.checks import checks
-from orderflow.embedded.process import Process, free_port
+from orderflow.embedded.ports import free_port
+from orderflow.embedded.process import Process
 from orderflow.errors import DatabaseRefused, KafkaRefused
 from orderflow.produce import numbering
 from orderflow.produce.delivery import Delivery, StopRequest

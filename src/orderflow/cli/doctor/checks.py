@@ -15,8 +15,8 @@ import mysql.connector
 from confluent_kafka.admin import AdminClient
 
 from orderflow import extras, settings, topic, topic_reader
-from orderflow.embedded import jars, java
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
+from orderflow.jvm import jars, java
 from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import error_numbers, ledger, schema, server
@@ -113,9 +113,9 @@ class _Checks:
         ]
 
     def _names(self) -> _Result:
-        if found := settings.misspelled():
-            sets = ", ".join(found)
-            return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(found.values())}?"
+        if similar := settings.misspelled():
+            sets = ", ".join(similar)
+            return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(similar.values())}?"
         return "ok", "no name in .env looks like a misspelled setting"
 
     @cached_property
@@ -150,13 +150,13 @@ class _Checks:
     def _extra(self, name: extras.Name, without: str) -> _Result:
         if extras.is_installed(name):
             return "ok", extras.versions()[name]
-        return "skipped", f"not installed: {without}", extras.command(name)
+        return "skipped", f"not installed: {without}", extras.install_command(name)
 
     def _java(self) -> _Result:
         if not extras.is_installed("spark") and not extras.is_installed("local"):
             return "skipped", "only Spark and the Kafka that `orderflow up` starts need it"
-        found = java.find()
-        return "ok", f"{found.version} from {found.source}: {found.home}"
+        jdk = java.find()
+        return "ok", f"{jdk.version} from {jdk.source}: {jdk.home}"
 
     def _jars(self) -> _Result:
         return "ok", f"Spark's Kafka connector, {counted(len(jars.spark_paths()), 'jar')}, verified against jars.lock"
@@ -176,14 +176,14 @@ class _Checks:
         folders = [next(path for path in (home, *home.parents) if path.exists()), Path(tempfile.gettempdir())]
         free = {folder: shutil.disk_usage(folder).free for folder in folders}
         least = min(free.values())
-        found = ", ".join(f"{bytes_ / 1e9:,.1f} GB free in {folder}" for folder, bytes_ in free.items())
+        description = ", ".join(f"{free_bytes / 1e9:,.1f} GB free in {folder}" for folder, free_bytes in free.items())
         if least < _LOW_SPACE:
             return (
                 "error" if least < _NO_SPACE else "warning",
-                found,
+                description,
                 "Free some space, or set ORDERFLOW_HOME or TMPDIR to another disk.",
             )
-        return "ok", found
+        return "ok", description
 
     def _kafka(self) -> _Result:
         topic.check_connection(self._settings)
@@ -278,11 +278,11 @@ class _Checks:
         return "ok", f"max_allowed_packet is {size / 2**20:,.0f} MB"
 
     def _triggers(self) -> _Result:
-        if found := server.triggers(self._settings):
+        if triggers := server.triggers(self._settings):
             return (
                 "warning",
-                f"triggers: {', '.join(found)}. Orders that they reject go to the quarantine; the audit reports values"
-                " that they change",
+                f"triggers: {', '.join(triggers)}. Orders that they reject go to the quarantine; the audit reports"
+                " values that they change",
                 "Drop them if nobody needs them.",
             )
         return "ok", "none that this user can see"

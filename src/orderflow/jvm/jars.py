@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from orderflow import extras
-from orderflow.embedded import cache
 from orderflow.errors import StartFailed
+from orderflow.jvm import cache
 
 LOCK = Path(__file__).with_name("jars.lock")
 
@@ -68,9 +68,9 @@ def sha256(path: Path) -> str:
 
 def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: Path) -> None:
     try:
-        from orderflow.embedded import maven  # the import takes 0.3 s and is needed once per machine
+        from orderflow.jvm import maven  # the import takes 0.3 s and is needed once per machine
     except ImportError as missing:
-        raise extras.error("local") from missing
+        raise extras.missing_error("local") from missing
 
     total = sum(int(jar["size"]) for jar in jars.values())
     console = Console(file=sys.stderr)
@@ -93,9 +93,9 @@ def _download(group: str, jars: Mapping[str, Mapping[str, str | int]], scratch: 
 
 
 def _verify(coordinate: str, path: Path, jar: Mapping[str, str | int], hint: str) -> None:
-    if (found := sha256(path)) != jar["sha256"]:
+    if (actual := sha256(path)) != jar["sha256"]:
         raise StartFailed(
-            f"{coordinate} does not match the lock file: its SHA-256 is {found}, not {jar['sha256']}.",
+            f"{coordinate} does not match the lock file: its SHA-256 is {actual}, not {jar['sha256']}.",
             hint=hint,
         )
 

@@ -37,15 +37,15 @@ def parse_brokers(text: str) -> str:
 def _check_broker(text: str) -> None:
     if "//" in text:
         raise ValueError(f"{text!a} is a URL; a broker is host:port, and KAFKA_SECURITY_PROTOCOL sets the protocol")
-    found = _BROKER.fullmatch(text)
-    if found is None:
+    match = _BROKER.fullmatch(text)
+    if match is None:
         bare_ipv6 = text.count(":") > 1 and "[" not in text
         form = "[IPv6 address]:port" if bare_ipv6 else "host:port, with a number as the port"
         raise ValueError(f"{text!a} is not {form}")
-    if not 1 <= int(found["port"]) <= 65535:
+    if not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"the port of {text!a} is not 1 to 65535")
-    ipv6 = found["ipv6"]
-    if fault := _fault(found["host"]) if ipv6 is None else _ipv6_fault(ipv6):
+    ipv6 = match["ipv6"]
+    if fault := _fault(match["host"]) if ipv6 is None else _ipv6_fault(ipv6):
         raise ValueError(f"the host of {text!a} {fault}")
 
 

@@ -33,12 +33,14 @@ def folder() -> Path:
 
     Raises FileUnusable.
     """
-    found = path()
+    cache_folder = path()
     try:
-        found.mkdir(parents=True, exist_ok=True)
+        cache_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileUnusable(f"The cache folder {found} cannot be created: {error.strerror}.", hint=_HINT) from error
-    return found
+        raise FileUnusable(
+            f"The cache folder {cache_folder} cannot be created: {error.strerror}.", hint=_HINT
+        ) from error
+    return cache_folder
 
 
 @contextmanager
@@ -47,14 +49,16 @@ def lock() -> Iterator[Path]:
 
     Raises FileUnusable.
     """
-    found = folder()
+    cache_folder = folder()
     try:
-        file = (found / "lock").open("w")
+        file = (cache_folder / "lock").open("w")
     except OSError as error:
-        raise FileUnusable(f"The cache folder {found} cannot be written: {error.strerror}.", hint=_HINT) from error
+        raise FileUnusable(
+            f"The cache folder {cache_folder} cannot be written: {error.strerror}.", hint=_HINT
+        ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with tempfile.TemporaryDirectory(dir=found, prefix="new-") as scratch:
+        with tempfile.TemporaryDirectory(dir=cache_folder, prefix="new-") as scratch:
             yield Path(scratch)
 
 

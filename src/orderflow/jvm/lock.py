@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orderflow.embedded import jars, maven
+from orderflow.jvm import jars, maven
 
 ROOTS = {
     "kafka": [
@@ -39,9 +39,9 @@ def write(
         repository = Path(folder)
         locked = {
             group: {
-                found: _entry(found, repository)
-                for found in sorted(_resolve(group_roots, repository))
-                if not is_excluded(group, found.rpartition(":")[0])
+                coordinate: _entry(coordinate, repository)
+                for coordinate in sorted(_resolve(group_roots, repository))
+                if not is_excluded(group, coordinate.rpartition(":")[0])
             }
             for group, group_roots in roots.items()
         }
@@ -53,9 +53,9 @@ def _resolve(roots: Sequence[str], repository: Path) -> set[str]:
     # "!": a root's dependencyManagement applies only to that root, as in Maven; by default jgo applies it to all roots.
     dependencies = [context.create_dependency(f"{root}!") for root in roots]
     return {
-        f"{found.groupId}:{found.artifactId}:{found.version}"
-        for part in context.resolver.resolve(dependencies)
-        for found in part
+        f"{dependency.groupId}:{dependency.artifactId}:{dependency.version}"
+        for resolved in context.resolver.resolve(dependencies)
+        for dependency in resolved
     }
 
 

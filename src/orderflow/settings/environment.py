@@ -1,0 +1,84 @@
+"""Reads the variables of the environment and of `.env`. A variable of the environment overrides one of `.env`."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+
+from orderflow.errors import SettingInvalid
+from orderflow.settings.fields import is_secret, names
+from orderflow.settings.text_files import UnreadableError, read_text
+
+
+def is_given(name: str, environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> bool:
+    """Whether the user set this variable, in the environment or in `.env`."""
+    return bool(text_of(name, read_environment(environ, dotenv_path)))
+
+
+def read_environment(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> dict[str, str]:
+    """Return the environment merged over `.env` (of the working directory unless a path is given).
+
+    Raises SettingInvalid if `.env` exists and cannot be read, or the working directory no longer exists.
+    """
+    return _read_dotenv(dotenv_path or working_directory() / ".env") | dict(os.environ if environ is None else environ)
+
+
+def misspelled(dotenv_path: Path | None = None) -> dict[str, str]:
+    """Return the names in `.env` that are no settings, each with the setting that it resembles.
+
+    Raises SettingInvalid as `read_environment`.
+    """
+    known = [name.upper() for name in names()]
+    unknown = _read_dotenv(dotenv_path or working_directory() / ".env").keys() - {*known}
+    similar = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(unknown)}
+    return {name: matches[0] for name, matches in similar.items() if matches}
+
+
+def text_of(name: str, values: Mapping[str, str]) -> str:
+    """Return the setting's text; empty if it is unset."""
+    text = values.get(name.upper(), "")
+    return text if is_secret(name) else text.strip()
+
+
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises SettingInvalid if it no longer exists.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise SettingInvalid(
+            f"The working directory, where .env and ORDERFLOW_HOME are looked for, cannot be used: {error.strerror}.",
+            hint="It may have been deleted. Change to another folder with cd.",
+        ) from None
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """Return the file's variables; none if the file does not exist."""
+    try:
+        # Every process reads the file, some more than once: only a regular file has the same content each time.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableError("it is not a regular file")
+        bindings = list(parse_stream(io.StringIO(read_text(path).replace("\r\n", "\n"))))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingInvalid(
+            f"{path} cannot be read: {reason}.",
+            hint="It holds the settings of this folder. Make it a readable text file in UTF-8, or remove it.",
+        ) from None
+    for binding in bindings:
+        if binding.error:
+            raise SettingInvalid(
+                f"Line {binding.original.line} of {path} is neither NAME=value nor a comment.",
+                hint="Put a value with special characters into single quotes; begin a comment with #.",
+            )
+    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
