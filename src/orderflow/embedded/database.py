@@ -98,15 +98,16 @@ class Database(LocalServer):
             "--character-set-server=utf8mb4",  # MariaDB's default is latin1 until 11.6
             # Relative to the data folder, because a socket's path is limited to 107 characters.
             *("--socket=mysqld.sock", "--pid-file=mysqld.pid"),
-            f"--tmpdir={self.folder}/tmp",  # noqa: S108 - cleanup jobs delete files in the system's folder
             *(*_KIND_OPTIONS[program.kind], *_root_option()),
         ]
         # "./" is needed: both servers resolve other relative paths against their installation.
         initialise = f"{program.initialise} --datadir=./data.new {shlex.join(_root_option())}"
         return (
+            # Cleanup jobs, and other servers that start, delete files in the system's folder.
+            'mkdir -p tmp && export TMPDIR="$PWD/tmp" || exit\n'
             # Created under another name, so that an interrupted first start leaves no incomplete data folder.
             f"[ -e data ] || {{ rm -rf data.new && {initialise} && mv data.new data; }} || exit\n"
-            f"mkdir -p tmp && exec {shlex.join(serve)}\n"
+            f"exec {shlex.join(serve)}\n"
         )
 
     def _probe(self) -> Callable[[], bool]:
