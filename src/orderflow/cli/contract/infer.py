@@ -36,10 +36,10 @@ def infer(
 ) -> None:
     """Write a contract file for your own orders, from samples of them.
 
-    The result is a proposal with comments. They name the keys that look like the standard fields, what was ambiguous
-    and what was not found. Custom fields get a type, a length and limits. The head of the file has the number of
-    samples that it accepts. Use a few hundred samples; the first 10,000 are read. Lines that are no JSON object, and
-    rows with another number of cells than the header, are skipped and reported. The command connects to no server.
+    The file is a proposal. Its comments name the keys that may be standard fields, what is ambiguous and what was not
+    found. Custom fields get a type, a length and limits. The first lines count the samples that the file accepts. Use a
+    few hundred samples; the first 10,000 are read. Lines that are not a JSON object, and rows with another number of
+    cells than the header, are skipped and reported. The command connects to no server.
 
     Exit codes: 0 the contract is printed or written; 2 no sample can be used, or the file cannot be written.
 
