@@ -11,7 +11,7 @@ from tests.faults.system import Act, Engine, System
 
 ACTIONS: dict[str, Act] = {}
 ENGINES: dict[str, Sequence[Engine]] = {}
-WAITING = "Waiting for it"  # what the sink logs when it waits for a server
+WAITING = " Retrying."  # what the sink logs when it waits for a server
 RESTARTING = "Restarting at the ledger's position"  # what it logs when its engine has failed
 
 

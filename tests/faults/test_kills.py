@@ -93,7 +93,7 @@ def test_every_record_is_stored_once_when_each_process_is_killed_in_turn(
         time.sleep(rng.uniform(0, 1))  # at any instruction
 
         own_database.kill()
-        until(has_logged(sink, "Waiting for it"), sink)
+        until(has_logged(sink, " Retrying."), sink)
         own_database.start()
         own_database.wait_ready()
         until_it_stores(own_settings, sink)

@@ -73,7 +73,7 @@ def test_the_sink_waits_for_room_if_no_folder_has_any(flow: Settings, tmp_path: 
     full.mkdir()
     process = sink(flow, full, Path("/dev/shm"), full)
     try:
-        until(has_logged(process, "cannot be written: No space left on device. Waiting for it."), process)
+        until(has_logged(process, "cannot be written: No space left on device. Retrying."), process)
         inside = ["nsenter", "--user", "--preserve-credentials", "--mount", "-t", str(process.identity[0])]
         for mount in (Path("/dev/shm"), full):
             subprocess.run([*inside, "mount", "-o", "remount,size=200m", mount], check=True)
@@ -93,7 +93,7 @@ def test_the_sink_waits_for_file_descriptors(flow: Settings, tmp_path: Path) -> 
         before = limits.rlimit(psutil.RLIMIT_NOFILE)
         limits.rlimit(psutil.RLIMIT_NOFILE, (4, before[1]))  # open descriptors stay open
         assert run(flow, "produce", "--count", str(ORDERS), cwd=tmp_path).returncode == 0
-        until(has_logged(process, "Waiting for it."), process)
+        until(has_logged(process, "Retrying."), process)
         limits.rlimit(psutil.RLIMIT_NOFILE, before)
         until(lambda: select(flow, "SELECT COUNT(*) FROM orders") == [(2 * ORDERS,)], process)
         assert not has_logged(process, "Traceback")()

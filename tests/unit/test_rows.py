@@ -33,7 +33,7 @@ def test_rows_are_sorted_and_the_first_of_one_id_stays_first(single_writer: bool
 
 def test_a_batch_is_named_by_its_partitions_and_offsets() -> None:
     batch = RecordBatch([1, 1, 1, 0], [17, 20, 36, 4], [0] * 4, [None] * 4, [None] * 4)
-    assert batch.describe("orders") == "orders-0 offsets 4 to 4, orders-1 offsets 17 to 36"
+    assert batch.describe("orders") == "orders partition 0 offsets 4 to 4, partition 1 offsets 17 to 36"
 
 
 @given(

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from pyspark.errors import PySparkException, PySparkRuntimeError
 
 from orderflow import topic
 from orderflow.errors import (
@@ -21,11 +22,13 @@ from orderflow.errors import (
     FileUnusable,
     InputInvalid,
     Interrupted,
+    JvmExited,
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
     OutOfResources,
 )
+from orderflow.pipeline import spark_engine
 from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import STALL_TIMEOUT
 from orderflow.pipeline.spark_engine import SparkEngine
@@ -112,6 +115,38 @@ def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.Mon
     with pytest.raises(Interrupted, match="A stop was requested"):
         engine.store(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
     is_ended.set()
+
+
+@pytest.mark.parametrize("method", ["getCondition", "getErrorClass"])
+def test_a_jvm_that_exits_while_it_starts_is_restarted(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spark 3.5 has only the second method."""
+
+    class OfThisVersion(PySparkRuntimeError):
+        def __init__(self, condition: str) -> None:
+            Exception.__init__(self, condition)
+
+    monkeypatch.setattr("pyspark.errors.PySparkRuntimeError", OfThisVersion)
+    for name in ("getCondition", "getErrorClass"):
+        monkeypatch.delattr(PySparkException, name, raising=False)
+    setattr(OfThisVersion, method, lambda self: self.args[0])
+    with pytest.raises(JvmExited), failures.translate_errors():
+        raise OfThisVersion("JAVA_GATEWAY_EXITED")
+    with pytest.raises(OfThisVersion), failures.translate_errors():
+        raise OfThisVersion("ANOTHER")
+
+
+def test_a_stop_request_does_not_wait_for_a_jvm_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_engine, "_JVM_START_TIMEOUT", 0.1)
+    killed = mock.Mock()
+    monkeypatch.setattr(session, "kill_jvm", killed)
+    monkeypatch.setattr(session, "start", lambda *_: threading.Event().wait(30))
+    engine, stop_event = SparkEngine(Settings(), mock.Mock()), threading.Event()
+    engine.open(Path(), stop_event)
+    stop_event.set()
+    with pytest.raises(Interrupted, match="while Spark started"):
+        engine.start(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, once=False)
+    engine.close()
+    killed.assert_called_once_with()
 
 
 def test_an_interval_is_no_stall() -> None:

@@ -20,7 +20,7 @@ from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings
 from tests.processes import until
 
-WAITS = "MySQL at db:3306 does not answer. Waiting for it."
+WAITS = "MySQL at db:3306 does not answer. Retrying."
 
 
 @pytest.mark.parametrize(

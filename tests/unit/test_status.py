@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 
+from orderflow import topic
+from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.insights import status
 from orderflow.insights.status import TopicExtent
 from orderflow.settings import Settings
+from orderflow.store import ledger, orders, reading
 from orderflow.store.ledger import LedgerEntry
 from orderflow.topic import Bounds
+
+DOWN = KafkaUnavailable("Kafka is down.")
 
 
 @pytest.mark.parametrize(
@@ -24,11 +30,11 @@ from orderflow.topic import Bounds
 )
 def test_the_newest_order_is_described_with_its_age(age: timedelta, described: str) -> None:
     newest = "ORDER-1", datetime.now(UTC).replace(tzinfo=None) - age
-    assert status.combine(Settings(), [], "Kafka is down.", newest).describe_newest() == described
+    assert status.combine(Settings(), [], DOWN, newest).describe_newest() == described
 
 
 def test_without_orders_there_is_no_newest_one() -> None:
-    assert status.combine(Settings(), [], "Kafka is down.", None).describe_newest() is None
+    assert status.combine(Settings(), [], DOWN, None).describe_newest() is None
 
 
 EXTENT = TopicExtent("id", {0: Bounds(first=100, end=130), 1: Bounds(first=0, end=20)})
@@ -39,21 +45,33 @@ def _entry(topic_id: str, next_offset: int) -> LedgerEntry:
 
 
 def test_before_the_first_start_the_lag_is_what_the_topic_holds() -> None:
-    found = status.combine(Settings(), [], EXTENT, None)
-    assert [part.lag for part in found.partitions] == [30, 20] and found.lag == 50
+    result = status.combine(Settings(), [], EXTENT, None)
+    assert [part.lag for part in result.partitions] == [30, 20] and result.lag == 50
 
 
 def test_an_added_partition_counts_from_its_beginning() -> None:
     extent = TopicExtent("id", {**EXTENT.bounds, 1: Bounds(first=5, end=20)})
-    found = status.combine(Settings(), [_entry("id", 128)], extent, None)
-    assert [part.lag for part in found.partitions] == [2, 20] and found.lag == 22
+    result = status.combine(Settings(), [_entry("id", 128)], extent, None)
+    assert [part.lag for part in result.partitions] == [2, 20] and result.lag == 22
 
 
 @pytest.mark.parametrize(
     ("extent", "reason"),
-    [("Kafka is down.", "Kafka is down."), (EXTENT._replace(topic_id="another"), "was deleted and created again")],
+    [(DOWN, DOWN.message), (EXTENT._replace(topic_id="another"), "was deleted and created again")],
 )
-def test_a_lag_that_means_nothing_is_unknown_with_its_reason(extent: TopicExtent | str, reason: str) -> None:
-    found = status.combine(Settings(), [_entry("id", 128)], extent, None)
-    assert found.lag is None and all(part.lag is None for part in found.partitions)
-    assert reason in (found.lag_unknown_because or "")
+def test_a_lag_that_means_nothing_is_unknown_with_its_reason(extent: TopicExtent | OrderFlowError, reason: str) -> None:
+    result = status.combine(Settings(), [_entry("id", 128)], extent, None)
+    assert result.lag is None and all(part.lag is None for part in result.partitions)
+    assert reason in (result.lag_unknown_because or "")
+
+
+@pytest.mark.parametrize("error", [DOWN, KafkaRefused("No right."), TopicMissing("None."), TopicUnusable("No id.")])
+def test_a_topic_that_cannot_be_read_hides_nothing_of_the_tables(
+    error: OrderFlowError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic, "describe", mock.Mock(side_effect=error))
+    monkeypatch.setattr(ledger, "entries", lambda _: [_entry("id", 128)])
+    monkeypatch.setattr(orders, "newest", lambda _: None)
+    monkeypatch.setattr(reading, "open_by_reason", lambda _: {})
+    result = status.read(mock.Mock(), Settings())
+    assert (result.partitions[0].next_offset, result.lag_unknown_because) == (128, error.message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from orderflow import restarts, topic
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
+    DatabaseUnavailable,
     EngineFailed,
     Interrupted,
     JvmExited,
@@ -27,7 +29,7 @@ from orderflow.errors import (
     UnknownDatabaseError,
 )
 from orderflow.insights.status import PartitionStatus, Status
-from orderflow.pipeline import stalls, supervisor
+from orderflow.pipeline import process_restart, stalls, supervisor
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.supervisor import SinkProgress, Supervisor
 from orderflow.settings import Settings
@@ -82,8 +84,9 @@ class Scripted(Supervisor):
             raise attempt
         attempt(self)
 
-    def _log_waiting(self, error: OrderFlowError) -> None:
-        """The base class asks Kafka for the lag."""
+    def _lag(self) -> int:
+        """The base class asks Kafka for it."""
+        return 1_000
 
     @property
     def attempts_left(self) -> int:
@@ -130,6 +133,27 @@ def test_it_waits_for_what_passes_and_reports_it(error: OrderFlowError) -> None:
     sink.run()
     assert [(report.state, report.message) for report in sink.reports] == [("waiting", error.message)] * 2
     assert {report.error for report in sink.reports} == {type(error).__name__}
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KafkaUnavailable("Kafka does not answer.", hint="Start it."), "Kafka does not answer. Retrying. Start it."),
+        (
+            DatabaseUnavailable("MySQL does not answer."),
+            "MySQL does not answer. Retrying. The lag is 1,000 records.",
+        ),
+        (
+            Contention("Two sessions wait for each other."),
+            "Two sessions wait for each other. Restarting at the ledger's position. The lag is 1,000 records.",
+        ),
+    ],
+)
+def test_a_failure_is_logged_with_the_next_step(
+    error: OrderFlowError, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Scripted(_store_and_fail(7, error), error, error, _end).run()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [line]
 
 
 def test_the_waits_grow_up_to_a_limit_and_are_short_again_after_progress() -> None:
@@ -399,3 +423,38 @@ def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeyp
         Starting(clock, [(0, 10**6, 0), (2000, 10**6, 2000)], Startable())._run_engine(cast(Connection, None))
     with pytest.raises(SparkUnavailable):
         Starting(clock, [(0, 0, 0)], Startable(ends_after=3))._run_engine(cast(Connection, None))
+
+
+def test_an_outage_is_reported_before_the_engine_is_stopped(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stop may wait for the same server."""
+
+    class Failing(WatchedEngine):
+        def start(self, *_: Any, once: bool) -> None:
+            """Begin to store."""
+
+        def wait(self, seconds: float) -> bool:
+            raise UNAVAILABLE
+
+        def stop(self) -> None:
+            reported_at_stop.append(caplog.text.count("Kafka does not answer. Retrying."))
+
+    reported_at_stop: list[int] = []
+    sink = Watching(clock, [(0, 0, 0)], Failing())
+    monkeypatch.setattr(sink, "_topic", lambda _: INFO)
+    monkeypatch.setattr(sink, "_end_offsets", lambda _: {0: 0})
+    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
+    monkeypatch.setattr(topic, "bounds", lambda *_: {})
+    monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
+    monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
+    with pytest.raises(KafkaUnavailable):
+        sink._run_engine(cast(Connection, None))
+    assert reported_at_stop == [1]
+
+
+def test_a_second_signal_is_handled_after_a_stop_has_ended_a_restart() -> None:
+    stop_event = threading.Event()
+    stop_event.set()
+    process_restart.restart_process(JvmExited("Spark's JVM exited."), {}, stop_event, has_failed=True)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}

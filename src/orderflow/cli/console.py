@@ -34,7 +34,8 @@ def console(
 ) -> None:
     """Show records as they arrive in the topic: orders, and invalid records with the reason.
 
-    For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it.
+    For debugging: it stores nothing and does not affect the sink. Ctrl-C stops it. Partitions that are added to the
+    topic while it runs are not read.
 
     Exit codes: 0 --count records are shown; 2 the topic cannot be read; 130 stopped by Ctrl-C.
 

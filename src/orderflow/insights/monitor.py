@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 
 from orderflow.contract import loader
-from orderflow.errors import DatabaseRefused, OrderFlowError
+from orderflow.errors import DatabaseRefused, KafkaUnavailable, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
@@ -117,7 +117,7 @@ class Monitor:
         self._has_products = bool(self._contract.by_name["product_name"].path)
         self._kafka = _Queries(f"Kafka at {settings.kafka_bootstrap_servers}")
         self._database = _Queries(f"MySQL at {settings.database_address}")
-        self._extent: TopicExtent | str = "Kafka was not read yet."
+        self._extent: TopicExtent | OrderFlowError = KafkaUnavailable("Kafka was not read yet.")
         self._status: Status | None = None
         self._read_at: datetime | None = None
         self._stored: deque[tuple[float, int]] = deque(maxlen=_RATES + 1)  # (monotonic seconds, orders)
@@ -228,7 +228,7 @@ class Monitor:
             try:
                 self._extent = status.read_extent(self._settings)
             except OrderFlowError as error:
-                self._extent = error.message
+                self._extent = error
                 self._kafka.end(error)
                 stop.wait(_RETRY_WAIT)
             else:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderflow import topic
-from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated
+from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, reading
 from orderflow.store.connection import Connection
@@ -63,15 +63,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(connection: Connection, settings: Settings) -> Status:
-    """Read the status from ledger, tables and topic. Values that need Kafka are None if it is unavailable.
+    """Read the status from ledger, tables and topic. Values that need Kafka are None if it cannot be read.
 
-    Raises KafkaRefused, and the errors of the connection.
+    Raises the errors of the connection.
     """
-    extent: TopicExtent | str
+    extent: TopicExtent | OrderFlowError
     try:
         extent = read_extent(settings)
-    except (KafkaUnavailable, TopicMissing) as error:
-        extent = error.message
+    except (KafkaUnavailable, KafkaRefused, TopicMissing, TopicUnusable) as error:
+        extent = error
     entries = ledger.entries(connection)
     return combine(settings, entries, extent, orders.newest(connection), reading.open_by_reason(connection))
 
@@ -85,15 +85,21 @@ def read_extent(settings: Settings) -> TopicExtent:
 def combine(
     settings: Settings,
     entries: Sequence[ledger.LedgerEntry],
-    extent: TopicExtent | str,
+    extent: TopicExtent | OrderFlowError,
     newest: tuple[str, datetime] | None,
     open_by_reason: dict[str, int] | None = None,
 ) -> Status:
-    """Build the status. `extent` is why it is unknown, or the topic's; `newest` is an order_id and order_timestamp."""
+    """Build the status.
+
+    `extent` is the topic's, or the error because of which it is unknown. `newest` is an order_id and order_timestamp.
+    """
     entries_of_topic = [entry for entry in entries if entry.topic == settings.kafka_topic]
     positions = {entry.partition: entry.next_offset for entry in entries_of_topic}
-    bounds = {} if isinstance(extent, str) else extent.bounds
-    unknown_because = extent if isinstance(extent, str) else _describe_recreation(entries_of_topic, extent)
+    bounds: Mapping[int, Bounds] = {}
+    if isinstance(extent, OrderFlowError):
+        unknown_because: str | None = extent.message
+    else:
+        bounds, unknown_because = extent.bounds, _describe_recreation(entries_of_topic, extent)
     parts = []
     for part in sorted(positions.keys() | bounds.keys()):
         # As in ledger.ensure_partitions: a new topic starts at its first offsets, an added partition at 0.

@@ -45,6 +45,7 @@ def restart_process(
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     if not stop_event.is_set():
         _reexecute()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
 
 
 def _reexecute() -> NoReturn:

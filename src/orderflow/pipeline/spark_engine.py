@@ -39,6 +39,8 @@ _EXECUTOR_INTERVAL = 5.0  # seconds between two checks of the executors
 _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
+_POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
+_JVM_START_TIMEOUT = 10.0  # seconds that a stop waits for a JVM that is still starting
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -183,7 +185,10 @@ class SparkEngine:
 
         Raises SparkUnavailable and JvmExited.
         """
-        futures.wait([self._session])  # while its thread imports pyspark, another thread cannot
+        # While its thread imports pyspark, another thread cannot.
+        while not futures.wait([self._session], _POLL_INTERVAL).done:
+            if self._stop_event.is_set():
+                raise Interrupted("A stop was requested while Spark started.")
         with translate_errors():
             return self._running_session()
 
@@ -305,7 +310,10 @@ class SparkEngine:
             raise SparkUnavailable(f"Spark's query has not stopped yet. {error.message}") from error
 
     def close(self) -> None:
-        if self._session.exception():  # the start failed, perhaps because the stop was requested meanwhile
+        if not futures.wait([self._session], _JVM_START_TIMEOUT).done:
+            session.kill_jvm()
+            return
+        if self._session.exception():  # perhaps because the stop was requested meanwhile
             return
         from py4j.protocol import Py4JError
 

@@ -107,6 +107,9 @@ class Supervisor:
         self._cleanup_policy: str | None = None
         self._rejected_share = RejectedShare(settings, settings.kafka_topic)
         self._last_status: Status | None = None
+        self._reported_error: OrderFlowError | None = None  # of the current attempt
+        self._last_positions: dict[int, int] = {}  # at the last failure
+        self._logged_failure_at = -_REMINDER_INTERVAL
         self._warned_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
     def run(self) -> None:
@@ -124,9 +127,9 @@ class Supervisor:
             self._engine.close()
 
     def _keep_running(self) -> None:
-        warned_at, last_positions = -_REMINDER_INTERVAL, dict[int, int]()
         while not self._stop_event.is_set():
             self._started_at, self._had_stored_everything = time.monotonic(), False
+            self._reported_error = None
             try:
                 with translate_shortages("The sink cannot continue"):
                     return self._run_as_leader()
@@ -137,17 +140,24 @@ class Supervisor:
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
-                if last_positions != self._positions or self._was_healthy():
-                    # Something was stored since, or nothing had to be: this is another outage.
-                    last_positions, warned_at = dict(self._positions), -_REMINDER_INTERVAL
-                    self._restarts.reset()
+                self._report_failure(error)
                 self._restarts.count(error)
-                self._on_progress(SinkProgress("waiting", error.message, error=type(error).__name__))
-                if time.monotonic() - warned_at > _REMINDER_INTERVAL:
-                    self._log_waiting(error)
-                    warned_at = time.monotonic()
                 self._stop_event.wait(self._restarts.next_wait())
         return None
+
+    def _report_failure(self, error: Unavailable | Contention) -> None:
+        """Report the error of this attempt once; of several in a row, log one every 10 seconds."""
+        if error is self._reported_error:
+            return
+        self._reported_error = error
+        if self._last_positions != self._positions or self._was_healthy():
+            # There was progress since the last failure, so this is a new outage.
+            self._last_positions, self._logged_failure_at = dict(self._positions), -_REMINDER_INTERVAL
+            self._restarts.reset()
+        self._on_progress(SinkProgress("waiting", error.message, error=type(error).__name__))
+        if time.monotonic() - self._logged_failure_at > _REMINDER_INTERVAL:
+            self._log_failure(error)
+            self._logged_failure_at = time.monotonic()
 
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
@@ -164,6 +174,7 @@ class Supervisor:
         with Connection(self._settings, idle_timeout=self._leader_idle_timeout) as connection:
             if not self._take_leadership(connection):
                 return
+            self._started_at = time.monotonic()
             while self._run_engine(connection):
                 pass
 
@@ -179,7 +190,10 @@ class Supervisor:
         self._engine.start(info, self._positions, end_offsets, once=self._once)
         try:
             must_restart = self._watch(connection, info, end_offsets)
-        except BaseException:
+        except BaseException as error:
+            # Before the engine is stopped, which may take half a minute.
+            if isinstance(error, Unavailable | Contention) and not isinstance(error, JvmExited):
+                self._report_failure(error)
             with suppress(Unavailable):  # the first error is the cause; the next start stops the engine again
                 self._engine.stop()
             raise
@@ -352,13 +366,12 @@ class Supervisor:
         bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
         return sum(max(0, bounds[part].end - self._positions.get(part, bounds[part].first)) for part in bounds)
 
-    def _log_waiting(self, error: OrderFlowError) -> None:
-        try:
-            waiting = f" The lag is {counted(self._lag(), 'record')}." if self._positions else ""
-        except OrderFlowError:  # Kafka itself is unavailable, or the next attempt reports this error
-            waiting = ""
+    def _log_failure(self, error: Unavailable | Contention) -> None:
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
-        next_step = ("Restarting at the ledger's position." if is_restart else "Waiting for it.") + waiting
+        next_step = "Restarting at the ledger's position." if is_restart else "Retrying."
+        if self._positions and not isinstance(error, KafkaUnavailable):
+            with suppress(OrderFlowError):  # Kafka is unavailable too, or the next attempt reports this error
+                next_step += f" The lag is {counted(self._lag(), 'record')}."
         log.warning("%s", failure_message(error, next_step), extra={"error": type(error).__name__})
 
 

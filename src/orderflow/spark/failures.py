@@ -64,7 +64,10 @@ def translate_errors() -> Iterator[None]:
     except (Py4JNetworkError, ConnectionError) as exception:
         raise JvmExited(f"Spark's JVM has exited ({exception}).") from exception
     except PySparkRuntimeError as exception:
-        if exception.getCondition() != "JAVA_GATEWAY_EXITED":
+        condition = (
+            exception.getCondition if hasattr(exception, "getCondition") else exception.getErrorClass
+        )  # Spark 3.5
+        if condition() != "JAVA_GATEWAY_EXITED":
             raise
         raise JvmExited("Spark's JVM exited while it started.") from exception
     except Py4JJavaError as exception:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +23,7 @@ from orderflow.errors import EngineFailed, FileUnusable
 from orderflow.store.record_batch import TRANSACTION_ROWS
 
 if TYPE_CHECKING:
+    import psutil
     from pyspark.sql import SparkSession
 
 # One task slot more than the default topic has partitions: tasks wait for MySQL (46 k → 57 k rows/s on 2 cores).
@@ -123,22 +124,23 @@ def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
     """
     import psutil  # here, because a cluster's workers import this module and do not get psutil
 
-    process = psutil.Process()
-    before = process.children()
-
-    def end() -> None:
-        for child in process.children():
-            if child not in before:
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
-
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(seconds, kill_jvm, [psutil.Process().children()])
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def kill_jvm(other_children: Collection[psutil.Process] = ()) -> None:
+    """Kill this process's JVM: its child processes except `other_children`."""
+    import psutil
+
+    for child in psutil.Process().children():
+        if child not in other_children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def _is_not_py4j(record: logging.LogRecord) -> bool:

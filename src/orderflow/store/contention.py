@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import time
+
+from orderflow.errors import Contention
+from orderflow.plurals import counted
 
 ATTEMPTS = 20
+# Seconds. With the last lock timeout it is shorter than the supervisor's stall timeout, so the log names the locks.
+TIMEOUT = 90.0
 _MAX_PAUSE = 2.0  # seconds
 
 
-def pauses(attempts: int = ATTEMPTS) -> Iterator[float]:
-    """Yield the seconds to wait after each attempt: at most 0.01 s, doubled each time up to 2 s, jittered."""
-    for attempt in range(attempts):
-        yield random.uniform(0, min(_MAX_PAUSE, 0.01 * 2**attempt))  # noqa: S311
+class ContentionRetries:
+    """Counts the attempts of one transaction that met contention."""
 
+    def __init__(self, max_attempts: int = ATTEMPTS, timeout: float = TIMEOUT) -> None:
+        """The last attempt is the `max_attempts`th, or the first one that fails after `timeout` seconds."""
+        self._max_attempts = max_attempts
+        self._deadline = time.monotonic() + timeout
+        self.failed_attempts = 0
 
-def exhausted_message(subject: str, attempts: int = ATTEMPTS) -> str:
-    """Return the message after the last attempt."""
-    return f"{subject}: {attempts} transactions in a row met deadlocks or lock timeouts."
+    def pause_after(self, error: Contention, subject: str) -> float:
+        """Return the seconds to wait before the next attempt: at most 0.01 s, doubled each time up to 2 s, jittered.
+
+        Raises Contention with the last cause after the last attempt. `subject` names what cannot be stored.
+        """
+        self.failed_attempts += 1
+        if self.failed_attempts >= self._max_attempts or time.monotonic() > self._deadline:
+            attempts = counted(self.failed_attempts, "attempt")
+            raise Contention(
+                f"{subject}: {attempts} met deadlocks or lock timeouts. {error.message}",
+                hint="Another session holds locks on the tables: SHOW PROCESSLIST shows it.",
+            ) from error
+        return random.uniform(0, min(_MAX_PAUSE, 0.005 * 2**self.failed_attempts))  # noqa: S311

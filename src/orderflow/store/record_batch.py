@@ -41,9 +41,10 @@ class RecordBatch(NamedTuple):
         return {partition: index for index, partition in enumerate(self.partitions)}
 
     def describe(self, topic: str) -> str:
-        """Return the topic partitions and offsets, for messages: "orders-0 offsets 17 to 36"."""
+        """Return the topic partitions and offsets, for messages: "orders partition 0 offsets 17 to 36"."""
         starts, ends = self.first_offsets(), self.next_offsets()
-        return ", ".join(f"{topic}-{part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
+        offsets = (f"partition {part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
+        return f"{topic} {', '.join(offsets)}"
 
     def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
         """Return the records at or after each partition's position; the batch itself if that is every record."""

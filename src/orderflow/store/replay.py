@@ -64,7 +64,8 @@ def replay(
 
     `corrected` replaces the record's value, and is stored next to it. `dry_run` does the same work and rolls back.
     Raises InputInvalid if the ledger does not have the record's partition, TopicRecreated, DatabaseUnavailable,
-    DatabaseRefused, and Contention after 20 attempts. Then nothing has changed, unless a COMMIT's reply was lost.
+    DatabaseRefused, and Contention after 20 attempts or 90 seconds. Then nothing has changed, unless a COMMIT's reply
+    was lost.
     """
     if entry.status != "open":
         return _resolved_before(entry, entry.status)
@@ -74,7 +75,8 @@ def replay(
     except RecordRejected as rejected:
         return Outcome(ReplayResult.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     contract_id = contracts.current_id(connection)
-    for pause in contention.pauses():
+    retries = contention.ContentionRetries()
+    while True:
         try:
             outcome = _transaction(connection, entry, order, by, corrected, contract_id)
             connection.rollback() if dry_run else connection.commit()
@@ -83,12 +85,11 @@ def replay(
             if isinstance(refusal, RowsRefusedError) and refusal.statement_error:
                 raise refusal.statement_error from refusal
             return Outcome(ReplayResult.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
-        except Contention:
+        except Contention as error:
             connection.rollback()
-            time.sleep(pause)
+            time.sleep(retries.pause_after(error, f"Record {entry.quarantine_id}"))
         else:
             return outcome
-    raise Contention(contention.exhausted_message(f"Record {entry.quarantine_id}"))
 
 
 def _transaction(  # noqa: PLR0917

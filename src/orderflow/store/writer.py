@@ -85,10 +85,10 @@ class Writer:
         With a `ticket`, the orders may be written while another writer commits the previous batch.
 
         Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
-        UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts. Then nothing of the batch
-        is stored; or the first records of each partition, if it was split; or all of it, if a COMMIT's reply was lost.
-        Raises TooManyRejected after the whole batch is stored. After LedgerGap, the batch may be committed again; after
-        another error, the writer must be closed.
+        UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts or 90 seconds. Then the
+        ledger shows what is stored: usually nothing; the first records of each partition, if the batch was split; all
+        of it, if a COMMIT's reply was lost. Raises TooManyRejected after the whole batch is stored. After LedgerGap,
+        the batch may be committed again; after another error, the writer must be closed.
         """
         self.timing = None
         if not batch.offsets:
@@ -147,7 +147,8 @@ class Writer:
         isolate_refused: bool = False,
     ) -> Committed:
         """Execute the batch's transaction, and retry it after contention."""
-        for after_contention in contention.pauses(self._max_attempts):
+        retries = contention.ContentionRetries(self._max_attempts)
+        while True:
             pause = 0.0
             try:
                 if speculative:
@@ -157,12 +158,11 @@ class Writer:
                 pass  # retried in order
             except LocalInfileOffError:
                 self.session.uses_load_data = False
-            except Contention:
+            except Contention as error:
                 context.timer.contentions += 1
-                pause = after_contention
+                pause = retries.pause_after(error, batch.describe(self._topic_reader.topic))
             self._start_again(context, pause)
             speculative = False
-        raise Contention(contention.exhausted_message(batch.describe(self._topic_reader.topic), self._max_attempts))
 
     def _start_again(self, context: TransactionContext, pause: float = 0.0) -> None:
         self.session.connection.rollback()

@@ -64,8 +64,8 @@ def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
         )
     if error.code() in AMBIGUOUS_CODES and (failure := _advertised_failure(settings)):
         return KafkaUnavailable(
-            f"{server} answers, but {failure.rstrip('.')}.",
-            hint="advertised.listeners of that broker must name a host and port that this machine can reach.",
+            f"{server} does not answer: {reason}; {failure.rstrip('.')}.",
+            hint="If that broker runs, its advertised.listeners must name a host and port that this machine can reach.",
         )
     protocol = settings.kafka_security_protocol
     hint = f"If it runs, that listener may not use {protocol}: see KAFKA_SECURITY_PROTOCOL."

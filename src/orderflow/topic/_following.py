@@ -63,4 +63,4 @@ def _wait_for_bounds(settings: Settings, partition: int) -> Bounds:
             wait_for_leaders(settings)  # also renews the client's knowledge of the leaders, which `bounds` needs
             return bounds(settings, [partition])[partition]
         except KafkaUnavailable as error:
-            log.warning("%s Waiting for it.", error.message)
+            log.warning("%s Retrying.", error.message)
