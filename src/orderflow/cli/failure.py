@@ -49,7 +49,7 @@ def _environment_error(error: OSError) -> OrderFlowError | None:
         return _missing_folder_error()
     if error.filename is None:
         return OperatorError(
-            f"The operating system refused a request: {error.strerror}.",
+            f"An operating system call failed: {error.strerror}.",
             hint=SHORTAGE_HINTS.get(error.errno, "Fix the cause, then run the command again."),
         )
     action = "Free some space there" if error.errno in _DISK_FULL_ERRNOS else "Give this user access to it"

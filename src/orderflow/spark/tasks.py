@@ -208,8 +208,8 @@ def _check_topic(arrow_batch: pa.RecordBatch, topic_reader: KafkaTopicReader) ->
     if others := {*arrow_batch.column("topic").unique().to_pylist()} - {topic_reader.topic}:
         raise InputInvalid(
             f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {topic_reader.topic}.",
-            hint="Offsets of another topic would be taken for its own. Set KAFKA_TOPIC to the topic of the DataFrame,"
-            " or write each topic with its own settings.",
+            hint="The ledger would mix the offsets of two topics. Set KAFKA_TOPIC to the topic of the DataFrame, or"
+            " write each topic with its own settings.",
         )
 
 

@@ -357,9 +357,9 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
     if error.errno in error_numbers.ROW_AT_FAULT:
         return DatabaseRefused(
             f"{server} refuses a row: {reason}.",
-            hint="`orderflow doctor` checks the tables. Look for triggers on them.",
+            hint="`orderflow doctor` checks the tables, and lists the triggers that this user may see.",
         )
     return UnknownDatabaseError(
-        f"{server} raised an error that OrderFlow does not know: {reason}.",
+        f"{server} raised an unknown error: {reason}.",
         hint="Look at the server's error log, and see docs/database-errors.md.",
     )

@@ -236,7 +236,7 @@ def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> Reco
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
-    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
+    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is already stored, but {differing}")
 
 
 def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:

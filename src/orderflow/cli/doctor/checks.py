@@ -262,7 +262,7 @@ class _Checks:
         if binlog_format == "STATEMENT":
             return (
                 "error",
-                "binlog_format is STATEMENT: the server rejects READ COMMITTED transactions",
+                "binlog_format is STATEMENT: the server refuses READ COMMITTED transactions",
                 "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
             )
         return "ok", f"on, with binlog_format {binlog_format}"
@@ -272,7 +272,7 @@ class _Checks:
         if size < _SMALL_PACKET:
             return (
                 "warning",
-                f"max_allowed_packet is {size:,} bytes: the server may reject statements with long texts",
+                f"max_allowed_packet is {size:,} bytes: the server may refuse statements with long texts",
                 "SET GLOBAL max_allowed_packet = 67108864; and set it in the server's configuration.",
             )
         return "ok", f"max_allowed_packet is {size / 2**20:,.0f} MB"
@@ -281,7 +281,7 @@ class _Checks:
         if triggers := server.triggers(self._settings):
             return (
                 "warning",
-                f"triggers: {', '.join(triggers)}. Orders that they reject go to the quarantine; the audit reports"
+                f"triggers: {', '.join(triggers)}. Orders that they refuse go to the quarantine; the audit reports"
                 " values that they change",
                 "Drop them if nobody needs them.",
             )
@@ -386,4 +386,4 @@ class _Checks:
                     " `orderflow accept-loss` shows them.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
-        return "ok", f"its positions lie within the topic; {counted(lag, 'offset')} not accounted for yet"
+        return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"
