@@ -44,7 +44,7 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000001'")
     report = audit.run(settings)
     assert not report.proven
-    assert "the topic holds records of offsets 3 to 3, before the ledger's first_offset" in {
+    assert "the topic holds records at offsets 3 to 3, before the ledger's first_offset" in {
         finding.description for finding in report.counters
     }
 

@@ -397,7 +397,7 @@ COMPANION_DRIFTS = [
     ("orders_quarantine", "MODIFY record_value BLOB NULL", "record_value is blob, not longblob"),
     ("orders_quarantine", "MODIFY detail TEXT CHARACTER SET latin1 NOT NULL", "detail is text latin1"),
     ("orders_quarantine", "MODIFY status ENUM('open', 'replayed') NOT NULL", "status is enum('open','replayed')"),
-    ("orders_quarantine", "DROP INDEX idx_coordinates", "no key makes topic_id,kafka_partition,kafka_offset unique"),
+    ("orders_quarantine", "DROP INDEX idx_coordinates", "no unique key on topic_id,kafka_partition,kafka_offset"),
     ("orders_quarantine", "MODIFY quarantine_id BIGINT NOT NULL", "quarantine_id is not AUTO_INCREMENT"),
     ("orders_by_minute", "MODIFY revenue DECIMAL(10,2) NOT NULL", "revenue is decimal(10,2), not decimal(30,2)"),
     ("orders_by_minute", "DROP PRIMARY KEY, ADD PRIMARY KEY (minute)", "primary key is minute, not"),

@@ -171,7 +171,7 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
         ({"reason": "conflict", "order_id": None}, REJECTED, None, "rejects it for wrong_total"),
         ({}, ORDER, OTHER, None),
         ({}, ORDER, ROW, "the same order is stored"),
-        ({}, ORDER, None, "no order of its id"),
+        ({}, ORDER, None, "no order with its id"),
         ({"order_id": None}, ORDER, OTHER, "with order_id None"),
         ({"order_id": "ORDER-000009"}, ORDER, OTHER, "with order_id 'ORDER-000009'"),
         ({}, ORDER, OTHER._replace(offset=11), "a later record"),  # the first of a partition is stored

@@ -98,7 +98,7 @@ def _defect(error: BaseException) -> Defect:
     text = _redact(secrets, _details(error))
     summary = _redact(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
     try:
-        hint = f"Please report it with {_write_report(text)}, which holds the details and no passwords."
+        hint = f"Please report it and attach {_write_report(text)}. This file has the details, but no passwords."
     except OSError as write_error:
         hint = f"Please report it. The details could not be written to a file: {write_error.strerror}."
     return Defect(f"This is a bug in OrderFlow: {summary} ({_source_line(error)}).", hint=hint)

@@ -67,7 +67,7 @@ UNAVAILABLE_GROUPS = (
         3985: "MDL_OUT_OF_RESOURCES",
     }),
     Group(
-        "has no room for more locks", "A large transaction holds them, or innodb_buffer_pool_size is small.",
+        "has no room for more locks", "End the large transaction that holds them, or raise innodb_buffer_pool_size.",
         {1206: "LOCK_TABLE_FULL"},
     ),
     Group("has no free connection now", "Raise its max_connections, or the user's limits, or close other sessions.", {
@@ -179,14 +179,15 @@ REFUSED_GROUPS = (
         "does not accept the TLS connection", "Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
         {2026: "CR_SSL_CONNECTION_ERROR"},
     ),
-    Group("has no database {database}", "`orderflow init` creates it, or name another in MYSQL_DATABASE.", {
-        1049: "BAD_DB_ERROR",
-    }),
+    Group(
+        "has no database {database}", "`orderflow init` creates it. Otherwise set MYSQL_DATABASE to another database.",
+        {1049: "BAD_DB_ERROR"},
+    ),
     Group("accepts no record of this size", "Raise the server's max_allowed_packet.", {
         1153: "NET_PACKET_TOO_LARGE", 1301: "WARN_ALLOWED_PACKET_OVERFLOWED", 2020: "CR_NET_PACKET_TOO_LARGE",
     }),
     Group(
-        "logs statements, not rows, so it refuses transactions of READ COMMITTED",
+        "has binlog_format STATEMENT, so it refuses READ COMMITTED transactions",
         "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
         {
             1661: "BINLOG_ROW_ENGINE_AND_STMT_ENGINE", 1662: "BINLOG_ROW_MODE_AND_STMT_ENGINE",

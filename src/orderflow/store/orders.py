@@ -306,7 +306,7 @@ def _read_again(
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:
         raise RowsRefusedError(
-            f"{counted(missing, 'row')} not written, but the table has the ids of {len(skipped_rows):,} of the rows"
+            f"the server skipped {counted(missing, 'row')}, but the table has the ids of {len(skipped_rows):,}"
         )
     return skipped_rows
 

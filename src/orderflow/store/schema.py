@@ -243,7 +243,7 @@ def _drifts(
         yield Difference(
             f"Table {full_name} lacks the columns {', '.join(lacking)}.",
             "It is not a table of this version of OrderFlow: rename it, or set another MYSQL_TABLE. If it is"
-            f" from an older backup, empty {names['schema']}, and `orderflow init` brings it up to date.",
+            f" from an older backup, delete all rows of {names['schema']}, then run `orderflow init`.",
         )
     elif drift := [*differences(definition, existing_table)]:
         yield Difference(

@@ -156,7 +156,7 @@ def _key_differences(definition: TableDefinition, keys: Mapping[str, str]) -> It
     for name, columns in definition.unique_keys.items():
         if columns not in others.values():
             drop = f"DROP INDEX {quoted(name)}, " if name in others else ""
-            yield Difference(f"no key makes {columns} unique", f"{drop}ADD UNIQUE INDEX {quoted(name)} ({columns})")
+            yield Difference(f"no unique key on {columns}", f"{drop}ADD UNIQUE INDEX {quoted(name)} ({columns})")
     for name, columns in others.items():
         if columns not in definition.unique_keys.values() and name not in definition.unique_keys:
             yield Difference(f"unexpected unique key {name} on {columns}", f"DROP INDEX {quoted(name)}")

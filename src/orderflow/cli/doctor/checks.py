@@ -114,8 +114,8 @@ class _Checks:
 
     def _names(self) -> _Result:
         if similar := settings.misspelled():
-            sets = ", ".join(similar)
-            return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(similar.values())}?"
+            unknown = ", ".join(similar)
+            return "warning", f".env sets unknown names: {unknown}", f"Did you mean {', '.join(similar.values())}?"
         return "ok", "no name in .env looks like a misspelled setting"
 
     @cached_property
@@ -380,10 +380,10 @@ class _Checks:
             if not first <= entry.next_offset <= end:
                 return (
                     "error",
-                    f"{info.name} partition {entry.partition} is accounted for up to offset {entry.next_offset},"
-                    f" but holds {first} to {end}",
-                    "Either the topic lost its last records, or records were removed before they were stored:"
-                    " `orderflow accept-loss` shows them.",
+                    f"{info.name} partition {entry.partition} begins at offset {first} and ends at {end}, but the"
+                    f" ledger's next offset is {entry.next_offset}",
+                    "If records were removed before they were stored, `orderflow accept-loss` shows them. Otherwise the"
+                    " topic has lost its last records.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
         return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"
