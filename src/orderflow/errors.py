@@ -215,8 +215,8 @@ SHORTAGE_HINTS = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENFILE: "Raise the system's limit of open files (sysctl fs.file-max).",
     errno.EAGAIN: "Raise the limit of processes (ulimit -u).",
-    errno.ENOMEM: "Free some memory, or raise its limit.",
-    errno.ENOBUFS: "Free some memory, or raise its limit.",
+    errno.ENOMEM: "Free some memory, or raise the memory limit.",
+    errno.ENOBUFS: "Free some memory, or raise the memory limit.",
 }
 
 

@@ -92,7 +92,8 @@ def check_accounted_offsets(settings: Settings, connection: Connection, first_of
         for first, end in ledger.without_losses(start, entry.next_offset, of_partition):
             if KafkaTopicReader(settings, entry.topic_id).holds_records(entry.partition, first, end):
                 raise _offsets_reused_error(
-                    f"{name} partition {entry.partition} has records of offsets {first} to {end - 1}, where it had none"
+                    f"{name} partition {entry.partition} has records at offsets {first} to {end - 1}, which held none"
+                    " before"
                 )
 
 
@@ -100,6 +101,6 @@ def _offsets_reused_error(finding: str) -> OffsetsReused:
     return OffsetsReused(
         f"{finding}: Kafka has lost the end of the partition, and new records have its offsets.",
         hint="Restore the partition in Kafka. Otherwise set another MYSQL_TABLE, which gets everything that the topic"
-        " has now. `orderflow audit` shows which records are missing in the present tables, and which orders only these"
-        " have.",
+        " has now. `orderflow audit` lists the records that are missing in the present tables, and the orders that"
+        " exist only there.",
     )

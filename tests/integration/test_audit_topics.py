@@ -44,7 +44,7 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000001'")
     report = audit.run(settings)
     assert not report.proven
-    assert "the topic holds records of offsets 3 to 3, before the ledger's first_offset" in {
+    assert "the topic holds records at offsets 3 to 3, before the ledger's first_offset" in {
         finding.description for finding in report.counters
     }
 
@@ -136,7 +136,7 @@ def test_records_that_left_before_they_were_stored_are_a_finding_until_their_los
         (1, "offsets 4 to 6 left the topic before they were stored"),
         (3, "offsets 0 to 1 left the topic before they were stored"),
     }
-    assert report.sentence().startswith("Not proven: 2 findings among 5 records and the tables: 2 wrong in the topics.")
+    assert report.sentence().startswith("Not proven: 5 records read, 2 findings: 2 wrong in the topics.")
     assert run(stored, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
     report = audit.run(stored)
     assert (report.proven, report.lost_offsets) == (True, 5)
@@ -167,7 +167,8 @@ def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, mon
     report = audit.run(stored)
     assert (report.proven, report.policies_unknown) == (True, [stored.kafka_topic])
     assert report.sentence().endswith(
-        f" The cleanup.policy of topic {stored.kafka_topic} may not be read: if it is compact, records may be missing."
+        f" The user may not read the cleanup.policy of topic {stored.kafka_topic}. If it is compact, records may be"
+        " missing."
     )
 
 

@@ -228,7 +228,7 @@ def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
     execute(ready, "UPDATE orders_ledger SET next_offset = 7 WHERE kafka_partition = 1")
     result = examine(ready)["ledger"]
     assert result.status == "error"
-    assert "partition 1 is accounted for up to offset 7, but holds 0 to 0" in result.found
+    assert "partition 1 begins at offset 0 and ends at 0, but the ledger's next offset is 7" in result.found
 
 
 @pytest.mark.parametrize(

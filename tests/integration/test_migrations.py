@@ -318,7 +318,7 @@ def test_an_older_backup_in_a_newer_database_is_refused_with_a_fix(database: Set
     before = old_content(database)
     with pytest.raises(TableDrifted, match="orders_quarantine lacks the columns corrected_value, chunks") as drifted:
         schema.prepare(database)
-    assert "If it is from an older backup, empty orders_schema, and" in drifted.value.hint
+    assert "If it is from an older backup, delete all rows of orders_schema, then" in drifted.value.hint
     execute(database, "DELETE FROM orders_schema")
     with pytest.raises(TableDrifted, match="but orders_quarantine_chunks exists") as drifted:
         schema.prepare(database)

@@ -248,7 +248,7 @@ def test_ids_that_differ_in_capital_letters_need_a_collation_that_distinguishes_
     execute(seed, "ALTER TABLE orders MODIFY order_id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
     text = '[order_id]\npattern = "#[A-Za-z0-9]{3}"'
     mixed = msgspec.structs.replace(seed, order_contract="contract.toml", order_contract_text=text)
-    with pytest.raises(TableDrifted, match="order_id is compared by utf8mb4_general_ci, so ids that differ") as drifted:
+    with pytest.raises(TableDrifted, match="order_id has the collation utf8mb4_general_ci, which treats") as drifted:
         schema.prepare(mixed)
     execute(seed, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
     schema.prepare(mixed)
@@ -388,16 +388,16 @@ COMPANION_DRIFTS = [
     (
         "orders_ledger",
         "MODIFY topic VARCHAR(249) CHARACTER SET ascii NOT NULL",
-        "topic is compared by ascii_general_ci",
+        "topic has the collation ascii_general_ci",
     ),
     ("orders_ledger", "DROP PRIMARY KEY", "primary key is missing"),
     ("orders_ledger", "DROP PRIMARY KEY, ADD PRIMARY KEY (topic, kafka_partition, topic_id)", "primary key is topic,"),
-    ("orders_ledger", "ADD UNIQUE KEY one_each (topic)", "key one_each makes topic unique too"),
+    ("orders_ledger", "ADD UNIQUE KEY one_each (topic)", "unexpected unique key one_each on topic"),
     ("orders_ledger", "ADD COLUMN note INT NOT NULL", "note is unknown"),
     ("orders_quarantine", "MODIFY record_value BLOB NULL", "record_value is blob, not longblob"),
     ("orders_quarantine", "MODIFY detail TEXT CHARACTER SET latin1 NOT NULL", "detail is text latin1"),
     ("orders_quarantine", "MODIFY status ENUM('open', 'replayed') NOT NULL", "status is enum('open','replayed')"),
-    ("orders_quarantine", "DROP INDEX idx_coordinates", "no key makes topic_id,kafka_partition,kafka_offset unique"),
+    ("orders_quarantine", "DROP INDEX idx_coordinates", "no unique key on topic_id,kafka_partition,kafka_offset"),
     ("orders_quarantine", "MODIFY quarantine_id BIGINT NOT NULL", "quarantine_id is not AUTO_INCREMENT"),
     ("orders_by_minute", "MODIFY revenue DECIMAL(10,2) NOT NULL", "revenue is decimal(10,2), not decimal(30,2)"),
     ("orders_by_minute", "DROP PRIMARY KEY, ADD PRIMARY KEY (minute)", "primary key is minute, not"),
@@ -411,7 +411,7 @@ def test_another_table_that_differs_is_refused_and_the_hint_fixes_it(
     schema.prepare(database)
     execute(database, f"ALTER TABLE {table} {drift}")
     with pytest.raises(
-        TableDrifted, match=rf"{table} is not as OrderFlow writes it: .*{re.escape(difference)}"
+        TableDrifted, match=rf"{table} differs from the table that OrderFlow creates: .*{re.escape(difference)}"
     ) as drifted:
         schema.prepare(database)
     statement = re.fullmatch(r"Fix it with: (ALTER TABLE .*);", drifted.value.hint)

@@ -241,7 +241,7 @@ def test_records_at_offsets_that_held_none_stop_the_sink(settings: Settings, tmp
     assert run(settings, "produce", "--count", "5", cwd=tmp_path).returncode == 0
     result = run(settings, "sink", "--once", "--engine", "direct", cwd=tmp_path)
     assert result.returncode == 2
-    assert "has records of offsets 10 to 11, where it had none: Kafka has lost the end" in result.stderr
+    assert "has records at offsets 10 to 11, which held none before: Kafka has lost the end" in result.stderr
     assert not audit.run(settings).proven
 
 

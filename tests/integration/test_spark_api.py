@@ -179,7 +179,7 @@ def test_orders_of_a_contract_file_are_read_and_stored(settings: Settings, tmp_p
 def test_a_frame_that_lacks_records_is_refused(filled: Settings, tmp_path: Path) -> None:
     result = _case(filled, "write_filtered", tmp_path)
     assert "DataFrame lacks" in result["middle"]
-    assert "The topic has records between." in result["start"]
+    assert "The topic has records between them." in result["start"]
     assert result["type"] == "The DataFrame has the column key as string, not binary."
     _proven(filled)
 

@@ -67,7 +67,7 @@ def test_a_gap_with_records_is_refused(store: Settings) -> None:
     topic_reader = Topic(frozenset({(0, 9)}))
     commit(store, batch_of([numbered(n) for n in range(5)]), topic_reader)
     before = contents(store)
-    with pytest.raises(LedgerGap, match=r"orders partition 0 starts at offset 10, but the ledger is at 5\."):
+    with pytest.raises(LedgerGap, match=r"orders partition 0 starts at offset 10, but the ledger's next offset is 5\."):
         commit(store, batch_of([numbered(10), b"{"], 10), topic_reader)
     assert contents(store) == before
     assert commit(store, batch_of([numbered(9), numbered(10)], 9), topic_reader).stored == 2

@@ -185,7 +185,7 @@ def test_nothing_is_stored_after_a_batch_that_fails(store: Settings) -> None:
         store, batch_of([numbered(1)], 1), batch_of([numbered(2)], 2), topic_reader=topic_reader
     )
     assert isinstance(first, LedgerGap) and isinstance(last, LedgerGap)
-    assert "partition 0 starts at offset 2, but the ledger is at" in last.message
+    assert "partition 0 starts at offset 2, but the ledger's next offset is" in last.message
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 

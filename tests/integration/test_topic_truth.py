@@ -328,7 +328,7 @@ def test_a_lost_end_whose_offsets_have_new_records_stops_the_sink(mysql: Setting
             prepare_ledger(restored)
         report = audit.run(restored)
     assert (len(report.missing), len(report.extra)) == (25, 25), report
-    assert "last_offset 99 is not the one it stored" in report.counters[0].description
+    assert "last_offset 99 is not the one that the ledger accounts for" in report.counters[0].description
     assert select(restored, "SELECT COUNT(*) FROM orders") == [(110,)]
 
 

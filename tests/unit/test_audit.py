@@ -171,7 +171,7 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
         ({"reason": "conflict", "order_id": None}, REJECTED, None, "rejects it for wrong_total"),
         ({}, ORDER, OTHER, None),
         ({}, ORDER, ROW, "the same order is stored"),
-        ({}, ORDER, None, "no order of its id"),
+        ({}, ORDER, None, "no order with its id"),
         ({"order_id": None}, ORDER, OTHER, "with order_id None"),
         ({"order_id": "ORDER-000009"}, ORDER, OTHER, "with order_id 'ORDER-000009'"),
         ({}, ORDER, OTHER._replace(offset=11), "a later record"),  # the first of a partition is stored
@@ -229,8 +229,14 @@ def test_a_stored_result_agrees_with_itself(report: Report) -> None:
     assert not msgspec.structs.replace(stored, proven=not stored.proven, findings=int(stored.proven)).agrees
 
 
-def test_the_sentence_of_an_earlier_version_agrees() -> None:
-    sentence = "Not proven: among 1,000 records and the tables, 1 missing."
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Not proven: among 1,000 records and the tables, 1 missing.",
+        "Not proven: 1 finding among 1,000 records and the tables: 1 missing.",
+    ],
+)
+def test_the_sentence_of_an_earlier_version_agrees(sentence: str) -> None:
     stored = Audit(NOW, proven=False, records=1000, findings=1, sentence=sentence)
     assert stored.agrees
     assert not msgspec.structs.replace(stored, records=1001).agrees
@@ -259,7 +265,7 @@ def test_a_report_counts_what_it_does_not_list() -> None:
     assert not report.proven
     assert (len(report.missing), report.counts["missing"]) == (LISTED, LISTED + 5)
     assert report.sentence() == (
-        "Not proven: 106 findings among 1,000,000 records and the tables: 105 missing, 1 wrong in the rollup."
+        "Not proven: 1,000,000 records read, 106 findings: 105 missing, 1 wrong in the rollup."
     )
     assert report.summary()["rollup"] == [{"what": "is wrong"}]
     assert not Report().missing  # reports share no lists

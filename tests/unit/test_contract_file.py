@@ -79,7 +79,7 @@ WRONG = [
     ("[order_timestamp]\nformat = 'iso'", 2, "format is 'iso'", "utc, rfc3339, epoch_ms"),
     ("[order_timestamp]\ndigits = 7", 2, "digits is 7", "0 to 6"),
     ("[order_timestamp]\njson = 'string'", 2, "json applies only to numbers", 'format = "epoch_ms"'),
-    ("[order_timestamp]\nkey = 'customer_id.at'", 2, "customer_id is a field, and an object", "not both"),
+    ("[order_timestamp]\nkey = 'customer_id.at'", 2, "customer_id is read as a field, and as an object", "not both"),
     # Custom fields.
     ("[fields.Currency]\ntype = 'string'", 1, "'Currency' cannot be a column", "lower-case"),
     ("[fields.order_id]\ntype = 'string'", 1, "order_id is a column of OrderFlow", "Write [order_id]"),
@@ -117,7 +117,7 @@ WRONG = [
     (
         "[fields.a]\ntype = 'json'\nkey = 'b'\n[fields.c]\ntype = 'string'\nkey = 'b.c'",
         6,
-        "b is a field, and",
+        "b is read as a field, and",
         "not both",
     ),
     ("\n".join(f"fields.f{n} = {{type = 'string'}}" for n in range(70)), 1, "a row would have up to", "above 1000"),

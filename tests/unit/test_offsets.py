@@ -161,9 +161,9 @@ def test_the_last_record_is_compared(
         (9, 10, {9}, None),
         (9, 10, {9, 16}, None),  # not stored yet
         (9, 10, {9, 13, 14}, None),  # an accepted loss whose batch can be read again
-        (9, 10, {9, 12}, "has records of offsets 10 to 12, where it had none"),
-        (9, 10, {9, 15}, "has records of offsets 15 to 15, where it had none"),
-        (None, 0, {5}, "has records of offsets 4 to 12, where it had none"),
+        (9, 10, {9, 12}, "has records at offsets 10 to 12, which held none before"),
+        (9, 10, {9, 15}, "has records at offsets 15 to 15, which held none before"),
+        (None, 0, {5}, "has records at offsets 4 to 12, which held none before"),
         (None, 0, {3}, None),  # before the ledger's first offset
         (None, 10, {5}, None),  # stored by an earlier version, which kept no last offset
     ],

@@ -47,7 +47,7 @@ def test_a_large_batch_is_split() -> None:
 
 
 def test_records_out_of_order_are_refused() -> None:
-    with pytest.raises(InputInvalid, match=r"partition 0 are not in the order of their offsets: 2 follows 3\."):
+    with pytest.raises(InputInvalid, match=r"partition 0 are out of order: offset 2 follows 3\."):
         list(tasks._split_by_partition(_batch((0, 3), (0, 2))))
 
 

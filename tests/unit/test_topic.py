@@ -19,6 +19,7 @@ from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _reading
 from orderflow.topic._damage import _ProbeResult
+from orderflow.topic._error_codes import classify
 from orderflow.topic._reading import GAP_STALL_TIMEOUT
 
 SETTINGS = Settings(kafka_topic="orders")
@@ -95,10 +96,25 @@ def described(monkeypatch: pytest.MonkeyPatch, topic_id: Uuid | None) -> topic.T
     return topic.describe(SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "hint"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "refuses the request", "init --grants"),
+        (KafkaError.TOPIC_EXCEPTION, "refuses the request", "KAFKA_TOPIC"),
+        (KafkaError.POLICY_VIOLATION, "refuses the request", "policy"),
+        (KafkaError._SSL, "does not accept the TLS connection", "KAFKA_SECURITY_PROTOCOL"),
+    ],
+)
+def test_a_refusal_has_a_hint_that_fits(code: int, message: str, hint: str) -> None:
+    error = classify(KafkaError(code), SETTINGS)
+    assert message in error.message
+    assert hint in error.hint
+
+
 @pytest.mark.parametrize("missing", [None, Uuid(0, 0)])
 def test_a_topic_without_an_id_is_refused(monkeypatch: pytest.MonkeyPatch, missing: Uuid | None) -> None:
     """Brokers before Kafka 2.8 give no ids: two topics of one name would look the same."""
-    with pytest.raises(TopicUnusable, match="gives topic orders no id") as error:
+    with pytest.raises(TopicUnusable, match="Topic orders has no id on") as error:
         described(monkeypatch, missing)
     assert "Kafka 2.8" in error.value.hint
 

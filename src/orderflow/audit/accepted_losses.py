@@ -19,7 +19,7 @@ def check_losses(scope: Scope, report: Report) -> None:
         for loss in part.losses:
             is_separate = loss.topic_id == part.entry.topic_id and loss.first_offset >= end
             if loss.first_offset >= loss.end_offset:
-                impossible.append(("there are none", loss))
+                impossible.append(("the range is empty", loss))
             elif not is_separate or not part.may_be_lost(loss):
                 impossible.append(("they overlap with other losses, or with records of the topic", loss))
             end = loss.end_offset

@@ -49,7 +49,7 @@ class ContractVersions:
             unknown_partitions.discard((part.entry.topic_id, part.entry.partition))
             begun |= self._check_starts(part, report)
         for topic_id, number in sorted(unknown_partitions):
-            description = f"contract versions begin in a partition of topic id {topic_id} that the ledger does not have"
+            description = f"contract versions begin in a partition of topic id {topic_id}, which is not in the ledger"
             report.add("counters", Finding(description=description, partition=number))
         for contract_id in sorted(begun & contracts_by_id.keys()):
             if lacking := {*contracts_by_id[contract_id].names} - {*self.newest.names}:
@@ -67,16 +67,16 @@ class ContractVersions:
             report.add("counters", part.finding(f"contract version {min(missing)} is missing"))
         elif contract_ids[-1] != part.checks.contract_id:
             description = (
-                f"the ledger has contract version {part.checks.contract_id}, but the last version that begins is"
+                f"the ledger has contract version {part.checks.contract_id}, but the last start is that of version"
                 f" {contract_ids[-1]}"
             )
             report.add("counters", part.finding(description))
         for (first, contract_id), before in zip(starts, contract_ids, strict=False):
             if contract_id <= before:
-                description = f"contract version {contract_id} begins at offset {first}, after {before}"
+                description = f"contract version {contract_id} begins at offset {first}, after version {before}"
                 report.add("counters", part.finding(description))
             if not part.entry.first_offset <= first < part.entry.next_offset:
-                description = f"contract version {contract_id} begins at offset {first}, which is not the ledger's"
+                description = f"contract version {contract_id} begins at offset {first}, outside the ledger's offsets"
                 report.add("counters", part.finding(description))
         return {*contract_ids}
 
@@ -91,8 +91,8 @@ class ContractVersions:
         at = self.id_at(part, offset)
         if contract_id in self._versions.contracts and contract_id >= at:
             return contract_id
-        why = "is missing" if contract_id > at else f"is older than its own, {at}"
-        description = f"contract version {contract_id}, by which the record was replayed, {why}"
+        why = "is missing" if contract_id > at else f"is older than the record's version {at}"
+        description = f"was replayed with contract version {contract_id}, which {why}"
         report.add("quarantine", part.finding(description, offset))
         return at
 

@@ -58,7 +58,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
 
 def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
     if any(peer.is_quarantined(offset) for peer in peers):
-        return "is stored, though the record at its coordinates is in the quarantine"
+        return "is stored, although the record at its coordinates is in the quarantine"
     if any(peer.is_readable(offset) for peer in peers):
         return "is not the order of the record at its coordinates"
     return "has coordinates that the ledger does not account for"

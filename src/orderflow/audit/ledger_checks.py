@@ -31,13 +31,14 @@ def check_ledger(settings: Settings, scope: Scope, report: Report) -> None:
             report.add("counters", part.finding(description))
         first, end = part.unaccounted
         if first < end and _holds_records(with_topic(settings, name), number, first, end):
-            description = f"the topic holds records of offsets {first} to {end - 1}, before the ledger's first_offset"
+            description = f"the topic holds records at offsets {first} to {end - 1}, before the ledger's first_offset"
             report.add("counters", part.finding(description))
         if part.checks.times_rows > part.entry.stored + part.entry.quarantined:
-            description = f"the ledger sums the times of {counted(part.checks.times_rows, 'row')}, more than it counts"
+            rows = counted(part.checks.times_rows, "row")
+            description = f"the ledger's sum of times covers {rows}, more than it counts as stored and quarantined"
             report.add("counters", part.finding(description))
         if (last := part.checks.last).offset >= part.entry.next_offset:
-            description = f"the ledger's last_offset {last.offset} is not before its next_offset"
+            description = f"the ledger's last_offset {last.offset} is not less than its next_offset"
             report.add("counters", part.finding(description))
 
 
@@ -55,5 +56,7 @@ def check_last_record(part: Partition, records: Sequence[Record], start: int, en
         return
     last_record = {record.offset: record for record in records}.get(last.offset)
     if last_record is None or fingerprint(last_record.timestamp, last_record.key) != last.fingerprint:
-        description = f"the record at the ledger's last_offset {last.offset} is not the one it stored"
+        description = (
+            f"the record at the ledger's last_offset {last.offset} is not the one that the ledger accounts for"
+        )
         report.add("counters", part.finding(description))

@@ -46,7 +46,7 @@ def _check_columns(topic: str, record: Record, quarantined: AuditedQuarantineEnt
     """Iterate over the errors in the record's row in the quarantine, except for its reason."""
     if not quarantined.resolved_in_order:
         status = quarantined.status
-        yield f"is {status} in the quarantine, but its other columns do not fit that: it was changed by hand"
+        yield f"is {status} in the quarantine, but its other columns contradict this status: it was changed by hand"
     changed = [name for name in ("key", "value") if getattr(quarantined, name) != getattr(record, name)]
     if quarantined.topic != topic:
         changed.append("topic")

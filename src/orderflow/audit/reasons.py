@@ -50,7 +50,7 @@ def check_reason(
         if rows_may_be_gone and _is_later(row, quarantined.quarantined_at):
             return None
         if row is None or is_same:
-            return f"{prefix}, but " + ("the same order is stored" if is_same else "no order of its id is stored")
+            return f"{prefix}, but " + ("the same order is stored" if is_same else "no order with its id is stored")
         if (
             quarantined.reason_contract_id is None  # otherwise a replay found the conflict, when both were there
             and not coordinates_are_shared

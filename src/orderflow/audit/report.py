@@ -149,7 +149,9 @@ class Report(msgspec.Struct, kw_only=True):
         for name in self.topics_gone:
             notes += f" Topic {name} does not exist any more."
         for name in self.policies_unknown:
-            notes += f" The cleanup.policy of topic {name} may not be read: if it is compact, records may be missing."
+            notes += (
+                f" The user may not read the cleanup.policy of topic {name}. If it is compact, records may be missing."
+            )
         if self.partitions_unchecked:
             notes += (
                 f" An earlier version of OrderFlow wrote to {counted(self.partitions_unchecked, 'partition')}:"

@@ -51,7 +51,7 @@ def check_stored(
         fields = differences(versions.newest, result, row.order)
         description = f"is stored with another {', '.join(fields)}"
         if not is_own:
-            description += " by another record; this record should be in the quarantine"
+            description += " from another record, so this record should be in the quarantine"
         finding = part.finding(description, record.offset, result.order_id)
         report.add("different", msgspec.structs.replace(finding, fields=fields))
     elif is_own and (time_error := check_times(record, row, replayed)):

@@ -30,7 +30,7 @@ def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> No
         if not _are_covered(parts):
             report.partitions_unchecked += len(parts)
         elif counts_agree and _sum_of_times(parts) != unprovable.times[number]:
-            description = "stored_at or quarantined_at of its rows was changed: their sum differs from the ledger's"
+            description = "the sum of stored_at and quarantined_at differs from the ledger's, so a row was changed"
             report.add("counters", Finding(description=description, topic=topics, partition=number))
         _compare_update(parts, report)
 

@@ -93,11 +93,16 @@ def _print(report: Report) -> None:
     notes = [
         ("lost", report.lost_offsets, "offset", "lost before being read; the loss was accepted"),
         ("not yet stored", report.not_yet_stored, "offset", "beyond the ledger's position"),
-        ("adopted", report.adopted, "row", "of the table from before OrderFlow"),
-        ("before ledger", report.before_ledger, "offset", "before the ledger's first ones"),
+        ("adopted", report.adopted, "row", "adopted with the existing table"),
+        ("before ledger", report.before_ledger, "offset", "before the ledger's first offsets"),
         ("unreadable", report.unreadable_offsets, "offset", "no longer in the topic"),
-        ("unprovable", report.unprovable, "row", "without a record in the topic any more"),
-        ("unchecked", report.partitions_unchecked, "partition", "of an earlier version: no check of losses and times"),
+        ("unprovable", report.unprovable, "row", "whose record has left the topic"),
+        (
+            "unchecked",
+            report.partitions_unchecked,
+            "partition",
+            "written by an earlier version: losses and times not checked",
+        ),
     ]
     lines += [(name, count, f"{plural(count, noun)} {note}") for name, count, noun, note in notes if count]
     for name, count, note in lines:

@@ -49,7 +49,7 @@ def _environment_error(error: OSError) -> OrderFlowError | None:
         return _missing_folder_error()
     if error.filename is None:
         return OperatorError(
-            f"The operating system refused a request: {error.strerror}.",
+            f"An operating system call failed: {error.strerror}.",
             hint=SHORTAGE_HINTS.get(error.errno, "Fix the cause, then run the command again."),
         )
     action = "Free some space there" if error.errno in _DISK_FULL_ERRNOS else "Give this user access to it"
@@ -98,7 +98,7 @@ def _defect(error: BaseException) -> Defect:
     text = _redact(secrets, _details(error))
     summary = _redact(secrets, f"{type(error).__name__}: {error}".splitlines()[0])[:300].rstrip(".: ")
     try:
-        hint = f"Please report it with {_write_report(text)}, which holds the details and no passwords."
+        hint = f"Please report it and attach {_write_report(text)}. This file has the details, but no passwords."
     except OSError as write_error:
         hint = f"Please report it. The details could not be written to a file: {write_error.strerror}."
     return Defect(f"This is a bug in OrderFlow: {summary} ({_source_line(error)}).", hint=hint)

@@ -123,7 +123,7 @@ def _check_objects(contract: Contract, file: TomlTable) -> None:
         for path in paths:
             if path == field.path[: len(path)] != field.path:
                 table = file.inner(f"fields.{field.name}" if field.is_custom else field.name, {})
-                problem = f"{'.'.join(path)} is a field, and an object that holds fields"
+                problem = f"{'.'.join(path)} is read as a field, and as an object that contains fields"
                 raise table.error(problem, "Read the object as JSON, or its keys, but not both.", "key")
 
 

@@ -136,7 +136,7 @@ def _find_program(folder: Path, kind: DatabaseKind | None) -> Program:
     if program := _on_path("mysql" if created_by == "mysql" else "mariadb"):
         return program
     raise StartFailed(
-        f"The data in {folder} was created by a {created_by} server on PATH, but PATH has none now.",
+        f"The data in {folder} was created by a {created_by} server on PATH, which is not on PATH any more.",
         hint=f"Put it back on PATH, or remove {folder} to start with an empty database.",
     )
 

@@ -72,7 +72,7 @@ def stop_up(settings: Settings, *, timeout: float = 3 * STOP_TIMEOUT) -> bool:  
             raise AlreadyRunning(
                 f"The `orderflow up` of {settings.home} (process {pid}) still runs {timeout:.0f} s after the stop"
                 " was requested.",
-                hint=f"See its output. `kill -9 {pid}` ends it; then `orderflow down` stops what it has left.",
+                hint=f"See its output. `kill -9 {pid}` ends it; then `orderflow down` stops its remaining processes.",
             )
         time.sleep(_POLL_INTERVAL)
     return True

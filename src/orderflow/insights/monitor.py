@@ -183,7 +183,7 @@ class Monitor:
         last_status = self._status
         if kafka.state == "unavailable":  # a sink that waits for Kafka holds the lock only briefly
             if not self._was_locked:
-                return ServerState("unknown", "No sink was active yet; one may be waiting for Kafka.")
+                return ServerState("unknown", "No active sink has been seen yet. One may be waiting for Kafka.")
             return ServerState("waiting", "The sink waits for Kafka; its position is kept in MySQL.")
         if self._lock_checked_at is None:
             return ServerState("unknown", "Checking for an active sink.")

@@ -34,7 +34,7 @@ class ProducerMetrics:
         """Called by the registry."""
         yield CounterMetricFamily("orderflow_producer_sent", "Messages that Kafka acknowledged.", self._sent)
         yield CounterMetricFamily(
-            "orderflow_producer_failed", "Messages that Kafka rejected or did not acknowledge in time.", self._failed
+            "orderflow_producer_failed", "Messages that Kafka refused or did not acknowledge in time.", self._failed
         )
         yield GaugeMetricFamily("orderflow_producer_in_flight", "Messages not yet acknowledged.", self._in_flight)
         yield GaugeMetricFamily(

@@ -164,7 +164,7 @@ class Supervisor:
         return self._had_stored_everything and time.monotonic() - self._started_at > HEALTHY_RUN
 
     def _request_stop(self) -> None:
-        log.info("Stopping after this batch. A second signal stops the sink at once; nothing is lost either way.")
+        log.info("Stopping after this batch. A second signal stops the sink at once. Nothing is lost in either case.")
         self._stop_event.set()
 
     def _run_as_leader(self) -> None:
@@ -206,7 +206,7 @@ class Supervisor:
         while not ledger.take_leadership(connection, self._settings, seconds):
             if not seconds:
                 seconds = _STANDBY_INTERVAL
-                log.info("Another sink is active on this table and topic. This one is on standby to take over.")
+                log.info("Another sink is active on this table and topic. This sink is a hot standby.")
                 self._on_progress(SinkProgress("standby", "another sink is active; standing by"))
             if self._stop_event.is_set():
                 return False

@@ -71,7 +71,7 @@ def connect(settings: Settings) -> TopicInfo:
 class Delivery:
     """A Kafka producer with acks=all, idempotence and compression.
 
-    `enqueued` counts the messages passed to `send`. `failed` counts those that Kafka rejected or did not acknowledge
+    `enqueued` counts the messages passed to `send`. `failed` counts those that Kafka refused or did not acknowledge
     within DELIVERY_TIMEOUT. `fatal_error` is the error that ended the run, or None.
     """
 

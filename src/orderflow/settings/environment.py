@@ -55,7 +55,7 @@ def working_directory() -> Path:
         return Path.cwd()
     except OSError as error:
         raise SettingInvalid(
-            f"The working directory, where .env and ORDERFLOW_HOME are looked for, cannot be used: {error.strerror}.",
+            f"The working directory cannot be used: {error.strerror}.",
             hint="It may have been deleted. Change to another folder with cd.",
         ) from None
 

@@ -27,5 +27,5 @@ def read_text(path: Path) -> str:
     if len(data) > _LIMIT:
         raise UnreadableError("it is larger than 1 MiB")
     if "\0" in text:
-        raise UnreadableError("it is not UTF-8 text, but holds NUL characters")
+        raise UnreadableError("it contains NUL characters, so it is not UTF-8 text")
     return text

@@ -173,9 +173,8 @@ def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
             for before, after in pairwise(part.offsets):
                 if after <= before:
                     raise InputInvalid(
-                        f"Records of partition {partition} are not in the order of their offsets: {after} follows"
-                        f" {before}.",
-                        hint="Pass the DataFrame from read_records to write_orders, neither sorted nor repartitioned.",
+                        f"Records of partition {partition} are out of order: offset {after} follows {before}.",
+                        hint="Pass the DataFrame from read_records to write_orders. Do not sort or repartition it.",
                     )
             yield part
 
@@ -208,8 +207,8 @@ def _check_topic(arrow_batch: pa.RecordBatch, topic_reader: KafkaTopicReader) ->
     if others := {*arrow_batch.column("topic").unique().to_pylist()} - {topic_reader.topic}:
         raise InputInvalid(
             f"The DataFrame has records of topic {min(map(str, others))}, but KAFKA_TOPIC is {topic_reader.topic}.",
-            hint="Offsets of another topic would be taken for its own. Set KAFKA_TOPIC to the topic of the DataFrame,"
-            " or write each topic with its own settings.",
+            hint="The ledger would mix the offsets of two topics. Set KAFKA_TOPIC to the topic of the DataFrame, or"
+            " write each topic with its own settings.",
         )
 
 
@@ -226,7 +225,7 @@ def _check_gaps(batch: RecordBatch, topic_reader: KafkaTopicReader) -> None:
             raise InputInvalid(
                 f"{topic_reader.topic} partition {partition} holds records between offsets {before} and {after} that"
                 " the DataFrame lacks.",
-                hint="Pass the whole topic to write_orders, or records would be lost. Do not filter before it.",
+                hint="Pass all records of the topic to write_orders, without a filter: missing records would be lost.",
             )
 
 

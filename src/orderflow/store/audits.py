@@ -23,8 +23,9 @@ class Audit(msgspec.Struct, frozen=True):
     def agrees(self) -> bool:
         """Whether the columns are consistent: a manual change to one usually contradicts another."""
         beginnings = [beginning(proven=self.proven, records=self.records, findings=self.findings)]
-        if not self.proven:  # in version 0.1.0, the number of findings was not in it
-            beginnings.append(f"Not proven: among {counted(self.records, 'record')} and the tables, ")
+        if not self.proven:  # earlier versions; that of 0.1.0 is without the number of findings
+            among = f"among {counted(self.records, 'record')} and the tables"
+            beginnings += [f"Not proven: {among}, ", f"Not proven: {counted(self.findings, 'finding')} {among}: "]
         return self.proven == (self.findings == 0) and self.sentence.startswith(tuple(beginnings))
 
 
@@ -32,7 +33,7 @@ def beginning(*, proven: bool, records: int, findings: int) -> str:
     """Return how the sentence of an audit with this result begins."""
     if proven:
         return f"Proven: {counted(records, 'record')} = "
-    return f"Not proven: {counted(findings, 'finding')} among {counted(records, 'record')} and the tables: "
+    return f"Not proven: {counted(records, 'record')} read, {counted(findings, 'finding')}: "
 
 
 def record(connection: Connection, *, proven: bool, records: int, findings: int, sentence: str) -> None:

@@ -347,19 +347,19 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
         return OutOfResources(f"This machine cannot open a connection to {server}: {reason}.", hint=hint)
     if error_numbers.is_client_error(error.errno) and not _is_misuse(error):
         # A server that does not trust a client's certificate only closes the connection.
-        hint = "If it runs, it may not trust the certificate in MYSQL_SSL_CERT." if settings.mysql_ssl_cert else ""
-        return DatabaseUnavailable(f"{server} does not answer: {reason}.", hint=hint)
+        hint = "If the server runs, check that it trusts the certificate in MYSQL_SSL_CERT."
+        return DatabaseUnavailable(f"{server} does not answer: {reason}.", hint=hint if settings.mysql_ssl_cert else "")
     if error.errno in error_numbers.TOO_LARGE_TRANSACTION:
         return TransactionTooLargeError(
             f"{server} accepts no transaction of this size: {reason}.",
-            hint="Raise max_binlog_cache_size, or the cluster's limit of a transaction.",
+            hint="Raise max_binlog_cache_size, or the cluster's limit for a transaction.",
         )
     if error.errno in error_numbers.ROW_AT_FAULT:
         return DatabaseRefused(
             f"{server} refuses a row: {reason}.",
-            hint="`orderflow doctor` checks the tables. Look for triggers on them.",
+            hint="`orderflow doctor` checks the tables, and lists the triggers that this user may see.",
         )
     return UnknownDatabaseError(
-        f"{server} raised an error that OrderFlow does not know: {reason}.",
+        f"{server} raised an unknown error: {reason}.",
         hint="Look at the server's error log, and see docs/database-errors.md.",
     )

@@ -97,13 +97,13 @@ def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hi
     tables = f"{settings.mysql_database}.{settings.mysql_table}"
     if not settings.order_contract and stored.last_used != DEFAULT:
         return ContractInvalid(
-            f"{beginning}ORDER_CONTRACT is not set, but the orders of {tables} are stored by a contract file (version"
-            f" {stored.last_used_id}).",
+            f"{beginning}ORDER_CONTRACT is not set, but the orders of {tables} were stored with a contract file"
+            f" (version {stored.last_used_id}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
     differences = "; ".join(change.what for change in changes(stored.last_used, loader.contract_of(settings)))
     return ContractInvalid(
-        f"{beginning}{named} is not the contract of {tables}, whose records are stored by version"
+        f"{beginning}{named} is not the contract of {tables}, whose last records were stored with version"
         f" {stored.last_used_id}: {differences}.",
         hint=hint
         or "Use the contract file of the running sink, or stop the sink and run `orderflow init` with this one."

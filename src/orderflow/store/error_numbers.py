@@ -67,7 +67,7 @@ UNAVAILABLE_GROUPS = (
         3985: "MDL_OUT_OF_RESOURCES",
     }),
     Group(
-        "has no room for more locks", "A large transaction holds them, or innodb_buffer_pool_size is small.",
+        "has no room for more locks", "End the large transaction that holds them, or raise innodb_buffer_pool_size.",
         {1206: "LOCK_TABLE_FULL"},
     ),
     Group("has no free connection now", "Raise its max_connections, or the user's limits, or close other sessions.", {
@@ -75,7 +75,7 @@ UNAVAILABLE_GROUPS = (
     }),
     Group(
         "has blocked this host after many failed connections",
-        "An administrator ends that: TRUNCATE TABLE performance_schema.host_cache; or, of MariaDB, FLUSH HOSTS;",
+        "As administrator: TRUNCATE TABLE performance_schema.host_cache; on MariaDB: FLUSH HOSTS;",
         {1129: "HOST_IS_BLOCKED"},
     ),
     Group("has ended the connection", "", {
@@ -123,13 +123,13 @@ ROW_AT_FAULT: Mapping[int, str] = {
     4025: "CONSTRAINT_FAILED",  # MariaDB
 }
 
-_USER = "Set {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE) to a user that the server has."
+_USER = "Set {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE) to a user of the server and its password."
 REFUSED_GROUPS = (
     Group("refuses user {user}", _USER, {
         1045: "ACCESS_DENIED_ERROR", 1698: "ACCESS_DENIED_NO_PASSWORD_ERROR", 1873: "ACCESS_DENIED_CHANGE_USER_ERROR",
     }),
     Group(
-        "refuses user {user} a privilege",
+        "refuses a statement, because user {user} lacks a privilege",
         "`orderflow init --grants` prints the GRANT statements that OrderFlow's users need.",
         {
             1044: "DBACCESS_DENIED_ERROR", 1142: "TABLEACCESS_DENIED_ERROR", 1143: "COLUMNACCESS_DENIED_ERROR",
@@ -152,18 +152,18 @@ REFUSED_GROUPS = (
     ),
     Group(
         "has locked user {user} after too many wrong passwords",
-        "Correct {who}_PASSWORD, then: ALTER USER '{user}'@'…' ACCOUNT UNLOCK; or, of MariaDB, FLUSH PRIVILEGES;",
+        "Correct {who}_PASSWORD, then: ALTER USER '{user}'@'…' ACCOUNT UNLOCK; on MariaDB: FLUSH PRIVILEGES;",
         {3955: "USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK", 4150: "USER_IS_BLOCKED"},
     ),
     Group(
-        "authenticates user {user} by a plugin that needs an encrypted connection, and offers none",
-        "Turn TLS on at the server: MySQL makes its certificates by itself unless tls_version is empty.",
+        "authenticates user {user} by a plugin that needs an encrypted connection, but offers no TLS",
+        "Enable TLS at the server. MySQL generates certificates unless tls_version is empty.",
         {2061: "CR_AUTH_PLUGIN_ERR"},
     ),
     Group(
         "requires TLS, and the connection has none",
-        "OrderFlow uses TLS where it is offered: configure it at the server (ssl_cert, ssl_key), or connect without the"
-        " proxy that removes it.",
+        "OrderFlow uses TLS if the server offers it. Configure TLS at the server (ssl_cert, ssl_key), or connect"
+        " without a proxy that removes it.",
         {3159: "SECURE_TRANSPORT_REQUIRED"},
     ),
     Group(
@@ -179,14 +179,15 @@ REFUSED_GROUPS = (
         "does not accept the TLS connection", "Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
         {2026: "CR_SSL_CONNECTION_ERROR"},
     ),
-    Group("has no database {database}", "`orderflow init` creates it, or name another in MYSQL_DATABASE.", {
-        1049: "BAD_DB_ERROR",
-    }),
+    Group(
+        "has no database {database}", "`orderflow init` creates it. Otherwise set MYSQL_DATABASE to another database.",
+        {1049: "BAD_DB_ERROR"},
+    ),
     Group("accepts no record of this size", "Raise the server's max_allowed_packet.", {
         1153: "NET_PACKET_TOO_LARGE", 1301: "WARN_ALLOWED_PACKET_OVERFLOWED", 2020: "CR_NET_PACKET_TOO_LARGE",
     }),
     Group(
-        "logs statements, not rows, so it refuses transactions of READ COMMITTED",
+        "has binlog_format STATEMENT, so it refuses READ COMMITTED transactions",
         "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
         {
             1661: "BINLOG_ROW_ENGINE_AND_STMT_ENGINE", 1662: "BINLOG_ROW_MODE_AND_STMT_ENGINE",
@@ -194,7 +195,8 @@ REFUSED_GROUPS = (
         },
     ),
     Group(
-        "refuses such tables with its replication settings", "Every table must be InnoDB and have a primary key.",
+        "refuses a table that its replication settings do not allow",
+        "Every table must be InnoDB and have a primary key.",
         {
             1785: "GTID_UNSAFE_NON_TRANSACTIONAL_TABLE", 3098: "BEFORE_DML_VALIDATION_ERROR",
             3161: "DISABLED_STORAGE_ENGINE", 3750: "TABLE_WITHOUT_PK",

@@ -45,8 +45,8 @@ def read_tables(connection: Connection, settings: Settings) -> ExistingTables:
         if existing == previous:
             return existing
     raise DatabaseUnavailable(
-        f"The tables of {settings.mysql_database}.{settings.mysql_table} changed during each of"
-        f" {_READS} reads of the catalogue.",
+        f"The definitions of the tables of {settings.mysql_database}.{settings.mysql_table} changed during each of"
+        f" {_READS} reads.",
         hint="SHOW PROCESSLIST shows what changes them.",
     )
 

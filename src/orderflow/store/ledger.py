@@ -249,7 +249,7 @@ def check_topic_id(topic: str, topic_id: str, ledger_id: str) -> None:
     """Raise TopicRecreated unless the topic's id is the ledger's."""
     if topic_id != ledger_id:
         raise TopicRecreated(
-            f"Topic {topic} was deleted and created again: its id is {topic_id}, the ledger knows {ledger_id}.",
+            f"Topic {topic} was deleted and created again: its id is {topic_id}, and the ledger has {ledger_id}.",
             hint="Its offsets start at 0 again. Point KAFKA_TOPIC at the original topic, or MYSQL_TABLE at a new one.",
         )
 

@@ -89,7 +89,7 @@ def pending(settings: Settings, version: int, columns: Mapping[str, Collection[s
             continue
         if new_name != table and new_name in existing:
             raise TableDrifted(
-                f"Table {settings.mysql_database}.{table} is to be renamed {new_name}, but {new_name} exists.",
+                f"The upgrade renames table {settings.mysql_database}.{table} to {new_name}, but {new_name} exists.",
                 hint=f"Was a backup restored? Keep the table that has the rows: DROP TABLE `{new_name}`; or"
                 f" DROP TABLE `{table}`;",
             )

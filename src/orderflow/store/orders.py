@@ -236,7 +236,7 @@ def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> Reco
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
-    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is stored already, but {differing}")
+    return RecordRejected(Reason.CONFLICT, f"{row.order.order_id} is already stored, but {differing}")
 
 
 def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:
@@ -306,7 +306,7 @@ def _read_again(
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:
         raise RowsRefusedError(
-            f"{counted(missing, 'row')} not written, but the table has the ids of {len(skipped_rows):,} of the rows"
+            f"the server skipped {counted(missing, 'row')}, but the table has the ids of {len(skipped_rows):,}"
         )
     return skipped_rows
 

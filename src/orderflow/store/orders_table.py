@@ -43,7 +43,7 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
     definition = _definition(settings, existing.contracts, has_provenance=has_provenance)
     if drift := [*differences(definition, table_then)]:
         raise TableDrifted(
-            f"Table {settings.mysql_database}.{name} is not the table of the orders: "
+            f"Table {settings.mysql_database}.{name} cannot store the orders of this contract: "
             + "; ".join(difference.description for difference in drift)
             + ".",
             # One statement, because parts of it are impossible before the rest.

@@ -99,8 +99,8 @@ def _transaction(  # noqa: PLR0917
     locked = ledger.lock(connection, entry.topic, [entry.partition])
     if entry.partition not in locked:
         raise InputInvalid(
-            f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which the ledger does not"
-            " know.",
+            f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which is not in the"
+            " ledger.",
             hint="The ledger was changed by hand; `orderflow audit` lists what is missing.",
         )
     next_offset, topic_id, now, _ = locked[entry.partition]

@@ -80,7 +80,7 @@ def check_active_sink(settings: Settings) -> None:
             return
         versions = read_tables(connection, settings).contracts
         if versions.find(loader.contract_of(settings)) is None:
-            raise contracts.mismatch_error(settings, versions, "Another sink is active, which uses another contract. ")
+            raise contracts.mismatch_error(settings, versions, "Another sink is active and uses another contract. ")
 
 
 def prepare(
@@ -142,7 +142,8 @@ def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) 
             if isinstance(refused, DatabaseRefused):
                 raise DatabaseRefused(
                     f"{step.description} is missing, and its statement failed: {refused.message}",
-                    hint="Grant the user what is missing, or have another run what `orderflow init --dry-run` prints.",
+                    hint="Grant the missing privilege, or let an administrator run the SQL of"
+                    " `orderflow init --dry-run`.",
                 ) from refused
             if refused.statement_error:
                 raise refused.statement_error from refused
@@ -165,7 +166,7 @@ def _execute_patiently(connection: Connection, step: Step, attempts: int) -> Non
             return
     raise DatabaseUnavailable(
         f"The statement for {step.description} has to wait, because transactions use the table: {waiting.message}",
-        hint="SHOW PROCESSLIST shows them: a reader's long transaction, perhaps.",
+        hint="SHOW PROCESSLIST lists them. End the long transaction, for example a reader's.",
     ) from waiting
 
 
@@ -241,12 +242,12 @@ def _drifts(
     elif lacking := [column for column in definition.columns if column not in columns]:
         yield Difference(
             f"Table {full_name} lacks the columns {', '.join(lacking)}.",
-            "It is not a table of this version of OrderFlow: move it away, or set another MYSQL_TABLE. If it is"
-            f" from an older backup, empty {names['schema']}, and `orderflow init` brings it up to date.",
+            "It is not a table of this version of OrderFlow: rename it, or set another MYSQL_TABLE. If it is"
+            f" from an older backup, delete all rows of {names['schema']}, then run `orderflow init`.",
         )
     elif drift := [*differences(definition, existing_table)]:
         yield Difference(
-            f"Table {full_name} is not as OrderFlow writes it:"
+            f"Table {full_name} differs from the table that OrderFlow creates:"
             f" {'; '.join(difference.description for difference in drift)}.",
             f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in drift)};",
         )

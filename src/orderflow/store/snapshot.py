@@ -216,7 +216,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, limi
     except (DatabaseRefused, RowsRefusedError) as error:
         if isinstance(error, DatabaseRefused) and _is_denied(error):
             raise
-        return 1, [f"{names[view]} cannot be read as OrderFlow made it: {error}"]
+        return 1, [f"{names[view]} does not match the view that OrderFlow creates: {error}"]
     differences = [
         f"{names[view]} has {int(times):+} of the row {', '.join(map(str, values))}" for *values, times, _ in rows
     ]
@@ -230,7 +230,8 @@ def structure_differences(settings: Settings) -> list[str]:
     """
     try:
         return [
-            f"{step.description} is missing; `orderflow init` makes it" for step in schema.missing(settings.for_reading)
+            f"{step.description} is missing; `orderflow init` creates it"
+            for step in schema.missing(settings.for_reading)
         ]
     except TableDrifted as drifted:
         return [drifted.message.rstrip(".")]

@@ -117,7 +117,7 @@ def differences(definition: TableDefinition, existing: ExistingTable) -> Iterato
         if name in definition.columns or name in definition.later_columns:
             continue
         if definition.is_complete or existing_column.must_be_given:
-            reason = "" if definition.is_complete else " and must be given"
+            reason = "" if definition.is_complete else " and has no default"
             yield Difference(f"column {name} is unknown{reason}", f"DROP COLUMN {quoted(name)}")
     yield from _key_differences(definition, existing.unique_keys)
 
@@ -132,11 +132,9 @@ def _column_difference(name: str, existing: ExistingColumn, definition: ColumnDe
     if not has_type(existing, definition):
         return f"column {name} is {_spelled(existing)}, not {_spelled(definition)}"
     if definition.collation and existing.collation != definition.collation:
-        return f"column {name} is compared by {existing.collation}, not {definition.collation}"
+        return f"column {name} has the collation {existing.collation}, not {definition.collation}"
     if definition.is_case_sensitive and not _EXACT_COLLATION.fullmatch(existing.collation or ""):
-        return (
-            f"column {name} is compared by {existing.collation}, so ids that differ only in capital letters are equal"
-        )
+        return f"column {name} has the collation {existing.collation}, which treats upper and lower case as equal"
     if definition.nullable not in (None, existing.nullable):
         return f"column {name} {'may' if existing.nullable else 'must not'} be NULL"
     if definition.auto_increment not in (None, existing.auto_increment):
@@ -158,10 +156,10 @@ def _key_differences(definition: TableDefinition, keys: Mapping[str, str]) -> It
     for name, columns in definition.unique_keys.items():
         if columns not in others.values():
             drop = f"DROP INDEX {quoted(name)}, " if name in others else ""
-            yield Difference(f"no key makes {columns} unique", f"{drop}ADD UNIQUE INDEX {quoted(name)} ({columns})")
+            yield Difference(f"no unique key on {columns}", f"{drop}ADD UNIQUE INDEX {quoted(name)} ({columns})")
     for name, columns in others.items():
         if columns not in definition.unique_keys.values() and name not in definition.unique_keys:
-            yield Difference(f"key {name} makes {columns} unique too", f"DROP INDEX {quoted(name)}")
+            yield Difference(f"unexpected unique key {name} on {columns}", f"DROP INDEX {quoted(name)}")
 
 
 def quoted(name: str) -> str:

@@ -195,7 +195,7 @@ class BatchTransaction:
             if first > position and topic_reader.holds_records(partition, position, first):
                 return LedgerGap(
                     f"The batch of {topic_reader.topic} partition {partition} starts at offset {first}, but the"
-                    f" ledger is at {position}. The topic has records between.",
+                    f" ledger's next offset is {position}. The topic has records between them.",
                 )
         return None
 

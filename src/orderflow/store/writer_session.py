@@ -100,8 +100,9 @@ class WriterSession:
                 orders.probe(self.connection)
         if len(rows) == len(skipped_rows) and refused and all(refusal.statement_error for refusal in refused):
             raise UnknownDatabaseError(
-                f"Not one of {len(refused):,} orders of {description} was accepted: {refused[0].detail}",
-                hint="The orders are probably valid: look for a broken trigger. `orderflow doctor` lists all.",
+                f"The server accepted none of the {len(refused):,} orders of {description}: {refused[0].detail}",
+                hint="The orders are probably valid: look for a broken trigger. `orderflow doctor` lists the triggers"
+                " that this user may see.",
             )
         return skipped_rows, refused
 

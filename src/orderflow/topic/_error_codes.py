@@ -20,18 +20,18 @@ _DAMAGE_CODES = {
 # The reader's position is not in the partition: its records were removed, or its end was lost.
 POSITION_LOST_CODES = {KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
 _LOGIN_REFUSAL_CODES = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
-REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {
-    KafkaError._SSL,
-    KafkaError._INVALID_ARG,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.TOPIC_EXCEPTION,  # an invalid name
-    KafkaError.POLICY_VIOLATION,
-    KafkaError.INVALID_PARTITIONS,
-    KafkaError.INVALID_REPLICATION_FACTOR,
+_GRANT_HINT = "Check KAFKA_BOOTSTRAP_SERVERS, and grant the user the permissions that `orderflow init --grants` prints."
+_REFUSAL_HINTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: _GRANT_HINT,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: _GRANT_HINT,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: _GRANT_HINT,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: _GRANT_HINT,
+    KafkaError.TOPIC_EXCEPTION: "Set KAFKA_TOPIC to another name.",
+    KafkaError.POLICY_VIOLATION: "Ask the administrator of the brokers for their policy.",
+    KafkaError.INVALID_PARTITIONS: "Choose another number of partitions. It cannot be reduced.",
+    KafkaError.INVALID_REPLICATION_FACTOR: "Start as many brokers as the topic has replicas.",
 }
+REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {KafkaError._SSL, KafkaError._INVALID_ARG} | _REFUSAL_HINTS.keys()
 # The client knows another leader epoch than the broker, for example because the broker was restored from a copy.
 LEADER_EPOCH_CODES = {KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH}
 # Codes whose actual reason is known only after a connection test.
@@ -57,18 +57,20 @@ def classify(error: KafkaError, settings: Settings) -> OrderFlowError:
             f"The Kafka client for {settings.kafka_bootstrap_servers} cannot be created: {reason}.",
             hint="Check the KAFKA_SSL_… setting with that name, and KAFKA_SSL_KEY_PASSWORD.",
         )
-    if error.code() in REFUSAL_CODES:
+    if error.code() == KafkaError._SSL:
         return KafkaRefused(
-            f"{server} refuses: {reason}.",
-            hint="Check KAFKA_BOOTSTRAP_SERVERS, and grant the user what `orderflow init --grants` prints.",
+            f"{server} does not accept the TLS connection: {reason}.",
+            hint="Check KAFKA_SECURITY_PROTOCOL and the KAFKA_SSL_… settings.",
         )
+    if error.code() in _REFUSAL_HINTS:
+        return KafkaRefused(f"{server} refuses the request: {reason}.", hint=_REFUSAL_HINTS[error.code()])
     if error.code() in AMBIGUOUS_CODES and (failure := _advertised_failure(settings)):
         return KafkaUnavailable(
             f"{server} does not answer: {reason}; {failure.rstrip('.')}.",
             hint="If that broker runs, its advertised.listeners must name a host and port that this machine can reach.",
         )
     protocol = settings.kafka_security_protocol
-    hint = f"If it runs, that listener may not use {protocol}: see KAFKA_SECURITY_PROTOCOL."
+    hint = f"If the broker runs, check that its listener uses {protocol} (KAFKA_SECURITY_PROTOCOL)."
     return KafkaUnavailable(f"{server} does not answer: {reason}.", hint="" if protocol == "PLAINTEXT" else hint)
 
 

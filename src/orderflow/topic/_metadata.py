@@ -57,8 +57,8 @@ def request_description(settings: Settings) -> Callable[[], TopicInfo]:
             description = answer.result()
         if description.topic_id is None or str(description.topic_id) == _NO_ID:
             raise TopicUnusable(
-                f"Kafka at {settings.kafka_bootstrap_servers} gives topic {name} no id, so OrderFlow could not notice"
-                " that it was deleted and created again.",
+                f"Topic {name} has no id on {settings.kafka_bootstrap_servers}, so OrderFlow cannot detect that it is"
+                " deleted and created again.",
                 hint="Upgrade the brokers to Kafka 2.8 or newer. With ZooKeeper, inter.broker.protocol.version must be"
                 " 2.8 or newer too: existing topics then get an id.",
             )
@@ -206,7 +206,7 @@ def bounds(settings: Settings, partitions: Sequence[int]) -> dict[int, Bounds]:
         first, end = list_offsets(OffsetSpec.earliest()), list_offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]
     if unknown := sorted(partition for partition in partitions if first[partition] < 0 or end[partition] < 0):
         raise KafkaUnavailable(
-            f"Kafka at {settings.kafka_bootstrap_servers} does not know the end of {settings.kafka_topic} partition"
+            f"Kafka at {settings.kafka_bootstrap_servers} cannot return the end of {settings.kafka_topic} partition"
             f" {unknown[0]} now."
         )
     return {partition: Bounds(first[partition], end[partition]) for partition in partitions}

@@ -202,5 +202,5 @@ def _check_progress(
 def _premature_end_error(settings: Settings, partition: int, end: int, wanted_end: int) -> KafkaUnavailable:
     return KafkaUnavailable(
         f"{settings.kafka_topic} partition {partition} ends at offset {end} now, before offset {wanted_end}. The"
-        " records between them are not known yet."
+        " records between these offsets cannot be read yet."
     )

@@ -132,7 +132,7 @@ def test_the_last_audit_is_shown(flow: Settings, page: Page) -> None:
     expect(audit).to_have_attribute("data-state", "none")
     expect_text(sentence, "None yet.")
     with Connection(flow) as connection:
-        failed = "Not proven: 1 finding among 103 records and the tables: 1 missing."
+        failed = "Not proven: 103 records read, 1 finding: 1 missing."
         audits.record(connection, proven=False, records=103, findings=1, sentence=failed)
         expect_text(sentence, failed)
         expect(audit).to_have_attribute("data-state", "failed")

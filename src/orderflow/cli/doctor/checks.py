@@ -114,8 +114,8 @@ class _Checks:
 
     def _names(self) -> _Result:
         if similar := settings.misspelled():
-            sets = ", ".join(similar)
-            return "warning", f".env sets {sets}: no such setting", f"Did you mean {', '.join(similar.values())}?"
+            unknown = ", ".join(similar)
+            return "warning", f".env sets unknown names: {unknown}", f"Did you mean {', '.join(similar.values())}?"
         return "ok", "no name in .env looks like a misspelled setting"
 
     @cached_property
@@ -262,7 +262,7 @@ class _Checks:
         if binlog_format == "STATEMENT":
             return (
                 "error",
-                "binlog_format is STATEMENT: the server rejects READ COMMITTED transactions",
+                "binlog_format is STATEMENT: the server refuses READ COMMITTED transactions",
                 "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
             )
         return "ok", f"on, with binlog_format {binlog_format}"
@@ -272,7 +272,7 @@ class _Checks:
         if size < _SMALL_PACKET:
             return (
                 "warning",
-                f"max_allowed_packet is {size:,} bytes: the server may reject statements with long texts",
+                f"max_allowed_packet is {size:,} bytes: the server may refuse statements with long texts",
                 "SET GLOBAL max_allowed_packet = 67108864; and set it in the server's configuration.",
             )
         return "ok", f"max_allowed_packet is {size / 2**20:,.0f} MB"
@@ -281,7 +281,7 @@ class _Checks:
         if triggers := server.triggers(self._settings):
             return (
                 "warning",
-                f"triggers: {', '.join(triggers)}. Orders that they reject go to the quarantine; the audit reports"
+                f"triggers: {', '.join(triggers)}. Orders that they refuse go to the quarantine; the audit reports"
                 " values that they change",
                 "Drop them if nobody needs them.",
             )
@@ -380,10 +380,10 @@ class _Checks:
             if not first <= entry.next_offset <= end:
                 return (
                     "error",
-                    f"{info.name} partition {entry.partition} is accounted for up to offset {entry.next_offset},"
-                    f" but holds {first} to {end}",
-                    "Either the topic lost its last records, or records were removed before they were stored:"
-                    " `orderflow accept-loss` shows them.",
+                    f"{info.name} partition {entry.partition} begins at offset {first} and ends at {end}, but the"
+                    f" ledger's next offset is {entry.next_offset}",
+                    "If records were removed before they were stored, `orderflow accept-loss` shows them. Otherwise the"
+                    " topic has lost its last records.",
                 )
         lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
-        return "ok", f"its positions lie within the topic; {counted(lag, 'offset')} not accounted for yet"
+        return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"

@@ -52,7 +52,7 @@ def export(
             if raw is None:
                 print(to_json_line(entry, content))
             elif content.value is None:
-                log.console().print(f"{entry.quarantine_id} has no value (null): no file.")
+                log.console().print(f"Record {entry.quarantine_id} has no value (null), so no file was written.")
             else:
                 _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1
