@@ -18,8 +18,9 @@ from orderflow.cli.text import to_json
 from orderflow.embedded.process import Process
 from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import Engine
+from orderflow.pipeline.engine_watch import SinkProgress
 from orderflow.pipeline.spark_engine import SparkEngine
-from orderflow.pipeline.supervisor import SinkProgress, Supervisor
+from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.spark import session
 from tests.processes import ROOT

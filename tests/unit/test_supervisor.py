@@ -29,9 +29,10 @@ from orderflow.errors import (
     UnknownDatabaseError,
 )
 from orderflow.insights.status import PartitionStatus, Status
-from orderflow.pipeline import process_restart, stalls, supervisor
+from orderflow.pipeline import engine_watch, process_restart, stalls, supervisor
 from orderflow.pipeline.engine import Engine
-from orderflow.pipeline.supervisor import SinkProgress, Supervisor
+from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
+from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -73,10 +74,10 @@ class Scripted(Supervisor):
         self.stop_event = self._stop_event = Event()
 
     def store_until(self, offset: int) -> None:
-        self._positions = {0: offset}
+        self._watch.positions = {0: offset}
 
     def note_all_is_stored(self, value: bool) -> None:
-        self._had_stored_everything = value
+        self._watch.had_stored_everything = value
 
     def _run_as_leader(self) -> None:
         attempt = self._attempts.pop(0)
@@ -112,6 +113,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(supervisor, "time", fake)
     monkeypatch.setattr(restarts, "time", fake)
     monkeypatch.setattr(stalls, "time", fake)
+    monkeypatch.setattr(engine_watch, "time", fake)
     return fake
 
 
@@ -262,7 +264,7 @@ class WatchedEngine(IdleEngine):
     def stall_timeout(self) -> float:
         return 150
 
-    def can_continue(self, lag: int) -> bool:
+    def check_lag(self, lag: int) -> bool:
         return True
 
     def activity(self) -> str:
@@ -275,8 +277,8 @@ class WatchedEngine(IdleEngine):
         raise SparkUnavailable("Spark does not answer.")
 
 
-class Watching(Supervisor):
-    """A supervisor that watches an engine. Partition 0 has these positions, ends and counts in turn.
+class Watching(EngineWatch):
+    """Watches an engine. Partition 0 has these positions, ends and counts in turn.
 
     Partition 1 moves with each look if `busy`.
     """
@@ -285,21 +287,21 @@ class Watching(Supervisor):
         self, clock: Clock, statuses: list[tuple[int, int, int]], engine: WatchedEngine, *, busy: bool = False
     ) -> None:
         self.reports: list[SinkProgress] = []
-        super().__init__(Settings(), engine=cast(Engine, engine), on_progress=self.reports.append)
+        super().__init__(Settings(), cast(Engine, engine), self.reports.append)
         self._clock, self._statuses, self._busy = clock, statuses, busy
         self._looks = 0
-        self._positions = {0: statuses[0][0]} | ({1: 0} if busy else {})
+        self.positions = {0: statuses[0][0]} | ({1: 0} if busy else {})
 
     def watch(self) -> bool:
         ends = {0: self._statuses[0][1]} | ({1: 0} if self._busy else {})
-        return self._watch(cast(Connection, None), INFO, ends)
+        return self.wait_for_end(cast(Connection, None), INFO, ends, threading.Event())
 
-    def _status(self, connection: Connection, info: TopicInfo) -> Status:
+    def _query_status(self, connection: Connection, info: TopicInfo) -> Status:
         self._clock.now += 10
         self._looks += 1
         position, end, quarantined = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         offsets = {0: (position, end)} | ({1: (self._looks, self._looks)} if self._busy else {})
-        self._positions = {part: position for part, (position, _) in offsets.items()}
+        self.positions = {part: position for part, (position, _) in offsets.items()}
         parts = tuple(
             PartitionStatus(partition=part, next_offset=position, end=end, lag=end - position)
             for part, (position, end) in offsets.items()
@@ -403,37 +405,42 @@ def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock)
     assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
 
 
-def test_an_engine_that_does_not_stop_hides_no_other_error(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Starting(Watching):
-        def _topic(self, connection: Connection) -> TopicInfo:
-            return INFO
+class StartableEngine(WatchedEngine):
+    def start(self, *_: Any, once: bool) -> None:
+        """Begin to store."""
 
-        def _end_offsets(self, info: TopicInfo) -> dict[int, int]:
-            return {0: self._statuses[0][1]}
 
-    class Startable(WatchedEngine):
-        def start(self, *_: Any, once: bool) -> None:
-            """Begin to store."""
-
+@pytest.fixture
+def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[tuple[int, int, int]], Any], None]:
+    """A function that runs an engine once; its statuses are as in Watching."""
+    monkeypatch.setattr(topic, "describe", lambda _: INFO)
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
     monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
     monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
+
+    def run(statuses: list[tuple[int, int, int]], engine: Any) -> None:
+        sink = Supervisor(Settings(), engine=engine)
+        sink._watch = Watching(clock, statuses, engine)
+        monkeypatch.setattr(sink, "_end_offsets", lambda *_: {0: statuses[0][1]})
+        sink._run_engine(cast(Connection, None))
+
+    return run
+
+
+def test_an_engine_that_does_not_stop_hides_no_other_error(run_engine: Callable[..., None]) -> None:
     with pytest.raises(TooManyRejected):
-        Starting(clock, [(0, 10**6, 0), (2000, 10**6, 2000)], Startable())._run_engine(cast(Connection, None))
+        run_engine([(0, 10**6, 0), (2000, 10**6, 2000)], StartableEngine())
     with pytest.raises(SparkUnavailable):
-        Starting(clock, [(0, 0, 0)], Startable(ends_after=3))._run_engine(cast(Connection, None))
+        run_engine([(0, 0, 0)], StartableEngine(ends_after=3))
 
 
 def test_an_outage_is_reported_before_the_engine_is_stopped(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run_engine: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The stop may wait for the same server."""
 
-    class Failing(WatchedEngine):
-        def start(self, *_: Any, once: bool) -> None:
-            """Begin to store."""
-
+    class FailingEngine(StartableEngine):
         def wait(self, seconds: float) -> bool:
             raise UNAVAILABLE
 
@@ -441,15 +448,8 @@ def test_an_outage_is_reported_before_the_engine_is_stopped(
             reported_at_stop.append(caplog.text.count("Kafka does not answer. Retrying."))
 
     reported_at_stop: list[int] = []
-    sink = Watching(clock, [(0, 0, 0)], Failing())
-    monkeypatch.setattr(sink, "_topic", lambda _: INFO)
-    monkeypatch.setattr(sink, "_end_offsets", lambda _: {0: 0})
-    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
-    monkeypatch.setattr(topic, "bounds", lambda *_: {})
-    monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
-    monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
     with pytest.raises(KafkaUnavailable):
-        sink._run_engine(cast(Connection, None))
+        run_engine([(0, 0, 0)], FailingEngine())
     assert reported_at_stop == [1]
 
 

@@ -92,7 +92,8 @@ def sink(
     from orderflow import extras
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.sink import SinkMetrics
-    from orderflow.pipeline.supervisor import SinkProgress, Supervisor
+    from orderflow.pipeline.engine_watch import SinkProgress
+    from orderflow.pipeline.supervisor import Supervisor
     from orderflow.settings import parse_trigger
 
     if (master or ship or trigger or ui) and engine is not EngineName.SPARK:

@@ -132,7 +132,7 @@ class DirectEngine:
     def stall_timeout(self) -> float:
         return self._stall_timeout
 
-    def can_continue(self, lag: int) -> bool:
+    def check_lag(self, lag: int) -> bool:
         return True
 
     def progress(self) -> None:

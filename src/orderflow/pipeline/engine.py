@@ -62,8 +62,8 @@ class Engine(Protocol):
     def stall_timeout(self) -> float:
         """Seconds without progress, while records wait, after which the supervisor restarts the engine."""
 
-    def can_continue(self, lag: int) -> bool:
-        """Whether the engine can continue with a lag of this many records. If not, it must be restarted."""
+    def check_lag(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return False if the engine must be restarted for it."""
 
     def progress(self) -> QueryProgress | None:
         """The last micro-batch that Spark reported; None without one."""

@@ -95,7 +95,7 @@ class SparkEngine:
             spark, info, positions, end_offsets, scratch=self._scratch, stop_event=self._stop_event
         )
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
-        self._is_realtime = not once and self._mode.wants_realtime(lag) and self._supports_realtime(spark, info)
+        self._is_realtime = not once and self._mode.wants_realtime(lag) and self._check_realtime_support(spark, info)
         self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
         with translate_errors():
             if self._settings.sink_trigger in ("realtime", "auto"):
@@ -140,7 +140,7 @@ class SparkEngine:
         )
         self._query = realtime.with_trigger(self._writer(records, info), spark, self._realtime_batch).start()
 
-    def _supports_realtime(self, spark: SparkSession, info: TopicInfo) -> bool:
+    def _check_realtime_support(self, spark: SparkSession, info: TopicInfo) -> bool:
         """Whether the platform supports Real-Time Mode; if not, log the reason."""
         slots, needed = spark.sparkContext.defaultParallelism, len(info.partitions) + 1
         reason = ""
@@ -275,12 +275,12 @@ class SparkEngine:
         timeout = _REALTIME_STALL if self._is_realtime and is_running else self._stall_timeout
         return timeout + self._settings.trigger_interval
 
-    def can_continue(self, lag: int) -> bool:
-        fits = self._mode.can_continue(lag)
+    def check_lag(self, lag: int) -> bool:
+        fits = self._mode.check_lag(lag)
         if self._is_realtime and not fits:
             self._is_switching_to_micro_batches = True
             log.info("Switching to micro-batches, because %d records wait.", lag)
-        return fits and not self._unreadable.is_readable_again()
+        return fits and not self._unreadable.probe_damaged_partitions()
 
     def progress(self) -> QueryProgress | None:
         with translate_errors():

@@ -108,8 +108,8 @@ class UnreadableRecords:
                     records = read_records(spark, self._settings, streaming=False, startingOffsets=starting, **options)
                     write_orders(records, self._settings, scratch=scratch, is_whole_topic=True).save()
 
-    def is_readable_again(self) -> bool:
-        """Whether a damaged partition can be read again. Checked twice a minute."""
+    def probe_damaged_partitions(self) -> bool:
+        """Try to read the damaged batches, twice a minute. Return whether one can be read again."""
         if not self.damaged or time.monotonic() - self._damage_checked_at < DAMAGE_RETRY_INTERVAL:
             return False
         self._damage_checked_at = time.monotonic()

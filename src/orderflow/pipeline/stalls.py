@@ -44,10 +44,10 @@ class StallDetector:
         self._limit = timeout * 2**self._stalls
         return {part: waiting.end for part, waiting in self._waiting.items() if now - waiting.since > self._limit}
 
-    def stalled_for(self) -> float:
-        """Return for how many seconds no partition had moved at the last check, and count a stall.
+    def register_stall(self) -> float:
+        """Count a stall if no partition had moved for the timeout at the last check.
 
-        Returns 0 if that is within the timeout.
+        Return for how many seconds, or 0.
         """
         seconds = self._checked_at - self._moved_at
         if seconds <= self._limit:

@@ -47,8 +47,8 @@ class TriggerMode:
         """Record that the platform does not support Real-Time Mode now."""
         self._paused_until = self._clock() + LONGEST_PAUSE
 
-    def can_continue(self, lag: int) -> bool:
-        """Whether the running query can continue with a lag of this many records."""
+    def check_lag(self, lag: int) -> bool:
+        """Choose the mode for a lag of this many records. Return False if the running query has another mode."""
         if self._is_realtime and self._trigger == "auto" and lag > MICRO_BATCH_LAG:
             self._pause_realtime()
             return False
