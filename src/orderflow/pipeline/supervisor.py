@@ -325,7 +325,7 @@ class Supervisor:
             if topic_reader.holds_records(part, start, end):
                 with_records.append(part)
             else:
-                topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+                topic_reader.request_identity_check()()  # these were the offsets of the ledger's topic
                 ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
         return with_records
 
