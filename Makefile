@@ -20,7 +20,7 @@ PLATFORMS ?= manylinux_2_17_x86_64 manylinux_2_17_aarch64 musllinux_1_2_x86_64 m
 UV_BUILD = $(BIN)/uv build --quiet --python $(BIN)/python --build-constraints requirements-build.txt --require-hashes \
 	--out-dir dist
 
-.PHONY: help setup up test test-spark fuzz faults bench lint docs lock dist clean
+.PHONY: help setup up check test test-spark fuzz faults bench lint docs lock dist clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -29,6 +29,9 @@ setup: .venv/.servers ## Install everything: .venv, Java, Kafka, Spark's connect
 
 up: setup ## Start Kafka, the database, the sink and the producer; Ctrl-C stops them
 	@$(BIN)/orderflow up $(ARGS)
+
+check: lint ## Check everything that needs no servers: lint and the unit tests
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/unit $(ARGS)
 
 test: setup lint ## Check and test everything
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 20 $(ARGS)

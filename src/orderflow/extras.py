@@ -30,7 +30,7 @@ _EXTRAS: dict[Name, _Extra] = {
 
 
 def packages() -> dict[Name, tuple[str, ...]]:
-    """The packages of each extra, by the names that pip knows."""
+    """The packages of each extra, by their names on PyPI."""
     return {name: tuple(extra.packages) for name, extra in _EXTRAS.items()}
 
 

@@ -38,7 +38,7 @@ EVERY_COLUMN = [
 ]
 # The audit does not find a change of only one of these columns, for this reason. SECURITY.md has the same table.
 UNDETECTED = {
-    "orders_ledger.unknown_fields": "it counts what the contract did not know then; today's contract may know more",
+    "orders_ledger.unknown_fields": "it counts the fields that were unknown under the contract of that time",
     "orders_quarantine.quarantine_id": "a handle for commands: no figure depends on it",
     "orders_quarantine.record_headers": "no figure depends on it; the audit does not read headers",
     "orders_quarantine.detail": "words for people, which differ between versions; the reason is checked",

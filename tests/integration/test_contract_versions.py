@@ -265,7 +265,7 @@ def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(s
 def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stored_is_proven(
     settings: Settings,
 ) -> None:
-    """The sink does not know the later columns yet, so it does not compare them."""
+    """The sink's contract does not have the later columns yet, so it does not compare them."""
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001, currency="CHF"), shop_order(1002, currency="CHF")])
     store(first)

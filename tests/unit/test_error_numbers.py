@@ -6,14 +6,15 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import mysql.connector
 import pytest
 from mysql.connector import errorcode
 
-from orderflow.errors import OutOfResources
+from orderflow.errors import DatabaseRefused, DatabaseUnavailable, OrderFlowError, OutOfResources
 from orderflow.settings import Settings
 from orderflow.store import error_numbers
-from orderflow.store.connection import classify
+from orderflow.store.connection import TransactionTooLargeError, classify
 from orderflow.store.error_numbers import (
     CONTENTION,
     NO_LOCAL_INFILE,
@@ -58,14 +59,37 @@ def test_every_number_of_these_kinds_is_listed(number: int, name: str) -> None:
     assert number in NAMES, name
 
 
+CLASSES: dict[type[OrderFlowError], str] = {
+    DatabaseRefused: "refused",
+    DatabaseUnavailable: "unavailable",
+    TransactionTooLargeError: "too large transaction",
+}
+# Instead of a hint, for errors that are retried, and for those that only turn LOAD DATA LOCAL off.
+RETRIED = "None. If it stays, look at the server's error log."
+LOCKED = "None. If it stays, end the session that holds the locks: `SHOW PROCESSLIST`."
+SLOWER = "To turn `local_infile` on: `orderflow doctor` shows how."
+
+
 def test_the_documentation_has_every_number() -> None:
     page = Path(__file__).parents[2].joinpath("docs/database-errors.md").read_text("utf-8")
-    documented = {int(number): name for number, name in re.findall(r"(\d+)\s+`([A-Z0-9_]+)`", page)}
-    assert documented == NAMES
-    text = " ".join(page.split())
-    for group in (*error_numbers.UNAVAILABLE_GROUPS, *error_numbers.REFUSED_GROUPS):
-        shown = f"**MySQL at … {group.problem}.** {group.hint}".strip()
-        assert shown.format(user="*user*", database="*database*", who="MYSQL") in text
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(str(number), NAMES[number], *_reaction(number)) for number in sorted(NAMES)]
+    classes = page.split("## Error numbers")[0]
+    assert {row[2] for row in rows} < {*re.findall(r"^\| (.*?) \|", classes, re.MULTILINE)}
+
+
+def _reaction(number: int) -> tuple[str, str, str]:
+    """Return the class, the problem and the hint of the number, as the page shows them."""
+    if number in NO_LOCAL_INFILE:
+        return "no LOAD DATA LOCAL", "does not allow LOAD DATA LOCAL", SLOWER
+    if number in CONTENTION:
+        return "contention", "has a deadlock or a lock timeout", LOCKED
+    settings = msgspec.structs.replace(Settings(), mysql_user="*user*", mysql_database="*database*")
+    error = classify(mysql.connector.Error("why", errno=number), settings)
+    problem = error.message.removeprefix(f"MySQL at {settings.database_address} ").removesuffix(
+        f": why (error {number})."
+    )
+    return "refused row" if number in ROW_AT_FAULT else CLASSES[type(error)], problem, error.hint or RETRIED
 
 
 @pytest.mark.parametrize("number", [-1, None, 2002, 2003, 2006, 2013, 2055])

@@ -40,7 +40,7 @@ class ContractVersions:
     def check(self, scope: Scope, report: Report) -> None:
         """Check that the contract's versions of each partition exist, rise, and end with the ledger's.
 
-        A writer stores only by a version that is not lower than the partition's last one, and begins a higher one at
+        A writer stores only with a version that is not lower than the partition's last one, and begins a higher one at
         the first offset that it stores.
         """
         contracts_by_id = self._versions.contracts

@@ -170,7 +170,8 @@ class EngineWatch:
             if topic_reader.holds_records(part, start, end):
                 with_records.append(part)
             else:
-                topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+                check_identity = topic_reader.request_identity_check()
+                check_identity()  # the topic was not recreated meanwhile
                 ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
         return with_records
 

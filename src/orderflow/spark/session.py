@@ -256,8 +256,8 @@ def _launch_options(runtime: Runtime) -> dict[str, str]:
 def check_environment() -> None:
     """Check what would end Spark's JVM without a reason.
 
-    Raises EngineFailed if the system does not know this process's user, whom Hadoop's login needs. Raises FileUnusable
-    if no folder of SPARK_LOCAL_DIRS can be written.
+    Raises EngineFailed if the system has no name for this process's user, which Hadoop's login needs. Raises
+    FileUnusable if no folder of SPARK_LOCAL_DIRS can be written.
     """
     if folders := os.environ.get("SPARK_LOCAL_DIRS"):
         _check_local_folders(folders)

@@ -1,7 +1,7 @@
 """The contract's versions: which one holds from which offset of each partition.
 
 A version is a row of the table of contracts, and its number is the contract_id; version 0, the default contract, has no
-row. The transaction that first stores a partition's records by another version records the offset. So the audit can
+row. The transaction that first stores a partition's records with another version records the offset. So the audit can
 read each record by the contract of its time.
 """
 
@@ -25,7 +25,7 @@ Starts = Mapping[tuple[str, int], list[tuple[int, int]]]
 
 
 class Versions(NamedTuple):
-    """All versions by id, the highest one that records were stored by, and whether there are such records."""
+    """All versions by id, the highest one with which records were stored, and whether there are such records."""
 
     contracts: Mapping[int, Contract]
     last_used_id: int = 0
@@ -38,7 +38,7 @@ class Versions(NamedTuple):
 
     @property
     def last_used(self) -> Contract:
-        """The contract that the last records were stored by."""
+        """The contract with which the last records were stored."""
         return self.contracts.get(self.last_used_id, self.contracts[self.newest_id])
 
     def find(self, contract: Contract) -> int | None:
@@ -75,7 +75,7 @@ def versions(connection: Connection) -> Versions:
 def current_id(connection: Connection) -> int:
     """Return the id of the contract version that the connection's settings name.
 
-    Raises ContractInvalid if records were stored by a later contract. Raises RestartRequired if these tables do not
+    Raises ContractInvalid if records were stored with a later contract. Raises RestartRequired if these tables do not
     have the contract, as after the restoration of a backup: the next start adds it.
     """
     stored, contract = versions(connection), loader.contract_of(connection.settings)

@@ -55,7 +55,7 @@ class LockedPosition(NamedTuple):
     next_offset: int
     topic_id: str
     now: datetime
-    contract_id: int  # the version of the contract that the last records were stored by
+    contract_id: int  # contract version with which the last records were stored
 
 
 class LastRecord(NamedTuple):

@@ -34,7 +34,7 @@ class LedgerChecks(NamedTuple):
     lost: int | None
     times_rows: int
     times_sum: int
-    contract_id: int = 0  # the version of the contract that the last records were stored by
+    contract_id: int = 0  # contract version with which the last records were stored
     last: LastRecord = LastRecord()
 
 
@@ -67,7 +67,7 @@ class AuditedQuarantineEntry(NamedTuple):
     resolved_by: str | None
     resolved_at: datetime | None
     resolved_because: str | None
-    contract_id: int | None = None  # the version of the contract by which it was replayed; None: the default one
+    contract_id: int | None = None  # contract version with which it was replayed; None: the default contract
     reason_contract_id: int | None = None  # the version by which a replay set the reason; None: the sink set it
 
     @property

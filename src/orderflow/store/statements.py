@@ -28,7 +28,7 @@ def table_names(settings: Settings) -> dict[str, str]:
 def sql(name: str, settings: Settings, **placeholders: str) -> str:
     """Return the statement of this name for these settings' tables.
 
-    `placeholders` fills lists of %s whose length only the caller knows: see `placeholders_for`.
+    `placeholders` fills lists of %s whose length the caller decides: see `placeholders_for`.
     """
     return fill(_text(name), settings, **placeholders)
 

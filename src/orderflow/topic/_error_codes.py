@@ -32,7 +32,7 @@ _REFUSAL_HINTS = {
     KafkaError.INVALID_REPLICATION_FACTOR: "Start as many brokers as the topic has replicas.",
 }
 REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {KafkaError._SSL, KafkaError._INVALID_ARG} | _REFUSAL_HINTS.keys()
-# The client knows another leader epoch than the broker, for example because the broker was restored from a copy.
+# The client has another leader epoch than the broker, for example because the broker was restored from a copy.
 LEADER_EPOCH_CODES = {KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH}
 # Codes whose actual reason is known only after a connection test.
 AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}

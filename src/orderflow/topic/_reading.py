@@ -97,7 +97,7 @@ def holds_records(
     except _StalledError:
         return any(True for _ in read(settings, partition, wanted.position, end, stall_timeout=stall_timeout))
     except (BatchBroken, KafkaUnavailable):
-        # After damage, its client may continue at a wrong offset. After an outage, it may know a newer leader epoch
+        # After damage, its client may continue at a wrong offset. After an outage, it may have a newer leader epoch
         # than a broker that was restored from a copy, which the broker then refuses each time.
         _thread_local.settings = None
         close(_thread_local.reader)

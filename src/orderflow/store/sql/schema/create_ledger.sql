@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS {ledger} (
   lost BIGINT NULL INVISIBLE COMMENT 'offsets that left the topic unread, which was accepted',
   times_rows BIGINT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'how many rows times_sum covers',
   times_sum DECIMAL(40,0) NOT NULL DEFAULT 0 INVISIBLE COMMENT 'their stored_at or quarantined_at, microseconds since 1970',
-  contract_id INT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'the version of the contract that the last records were stored by',
+  contract_id INT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'contract version with which the last records were stored',
   last_offset BIGINT NOT NULL DEFAULT -1 INVISIBLE COMMENT 'the last record that a transaction accounted for, -1 for none',
   last_hash BIGINT NOT NULL DEFAULT 0 INVISIBLE COMMENT 'of its timestamp and key: shows whether Kafka still has it',
   PRIMARY KEY (topic, kafka_partition)
