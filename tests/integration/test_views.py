@@ -89,7 +89,7 @@ def test_old_orders_are_archived_as_documented(settings: Settings) -> None:
     send(settings, [numbered(1, **old), numbered(1, **old), numbered(2, **old), b"{", numbered(3), numbered(4)])
     store(settings)
     delete_before(settings, TopicPartition(settings.kafka_topic, 0, 3))
-    assert audit.run(settings).proven
+    assert audit.run(settings).is_proven
     with raw_session(settings) as session, session.cursor() as cursor:
         cursor.execute("CREATE TABLE orders_archive LIKE orders")
         for statement in page_statements.replace("'orders'", f"'{settings.kafka_topic}'").split(";\n"):
@@ -104,5 +104,5 @@ def test_old_orders_are_archived_as_documented(settings: Settings) -> None:
     send(settings, [numbered(5)])
     store(settings)
     report = audit.run(settings)
-    assert report.proven, report.sentence()
+    assert report.is_proven, report.sentence()
     assert (report.stored, report.quarantined, report.unprovable) == (3, 1, 0)

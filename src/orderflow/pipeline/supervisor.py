@@ -32,6 +32,7 @@ from orderflow.errors import (
 )
 from orderflow.insights import status
 from orderflow.insights.status import Status, TopicExtent
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
@@ -40,11 +41,11 @@ from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
+from orderflow.start_checks import check_accounted_offsets, check_not_deleted
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets, check_not_deleted
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Supervisor:
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.count(error)
+                self._restarts.register_failure(error)
                 self._stop_event.wait(self._restarts.next_wait())
         return None
 
@@ -325,7 +326,8 @@ class Supervisor:
             if topic_reader.holds_records(part, start, end):
                 with_records.append(part)
             else:
-                topic_reader.request_identity_check()()  # these were the offsets of the topic that the ledger knows
+                check_identity = topic_reader.request_identity_check()
+                check_identity()  # these were the offsets of the topic that the ledger knows
                 ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
         return with_records
 
