@@ -115,7 +115,7 @@ def _read_rates(kind: _Kind) -> dict[str, float]:
     values = [value for _, value, _ in islice(kind.messages(), _BATCH) if value]
     with ProcessPoolExecutor(_PROCESSES) as pool:
         exact = sum(pool.map(_exact_rate, [values] * _PROCESSES, [kind.contract] * _PROCESSES))
-    return {"fast": _rate(values, lambda: fast_path.decode_batch(values, kind.contract)), "exact": exact}
+    return {"fast": _rate(values, lambda: fast_path.decode_values(values, kind.contract)), "exact": exact}
 
 
 def _exact_rate(values: Sequence[bytes], contract: Contract) -> float:

@@ -40,7 +40,7 @@ def check_values(values: Sequence[bytes | None], contract: Contract) -> int:
             assert row == expected, f"value {index} is {row}; the reference reads {expected}"
             orders.append(order)
             unknown.update((name.encode("utf-8", "backslashreplace").decode(), index) for name in names)
-    _check_reading(fast_path.decode_batch(values, contract), orders, unknown)
+    _check_reading(fast_path.decode_values(values, contract), orders, unknown)
     return sum(isinstance(order, Order) for order in orders)
 
 

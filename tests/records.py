@@ -10,12 +10,12 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import topic
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from orderflow.topic_reader import KafkaTopicReader
 
 
 def order(number: int, **changed: object) -> bytes:

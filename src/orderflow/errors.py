@@ -28,7 +28,7 @@
         ├── TopicRecreated        the topic's id differs from the ledger's
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
         ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
-        ├── BatchBroken           a batch in the topic is damaged: wrong checksum, or it cannot be decoded
+        ├── BatchDamaged          a batch in the topic is damaged: wrong checksum, or it cannot be decoded
         ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
         ├── AlreadyRunning        another process uses the same folder, or does not leave it
@@ -62,8 +62,8 @@ class OrderFlowError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self).__name__, self._arguments())
 
-    def to_wire(self) -> str:
-        """Return the error's type and texts as one line of JSON, for the transport out of a worker process."""
+    def to_json(self) -> str:
+        """Return the error's type and texts as one line of JSON, to leave a worker process."""
         return json.dumps({"error": type(self).__name__} | self._arguments())
 
     def _arguments(self) -> dict[str, str]:
@@ -188,7 +188,7 @@ class OffsetsReused(OperatorError):
     """Kafka lost records that are stored, and has other records at their offsets."""
 
 
-class BatchBroken(OperatorError):
+class BatchDamaged(OperatorError):
     """A batch of the topic is damaged: it fails Kafka's checksum, or cannot be decoded. No client can read it."""
 
 
@@ -233,8 +233,8 @@ def translate_shortages(failure: str) -> Iterator[None]:
         raise OutOfResources(f"{failure}: {error.strerror}{where}.", hint=SHORTAGE_HINTS[error.errno]) from error
 
 
-def from_wire(line: str) -> OrderFlowError:
-    """Return the error from a line that `to_wire` wrote.
+def from_json(line: str) -> OrderFlowError:
+    """Return the error from a line that `to_json` wrote.
 
     Raises ValueError if it is another line.
     """

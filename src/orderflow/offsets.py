@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class DamagedError(Exception):
+class DamagedOffsetError(Exception):
     """An offset that an undamaged log cannot return."""
 
 
@@ -13,8 +13,8 @@ class OffsetRange:
     """The offsets `start` <= offset < `end` of one partition, and how far they are known.
 
     A read_committed reader does not get a record for every offset: transaction markers, aborted and compacted records
-    leave gaps. A gap is proven empty only by a later record, or by an end of partition at or after its end. An earlier
-    end of partition proves nothing about later offsets: a new leader may briefly report an older end.
+    leave gaps. A gap is empty only if a record follows it, or if the reported end of the partition is not before the
+    gap's end. An earlier end proves nothing about later offsets: a new leader may briefly report an older end.
     """
 
     def __init__(self, start: int, end: int) -> None:
@@ -30,7 +30,7 @@ class OffsetRange:
     def on_record(self, offset: int, high_watermark: int | None = None) -> bool:
         """Process a committed record. Return whether it is in the range.
 
-        Raises DamagedError, see check_offset.
+        Raises DamagedOffsetError, see check_offset.
         """
         check_offset(offset, self.position, high_watermark)
         self.premature_end = None
@@ -47,14 +47,16 @@ class OffsetRange:
 
 
 def check_offset(offset: int, position: int, high_watermark: int | None = None) -> None:
-    """Raise DamagedError if a record cannot have this offset: it is below `position` or not below `high_watermark`.
+    """Raise DamagedOffsetError if a record cannot have this offset.
+
+    It is impossible below `position`, and from `high_watermark` on.
 
     The check is needed because Kafka's checksum does not cover a batch's first offset.
     """
     if offset < position:
-        raise DamagedError(f"a record with offset {offset} follows the record with offset {position - 1}")
+        raise DamagedOffsetError(f"a record with offset {offset} follows the record with offset {position - 1}")
     if high_watermark is not None and offset >= high_watermark:
-        raise DamagedError(f"a record has offset {offset}, but the partition ends at {high_watermark}")
+        raise DamagedOffsetError(f"a record has offset {offset}, but the partition ends at {high_watermark}")
 
 
 class DamagedRange(NamedTuple):

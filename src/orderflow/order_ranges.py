@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from orderflow.catalogue import CATEGORY_OF, CUSTOMER_IDS, HIGHEST_PRICE, LOWEST_PRICE, QUANTITIES
 from orderflow.contract.definition import Order
-from orderflow.contract.exact_path import Ranges
+from orderflow.contract.exact_path import RangeCheck
 from orderflow.settings import Settings
 
 
-def ranges_of(settings: Settings) -> Ranges | None:
-    """Return the ranges that these settings enforce; None if they enforce none."""
+def range_check_of(settings: Settings) -> RangeCheck | None:
+    """Return the check of the ranges that these settings enforce; None if they enforce none."""
     return outside_ranges if settings.order_ranges == "enforce" else None
 
 

@@ -38,11 +38,11 @@ class Restarts:
         self._unknown_since: float | None = None
         self._wait = _SHORTEST_WAIT
 
-    def count(self, error: Unavailable | Contention) -> None:
+    def register_failure(self, error: Unavailable | Contention) -> None:
         """Count the failure.
 
-        Raises EngineFailed if the engine has failed too often, and DatabaseRefused if an unknown database error does
-        not pass.
+        Raises EngineFailed if the engine has failed too often.
+        Raises DatabaseRefused if an unknown database error does not pass.
         """
         if isinstance(error, UnknownDatabaseError):
             self._unknown_since = self._unknown_since or time.monotonic()

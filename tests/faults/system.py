@@ -421,7 +421,7 @@ class System:
         assert self.sink.alive, self.sink.last_lines()
         report = audit.run(self.admin_settings)
         findings = [finding.description for kind in report.counts for finding in report.listed(kind)[:3]]
-        assert report.proven, (report.sentence(), findings)
+        assert report.is_proven, (report.sentence(), findings)
 
     def drain(self) -> Count:
         """Stop the producers, let the sink store everything, and prove it twice."""

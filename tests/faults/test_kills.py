@@ -53,7 +53,7 @@ def own_settings(own_database: Database, kafka: str, topic: str) -> Settings:
 
 def _prove(settings: Settings, sent: int) -> None:
     report = audit.run(settings)
-    assert report.proven, report.sentence()
+    assert report.is_proven, report.sentence()
     assert report.records == sent
     assert select(settings, "SELECT COUNT(*), COUNT(DISTINCT order_id) FROM orders") == [(report.stored,) * 2]
 

@@ -14,12 +14,12 @@ import pytest
 from orderflow import audit, topic
 from orderflow.contract import definition
 from orderflow.errors import DatabaseRefused
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.store import schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from orderflow.topic_reader import KafkaTopicReader
 from tests.audited import COLUMNS, NO_FINDINGS, counts, fill
 from tests.records import order, send, store, writer
 from tests.sql import execute, select
@@ -29,7 +29,7 @@ def test_all_kinds_of_records_are_accounted_for(stored: Settings) -> None:
     send(stored, [order(2), order(6, note="unknown field")], partition=2)  # a duplicate across partitions
     store(stored)
     report = audit.run(stored)
-    assert (report.proven, report.counts) == (True, NO_FINDINGS)
+    assert (report.is_proven, report.counts) == (True, NO_FINDINGS)
     assert counts(report) == (11, 6, 2, 3)
     assert report.by_reason == {"malformed_json": 1, "conflict": 1, "null_value": 1}
     assert report.not_yet_stored == 0
@@ -39,7 +39,7 @@ def test_all_kinds_of_records_are_accounted_for(stored: Settings) -> None:
 def test_records_that_are_not_stored_yet_are_lag(stored: Settings) -> None:
     send(stored, [order(7)])
     report = audit.run(stored)
-    assert (report.proven, report.records, report.not_yet_stored) == (True, 9, 1)
+    assert (report.is_proven, report.records, report.not_yet_stored) == (True, 9, 1)
 
 
 def test_a_record_in_chunks_is_compared_whole(settings: Settings) -> None:
@@ -51,9 +51,9 @@ def test_a_record_in_chunks_is_compared_whole(settings: Settings) -> None:
         send(settings, [b"'" * 900_000, order(1)])
         store(settings)
         report = audit.run(settings)
-        assert (report.proven, counts(report)) == (True, (2, 1, 0, 1))
+        assert (report.is_proven, counts(report)) == (True, (2, 1, 0, 1))
         execute(settings, "UPDATE orders_quarantine_chunks SET bytes = REPLACE(bytes, 'x', '') WHERE chunk_index > 0")
-        assert audit.run(settings).proven
+        assert audit.run(settings).is_proven
         execute(settings, "DELETE FROM orders_quarantine_chunks WHERE chunk_index = 1")
         assert audit.run(settings).counts == NO_FINDINGS | {"quarantine": 2}
     finally:
@@ -74,7 +74,7 @@ def test_rows_from_before_the_first_start_are_adopted(settings: Settings) -> Non
     send(settings, [order(1), order(2, customer_id=1), order(4)])
     store(settings)
     report = audit.run(settings)
-    assert (report.proven, counts(report)) == (True, (3, 1, 1, 1))
+    assert (report.is_proven, counts(report)) == (True, (3, 1, 1, 1))
     assert (report.adopted, report.by_reason) == (3, {"conflict": 1})
     assert report.sentence().endswith(" Adopted with the table, without a record: 3 rows.")
     for forged in (
@@ -102,7 +102,7 @@ def test_tables_of_an_earlier_version_are_audited_after_an_upgrade(settings: Set
     send(settings, [order(6)], partition=2)
     store(settings)
     report = audit.run(settings)
-    assert (report.proven, report.partitions_unchecked, counts(report)) == (True, 3, (10, 6, 1, 3))
+    assert (report.is_proven, report.partitions_unchecked, counts(report)) == (True, 3, (10, 6, 1, 3))
     assert report.sentence().endswith(
         " An earlier version of OrderFlow wrote to 3 partitions: losses, stored_at and quarantined_at are not checked."
     )
@@ -116,7 +116,7 @@ def test_stored_orders_remain_proven_when_ranges_are_enforced_later(stored: Sett
     store(enforcing)
     for current in (enforcing, stored):
         report = audit.run(current)
-        assert (report.proven, report.by_reason["outside_ranges"]) == (True, 1)
+        assert (report.is_proven, report.by_reason["outside_ranges"]) == (True, 1)
 
 
 def test_records_stored_during_an_audit_are_left_out(stored: Settings) -> None:
@@ -128,9 +128,9 @@ def test_records_stored_during_an_audit_are_left_out(stored: Settings) -> None:
             assert store_new() == 9
 
         report = audit.run(stored, store_more)
-        assert (report.proven, counts(report)) == (True, (9, 5, 1, 3))
+        assert (report.is_proven, counts(report)) == (True, (9, 5, 1, 3))
     report = audit.run(stored)
-    assert (report.proven, report.records > 18) == (True, True)
+    assert (report.is_proven, report.records > 18) == (True, True)
 
 
 def test_an_audit_at_any_moment_of_a_load_is_proven(settings: Settings) -> None:
@@ -171,12 +171,12 @@ def test_a_user_who_may_only_read_can_audit(stored: Settings) -> None:
     execute(stored, f"GRANT SELECT ON {stored.mysql_database}.* TO {name}@'%'")
     try:
         reader = msgspec.structs.replace(stored, mysql_user=name, mysql_password="secret")
-        assert audit.run(reader).proven
+        assert audit.run(reader).is_proven
         execute(stored, f"REVOKE SELECT ON {stored.mysql_database}.* FROM {name}@'%'")
         tables = select(stored, "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()")
         for (table,) in tables:
             execute(stored, f"GRANT SELECT ON {stored.mysql_database}.{table} TO {name}@'%'")
-        assert audit.run(reader).proven
+        assert audit.run(reader).is_proven
         for table in ("orders_adoption", "orders_per_day"):
             execute(stored, f"REVOKE SELECT ON {stored.mysql_database}.{table} FROM {name}@'%'")
             with pytest.raises(DatabaseRefused, match=f"refuses user {name}"):
@@ -199,5 +199,5 @@ def test_the_audit_starts_over_if_a_table_is_altered(stored: Settings, monkeypat
 
     original_ledger = snapshot.ledger
     monkeypatch.setattr(snapshot, "ledger", read_then_alter_once)
-    assert audit.run(stored).proven
+    assert audit.run(stored).is_proven
     assert reads == 2

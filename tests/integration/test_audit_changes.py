@@ -112,8 +112,8 @@ def fill(settings: Settings) -> None:
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
         entries = {entry.offset: entry for entry in quarantine.matching(connection, quarantine.Filter())}
-        assert replay(connection, settings, entries[9], by="ann@desk").result.good
-        assert replay(connection, settings, entries[8], by="ann@desk", corrected=order(7)).result.good
+        assert replay(connection, settings, entries[9], by="ann@desk").result.is_in_table
+        assert replay(connection, settings, entries[8], by="ann@desk", corrected=order(7)).result.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -138,7 +138,9 @@ def row(number: int) -> str:
 def keep_audit(settings: Settings) -> audit.Report:
     report = audit.run(settings)
     with Connection(settings) as connection:
-        audits.record(connection, proven=report.proven, records=report.records, findings=0, sentence=report.sentence())
+        audits.record(
+            connection, is_proven=report.is_proven, records=report.records, findings=0, sentence=report.sentence()
+        )
     return report
 
 
@@ -152,14 +154,14 @@ def is_noticed(settings: Settings) -> bool:
     """Return whether the audit reports a finding, or reports that it cannot check something."""
     try:
         report = audit.run(settings)
-        return not report.proven or report.partitions_unchecked > 0
+        return not report.is_proven or report.partitions_unchecked > 0
     except OperatorError:
         return True
 
 
 def test_the_unchanged_tables_are_proven(filled: Settings) -> None:
     report = audit.run(filled)
-    assert (report.proven, report.counts) == (True, NO_FINDINGS), report.summary()
+    assert (report.is_proven, report.counts) == (True, NO_FINDINGS), report.summary()
     assert report.sentence() == (
         "Proven: 15 records = 9 stored + 2 duplicates + 4 quarantined. Replayed from the quarantine, so stored"
         " or duplicate: 2 records. Discarded, but still quarantined: 1 record. Lost before being read, and accepted: 3"
@@ -257,7 +259,7 @@ def test_a_changed_view_is_found(filled: Settings, view: str, change: str) -> No
         execute(filled, f"DROP {'TABLE' if change == 'as a table' else 'VIEW'} IF EXISTS {name}")
         execute(filled, created)
     assert report.counts["tables"] > 0
-    assert not report.proven
+    assert not report.is_proven
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -232,14 +232,14 @@ def test_a_change_is_found(template: Settings, change: str) -> None:
     finally:
         restore(template)
     assert report.counts == NO_FINDINGS | expected
-    assert not report.proven
+    assert not report.is_proven
     assert report.sentence().startswith("Not proven: ")
     assert {kind: len(report.listed(kind)) for kind in report.counts} == report.counts
 
 
 def test_an_unchanged_table_is_proven(template: Settings) -> None:
     report = audit.run(template)
-    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (9, 5, 1, 3))
+    assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (9, 5, 1, 3))
 
 
 def test_a_finding_names_record_order_and_values(template: Settings) -> None:

@@ -29,8 +29,8 @@ def fill_resolved(settings: Settings) -> None:
     with Connection(settings) as connection:
         entries = list(quarantine.matching(connection, quarantine.Filter()))
         for entry in entries[:3]:
-            assert replay(connection, settings, entry, by="ann@desk").result.good
-        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).result.good
+            assert replay(connection, settings, entry, by="ann@desk").result.is_in_table
+        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).result.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -164,12 +164,12 @@ def test_a_change_of_resolved_records_is_found(resolved: Settings, change: str) 
     finally:
         restore(resolved)
     assert report.counts == NO_FINDINGS | expected
-    assert not report.proven
+    assert not report.is_proven
 
 
 def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Path) -> None:
     report = audit.run(resolved)
-    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 4, 1, 2))
+    assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 4, 1, 2))
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
@@ -189,7 +189,7 @@ def test_replayed_records_that_left_the_topic_are_no_longer_provable(settings: S
     fill_resolved(settings)
     delete_before(settings, TopicPartition(settings.kafka_topic, 0, 6))
     report = audit.run(settings)
-    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (1, 1, 0, 0))
+    assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (1, 1, 0, 0))
     assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 6, 9)
 
 
@@ -211,10 +211,10 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
         [entry] = quarantine.matching(connection, quarantine.Filter())
         assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
         report = audit.run(settings)
-        assert (report.proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
+        assert (report.is_proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
         assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is ReplayResult.STORED
     report = audit.run(settings)
-    assert (report.proven, counts(report)) == (True, (2, 2, 0, 0))
+    assert (report.is_proven, counts(report)) == (True, (2, 2, 0, 0))
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
     [finding] = audit.run(settings).quarantine
     assert finding.description == "is in the quarantine for conflict with the order of a later record (offset 1)"

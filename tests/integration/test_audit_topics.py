@@ -29,7 +29,7 @@ def test_aborted_transactions_are_no_records(settings: Settings) -> None:
         ends(30)
     store(settings)
     report = audit.run(settings)
-    assert (report.proven, counts(report)) == (True, (3, 3, 0, 0))
+    assert (report.is_proven, counts(report)) == (True, (3, 3, 0, 0))
 
 
 def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
@@ -38,12 +38,12 @@ def test_offsets_before_the_ledger_are_reported(settings: Settings) -> None:
     send(settings, [order(1), order(2)])
     store(settings)
     report = audit.run(settings)
-    assert (report.proven, report.before_ledger, counts(report)) == (True, 3, (2, 2, 0, 0))
+    assert (report.is_proven, report.before_ledger, counts(report)) == (True, 3, (2, 2, 0, 0))
     assert report.sentence().endswith(" Before the ledger's first offsets, so not accounted for: 3 offsets.")
     execute(settings, "UPDATE orders_ledger SET first_offset = 4, `stored` = 1 WHERE kafka_partition = 0")
     execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000001'")
     report = audit.run(settings)
-    assert not report.proven
+    assert not report.is_proven
     assert "the topic holds records at offsets 3 to 3, before the ledger's first_offset" in {
         finding.description for finding in report.counters
     }
@@ -59,7 +59,7 @@ def test_several_topics_may_fill_one_table(settings: Settings) -> None:
     try:
         for current in (settings, mirror):
             report = audit.run(current)
-            assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (8, 4, 2, 2))
+            assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (8, 4, 2, 2))
         execute(settings, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")
         assert audit.run(settings).counts == NO_FINDINGS | {"missing": 2, "counters": 2, "rollup": 1}
     finally:
@@ -74,7 +74,7 @@ def test_a_deleted_former_topic_cannot_be_read_again(stored: Settings) -> None:
         assert audit.run(later).records == 11
         delete_topic(stored)
         report = audit.run(later)
-        assert (report.proven, counts(report)) == (True, (2, 1, 1, 0))
+        assert (report.is_proven, counts(report)) == (True, (2, 1, 1, 0))
         assert (report.unreadable_offsets, report.unprovable) == (9, 8)
         with pytest.raises(TopicMissing):
             audit.run(stored)
@@ -91,13 +91,13 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     coordinates = TopicPartition(stored.kafka_topic, 0, 2)  # orders 1 and 2; the duplicate of order 1 remains
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
-    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 3, 1, 3))
+    assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 3, 1, 3))
     assert (report.unreadable_offsets, report.unprovable) == (2, 2)
     assert "Gone from the topic: 2 older offsets, so " in report.sentence()
     coordinates = TopicPartition(stored.kafka_topic, 1, 4)  # includes a conflict and a malformed record
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
-    assert (report.proven, report.counts, counts(report)) == (True, NO_FINDINGS, (3, 1, 1, 1))
+    assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (3, 1, 1, 1))
     assert (report.unreadable_offsets, report.unprovable) == (6, 6)
     execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
     assert audit.run(stored).counts == NO_FINDINGS | {"counters": 1, "rollup": 1}
@@ -117,7 +117,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
             delete_before(stored, TopicPartition(stored.kafka_topic, 1, first))
 
     report = audit.run(stored, remove)
-    assert removed and (report.proven, report.counts) == (True, NO_FINDINGS)
+    assert removed and (report.is_proven, report.counts) == (True, NO_FINDINGS)
     assert (report.records, report.unreadable_offsets) == (14 - first, first)
     assert f" Gone from the topic: {first} older offsets," in report.sentence()
     again = audit.run(stored)
@@ -139,7 +139,7 @@ def test_records_that_left_before_they_were_stored_are_a_finding_until_their_los
     assert report.sentence().startswith("Not proven: 5 records read, 2 findings: 2 wrong in the topics.")
     assert run(stored, "accept-loss", "--yes", cwd=tmp_path).returncode == 0
     report = audit.run(stored)
-    assert (report.proven, report.lost_offsets) == (True, 5)
+    assert (report.is_proven, report.lost_offsets) == (True, 5)
 
 
 def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_compacted_topic_is_a_finding(stored: Settings, tmp_path: Path) -> Non
         prepare_ledger(stored)
     configure_topic(stored, "cleanup.policy", "delete")
     assert run(stored, "sink", "--once", "--engine", "direct", cwd=tmp_path).returncode == 0
-    assert audit.run(stored).proven
+    assert audit.run(stored).is_proven
 
 
 def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orderflow.topic._metadata._config", lambda *_: None)
     report = audit.run(stored)
-    assert (report.proven, report.policies_unknown) == (True, [stored.kafka_topic])
+    assert (report.is_proven, report.policies_unknown) == (True, [stored.kafka_topic])
     assert report.sentence().endswith(
         f" The user may not read the cleanup.policy of topic {stored.kafka_topic}. If it is compact, records may be"
         " missing."

@@ -123,7 +123,7 @@ def test_every_record_is_stored_once_when_each_server_is_killed_in_turn(
             assert second.exit_code == 0, second.last_lines()
     assert producer.exit_code == 0, producer.last_lines()
     report = audit.run(settings)
-    assert report.proven and not report.not_yet_stored, report.sentence()
+    assert report.is_proven and not report.not_yet_stored, report.sentence()
 
 
 def _lag(settings: Settings) -> int:

@@ -158,13 +158,13 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
         (0, "web"),
     ]
     report = audit.run(second)
-    assert report.proven, report
+    assert report.is_proven, report
     send(settings, [shop_order(1005, items=[1], tax=0.0001, unit_price=45.9, total_price=91.8), shop_order(1004)])
     send(settings, [shop_order(2002, source={"channel": "x" * 40})], partition=1)
     store(third)
     assert [name for name, *_ in custom_columns(settings)] == ["currency", "gift", "paid_at", "channel", "items", "tax"]
     report = audit.run(third)
-    assert report.proven, report
+    assert report.is_proven, report
     assert select(
         settings, "SELECT kafka_partition, first_offset, contract_id FROM orders_contract_starts ORDER BY 1, 2"
     ) == [
@@ -195,10 +195,10 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
         assert replay(connection, second, forbidden, by="ann@desk").result is ReplayResult.REJECTED
     assert select(settings, "SELECT currency, channel FROM orders WHERE order_id = '#1002'") == [("CHF", "web")]
     report = audit.run(second)
-    assert report.proven, report
+    assert report.is_proven, report
     send(settings, [shop_order(1004)])
     store(second)
-    assert audit.run(second).proven
+    assert audit.run(second).is_proven
 
 
 def test_the_reason_of_a_conflict_is_shortened_to_fit_its_column(database: Settings) -> None:
@@ -223,7 +223,7 @@ def replay_open_record(settings: Settings, corrected: bytes | None = None) -> Re
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, Filter())
         result = replay(connection, settings, entry, by="ann@desk", corrected=corrected).result
-    assert audit.run(settings).proven
+    assert audit.run(settings).is_proven
     return result
 
 
@@ -259,7 +259,7 @@ def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(s
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, Filter())
         assert quarantine.discard(connection, [entry.quarantine_id], by="ann@desk", because="a test") == 1
-    assert audit.run(second).proven
+    assert audit.run(second).is_proven
 
 
 def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stored_is_proven(
@@ -277,9 +277,9 @@ def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stor
     send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
     store(first)
     report = audit.run(second)
-    assert (report.proven, counts(report)) == (True, (5, 2, 2, 1)), report
+    assert (report.is_proven, counts(report)) == (True, (5, 2, 2, 1)), report
     execute(settings, "UPDATE orders SET gift = NULL WHERE order_id = '#1002'")
-    assert not audit.run(second).proven
+    assert not audit.run(second).is_proven
 
 
 def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one(settings: Settings) -> None:
@@ -297,9 +297,9 @@ def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one
     assert schema.missing(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
     store(first)
-    assert audit.run(first).proven
+    assert audit.run(first).is_proven
     execute(settings, "UPDATE orders SET channel = 'web' WHERE order_id = '#1002'")
-    assert not audit.run(first).proven
+    assert not audit.run(first).is_proven
 
 
 def test_the_default_contract_can_be_extended(settings: Settings) -> None:
@@ -310,7 +310,7 @@ def test_the_default_contract_can_be_extended(settings: Settings) -> None:
     store(extended)
     assert select(settings, "SELECT coupon FROM orders ORDER BY order_id") == [(None,), (None,), ("SAVE",), (None,)]
     assert counts(audit.run(extended)) == (5, 4, 1, 0)
-    assert audit.run(settings).proven  # it reads by the versions in the database, not by ORDER_CONTRACT
+    assert audit.run(settings).is_proven  # it reads by the versions in the database, not by ORDER_CONTRACT
     with pytest.raises(ContractInvalid, match=r"ORDER_CONTRACT is not set, but the orders of .*\(version 1\)"):
         schema.prepare(settings)
 
@@ -388,7 +388,7 @@ def test_custom_columns_of_adopted_rows_are_checked_and_may_become_wider(setting
 
 
 def assert_adopted_rows_are_checked(settings: Settings) -> None:
-    assert audit.run(settings).proven
+    assert audit.run(settings).is_proven
     names = [field.name for field in loader.contract_of(settings).custom_columns]
     changes = [
         "order_timestamp = '2025-01-15 14:30:45.124'",
@@ -542,7 +542,7 @@ def test_a_column_that_was_dropped_with_a_forged_contract_is_found(settings: Set
     for which in (with_contract(settings, FIRST), second):
         send(settings, [shop_order(1001), shop_order(1002, gift=True)])
         store(which)
-    assert audit.run(second).proven
+    assert audit.run(second).is_proven
     execute(settings, "INSERT INTO orders_contracts SELECT 3, contract, added_at FROM orders_contracts LIMIT 1")
     execute(settings, "ALTER TABLE orders DROP COLUMN gift, DROP COLUMN paid_at, DROP COLUMN channel")
     assert [finding.description for finding in audit.run(second).tables] == [

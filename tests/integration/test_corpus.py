@@ -85,7 +85,7 @@ def test_every_record_of_the_corpus_has_its_expected_outcome(
         assert outcomes == Counter(step.outcome for _, step in steps), story.name
 
     report = audit.run(settings)
-    assert report.proven and not report.not_yet_stored, report
+    assert report.is_proven and not report.not_yet_stored, report
     assert report.records == len(cases) * 2 + sum(map(len, sent_steps))
     assert (report.stored, report.quarantined) == (len(rows), len(quarantined))
 

@@ -108,7 +108,7 @@ def test_a_record_is_shown_and_corrected(kept: Settings, tmp_path: Path) -> None
         kept, "SELECT record_value, corrected_value, status, resolved_by FROM orders_quarantine WHERE quarantine_id = 4"
     ) == [(HOSTILE, order(4), "replayed", "ann@desk")]
     assert shell(kept, edit, tmp_path, EDITOR="true").returncode == 2
-    assert audit.run(kept).proven
+    assert audit.run(kept).is_proven
 
 
 def test_impossible_requests_are_reported(kept: Settings, tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ def test_impossible_requests_are_reported(kept: Settings, tmp_path: Path) -> Non
         assert "Traceback" not in result.stderr and not result.stdout
     first, second = (shell(kept, "orderflow quarantine discard 1 --because x", tmp_path) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 1)
-    assert audit.run(kept).proven
+    assert audit.run(kept).is_proven

@@ -54,7 +54,7 @@ def _workers(sink: Process) -> list[psutil.Process]:
 
 def _proven(settings: Settings) -> audit.Report:
     report = audit.run(settings)
-    assert report.proven and not report.not_yet_stored, report.sentence()
+    assert report.is_proven and not report.not_yet_stored, report.sentence()
     return report
 
 

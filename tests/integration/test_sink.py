@@ -58,7 +58,7 @@ def test_every_record_is_accounted_for(settings: Settings, tmp_path: Path, engin
     assert first_run.returncode == 0, first_run.stderr
 
     report = audit.run(settings)
-    assert report.proven, report
+    assert report.is_proven, report
     assert report.records == 5000 + 1 + 20
     assert report.duplicates == counts["repeated"]
     assert report.stored + report.quarantined == report.records - report.duplicates
@@ -227,7 +227,7 @@ def test_an_engine_that_hangs_is_restarted(settings: Settings, tmp_path: Path, e
         until(lambda: select(settings, "SELECT COUNT(*) FROM orders") == [(70,)], sink)
     finally:
         sink.kill()
-    assert audit.run(settings).proven
+    assert audit.run(settings).is_proven
 
 
 def test_records_at_offsets_that_held_none_stop_the_sink(settings: Settings, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_records_at_offsets_that_held_none_stop_the_sink(settings: Settings, tmp
     result = run(settings, "sink", "--once", "--engine", "direct", cwd=tmp_path)
     assert result.returncode == 2
     assert "has records at offsets 10 to 11, which held none before: Kafka has lost the end" in result.stderr
-    assert not audit.run(settings).proven
+    assert not audit.run(settings).is_proven
 
 
 def test_a_ledger_that_is_emptied_while_the_sink_runs(settings: Settings, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_markers_that_retention_removes_are_no_loss(settings: Settings, tmp_path
     again = run(settings, "sink", "--once", "--engine", engine, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     result = audit.run(settings)
-    assert result.proven, result
+    assert result.is_proven, result
 
 
 def _count(sink: Process, words: str) -> int:
@@ -285,7 +285,7 @@ def test_micro_batches_are_as_large_and_as_frequent_as_configured(mysql_settings
         until(lambda: _accounted(mysql_settings) == 20_300, sink)
         until(lambda: _batch_ids(sink)[-1] >= before + 2, sink)
         assert _batch_ids(sink)[-1] - before <= time.monotonic() - started_at + 2, "a second apart"
-    assert audit.run(mysql_settings).proven
+    assert audit.run(mysql_settings).is_proven
 
 
 def _batch_ids(sink: Process) -> list[int]:
@@ -331,7 +331,7 @@ def test_new_partitions_are_noticed_and_either_engine_continues_where_the_other_
                 until(lambda: _accounted(mysql_settings) == _sent(mysql_settings), sink)
             sink.kill()
     report = audit.run(mysql_settings)
-    assert report.proven and not report.not_yet_stored, report
+    assert report.is_proven and not report.not_yet_stored, report
 
 
 def _accounted(settings: Settings) -> int:

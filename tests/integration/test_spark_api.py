@@ -103,7 +103,7 @@ def _submitted(settings: Settings, tmp_path: Path, script: Path, *arguments: str
 
 def _proven(settings: Settings) -> audit.Report:
     report = audit.run(settings)
-    assert report.proven and not report.not_yet_stored, report.sentence()
+    assert report.is_proven and not report.not_yet_stored, report.sentence()
     return report
 
 

@@ -68,7 +68,7 @@ def test_spark_shows_the_stored_records(settings: Settings, tmp_path: Path, monk
         until(lambda: not sink.alive)
         assert sink.exit_code == 0, sink.last_lines()
     report = audit.run(settings)
-    assert report.proven and report.records == _COUNT, report.sentence()
+    assert report.is_proven and report.records == _COUNT, report.sentence()
     progress = _progress(events)
     observed = [
         batch_progress["observedMetrics"]["orderflow"]["values"]

@@ -114,7 +114,7 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
         commit(store, batch_of([numbered(1)], key=b"again"))  # is stored already
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
         [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, store, entry, by="ann", corrected=numbered(3)).result.good
+        assert replay(connection, store, entry, by="ann", corrected=numbered(3)).result.is_in_table
         known = {0: (1, first), 1: (7, ledger.fingerprint(PRODUCED, b"key"))}
         assert ledger.last_records(connection, "orders") == known
         assert ledger.last_records(connection, "other") == {}

@@ -91,7 +91,7 @@ def test_old_orders_are_archived_as_documented(settings: Settings) -> None:
     send(settings, [numbered(1, **OLD), numbered(1, **OLD), numbered(2, **OLD), b"{", numbered(3), numbered(4)])
     store(settings)
     delete_before(settings, TopicPartition(settings.kafka_topic, 0, 3))
-    assert audit.run(settings).proven
+    assert audit.run(settings).is_proven
     assert _archive(settings) == []
     assert select(settings, "SELECT order_id, kafka_offset FROM orders_archive ORDER BY 1") == [
         ("ORDER-000001", 0),
@@ -101,7 +101,7 @@ def test_old_orders_are_archived_as_documented(settings: Settings) -> None:
     send(settings, [numbered(5)])
     store(settings)
     report = audit.run(settings)
-    assert report.proven, report.sentence()
+    assert report.is_proven, report.sentence()
     assert (report.stored, report.quarantined, report.unprovable) == (3, 1, 0)
 
 
@@ -115,7 +115,7 @@ def test_orders_of_two_topics_are_not_archived(settings: Settings) -> None:
         assert _archive(settings) == ["Subquery returns more than 1 row"]
         assert select(settings, "SELECT COUNT(*) FROM orders_archive") == [(0,)]
         report = audit.run(settings)
-        assert (report.proven, report.stored) == (True, 2)
+        assert (report.is_proven, report.stored) == (True, 2)
         assert select(settings, "SELECT `stored` FROM orders_ledger WHERE next_offset > 0") == [(1,), (1,)]
     finally:
         delete_topic(second)

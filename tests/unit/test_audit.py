@@ -220,13 +220,15 @@ def test_a_row_that_may_be_archived_is_no_finding(stored_at: datetime | None) ->
 )
 def test_a_stored_result_agrees_with_itself(report: Report) -> None:
     stored = Audit(
-        NOW, proven=report.proven, records=report.records, findings=report.findings, sentence=report.sentence()
+        NOW, is_proven=report.is_proven, records=report.records, findings=report.findings, sentence=report.sentence()
     )
-    assert stored.agrees
-    other = {"proven": not stored.proven, "records": 999, "findings": stored.findings + 1, "sentence": ""}
+    assert stored.is_consistent
+    other = {"is_proven": not stored.is_proven, "records": 999, "findings": stored.findings + 1, "sentence": ""}
     for column, value in other.items():
-        assert not msgspec.structs.replace(stored, **{column: value}).agrees
-    assert not msgspec.structs.replace(stored, proven=not stored.proven, findings=int(stored.proven)).agrees
+        assert not msgspec.structs.replace(stored, **{column: value}).is_consistent
+    assert not msgspec.structs.replace(
+        stored, is_proven=not stored.is_proven, findings=int(stored.is_proven)
+    ).is_consistent
 
 
 @pytest.mark.parametrize(
@@ -237,10 +239,10 @@ def test_a_stored_result_agrees_with_itself(report: Report) -> None:
     ],
 )
 def test_the_sentence_of_an_earlier_version_agrees(sentence: str) -> None:
-    stored = Audit(NOW, proven=False, records=1000, findings=1, sentence=sentence)
-    assert stored.agrees
-    assert not msgspec.structs.replace(stored, records=1001).agrees
-    assert not msgspec.structs.replace(stored, proven=True, findings=0).agrees
+    stored = Audit(NOW, is_proven=False, records=1000, findings=1, sentence=sentence)
+    assert stored.is_consistent
+    assert not msgspec.structs.replace(stored, records=1001).is_consistent
+    assert not msgspec.structs.replace(stored, is_proven=True, findings=0).is_consistent
 
 
 @given(st.integers(-1, 253_402_300_800_000))
@@ -257,12 +259,12 @@ def test_a_timestamp_is_compared_to_the_millisecond(timestamp: int) -> None:
 
 def test_a_report_counts_what_it_does_not_list() -> None:
     report = Report(records=1_000_000, stored=980_100, duplicates=9_900, quarantined=10_000)
-    assert report.proven
+    assert report.is_proven
     assert report.sentence() == "Proven: 1,000,000 records = 980,100 stored + 9,900 duplicates + 10,000 quarantined."
     for offset in range(LISTED + 5):
         report.add("missing", Finding(description="is missing", offset=offset))
     report.add("rollup", Finding(description="is wrong"))
-    assert not report.proven
+    assert not report.is_proven
     assert (len(report.missing), report.counts["missing"]) == (LISTED, LISTED + 5)
     assert report.sentence() == (
         "Not proven: 1,000,000 records read, 106 findings: 105 missing, 1 wrong in the rollup."

@@ -87,11 +87,11 @@ def test_sampling_includes_forked_processes(tmp_path: Path) -> None:
         "import os, time\n"
         "from itertools import islice\n"
         "from benchmarks import backlog\n"
-        "from orderflow.contract.fast_path import decode_batch\n"
+        "from orderflow.contract.fast_path import decode_values\n"
         "values = [value for _, value, _ in islice(backlog.messages(), 1000)]\n"
         "end = time.monotonic() + 1.5\n"
         "child = os.fork()\n"
-        "while time.monotonic() < end: decode_batch(values)\n"
+        "while time.monotonic() < end: decode_values(values)\n"
         "if child: os.waitpid(child, 0)\n"
     )
     folder = tmp_path / "seen"

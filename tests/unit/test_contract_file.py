@@ -163,7 +163,7 @@ def example(name: str) -> tuple[Contract, list[bytes]]:
 def test_the_samples_of_the_examples_are_accepted_on_both_paths(name: str) -> None:
     contract, samples = example(name)
     orders = [read_exactly(sample, contract)[0] for sample in samples]
-    assert fast_path.decode_batch(samples, contract).results == orders
+    assert fast_path.decode_values(samples, contract).results == orders
     assert native.unsupported_reason(contract) == ""
     if native.IS_COMPILED:
         fast, _ = native.read(pa.array(samples, pa.large_binary()), contract)
@@ -193,7 +193,7 @@ def test_a_broken_sample_is_rejected_for_its_reason(name: str, change: dict[str,
     with pytest.raises(RecordRejected) as rejected:
         read_exactly(value, contract)
     assert rejected.value.reason == reason
-    [result] = fast_path.decode_batch([value], contract).results
+    [result] = fast_path.decode_values([value], contract).results
     assert isinstance(result, RecordRejected) and result.reason == reason
 
 

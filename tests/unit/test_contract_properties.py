@@ -107,7 +107,7 @@ def test_the_reference_by_the_default_contract_is_the_reference_of_the_standard_
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_an_empty_file_reads_the_corpus_like_the_default_contract(case: Case) -> None:
-    [result] = fast_path.decode_batch([case.value], contract_file.read("", "empty.toml")).results
+    [result] = fast_path.decode_values([case.value], contract_file.read("", "empty.toml")).results
     assert (result if isinstance(result, Order) else result.reason) == case.expected
 
 
@@ -151,7 +151,7 @@ def test_backslashes_of_an_order_id_are_kept() -> None:
     contract = full_contract()
     assert "order_id" in contract.free_texts and "order_id" not in DEFAULT.free_texts
     assert custom_values(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
-    [order] = fast_path.decode_batch([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
+    [order] = fast_path.decode_values([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
     assert isinstance(order, Order) and order.order_id == r"a\t"
 
 

@@ -32,7 +32,7 @@ def drawn(count: int, **options: Any) -> tuple[Generator, list[Message]]:
 def test_orders_keep_the_contract_and_the_ranges(seed: int, start: int) -> None:
     products = {product.name: product for product in PRODUCTS}
     for number, (key, value, _) in enumerate(islice(Generator(start, seed=seed, clock=lambda: NOON), 20), start):
-        order = exact_path.decode(value, ranges=outside_ranges)
+        order = exact_path.decode(value, range_check=outside_ranges)
         product = products[order.product_name]
         assert key == order.order_id.encode() == f"ORDER-{number:06d}".encode()
         assert order.product_category == product.category
@@ -87,7 +87,7 @@ def test_every_message_is_good_bad_or_repeated() -> None:
     rejected = conflicts = repeated = elsewhere = 0
     for _, value, partition in messages:
         try:
-            order = exact_path.decode(value, ranges=outside_ranges)
+            order = exact_path.decode(value, range_check=outside_ranges)
         except RecordRejected:
             rejected += 1
             continue
@@ -126,7 +126,7 @@ def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Mess
         assert value is not None
         once = conflict(value)
         twice = conflict(once)
-        decoded = [exact_path.decode(text, ranges=outside_ranges) for text in (value, once, twice)]
+        decoded = [exact_path.decode(text, range_check=outside_ranges) for text in (value, once, twice)]
         assert decoded[0] != decoded[1] != decoded[2]
         assert len({order.order_id for order in decoded}) == 1
 

@@ -28,9 +28,9 @@ def test_a_process_that_writes_does_not_import_pandas(tmp_path: Path) -> None:
     (tmp_path / "pandas.py").write_text("__version__ = '2.3.3'\n")
     code = (
         f"import sys, threading; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path;"
-        " from orderflow.pipeline.direct import DirectEngine; from orderflow.contract.fast_path import decode_batch;"
+        " from orderflow.pipeline.direct import DirectEngine; from orderflow.contract.fast_path import decode_values;"
         " from orderflow.settings import Settings; import pyarrow;"
-        " DirectEngine(Settings()).open(Path(), threading.Event()); decode_batch([b'']); pyarrow.array([1]);"
+        " DirectEngine(Settings()).open(Path(), threading.Event()); decode_values([b'']); pyarrow.array([1]);"
         " sys.exit(sys.modules.get('pandas') is not None)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

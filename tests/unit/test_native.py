@@ -51,11 +51,11 @@ def test_the_lines_equal_those_of_the_fallback(generated_rows: list[tuple[object
 
 def test_without_the_library_the_exact_path_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [*(case.value for case in CASES), *(numbered(number) for number in range(50)), SAMPLE]
-    compiled = fast_path.decode_batch(values)
+    compiled = fast_path.decode_values(values)
     decoded, _ = native.read(pa.array(values, pa.large_binary()), DEFAULT)
     assert 0 < fast_path._keep_matching(decoded, DEFAULT).num_rows < compiled.orders.num_rows
     monkeypatch.setattr(native, "IS_COMPILED", False)
-    exact = fast_path.decode_batch(values)
+    exact = fast_path.decode_values(values)
     assert exact.orders == compiled.orders and exact.unknown_fields == compiled.unknown_fields
     rejections = [
         [(batch_index, rejected.message) for batch_index, rejected in reading.rejected] for reading in (compiled, exact)

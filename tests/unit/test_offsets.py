@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from orderflow import topic
 from orderflow.errors import OffsetsReused
-from orderflow.offsets import DamagedError, OffsetRange
+from orderflow.offsets import DamagedOffsetError, OffsetRange
 from orderflow.settings import Settings
+from orderflow.start_checks import check_accounted_offsets
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord
 from orderflow.topic import Record
-from orderflow.topic_reader import check_accounted_offsets
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 
@@ -114,7 +114,7 @@ def test_a_record_after_the_range_proves_it(offset: int) -> None:
 @pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
 def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | None) -> None:
     wanted = OffsetRange(100, 200)
-    with pytest.raises(DamagedError, match=str(offset)):
+    with pytest.raises(DamagedOffsetError, match=str(offset)):
         wanted.on_record(offset, high_watermark)
     assert wanted.position == 100
 

@@ -8,8 +8,8 @@ import pytest
 
 from orderflow.contract import exact_path
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Order, Reason
-from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.exact_path import RangeCheck
+from orderflow.contract.fast_path import decode_values
 from orderflow.errors import RecordRejected
 from orderflow.order_ranges import outside_ranges
 from tests import reference
@@ -20,17 +20,17 @@ MESSAGES = [numbered(number) for number in range(1, 80)]
 ORDERS = [sample_order(order_id=f"ORDER-{number:06}") for number in range(1, 80)]
 
 
-def outcome(value: bytes | None, ranges: Ranges | None = None) -> Order | Reason:
+def outcome(value: bytes | None, range_check: RangeCheck | None = None) -> Order | Reason:
     try:
-        return exact_path.decode(value, ranges=ranges)
+        return exact_path.decode(value, range_check=range_check)
     except RecordRejected as rejected:
         return Reason(rejected.reason)
 
 
-def outcomes(values: list[bytes | None], ranges: Ranges | None = None) -> list[Order | Reason]:
+def outcomes(values: list[bytes | None], range_check: RangeCheck | None = None) -> list[Order | Reason]:
     return [
         Reason(result.reason) if isinstance(result, RecordRejected) else result
-        for result in decode_batch(values, ranges=ranges).results
+        for result in decode_values(values, range_check=range_check).results
     ]
 
 
@@ -95,7 +95,7 @@ def test_one_flipped_bit_is_read_as_the_reference_reads_it() -> None:
 
 @pytest.mark.parametrize("text", JSON)
 def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
-    reading = decode_batch([message(coupon=text), SAMPLE])
+    reading = decode_values([message(coupon=text), SAMPLE])
     assert reading.results == [ORDER, ORDER]
     assert reading.unknown_fields.to_pylist() == [{"name": "coupon", "batch_index": 0}]
     assert isinstance(outcome(text.encode()), Reason)
@@ -137,7 +137,7 @@ def test_values_are_exact() -> None:
 
 
 def test_unknown_fields_are_reported_with_their_batch_indexes() -> None:
-    reading = decode_batch([*MESSAGES, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
+    reading = decode_values([*MESSAGES, message(a="1", b="2"), message(a="3"), b"{}", message(c="1", quantity='"2"')])
     names, batch_indexes = reading.unknown_fields.columns
     assert [*zip(names.to_pylist(), batch_indexes.to_pylist(), strict=True)] == [
         ("a", len(MESSAGES)),
@@ -147,7 +147,7 @@ def test_unknown_fields_are_reported_with_their_batch_indexes() -> None:
 
 
 def test_an_empty_batch_has_no_results() -> None:
-    reading = decode_batch([])
+    reading = decode_values([])
     assert reading.results == [] and reading.unknown_fields.num_rows == 0
 
 
@@ -168,8 +168,8 @@ IN_RANGES = {"unit_price": "50.00", "total_price": "100.00"}
 )
 def test_enforced_ranges_accept_orders_inside(tokens: dict[str, str]) -> None:
     value = message(**IN_RANGES | tokens)
-    assert outcome(value, ranges=outside_ranges) == exact_path.decode(value)
-    assert outcomes([value, value], ranges=outside_ranges) == [exact_path.decode(value)] * 2
+    assert outcome(value, range_check=outside_ranges) == exact_path.decode(value)
+    assert outcomes([value, value], range_check=outside_ranges) == [exact_path.decode(value)] * 2
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_enforced_ranges_accept_orders_inside(tokens: dict[str, str]) -> None:
 def test_enforced_ranges_reject_orders_outside(tokens: dict[str, str]) -> None:
     value, inside = message(**IN_RANGES | tokens), message(**IN_RANGES)
     assert isinstance(outcome(value), Order)
-    assert outcome(value, ranges=outside_ranges) == Reason.OUTSIDE_RANGES
-    assert outcomes([inside, value, inside], ranges=outside_ranges) == [
+    assert outcome(value, range_check=outside_ranges) == Reason.OUTSIDE_RANGES
+    assert outcomes([inside, value, inside], range_check=outside_ranges) == [
         exact_path.decode(inside),
         Reason.OUTSIDE_RANGES,
         exact_path.decode(inside),
@@ -197,7 +197,7 @@ def test_enforced_ranges_reject_orders_outside(tokens: dict[str, str]) -> None:
 
 
 def test_ranges_do_not_hide_a_worse_fault() -> None:
-    assert outcome(message(total_price="91.99"), ranges=outside_ranges) == Reason.WRONG_TOTAL
+    assert outcome(message(total_price="91.99"), range_check=outside_ranges) == Reason.WRONG_TOTAL
 
 
 def test_the_columns_are_those_of_the_contract() -> None:

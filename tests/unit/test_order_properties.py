@@ -125,7 +125,7 @@ def read_fast(value: bytes) -> list[Order]:
 
 
 def check_batch(values: list[bytes | None]) -> None:
-    results = fast_path.decode_batch(values).results
+    results = fast_path.decode_values(values).results
     assert [comparable(result) for result in results] == [decoded(value) for value in values]
 
 

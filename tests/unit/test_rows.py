@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mysql.connector.conversion import MySQLConverter
 
 from orderflow.contract.definition import DEFAULT
-from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.fast_path import decode_values
 from orderflow.store import orders
 from orderflow.store.connection import estimated_bytes, split_by_size
 from orderflow.store.record_batch import RecordBatch
@@ -24,7 +24,7 @@ def test_rows_are_sorted_and_the_first_of_one_id_stays_first(single_writer: bool
     rng = Random(7)
     values: list[bytes | None] = [numbered(rng.randrange(1, 120)) for _ in range(300)]
     batch = RecordBatch([0] * 300, range(300), [0] * 300, [None] * 300, values)
-    rows = orders.as_rows(decode_batch(values).orders, batch, DEFAULT, single_writer=single_writer)
+    rows = orders.as_rows(decode_values(values).orders, batch, DEFAULT, single_writer=single_writer)
     ordered = list(zip(rows["order_id"].to_pylist(), rows["batch_index"].to_pylist(), strict=True))
     assert sorted(batch_index for _, batch_index in ordered) == list(range(300))
     assert ordered == sorted(ordered, key=lambda row: row if single_writer else (row[0][-1], *row))

@@ -163,7 +163,7 @@ def test_an_interval_is_no_stall() -> None:
     ],
 )
 def test_javas_shortages_are_waited_for(cause: str, expected: type[OrderFlowError]) -> None:
-    error = failures.java_error("Spark failed", cause)
+    error = failures.error_from_java("Spark failed", cause)
     assert (type(error), error.message) == (expected, f"Spark failed: {cause}.")
     assert bool(error.hint) == (expected is OutOfResources)
 

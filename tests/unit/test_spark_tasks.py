@@ -10,12 +10,12 @@ from typing import NamedTuple, cast
 import pyarrow as pa
 import pytest
 
-from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected, from_wire
+from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected, from_json
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
-from orderflow.topic_reader import KafkaTopicReader
 
 _GOOD = (
     b'{"customer_id": 1, "order_id": "ORDER-000001", "product_name": "Tea", "product_category": "Food",'
@@ -79,7 +79,7 @@ def test_records_of_another_topic_are_refused() -> None:
         batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
         with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
             list(tasks.store(iter([batch]), topic_reader))
-        assert isinstance(from_wire(str(failed.value)), InputInvalid)
+        assert isinstance(from_json(str(failed.value)), InputInvalid)
     tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), topic_reader)
 
 
@@ -100,12 +100,12 @@ def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
     "error", [KafkaUnavailable("x", hint="y"), LedgerGap("a\nb"), InputInvalid("ä"), RecordRejected("conflict", "z")]
 )
 def test_an_error_of_a_worker_is_parsed_from_its_text(error: OrderFlowError) -> None:
-    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_wire()}\n\n\tat org.apache.spark"
-    parsed = tasks.parse_error(text)
+    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_json()}\n\n\tat org.apache.spark"
+    parsed = tasks.error_from_worker(text)
     assert type(parsed) is type(error)
     assert parsed and vars(parsed) == vars(error)
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
-    assert tasks.parse_error("ValueError: nothing of ours") is None
+    assert tasks.error_from_worker("ValueError: nothing of ours") is None
 
 
 def test_a_password_is_quoted_as_jaas_reads_it() -> None:

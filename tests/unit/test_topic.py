@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow import topic
-from orderflow.errors import BatchBroken, KafkaUnavailable, OrderFlowError, TopicUnusable
+from orderflow.errors import BatchDamaged, KafkaUnavailable, OrderFlowError, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
 from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _reading
@@ -170,7 +170,7 @@ def test_an_admin_client_that_knows_another_leader_epoch_is_replaced(
 
 
 @pytest.mark.parametrize(
-    "error", [KafkaUnavailable("A newer epoch."), BatchBroken("A wrong checksum.", hint="x"), None]
+    "error", [KafkaUnavailable("A newer epoch."), BatchDamaged("A wrong checksum.", hint="x"), None]
 )
 def test_a_reader_that_has_failed_is_replaced(error: OrderFlowError | None, monkeypatch: pytest.MonkeyPatch) -> None:
     clients: list[object] = []

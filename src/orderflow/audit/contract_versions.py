@@ -10,7 +10,7 @@ from orderflow.audit.partition import Partition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 from orderflow.contract.definition import Contract, Order
-from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.fast_path import decode_values
 from orderflow.errors import Contention, RecordRejected
 from orderflow.store import contracts
 from orderflow.store.connection import Connection
@@ -102,7 +102,7 @@ class ContractVersions:
         for contract_id, group in groupby(zip(contract_ids, records, strict=True), key=lambda pair: pair[0]):
             contract = self._versions.contracts[contract_id]
             group_records = [record for _, record in group]
-            results = decode_batch([record.value for record in group_records], contract).results
+            results = decode_values([record.value for record in group_records], contract).results
             for record, result in zip(group_records, results, strict=True):
                 aligned = result if isinstance(result, RecordRejected) else contract.align(result, self.newest)
                 read_records.append(ReadRecord(record, aligned, contract_id))

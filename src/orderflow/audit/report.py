@@ -103,7 +103,7 @@ class Report(msgspec.Struct, kw_only=True):
         return sum(self.counts.values())
 
     @property
-    def proven(self) -> bool:
+    def is_proven(self) -> bool:
         """Whether there are no findings: every re-read record is accounted for, and the tables hold nothing else."""
         return not self.findings
 
@@ -111,12 +111,12 @@ class Report(msgspec.Struct, kw_only=True):
         """The report as JSON-compatible values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         losses = [msgspec.to_builtins(loss._asdict()) for loss in self.losses]
-        return {"proven": self.proven, **values, "losses": losses}
+        return {"proven": self.is_proven, **values, "losses": losses}
 
     def sentence(self) -> str:
         """The result in one sentence, followed by notes."""
-        beginning = audits.beginning(proven=self.proven, records=self.records, findings=self.findings)
-        if self.proven:
+        beginning = audits.beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
+        if self.is_proven:
             parts = (
                 f"{self.stored:,} stored + {counted(self.duplicates, 'duplicate')} + {self.quarantined:,} quarantined"
             )

@@ -44,6 +44,6 @@ def check_last_audit(connection: Connection, report: Report) -> None:
         last = audits.last(connection)
     except DatabaseRefused:
         return  # the table is missing, which check_structure reports
-    if last and not last.agrees:
+    if last and not last.is_consistent:
         description = f"the audit of {last.audited_at:%Y-%m-%d %H:%M:%S} UTC is inconsistent: it was changed by hand"
         report.add("tables", Finding(description=description))

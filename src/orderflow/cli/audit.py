@@ -56,7 +56,7 @@ def audit(
         print(json.dumps(report.summary()))
     else:
         _print(report)
-    if not report.proven:
+    if not report.is_proven:
         raise typer.Exit(1)
 
 
@@ -68,7 +68,7 @@ def _store_result(current: Settings, report: Report) -> None:
         with Connection(current) as connection:
             audits.record(
                 connection,
-                proven=report.proven,
+                is_proven=report.is_proven,
                 records=report.records,
                 findings=report.findings,
                 sentence=report.sentence(),

@@ -43,16 +43,16 @@ def console(
     """
     from orderflow import topic
     from orderflow.contract import exact_path, loader
-    from orderflow.order_ranges import ranges_of
+    from orderflow.order_ranges import range_check_of
 
     current = context.load()
-    contract, ranges = loader.contract_of(current), ranges_of(current)
+    contract, range_check = loader.contract_of(current), range_check_of(current)
     if not as_json:
         print(_HEADER)
     for shown, record in enumerate(topic.follow(current, from_beginning=from_beginning), 1):
         result: Order | RecordRejected
         try:
-            result = exact_path.decode(record.value, contract, ranges)
+            result = exact_path.decode(record.value, contract, range_check)
         except RecordRejected as rejected:
             result = rejected
         print(_as_json(record, result, contract.custom_columns) if as_json else _as_line(record, result), flush=True)

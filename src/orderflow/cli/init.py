@@ -50,7 +50,7 @@ def init(
     - `orderflow init --dry-run > orderflow.sql`: if you may not create tables yourself
     - `orderflow init --grants > grants.sql`: once the tables exist, for an administrator (docs/security.md)
     """
-    from orderflow import topic, topic_reader
+    from orderflow import start_checks, topic
     from orderflow.store import schema
     from orderflow.store.connection import Connection
     from orderflow.store.grants import grants as grant_statements
@@ -76,7 +76,7 @@ def init(
         info = topic.describe(current)
     except TopicMissing as missing:
         with Connection(current) as connection:
-            topic_reader.check_not_deleted(current, connection, missing)
+            start_checks.check_not_deleted(current, connection, missing)
         info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:

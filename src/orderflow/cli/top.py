@@ -69,7 +69,7 @@ def _server_states(snapshot: Snapshot) -> Table:
     if snapshot.sink_log_line:
         table.add_row("", Text(safe(snapshot.sink_log_line), style="dim"))
     if snapshot.audit:
-        style = _STYLES["ok" if snapshot.audit.proven else "unavailable"]
+        style = _STYLES["ok" if snapshot.audit.is_proven else "unavailable"]
         result = Text(f"{safe(snapshot.audit.sentence)} {snapshot.audit.audited_at:%Y-%m-%d %H:%M:%S} UTC", style=style)
         table.add_row("Last audit", result)
     return table

@@ -13,23 +13,23 @@ from orderflow.contract.message_json import compact_json, described_type, parse_
 from orderflow.errors import RecordRejected
 
 # Returns which of the order's values is outside the accepted ranges, as a clause; empty if none is.
-Ranges = Callable[[Order], str]
+RangeCheck = Callable[[Order], str]
 
 _TOTAL = STANDARD_FIELDS.index("total_price")  # behind unit_price and quantity
 _MISSING = object()
 
 
-def decode(value: bytes | None, contract: Contract = DEFAULT, ranges: Ranges | None = None) -> Order:
+def decode(value: bytes | None, contract: Contract = DEFAULT, range_check: RangeCheck | None = None) -> Order:
     """Decode one message value.
 
     Raises RecordRejected with the reason and a sentence of detail.
     """
-    order, _ = read_exactly(value, contract, ranges)
+    order, _ = read_exactly(value, contract, range_check)
     return order
 
 
 def read_exactly(
-    value: bytes | None, contract: Contract = DEFAULT, ranges: Ranges | None = None
+    value: bytes | None, contract: Contract = DEFAULT, range_check: RangeCheck | None = None
 ) -> tuple[Order, Sequence[str]]:
     """Decode one message value. Return the order and the names of its unknown fields, unless they are kept.
 
@@ -47,7 +47,7 @@ def read_exactly(
     if unknown_names and contract.unknown_fields == "reject":
         raise RecordRejected(Reason.UNKNOWN_FIELD, f"{quoted(unknown_names[0])} is not a field of the contract")
     order = Order(*values[: len(STANDARD_FIELDS)], _as_driver(contract, custom_values))  # type: ignore[call-arg]
-    if ranges and (outside := ranges(order)):
+    if range_check and (outside := range_check(order)):
         raise RecordRejected(Reason.OUTSIDE_RANGES, f"{outside} (ORDER_RANGES=enforce)")
     return order, unknown_names
 

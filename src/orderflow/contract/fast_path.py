@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 
 from orderflow.contract import native
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract, Kind, Order
-from orderflow.contract.exact_path import Ranges, read_exactly
+from orderflow.contract.exact_path import RangeCheck, read_exactly
 from orderflow.contract.patterns import as_re2
 from orderflow.errors import RecordRejected
 
 
 class DecodedValues(NamedTuple):
-    """The decoded values of a batch. `orders` has the columns of the contract's schema.
+    """The orders and rejections of message values. `orders` has the columns of the contract's schema.
 
     A batch_index is a position in the batch.
     """
@@ -43,14 +43,14 @@ class DecodedValues(NamedTuple):
         return results  # type: ignore[return-value] # every element is set
 
 
-def decode_batch(
-    values: Sequence[bytes | None], contract: Contract = DEFAULT, ranges: Ranges | None = None
+def decode_values(
+    values: Sequence[bytes | None], contract: Contract = DEFAULT, range_check: RangeCheck | None = None
 ) -> DecodedValues:
     """Decode a batch of message values. Never raises because of a value's content."""
     orders, unknown_fields = native.read(pa.array(values, pa.large_binary()), contract)
     orders = _keep_matching(orders, contract)
-    if ranges:
-        orders = orders.filter(pa.array([not ranges(order) for order in as_orders(orders, contract)], pa.bool_()))
+    if range_check:
+        orders = orders.filter(pa.array([not range_check(order) for order in as_orders(orders, contract)], pa.bool_()))
     if orders.num_rows == len(values):
         return DecodedValues(contract, orders, (), unknown_fields)
     fast_indexes = orders["batch_index"]
@@ -61,7 +61,7 @@ def decode_batch(
     exact_unknown_fields: list[tuple[str, int]] = []
     for batch_index in sorted({*range(len(values))}.difference(fast_indexes.to_pylist())):
         try:
-            order, names = read_exactly(values[batch_index], contract, ranges)
+            order, names = read_exactly(values[batch_index], contract, range_check)
         except RecordRejected as rejection:
             rejected.append((batch_index, rejection))
         else:
@@ -98,7 +98,7 @@ def _keep_matching(orders: pa.Table, contract: Contract) -> pa.Table:
 
 
 def as_table(orders: Sequence[Order], batch_indexes: Sequence[int], contract: Contract = DEFAULT) -> pa.Table:
-    """Return the orders as columns, like `decode_batch`."""
+    """Return the orders as columns, like `decode_values`."""
     columns: list[list[Any]] = [[getattr(order, name) for order in orders] for name in STANDARD_FIELDS]
     for index, field in enumerate(contract.custom_columns):
         values = [order.custom_values[index] for order in orders]

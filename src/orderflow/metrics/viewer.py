@@ -47,7 +47,7 @@ class ViewerMetrics:
         findings = GaugeMetricFamily("orderflow_audit_findings", "Findings of the last audit.")
         ended = GaugeMetricFamily("orderflow_audit_timestamp_seconds", "When the last audit ended.")
         if snapshot.audit:
-            proven.add_metric([], float(snapshot.audit.proven))
+            proven.add_metric([], float(snapshot.audit.is_proven))
             findings.add_metric([], snapshot.audit.findings)
             ended.add_metric([], snapshot.audit.audited_at.timestamp())
         yield from (proven, findings, ended)

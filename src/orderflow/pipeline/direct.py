@@ -12,6 +12,7 @@ from confluent_kafka import Message
 
 from orderflow import topic
 from orderflow.errors import Interrupted, LedgerGap
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
@@ -21,7 +22,6 @@ from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import KafkaTopicReader
 
 _POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
 
@@ -80,7 +80,7 @@ class DirectEngine:
     ) -> None:
         """Store the records from `positions` until `stop_event` is set, or up to `end_offsets`.
 
-        Raises the error of a thread. With `end_offsets`, raises BatchBroken after all other partitions are stored.
+        Raises the error of a thread. With `end_offsets`, raises BatchDamaged after all other partitions are stored.
         """
         with PartitionConsumer(topic_reader, positions, end_offsets, stop_event, damaged) as consumer:
             threads = [

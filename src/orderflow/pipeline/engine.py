@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
-from orderflow.errors import BatchBroken
+from orderflow.errors import BatchDamaged
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
@@ -27,7 +27,7 @@ class DamagedPartition(NamedTuple):
     """
 
     offset: int
-    error: BatchBroken
+    error: BatchDamaged
 
 
 class Engine(Protocol):

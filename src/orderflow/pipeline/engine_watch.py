@@ -12,6 +12,7 @@ from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
 from orderflow.insights import status
 from orderflow.insights.status import Status, TopicExtent
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.stalls import StallDetector
@@ -21,7 +22,6 @@ from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import KafkaTopicReader
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
 from orderflow.errors import RestartRequired
-from orderflow.offsets import DamagedError, check_offset
+from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.offsets import DamagedOffsetError, check_offset
 from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import TRANSACTION_ROWS
-from orderflow.topic_reader import KafkaTopicReader
 
 THREADS = 3  # each has a connection: two of them write (see CommitTicket) while the third reads the next batch
 _POLL_INTERVAL = 0.25  # seconds to wait for records before checking whether to stop
@@ -173,7 +173,7 @@ class PartitionConsumer:
             if offset != (position := self._read_to[partition]):
                 try:
                     check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
-                except DamagedError as damaged:
+                except DamagedOffsetError as damaged:
                     # A new client would accept this offset, so it is not retried.
                     self._pause_partition(partition, str(damaged), retry=False)
                     return False

@@ -35,10 +35,10 @@ from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
+from orderflow.start_checks import check_accounted_offsets, check_not_deleted
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
-from orderflow.topic_reader import check_accounted_offsets, check_not_deleted
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Supervisor:
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.count(error)
+                self._restarts.register_failure(error)
                 self._stop_event.wait(self._restarts.next_wait())
         return None
 

@@ -23,14 +23,15 @@ from orderflow import settings as settings_module
 from orderflow import topic
 from orderflow.contract import loader
 from orderflow.errors import InputInvalid, SparkUnavailable
-from orderflow.order_ranges import ranges_of
+from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
+from orderflow.start_checks import check_accounted_offsets
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from orderflow.topic_reader import KafkaTopicReader, check_accounted_offsets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,10 +91,10 @@ def orders(records: DataFrame, *, rejects: bool = False, settings: Settings | No
     """
 
     settings = settings or _default_settings()
-    contract, ranges = loader.contract_of(settings), ranges_of(settings)
+    contract, range_check = loader.contract_of(settings), range_check_of(settings)
 
     def parse_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return tasks.parse(batches, contract, ranges, rejects=rejects)
+        return tasks.parse(batches, contract, range_check, rejects=rejects)
 
     columns = records.select("partition", "offset", "timestamp", "value")
     return columns.mapInArrow(parse_orders, _ddl(tasks.order_schema(contract, rejects=rejects)))

@@ -15,7 +15,7 @@ import orderflow.spark.tasks  # noqa: F401 # isort: skip # before Spark's import
 
 from pyspark import daemon
 
-from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.fast_path import decode_values
 from orderflow.store.worker_process import configure_worker_process
 
 
@@ -31,7 +31,7 @@ class _Traceback:
 if __name__ == "__main__":
     daemon.traceback = _Traceback  # type: ignore[attr-defined, assignment]
     configure_worker_process()
-    decode_batch([b"{}"])  # the first call loads the C library: 1.3 s in a fresh worker on a busy machine
+    decode_values([b"{}"])  # the first call loads the C library: 1.3 s in a fresh worker on a busy machine
     # In Real-Time Mode Spark sends each record at once. With the same settings, workers would reply after each record.
     # Spark reads no reply before the end of a task, so after some hundred replies the worker would block forever.
     os.environ |= {"SPARK_BUFFER_SIZE": "65536", "PYTHON_UDF_BATCH_SIZE": "1000000"}

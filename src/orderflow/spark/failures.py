@@ -22,7 +22,7 @@ from orderflow.errors import (
     Unavailable,
 )
 from orderflow.restarts import HEALTHY_RUN, Restarts, failure_message
-from orderflow.spark.tasks import parse_error
+from orderflow.spark.tasks import error_from_worker
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 _SCRATCH_FULL = "Free some space in /dev/shm and in TMPDIR: the sink's scratch folder is in one of them."
 
 
-def query_error(exception: Any) -> OrderFlowError:
+def error_of_query(exception: Any) -> OrderFlowError:
     """Return the error that ended a query: the worker's error, else Interrupted with Spark's innermost cause."""
-    return parse_error(str(exception)) or java_error("Spark's query ended", _root_cause(exception))
+    return error_from_worker(str(exception)) or error_from_java("Spark's query ended", _root_cause(exception))
 
 
-def java_error(failure: str, cause: str) -> OrderFlowError:
+def error_from_java(failure: str, cause: str) -> OrderFlowError:
     """Return the error for Java's exception: OutOfResources if this machine is short of something, else Interrupted.
 
     It is decided by the text of `cause`, because Java does not pass on the system's error number.
@@ -60,7 +60,7 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except CapturedException as exception:
-        raise query_error(exception) from exception
+        raise error_of_query(exception) from exception
     except (Py4JNetworkError, ConnectionError) as exception:
         raise JvmExited(f"Spark's JVM has exited ({exception}).") from exception
     except PySparkRuntimeError as exception:
@@ -71,7 +71,7 @@ def translate_errors() -> Iterator[None]:
             raise
         raise JvmExited("Spark's JVM exited while it started.") from exception
     except Py4JJavaError as exception:
-        raise java_error("Spark failed", first_line(str(exception.java_exception))) from exception
+        raise error_from_java("Spark failed", first_line(str(exception.java_exception))) from exception
     except Py4JError as exception:
         raise Interrupted(f"Spark's gateway failed: {first_line(str(exception))}") from exception
 
@@ -94,7 +94,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
         except (Unavailable, Contention) as outage:
             error = outage
         except PySparkException as exception:
-            ended_by = query_error(exception)
+            ended_by = error_of_query(exception)
             if not isinstance(ended_by, Unavailable | Contention):
                 raise ended_by from exception
             error = ended_by
@@ -106,7 +106,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
             return
         if time.monotonic() - began > HEALTHY_RUN or (query and _has_stored(query)):
             restarts.reset()
-        restarts.count(error)
+        restarts.register_failure(error)
         log.warning("%s", failure_message(error, "Restarting at the ledger's position."))
         time.sleep(restarts.next_wait())
 

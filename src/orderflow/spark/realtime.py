@@ -22,10 +22,10 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 
 import pyarrow as pa
 
-from orderflow.errors import Interrupted, OrderFlowError, from_wire
+from orderflow.errors import Interrupted, OrderFlowError, from_json
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.spark import session
 from orderflow.store.record_batch import TRANSACTION_ROWS
-from orderflow.topic_reader import KafkaTopicReader
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -74,7 +74,7 @@ def with_markers(records: DataFrame) -> DataFrame:
 def read_failure(scratch: Path) -> OrderFlowError | None:
     """Return the error of a failed worker on this machine; None if no worker has failed."""
     for file in scratch.glob(f"{_ERROR_FILE}*.json"):
-        return from_wire(file.read_text("utf-8"))
+        return from_json(file.read_text("utf-8"))
     return None
 
 
@@ -130,7 +130,7 @@ class Committer:
         self._thread.join(_FLUSH_TIMEOUT)
         if self._thread.is_alive():
             timeout = Interrupted(f"A Spark task could not commit its last records within {_FLUSH_TIMEOUT:g} s.")
-            raise tasks.WorkerError(timeout.to_wire())
+            raise tasks.WorkerError(timeout.to_json())
         if self._error:
             raise self._error
         return self._stored
@@ -171,7 +171,7 @@ class Committer:
         wire = (
             str(error)
             if isinstance(error, tasks.WorkerError)
-            else Interrupted(f"A worker failed: {error!r}.").to_wire()
+            else Interrupted(f"A worker failed: {error!r}.").to_json()
         )
         try:
             if self._scratch:

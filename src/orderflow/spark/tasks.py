@@ -14,15 +14,15 @@ import orderflow.store.connection  # noqa: F401 # isort: skip
 import pyarrow as pa
 
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
-from orderflow.contract.exact_path import Ranges
-from orderflow.contract.fast_path import decode_batch
-from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_wire
+from orderflow.contract.exact_path import RangeCheck
+from orderflow.contract.fast_path import decode_values
+from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_json
+from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
 from orderflow.store.commit_result import Committed
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Writer
-from orderflow.topic_reader import KafkaTopicReader
 
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
 # One row for each transaction: its partition, its offsets (`first_offset` <= offset < `end_offset`) and its counts.
@@ -87,7 +87,7 @@ def store(
                 yield _store(batch, topic_reader, scratch, single_writer)
     except OrderFlowError as error:
         _close()
-        raise WorkerError(error.to_wire()) from error
+        raise WorkerError(error.to_json()) from error
     except BaseException:
         _close()
         raise
@@ -96,13 +96,13 @@ def store(
 def parse(
     arrow_batches: Iterator[pa.RecordBatch],
     contract: Contract = DEFAULT,
-    ranges: Ranges | None = None,
+    range_check: RangeCheck | None = None,
     *,
     rejects: bool,
 ) -> Iterator[pa.RecordBatch]:
     """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
     for arrow_batch in arrow_batches:
-        decoded = decode_batch(arrow_batch.column("value").to_pylist(), contract, ranges)
+        decoded = decode_values(arrow_batch.column("value").to_pylist(), contract, range_check)
         batch_indexes = decoded.orders["batch_index"].combine_chunks()
         columns = [_as_spark(field, decoded.orders[field.name]) for field in contract.columns]
         columns += _coordinates(arrow_batch, batch_indexes)
@@ -119,13 +119,13 @@ def order_schema(contract: Contract = DEFAULT, *, rejects: bool = False) -> pa.S
     return pa.schema([*fields, *_COORDINATES, *(_REJECTS if rejects else [])])
 
 
-def parse_error(failure: str) -> OrderFlowError | None:
+def error_from_worker(failure: str) -> OrderFlowError | None:
     """Return the OrderFlowError that a worker raised, parsed from Spark's exception text; None for other exceptions.
 
     Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
     """
     line = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
-    return from_wire(line[1]) if line else None
+    return from_json(line[1]) if line else None
 
 
 def _spark_type(field: Field) -> pa.DataType:

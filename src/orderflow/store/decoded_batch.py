@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from orderflow.contract import loader
-from orderflow.contract.fast_path import decode_batch
+from orderflow.contract.fast_path import decode_values
 from orderflow.errors import RecordRejected
-from orderflow.order_ranges import ranges_of
+from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import orders
 from orderflow.store.record_batch import RecordBatch
@@ -30,11 +30,11 @@ class BatchDecoder:
 
     def __init__(self, settings: Settings, *, single_writer: bool) -> None:
         self.contract = loader.contract_of(settings)
-        self._ranges = ranges_of(settings)
+        self._range_check = range_check_of(settings)
         self._single_writer = single_writer
 
     def decode(self, batch: RecordBatch) -> DecodedBatch:
         """Apply the contract to every record."""
-        values = decode_batch(batch.values, self.contract, self._ranges)
-        rows = orders.as_rows(values.orders, batch, self.contract, single_writer=self._single_writer)
-        return DecodedBatch(batch, rows, values.rejected, values.unknown_fields)
+        decoded = decode_values(batch.values, self.contract, self._range_check)
+        rows = orders.as_rows(decoded.orders, batch, self.contract, single_writer=self._single_writer)
+        return DecodedBatch(batch, rows, decoded.rejected, decoded.unknown_fields)

@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.store.connection import Connection, estimated_bytes, split_by_size
-from orderflow.store.record_batch import RecordBatch, TopicReader, produced_at
+from orderflow.store.record_batch import RecordBatch, produced_at
 from orderflow.store.statements import placeholders_for
+from orderflow.store.topic_reader import TopicReader
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
 _DETAIL_BYTES = 65_535  # of the column detail

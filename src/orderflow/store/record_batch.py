@@ -1,11 +1,11 @@
-"""The store's input: a batch of raw records, and the interface for queries about the topic."""
+"""The store's input: a batch of raw records, and the rows that the accepted ones become."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from orderflow.contract.definition import LAST_MILLISECOND, Order
 
@@ -43,7 +43,10 @@ class RecordBatch(NamedTuple):
     def describe(self, topic: str) -> str:
         """Return the topic partitions and offsets, for messages: "orders partition 0 offsets 17 to 36"."""
         starts, ends = self.first_offsets(), self.next_offsets()
-        offsets = (f"partition {part} offsets {starts[part]} to {ends[part] - 1}" for part in sorted(starts))
+        offsets = (
+            f"partition {partition} offsets {starts[partition]} to {ends[partition] - 1}"
+            for partition in sorted(starts)
+        )
         return f"{topic} {', '.join(offsets)}"
 
     def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
@@ -57,30 +60,6 @@ class RecordBatch(NamedTuple):
         """Return the records at these batch indexes."""
         columns = self if self.headers is not None else self[:-1]
         return RecordBatch(*([column[index] for index in indexes] for column in columns))  # type: ignore[arg-type, index]
-
-
-class TopicReader(Protocol):
-    """Answers the store's questions about the topic."""
-
-    @property
-    def topic(self) -> str:
-        """The topic's name."""
-
-    @property
-    def topic_id(self) -> str:
-        """The topic's id, which differs when a topic is deleted and created again."""
-
-    def first_offset(self, partition: int) -> int:
-        """Return the first offset that the partition still holds."""
-
-    def holds_records(self, partition: int, start: int, end: int) -> bool:
-        """Whether a committed record can be read with `start` <= offset < `end`.
-
-        Raises KafkaUnavailable if this is currently unknown.
-        """
-
-    def request_identity_check(self) -> Callable[[], None]:
-        """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""
 
 
 class NewRow(NamedTuple):

@@ -17,7 +17,7 @@ from orderflow.contract.definition import EPOCH, Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
 from orderflow.errors import Contention, InputInvalid, RecordRejected
-from orderflow.order_ranges import ranges_of
+from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
@@ -38,7 +38,7 @@ class ReplayResult(StrEnum):
     DISCARDED_BEFORE = "discarded before"
 
     @property
-    def good(self) -> bool:
+    def is_in_table(self) -> bool:
         """Whether the record's order is in the table."""
         return self in (ReplayResult.STORED, ReplayResult.DUPLICATE, ReplayResult.REPLAYED_BEFORE)
 
@@ -71,7 +71,7 @@ def replay(
         return _resolved_before(entry, entry.status)
     value = quarantine.content(connection, entry).value if corrected is None else corrected
     try:
-        order = decode(value, loader.contract_of(settings), ranges_of(settings))
+        order = decode(value, loader.contract_of(settings), range_check_of(settings))
     except RecordRejected as rejected:
         return Outcome(ReplayResult.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     contract_id = contracts.current_id(connection)

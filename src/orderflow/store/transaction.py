@@ -30,7 +30,8 @@ from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
 from orderflow.store.ledger import Advance, LastRecord, LockedPosition
 from orderflow.store.orders import Refused, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
-from orderflow.store.record_batch import NewRow, RecordBatch, TopicReader
+from orderflow.store.record_batch import NewRow, RecordBatch
+from orderflow.store.topic_reader import TopicReader
 from orderflow.store.writer_session import WriterSession
 
 

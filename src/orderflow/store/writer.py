@@ -23,8 +23,9 @@ from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import LOCK_WAIT, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
 from orderflow.store.decoded_batch import BatchDecoder
 from orderflow.store.orders import RowsAlteredError
-from orderflow.store.record_batch import RecordBatch, TopicReader
+from orderflow.store.record_batch import RecordBatch
 from orderflow.store.rejected_share import WINDOW_RECORDS, RejectedShare
+from orderflow.store.topic_reader import TopicReader
 from orderflow.store.transaction import BatchTransaction, OutOfOrderError, TransactionContext
 from orderflow.store.writer_session import WriterSession
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from orderflow.errors import BatchBroken, KafkaUnavailable
-from orderflow.offsets import DamagedError, DamagedRange, OffsetRange, check_offset
+from orderflow.errors import BatchDamaged, KafkaUnavailable
+from orderflow.offsets import DamagedOffsetError, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
 from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, high_watermark, open_consumer
@@ -79,7 +79,7 @@ def find_next_damage(
         for record in read(settings, partition, start, end):
             position = record.offset + 1
             on_record(record)
-    except BatchBroken:
+    except BatchDamaged:
         return find_damage(settings, partition, position)
     return None
 
@@ -92,7 +92,7 @@ def read_around_damage(settings: Settings, partition: int, start: int, end: int)
             for record in read(settings, partition, position, end):
                 position = record.offset + 1
                 yield record
-        except BatchBroken as error:
+        except BatchDamaged as error:
             if (damaged := find_damage(settings, partition, position)) is None:
                 raise
             log.warning("%s Offsets %d to %d are skipped.", error.message, damaged.first, damaged.end - 1)
@@ -152,7 +152,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             try:
                 if error is None:
                     check_offset(event_offset, offset, high_watermark(reader, settings, partition))
-            except DamagedError as damaged:
+            except DamagedOffsetError as damaged:
                 return _ProbeResult(event_offset, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(event_offset, False)
         if not is_damage(error):

@@ -6,7 +6,7 @@ import time
 
 from confluent_kafka import KafkaError
 
-from orderflow.errors import BatchBroken, KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing
+from orderflow.errors import BatchDamaged, KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing
 from orderflow.settings import Settings
 
 # A damaged batch has a wrong checksum, compressed bytes or version; or the broker itself cannot read it.
@@ -82,9 +82,9 @@ def is_damage(error: KafkaError) -> bool:
     return error.code() in _DAMAGE_CODES
 
 
-def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchBroken:
+def damaged_batch_error(settings: Settings, partition: int, offset: int, reason: str) -> BatchDamaged:
     """Return the error that names a damaged batch. `offset` is the first offset that cannot be read."""
-    return BatchBroken(
+    return BatchDamaged(
         f"{settings.kafka_topic} partition {partition} cannot be read at offset {offset}: {reason.rstrip('.')}.",
         hint="The batch is damaged on the broker. Restore it from a replica. Otherwise `orderflow accept-loss` shows"
         " its offsets and, with --yes, records them as lost.",

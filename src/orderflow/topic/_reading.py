@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from orderflow.errors import BatchBroken, KafkaUnavailable, OffsetsLost
-from orderflow.offsets import DamagedError, OffsetRange
+from orderflow.errors import BatchDamaged, KafkaUnavailable, OffsetsLost
+from orderflow.offsets import DamagedOffsetError, OffsetRange
 from orderflow.settings import Settings
 from orderflow.topic._connection import TIMEOUT, translate_errors
 from orderflow.topic._consumers import Record, as_record, close, consumer, end_after, open_consumer
@@ -31,7 +31,7 @@ def read(
     """Yield all committed records of one partition with `start` <= offset < `end`, in order; or raise an error.
 
     Offsets without a record (transaction markers, aborted or compacted records) are skipped.
-    Raises OffsetsLost if the range is no longer in the topic and BatchBroken if a batch is damaged. Raises
+    Raises OffsetsLost if the range is no longer in the topic and BatchDamaged if a batch is damaged. Raises
     KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for `stall_timeout`
     seconds.
     """
@@ -96,7 +96,7 @@ def holds_records(
                 reader.unassign()  # otherwise it would continue to fetch
     except _StalledError:
         return any(True for _ in read(settings, partition, wanted.position, end, stall_timeout=stall_timeout))
-    except (BatchBroken, KafkaUnavailable):
+    except (BatchDamaged, KafkaUnavailable):
         # After damage, its client may continue at a wrong offset. After an outage, it may have a newer leader epoch
         # than a broker that was restored from a copy, which the broker then refuses each time.
         _thread_local.settings = None
@@ -145,7 +145,7 @@ def _read(
                 end = end_after(reader, settings, partition, record.offset) if is_gap else None
                 if wanted.on_record(record.offset, end):
                     yield record
-            except DamagedError as damaged:
+            except DamagedOffsetError as damaged:
                 raise damaged_batch_error(settings, partition, wanted.position, str(damaged)) from damaged
             if wanted.is_known:  # the broker would report the end only after half a second
                 break

@@ -89,7 +89,7 @@ def _try_samples(path: Path, contract: Contract) -> _SampleResults:
     while batch := [*islice(messages, _BATCH_SIZE)]:
         values = [value for _, value in batch]
         first_batch = first_batch or values
-        decoded = fast_path.decode_batch(values, contract)
+        decoded = fast_path.decode_values(values, contract)
         accepted += decoded.orders.num_rows
         order_ids.update(decoded.orders["order_id"].to_pylist())
         for index, error in decoded.rejected:
@@ -114,10 +114,10 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
 
     size = sum(map(len, values)) + 1
     batch = [*values] * max(1, min(_BATCH_SIZE // len(values), _MAX_BATCH_BYTES // size))
-    fast_path.decode_batch(batch[:100], contract)
+    fast_path.decode_values(batch[:100], contract)
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < 1:
-        fast_path.decode_batch(batch, contract)
+        fast_path.decode_values(batch, contract)
         count += len(batch)
     return round(count / elapsed)
 

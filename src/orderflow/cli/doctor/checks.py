@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import mysql.connector
 from confluent_kafka.admin import AdminClient
 
-from orderflow import extras, settings, topic, topic_reader
+from orderflow import extras, settings, start_checks, topic
 from orderflow.errors import OrderFlowError, SchemaTooNew, TableDrifted, TopicMissing
 from orderflow.jvm import jars, java
 from orderflow.plurals import counted
@@ -200,7 +200,7 @@ class _Checks:
         except TopicMissing as missing:
             try:
                 with Connection(self._settings) as connection:
-                    topic_reader.check_not_deleted(self._settings, connection, missing)
+                    start_checks.check_not_deleted(self._settings, connection, missing)
             except TopicMissing as deleted:
                 return "error", deleted.message, deleted.hint
             except OrderFlowError:  # the checks of the database report it

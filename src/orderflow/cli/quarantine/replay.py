@@ -101,7 +101,7 @@ def replay(
     if results and not as_json:
         summary = ", ".join(f"{count:,} {result}" for result, count in results.items())
         print(f"{'Would be: ' if dry_run else ''}{summary}.")
-    if not all(result.good for result in results):
+    if not all(result.is_in_table for result in results):
         raise typer.Exit(1)
 
 

@@ -99,7 +99,7 @@ def _prove(session: Session, orders: int, as_json: bool) -> None:
     report = proof.store_and_audit(session, orders)
     session.stop()
     proof.show(report, session, as_json)
-    if not report.proven:
+    if not report.is_proven:
         raise typer.Exit(1)
 
 
