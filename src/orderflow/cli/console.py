@@ -45,11 +45,11 @@ def console(
     from orderflow.contract import exact_path, loader
     from orderflow.order_ranges import ranges_of
 
-    current = context.load()
-    contract, ranges = loader.contract_of(current), ranges_of(current)
+    settings = context.load()
+    contract, ranges = loader.contract_of(settings), ranges_of(settings)
     if not as_json:
         print(_HEADER)
-    for shown, record in enumerate(topic.follow(current, from_beginning=from_beginning), 1):
+    for shown, record in enumerate(topic.follow(settings, from_beginning=from_beginning), 1):
         result: Order | RecordRejected
         try:
             result = exact_path.decode(record.value, contract, ranges)

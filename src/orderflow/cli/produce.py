@@ -97,9 +97,9 @@ def produce(
         raise typer.BadParameter(f"--bad {bad:g} and --repeat {repeat:g} add up to more than 1")
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
-    current = context.load()
-    contract = loader.contract_of(current)
-    if current.producer_metrics_port:
+    settings = context.load()
+    contract = loader.contract_of(settings)
+    if settings.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)
     metrics = ProducerMetrics()
@@ -109,27 +109,27 @@ def produce(
         if as_json:
             _print_json(state)
 
-    if rate is None and not count and not file and current.production_interval:
-        rate = 1 / current.production_interval
+    if rate is None and not count and not file and settings.production_interval:
+        rate = 1 / settings.production_interval
     generator: Generator | None = None
     with (
-        serving(current, "producer_metrics_port", metrics),
+        serving(settings, "producer_metrics_port", metrics),
         Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
     ):
         if file:
             messages = files.read_messages(file, progress, contract)  # before connecting: a wrong path fails at once
-            connect(current)
+            connect(settings)
         else:
             contract_orders.check(contract)
-            info = connect(current)
-            start = current.starting_order_id or numbering.next_number(current, info, progress)
+            info = connect(settings)
+            start = settings.starting_order_id or numbering.next_number(settings, info, progress)
             generator = Generator(
                 start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions), contract=contract
             )
             messages = iter(generator)
-        logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
+        logger.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
         started = time.monotonic()
-        delivery = _send(messages, count, current, rate or None, on_progress)
+        delivery = _send(messages, count, settings, rate or None, on_progress)
     _print_result(delivery, time.monotonic() - started, generator, as_json)
     if delivery.fatal_error:
         raise delivery.fatal_error
@@ -140,7 +140,7 @@ def produce(
 def _send(
     messages: Iterator[Message],
     count: int | None,
-    current: Settings,
+    settings: Settings,
     rate: float | None,
     on_progress: Callable[[State], None],
 ) -> Delivery:
@@ -153,7 +153,7 @@ def _send(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     watch = DeliveryWatch(on_progress)
-    delivery = Delivery(current, rate, stop, watch)
+    delivery = Delivery(settings, rate, stop, watch)
     try:
         for message in paced(messages, rate, delivery.wait) if rate else messages:
             delivery.send(message)
