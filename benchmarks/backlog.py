@@ -17,7 +17,7 @@ from rich.progress import Progress
 from benchmarks import statements
 from orderflow.errors import KafkaUnavailable
 from orderflow.pipeline.engine import run_in_thread
-from orderflow.produce.delivery import Delivery, StopRequest
+from orderflow.produce.delivery import OrderProducer, StopRequest
 from orderflow.produce.generator import Generator, Message
 from orderflow.produce.pace import paced
 from orderflow.settings import Settings
@@ -84,12 +84,12 @@ def send(settings: Settings, orders: Iterable[Message], rows: int, progress: Pro
 
     Raises KafkaUnavailable.
     """
-    delivery = Delivery(settings, None, StopRequest(), lambda _: None)
+    producer = OrderProducer(settings, None, StopRequest(), lambda _: None)
     for message in progress.track(orders, total=rows, description="filling the topic"):
-        delivery.send(message)
-    delivery.flush()
-    if delivery.unsent:
-        raise KafkaUnavailable(f"{delivery.unsent:,} orders were not acknowledged: {delivery.last_failure}")
+        producer.send(message)
+    producer.flush()
+    if producer.unsent:
+        raise KafkaUnavailable(f"{producer.unsent:,} orders were not acknowledged: {producer.last_failure}")
 
 
 class PacedSender:
@@ -110,15 +110,15 @@ class PacedSender:
 
     def _send(self, settings: Settings, orders: Iterable[Message], rate: float) -> None:
         # The client is local: one that outlives this method would create the topic again after its deletion.
-        delivery = Delivery(settings, rate, StopRequest(), lambda _: None)
+        producer = OrderProducer(settings, rate, StopRequest(), lambda _: None)
         started = time.monotonic()
-        for number, message in enumerate(paced(iter(orders), rate, delivery.wait)):
-            delivery.send(message)
+        for number, message in enumerate(paced(iter(orders), rate, producer.wait)):
+            producer.send(message)
             if number >= self.unprobed and number % self.every == 0:
                 assert message[0]
                 self.probes.append(message[0].decode())
         self.seconds = time.monotonic() - started
-        delivery.flush()
+        producer.flush()
 
 
 def check(settings: Settings, rows: int, progress: Progress) -> Verdict:
