@@ -313,7 +313,7 @@ class Watching(Supervisor):
             lag=end - position,
             lag_unknown_because=None,
             partitions=parts,
-            accounted_at=None,
+            updated_at=None,
             newest_order=None,
             newest_age_seconds=None,
         )

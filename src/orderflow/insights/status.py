@@ -35,9 +35,9 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The status at one moment. Counts are records since the ledger's start; `lag` is records not yet stored.
 
-    `lag` is None if it is unknown; then `lag_unknown_because` is a sentence. `accounted_at` is when the ledger last
-    accounted for records, in UTC. `open_by_reason` counts the quarantine's open records, the most frequent reason
-    first; None if they were not read.
+    `lag` is None if it is unknown; then `lag_unknown_because` is a sentence. `updated_at` is the time of the
+    ledger's last update, in UTC. `open_by_reason` counts the quarantine's open records, the most frequent reason first;
+    None if they were not read.
     """
 
     topic: str
@@ -48,7 +48,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     lag: int | None
     lag_unknown_because: str | None
     partitions: tuple[PartitionStatus, ...]
-    accounted_at: datetime | None
+    updated_at: datetime | None
     newest_order: str | None
     newest_age_seconds: float | None
     open_by_reason: dict[str, int] | None = None
@@ -117,7 +117,7 @@ def combine(
         lag=None if unknown_because else sum(partition_status.lag or 0 for partition_status in partitions),
         lag_unknown_because=unknown_because,
         partitions=tuple(partitions),
-        accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
+        updated_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,
