@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from rich.progress import Progress
 
-from benchmarks import statements
+from benchmarks import bench_statements
 from orderflow.errors import KafkaUnavailable
 from orderflow.pipeline.engine import run_in_thread
 from orderflow.produce.delivery import OrderProducer, StopRequest
@@ -130,13 +130,13 @@ def check(settings: Settings, rows: int, progress: Progress) -> Verdict:
         for chunk in lines(islice(messages(), rows)):
             sent = {line.split("\t", 2)[1]: line for line in chunk}
             ids = list(sent)
-            found = dict(statements.execute(connection, "select_lines", {"first": ids[0], "last": ids[-1]}).rows)
+            found = dict(bench_statements.execute(connection, "select_lines", {"first": ids[0], "last": ids[-1]}).rows)
             if found != sent:
                 lost = sent.keys() - found.keys()
                 wrong = [order_id for order_id in sent.keys() & found.keys() if sent[order_id] != found[order_id]]
                 missing, altered = missing + len(lost), altered + len(wrong)
                 example = example or min([*lost, *wrong], default="")
             progress.advance(task, len(chunk))
-        extra = int(statements.execute(connection, "count_rows").rows[0][0]) - (rows - missing)
+        extra = int(bench_statements.execute(connection, "count_rows").rows[0][0]) - (rows - missing)
     progress.remove_task(task)
     return Verdict(rows, missing, altered, extra, example)
