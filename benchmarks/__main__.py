@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from benchmarks.arena import Arena
-    from benchmarks.report import Report
+    from benchmarks.bench_report import Report
 
 app = typer.Typer(
     name="python -m benchmarks",
@@ -86,7 +86,7 @@ def sink(
 
     Example: `python -m benchmarks sink --engine direct --rows 500000 --rounds 1 --connections 3`
     """
-    from benchmarks import sink as benchmark
+    from benchmarks import sink_rate as benchmark
 
     run = partial(benchmark.bench, engine=engine.value, rows=rows, rounds=rounds, connections=connections)
     _run(run, as_json, chart)
@@ -107,7 +107,7 @@ def contract(
 
     Example: `python -m benchmarks contract --rows 300000 --rounds 2`
     """
-    from benchmarks import contract as benchmark
+    from benchmarks import contract_cost as benchmark
 
     _run(partial(benchmark.bench, engine=engine.value, rows=rows, rounds=rounds), as_json, chart)
 
@@ -129,7 +129,7 @@ def latency(
 
     Example: `python -m benchmarks latency --rate 1000 --seconds 20`
     """
-    from benchmarks import latency as benchmark
+    from benchmarks import sink_latency as benchmark
 
     _run(partial(benchmark.bench, engine=engine.value, rates=rate or benchmark.RATES, seconds=seconds), as_json, chart)
 
@@ -146,7 +146,7 @@ def producer(
 
     If kafka-python is installed, its rate with the same messages is shown for comparison.
     """
-    from benchmarks import producer as benchmark
+    from benchmarks import producer_rate as benchmark
 
     _run(partial(benchmark.bench, rows=rows, rounds=rounds), as_json, chart)
 
@@ -245,7 +245,7 @@ def _run(benchmark: Callable[[Arena, Progress], Report], as_json: bool, chart: P
     """Start the servers, run the benchmark and print the report. Exit with code 1 if a table is wrong."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from benchmarks import arena, report
+    from benchmarks import arena, bench_report
     from orderflow.embedded import signals
 
     signals.interrupt_on_signals()  # otherwise the servers would outlive this process
@@ -257,7 +257,7 @@ def _run(benchmark: Callable[[Arena, Progress], Report], as_json: bool, chart: P
     ):
         found = benchmark(servers, progress)
     if chart:
-        chart.write_text(report.svg(found.bars), "utf-8")
+        chart.write_text(bench_report.svg(found.bars), "utf-8")
     if as_json:
         print(json.dumps({"machine": servers.machine, **found.data}))
     else:

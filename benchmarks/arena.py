@@ -20,7 +20,7 @@ import msgspec
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from benchmarks import statements
+from benchmarks import bench_statements
 from orderflow import topic
 from orderflow.embedded import debian
 from orderflow.embedded.database import Database
@@ -93,13 +93,13 @@ class Arena(NamedTuple):
             yield
             return
         with Connection(self.settings, database=False) as connection:
-            [(_, shipped)] = statements.execute(connection, "select_durability").rows
+            [(_, shipped)] = bench_statements.execute(connection, "select_durability").rows
             available = psutil.virtual_memory().available // 3
             size = shipped * max(1, available // shipped)  # MySQL only accepts multiples
-            statements.execute(connection, "set_buffer_pool", {"bytes": size})
+            bench_statements.execute(connection, "set_buffer_pool", {"bytes": size})
             yield
-            statements.execute(connection, "set_buffer_pool", {"bytes": shipped})
-            while int(statements.execute(connection, "show_buffer_pool").rows[0][1]) > shipped:
+            bench_statements.execute(connection, "set_buffer_pool", {"bytes": shipped})
+            while int(bench_statements.execute(connection, "show_buffer_pool").rows[0][1]) > shipped:
                 time.sleep(0.1)
 
     def orderflow(
@@ -155,7 +155,7 @@ def opened(settings: Settings) -> Iterator[Arena]:
 def _machine(settings: Settings, folder: Path) -> dict[str, object]:
     found = server.read(settings)
     with Connection(settings, database=False) as connection:
-        [(doublewrite, buffer_pool)] = statements.execute(connection, "select_durability").rows
+        [(doublewrite, buffer_pool)] = bench_statements.execute(connection, "select_durability").rows
     durability = {
         "innodb_flush_log_at_trx_commit": found.flush_log_at_commit,
         "innodb_doublewrite": str(doublewrite) not in ("0", "OFF"),
@@ -201,7 +201,7 @@ def _file_system(folder: Path) -> str:
 
 def _execute(settings: Settings, name: str) -> None:
     with Connection(settings, database=False) as connection:
-        statements.execute(connection, name)
+        bench_statements.execute(connection, name)
 
 
 def _unique_name(prefix: str) -> str:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import msgspec
 from rich.progress import Progress
 
-from benchmarks import statements
+from benchmarks import bench_statements
 from orderflow.errors import KafkaUnavailable
 from orderflow.pipeline.engine import run_in_thread
-from orderflow.produce.delivery import Delivery, StopRequest
+from orderflow.produce.delivery import OrderProducer, StopRequest
 from orderflow.produce.generator import Generator, Message
 from orderflow.produce.pace import paced
 from orderflow.settings import Settings
@@ -84,12 +84,12 @@ def send(settings: Settings, orders: Iterable[Message], rows: int, progress: Pro
 
     Raises KafkaUnavailable.
     """
-    delivery = Delivery(settings, None, StopRequest(), lambda _: None)
+    producer = OrderProducer(settings, None, StopRequest(), lambda _: None)
     for message in progress.track(orders, total=rows, description="filling the topic"):
-        delivery.send(message)
-    delivery.flush()
-    if delivery.unsent:
-        raise KafkaUnavailable(f"{delivery.unsent:,} orders were not acknowledged: {delivery.last_failure}")
+        producer.send(message)
+    producer.flush()
+    if producer.unsent:
+        raise KafkaUnavailable(f"{producer.unsent:,} orders were not acknowledged: {producer.last_failure}")
 
 
 class PacedSender:
@@ -110,15 +110,15 @@ class PacedSender:
 
     def _send(self, settings: Settings, orders: Iterable[Message], rate: float) -> None:
         # The client is local: one that outlives this method would create the topic again after its deletion.
-        delivery = Delivery(settings, rate, StopRequest(), lambda _: None)
+        producer = OrderProducer(settings, rate, StopRequest(), lambda _: None)
         started = time.monotonic()
-        for number, message in enumerate(paced(iter(orders), rate, delivery.wait)):
-            delivery.send(message)
+        for number, message in enumerate(paced(iter(orders), rate, producer.wait)):
+            producer.send(message)
             if number >= self.unprobed and number % self.every == 0:
                 assert message[0]
                 self.probes.append(message[0].decode())
         self.seconds = time.monotonic() - started
-        delivery.flush()
+        producer.flush()
 
 
 def check(settings: Settings, rows: int, progress: Progress) -> Verdict:
@@ -130,13 +130,13 @@ def check(settings: Settings, rows: int, progress: Progress) -> Verdict:
         for chunk in lines(islice(messages(), rows)):
             sent = {line.split("\t", 2)[1]: line for line in chunk}
             ids = list(sent)
-            found = dict(statements.execute(connection, "select_lines", {"first": ids[0], "last": ids[-1]}).rows)
+            found = dict(bench_statements.execute(connection, "select_lines", {"first": ids[0], "last": ids[-1]}).rows)
             if found != sent:
                 lost = sent.keys() - found.keys()
                 wrong = [order_id for order_id in sent.keys() & found.keys() if sent[order_id] != found[order_id]]
                 missing, altered = missing + len(lost), altered + len(wrong)
                 example = example or min([*lost, *wrong], default="")
             progress.advance(task, len(chunk))
-        extra = int(statements.execute(connection, "count_rows").rows[0][0]) - (rows - missing)
+        extra = int(bench_statements.execute(connection, "count_rows").rows[0][0]) - (rows - missing)
     progress.remove_task(task)
     return Verdict(rows, missing, altered, extra, example)

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from benchmarks import backlog, usage
 from benchmarks.arena import Arena
-from benchmarks.report import Table
+from benchmarks.bench_report import Table
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection

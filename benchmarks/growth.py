@@ -16,9 +16,9 @@ from rich.progress import Progress
 from benchmarks import backlog, limit, usage
 from benchmarks.arena import Arena
 from benchmarks.backlog import PacedSender
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Measured, cpu, drain, rates, running
-from benchmarks.report import Bars, Report, Table
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow.errors import InputInvalid
 from orderflow.store import schema
 from orderflow.store.connection import Connection

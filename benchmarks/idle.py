@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 
 from rich.progress import Progress
 
-from benchmarks import backlog, statements, usage
+from benchmarks import backlog, bench_statements, usage
 from benchmarks.arena import Arena
 from benchmarks.backlog import PacedSender
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import running
-from benchmarks.report import Bars, Report, Table
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow import settings as user_settings
 from orderflow.embedded import database_login, state_file
 from orderflow.embedded.process import Process
@@ -138,7 +138,7 @@ def _has_rows(home: Path) -> bool:
     settings = Settings(mysql_host="127.0.0.1", mysql_port=state.database_port, mysql_password=password)
     try:
         with Connection(settings) as connection:
-            return bool(statements.execute(connection, "count_rows").rows[0][0])
+            return bool(bench_statements.execute(connection, "count_rows").rows[0][0])
     except (DatabaseUnavailable, DatabaseRefused):  # no server yet, or no table
         return False
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import msgspec
 from rich.progress import Progress
 
-from benchmarks import backlog, statements, usage
+from benchmarks import backlog, bench_statements, usage
 from benchmarks.arena import Arena
+from benchmarks.bench_report import Bars, Report
 from benchmarks.contest import Measured, cpu, measure, median, memory, rates
-from benchmarks.report import Bars, Report
 from orderflow.produce.generator import Message
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
@@ -59,7 +59,7 @@ def load(settings: Settings, paths: Sequence[Path], connections: int, progress: 
     def load_files(connection: Connection) -> None:
         with suppress(Empty):
             while True:
-                statements.execute(connection, "load_plain", {"file": str(waiting.get_nowait())})
+                bench_statements.execute(connection, "load_plain", {"file": str(waiting.get_nowait())})
                 connection.commit()
                 progress.advance(task)
 
@@ -89,7 +89,7 @@ def best(arena: Arena, files: Files, connections: Sequence[int], progress: Progr
 def make_table(settings: Settings) -> None:
     """Create the plain eight-column table."""
     with Connection(settings) as connection:
-        statements.execute(connection, "create_plain")
+        bench_statements.execute(connection, "create_plain")
 
 
 def run(arena: Arena, files: Files, connections: int, progress: Progress, settings: Settings) -> Measured:

@@ -11,9 +11,9 @@ from rich.progress import Progress
 
 from benchmarks import backlog
 from benchmarks.arena import Arena
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Measured, drain, measure
-from benchmarks.report import Bars, Report, Table
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow.settings import Settings
 
 PARTITIONS = 1, 3, 6, 12

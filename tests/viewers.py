@@ -23,7 +23,7 @@ from rich.progress import Progress
 from benchmarks import arena, backlog
 from benchmarks.arena import Arena
 from benchmarks.contest import Measured, drain, measure, running
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow import settings as all_settings
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings

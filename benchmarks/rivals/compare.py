@@ -12,18 +12,18 @@ from tempfile import TemporaryDirectory
 import msgspec
 from rich.progress import Progress
 
-from benchmarks import backlog, latency, limit, usage
+from benchmarks import backlog, limit, sink_latency, usage
 from benchmarks.arena import Arena
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Contestant, Measured, drain, measure, median, rates
-from benchmarks.latency import Latency
-from benchmarks.report import Bars, Report, Table
 from benchmarks.rivals import outcome
 from benchmarks.rivals.debezium import Debezium
 from benchmarks.rivals.flink import Flink
 from benchmarks.rivals.handwritten import LoadData, Upsert
 from benchmarks.rivals.original import Original, OriginalRewritten
 from benchmarks.rivals.rival import Rival
-from benchmarks.sink import NAMES, Sink
+from benchmarks.sink_latency import Latency
+from benchmarks.sink_rate import NAMES, Sink
 from orderflow.errors import InputInvalid, StartFailed
 from orderflow.settings import Settings
 
@@ -82,7 +82,7 @@ def bench(arena: Arena, progress: Progress, *, rows: int, rounds: int, seconds: 
     limits = _drain(arena, progress, list(zip(contestants, all_found, strict=True)), rows, rounds)
     for make, found in zip(makers, all_found, strict=True):
         with found.trying():
-            [found.stream], verdict = latency.measure(make(rows), arena, progress, [_RATE], seconds)
+            [found.stream], verdict = sink_latency.measure(make(rows), arena, progress, [_RATE], seconds)
             found.stream_table, found.stream_exact = str(verdict), verdict.exact
         for kind, spoil in outcome.KINDS.items():
             found.bad_messages[kind] = outcome.observe(make, arena, progress, spoil)

@@ -6,7 +6,7 @@ import json
 import os
 
 from benchmarks.arena import Arena
-from benchmarks.rivals import jars
+from benchmarks.rivals import rival_jars
 from benchmarks.rivals.rival import Rival, jdbc_url
 from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
@@ -88,5 +88,5 @@ class Debezium(Rival):
                 "org.apache.kafka.connect.cli.ConnectStandalone",
                 *(str(folder / "worker.properties"), str(folder / "connector.properties")),
             ],
-            {"CLASSPATH": os.pathsep.join(map(str, jars.paths("debezium")))},
+            {"CLASSPATH": os.pathsep.join(map(str, rival_jars.paths("debezium")))},
         )

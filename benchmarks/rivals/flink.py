@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from benchmarks.arena import Arena
-from benchmarks.rivals import jars
+from benchmarks.rivals import rival_jars
 from benchmarks.rivals.rival import Rival, jdbc_url
 from orderflow.embedded.process import Process
 from orderflow.jvm import java
@@ -74,7 +74,7 @@ class Flink(Rival):
                 password=settings.mysql_password,
             )
         )
-        classpath = jars.paths("flink")
+        classpath = rival_jars.paths("flink")
         [program] = [jar for jar in classpath if jar.name.startswith("flink-table-runtime-")]
         return arena.command(
             self.name,

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.arena import Arena
-from benchmarks.rivals import jars
+from benchmarks.rivals import rival_jars
 from benchmarks.rivals.rival import Rival, jdbc_url
 from orderflow.embedded.process import Process
-from orderflow.jvm import jars as runtime_jars
-from orderflow.jvm import java
+from orderflow.jvm import jars, java
 from orderflow.settings import Settings
 
 
@@ -24,7 +23,7 @@ class Original(Rival):
 
     def _process(self, arena: Arena, settings: Settings) -> Process:
         checkpoint = arena.folder / f"checkpoint-{settings.mysql_database}"
-        classpath = os.pathsep.join(map(str, [*runtime_jars.spark_paths(), *jars.paths("driver")]))
+        classpath = os.pathsep.join(map(str, [*jars.spark_paths(), *rival_jars.paths("driver")]))
         script = Path(__file__).with_name("spark_jdbc.py")
         return arena.command(
             self.name,

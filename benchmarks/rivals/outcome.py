@@ -8,7 +8,7 @@ from itertools import islice
 
 from rich.progress import Progress
 
-from benchmarks import backlog, statements
+from benchmarks import backlog, bench_statements
 from benchmarks.arena import Arena
 from benchmarks.contest import STALLED, Contestant, running
 from benchmarks.rivals.rival import Rival
@@ -37,7 +37,7 @@ def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress,
         process = contestant.process(arena, settings)
         with Connection(settings) as connection:
             if isinstance(contestant, Rival):  # the plain table's NOT NULL would stop rivals that otherwise continue
-                statements.execute(connection, "allow_null")
+                bench_statements.execute(connection, "allow_null")
 
             def stored(count: int, timeout: float) -> bool:
                 deadline = time.monotonic() + timeout
@@ -73,7 +73,7 @@ def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress,
 
 def _rows(connection: Connection) -> dict[str, tuple[object, ...]]:
     index = definition.STANDARD_FIELDS.index("order_id")
-    return {str(row[index]): row for row in statements.execute(connection, "select_rows").rows}
+    return {str(row[index]): row for row in bench_statements.execute(connection, "select_rows").rows}
 
 
 def _difference(row: tuple[object, ...], value: bytes) -> str:

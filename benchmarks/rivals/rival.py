@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from benchmarks import backlog, limit, statements
+from benchmarks import backlog, bench_statements, limit
 from benchmarks.arena import Arena
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
@@ -39,11 +39,11 @@ class Rival(ABC):
         """
         if self._waiting:
             ids = sorted(self._waiting)
-            found = statements.execute(connection, "select_visible", ids, ids=placeholders_for(ids)).rows
+            found = bench_statements.execute(connection, "select_visible", ids, ids=placeholders_for(ids)).rows
             self._waiting.difference_update(order_id for (order_id,) in found)
         if self._waiting:
             return (self._probes - len(self._waiting)) * self._rows // self._probes
-        return int(statements.execute(connection, "count_rows").rows[0][0])
+        return int(bench_statements.execute(connection, "count_rows").rows[0][0])
 
     @abstractmethod
     def _process(self, arena: Arena, settings: Settings) -> Process:

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import backlog, report, sampling, usage
+from benchmarks import backlog, bench_report, sampling, usage
 from benchmarks.contest import Measured, median
-from benchmarks.latency import percentile
+from benchmarks.sink_latency import percentile
 from orderflow.contract.exact_path import decode
 
 
@@ -53,12 +53,12 @@ def test_one_wrong_table_makes_the_median_wrong() -> None:
 def test_a_chart_is_valid_and_to_scale() -> None:
     values = [("x<y", 50), ("long", 100), ("other", 20)]
     notes = {"long": "at least once & no more"}
-    bars = report.Bars("<a & b>", "rows/s", values, notes, highlighted=["x<y", "long"])
-    drawn = ElementTree.fromstring(report.svg(bars))
+    bars = bench_report.Bars("<a & b>", "rows/s", values, notes, highlighted=["x<y", "long"])
+    drawn = ElementTree.fromstring(bench_report.svg(bars))
     texts = {"".join(text.itertext()).strip() for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
     assert texts == {"<a & b> (rows/s)", "x<y", "long", "at least once & no more", "other", "50", "100", "20"}
     paths = [path.attrib for path in drawn.iter("{http://www.w3.org/2000/svg}path")]
-    highlighted = [path["d"] for path in paths if report.HIGHLIGHTED in path.get("style", "")]
+    highlighted = [path["d"] for path in paths if bench_report.HIGHLIGHTED in path.get("style", "")]
     short, long = (max(xs) - min(xs) for xs in ([float(x) for x in re.findall(r"[ML] (\S+)", d)] for d in highlighted))
     assert long == pytest.approx(2 * short)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyspark
 import pytest
 
-from benchmarks.rivals import jars as rivals
+from benchmarks.rivals import rival_jars
 from orderflow.errors import StartFailed
 from orderflow.jvm import jars, maven
 
@@ -93,7 +93,7 @@ def test_a_changed_byte_is_refused(one_jar: Path, lock: Path) -> None:
     assert str(one_jar) in refused.value.hint
 
 
-@pytest.mark.parametrize("lock", [jars.LOCK, rivals.LOCK], ids=["servers", "rivals"])
+@pytest.mark.parametrize("lock", [jars.LOCK, rival_jars.LOCK], ids=["servers", "rivals"])
 def test_the_lock_names_every_jar_with_its_hash(lock: Path) -> None:
     groups = json.loads(lock.read_text())
     assert groups

@@ -44,7 +44,7 @@ STATUS = Status(
         PartitionStatus(partition=0, next_offset=13, end=20, lag=7),
         PartitionStatus(partition=1, next_offset=5, end=None, lag=None),
     ),
-    accounted_at=datetime(2025, 1, 15, tzinfo=UTC),
+    updated_at=datetime(2025, 1, 15, tzinfo=UTC),
     newest_order=None,
     newest_age_seconds=None,
 )

@@ -315,7 +315,7 @@ class Watching(EngineWatch):
             lag=end - position,
             lag_unknown_because=None,
             partitions=parts,
-            accounted_at=None,
+            updated_at=None,
             newest_order=None,
             newest_age_seconds=None,
         )

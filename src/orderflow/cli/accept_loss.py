@@ -39,16 +39,16 @@ def accept_loss(
     from orderflow.store import ledger
     from orderflow.store.connection import Connection
 
-    current, by = context.load(), context.person(by)
-    info = topic.describe(current)
-    first_offsets = {partition: bounds.first for partition, bounds in topic.bounds(current, info.partitions).items()}
-    with Connection(current) as connection:
+    settings, by = context.load(), context.person(by)
+    info = topic.describe(settings)
+    first_offsets = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
+    with Connection(settings) as connection:
         positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
         damaged = [
             damaged_range
             for partition, position in positions.items()
             if position >= first_offsets.get(partition, position + 1)
-            and (damaged_range := topic.find_damage(current, partition, position))
+            and (damaged_range := topic.find_damage(settings, partition, position))
         ]
         if yes:
             losses = ledger.accept_losses(connection, info.name, info.topic_id, first_offsets, by, damaged)

@@ -45,13 +45,13 @@ def audit(
     from orderflow.audit import run
 
     log.setup()
-    current = context.load()
+    settings = context.load()
     console = log.console()
     columns = TextColumn("Audit"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
-        report = run(current, lambda done, total: progress.update(task, completed=done, total=total))
-    _store_result(current, report)
+        report = run(settings, lambda done, total: progress.update(task, completed=done, total=total))
+    _store_result(settings, report)
     if as_json:
         print(json.dumps(report.summary()))
     else:
@@ -60,12 +60,12 @@ def audit(
         raise typer.Exit(1)
 
 
-def _store_result(current: Settings, report: Report) -> None:
+def _store_result(settings: Settings, report: Report) -> None:
     from orderflow.store import audits
     from orderflow.store.connection import Connection
 
     try:
-        with Connection(current) as connection:
+        with Connection(settings) as connection:
             audits.record(
                 connection,
                 is_proven=report.is_proven,

@@ -45,11 +45,11 @@ def console(
     from orderflow.contract import exact_path, loader
     from orderflow.order_ranges import range_check_of
 
-    current = context.load()
-    contract, range_check = loader.contract_of(current), range_check_of(current)
+    settings = context.load()
+    contract, range_check = loader.contract_of(settings), range_check_of(settings)
     if not as_json:
         print(_HEADER)
-    for shown, record in enumerate(topic.follow(current, from_beginning=from_beginning), 1):
+    for shown, record in enumerate(topic.follow(settings, from_beginning=from_beginning), 1):
         result: Order | RecordRejected
         try:
             result = exact_path.decode(record.value, contract, range_check)

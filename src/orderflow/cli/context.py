@@ -8,7 +8,7 @@ import socket
 
 import typer
 
-from orderflow import settings
+from orderflow import settings as settings_module
 from orderflow.settings import Settings
 
 _LONGEST_NAME = 255  # characters: VARCHAR(255)
@@ -21,8 +21,8 @@ def load() -> Settings:
     """
     from orderflow.embedded import state_file
 
-    current = settings.load()
-    return state_file.find_running(current) or current
+    settings = settings_module.load()
+    return state_file.find_running(settings) or settings
 
 
 def person(given: str = "") -> str:

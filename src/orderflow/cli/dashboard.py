@@ -30,9 +30,9 @@ def dashboard(log_format: log.Format = None) -> None:
     from orderflow.embedded import state_file
 
     log.setup()
-    current = context.load()
+    settings = context.load()
     serve(
-        current,
-        ready=lambda: print(f"Dashboard at {current.dashboard_address} (Ctrl-C stops it)", flush=True),
-        read_sink_log=lambda: state_file.last_log_line(current, "sink"),
+        settings,
+        ready=lambda: print(f"Dashboard at {settings.dashboard_address} (Ctrl-C stops it)", flush=True),
+        read_sink_log=lambda: state_file.last_log_line(settings, "sink"),
     )

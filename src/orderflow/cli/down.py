@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow import settings
+from orderflow import settings as settings_module
 from orderflow.cli import log
 from orderflow.cli.text import safe
 
@@ -19,5 +19,5 @@ def down() -> None:
     from orderflow.embedded.home_lock import stop_up
 
     log.setup()
-    current = settings.load()
-    print("Stopped." if stop_up(current) else safe(f"Nothing is running in {current.home}."))
+    settings = settings_module.load()
+    print("Stopped." if stop_up(settings) else safe(f"Nothing is running in {settings.home}."))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from orderflow import settings
+from orderflow import settings as settings_module
 from orderflow.cli import context
 from orderflow.cli.text import safe
 from orderflow.errors import SHORTAGE_HINTS, FileUnusable, OperatorError, OrderFlowError
@@ -73,7 +73,7 @@ def _name_setting(path: Path) -> str:
 
 def _configured_folders() -> Iterator[tuple[str, Path]]:
     try:
-        yield "ORDERFLOW_HOME", settings.load().home
+        yield "ORDERFLOW_HOME", settings_module.load().home
         yield "XDG_CACHE_HOME", cache.path()
         yield "TMPDIR", Path(tempfile.gettempdir())
     except (OrderFlowError, OSError):
@@ -83,7 +83,7 @@ def _configured_folders() -> Iterator[tuple[str, Path]]:
 def _missing_folder_error() -> OrderFlowError | None:
     """Return the error if a folder that every process needs is missing."""
     try:
-        settings.working_directory()
+        settings_module.working_directory()
     except OrderFlowError as error:
         return error
     try:
@@ -139,17 +139,18 @@ def _write_report(text: str) -> Path:
 def _report_folder() -> Path | None:
     """Return ORDERFLOW_HOME if it exists, otherwise the folder of temporary files."""
     try:
-        home = settings.load().home
+        home = settings_module.load().home
     except Exception:  # noqa: BLE001 - the settings may be what has failed
         return None
     return home if os.access(home, os.W_OK | os.X_OK) else None
 
 
 def _secrets() -> set[str]:
-    secrets = {value for name, value in os.environ.items() if settings.is_secret(name)}
+    secrets = {value for name, value in os.environ.items() if settings_module.is_secret(name)}
     with suppress(Exception):  # the settings may be what has failed
-        for current in (settings.load(), context.load()):
-            secrets |= {str(getattr(current, name.lower())) for name in current.shown() if settings.is_secret(name)}
+        for settings in (settings_module.load(), context.load()):
+            names = filter(settings_module.is_secret, settings.shown())
+            secrets |= {str(getattr(settings, name.lower())) for name in names}
     return secrets - {"", "None"}
 
 

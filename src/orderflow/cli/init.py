@@ -55,40 +55,40 @@ def init(
     from orderflow.store.connection import Connection
     from orderflow.store.grants import grants as grant_statements
 
-    current = context.load()
+    settings = context.load()
     if grants or dry_run:
         output.use_utf8()
     if grants:
-        print("-- MySQL: replace each change-me with a password.", *grant_statements(current), sep="\n")
-        print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(current)), sep="\n")
+        print("-- MySQL: replace each change-me with a password.", *grant_statements(settings), sep="\n")
+        print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(settings)), sep="\n")
         return
     if dry_run:
-        for step in schema.missing(current):
-            print(f"-- {step.description}\n{schema.statement_of(step, current)}\n")
+        for step in schema.missing(settings):
+            print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         try:
-            topic.describe(current)
-            topic.check_cleanup_policy(current)
+            topic.describe(settings)
+            topic.check_cleanup_policy(settings)
         except TopicMissing:
-            print(f"-- topic {current.kafka_topic} is missing: `orderflow init` creates it")
+            print(f"-- topic {settings.kafka_topic} is missing: `orderflow init` creates it")
         return
-    created = [step.description for step in schema.prepare(current)]
+    created = [step.description for step in schema.prepare(settings)]
     try:
-        info = topic.describe(current)
+        info = topic.describe(settings)
     except TopicMissing as missing:
-        with Connection(current) as connection:
-            start_checks.check_not_deleted(current, connection, missing)
-        info = topic.create(current, partitions or topic.DEFAULT_PARTITIONS)
+        with Connection(settings) as connection:
+            start_checks.check_not_deleted(settings, connection, missing)
+        info = topic.create(settings, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
         created.append(f"{counted(partitions - len(info.partitions), 'partition')} of topic {info.name}")
-        info = topic.add_partitions(current, partitions)
+        info = topic.add_partitions(settings, partitions)
     for object_name in created:
         print(f"Created {object_name}.")
-    topic.check_cleanup_policy(current)
+    topic.check_cleanup_policy(settings)
     print(
         f"Ready: topic {info.name} with {counted(len(info.partitions), 'partition')}"
-        f" at {current.kafka_bootstrap_servers},"
-        f" table {current.mysql_database}.{current.mysql_table} at {current.database_address}."
+        f" at {settings.kafka_bootstrap_servers},"
+        f" table {settings.mysql_database}.{settings.mysql_table} at {settings.database_address}."
     )
 
 

@@ -16,7 +16,7 @@ from orderflow.cli import context, log
 from orderflow.plurals import counted
 
 if TYPE_CHECKING:
-    from orderflow.produce.delivery import Delivery
+    from orderflow.produce.delivery import OrderProducer
     from orderflow.produce.generator import Generator, Message
     from orderflow.produce.watch import State
     from orderflow.settings import Settings
@@ -90,16 +90,16 @@ def produce(
     from orderflow.metrics.endpoint import serving
     from orderflow.metrics.producer import ProducerMetrics
     from orderflow.produce import contract_orders, files, numbering
-    from orderflow.produce.delivery import connect
+    from orderflow.produce.delivery import connect_and_ensure_topic
     from orderflow.produce.generator import Generator
 
     if bad + repeat > 1:
         raise typer.BadParameter(f"--bad {bad:g} and --repeat {repeat:g} add up to more than 1")
     if file and (count or bad or repeat or seed is not None):
         raise typer.BadParameter("--file cannot be combined with --count, --seed, --bad or --repeat")
-    current = context.load()
-    contract = loader.contract_of(current)
-    if current.producer_metrics_port:
+    settings = context.load()
+    contract = loader.contract_of(settings)
+    if settings.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
     log.setup(LOG_FILE)
     metrics = ProducerMetrics()
@@ -109,43 +109,43 @@ def produce(
         if as_json:
             _print_json(state)
 
-    if rate is None and not count and not file and current.production_interval:
-        rate = 1 / current.production_interval
+    if rate is None and not count and not file and settings.production_interval:
+        rate = 1 / settings.production_interval
     generator: Generator | None = None
     with (
-        serving(current, "producer_metrics_port", metrics),
+        serving(settings, "producer_metrics_port", metrics),
         Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
     ):
         if file:
             messages = files.read_messages(file, progress, contract)  # before connecting: a wrong path fails at once
-            connect(current)
+            connect_and_ensure_topic(settings)
         else:
             contract_orders.check(contract)
-            info = connect(current)
-            start = current.starting_order_id or numbering.next_number(current, info, progress)
+            info = connect_and_ensure_topic(settings)
+            start = settings.starting_order_id or numbering.next_number(settings, info, progress)
             generator = Generator(
                 start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions), contract=contract
             )
             messages = iter(generator)
-        logger.info("Sending to %s at %s", current.kafka_topic, current.kafka_bootstrap_servers)
+        logger.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
         started = time.monotonic()
-        delivery = _send(messages, count, current, rate or None, on_progress)
-    _print_result(delivery, time.monotonic() - started, generator, as_json)
-    if delivery.fatal_error:
-        raise delivery.fatal_error
-    if delivery.unsent:
+        producer = _send(messages, count, settings, rate or None, on_progress)
+    _print_result(producer, time.monotonic() - started, generator, as_json)
+    if producer.fatal_error:
+        raise producer.fatal_error
+    if producer.unsent:
         raise typer.Exit(1)
 
 
 def _send(
     messages: Iterator[Message],
     count: int | None,
-    current: Settings,
+    settings: Settings,
     rate: float | None,
     on_progress: Callable[[State], None],
-) -> Delivery:
+) -> OrderProducer:
     """Send `count` of them, or all, unless a signal stops it."""
-    from orderflow.produce.delivery import FLUSH_TIMEOUT, Delivery, StopRequest
+    from orderflow.produce.delivery import FLUSH_TIMEOUT, OrderProducer, StopRequest
     from orderflow.produce.pace import paced
     from orderflow.produce.watch import DeliveryWatch
 
@@ -153,38 +153,38 @@ def _send(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     watch = DeliveryWatch(on_progress)
-    delivery = Delivery(current, rate, stop, watch)
+    producer = OrderProducer(settings, rate, stop, watch)
     try:
-        for message in paced(messages, rate, delivery.wait) if rate else messages:
-            delivery.send(message)
-            if stop.requested or delivery.enqueued == count:
+        for message in paced(messages, rate, producer.wait) if rate else messages:
+            producer.send(message)
+            if stop.requested or producer.enqueued == count:
                 break
     finally:
-        if stop.requested and delivery.in_flight:
+        if stop.requested and producer.in_flight:
             logger.info(
                 "Stopping: %d in flight, waiting %.0f s at most; Ctrl-C again exits at once",
-                delivery.in_flight,
+                producer.in_flight,
                 FLUSH_TIMEOUT,
             )
-        delivery.flush()
-        watch(delivery)
-        if delivery.unsent:
+        producer.flush()
+        watch(producer)
+        if producer.unsent:
             logger.error(
-                "%d not sent: %d failed, %d unacknowledged", delivery.unsent, delivery.failed, delivery.in_flight
+                "%d not sent: %d failed, %d unacknowledged", producer.unsent, producer.failed, producer.in_flight
             )
-    return delivery
+    return producer
 
 
-def _print_result(delivery: Delivery, seconds: float, generator: Generator | None, as_json: bool) -> None:
+def _print_result(producer: OrderProducer, seconds: float, generator: Generator | None, as_json: bool) -> None:
     from orderflow.produce.watch import State
 
-    per_second = delivery.sent / seconds
+    per_second = producer.sent / seconds
     kinds = {"good": generator.good, "bad": generator.bad, "repeated": generator.repeated} if generator else {}
     if as_json:
-        _print_json(State(delivery.sent, delivery.failed, delivery.in_flight, round(per_second, 1)), done=True, **kinds)
+        _print_json(State(producer.sent, producer.failed, producer.in_flight, round(per_second, 1)), done=True, **kinds)
         return
     parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    sent = counted(delivery.sent, "message")
+    sent = counted(producer.sent, "message")
     print(f"Sent {sent} in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
 
 

@@ -39,26 +39,26 @@ def status(
     - `orderflow status`
     - `orderflow status --watch --every 10 --json`
     """
-    current = context.load()
+    settings = context.load()
     if not watch:
-        state = _read(current)
-        print(to_json(state) if as_json else "\n".join(_lines(current, state)))
+        state = _read(settings)
+        print(to_json(state) if as_json else "\n".join(_lines(settings, state)))
         return
     try:
-        _watch(current, every, as_json)
+        _watch(settings, every, as_json)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
-def _read(current: Settings) -> Status:
+def _read(settings: Settings) -> Status:
     from orderflow.insights import status as insight
     from orderflow.store import reading
 
-    with reading.open_reader(current) as connection:
-        return insight.read(connection, current)
+    with reading.open_reader(settings) as connection:
+        return insight.read(connection, settings)
 
 
-def _watch(current: Settings, every: float, as_json: bool) -> None:
+def _watch(settings: Settings, every: float, as_json: bool) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -68,32 +68,32 @@ def _watch(current: Settings, every: float, as_json: bool) -> None:
     with Live(console=console, auto_refresh=False) if is_live else nullcontext() as live:
         while True:
             try:
-                state = _read(current)
+                state = _read(settings)
             except Unavailable as error:
                 log.show_error(error)
             else:
                 if as_json:
                     print(to_json(state), flush=True)
                 elif live:
-                    live.update(Text("\n".join(_lines(current, state))), refresh=True)
+                    live.update(Text("\n".join(_lines(settings, state))), refresh=True)
                 else:
-                    print(*_lines(current, state), sep="\n", flush=True)
+                    print(*_lines(settings, state), sep="\n", flush=True)
             time.sleep(every)
 
 
-def _lines(current: Settings, state: Status) -> Iterator[str]:
-    yield f"Kafka     {current.kafka_bootstrap_servers}, topic {state.topic}"
-    yield f"Database  {current.database_address}, table {current.mysql_database}.{current.mysql_table}"
+def _lines(settings: Settings, state: Status) -> Iterator[str]:
+    yield f"Kafka     {settings.kafka_bootstrap_servers}, topic {state.topic}"
+    yield f"Database  {settings.database_address}, table {settings.mysql_database}.{settings.mysql_table}"
     yield (
         f"{state.stored:,} stored, {counted(state.duplicates, 'duplicate')}, {state.quarantined:,} quarantined,"
         f" lag {number(state.lag)}; {counted(state.unknown_fields, 'unknown field')} seen"
     )
     if state.lag_unknown_because:
         yield f"The lag is unknown: {safe(state.lag_unknown_because)}"
-    for part in state.partitions:
+    for partition_status in state.partitions:
         yield (
-            f"  partition {part.partition}: next offset {part.next_offset:,}, end {number(part.end)},"
-            f" lag {number(part.lag)}"
+            f"  partition {partition_status.partition}: next offset {partition_status.next_offset:,},"
+            f" end {number(partition_status.end)}, lag {number(partition_status.lag)}"
         )
     if state.open_by_reason:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in state.open_by_reason.items())

@@ -40,8 +40,8 @@ def top() -> None:
     from orderflow.embedded import state_file
     from orderflow.insights.monitor import POLL_INTERVAL, Monitor
 
-    current = context.load()
-    monitor = Monitor(current, lambda: state_file.last_log_line(current, "sink"))
+    settings = context.load()
+    monitor = Monitor(settings, lambda: state_file.last_log_line(settings, "sink"))
     console = Console(highlight=False)
     try:
         with monitor.watching(), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
@@ -92,7 +92,9 @@ def _figures(snapshot: Snapshot) -> Table:
         sample = counted(snapshot.latency.orders, "recent order")
         table.add_row("Event to table", f"{p50:>12}  p50, p99 {p99}, of {sample}")
     if status := snapshot.status:
-        lags = ", ".join(f"{part.partition}: {number(part.lag)}" for part in status.partitions)
+        lags = ", ".join(
+            f"{partition_status.partition}: {number(partition_status.lag)}" for partition_status in status.partitions
+        )
         table.add_row("Lag", f"{number(status.lag):>12}  by partition {lags}")
         table.add_row("Stored", f"{status.stored:>12,}")
         table.add_row("Duplicates", f"{status.duplicates:>12,}")

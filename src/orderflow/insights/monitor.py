@@ -272,12 +272,12 @@ class Monitor:
         self._latest = reading.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
-        current = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
-        position = sum(part.next_offset for part in current.partitions)
-        if position != self._positions[1] or not current.lag:
+        pipeline_status = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
+        position = sum(partition_status.next_offset for partition_status in pipeline_status.partitions)
+        if position != self._positions[1] or not pipeline_status.lag:
             self._positions = now, position
-        self._stored.append((now, current.stored))
-        self._status, self._read_at = current, datetime.now(UTC)
+        self._stored.append((now, pipeline_status.stored))
+        self._status, self._read_at = pipeline_status, datetime.now(UTC)
 
     def _read_slow_values(self, connection: Connection) -> None:
         self._today = sales.read_today(connection)

@@ -35,9 +35,9 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The status at one moment. Counts are records since the ledger's start; `lag` is records not yet stored.
 
-    `lag` is None if it is unknown; then `lag_unknown_because` is a sentence. `accounted_at` is when the ledger last
-    accounted for records, in UTC. `open_by_reason` counts the quarantine's open records, the most frequent reason
-    first; None if they were not read.
+    `lag` is None if it is unknown; then `lag_unknown_because` is a sentence. `updated_at` is the time of the
+    ledger's last update, in UTC. `open_by_reason` counts the quarantine's open records, the most frequent reason first;
+    None if they were not read.
     """
 
     topic: str
@@ -48,7 +48,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     lag: int | None
     lag_unknown_because: str | None
     partitions: tuple[PartitionStatus, ...]
-    accounted_at: datetime | None
+    updated_at: datetime | None
     newest_order: str | None
     newest_age_seconds: float | None
     open_by_reason: dict[str, int] | None = None
@@ -100,13 +100,13 @@ def combine(
         unknown_because: str | None = extent.message
     else:
         bounds, unknown_because = extent.bounds, _describe_recreation(entries_of_topic, extent)
-    parts = []
-    for part in sorted(positions.keys() | bounds.keys()):
+    partitions = []
+    for partition in sorted(positions.keys() | bounds.keys()):
         # As in ledger.ensure_partitions: a new topic starts at its first offsets, an added partition at 0.
-        start = positions.get(part, 0 if positions else bounds[part].first)
-        end = bounds[part].end if part in bounds else None
+        start = positions.get(partition, 0 if positions else bounds[partition].first)
+        end = bounds[partition].end if partition in bounds else None
         lag = None if end is None or unknown_because else max(0, end - start)
-        parts.append(PartitionStatus(partition=part, next_offset=start, end=end, lag=lag))
+        partitions.append(PartitionStatus(partition=partition, next_offset=start, end=end, lag=lag))
     stored, duplicates, quarantined = ledger.totals(entries_of_topic)
     return Status(
         topic=settings.kafka_topic,
@@ -114,10 +114,10 @@ def combine(
         duplicates=duplicates,
         quarantined=quarantined,
         unknown_fields=sum(entry.unknown_fields for entry in entries_of_topic),
-        lag=None if unknown_because else sum(part.lag or 0 for part in parts),
+        lag=None if unknown_because else sum(partition_status.lag or 0 for partition_status in partitions),
         lag_unknown_because=unknown_because,
-        partitions=tuple(parts),
-        accounted_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
+        partitions=tuple(partitions),
+        updated_at=max((entry.updated_at.replace(tzinfo=UTC) for entry in entries_of_topic), default=None),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,

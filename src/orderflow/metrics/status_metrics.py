@@ -35,8 +35,8 @@ def families(status: Status | None) -> Iterator[Metric]:
         duplicates.add_metric([status.topic], status.duplicates)
         quarantined.add_metric([status.topic], status.quarantined)
         unknown.add_metric([status.topic], status.unknown_fields)
-        if status.accounted_at:
-            updated.add_metric([status.topic], status.accounted_at.timestamp())
+        if status.updated_at:
+            updated.add_metric([status.topic], status.updated_at.timestamp())
         for partition in status.partitions:
             values = [status.topic, str(partition.partition)]
             position.add_metric(values, partition.next_offset)

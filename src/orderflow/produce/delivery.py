@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 DELIVERY_TIMEOUT = 300.0  # seconds without an acknowledgement until a message counts as failed
 FLUSH_TIMEOUT = 30.0  # seconds from the stop request that a flush waits for acknowledgements
 LOG_EACH_RATE = 10.0  # messages per second; up to this rate each message is logged
+_POLL_EVERY = 256  # messages between two polls for delivery reports
 _POLL_INTERVAL = 0.1  # seconds; Python handles a signal only between two polls
 _MIN_POLL = 0.001  # seconds; librdkafka rounds less than this to 0, which would be a busy loop
 
@@ -42,12 +43,12 @@ class StopRequest:
         self.requested, self._deadline = True, 0.0
 
     @property
-    def expired(self) -> bool:
+    def is_flush_expired(self) -> bool:
         """Whether the time for a flush is over."""
         return time.monotonic() > self._deadline
 
 
-def connect(settings: Settings) -> TopicInfo:
+def connect_and_ensure_topic(settings: Settings) -> TopicInfo:
     """Connect to Kafka with retries, create the topic if it is missing, and return it.
 
     `kafka_connect_attempts` and `kafka_connect_wait` (seconds) control the retries. Raises KafkaUnavailable after the
@@ -68,7 +69,7 @@ def connect(settings: Settings) -> TopicInfo:
     )
 
 
-class Delivery:
+class OrderProducer:
     """A Kafka producer with acks=all, idempotence and compression.
 
     `enqueued` counts the messages passed to `send`. `failed` counts those that Kafka refused or did not acknowledge
@@ -76,7 +77,7 @@ class Delivery:
     """
 
     def __init__(
-        self, settings: Settings, rate: float | None, stop: StopRequest, each_second: Callable[[Delivery], None]
+        self, settings: Settings, rate: float | None, stop: StopRequest, each_second: Callable[[OrderProducer], None]
     ) -> None:
         """`rate` is the expected number of messages per second, or None for no limit."""
         self.enqueued = self.failed = 0
@@ -129,7 +130,7 @@ class Delivery:
                 self._producer.produce(self._settings.kafka_topic, value, key, partition)
                 break
             except BufferError as error:
-                if self._stop.expired:
+                if self._stop.is_flush_expired:
                     self.failed += 1
                     self.last_failure = f"{_printable(key)}: {error}"
                     break
@@ -138,7 +139,7 @@ class Delivery:
                 self._fail(exception.args[0], key)
                 break
         self.enqueued += 1
-        if not self.enqueued & 0xFF:
+        if self.enqueued % _POLL_EVERY == 0:
             self._poll(0)
 
     def wait(self, seconds: float) -> bool:
@@ -150,7 +151,7 @@ class Delivery:
 
     def flush(self) -> None:
         """Wait until no message is in flight; after a stop request, for FLUSH_TIMEOUT at most."""
-        while self.in_flight and not self._stop.expired:
+        while self.in_flight and not self._stop.is_flush_expired:
             self._poll(_POLL_INTERVAL)
 
     def _poll(self, seconds: float) -> None:

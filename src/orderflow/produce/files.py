@@ -16,7 +16,7 @@ from rich.progress import Progress
 from orderflow.contract import cells
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.errors import InputInvalid
-from orderflow.produce.generator import ANY_PARTITION, Message
+from orderflow.produce.generator import PARTITION_BY_KEY, Message
 
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _BARE = re.compile(rb'[^",\r\n]*')
@@ -87,7 +87,7 @@ def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterato
     for _, line in read_lines(path, file):
         value = line.removesuffix(b"\n")
         if value.strip():
-            yield read_key(value), value, ANY_PARTITION
+            yield read_key(value), value, PARTITION_BY_KEY
 
 
 def _key_reader(order_id: Field) -> Callable[[bytes], bytes | None]:
@@ -125,7 +125,7 @@ def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Messa
         )
     convert, read_key = cells.converter(header, contract), _key_reader(contract.by_name["order_id"])
     values = (convert([_decode(cell) for cell in row]) for row in rows)
-    return ((read_key(value), value, ANY_PARTITION) for value in values)
+    return ((read_key(value), value, PARTITION_BY_KEY) for value in values)
 
 
 def read_rows(path: Path, file: IO[bytes]) -> Iterator[list[bytes]]:

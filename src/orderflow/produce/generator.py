@@ -17,9 +17,10 @@ from orderflow.produce.contract_orders import OrderMaker
 
 # Key, value, partition. A plain tuple: creating a named tuple takes as long as formatting the order.
 Message = tuple[bytes | None, bytes | None, int]
-ANY_PARTITION = -1  # the Kafka client selects the partition by the key
+PARTITION_BY_KEY = -1  # the Kafka client selects the partition by the key
 
-HIGHEST_NUMBER = 10**43  # an order_id has up to 44 digits; no run can generate the remaining 9 * 10**43 numbers
+# The start may have at most 44 digits. Above 10**43, a run could need a 45th digit.
+HIGHEST_NUMBER = 10**43
 _RECENT = 1000  # orders from which repeats and conflicts are drawn
 
 # The constant parts of an order, one entry for each product and quantity.
@@ -85,24 +86,24 @@ class Generator:
         while True:
             if (now := int(clock())) != second:
                 second, timestamp = now, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-            product, lowest, prices, quantity = templates[int(draw() * template_count)]
-            price = lowest + int(draw() * prices)
+            json_fragment, lowest_cents, price_count, quantity = templates[int(draw() * template_count)]
+            price = lowest_cents + int(draw() * price_count)
             total = price * quantity
             order_id = f"ORDER-{self.next_number:06d}"
             self.next_number += 1
             # json.dumps takes four times as long, and needs the price as a float.
             value = (
-                f'{{"customer_id": {first_customer + int(draw() * customer_count)}, "order_id": "{order_id}", {product}'
-                f'{price // 100}.{cents_text[price % 100]}, "quantity": {quantity}, '
+                f'{{"customer_id": {first_customer + int(draw() * customer_count)}, "order_id": "{order_id}", '
+                f'{json_fragment}{price // 100}.{cents_text[price % 100]}, "quantity": {quantity}, '
                 f'"total_price": {total // 100}.{cents_text[total % 100]}, "order_timestamp": "{timestamp}"}}'
             )
-            yield order_id.encode(), value.encode(), ANY_PARTITION
+            yield order_id.encode(), value.encode(), PARTITION_BY_KEY
 
     def _make_orders(self, maker: OrderMaker) -> Iterator[Message]:
         while True:
             key, value = maker.make(self.next_number)
             self.next_number += 1
-            yield key, value, ANY_PARTITION
+            yield key, value, PARTITION_BY_KEY
 
     def _mix(self, random: Random, bad: float, repeat: float, partitions: int) -> Iterator[Message]:
         recent: deque[Message] = deque(maxlen=_RECENT)
@@ -115,8 +116,8 @@ class Generator:
             elif chance < bad + repeat and recent:
                 self.repeated += 1
                 key, value, _ = random.choice(recent)
-                # Half of them to any partition, as after a change of the partition count or from another client.
-                yield key, value, random.choice((ANY_PARTITION, random.randrange(partitions)))
+                # Half of them to a random partition, as after a change of the partition count.
+                yield key, value, random.choice((PARTITION_BY_KEY, random.randrange(partitions)))
             else:
                 self.good += 1
                 message = next(self._orders)

@@ -45,7 +45,7 @@ def next_number(
     highest, seen = 0, dict[int, int]()
     if sum(b.end - b.first for b in bounds.values()) > save_threshold:
         highest, seen = _load_progress(settings, info, identity)
-    ranges = {part: (max(first, seen.get(part, 0)), end) for part, (first, end) in bounds.items()}
+    ranges = {partition: (max(first, seen.get(partition, 0)), end) for partition, (first, end) in bounds.items()}
     unread = sum(max(0, end - start) for start, end in ranges.values())
     task = progress.add_task("highest order number", total=unread)
     for partition, (start, end) in ranges.items():

@@ -1,4 +1,4 @@
-"""Logs and reports the progress of a delivery."""
+"""Logs and reports the progress of a producer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from orderflow.plurals import counted
-from orderflow.produce.delivery import DELIVERY_TIMEOUT, Delivery
+from orderflow.produce.delivery import DELIVERY_TIMEOUT, OrderProducer
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,15 @@ class DeliveryWatch:
         self._updated_at = self._acknowledged_at = self._summary_at = time.monotonic()
         self._is_waiting = False
 
-    def __call__(self, delivery: Delivery) -> None:
+    def __call__(self, producer: OrderProducer) -> None:
         now = time.monotonic()
-        sent = delivery.sent
+        sent = producer.sent
         rate = (sent - self._last.sent) / max(now - self._updated_at, 0.001)
-        state = State(sent, delivery.failed, delivery.in_flight, round(rate, 1))
+        state = State(sent, producer.failed, producer.in_flight, round(rate, 1))
         if new := state.failed - self._last.failed:
-            log.error("Not delivered: %s; the last one: %s", counted(new, "message"), delivery.last_failure)
+            log.error("Not delivered: %s; the last one: %s", counted(new, "message"), producer.last_failure)
         self._check_acknowledgements(state, now)
-        if not delivery.log_each and now - self._summary_at >= _SUMMARY_INTERVAL:
+        if not producer.log_each and now - self._summary_at >= _SUMMARY_INTERVAL:
             self._summary_at = now
             sent_messages = counted(sent, "message")
             log.info("Sent %s, now %.0f per second; %d in flight", sent_messages, rate, state.in_flight)
@@ -62,7 +62,7 @@ class DeliveryWatch:
         elif now - self._acknowledged_at >= _WAITING_AFTER and not self._is_waiting:
             self._is_waiting = True
             log.warning(
-                "Kafka has acknowledged nothing for %.0f s; %s in flight, each fails after %.0f s",
+                "Kafka has acknowledged nothing for %.0f s; %s in flight, each message fails %.0f s after it was sent",
                 now - self._acknowledged_at,
                 counted(state.in_flight, "message"),
                 DELIVERY_TIMEOUT,

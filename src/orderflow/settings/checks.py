@@ -16,44 +16,44 @@ _TLS_SETTINGS = (
 )
 
 
-def check(current: Settings) -> None:
+def check(settings: Settings) -> None:
     """Raise SettingInvalid if a setting cannot be used with the others or on this machine."""
-    _check_together(current)
-    _check_tls(current)
-    _check_home(current)
+    _check_together(settings)
+    _check_tls(settings)
+    _check_home(settings)
 
 
-def _check_together(current: Settings) -> None:
+def _check_together(settings: Settings) -> None:
     """Raise SettingInvalid if one setting requires another that is not set."""
-    uses_sasl = current.kafka_security_protocol.startswith("SASL")
-    verifies = current.mysql_ssl_mode in ("VERIFY_CA", "VERIFY_IDENTITY")
+    uses_sasl = settings.kafka_security_protocol.startswith("SASL")
+    verifies = settings.mysql_ssl_mode in ("VERIFY_CA", "VERIFY_IDENTITY")
     for is_required, name, because in (
-        (uses_sasl, "kafka_sasl_username", f"KAFKA_SECURITY_PROTOCOL is {current.kafka_security_protocol}"),
-        (uses_sasl, "kafka_password", f"KAFKA_SECURITY_PROTOCOL is {current.kafka_security_protocol}"),
-        (current.kafka_ssl_certificate_location, "kafka_ssl_key_location", "KAFKA_SSL_CERTIFICATE_LOCATION is set"),
-        (current.kafka_ssl_key_location, "kafka_ssl_certificate_location", "KAFKA_SSL_KEY_LOCATION is set"),
-        (verifies, "mysql_ssl_ca", f"MYSQL_SSL_MODE is {current.mysql_ssl_mode}"),
-        (current.mysql_ssl_cert, "mysql_ssl_key", "MYSQL_SSL_CERT is set"),
-        (current.mysql_ssl_key, "mysql_ssl_cert", "MYSQL_SSL_KEY is set"),
+        (uses_sasl, "kafka_sasl_username", f"KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}"),
+        (uses_sasl, "kafka_password", f"KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}"),
+        (settings.kafka_ssl_certificate_location, "kafka_ssl_key_location", "KAFKA_SSL_CERTIFICATE_LOCATION is set"),
+        (settings.kafka_ssl_key_location, "kafka_ssl_certificate_location", "KAFKA_SSL_KEY_LOCATION is set"),
+        (verifies, "mysql_ssl_ca", f"MYSQL_SSL_MODE is {settings.mysql_ssl_mode}"),
+        (settings.mysql_ssl_cert, "mysql_ssl_key", "MYSQL_SSL_CERT is set"),
+        (settings.mysql_ssl_key, "mysql_ssl_cert", "MYSQL_SSL_KEY is set"),
     ):
-        if is_required and not getattr(current, name):
+        if is_required and not getattr(settings, name):
             raise SettingInvalid(f"{because}, but {name.upper()} is not.", hint=hint_of(name))
 
 
-def _check_tls(current: Settings) -> None:
+def _check_tls(settings: Settings) -> None:
     """Raise SettingInvalid if a PEM file does not hold what its setting requires."""
     for authority, certificate, key, password in _TLS_SETTINGS:
         names = {"authority": authority, "certificate": certificate, "key": key}
-        paths = [getattr(current, name) for name in names.values()]
-        for problem in file_problems(*paths, password=getattr(current, password) if password else ""):
+        paths = [getattr(settings, name) for name in names.values()]
+        for problem in file_problems(*paths, password=getattr(settings, password) if password else ""):
             name = names[problem.file]
-            raise invalid_setting(name, repr(getattr(current, name)), problem.reason)
+            raise invalid_setting(name, repr(getattr(settings, name)), problem.reason)
 
 
-def _check_home(current: Settings) -> None:
+def _check_home(settings: Settings) -> None:
     """Raise SettingInvalid if ORDERFLOW_HOME is not a folder that this user may read. It need not exist yet."""
     try:
-        home = current.home
+        home = settings.home
         if not stat.S_ISDIR(home.stat().st_mode):
             reason = "it is not a folder"
         elif not os.access(home, os.R_OK | os.X_OK):
@@ -66,7 +66,7 @@ def _check_home(current: Settings) -> None:
         reason = "it is a symbolic link to itself, or ~ of a user without a home folder"
     except OSError as error:
         reason = str(error.strerror)
-    raise invalid_setting("orderflow_home", repr(current.orderflow_home), reason)
+    raise invalid_setting("orderflow_home", repr(settings.orderflow_home), reason)
 
 
 def invalid_setting(name: str, shown: str, reason: str) -> SettingInvalid:

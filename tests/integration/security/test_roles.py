@@ -31,7 +31,7 @@ from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
 from orderflow.errors import DatabaseRefused, KafkaRefused
 from orderflow.produce import numbering
-from orderflow.produce.delivery import Delivery, StopRequest
+from orderflow.produce.delivery import OrderProducer, StopRequest
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, statements
 from orderflow.store.connection import Connection
@@ -163,11 +163,11 @@ def test_each_role_needs_exactly_its_kafka_rights(
     broker: SecuredKafka, granted: Granted, caplog: pytest.LogCaptureFixture
 ) -> None:
     def writes(settings: Settings) -> None:
-        delivery = Delivery(settings, None, StopRequest(), lambda _: None)
-        delivery.send((b"k", b"v", 0))
-        delivery.flush()
-        if delivery.fatal_error:
-            raise delivery.fatal_error
+        producer = OrderProducer(settings, None, StopRequest(), lambda _: None)
+        producer.send((b"k", b"v", 0))
+        producer.flush()
+        if producer.fatal_error:
+            raise producer.fatal_error
 
     def reads(settings: Settings) -> None:
         info = topic.describe(settings)

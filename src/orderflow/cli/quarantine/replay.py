@@ -79,12 +79,12 @@ def replay(
         raise typer.BadParameter("--value-file requires --edit ID")
     if edit is not None and (ids or everything or filter_ != filter_of()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
-    current, by = context.load(), context.person(by)
+    settings, by = context.load(), context.person(by)
     results: Counter[ReplayResult] = Counter()
-    with Connection(current) as connection:
+    with Connection(settings) as connection:
 
         def replay_entry(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayResult:
-            outcome = store_replay.replay(connection, current, entry, by=by, corrected=corrected, dry_run=dry_run)
+            outcome = store_replay.replay(connection, settings, entry, by=by, corrected=corrected, dry_run=dry_run)
             _print_outcome(entry, outcome, as_json)
             return outcome.result
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow import settings
+from orderflow import settings as settings_module
 from orderflow.cli import log
 from orderflow.cli.sink import EngineChoice, EngineName
 from orderflow.cli.up import proof
@@ -77,11 +77,11 @@ def up(
     _require_extras(engine, with_dashboard=not orders)
     log.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
-    current = settings.load()
+    settings = settings_module.load()
     if producer:
-        contract_orders.check(loader.contract_of(current))
-    with lock_home(current):
-        stack = Stack(current, brokers, workers)
+        contract_orders.check(loader.contract_of(settings))
+    with lock_home(settings):
+        stack = Stack(settings, brokers, workers)
         session = Session(stack, engine)
         try:
             if orders:
@@ -122,7 +122,7 @@ def _require_extras(engine: EngineName, *, with_dashboard: bool) -> None:
     from orderflow import extras
 
     needed: list[extras.Name] = []
-    if not (settings.is_given("kafka_bootstrap_servers") and settings.is_given("mysql_host")):
+    if not (settings_module.is_given("kafka_bootstrap_servers") and settings_module.is_given("mysql_host")):
         needed.append("local")
     if engine is EngineName.SPARK:
         needed.append("spark")

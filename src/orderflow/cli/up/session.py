@@ -48,7 +48,9 @@ class Session:
     @property
     def sent(self) -> int:
         """Records that arrived in the topic since the start."""
-        return sum(part.end or 0 for part in self.last_status.partitions) - self._end_before if self.last_status else 0
+        if self.last_status is None:
+            return 0
+        return sum(partition_status.end or 0 for partition_status in self.last_status.partitions) - self._end_before
 
     def poll(self) -> None:
         """Read the state of tables and topic."""
@@ -76,17 +78,17 @@ class Session:
         return (self.last_status and self.last_status.describe_newest()) or "none yet"
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return each part, its address, and its description or last message."""
-        stack, current = self.stack, self.stack.settings
+        """Return each component, its address, and its description or last message."""
+        stack, settings = self.stack, self.stack.settings
         rows = []
         if not stack.brokers:
-            rows.append(("Kafka", current.kafka_bootstrap_servers, "your own (KAFKA_BOOTSTRAP_SERVERS)"))
+            rows.append(("Kafka", settings.kafka_bootstrap_servers, "your own (KAFKA_BOOTSTRAP_SERVERS)"))
         if not stack.database:
-            rows.append(("Database", current.database_address, "your own (MYSQL_HOST)"))
+            rows.append(("Database", settings.database_address, "your own (MYSQL_HOST)"))
         rows += [(server.name, server.address, server.describe()) for server in stack.servers]
         for name, process in stack.commands.items():
             if name == "dashboard":
-                rows.append(("Dashboard", current.dashboard_address, "web page"))
+                rows.append(("Dashboard", settings.dashboard_address, "web page"))
             else:
                 rows.append((name.capitalize(), f"logs/{name}.log", _last_message(process.last_lines(1))))
         return rows

@@ -44,8 +44,8 @@ function account(status) {
     ["unknown", status.unknown_fields],
   ])
     set(byId(id), number(value));
-  const at = status.accounted_at;
-  set(byId("accounted-at"), at ? `Since the ledger's start; last updated at ${timeOfDay(at)} UTC, ${date(at)}.` : "Nothing yet.");
+  const at = status.updated_at;
+  set(byId("updated-at"), at ? `Since the ledger's start; last updated at ${timeOfDay(at)} UTC, ${date(at)}.` : "Nothing yet.");
   const row = () => make("tr", {}, make("th", { scope: "row" }), make("td", { class: "num" }), make("td", { class: "num" }));
   fill(byId("partitions"), status.partitions, row, (line, partition) => {
     set(line.children[0], String(partition.partition));

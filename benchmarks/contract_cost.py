@@ -12,9 +12,9 @@ from rich.progress import Progress
 
 from benchmarks import backlog
 from benchmarks.arena import Arena
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Measured, drain, measure, median, rates
-from benchmarks.report import Bars, Report, Table
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow.contract import exact_path, fast_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.produce.generator import Message

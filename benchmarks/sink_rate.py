@@ -12,8 +12,8 @@ from rich.progress import Progress
 
 from benchmarks import backlog, limit, sampling, usage
 from benchmarks.arena import Arena
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Measured, cpu, drain, measure, median, memory, rates
-from benchmarks.report import Bars, Report, Table
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema

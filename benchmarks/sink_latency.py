@@ -17,12 +17,12 @@ from typing import NamedTuple
 import msgspec
 from rich.progress import Progress, TaskID
 
-from benchmarks import backlog, statements, usage
+from benchmarks import backlog, bench_statements, usage
 from benchmarks.arena import Arena
 from benchmarks.backlog import PacedSender, Verdict
+from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import Contestant, running
-from benchmarks.report import Bars, Report, Table
-from benchmarks.sink import Sink
+from benchmarks.sink_rate import Sink
 from orderflow import topic
 from orderflow.embedded.process import Process
 from orderflow.produce.generator import Message
@@ -106,7 +106,7 @@ class _Measurement(NamedTuple):
             queried += len(new)
             waiting |= dict.fromkeys(new)
             if ids := list(islice(waiting, _MAX_IDS)):
-                rows = statements.execute(self.connection, "select_visible", ids, ids=placeholders_for(ids)).rows
+                rows = bench_statements.execute(self.connection, "select_visible", ids, ids=placeholders_for(ids)).rows
                 now = time.time()
                 if last:
                     gaps.append(now - last)

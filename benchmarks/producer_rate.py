@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from benchmarks import backlog
 from benchmarks.arena import Arena
-from benchmarks.report import Bars, Report, Table
+from benchmarks.bench_report import Bars, Report, Table
 from orderflow import topic
 from orderflow.errors import StartFailed
 from orderflow.settings import Settings
