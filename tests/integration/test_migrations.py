@@ -282,7 +282,7 @@ def test_a_database_of_a_newer_version_is_refused(old: Settings, tmp_path: Path)
     execute(old, f"INSERT INTO orders_schema VALUES ({LATEST + 1}, UTC_TIMESTAMP())")
     execute(old, "ALTER TABLE orders_quarantine DROP COLUMN chunks")  # an example of a change by that version
     before = structure(old)
-    sentence = f"have schema version {LATEST + 1}, and this version of OrderFlow knows versions up to {LATEST}."
+    sentence = f"have schema version {LATEST + 1}, and this version of OrderFlow supports versions up to {LATEST}."
     for check in (schema.missing, schema.prepare):
         with pytest.raises(SchemaTooNew, match=re.escape(sentence)):
             check(old)

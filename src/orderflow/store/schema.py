@@ -174,7 +174,7 @@ def _missing(settings: Settings, existing: ExistingTables) -> list[Step]:
     if existing.schema_version > LATEST:
         raise SchemaTooNew(
             f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version"
-            f" {existing.schema_version}, and this version of OrderFlow knows versions up to {LATEST}.",
+            f" {existing.schema_version}, and this version of OrderFlow supports versions up to {LATEST}.",
             hint="Use the version of OrderFlow that changed the tables, or a newer one.",
         )
     new_contract = schema_steps.add_contract(settings, existing.contracts)
