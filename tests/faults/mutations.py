@@ -35,8 +35,8 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)\n"
-_COMMIT = "        connection.commit()\n"
+_QUARANTINE = "        self._quarantine(decoded.batch, rejected_records, stored_at)\n"
+_COMMIT = "        self._commit()\n"
 _TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
@@ -80,7 +80,7 @@ MUTATIONS = (
         "commit before quarantine",
         "killed_at_insert_quarantine_after",
         _TRANSACTION,
-        {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
+        {_QUARANTINE: "", _COMMIT: f"        self._context.session.connection.commit()\n{_QUARANTINE}{_COMMIT}"},
     ),
     Mutation(
         "gap not checked",
