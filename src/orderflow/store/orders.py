@@ -80,15 +80,20 @@ class RowsAlteredError(Exception):
         self.refused = refused
 
 
-def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, single_writer: bool = True) -> pa.Table:
+def as_rows(
+    accepted: pa.Table, batch: RecordBatch, contract: Contract, *, sort_by_last_digit: bool = False
+) -> pa.Table:
     """Return a batch's accepted orders with LOAD DATA's other columns and their batch indexes, sorted by order_id.
 
     Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
-    two orders with one id, the batch's first stays first. With several writers, rows are sorted by the last digit of
-    the id first. The writes then spread over all pages, so split pages fill again.
+    two orders with one id, the batch's first stays first.
+
+    `sort_by_last_digit` sorts by the last digit of the id before the id itself. It is for writers whose order_ids
+    alternate, because each stores some of the topic's partitions: their rows split the table's pages. Rows are then
+    inserted over the whole key range, so half-full pages are filled later.
     """
     sort_keys = [("order_id", "ascending")]
-    if not single_writer:
+    if sort_by_last_digit:
         accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
         sort_keys.insert(0, ("last_digit", "ascending"))
     accepted = accepted.sort_by(sort_keys)
