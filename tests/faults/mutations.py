@@ -121,14 +121,14 @@ MUTATIONS = (
         "audit: conflicts are believed",
         "reason_holds",
         _REASONS,
-        {"        if row is None or is_same:\n": "        if is_same:\n"},
+        {"    if row is None or is_same:\n": "    if is_same:\n"},
         _UNIT,
     ),
     Mutation(
         "audit: refusals are believed",
         "reason_holds",
         _REASONS,
-        {"if row is None or not _existed_at(row, record, quarantined.quarantined_at):": "if row is None or row:"},
+        {"if row is None or not _existed_at(row, case.record, quarantined_at):": "if row is None or row:"},
         _UNIT,
     ),
     Mutation(
@@ -149,7 +149,7 @@ MUTATIONS = (
         "audit: losses are not counted",
         "moved and mysql and loss and deleted",
         "src/orderflow/audit/accepted_losses.py",
-        {"part.checks.lost != lost:": "part.checks.lost < lost:"},
+        {"in_ledger != accepted:": "in_ledger < accepted:"},
         _CHANGES,
     ),
     Mutation(
@@ -163,7 +163,7 @@ MUTATIONS = (
         "audit: any record of an order_id may be the stored one",
         "moved and mysql and duplicate and offset",
         _STORED_ROWS,
-        {"elif not is_own and _has_later_coordinates(part": "elif is_own and _has_later_coordinates(part"},
+        {"elif _has_later_coordinates(": "elif not row and _has_later_coordinates("},
         _CHANGES,
     ),
     Mutation(
