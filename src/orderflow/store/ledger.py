@@ -149,8 +149,9 @@ def ensure_partitions(
 
     A topic that is new to the ledger starts at its first offsets. A partition that was added to a topic of the ledger
     starts at 0: what retention has removed of it since then is a loss.
-    Raises TopicRecreated if the ledger has another topic of this name, OffsetsLost if the topic begins after the
-    position of one of its partitions.
+
+    Raises TopicRecreated if the ledger has another topic of this name.
+    Raises OffsetsLost if the topic begins after the position of one of its partitions.
     """
     _open(connection, topic, topic_id, first_offsets)
     connection.commit()

@@ -81,11 +81,15 @@ class Writer:
 
         With a `ticket`, the orders may be written while another writer commits the previous batch.
 
-        Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
-        UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts or 90 seconds. Then the
-        ledger shows what is stored: usually nothing; the first records of each partition, if the batch was split; all
-        of it, if a COMMIT's reply was lost. Raises TooManyRejected after the whole batch is stored. After LedgerGap,
-        the batch may be committed again; after another error, the writer must be closed.
+        Raises:
+        - LedgerGap: the topic holds records before the batch.
+        - Contention: after `max_attempts` attempts or 90 seconds.
+        - TopicRecreated, DatabaseUnavailable, UnknownDatabaseError, DatabaseRefused.
+        - TooManyRejected: after the whole batch is stored.
+
+        After LedgerGap, the batch may be committed again; after another error, the writer must be closed. The ledger
+        shows what is stored: usually nothing; the first records of each partition, if the batch was split; all of it,
+        if a COMMIT's reply was lost.
         """
         self.timing = None
         if not batch.offsets:
