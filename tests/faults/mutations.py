@@ -35,8 +35,8 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)\n"
-_COMMIT = "        connection.commit()\n"
+_QUARANTINE = "        self._quarantine(decoded.batch, rejected_records, stored_at)\n"
+_COMMIT = "        self._commit()\n"
 _TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
 _PARTITION = "src/orderflow/audit/partition.py"
@@ -80,7 +80,7 @@ MUTATIONS = (
         "commit before quarantine",
         "killed_at_insert_quarantine_after",
         _TRANSACTION,
-        {_QUARANTINE: "", _COMMIT: _COMMIT + _QUARANTINE + _COMMIT},
+        {_QUARANTINE: "", _COMMIT: f"        self._context.session.connection.commit()\n{_QUARANTINE}{_COMMIT}"},
     ),
     Mutation(
         "gap not checked",
@@ -121,14 +121,14 @@ MUTATIONS = (
         "audit: conflicts are believed",
         "reason_holds",
         _REASONS,
-        {"        if row is None or is_same:\n": "        if is_same:\n"},
+        {"    if row is None or is_same:\n": "    if is_same:\n"},
         _UNIT,
     ),
     Mutation(
         "audit: refusals are believed",
         "reason_holds",
         _REASONS,
-        {"if row is None or not _existed_at(row, record, quarantined.quarantined_at):": "if row is None or row:"},
+        {"if row is None or not _existed_at(row, case.record, quarantined_at):": "if row is None or row:"},
         _UNIT,
     ),
     Mutation(
@@ -149,7 +149,7 @@ MUTATIONS = (
         "audit: losses are not counted",
         "moved and mysql and loss and deleted",
         "src/orderflow/audit/accepted_losses.py",
-        {"part.checks.lost != lost:": "part.checks.lost < lost:"},
+        {"in_ledger != accepted:": "in_ledger < accepted:"},
         _CHANGES,
     ),
     Mutation(
@@ -163,7 +163,7 @@ MUTATIONS = (
         "audit: any record of an order_id may be the stored one",
         "moved and mysql and duplicate and offset",
         _STORED_ROWS,
-        {"elif not is_own and _has_later_coordinates(part": "elif is_own and _has_later_coordinates(part"},
+        {"elif _has_later_coordinates(": "elif not row and _has_later_coordinates("},
         _CHANGES,
     ),
     Mutation(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow.audit.partition import Partition, is_timestamp
-from orderflow.audit.reasons import check_reason
+from orderflow.audit.reasons import Case, check_reason
 from orderflow.audit.report import LISTED, Finding, Report, Values
 from orderflow.audit.stored_rows import differences
 from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
@@ -196,16 +196,16 @@ def test_a_reason_holds_or_is_found(
     kept: dict[str, Any], result: Order | RecordRejected, row: ExistingRow | None, wrong: str | None
 ) -> None:
     rejected_record = record(10)
-    finding = check_reason(
-        rejected_record, KEPT._replace(**kept), result, row, rows_may_be_gone=False, coordinates_are_shared=False
-    )
+    case = Case(rejected_record, KEPT._replace(**kept), row, rows_may_be_gone=False, coordinates_are_shared=False)
+    finding = check_reason(case, result)
     assert wrong in finding if wrong and finding else finding is wrong
 
 
 @pytest.mark.parametrize("stored_at", [None, EARLIER, LATER])
 def test_a_row_that_may_be_archived_is_no_finding(stored_at: datetime | None) -> None:
     for row in (None, ROW._replace(stored_at=stored_at)):
-        finding = check_reason(record(10), KEPT, ORDER, row, rows_may_be_gone=True, coordinates_are_shared=False)
+        case = Case(record(10), KEPT, row, rows_may_be_gone=True, coordinates_are_shared=False)
+        finding = check_reason(case, ORDER)
         assert (finding is None) == (row is None or stored_at == LATER)
 
 

@@ -19,15 +19,15 @@ from orderflow.store.record_batch import RecordBatch
 from tests.corpus import numbered
 
 
-@pytest.mark.parametrize("single_writer", [True, False])
-def test_rows_are_sorted_and_the_first_of_one_id_stays_first(single_writer: bool) -> None:
+@pytest.mark.parametrize("sort_by_last_digit", [False, True])
+def test_rows_are_sorted_and_the_first_of_one_id_stays_first(sort_by_last_digit: bool) -> None:
     rng = Random(7)
     values: list[bytes | None] = [numbered(rng.randrange(1, 120)) for _ in range(300)]
     batch = RecordBatch([0] * 300, range(300), [0] * 300, [None] * 300, values)
-    rows = orders.as_rows(decode_values(values).orders, batch, DEFAULT, single_writer=single_writer)
+    rows = orders.as_rows(decode_values(values).orders, batch, DEFAULT, sort_by_last_digit=sort_by_last_digit)
     ordered = list(zip(rows["order_id"].to_pylist(), rows["batch_index"].to_pylist(), strict=True))
     assert sorted(batch_index for _, batch_index in ordered) == list(range(300))
-    assert ordered == sorted(ordered, key=lambda row: row if single_writer else (row[0][-1], *row))
+    assert ordered == sorted(ordered, key=lambda row: (row[0][-1], *row) if sort_by_last_digit else row)
     assert rows["kafka_offset"].to_pylist() == rows["batch_index"].to_pylist()
 
 

@@ -45,9 +45,9 @@ class ContractVersions:
         """
         contracts_by_id = self._versions.contracts
         unknown_partitions, begun = {*self._starts}, set[int]()
-        for part in scope.partitions:
-            unknown_partitions.discard((part.entry.topic_id, part.entry.partition))
-            begun |= self._check_starts(part, report)
+        for partition in scope.partitions:
+            unknown_partitions.discard((partition.entry.topic_id, partition.entry.partition))
+            begun |= self._check_starts(partition, report)
         for topic_id, number in sorted(unknown_partitions):
             description = f"contract versions begin in a partition of topic id {topic_id}, which is not in the ledger"
             report.add("counters", Finding(description=description, partition=number))
@@ -59,41 +59,41 @@ class ContractVersions:
                 )
                 report.add("tables", Finding(description=description))
 
-    def _check_starts(self, part: Partition, report: Report) -> set[int]:
+    def _check_starts(self, partition: Partition, report: Report) -> set[int]:
         """Check the versions of this partition, and return them."""
-        starts = self._starts.get((part.entry.topic_id, part.entry.partition), [])
+        starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), [])
         contract_ids = [0, *(contract_id for _, contract_id in starts)]
         if missing := {*contract_ids} - self._versions.contracts.keys():
-            report.add("counters", part.finding(f"contract version {min(missing)} is missing"))
-        elif contract_ids[-1] != part.checks.contract_id:
+            report.add("counters", partition.finding(f"contract version {min(missing)} is missing"))
+        elif contract_ids[-1] != partition.checks.contract_id:
             description = (
-                f"the ledger has contract version {part.checks.contract_id}, but the last start is that of version"
+                f"the ledger has contract version {partition.checks.contract_id}, but the last start is that of version"
                 f" {contract_ids[-1]}"
             )
-            report.add("counters", part.finding(description))
+            report.add("counters", partition.finding(description))
         for (first, contract_id), before in zip(starts, contract_ids, strict=False):
             if contract_id <= before:
                 description = f"contract version {contract_id} begins at offset {first}, after version {before}"
-                report.add("counters", part.finding(description))
-            if not part.entry.first_offset <= first < part.entry.next_offset:
+                report.add("counters", partition.finding(description))
+            if not partition.entry.first_offset <= first < partition.entry.next_offset:
                 description = f"contract version {contract_id} begins at offset {first}, outside the ledger's offsets"
-                report.add("counters", part.finding(description))
+                report.add("counters", partition.finding(description))
         return {*contract_ids}
 
-    def id_at(self, part: Partition, offset: int) -> int:
+    def id_at(self, partition: Partition, offset: int) -> int:
         """The version by which the record at this offset was stored."""
-        starts = self._starts.get((part.entry.topic_id, part.entry.partition), ())
+        starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), ())
         contract_id = next((contract_id for first, contract_id in reversed(starts) if first <= offset), 0)
         return contract_id if contract_id in self._versions.contracts else 0  # `check` has reported it
 
-    def id_of_replay(self, part: Partition, offset: int, contract_id: int, report: Report) -> int:
+    def id_of_replay(self, partition: Partition, offset: int, contract_id: int, report: Report) -> int:
         """The version by which a replay read the record at this offset: `contract_id`, if that is possible."""
-        at = self.id_at(part, offset)
+        at = self.id_at(partition, offset)
         if contract_id in self._versions.contracts and contract_id >= at:
             return contract_id
         why = "is missing" if contract_id > at else f"is older than the record's version {at}"
         description = f"was replayed with contract version {contract_id}, which {why}"
-        report.add("quarantine", part.finding(description, offset))
+        report.add("quarantine", partition.finding(description, offset))
         return at
 
     def read(self, records: Sequence[Record], contract_ids: Sequence[int]) -> list[ReadRecord]:

@@ -35,7 +35,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
     rows, marked = snapshot.count_orders(connection)
     report.adopted = marked.orders
     _check_adoption(connection, marked, report)
-    if rows == marked.orders + sum(part.counts["stored"] for part in scope.partitions):
+    if rows == marked.orders + sum(partition.counts["stored"] for partition in scope.partitions):
         return
     for order_id, number, offset, stored_at in snapshot.every_order(connection):
         if number == _ADOPTED:
@@ -95,12 +95,12 @@ def find_extra_quarantine_rows(
         report.add("quarantine", Finding(description=description))
     if snapshot.count_quarantine(connection) == rows_with_record:
         return
-    partitions = {(part.entry.topic_id, part.entry.partition): part for part in scope.partitions}
+    partitions = {(partition.entry.topic_id, partition.entry.partition): partition for partition in scope.partitions}
     for row in snapshot.every_quarantined(connection):
-        part = partitions.get((row.topic_id, row.partition))
-        if part and part.is_unreadable(row.offset):
+        partition = partitions.get((row.topic_id, row.partition))
+        if partition and partition.is_unreadable(row.offset):
             unprovable.add("quarantined", row.partition, row.quarantined_at)
-        elif not part or not part.is_readable(row.offset):
+        elif not partition or not partition.is_readable(row.offset):
             finding = Finding(
                 description="is in the quarantine, but the ledger accounts for no such record",
                 topic=row.topic,

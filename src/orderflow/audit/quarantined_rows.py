@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orderflow.audit.contract_versions import ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
-from orderflow.audit.reasons import check_reason
+from orderflow.audit.reasons import Case, check_reason
 from orderflow.audit.report import Report
 from orderflow.store.orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
@@ -14,32 +14,34 @@ from orderflow.topic import Record
 
 
 def check_quarantined(
-    part: Partition, read: ReadRecord, quarantined: AuditedQuarantineEntry, row: ExistingRow | None, report: Report
+    partition: Partition, read: ReadRecord, quarantined: AuditedQuarantineEntry, row: ExistingRow | None, report: Report
 ) -> None:
     """Check a record's row in the quarantine. `row` is the stored order of the same id."""
     record = read.record
     is_replayed = quarantined.status == "replayed"
-    part.add_quarantined(record.offset, quarantined.quarantined_at, quarantined.resolved_at if is_replayed else None)
-    part.update_last_record(record.offset, quarantined.quarantined_at)
+    partition.add_quarantined(
+        record.offset, quarantined.quarantined_at, quarantined.resolved_at if is_replayed else None
+    )
+    partition.update_last_record(record.offset, quarantined.quarantined_at)
     if is_replayed:
         report.replayed += 1
     else:
         report.quarantined += 1
         report.discarded += quarantined.status == "discarded"
         report.by_reason[quarantined.reason] = report.by_reason.get(quarantined.reason, 0) + 1
-    descriptions = list(_check_columns(part.entry.topic, record, quarantined))
+    descriptions = list(_check_columns(partition.entry.topic, record, quarantined))
     if not descriptions:
-        description = check_reason(
+        case = Case(
             record,
             quarantined,
-            read.result,
             row,
             rows_may_be_gone=report.unreadable_offsets > 0,
-            coordinates_are_shared=bool(part.peers),
+            coordinates_are_shared=bool(partition.peers),
         )
+        description = check_reason(case, read.result)
         descriptions += [description] if description else []
     for description in descriptions:
-        report.add("quarantine", part.finding(description, record.offset, quarantined.order_id))
+        report.add("quarantine", partition.finding(description, record.offset, quarantined.order_id))
 
 
 def _check_columns(topic: str, record: Record, quarantined: AuditedQuarantineEntry) -> Iterator[str]:

@@ -61,7 +61,7 @@ def _run_once(settings: Settings, progress: OnProgress) -> Report:
             losses=[*scope.losses],
             lost_offsets=sum(loss.end_offset - loss.first_offset for loss in scope.losses),
             unreadable_offsets=scope.unreadable_offsets,
-            before_ledger=sum(part.entry.first_offset for part in scope.partitions),
+            before_ledger=sum(partition.entry.first_offset for partition in scope.partitions),
             not_yet_stored=scope.not_yet_stored,
         )
         check_structure(settings, report)

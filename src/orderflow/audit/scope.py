@@ -34,12 +34,15 @@ class Scope(NamedTuple):
     @property
     def unreadable_offsets(self) -> int:
         """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
-        return sum(part.unreadable_count for part in self.partitions)
+        return sum(partition.unreadable_count for partition in self.partitions)
 
     @property
     def not_yet_stored(self) -> int:
         """The number of offsets of KAFKA_TOPIC beyond the ledger's position."""
-        next_offsets = {(part.entry.topic, part.entry.partition): part.entry.next_offset for part in self.partitions}
+        next_offsets = {
+            (partition.entry.topic, partition.entry.partition): partition.entry.next_offset
+            for partition in self.partitions
+        }
         return sum(
             max(0, end - next_offsets.get((topic_name, number), first))
             for (topic_name, number), (first, end) in self.bounds.items()
@@ -65,10 +68,10 @@ def find_scope(settings: Settings, connection: Connection) -> Scope:
         for key in [(entry.topic, entry.partition)]
     ]
     by_number: defaultdict[int, list[Partition]] = defaultdict(list)
-    for part in partitions:
-        by_number[part.entry.partition].append(part)
-    for part in partitions:
-        part.peers = [peer for peer in by_number[part.entry.partition] if peer is not part]
+    for partition in partitions:
+        by_number[partition.entry.partition].append(partition)
+    for partition in partitions:
+        partition.peers = [peer for peer in by_number[partition.entry.partition] if peer is not partition]
     unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
     return Scope(info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
 

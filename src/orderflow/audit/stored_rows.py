@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from orderflow.audit.contract_versions import ContractVersions, ReadRecord
 from orderflow.audit.partition import Partition, is_timestamp
-from orderflow.audit.report import Report, Values
+from orderflow.audit.report import Finding, Report, Values
 from orderflow.contract.definition import Contract, Order
 from orderflow.store.orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
@@ -17,79 +18,102 @@ from orderflow.topic import Record
 _NOT_STORED = "is neither stored nor in the quarantine"
 
 
-def check_stored(
-    read: ReadRecord,
-    row: ExistingRow | None,
-    replayed: AuditedQuarantineEntry | None,
-    *,
-    part: Partition,
-    versions: ContractVersions,
-    report: Report,
-) -> None:
-    """Check the row of a record that should be stored: one that was never in the quarantine, or was replayed.
+class Expected(NamedTuple):
+    """A record that should be stored: one that was never in the quarantine, or was replayed.
 
     `row` is the stored order of the record's order_id, and `replayed` the record's row in the quarantine.
     """
-    record, result, contract_id = read
+
+    partition: Partition
+    read: ReadRecord
+    row: ExistingRow | None
+    replayed: AuditedQuarantineEntry | None
+
+    def finding(self, description: str, order_id: str | None = None) -> Finding:
+        """A finding with the record's coordinates."""
+        return self.partition.finding(description, self.read.record.offset, order_id)
+
+
+def check_stored(expected: Expected, versions: ContractVersions, report: Report) -> None:
+    """Check the row of a record, and count the record as stored or duplicate."""
+    result, row, replayed = expected.read.result, expected.row, expected.replayed
     if not isinstance(result, Order):
         outcome = "was replayed" if replayed else "is not in the quarantine"
         description = f"breaks the contract ({result.reason}: {result.message}), but {outcome}"
-        report.add("missing", part.finding(description, record.offset))
-        return
-    if row is None:
+        report.add("missing", expected.finding(description))
+    elif row is None:
         description = "was replayed, but is not stored" if replayed else _NOT_STORED
-        report.add("missing", part.finding(description, record.offset, result.order_id))
-        return
-    is_own = _is_own(part, record, result.order_id, row, replayed)
-    if is_own:
-        part.add_row(record.offset, result.order_id, row.stored_at)
+        report.add("missing", expected.finding(description, result.order_id))
+    elif _is_own(expected, result.order_id, row):
+        _check_own_row(expected, result, row, versions, report)
     else:
-        row = versions.row_as_read(row, contract_id)
+        row = versions.row_as_read(row, expected.read.contract_id)
+        _check_duplicate(expected, result, row, versions, report)
+
+
+def _check_own_row(
+    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
+) -> None:
+    """Check the row that the record became."""
+    partition, record, replayed = expected.partition, expected.read.record, expected.replayed
+    partition.add_row(record.offset, order.order_id, row.stored_at)
     if not replayed:
-        part.update_last_record(record.offset, row.stored_at if is_own else None)
-    if row.order != result.row():
-        fields = differences(versions.newest, result, row.order)
-        description = f"is stored with another {', '.join(fields)}"
-        if not is_own:
-            description += " from another record, so this record should be in the quarantine"
-        finding = part.finding(description, record.offset, result.order_id)
-        report.add("different", msgspec.structs.replace(finding, fields=fields))
-    elif is_own and (time_error := check_times(record, row, replayed)):
-        report.add("different", part.finding(time_error, record.offset, result.order_id))
-    elif not is_own and _has_later_coordinates(part, record, row, replayed):
-        description = f"is stored with the coordinates of a later record (offset {row.offset})"
-        report.add("different", part.finding(description, record.offset, result.order_id))
-    elif is_own:
+        partition.update_last_record(record.offset, row.stored_at)
+    if row.order != order.row():
+        report.add("different", _difference(expected, order, row, versions))
+    elif time_error := check_times(record, row, replayed):
+        report.add("different", expected.finding(time_error, order.order_id))
+    else:
         report.stored += 1
+
+
+def _check_duplicate(
+    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
+) -> None:
+    """Check the row of another record with the same order_id."""
+    if not expected.replayed:
+        expected.partition.update_last_record(expected.read.record.offset, None)
+    if row.order != order.row():
+        suffix = " from another record, so this record should be in the quarantine"
+        report.add("different", _difference(expected, order, row, versions, suffix))
+    elif _has_later_coordinates(expected, row):
+        description = f"is stored with the coordinates of a later record (offset {row.offset})"
+        report.add("different", expected.finding(description, order.order_id))
     else:
         report.duplicates += 1
-        part.counts["duplicates"] += 1
+        expected.partition.counts["duplicates"] += 1
 
 
-def _is_own(
-    part: Partition, record: Record, order_id: str, row: ExistingRow, replayed: AuditedQuarantineEntry | None
-) -> bool:
+def _difference(
+    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, suffix: str = ""
+) -> Finding:
+    fields = differences(versions.newest, order, row.order)
+    finding = expected.finding(f"is stored with another {', '.join(fields)}{suffix}", order.order_id)
+    return msgspec.structs.replace(finding, fields=fields)
+
+
+def _is_own(expected: Expected, order_id: str, row: ExistingRow) -> bool:
     """Whether the record became this row."""
+    record, peers = expected.read.record, expected.partition.peers
     if (row.offset, row.partition) != (record.offset, record.partition):
         return False
     # A record of another topic may have the same coordinates; usually the times differ.
-    return not part.peers or not (
-        check_times(record, row, replayed) or any(peer.has_row(record.offset, order_id) for peer in part.peers)
+    return not peers or not (
+        check_times(record, row, expected.replayed) or any(peer.has_row(record.offset, order_id) for peer in peers)
     )
 
 
-def _has_later_coordinates(
-    part: Partition, record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None
-) -> bool:
+def _has_later_coordinates(expected: Expected, row: ExistingRow) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
     Returns False if the order cannot be known: for a replayed record; if records have left the topic, because an
     earlier row may have been archived; if another topic has a partition of this number, because the row may belong to
     that topic.
     """
+    record, partition = expected.read.record, expected.partition
     if row.partition != record.partition or row.offset is None or row.offset <= record.offset:
         return False
-    return not (replayed or part.unreadable_count or part.peers)
+    return not (expected.replayed or partition.unreadable_count or partition.peers)
 
 
 def check_times(record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None) -> str | None:

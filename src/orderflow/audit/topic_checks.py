@@ -16,7 +16,7 @@ from orderflow.store.ledger import LedgerEntry
 
 def check_cleanup_policies(settings: Settings, scope: Scope, report: Report) -> None:
     """Check that no topic is compacted: nothing shows that a record was removed before it was stored."""
-    names = {scope.topic.name, *(part.entry.topic for part in scope.partitions)}
+    names = {scope.topic.name, *(partition.entry.topic for partition in scope.partitions)}
     for name in sorted(names.difference(scope.topics_gone)):
         try:
             if topic.check_cleanup_policy(with_topic(settings, name)) is None:
@@ -29,7 +29,7 @@ def check_cleanup_policies(settings: Settings, scope: Scope, report: Report) -> 
 def check_removed_records(settings: Settings, scope: Scope, report: Report) -> None:
     """Check that no record left KAFKA_TOPIC before it was stored, unless its loss is accepted."""
     name = scope.topic.name
-    if name not in {part.entry.topic for part in scope.partitions}:
+    if name not in {partition.entry.topic for partition in scope.partitions}:
         return  # before the first start
 
     def removed(entries: Iterable[LedgerEntry]) -> dict[int, tuple[int, int]]:
@@ -40,7 +40,7 @@ def check_removed_records(settings: Settings, scope: Scope, report: Report) -> N
             if topic_name == name and (start := positions.get(number, 0)) < bound.first
         }
 
-    if not removed(part.entry for part in scope.partitions):
+    if not removed(partition.entry for partition in scope.partitions):
         return
     with Connection(settings.for_reading) as connection:  # perhaps a sink has stored them since the snapshot
         for number, (start, end) in removed(ledger.entries(connection)).items():

@@ -28,31 +28,31 @@ def read_topics(settings: Settings, scope: Scope, report: Report, account: Accou
     It gets the partition and the records, which are all records from one offset up to, without, another one. Records
     that retention removes meanwhile are counted as unreadable.
     """
-    total, done = sum(part.size for part in scope.partitions), 0
-    for part in scope.partitions:
-        topic_settings = with_topic(settings, part.entry.topic)
-        while part.position < part.entry.next_offset:
+    total, done = sum(partition.size for partition in scope.partitions), 0
+    for partition in scope.partitions:
+        topic_settings = with_topic(settings, partition.entry.topic)
+        while partition.position < partition.entry.next_offset:
             try:
-                for read in _read_partition(topic_settings, part, account):
+                for read in _read_partition(topic_settings, partition, account):
                     progress(done + read, total)
             except OffsetsLost:  # retention has removed records that were not read yet
-                if (first := first_offset(topic_settings, part.entry.partition)) <= part.position:
+                if (first := first_offset(topic_settings, partition.entry.partition)) <= partition.position:
                     raise
-                part.remove_before(first)
+                partition.remove_before(first)
                 report.unreadable_offsets = scope.unreadable_offsets
-        done += part.size
+        done += partition.size
 
 
-def _read_partition(settings: Settings, part: Partition, account: Account) -> Iterator[int]:
+def _read_partition(settings: Settings, partition: Partition, account: Account) -> Iterator[int]:
     """Read the records from the partition's position on. Yield how many of its offsets are done."""
-    part.damaged = find_damaged(settings, part)
-    for first, end in part.readable_ranges():
-        part.position = first
-        for records, chunk_end in read_ahead(split(topic.read(settings, part.entry.partition, first, end), end)):
-            account(part, records, part.position, chunk_end)
-            part.position = chunk_end
-            yield part.position - part.start
-    part.position = part.entry.next_offset
+    partition.damaged = find_damaged(settings, partition)
+    for first, end in partition.readable_ranges():
+        partition.position = first
+        for records, chunk_end in read_ahead(split(topic.read(settings, partition.entry.partition, first, end), end)):
+            account(partition, records, partition.position, chunk_end)
+            partition.position = chunk_end
+            yield partition.position - partition.start
+    partition.position = partition.entry.next_offset
 
 
 def split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:

@@ -12,14 +12,14 @@ from orderflow.audit.scope import Scope
 
 def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> None:
     """Compare each partition's counters and times with the ledger's."""
-    for number, parts in scope.by_number.items():
-        topics = ", ".join(part.entry.topic for part in parts)
+    for number, partitions in scope.by_number.items():
+        topics = ", ".join(partition.entry.topic for partition in partitions)
         counts_agree = True
         for counter in ("stored", "duplicates", "quarantined"):
-            expected = sum(getattr(part.entry, counter) for part in parts)
-            actual = sum(part.counts[counter] for part in parts) + unprovable.rows[counter, number]
+            expected = sum(getattr(partition.entry, counter) for partition in partitions)
+            actual = sum(partition.counts[counter] for partition in partitions) + unprovable.rows[counter, number]
             # Duplicates leave no row, so those that left the topic cannot be counted.
-            if counter == "duplicates" and any(part.unreadable_count for part in parts):
+            if counter == "duplicates" and any(partition.unreadable_count for partition in partitions):
                 expected = min(expected, actual)
             elif counter != "duplicates":
                 counts_agree = counts_agree and expected == actual
@@ -27,30 +27,31 @@ def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> No
                 kind = counter.removesuffix("s")  # "duplicate records"
                 description = f"the ledger's number of {kind} records is {expected:,}, but the audit's is {actual:,}"
                 report.add("counters", Finding(description=description, topic=topics, partition=number))
-        if not _are_covered(parts):
-            report.partitions_unchecked += len(parts)
-        elif counts_agree and _sum_of_times(parts) != unprovable.times[number]:
+        if not _are_covered(partitions):
+            report.partitions_unchecked += len(partitions)
+        elif counts_agree and _sum_of_times(partitions) != unprovable.times[number]:
             description = "the sum of stored_at and quarantined_at differs from the ledger's, so a row was changed"
             report.add("counters", Finding(description=description, topic=topics, partition=number))
-        _compare_update(parts, report)
+        _compare_update(partitions, report)
 
 
-def _are_covered(parts: Sequence[Partition]) -> bool:
+def _are_covered(partitions: Sequence[Partition]) -> bool:
     """Whether the ledger's sums cover all rows of these partitions."""
     return all(
-        part.checks.lost is not None and part.checks.times_rows == part.entry.stored + part.entry.quarantined
-        for part in parts
+        partition.checks.lost is not None
+        and partition.checks.times_rows == partition.entry.stored + partition.entry.quarantined
+        for partition in partitions
     )
 
 
-def _sum_of_times(parts: Sequence[Partition]) -> int:
+def _sum_of_times(partitions: Sequence[Partition]) -> int:
     """The ledger's sum of the times of all rows of orders and quarantine, minus those that were found."""
-    return sum(part.checks.times_sum - part.times_sum for part in parts)
+    return sum(partition.checks.times_sum - partition.times_sum for partition in partitions)
 
 
-def _compare_update(parts: Sequence[Partition], report: Report) -> None:
+def _compare_update(partitions: Sequence[Partition], report: Report) -> None:
     """Compare when the ledger's row was updated with when the last record's row was written."""
-    if len(parts) == 1 and (expected_update := parts[0].expected_update) is not None:
-        updated_at = parts[0].entry.updated_at
+    if len(partitions) == 1 and (expected_update := partitions[0].expected_update) is not None:
+        updated_at = partitions[0].entry.updated_at
         description = f"the ledger was updated at {updated_at}, but its last record was written at {expected_update}"
-        report.add("counters", parts[0].finding(description))
+        report.add("counters", partitions[0].finding(description))

@@ -143,7 +143,7 @@ def _path(table: TomlTable) -> tuple[str, ...]:
     if (
         not isinstance(path, list)
         or not 0 < len(path) <= _MAX_PATH_KEYS
-        or not all(isinstance(part, str) and part for part in path)
+        or not all(isinstance(name, str) and name for name in path)
     ):
         fix = 'Write "orderId", "customer.id" for a key of an object, or ["a.b"] for a key with a dot.'
         raise table.error(f"key is {toml_value(key)}", fix, "key")

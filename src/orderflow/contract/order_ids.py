@@ -16,9 +16,8 @@ _MAX_NUMBER_DIGITS = 44  # of a number in an id
 class OrderIds:
     """The ids of a contract's orders.
 
-    The last digits of the first example of order_id (of a UUID, the last 12 characters) are replaced by the order's
-    number, with zeros up to their length.
-    Without an example, ids are like ORDER-000001.
+    An id is the first example of order_id with its last digits replaced by the order's number, padded with zeros. In a
+    UUID, the last 12 characters are replaced. Without an example, ids are like ORDER-000001.
     """
 
     def __init__(self, contract: Contract) -> None:

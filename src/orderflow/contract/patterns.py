@@ -62,9 +62,9 @@ def is_caseless(pattern: str) -> bool:
     """Whether no letter of the pattern can be both small and capital: no two matching texts differ only in that."""
     letters = {
         letter
-        for part in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
+        for token in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
         for letter in string.ascii_letters
-        if part in (letter, ".") or (part[0] == "[" and re.fullmatch(part, letter))
+        if token in (letter, ".") or (token[0] == "[" and re.fullmatch(token, letter))
     }
     return not letters & {letter.swapcase() for letter in letters}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent import futures
+from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 
@@ -87,9 +88,9 @@ class DirectEngine:
                 run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, topic_reader))
                 for number in range(THREADS)
             ]
-            done, _ = wait(threads, return_when=FIRST_EXCEPTION)
+            done, _ = futures.wait(threads, return_when=futures.FIRST_EXCEPTION)
             stop_event.set()
-            wait(threads)
+            futures.wait(threads)
             errors = [error for thread in done if (error := thread.exception())]
             for error in sorted(errors, key=lambda error: isinstance(error, LedgerGap)):  # the gap is a consequence
                 raise error
@@ -99,7 +100,10 @@ class DirectEngine:
     def _commit_batches(self, consumer: PartitionConsumer, topic_reader: KafkaTopicReader) -> None:
         with (
             topic.translate_errors(self._settings),
-            Writer(self._settings, _GapCheckingReader(topic_reader, consumer), self._scratch) as writer,
+            # Each batch has the oldest records of all partitions, so no other writer stores order_ids between its own.
+            Writer(
+                self._settings, _GapCheckingReader(topic_reader, consumer), self._scratch, sort_by_last_digit=False
+            ) as writer,
         ):
             while next_batch := consumer.next_batch():
                 ticket, messages = next_batch
@@ -118,7 +122,7 @@ class DirectEngine:
                     transactions.send_metrics(self._scratch, batch, committed, writer.timing)
 
     def wait(self, seconds: float) -> bool:
-        if wait([self._future], seconds).done:
+        if futures.wait([self._future], seconds).done:
             self._future.result()
             return True
         return False
@@ -140,7 +144,7 @@ class DirectEngine:
 
     def drain(self, seconds: float) -> None:
         self._stop_event.set()
-        wait([self._future], seconds)
+        futures.wait([self._future], seconds)
 
     def stop(self) -> None:
         self._stop_event.set()
@@ -179,7 +183,7 @@ class _Headers(Sequence[tuple[str, bytes | None]]):
 
 
 class _GapCheckingReader:
-    """A KafkaTopicReader that first checks the consumer's position before it reads the topic again."""
+    """Answers from the consumer's own positions if it can; otherwise reads the topic."""
 
     def __init__(self, topic_reader: KafkaTopicReader, consumer: PartitionConsumer) -> None:
         self._topic_reader, self._consumer = topic_reader, consumer

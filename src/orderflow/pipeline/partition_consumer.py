@@ -72,15 +72,19 @@ class PartitionConsumer:
         self._remaining_end_offsets = (
             None
             if end_offsets is None
-            else {part: end_offsets[part] for part in positions if positions[part] < end_offsets[part]}
+            else {
+                partition: end_offsets[partition]
+                for partition, position in positions.items()
+                if position < end_offsets[partition]
+            }
         )
         self._reading = threading.Lock()
         self._last_ticket: CommitTicket | None = None
         self._buffered: dict[int, list[Message]] = {}  # by partition: fetched records
         self._read_to: dict[int, int] = {}  # by partition: the next offset to fetch
         self._delivered_to = dict(positions)  # by partition: the next offset to deliver
-        # By partition, of the last batches: the end of the previous batch by the first offset, see has_passed.
-        self._previous_end_by_start: dict[int, dict[int, int]] = {part: {} for part in positions}
+        # By partition, for each recent batch: its first offset → the offset after the batch before it; see has_passed.
+        self._previous_end_by_start: dict[int, dict[int, int]] = {partition: {} for partition in positions}
         self._damaged = damaged
         self._paused_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
         wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
@@ -156,48 +160,66 @@ class PartitionConsumer:
         self._delivered_to[partition] = last + 1
 
     def _consume(self, limit: int, seconds: float) -> list[Message]:
-        """Return up to `limit` records, after waiting up to `seconds` for them."""
+        """Return up to `limit` records to store, after waiting up to `seconds` for them."""
         for partition, until in [*self._paused_until.items()]:
             if time.monotonic() > until:
                 del self._paused_until[partition]
                 self._assign(partition, self._read_to[partition])
-        return [message for message in self._consumer.consume(limit, seconds) if self._is_record(message)]
+        return [message for message in self._consumer.consume(limit, seconds) if self._process_message(message)]
 
-    def _is_record(self, message: Message) -> bool:
-        """Whether the message is a record to store. The end of a partition and data after a damaged batch are not."""
+    def _process_message(self, message: Message) -> bool:
+        """Process a record or an event. Return whether it is a record to store.
+
+        Raises RestartRequired and KafkaException.
+        """
         partition, error, offset = message.partition(), message.error(), message.offset()
         if partition in self._paused_until:
             return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
-        if error is None:
-            assert partition is not None and offset is not None
-            if offset != (position := self._read_to[partition]):
-                try:
-                    check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
-                except DamagedOffsetError as damaged:
-                    # A new client would accept this offset, so it is not retried.
-                    self._pause_partition(partition, str(damaged), retry=False)
-                    return False
-            self._read_to[partition] = offset + 1
-            if self._remaining_end_offsets and offset + 1 >= self._remaining_end_offsets.get(partition, inf):
-                self._stop_reading(partition)
-            if self._damaged:
-                self._damaged.pop(partition, None)
-            return True
-        if error.code() == KafkaError._PARTITION_EOF:
-            assert partition is not None and offset is not None
-            if self._remaining_end_offsets and offset >= self._remaining_end_offsets.get(partition, inf):
-                self._stop_reading(partition)
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            self._on_error(partition, error)
             return False
+        assert partition is not None and offset is not None
+        if error is None:
+            return self._on_record(partition, offset)
+        self._stop_at_end(partition, offset)  # the end of the partition
+        return False
+
+    def _on_record(self, partition: int, offset: int) -> bool:
+        """Move the partition's position after the record. Return False if the offset is that of a damaged batch."""
+        if offset != (position := self._read_to[partition]):
+            try:
+                check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
+            except DamagedOffsetError as damaged:
+                # A new client would accept this offset, so it is not retried.
+                self._pause_partition(partition, str(damaged), retry=False)
+                return False
+        self._read_to[partition] = offset + 1
+        self._stop_at_end(partition, offset + 1)
+        if self._damaged:
+            self._damaged.pop(partition, None)
+        return True
+
+    def _on_error(self, partition: int | None, error: KafkaError) -> None:
+        """Pause the partition after damage.
+
+        After another error, stop all threads, so that none reads past it, and raise it: as RestartRequired if the topic
+        has changed.
+        """
         if topic.is_damage(error) and partition is not None:
             self._pause_partition(partition, error.str())
-            return False
-        self.stop_event.set()  # so that no other thread reads past this error
+            return
+        self.stop_event.set()
         if error.code() in _TOPIC_CHANGED:
             reached = self._read_to.get(partition)  # type: ignore[arg-type] # None only in errors of the whole topic
             raise RestartRequired(
                 f"{self._topic} partition {partition} cannot be read from offset {reached} on: {error.str()}."
             )
         raise KafkaException(error)
+
+    def _stop_at_end(self, partition: int, next_offset: int) -> None:
+        """Stop reading the partition if `next_offset` has reached its end offset."""
+        if self._remaining_end_offsets and next_offset >= self._remaining_end_offsets.get(partition, inf):
+            self._stop_reading(partition)
 
     def _pause_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""

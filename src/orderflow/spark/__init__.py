@@ -143,14 +143,16 @@ def write_orders(
         raise InputInvalid("realtime=True needs a folder as scratch.", hint="Pass scratch to write_orders.")
     settings = settings or _default_settings()
     info = topic.describe(settings)
-    topic_reader, single_writer = KafkaTopicReader(settings, info.topic_id), len(info.partitions) == 1
+    topic_reader = KafkaTopicReader(settings, info.topic_id)
+    # Each task stores one of several partitions, so the order_ids of the tasks alternate.
+    sort_by_last_digit = len(info.partitions) > 1
 
     def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if realtime:
             assert scratch
-            return realtime_mode.store(batches, topic_reader, scratch=scratch, single_writer=single_writer)
+            return realtime_mode.store(batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit)
         return tasks.store(
-            batches, topic_reader, scratch=scratch, single_writer=single_writer, is_whole_topic=is_whole_topic
+            batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit, is_whole_topic=is_whole_topic
         )
 
     optional = ["headers"] if is_whole_topic else ["headers", "topic"]
@@ -186,7 +188,7 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     schema.prepare(settings)
     info = topic.get_or_create(settings)
     topic.check_cleanup_policy(settings)
-    first = {part: bounds.first for part, bounds in topic.bounds(settings, info.partitions).items()}
+    first = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
         check_accounted_offsets(settings, connection, first)

@@ -85,13 +85,13 @@ def clear_failures(scratch: Path) -> None:
 
 
 def store(
-    batches: Iterator[pa.RecordBatch], topic_reader: KafkaTopicReader, *, scratch: Path, single_writer: bool
+    batches: Iterator[pa.RecordBatch], topic_reader: KafkaTopicReader, *, scratch: Path, sort_by_last_digit: bool
 ) -> Iterator[pa.RecordBatch]:
     """Commit records when they arrive. At the task's end, yield a row of STORED_SCHEMA for each transaction.
 
     Raises WorkerError.
     """
-    committer = Committer(topic_reader, scratch if scratch.is_dir() else None, single_writer)
+    committer = Committer(topic_reader, scratch if scratch.is_dir() else None, sort_by_last_digit)
     for batch in batches:
         if batch.column(0).null_count == 0:
             committer.append(batch)
@@ -101,9 +101,9 @@ def store(
 class Committer:
     """Commits a task's records in the background: one transaction holds everything that has arrived so far."""
 
-    def __init__(self, topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool) -> None:
+    def __init__(self, topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool) -> None:
         """Start the committing thread."""
-        self._topic_reader, self._scratch, self._single_writer = topic_reader, scratch, single_writer
+        self._topic_reader, self._scratch, self._sort_by_last_digit = topic_reader, scratch, sort_by_last_digit
         self._arrived: list[pa.RecordBatch] = []
         self._stored: list[pa.RecordBatch] = []
         self._changed = threading.Condition()
@@ -143,7 +143,7 @@ class Committer:
                     iter([batch]),
                     self._topic_reader,
                     scratch=self._scratch,
-                    single_writer=self._single_writer,
+                    sort_by_last_digit=self._sort_by_last_digit,
                     is_whole_topic=True,
                 )
         except BaseException as error:  # noqa: BLE001 - the process must not continue without its committer
@@ -168,7 +168,7 @@ class Committer:
             self._error = error
             if self._is_finishing:
                 return
-        wire = (
+        text = (
             str(error)
             if isinstance(error, tasks.WorkerError)
             else Interrupted(f"A worker failed: {error!r}.").to_json()
@@ -176,9 +176,9 @@ class Committer:
         try:
             if self._scratch:
                 file = self._scratch / f"{_ERROR_FILE}{os.getpid()}"
-                file.write_text(wire, "utf-8")
+                file.write_text(text, "utf-8")
                 file.rename(file.with_suffix(".json"))
         except OSError as full:
-            print(f"The error of a worker cannot be written to a file: {full}. {wire}", file=sys.stderr, flush=True)
+            print(f"The error of a worker cannot be written to a file: {full}. {text}", file=sys.stderr, flush=True)
         finally:
             os._exit(1)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 # Before pyarrow: after it, the MySQL client's C extension cannot allocate its thread-local data.
 import orderflow.store.connection  # noqa: F401 # isort: skip
@@ -24,6 +25,7 @@ from orderflow.store.commit_result import Committed
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Writer
 
+ArrowBatch: TypeAlias = pa.RecordBatch  # the store's RecordBatch is another class
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
 # One row for each transaction: its partition, its offsets (`first_offset` <= offset < `end_offset`) and its counts.
 STORED_SCHEMA = pa.schema(
@@ -61,18 +63,17 @@ class WorkerError(Exception):
 
 
 def store(
-    arrow_batches: Iterator[pa.RecordBatch],
+    arrow_batches: Iterator[ArrowBatch],
     topic_reader: KafkaTopicReader,
     *,
     scratch: Path | None = None,
-    single_writer: bool = False,
+    sort_by_last_digit: bool = True,
     is_whole_topic: bool = False,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[ArrowBatch]:
     """Commit each batch, with one transaction per partition. Yield a row of STORED_SCHEMA for each transaction.
 
-    LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `single_writer` states that
-    no other task stores at the same time. Without `is_whole_topic`, Kafka is queried for each offset that is missing
-    between two records.
+    LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
+    `orders.as_rows`. Without `is_whole_topic`, Kafka is queried for each offset that is missing between two records.
 
     Raises WorkerError.
     """
@@ -84,7 +85,7 @@ def store(
             for batch in _split_by_partition(arrow_batch):
                 if not is_whole_topic:
                     _check_gaps(batch, topic_reader)
-                yield _store(batch, topic_reader, scratch, single_writer)
+                yield _store(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
         _close()
         raise WorkerError(error.to_json()) from error
@@ -94,12 +95,12 @@ def store(
 
 
 def parse(
-    arrow_batches: Iterator[pa.RecordBatch],
+    arrow_batches: Iterator[ArrowBatch],
     contract: Contract = DEFAULT,
     range_check: RangeCheck | None = None,
     *,
     rejects: bool,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[ArrowBatch]:
     """Decode each batch by the contract. Yield its orders, and with `rejects` also the rejected records."""
     for arrow_batch in arrow_batches:
         decoded = decode_values(arrow_batch.column("value").to_pylist(), contract, range_check)
@@ -140,14 +141,14 @@ def _as_spark(field: Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(_spark_type(field))
 
 
-def _coordinates(arrow_batch: pa.RecordBatch, batch_indexes: pa.Array) -> list[pa.Array]:
+def _coordinates(arrow_batch: ArrowBatch, batch_indexes: pa.Array) -> list[pa.Array]:
     columns = [arrow_batch.column("partition"), arrow_batch.column("offset"), arrow_batch.column("timestamp")]
     return [column.take(batch_indexes).cast(kind) for column, (_, kind) in zip(columns, _COORDINATES, strict=True)]
 
 
 def _rejected(
-    arrow_batch: pa.RecordBatch, contract: Contract, rejected: Sequence[tuple[int, RecordRejected]]
-) -> pa.RecordBatch:
+    arrow_batch: ArrowBatch, contract: Contract, rejected: Sequence[tuple[int, RecordRejected]]
+) -> ArrowBatch:
     batch_indexes = pa.array([batch_index for batch_index, _ in rejected], pa.int64())
     schema = order_schema(contract, rejects=True)
     columns = [
@@ -157,10 +158,10 @@ def _rejected(
         pa.array([rejection.message for _, rejection in rejected], pa.string()),
         arrow_batch.column("value").take(batch_indexes).cast(pa.binary()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    return ArrowBatch.from_arrays(columns, schema=schema)
 
 
-def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
+def _split_by_partition(arrow_batch: ArrowBatch) -> Iterator[RecordBatch]:
     """Split the batch by partition, into pieces of at most one transaction.
 
     Raises InputInvalid if the records of a partition are not in the order of their offsets.
@@ -169,17 +170,17 @@ def _split_by_partition(arrow_batch: pa.RecordBatch) -> Iterator[RecordBatch]:
         batch = _as_record_batch(arrow_batch.slice(start, TRANSACTION_ROWS))
         partitions = sorted({*batch.partitions})
         for partition in partitions:
-            part = batch if len(partitions) == 1 else _filter_partition(batch, partition)
-            for before, after in pairwise(part.offsets):
+            partition_batch = batch if len(partitions) == 1 else _filter_partition(batch, partition)
+            for before, after in pairwise(partition_batch.offsets):
                 if after <= before:
                     raise InputInvalid(
                         f"Records of partition {partition} are out of order: offset {after} follows {before}.",
                         hint="Pass the DataFrame from read_records to write_orders. Do not sort or repartition it.",
                     )
-            yield part
+            yield partition_batch
 
 
-def _as_record_batch(arrow_batch: pa.RecordBatch) -> RecordBatch:
+def _as_record_batch(arrow_batch: ArrowBatch) -> RecordBatch:
     columns = dict(zip(arrow_batch.schema.names, arrow_batch.columns, strict=True))
     headers = None
     if "headers" in columns:
@@ -197,10 +198,10 @@ def _as_record_batch(arrow_batch: pa.RecordBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.select([index for index, number in enumerate(batch.partitions) if number == partition])
+    return batch.select([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
 
 
-def _check_topic(arrow_batch: pa.RecordBatch, topic_reader: KafkaTopicReader) -> None:
+def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:
     """Raises InputInvalid if a record is of another topic. The sink's own query does not pass the column."""
     if "topic" not in arrow_batch.schema.names:
         return
@@ -230,9 +231,9 @@ def _check_gaps(batch: RecordBatch, topic_reader: KafkaTopicReader) -> None:
 
 
 def _store(
-    batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool
-) -> pa.RecordBatch:
-    writer = _get_writer(topic_reader, scratch, single_writer)
+    batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool
+) -> ArrowBatch:
+    writer = _get_writer(topic_reader, scratch, sort_by_last_digit)
     began = time.monotonic()
     committed = _commit(writer, batch)
     if topic_reader.settings.sink_metrics_port and scratch:
@@ -247,7 +248,7 @@ def _store(
         time.monotonic() - began,
     )
     columns = [pa.array([value], kind) for value, kind in zip(values, STORED_SCHEMA.types, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=STORED_SCHEMA)
+    return ArrowBatch.from_arrays(columns, schema=STORED_SCHEMA)
 
 
 def _commit(writer: Writer, batch: RecordBatch) -> Committed:
@@ -267,13 +268,13 @@ def _commit(writer: Writer, batch: RecordBatch) -> Committed:
             time.sleep(_GAP_POLL_INTERVAL)
 
 
-def _get_writer(topic_reader: KafkaTopicReader, scratch: Path | None, single_writer: bool) -> Writer:
+def _get_writer(topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool) -> Writer:
     global _writer  # noqa: PLW0603 - one writer per worker process
-    wanted = topic_reader, scratch, single_writer
+    wanted = topic_reader, scratch, sort_by_last_digit
     if _writer is not None and _writer[0] != wanted:
         _close()
     if _writer is None:
-        _writer = wanted, Writer(topic_reader.settings, topic_reader, scratch, single_writer=single_writer)
+        _writer = wanted, Writer(topic_reader.settings, topic_reader, scratch, sort_by_last_digit=sort_by_last_digit)
     return _writer[1]
 
 

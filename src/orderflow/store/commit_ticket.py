@@ -44,7 +44,7 @@ class CommitTicket:
         self._ledger_locked.set()
 
     def wait_for_predecessor_start(self) -> bool:
-        """Wait until the predecessor is first. Return True if it has not ended, which makes this ticket second."""
+        """Wait until at most one earlier transaction is open. Return whether one is."""
         self._may_start.wait()
         return not self._predecessor_ended.is_set()
 

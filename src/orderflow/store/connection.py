@@ -104,10 +104,13 @@ class Connection:
     ) -> None:
         """Connect.
 
-        `infile_folder` is the only folder that the server may request files from. `database=False` connects without
-        selecting a database. `lock_wait`, `answer_timeout` and `idle_timeout` are in seconds: how long a statement
-        waits for a row lock, how long the client waits for a statement, and after how long without a statement the
-        server ends the session. Raises what `execute` raises.
+        - `infile_folder`: the only folder that the server may request files from
+        - `database`: False connects without selecting a database
+        - `lock_wait`: seconds that a statement waits for a row lock
+        - `answer_timeout`: seconds that the client waits for a statement
+        - `idle_timeout`: seconds without a statement after which the server ends the session
+
+        Raises what `execute` raises.
         """
         self.settings = settings
         self._max_packet = 0  # unknown until `max_values_bytes` reads it

@@ -75,8 +75,9 @@ def versions(connection: Connection) -> Versions:
 def current_id(connection: Connection) -> int:
     """Return the id of the contract version that the connection's settings name.
 
-    Raises ContractInvalid if records were stored with a later contract. Raises RestartRequired if these tables do not
-    have the contract, as after the restoration of a backup: the next start adds it.
+    Raises ContractInvalid if records were stored with a later contract.
+    Raises RestartRequired if these tables do not have the contract, as after the restoration of a backup: the next
+    start adds it.
     """
     stored, contract = versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot

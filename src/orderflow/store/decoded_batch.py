@@ -26,15 +26,15 @@ class DecodedBatch(NamedTuple):
 
 
 class BatchDecoder:
-    """Applies the contract of these settings. `single_writer` decides the order of the rows, see `orders.as_rows`."""
+    """Applies the contract of these settings. `sort_by_last_digit`: see `orders.as_rows`."""
 
-    def __init__(self, settings: Settings, *, single_writer: bool) -> None:
+    def __init__(self, settings: Settings, *, sort_by_last_digit: bool) -> None:
         self.contract = loader.contract_of(settings)
         self._range_check = range_check_of(settings)
-        self._single_writer = single_writer
+        self._sort_by_last_digit = sort_by_last_digit
 
     def decode(self, batch: RecordBatch) -> DecodedBatch:
         """Apply the contract to every record."""
         decoded = decode_values(batch.values, self.contract, self._range_check)
-        rows = orders.as_rows(decoded.orders, batch, self.contract, single_writer=self._single_writer)
+        rows = orders.as_rows(decoded.orders, batch, self.contract, sort_by_last_digit=self._sort_by_last_digit)
         return DecodedBatch(batch, rows, decoded.rejected, decoded.unknown_fields)

@@ -87,7 +87,22 @@ def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dic
 def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
     """Move the positions of locked partitions; `now` is the server's UTC."""
     rows = [
-        (topic, partition, topic_id, move.next_offset, *move[:-1], *move.last, now) for partition, move in moves.items()
+        (
+            topic,
+            partition,
+            topic_id,
+            move.next_offset,  # as first_offset, which the statement does not change
+            move.next_offset,
+            move.stored,
+            move.duplicates,
+            move.quarantined,
+            move.unknown_fields,
+            move.lost,
+            move.last.offset,
+            move.last.fingerprint,
+            now,
+        )
+        for partition, move in moves.items()
     ]
     connection.execute_rows("advance_ledger", rows)
 
@@ -134,8 +149,9 @@ def ensure_partitions(
 
     A topic that is new to the ledger starts at its first offsets. A partition that was added to a topic of the ledger
     starts at 0: what retention has removed of it since then is a loss.
-    Raises TopicRecreated if the ledger has another topic of this name, OffsetsLost if the topic begins after the
-    position of one of its partitions.
+
+    Raises TopicRecreated if the ledger has another topic of this name.
+    Raises OffsetsLost if the topic begins after the position of one of its partitions.
     """
     _open(connection, topic, topic_id, first_offsets)
     connection.commit()

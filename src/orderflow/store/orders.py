@@ -80,15 +80,20 @@ class RowsAlteredError(Exception):
         self.refused = refused
 
 
-def as_rows(accepted: pa.Table, batch: RecordBatch, contract: Contract, *, single_writer: bool = True) -> pa.Table:
+def as_rows(
+    accepted: pa.Table, batch: RecordBatch, contract: Contract, *, sort_by_last_digit: bool = False
+) -> pa.Table:
     """Return a batch's accepted orders with LOAD DATA's other columns and their batch indexes, sorted by order_id.
 
     Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
-    two orders with one id, the batch's first stays first. With several writers, rows are sorted by the last digit of
-    the id first. The writes then spread over all pages, so split pages fill again.
+    two orders with one id, the batch's first stays first.
+
+    `sort_by_last_digit` sorts by the last digit of the id before the id itself. It is for writers whose order_ids
+    alternate, because each stores some of the topic's partitions: their rows split the table's pages. Rows are then
+    inserted over the whole key range, so half-full pages are filled later.
     """
     sort_keys = [("order_id", "ascending")]
-    if not single_writer:
+    if sort_by_last_digit:
         accepted = accepted.append_column("last_digit", pc.utf8_slice_codeunits(accepted["order_id"], -1))
         sort_keys.insert(0, ("last_digit", "ascending"))
     accepted = accepted.sort_by(sort_keys)
@@ -148,44 +153,71 @@ def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> 
     mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
     without an error; reading the rows again finds these. Raises RowsAlteredError.
     """
-    existing_rows = find_by_order_id(connection, rows["order_id"].to_pylist())
-    all_rows = list(zip(iterate_rows(connection, rows), _values(rows, stored_at), strict=True))
-    skipped_rows = [
-        SkippedRow(row, existing_rows[row.order.order_id]) for row, _ in all_rows if row.order.order_id in existing_rows
-    ]
-    waiting = [pair for pair in all_rows if pair[0].order.order_id not in existing_rows]
-    refused: list[Refused] = []
-    written: dict[str, NewRow] = {}
-    retried: set[int] = set()
-    size = _STATEMENTS
-    while waiting:
-        portion = waiting[:size]
-        count, refusal = connection.execute_each("insert_order", [values for _, values in portion])
-        written |= {row.order.order_id: row for row, _ in portion[:count]}
-        waiting = waiting[count:]
-        # The statements after a refused row are sent again.
-        size = min(_STATEMENTS, 2 * size if refusal is None else 2 * count + 2)
+    inserts = _SeparateInserts(connection, rows, stored_at)
+    while inserts.waiting:
+        inserts.send()
+    if altered := inserts.find_altered():
+        raise RowsAlteredError([*altered, *inserts.refused])
+    return inserts.skipped_rows, inserts.refused
+
+
+class _SeparateInserts:
+    """The state of `insert_each`. `waiting` has the rows that are neither written, skipped nor refused yet."""
+
+    def __init__(self, connection: Connection, rows: pa.Table, stored_at: datetime) -> None:
+        self._connection = connection
+        self.waiting: list[tuple[NewRow, tuple[object, ...]]] = []
+        self.skipped_rows: list[SkippedRow] = []
+        self.refused: list[Refused] = []
+        self._written: dict[str, NewRow] = {}  # by order_id
+        self._retried: set[int] = set()  # batch indexes
+        self._statements = _STATEMENTS  # in the next round trip
+        existing_rows = find_by_order_id(connection, rows["order_id"].to_pylist())
+        for row, values in zip(iterate_rows(connection, rows), _values(rows, stored_at), strict=True):
+            if existing_row := existing_rows.get(row.order.order_id):
+                self.skipped_rows.append(SkippedRow(row, existing_row))
+            else:
+                self.waiting.append((row, values))
+
+    def send(self) -> None:
+        """Send the next statements in one round trip, which ends at the first refused row."""
+        portion = self.waiting[: self._statements]
+        count, refusal = self._connection.execute_each("insert_order", [values for _, values in portion])
+        self._written |= {row.order.order_id: row for row, _ in portion[:count]}
+        self.waiting = self.waiting[count:]
         if refusal is None:
-            continue
-        row, values = waiting.pop(0)
-        order_id = row.order.order_id
-        taken = order_id in written or refusal.number == DUPLICATE_ENTRY
-        if taken and (existing_row := find_by_order_id(connection, [order_id]).get(order_id)):
-            skipped_rows.append(SkippedRow(row, existing_row))
-        elif refusal.statement_error and row.batch_index not in retried:
-            retried.add(row.batch_index)
-            again = [(row, values)]
-            while waiting and waiting[0][0].order.order_id == order_id:  # sorted by it: a repeat must stay behind it
-                again.append(waiting.pop(0))
-            waiting += again  # after the others, because the error may be gone by then
+            self._statements = min(_STATEMENTS, 2 * self._statements)
         else:
-            refused.append(Refused(row, str(refusal), refusal.statement_error))
-    stored = find_by_order_id(connection, written)
-    contract = loader.contract_of(connection.settings)
-    altered = [Refused(row, _alteration(contract, row, stored.get(order_id))) for order_id, row in written.items()]
-    if altered := [refusal for refusal in altered if refusal.detail]:
-        raise RowsAlteredError([*altered, *refused])
-    return skipped_rows, refused
+            self._statements = min(_STATEMENTS, 2 * count + 2)  # those after the refused row are sent again
+            self._process_refusal(*self.waiting.pop(0), refusal)
+
+    def _process_refusal(self, row: NewRow, values: tuple[object, ...], refusal: RowsRefusedError) -> None:
+        order_id = row.order.order_id
+        is_taken = order_id in self._written or refusal.number == DUPLICATE_ENTRY
+        if is_taken and (existing_row := find_by_order_id(self._connection, [order_id]).get(order_id)):
+            self.skipped_rows.append(SkippedRow(row, existing_row))
+        elif refusal.statement_error and row.batch_index not in self._retried:
+            self._retry_last(row, values)
+        else:
+            self.refused.append(Refused(row, str(refusal), refusal.statement_error))
+
+    def _retry_last(self, row: NewRow, values: tuple[object, ...]) -> None:
+        """Move the row to the end, because the error may be gone by then. Later rows of the same order_id follow it."""
+        self._retried.add(row.batch_index)
+        moved = [(row, values)]
+        while self.waiting and self.waiting[0][0].order.order_id == row.order.order_id:  # the rows are sorted by it
+            moved.append(self.waiting.pop(0))
+        self.waiting += moved
+
+    def find_altered(self) -> list[Refused]:
+        """Return the written rows that the server has altered."""
+        stored = find_by_order_id(self._connection, self._written)
+        contract = loader.contract_of(self._connection.settings)
+        return [
+            Refused(row, detail)
+            for order_id, row in self._written.items()
+            if (detail := _alteration(contract, row, stored.get(order_id)))
+        ]
 
 
 def probe(connection: Connection) -> None:
@@ -292,13 +324,7 @@ def _read_again(
     refused: list[Refused] = []
     for row in iterate_rows(connection, rows):
         existing_row = stored.get(row.order.order_id)
-        existed_before = existing_row is not None and existing_row.stored_at != stored_at
-        was_sent = (
-            existing_row is not None
-            and (row.order.order_id, existing_row.partition, existing_row.offset) in sent_coordinates
-        )
-        is_repeated = existing_row is not None and was_sent and not _has_coordinates_of(existing_row, row)
-        if existing_row is not None and (existed_before or is_repeated):  # the latter: the same key twice in these rows
+        if existing_row and _is_of_another_record(existing_row, row, stored_at, sent_coordinates):
             skipped_rows.append(SkippedRow(row, existing_row))
         elif detail := _alteration(contract, row, existing_row, reasons):
             refused.append(Refused(row, detail))
@@ -309,6 +335,17 @@ def _read_again(
             f"the server skipped {counted(missing, 'row')}, but the table has the ids of {len(skipped_rows):,}"
         )
     return skipped_rows
+
+
+def _is_of_another_record(
+    existing_row: ExistingRow, row: NewRow, stored_at: datetime, sent_coordinates: Collection[tuple[object, ...]]
+) -> bool:
+    """Whether the existing row with the row's order_id is another record's, so that the row was skipped."""
+    if existing_row.stored_at != stored_at:
+        return True  # it existed before these rows were sent
+    # Otherwise only if the order_id occurs twice in these rows, and the existing row is the other one.
+    coordinates = (row.order.order_id, existing_row.partition, existing_row.offset)
+    return coordinates in sent_coordinates and not _has_coordinates_of(existing_row, row)
 
 
 def _has_coordinates_of(existing_row: ExistingRow, row: NewRow) -> bool:

@@ -63,9 +63,13 @@ def replay(
     """Check the record against the current contract and store it if it is valid now, at its original coordinates.
 
     `corrected` replaces the record's value, and is stored next to it. `dry_run` does the same work and rolls back.
-    Raises InputInvalid if the ledger does not have the record's partition, TopicRecreated, DatabaseUnavailable,
-    DatabaseRefused, and Contention after 20 attempts or 90 seconds. Then nothing has changed, unless a COMMIT's reply
-    was lost.
+
+    Raises:
+    - InputInvalid: the ledger does not have the record's partition.
+    - Contention: after 20 attempts or 90 seconds.
+    - TopicRecreated, DatabaseUnavailable, DatabaseRefused.
+
+    After an error nothing has changed, unless a COMMIT's reply was lost.
     """
     if entry.status != "open":
         return _resolved_before(entry, entry.status)

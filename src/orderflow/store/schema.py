@@ -94,8 +94,10 @@ def prepare(
 
     Each step is one statement. If a process ends between two steps, the next process continues. It waits
     `other_process_wait` seconds for another process, and `table_wait` seconds, `table_attempts` times, for a table.
-    Raises what `missing` raises, DatabaseRefused if the user may not create something, and DatabaseUnavailable if
-    another process or a transaction blocks it for too long.
+
+    Raises what `missing` raises.
+    Raises DatabaseRefused if the user may not create something.
+    Raises DatabaseUnavailable if another process or a transaction blocks it for too long.
     """
     if not missing(settings):
         return []

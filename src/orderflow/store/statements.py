@@ -73,9 +73,11 @@ def _minute(timestamp: Field) -> str:
 def _row_hash(contract: Contract) -> str:
     """Return the expression for the checksum of an adopted row.
 
-    It has 60 bits, the same on both servers, so that their sum distinguishes two sets of rows. Texts are in hex or
-    hashed, so that no separator occurs in them. Columns that are added later are NULL in adopted rows: CONCAT_WS skips
-    NULL. Columns that become wider keep the text of each value. So the checksum of unchanged rows stays the same.
+    The checksum has 60 bits and is equal on MySQL and MariaDB. The sum of the checksums identifies a set of rows.
+
+    Texts are in hex or hashed, so that no separator occurs in them. Columns that are added later are NULL in adopted
+    rows: CONCAT_WS skips NULL. Columns that become wider keep the text of each value. So the checksum of unchanged rows
+    stays the same.
     """
     hashed = [_hashed(contract.by_name[name]) for name in STANDARD_FIELDS]
     hashed += [f"COALESCE({name}, '-')" for name in ("kafka_offset", "produced_at", "stored_at")]

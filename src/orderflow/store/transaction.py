@@ -51,6 +51,15 @@ class TransactionContext(NamedTuple):
     timer: StepTimer
 
 
+class _Counts(NamedTuple):
+    """The batch's records by partition, and its unknown fields."""
+
+    stored: Counter[int]
+    duplicates: Counter[int]
+    quarantined: Counter[int]
+    unknown_fields: Counter[int]
+
+
 class BatchTransaction:
     """The transaction of a batch. If it raises an error, the caller rolls back, and may call it again.
 
@@ -124,54 +133,81 @@ class BatchTransaction:
         refused: Sequence[Refused] = (),
     ) -> Committed:
         """Do steps 5 and 6, which both ways share."""
-        connection, timer = self._context.session.connection, self._context.timer
-        topic_reader, batch = self._context.topic_reader, decoded.batch
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
-        conflicts = [
-            (row, conflict)
-            for row, existing_row in skipped_rows
-            if (conflict := orders.conflict(self._context.decoder.contract, row, existing_row))
-        ]
+        conflicts = self._find_conflicts(skipped_rows)
         rejected_records = _rejected_records(decoded, conflicts, refused)
-        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)
+        self._quarantine(decoded.batch, rejected_records, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
         written = orders.exclude(decoded.rows, not_written)
-        rollup.add(connection, written)
-        stored = Counter(written["kafka_partition"].to_pylist())
-        duplicates = Counter(row.partition for row, _ in skipped_rows) - Counter(row.partition for row, _ in conflicts)
-        quarantined = Counter(batch.partitions[record.batch_index] for record in rejected_records)
-        unknown = Counter(batch.partitions[index] for index in decoded.unknown_fields["batch_index"].to_pylist())
+        rollup.add(self._context.session.connection, written)
+        batch, unknown_fields = decoded.batch, decoded.unknown_fields
+        counts = _Counts(
+            stored=Counter(written["kafka_partition"].to_pylist()),
+            duplicates=_count_by_partition(skipped_rows) - _count_by_partition(conflicts),
+            quarantined=Counter(batch.partitions[record.batch_index] for record in rejected_records),
+            unknown_fields=Counter(batch.partitions[index] for index in unknown_fields["batch_index"].to_pylist()),
+        )
+        self._begin_contract(batch, locked)
+        self._advance_ledger(batch, counts, stored_at)
+        self._commit()
+        return Committed(
+            stored=counts.stored.total(),
+            duplicates=counts.duplicates.total(),
+            quarantined=Counter(record.rejected.reason for record in rejected_records),
+            unknown_fields=Counter(unknown_fields["name"].to_pylist()),
+        )
+
+    def _find_conflicts(self, skipped_rows: Iterable[SkippedRow]) -> list[tuple[NewRow, RecordRejected]]:
+        """Return the skipped rows that differ from the existing ones. The other skipped rows are duplicates."""
+        contract = self._context.decoder.contract
+        return [
+            (row, conflict)
+            for row, existing_row in skipped_rows
+            if (conflict := orders.conflict(contract, row, existing_row))
+        ]
+
+    def _quarantine(self, batch: RecordBatch, rejected_records: Sequence[RejectedRecord], stored_at: datetime) -> None:
+        connection, topic_reader = self._context.session.connection, self._context.topic_reader
+        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)
+
+    def _begin_contract(self, batch: RecordBatch, locked: Mapping[int, LockedPosition]) -> None:
+        """Record at which offset the contract begins in each partition that had an earlier one."""
+        connection, topic_reader = self._context.session.connection, self._context.topic_reader
+        contract_id = self._context.contract_id
+        for partition in batch.last_indexes():
+            if locked[partition].contract_id != contract_id:
+                start = locked[partition].next_offset, contract_id
+                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+
+    def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
         advances = {
             partition: Advance(
                 self._next_offsets[partition],
-                *(stored[partition], duplicates[partition], quarantined[partition], unknown[partition]),
+                stored=counts.stored[partition],
+                duplicates=counts.duplicates[partition],
+                quarantined=counts.quarantined[partition],
+                unknown_fields=counts.unknown_fields[partition],
                 last=LastRecord(batch.offsets[index], ledger.fingerprint(batch.timestamps[index], batch.keys[index])),
             )
             for partition, index in batch.last_indexes().items()
         }
-        for partition in advances:
-            if locked[partition].contract_id != self._context.contract_id:
-                start = locked[partition].next_offset, self._context.contract_id
-                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+        connection, topic_reader = self._context.session.connection, self._context.topic_reader
         ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, advances)
+
+    def _commit(self) -> None:
+        connection, timer = self._context.session.connection, self._context.timer
         self._context.check_identity()
         timer.lap("account")
         connection.commit()
         timer.lap("commit")
         timer.finish()
-        return Committed(
-            stored=stored.total(),
-            duplicates=duplicates.total(),
-            quarantined=Counter(record.rejected.reason for record in rejected_records),
-            unknown_fields=Counter(decoded.unknown_fields["name"].to_pylist()),
-        )
 
     def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
-        Partitions that were added to the topic since are opened, which commits. If that is not allowed, raises
-        OutOfOrderError. Raises ContractInvalid if a later contract has stored records of them.
+        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrderError instead.
+        Raises ContractInvalid if a later contract has stored records of the partitions.
         """
         connection, topic_reader = self._context.session.connection, self._context.topic_reader
         partitions = {*self._decoded.batch.partitions}
@@ -199,6 +235,10 @@ class BatchTransaction:
                     f" ledger's next offset is {position}. The topic has records between them.",
                 )
         return None
+
+
+def _count_by_partition(rows: Iterable[tuple[NewRow, object]]) -> Counter[int]:
+    return Counter(row.partition for row, _ in rows)
 
 
 def _positions(locked: Mapping[int, LockedPosition]) -> dict[int, int]:

@@ -43,7 +43,7 @@ class Writer:
         topic_reader: TopicReader,
         folder: Path | None = None,
         *,
-        single_writer: bool = True,
+        sort_by_last_digit: bool = False,
         lock_wait: int = LOCK_WAIT,
         max_attempts: int = contention.ATTEMPTS,
         window_records: int = WINDOW_RECORDS,
@@ -51,11 +51,7 @@ class Writer:
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        `single_writer` decides the order of a transaction's rows, see `orders.as_rows`. True: no other writer stores
-        order_ids between those of a batch. That holds for Spark's only task if the topic has one partition. It also
-        holds for the threads of the direct engine, because each of their batches has the oldest records of all
-        partitions. False: each writer stores one of several partitions, so the order_ids of the writers alternate.
-
+        `sort_by_last_digit` is for writers that store different partitions at the same time: see `orders.as_rows`.
         A statement waits `lock_wait` seconds for a row lock. A batch is given up after `max_attempts` transactions that
         met contention. The last `window_records` records decide whether too many are rejected. After `idle_timeout`
         seconds without a statement, the server ends the session; the writer connects again before that.
@@ -67,7 +63,7 @@ class Writer:
         self._rejected_share = RejectedShare(settings, topic_reader.topic, window_records)
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self.session = WriterSession(settings, folder, lock_wait=lock_wait, idle_timeout=idle_timeout)
-        self._decoder = BatchDecoder(settings, single_writer=single_writer)
+        self._decoder = BatchDecoder(settings, sort_by_last_digit=sort_by_last_digit)
         self._contract_id = contracts.current_id(self.session.connection)
 
     def close(self) -> None:
@@ -85,11 +81,15 @@ class Writer:
 
         With a `ticket`, the orders may be written while another writer commits the previous batch.
 
-        Raises LedgerGap (the topic holds records before the batch), TopicRecreated, DatabaseUnavailable,
-        UnknownDatabaseError, DatabaseRefused, and Contention after `max_attempts` attempts or 90 seconds. Then the
-        ledger shows what is stored: usually nothing; the first records of each partition, if the batch was split; all
-        of it, if a COMMIT's reply was lost. Raises TooManyRejected after the whole batch is stored. After LedgerGap,
-        the batch may be committed again; after another error, the writer must be closed.
+        Raises:
+        - LedgerGap: the topic holds records before the batch.
+        - Contention: after `max_attempts` attempts or 90 seconds.
+        - TopicRecreated, DatabaseUnavailable, UnknownDatabaseError, DatabaseRefused.
+        - TooManyRejected: after the whole batch is stored.
+
+        After LedgerGap, the batch may be committed again; after another error, the writer must be closed. The ledger
+        shows what is stored: usually nothing; the first records of each partition, if the batch was split; all of it,
+        if a COMMIT's reply was lost.
         """
         self.timing = None
         if not batch.offsets:
@@ -117,11 +117,11 @@ class Writer:
         """Commit the batch in one transaction; after a refusal, in several small ones."""
         decoded = self._decoder.decode(batch)
         context.timer.lap("decode")
-        speculative = context.ticket.wait_for_predecessor_start()
+        is_predecessor_open = context.ticket.wait_for_predecessor_start()
         context.timer.lap("lock")
         transaction = BatchTransaction(context, decoded, batch.next_offsets())
         try:
-            return self._commit_with_retries(context, transaction, batch, speculative=speculative)
+            return self._commit_with_retries(context, transaction, batch, speculative=is_predecessor_open)
         except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(context)

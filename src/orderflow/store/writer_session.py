@@ -73,8 +73,8 @@ class WriterSession:
     ) -> tuple[list[SkippedRow], list[Refused]]:
         """Write the rows except those that the server refuses or alters. `description` names the batch in an error.
 
-        Raises an error that is not about the rows: one that a statement without rows causes as well, or one that every
-        row causes and whose number does not show that the row is at fault.
+        Raises an error that no row causes: a statement without rows fails too, or every row fails with a number outside
+        ROW_AT_FAULT.
         """
         refused: list[Refused] = []
         skipped_rows: list[SkippedRow] = []

@@ -50,9 +50,10 @@ def client_config(settings: Settings) -> dict[str, Any]:
 def check_connection(settings: Settings) -> None:
     """Check that a broker answers.
 
-    Raises KafkaRefused with the reason of a refusal. Raises KafkaUnavailable as soon as all brokers have failed, or if
-    none answers for 5 seconds and then at a last attempt to connect. (A request of an admin client only times out,
-    whatever the reason.)
+    Raises KafkaRefused with the reason of a refusal.
+    Raises KafkaUnavailable if all brokers refuse, or if none has answered after 5 seconds and one more attempt.
+
+    An admin client is not used, because its requests only time out, whatever the reason.
     """
     errors: list[KafkaError] = []
     deadline = time.monotonic() + _CONNECTION_TIMEOUT

@@ -111,8 +111,8 @@ def create(settings: Settings, partitions: int = DEFAULT_PARTITIONS) -> TopicInf
 def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
     """Increase the topic's number of partitions to `partitions`.
 
-    Raises KafkaRefused (the topic has that many already, or the user lacks the right), and KafkaUnavailable, also if
-    they are not there after 10 seconds.
+    Raises KafkaRefused if the topic has that many already, or if the user lacks the right.
+    Raises KafkaUnavailable, also if they are missing after 10 seconds.
     """
     name = settings.kafka_topic
     with translate_errors(settings):
@@ -148,8 +148,9 @@ def _config(settings: Settings, resource: ConfigResource, name: str) -> str | No
 def check_cleanup_policy(settings: Settings) -> str | None:
     """Return the topic's cleanup.policy; None if the user may not read it.
 
+    Raises TopicMissing and KafkaUnavailable.
     Raises TopicUnusable if the topic is compacted: the offsets of removed records look like those of transaction
-    markers, so no reader notices what is missing. Also raises TopicMissing, KafkaUnavailable.
+    markers, so no reader notices what is missing.
     """
     name = settings.kafka_topic
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)

@@ -31,8 +31,10 @@ def read(
     """Yield all committed records of one partition with `start` <= offset < `end`, in order; or raise an error.
 
     Offsets without a record (transaction markers, aborted or compacted records) are skipped.
-    Raises OffsetsLost if the range is no longer in the topic and BatchDamaged if a batch is damaged. Raises
-    KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for `stall_timeout`
+
+    Raises OffsetsLost if the range is no longer in the topic.
+    Raises BatchDamaged if a batch is damaged.
+    Raises KafkaUnavailable if the partition now ends before `end`, or if reading makes no progress for `stall_timeout`
     seconds.
     """
     if start < end:

@@ -34,26 +34,26 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9_]")
 
 def similarity(name: str, path: Path) -> int | None:
     """Return how well the path names the field: smaller is better; None if it does not."""
-    parts = [words_of(part) for part in path]
-    words = [word for part in parts for word in part]
+    words_of_keys = [words_of(key) for key in path]
+    words = [word for words_of_key in words_of_keys for word in words_of_key]
     forms = ["_".join(words)]
     if words[-1:] in (["amount"], ["value"]):
         forms.append("_".join(words[:-1]))
-    if len(path) > 1 and len(parts[0]) == 1 and parts[0][0] in _NEUTRAL_OBJECTS:
+    if len(path) > 1 and len(words_of_keys[0]) == 1 and words_of_keys[0][0] in _NEUTRAL_OBJECTS:
         forms.append("_".join(words[1:]))
     aliases = _ALIASES[name].split()
     for penalty, form in enumerate(forms):
         if form in aliases:
             return aliases.index(form) + penalty
-    last_key = "_".join(parts[-1])
-    if len(path) > 1 and "_" in last_key and last_key in aliases and not _OTHER_OBJECTS & {*words[: -len(parts[-1])]}:
+    last_key, outer_words = "_".join(words_of_keys[-1]), {*words[: -len(words_of_keys[-1])]}
+    if len(path) > 1 and "_" in last_key and last_key in aliases and not _OTHER_OBJECTS & outer_words:
         return aliases.index(last_key) + 100
     return None
 
 
-def words_of(part: str) -> list[str]:
+def words_of(key: str) -> list[str]:
     """Return the words of a key, in lower case."""
-    return [word.lower() for word in _WORD.findall(part)]
+    return [word.lower() for word in _WORD.findall(key)]
 
 
 def column_name(path: Path, taken: set[str]) -> str:

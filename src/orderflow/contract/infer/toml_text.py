@@ -9,9 +9,9 @@ from typing import Any
 
 def toml_key(path: Sequence[str]) -> str:
     """Return the value of `key` in a contract file for this path."""
-    if all("." not in part for part in path):
+    if all("." not in key for key in path):
         return toml_string(".".join(path))
-    return f"[{', '.join(toml_string(part) for part in path)}]"
+    return f"[{', '.join(toml_string(key) for key in path)}]"
 
 
 def toml_string(text: str) -> str:

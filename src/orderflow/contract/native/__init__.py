@@ -134,7 +134,7 @@ def _keys(contract: Contract) -> list[_Key]:
             parent.first, parent.count = len(keys), len(inner)
         for name, inner_keys in inner.items():
             key_path = (*path, name)
-            name_bytes, dotted = name.encode(), "".join(f"{part}." for part in key_path).encode()
+            name_bytes, dotted = name.encode(), "".join(f"{key_name}." for key_name in key_path).encode()
             key = _Key(name_bytes, dotted, len(name_bytes), len(dotted), -1 if inner_keys else columns[key_path])
             keys.append(key)
             if inner_keys:

@@ -8,16 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef const uint8_t *In;
-typedef uint8_t *Out;
-
 enum {
-    LONGEST_VALUE = 16384, /* bytes: enough for an order in the usual notation; the contract allows far more */
-    MAX_COLUMNS = 64,      /* of a contract */
-    MAX_KEYS = 64,         /* of one object, and of a contract */
-    DEEPEST = 16,          /* levels of arrays and objects */
-    TIME = 26,             /* characters of a time with microseconds */
-    LONGEST_TIME = 40,     /* characters of a time in a message */
+    MAX_VALUE_BYTES = 16384, /* enough for an order in the usual notation; the contract allows far more */
+    MAX_COLUMNS = 64,        /* of a contract */
+    MAX_KEYS = 64,           /* of one object, and of a contract */
+    MAX_DEPTH = 16,          /* levels of arrays and objects */
+    TIME = 26,               /* characters of a time with microseconds */
+    LONGEST_TIME = 40,       /* characters of a time in a message */
 };
 enum { PRICE = 4, QUANTITY = 5, TOTAL = 6 };                   /* columns of each contract */
 enum { CHECKED, COMPUTED, AS_SENT };                           /* how the total is read */
@@ -25,9 +22,10 @@ enum { IGNORE, KEEP, REJECT };                                 /* unknown fields
 enum { FROM_NUMBER = 1, FROM_STRING = 2 };                     /* JSON types that a number is read from */
 enum { STRING, IDENTIFIER, INTEGER, DECIMAL, BOOLEAN, UTC, RFC3339, EPOCH_MS, JSON }; /* types of columns */
 
-/* A key of an object in the message. It leads to a column, or to an inner object, whose keys are `count` from `first`. */
+/* A key of a column or of an inner object. The keys of an inner object are keys[first] to keys[first + count - 1]. */
 typedef struct {
-    In name, path; /* `path` is the names of the keys that lead to the inner object, each with a dot behind it */
+    const uint8_t *name;
+    const uint8_t *path; /* the names of the keys that lead to the inner object, each with a dot behind it */
     int32_t length, path_length;
     int32_t column; /* -1: an inner object */
     int32_t first, count;
@@ -41,21 +39,21 @@ typedef struct {
     int32_t type, from, is_required, has_default, scale, default_length, width;
     int64_t lowest, highest; /* of a number, of a decimal in its last digit, or of a text's characters or JSON's bytes */
     int64_t default_number;
-    In default_text;
-    Out validity;
-    Out values;
+    const uint8_t *default_text;
+    uint8_t *validity;
+    uint8_t *values;
     int32_t *ends;
 } Column;
 
 typedef struct {
-    int32_t total, unknown, first, count; /* the keys of the message are `count` from `first` */
+    int32_t total, unknown, first, count; /* the keys of the message are keys[first] to keys[first + count - 1] */
     const Key *keys;
     const Column *columns;
     int64_t column_count; /* with the column of unknown fields, the last one, if they are kept */
     int64_t *batch_index;
     /* The names of unknown fields, if they are ignored: each with the batch index of its value. */
     int32_t *name_ends;
-    Out names;
+    uint8_t *names;
     int64_t *name_batch_index;
     int64_t max_names, max_name_bytes, name_count;
 } Contract;
@@ -66,7 +64,7 @@ typedef struct {
     int64_t row;
     uint64_t has_column, has_key;
     int64_t number[MAX_COLUMNS];
-    Out end[MAX_COLUMNS];
+    uint8_t *end[MAX_COLUMNS];
     int64_t batch_index;
 } Order;
 
@@ -77,7 +75,7 @@ typedef struct Object {
     int is_open;
 } Object;
 
-static inline In skip_space(In at, In end) {
+static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end) {
     while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
     return at;
 }
@@ -87,10 +85,10 @@ static inline int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') < 10; }
 /* The following readers return the position after the value, or NULL if the value must take the exact path. */
 
 /* Read an integer, without exponent or decimal point. */
-static In read_integer(In at, In end, int64_t *into) {
+static const uint8_t *read_integer(const uint8_t *at, const uint8_t *end, int64_t *into) {
     int negative = at < end && *at == '-';
     uint64_t value = 0;
-    In start = at += negative;
+    const uint8_t *start = at += negative;
     while (at < end && is_digit(*at) && at - start < 19) value = value * 10 + (uint64_t)(*at++ - '0');
     if (at == start || (*start == '0' && at - start > 1) || value > INT64_MAX || (at < end && is_digit(*at))) return NULL;
     if (negative && !value) return NULL;
@@ -99,14 +97,14 @@ static In read_integer(In at, In end, int64_t *into) {
 }
 
 /* Read a number with at most `scale` digits after the decimal point, as a count of the last digit's unit. */
-static In read_decimal(In at, In end, int scale, int64_t *into) {
+static const uint8_t *read_decimal(const uint8_t *at, const uint8_t *end, int scale, int64_t *into) {
     int negative = at < end && *at == '-', digits = 0;
     int64_t value = 0;
-    In start = at += negative;
+    const uint8_t *start = at += negative;
     while (at < end && is_digit(*at) && digits < 18) value = value * 10 + (*at++ - '0'), digits++;
     if (at == start || (*start == '0' && at - start > 1)) return NULL;
     if (at < end && *at == '.') {
-        In point = at++;
+        const uint8_t *point = at++;
         while (at < end && is_digit(*at) && at - point <= scale && digits < 18)
             value = value * 10 + (*at++ - '0'), digits++;
         if (at == point + 1) return NULL;
@@ -120,7 +118,7 @@ static In read_decimal(In at, In end, int scale, int64_t *into) {
     return at;
 }
 
-static int hexadecimal(In at, In end) {
+static int hexadecimal(const uint8_t *at, const uint8_t *end) {
     int value = 0;
     if (end - at < 4) return -1;
     for (int index = 0; index < 4; index++) {
@@ -133,9 +131,9 @@ static int hexadecimal(In at, In end) {
 }
 
 /* Decode the escape after a backslash to UTF-8. NUL and unpaired surrogates take the exact path. */
-static In read_escape(In at, In end, Out *into) {
+static const uint8_t *read_escape(const uint8_t *at, const uint8_t *end, uint8_t **into) {
     static const char names[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-    Out out = *into;
+    uint8_t *out = *into;
     if (at == end) return NULL;
     if (*at != 'u') {
         const char *found = *at ? strchr(names, *at) : NULL;
@@ -169,7 +167,7 @@ static In read_escape(In at, In end, Out *into) {
 }
 
 /* The length in bytes of the non-ASCII UTF-8 character (RFC 3629) that begins here; 0 if it is invalid. */
-static int utf8_length(In at, In end) {
+static int utf8_length(const uint8_t *at, const uint8_t *end) {
     uint8_t first = *at, lowest = 0x80, highest = 0xBF;
     int length = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
     if (!length || end - at < length) return 0;
@@ -184,8 +182,8 @@ static int utf8_length(In at, In end) {
 }
 
 /* Read a JSON string of at most `most` characters. It never writes more bytes than it reads. */
-static In read_text(In at, In end, Out *into, int64_t least, int64_t most) {
-    Out out = *into;
+static const uint8_t *read_text(const uint8_t *at, const uint8_t *end, uint8_t **into, int64_t least, int64_t most) {
+    uint8_t *out = *into;
     int64_t characters = 0;
     if (at == end || *at++ != '"') return NULL;
     for (;; characters++) {
@@ -208,16 +206,16 @@ static In read_text(In at, In end, Out *into, int64_t least, int64_t most) {
     return characters >= least ? at + 1 : NULL;
 }
 
-static Out append(Out out, In bytes, int64_t count) {
+static uint8_t *append(uint8_t *out, const uint8_t *bytes, int64_t count) {
     if (count) memcpy(out, bytes, (size_t)count);
     return out + count;
 }
 
 /* Copy a JSON string in its canonical notation, or skip it if there is no `out`. A key must not have escapes. */
-static In copy_string(In at, In end, Out *out, int is_key) {
+static const uint8_t *copy_string(const uint8_t *at, const uint8_t *end, uint8_t **out, int is_key) {
     static const char names[] = "\"\\/bfnrt";
     if (at == end || *at != '"') return NULL;
-    In start = at++;
+    const uint8_t *start = at++;
     while (at < end && *at != '"') {
         if (*at < 0x20) return NULL;
         if (*at >= 0x80) {
@@ -228,7 +226,7 @@ static In copy_string(In at, In end, Out *out, int is_key) {
             if (is_key || at == end || !*at) return NULL;
             if (*at == 'u' && *out) {
                 *out = append(*out, start, at - 1 - start);
-                Out character = *out;
+                uint8_t *character = *out;
                 if (!(at = read_escape(at, end, out)) || *character < 0x20) return NULL;
                 if (*character == '"' || *character == '\\') {
                     character[1] = character[0];
@@ -253,13 +251,13 @@ static In copy_string(In at, In end, Out *out, int is_key) {
     return at;
 }
 
-static In skip_digits(In at, In end) {
+static const uint8_t *skip_digits(const uint8_t *at, const uint8_t *end) {
     while (at < end && is_digit(*at)) at++;
     return at;
 }
 
-static In skip_number(In at, In end) {
-    In start = at += *at == '-';
+static const uint8_t *skip_number(const uint8_t *at, const uint8_t *end) {
+    const uint8_t *start = at += *at == '-';
     if ((at = skip_digits(at, end)) == start || (*start == '0' && at - start > 1)) return NULL;
     if (at < end && *at == '.') {
         start = ++at;
@@ -274,20 +272,20 @@ static In skip_number(In at, In end) {
     return at;
 }
 
-static In skip_word(In at, In end, const char *word) {
+static const uint8_t *skip_word(const uint8_t *at, const uint8_t *end, const char *word) {
     size_t length = strlen(word);
     return (size_t)(end - at) >= length && !memcmp(at, word, length) ? at + length : NULL;
 }
 
 /* The keys of an object so far. */
 typedef struct {
-    In start[MAX_KEYS];
+    const uint8_t *start[MAX_KEYS];
     int64_t length[MAX_KEYS];
     int count;
 } Seen;
 
 /* Add a key. Return 0 if it is there, or if there are too many. */
-static int add_key(Seen *seen, In start, int64_t length) {
+static int add_key(Seen *seen, const uint8_t *start, int64_t length) {
     if (seen->count == MAX_KEYS) return 0;
     for (int key = 0; key < seen->count; key++)
         if (seen->length[key] == length && !memcmp(seen->start[key], start, (size_t)length)) return 0;
@@ -296,14 +294,14 @@ static int add_key(Seen *seen, In start, int64_t length) {
     return 1;
 }
 
-static void put(Out *out, uint8_t byte) {
+static void put(uint8_t **out, uint8_t byte) {
     if (*out) *(*out)++ = byte;
 }
 
 /* Copy a JSON value without white space, or skip it if there is no `out`. */
-static In copy_json(In at, In end, Out *out, int depth) {
-    if (at == end || depth == DEEPEST) return NULL;
-    In start = at;
+static const uint8_t *copy_json(const uint8_t *at, const uint8_t *end, uint8_t **out, int depth) {
+    if (at == end || depth == MAX_DEPTH) return NULL;
+    const uint8_t *start = at;
     if (*at == '"') return copy_string(at, end, out, 0);
     if (*at == '{' || *at == '[') {
         uint8_t is_object = *at == '{', close = is_object ? '}' : ']';
@@ -317,7 +315,7 @@ static In copy_json(In at, In end, Out *out, int depth) {
         }
         for (;;) {
             if (is_object) {
-                In key = at;
+                const uint8_t *key = at;
                 if (!(at = copy_string(at, end, out, 1)) || !add_key(&seen, key, at - key)) return NULL;
                 at = skip_space(at, end);
                 if (at == end || *at++ != ':') return NULL;
@@ -340,19 +338,19 @@ static In copy_json(In at, In end, Out *out, int depth) {
     return at;
 }
 
-static int number(In text, int digits) {
+static int number(const uint8_t *text, int digits) {
     int value = 0;
     while (digits--) value = value * 10 + (*text++ - '0');
     return value;
 }
 
-static Out write_digits(Out out, int64_t value, int digits) {
+static uint8_t *write_digits(uint8_t *out, int64_t value, int digits) {
     for (int at = digits - 1; at >= 0; at--, value /= 10) out[at] = (uint8_t)('0' + value % 10);
     return out + digits;
 }
 
 /* The shape of a time: 0 for a digit. */
-static int has_shape(In text, const char *shape) {
+static int has_shape(const uint8_t *text, const char *shape) {
     for (; *shape; shape++, text++)
         if (*shape == '0' ? !is_digit(*text) : *text != *shape) return 0;
     return 1;
@@ -369,7 +367,7 @@ static int64_t days_from_civil(int64_t year, int month, int day) {
 }
 
 /* Write the time of these seconds since 1970 as YYYY-MM-DDTHH:MM:SS. Return NULL outside of the years 1 to 9999. */
-static Out write_second(Out out, int64_t seconds) {
+static uint8_t *write_second(uint8_t *out, int64_t seconds) {
     if (seconds < -62135596800 || seconds > 253402300799) return NULL;
     int64_t days = (seconds + 62135596800) / 86400 - 719162, second = (seconds + 62135596800) % 86400;
     int64_t shifted = days + 719468, era = shifted / 146097, of_era = shifted - era * 146097;
@@ -391,7 +389,7 @@ static Out write_second(Out out, int64_t seconds) {
 }
 
 /* Write `scale` digits of these digits after the second. Return NULL if a later one is not 0. */
-static Out write_fraction(Out out, In digits, int64_t count, int scale) {
+static uint8_t *write_fraction(uint8_t *out, const uint8_t *digits, int64_t count, int scale) {
     for (int64_t at = scale; at < count; at++)
         if (digits[at] != '0') return NULL;
     if (scale) *out++ = '.';
@@ -400,9 +398,9 @@ static Out write_fraction(Out out, In digits, int64_t count, int scale) {
 }
 
 /* Write a time of the message in UTC. Return NULL if it must take the exact path. */
-static Out write_utc(Out out, In text, int64_t length, const Column *column) {
+static uint8_t *write_utc(uint8_t *out, const uint8_t *text, int64_t length, const Column *column) {
     static const uint8_t days[] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    In end = text + length, at = text + 19;
+    const uint8_t *end = text + length, *at = text + 19;
     if (length < 19 || !has_shape(text, "0000-00-00") || !has_shape(text + 11, "00:00:00")) return NULL;
     int is_separator = text[10] == 'T' || (column->type == RFC3339 && (text[10] == 't' || text[10] == ' '));
     int year = number(text, 4), month = number(text + 5, 2), day = number(text + 8, 2);
@@ -410,7 +408,7 @@ static Out write_utc(Out out, In text, int64_t length, const Column *column) {
     int leap = month == 2 && year % 4 == 0 && (year % 100 || year % 400 == 0);
     if (!is_separator || !year || month < 1 || month > 12 || day < 1 || day > days[month] + leap) return NULL;
     if (hour > 23 || minute > 59 || second > 59) return NULL;
-    In fraction = at;
+    const uint8_t *fraction = at;
     int64_t digits = 0;
     if (at < end && *at == '.') {
         if (column->type == UTC && !column->scale) return NULL;
@@ -441,7 +439,7 @@ static Out write_utc(Out out, In text, int64_t length, const Column *column) {
     return out ? write_fraction(out, fraction, digits, column->scale) : NULL;
 }
 
-static Out write_epoch(Out out, int64_t milliseconds, const Column *column) {
+static uint8_t *write_epoch(uint8_t *out, int64_t milliseconds, const Column *column) {
     uint8_t digits[3];
     if (milliseconds < 0) return NULL;
     write_digits(digits, milliseconds % 1000, 3);
@@ -449,10 +447,10 @@ static Out write_epoch(Out out, int64_t milliseconds, const Column *column) {
     return out ? write_fraction(out, digits, 3, column->scale) : NULL;
 }
 
-static Out start_of(const Column *column, int64_t row) { return column->values + column->ends[row]; }
+static uint8_t *start_of(const Column *column, int64_t row) { return column->values + column->ends[row]; }
 
 /* Read a number that the message has as a JSON number, or in a string. */
-static In read_number(In at, In end, const Column *column, int64_t *into) {
+static const uint8_t *read_number(const uint8_t *at, const uint8_t *end, const Column *column, int64_t *into) {
     int is_string = at < end && *at == '"';
     if (!(column->from & (is_string ? FROM_STRING : FROM_NUMBER))) return NULL;
     at += is_string;
@@ -462,13 +460,13 @@ static In read_number(In at, In end, const Column *column, int64_t *into) {
     return at < end && *at == '"' ? at + 1 : NULL;
 }
 
-static Out write_signed(Out out, int64_t value);
+static uint8_t *write_signed(uint8_t *out, int64_t value);
 
 /* Read the value of a column into the order's row. */
-static In read_value(In at, In end, Order *order, int index) {
+static const uint8_t *read_value(const uint8_t *at, const uint8_t *end, Order *order, int index) {
     const Column *column = &order->contract->columns[index];
     uint8_t text[4 * LONGEST_TIME];
-    Out out = text, start;
+    uint8_t *out = text, *start;
     int64_t value;
     switch (column->type) {
     case STRING:
@@ -488,7 +486,7 @@ static In read_value(In at, In end, Order *order, int index) {
     case INTEGER:
     case DECIMAL: return read_number(at, end, column, &order->number[index]);
     case BOOLEAN: {
-        In after = skip_word(at, end, "true");
+        const uint8_t *after = skip_word(at, end, "true");
         order->number[index] = after != NULL;
         return after ? after : skip_word(at, end, "false");
     }
@@ -510,7 +508,7 @@ static In read_value(In at, In end, Order *order, int index) {
 }
 
 /* Begin an unknown field of the object in the text of the fields that are kept. */
-static Out open_object(Out out, Object *object) {
+static uint8_t *open_object(uint8_t *out, Object *object) {
     if (object->is_open) {
         *out++ = ',';
     } else {
@@ -528,10 +526,10 @@ static Out open_object(Out out, Object *object) {
 }
 
 /* Count or keep an unknown field, whose key begins here. */
-static In read_unknown(In at, In end, Order *order, Object *object, Seen *seen) {
+static const uint8_t *read_unknown(const uint8_t *at, const uint8_t *end, Order *order, Object *object, Seen *seen) {
     Contract *contract = order->contract;
-    Out *kept = &order->end[contract->column_count - 1], none = NULL;
-    In key = at;
+    uint8_t **kept = &order->end[contract->column_count - 1], *none = NULL;
+    const uint8_t *key = at;
     if (contract->unknown == REJECT) return NULL;
     if (!(at = copy_string(at, end, &none, 1)) || !add_key(seen, key, at - key)) return NULL;
     if (contract->unknown == KEEP) {
@@ -541,7 +539,7 @@ static In read_unknown(In at, In end, Order *order, Object *object, Seen *seen) 
         int64_t length = at - key - 2, path = object->key ? object->key->path_length : 0;
         int64_t start = contract->name_ends[contract->name_count];
         if (contract->name_count == contract->max_names || start + path + length > contract->max_name_bytes) return NULL;
-        Out name = contract->names + start;
+        uint8_t *name = contract->names + start;
         if (path) name = append(name, object->key->path, path);
         name = append(name, key + 1, length);
         contract->name_batch_index[contract->name_count++] = order->batch_index;
@@ -553,7 +551,7 @@ static In read_unknown(In at, In end, Order *order, Object *object, Seen *seen) 
 }
 
 /* The key of these before the closing quote, or -1. `expected` is tried first: keys usually come in the same order. */
-static int find_key(In at, In end, const Key *keys, int count, int expected) {
+static int find_key(const uint8_t *at, const uint8_t *end, const Key *keys, int count, int expected) {
     int64_t left = end - at;
     for (int tried = 0; tried < count; tried++) {
         int key = expected + tried < count ? expected + tried : expected + tried - count;
@@ -563,8 +561,9 @@ static int find_key(In at, In end, const Key *keys, int count, int expected) {
     return -1;
 }
 
-/* Read an object that contains fields; its keys are `count` from `first`. */
-static In read_object(In at, In end, Order *order, Object *object, int first, int count) {
+/* Read an object that contains fields; its keys are keys[first] to keys[first + count - 1]. */
+static const uint8_t *read_object(const uint8_t *at, const uint8_t *end, Order *order, Object *object, int first,
+                                  int count) {
     const Key *keys = order->contract->keys + first;
     Seen seen;
     seen.count = 0;
@@ -586,14 +585,14 @@ static In read_object(In at, In end, Order *order, Object *object, int first, in
             at = skip_space(at + key->length + 2, end);
             if (at == end || *at++ != ':') return NULL;
             at = skip_space(at, end);
-            In after_null = at < end && *at == 'n' ? skip_word(at, end, "null") : NULL;
+            const uint8_t *after_null = at < end && *at == 'n' ? skip_word(at, end, "null") : NULL;
             if (after_null) {
                 at = after_null; /* like a missing field, if it is optional */
             } else if (key->column < 0) {
                 Object inner = {object, key, 0};
                 if (!(at = read_object(at, end, order, &inner, key->first, key->count))) return NULL;
             } else if (key->column == TOTAL && order->contract->total == COMPUTED) {
-                Out none = NULL;
+                uint8_t *none = NULL;
                 if (!(at = copy_json(at, end, &none, 1))) return NULL;
             } else {
                 if (!(at = read_value(at, end, order, key->column))) return NULL;
@@ -610,7 +609,7 @@ static In read_object(In at, In end, Order *order, Object *object, int first, in
 }
 
 /* Read the value into the order's row. Return 0 if it must take the exact path. */
-static int read_order(In at, In end, Order *order) {
+static int read_order(const uint8_t *at, const uint8_t *end, Order *order) {
     const Contract *contract = order->contract;
     int64_t row = order->row;
     Object message = {NULL, NULL, 0};
@@ -664,7 +663,7 @@ static int read_order(In at, In end, Order *order) {
  * Each column must have space for `values` rows. A text column needs as many bytes as all values have, and the default's
  * bytes for each row; times need TIME bytes for each row.
  */
-int64_t orderflow_read(int64_t values, const int64_t *ends, In data, Contract *contract) {
+int64_t orderflow_read(int64_t values, const int64_t *ends, const uint8_t *data, Contract *contract) {
     Order order;
     order.contract = contract;
     order.row = 0;
@@ -672,8 +671,8 @@ int64_t orderflow_read(int64_t values, const int64_t *ends, In data, Contract *c
     for (int64_t index = 0; index < values; index++) {
         int64_t names = contract->name_count;
         order.batch_index = index;
-        In at = data + ends[index], end = data + ends[index + 1];
-        if (end - at <= LONGEST_VALUE && read_order(at, end, &order)) contract->batch_index[order.row++] = index;
+        const uint8_t *at = data + ends[index], *end = data + ends[index + 1];
+        if (end - at <= MAX_VALUE_BYTES && read_order(at, end, &order)) contract->batch_index[order.row++] = index;
         else contract->name_count = names;
     }
     return order.row;
@@ -686,12 +685,12 @@ typedef struct {
     enum { WRITE_INT8, WRITE_INT32, WRITE_INT64, WRITE_DECIMAL, WRITE_IDENTIFIER, WRITE_TIME, WRITE_TEXT } type;
     int32_t scale;
     int64_t first; /* the position of the first row in `validity` */
-    In validity;   /* a bit for each row: 1 if it has a value; NULL if all have */
+    const uint8_t *validity;   /* a bit for each row: 1 if it has a value; NULL if all have */
     const int32_t *ends;
     const void *values;
 } Written;
 
-static Out write_number(Out out, unsigned __int128 value, int digits_at_least) {
+static uint8_t *write_number(uint8_t *out, unsigned __int128 value, int digits_at_least) {
     uint8_t digits[40];
     int count = 0;
     while (value > UINT64_MAX) digits[count++] = (uint8_t)('0' + value % 10), value /= 10;
@@ -703,29 +702,29 @@ static Out write_number(Out out, unsigned __int128 value, int digits_at_least) {
     return out;
 }
 
-static Out write_signed(Out out, int64_t value) {
+static uint8_t *write_signed(uint8_t *out, int64_t value) {
     if (value < 0) *out++ = '-';
     return write_number(out, value < 0 ? -(uint64_t)value : (uint64_t)value, 1);
 }
 
 /* Write a count of a decimal's last digit. */
-static Out write_decimal(Out out, const void *values, int64_t row, int scale) {
+static uint8_t *write_decimal(uint8_t *out, const void *values, int64_t row, int scale) {
     __int128 value;
-    memcpy(&value, (In)values + 16 * row, 16);
+    memcpy(&value, (const uint8_t *)values + 16 * row, 16);
     if (value < 0) *out++ = '-', value = -value;
-    Out end = write_number(out, (unsigned __int128)value, scale + 1);
+    uint8_t *end = write_number(out, (unsigned __int128)value, scale + 1);
     if (!scale) return end;
     memmove(end - scale + 1, end - scale, (size_t)scale);
     end[-scale] = '.';
     return end + 1;
 }
 
-static Out write_time(Out out, In text, In end) {
+static uint8_t *write_time(uint8_t *out, const uint8_t *text, const uint8_t *end) {
     for (; text < end; text++)
         if (is_digit(*text) || *text == '.') *out++ = *text;
     return out;
 }
-static Out write_escaped(Out out, In text, In end) {
+static uint8_t *write_escaped(uint8_t *out, const uint8_t *text, const uint8_t *end) {
     for (; text < end; text++) {
         uint8_t byte = *text;
         if (byte == '\\' || byte == '\t' || byte == '\n') {
@@ -740,12 +739,13 @@ static Out write_escaped(Out out, In text, In end) {
 /* Write rows in the format of LOAD DATA: tabs between columns, a line break after each row. Return the number of bytes
  * written: at most 45 for each number, and for each text at most twice its bytes and three more.
  */
-int64_t orderflow_write(int64_t rows, int64_t columns, const Written *column, Out start) {
-    Out out = start;
+int64_t orderflow_write(int64_t rows, int64_t columns, const Written *column, uint8_t *start) {
+    uint8_t *out = start;
     for (int64_t row = 0; row < rows; row++) {
         for (int64_t at = 0; at < columns; at++) {
             const Written *to = &column[at];
             const int32_t *ends = to->ends ? to->ends + row : NULL;
+            const uint8_t *bytes = to->values; /* of texts */
             int64_t bit = to->first + row;
             if (to->validity && !(to->validity[bit >> 3] >> (bit & 7) & 1)) {
                 *out++ = '\\';
@@ -756,9 +756,9 @@ int64_t orderflow_write(int64_t rows, int64_t columns, const Written *column, Ou
                 case WRITE_INT32: out = write_signed(out, ((const int32_t *)to->values)[row]); break;
                 case WRITE_INT64: out = write_signed(out, ((const int64_t *)to->values)[row]); break;
                 case WRITE_DECIMAL: out = write_decimal(out, to->values, row, to->scale); break;
-                case WRITE_IDENTIFIER: out = append(out, (In)to->values + ends[0], ends[1] - ends[0]); break;
-                case WRITE_TIME: out = write_time(out, (In)to->values + ends[0], (In)to->values + ends[1]); break;
-                case WRITE_TEXT: out = write_escaped(out, (In)to->values + ends[0], (In)to->values + ends[1]); break;
+                case WRITE_IDENTIFIER: out = append(out, bytes + ends[0], ends[1] - ends[0]); break;
+                case WRITE_TIME: out = write_time(out, bytes + ends[0], bytes + ends[1]); break;
+                case WRITE_TEXT: out = write_escaped(out, bytes + ends[0], bytes + ends[1]); break;
                 }
             }
             *out++ = at < columns - 1 ? '\t' : '\n';
