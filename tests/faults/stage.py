@@ -16,7 +16,7 @@ _SAME_FOR_BOTH_ENGINES = {
     *("producer_killed_mid_send", "acknowledgements_lost", "producers_line_half_closed", "producers_line_slow"),
     *("transaction_aborted_and_committed", "transactional_producer_killed", "garbage", "broker_restarted"),
     *("sinks_line_to_kafka_cut", "database_restarted", "database_line_cut", "commit_lost", "database_disk_full"),
-    *("database_read_only", "too_many_connections", "deadlock", "lock_timeout", "local_infile_switched_off"),
+    *("database_read_only", "too_many_connections", "lock_timeout", "local_infile_switched_off"),
     *("clock_set_back", "summer_time_begins_and_ends", "temporary_space_full", "trigger_refuses_orders"),
     "ledger_in_myisam",
 }
