@@ -14,7 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RELEASES = {"3.5": "3.5.7", "4.0": "4.0.0", "4.1": "4.1.1", "4.2": "4.2.0"}  # versions of pyspark
-TESTS = ["tests/integration/test_sink.py", "tests/integration/test_spark_api.py", "tests/integration/test_realtime.py"]
+TESTS = [
+    "tests/unit/test_spark_failures.py",
+    "tests/integration/test_sink.py",
+    "tests/integration/test_spark_api.py",
+    "tests/integration/test_realtime.py",
+]
 
 
 def main() -> int:

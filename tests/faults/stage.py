@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests.faults.actions import ACTIONS, ENGINES
+from tests.faults.registry import RESTARTING
 from tests.faults.system import Engine, Servers, System
 
 LARGE = "producers_queue_full"  # it would slow down every later audit, so its test is the last
@@ -16,10 +17,11 @@ _SAME_FOR_BOTH_ENGINES = {
     *("producer_killed_mid_send", "acknowledgements_lost", "producers_line_half_closed", "producers_line_slow"),
     *("transaction_aborted_and_committed", "transactional_producer_killed", "garbage", "broker_restarted"),
     *("sinks_line_to_kafka_cut", "database_restarted", "database_line_cut", "commit_lost", "database_disk_full"),
-    *("database_read_only", "too_many_connections", "deadlock", "lock_timeout", "local_infile_switched_off"),
+    *("database_read_only", "too_many_connections", "lock_timeout", "local_infile_switched_off"),
     *("clock_set_back", "summer_time_begins_and_ends", "temporary_space_full", "trigger_refuses_orders"),
     "ledger_in_myisam",
 }
+_RETRIED_WITHOUT_RESTART = ("deadlock", "lock_timeout")
 FAULTS: dict[Engine, list[str]] = {
     "direct": [name for name in ACTIONS if "direct" in ENGINES[name] and name != LARGE],
     "spark": [name for name in ACTIONS if "spark" in ENGINES[name] and name not in _SAME_FOR_BOTH_ENGINES],
@@ -55,6 +57,7 @@ class Stage:
         try:
             ACTIONS[fault](system)
             system.prove()
+            assert fault not in _RETRIED_WITHOUT_RESTART or not system.has_logged(RESTARTING)
         except pytest.skip.Exception:  # the database cannot have this fault
             raise
         except BaseException:
