@@ -37,10 +37,10 @@ test: setup lint ## Check and test everything
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 20 $(ARGS)
 
 test-spark: setup .venv/.dev ## Run the pipeline's tests with another Spark version: make test-spark SPARK=3.5 (4.0, 4.1)
-	@$(BIN)/python -m tests.spark_versions $(or $(SPARK),4.2) $(ARGS)
+	@$(BIN)/python -m tests.support.spark_versions $(or $(SPARK),4.2) $(ARGS)
 
 fuzz: .venv/.dev ## Fuzz native.c under AddressSanitizer and UBSan, with random contracts: make fuzz SECONDS=600 SEED=7
-	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(BIN)/python -m tests.support.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 faults: setup .venv/.dev ## Inject random faults (by seed) under load, and audit each round: make faults ROUNDS=50 SEED=7
 	@$(BIN)/python -m tests.faults.runner $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) \
@@ -72,7 +72,7 @@ dist: .venv/.dev ## Build the source archive and a wheel for each platform into 
 	@set -e; for platform in $(PLATFORMS); do \
 		ORDERFLOW_WHEEL_PLATFORM=$$platform $(UV_BUILD) --wheel dist/orderflow-*.tar.gz; \
 	done
-	$(BIN)/python -m tests.wheels dist/*.whl
+	$(BIN)/python -m tests.support.wheels dist/*.whl
 
 clean: ## Remove what setup and the tests created; the data in .orderflow stays
 	rm -rf .venv .venv-spark-* build dist src/orderflow/contract/native/native.so .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis src/*.egg-info

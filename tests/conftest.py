@@ -14,12 +14,12 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from orderflow.settings import Settings
-from tests import lifeline, servers
+from tests.support import lifeline, servers
 
 lifeline.tie()
 
 # A failed comparison shows its values, as in a test file.
-pytest.register_assert_rewrite("tests.audited", "tests.dashboards", "tests.tables")
+pytest.register_assert_rewrite("tests.support.audited", "tests.support.dashboards", "tests.support.tables")
 
 # Benchmarks measure time. A slow machine must not fail a test.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

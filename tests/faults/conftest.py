@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.system import Servers, servers
-from tests.servers import scratch_folder
+from tests.support.servers import scratch_folder
 
 
 @pytest.fixture(scope="session")

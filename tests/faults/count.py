@@ -10,9 +10,9 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from orderflow.settings import Settings
-from tests import reference
-from tests.reference import ReferenceOrder
-from tests.sql import select
+from tests.support import reference
+from tests.support.reference import ReferenceOrder
+from tests.support.sql import select
 
 Coordinates = tuple[int, int]  # partition, offset
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import lifeline
+from tests.support import lifeline
 
 _TREE = Path(__file__).resolve().parents[2]
 _TIMEOUT = 60  # seconds; how long a test waits for something that a mutated sink may never do

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import lifeline
 from tests.faults.actions import ACTIONS, ENGINES
 from tests.faults.count import Count
 from tests.faults.system import Engine, Servers, System, servers
-from tests.servers import scratch_folder
+from tests.support import lifeline
+from tests.support.servers import scratch_folder
 
 _LONGEST_PAUSE = 30.0  # seconds for which a process is stopped
 

@@ -29,12 +29,12 @@ from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
 from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
-from tests import corpus
 from tests.faults import transactions
 from tests.faults.count import Count, count
 from tests.faults.proxy import Proxy, without_tls
-from tests.processes import run, until
-from tests.sql import raw_session, select
+from tests.support import corpus
+from tests.support.processes import run, until
+from tests.support.sql import raw_session, select
 
 Engine = Literal["spark", "direct"]
 Part = Kafka | Database | Process

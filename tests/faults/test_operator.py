@@ -11,8 +11,8 @@ from confluent_kafka import TopicPartition
 from orderflow import audit, topic
 from tests.faults.proxy import without_tls
 from tests.faults.system import Servers, System, ended
-from tests.processes import until
-from tests.records import configure_topic
+from tests.support.processes import until
+from tests.support.records import configure_topic
 
 
 @pytest.fixture(params=["direct", "spark"])

@@ -6,7 +6,7 @@ import pytest
 
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.audited import fill
+from tests.support.audited import fill
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pytest
 
 from orderflow.jvm import cache
 from orderflow.settings import Settings
-from tests.processes import TIMEOUT, run
-from tests.sql import execute, select
+from tests.support.processes import TIMEOUT, run
+from tests.support.sql import execute, select
 
 EXAMPLES = Path(__file__).parents[2] / "examples/airflow"
 

@@ -20,9 +20,9 @@ from orderflow.store import schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from tests.audited import COLUMNS, NO_FINDINGS, counts, fill
-from tests.records import order, send, store, writer
-from tests.sql import execute, select
+from tests.support.audited import COLUMNS, NO_FINDINGS, counts, fill
+from tests.support.records import order, send, store, writer
+from tests.support.sql import execute, select
 
 
 def test_all_kinds_of_records_are_accounted_for(stored: Settings) -> None:

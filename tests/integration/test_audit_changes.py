@@ -20,9 +20,9 @@ from orderflow.settings import Settings
 from orderflow.store import audits, ledger, quarantine, schema, statements
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
-from tests.audited import COLUMNS, NO_FINDINGS, TABLES, column_names, created_once, restore
-from tests.records import lose, order, send, store
-from tests.sql import execute, select
+from tests.support.audited import COLUMNS, NO_FINDINGS, TABLES, column_names, created_once, restore
+from tests.support.records import lose, order, send, store
+from tests.support.sql import execute, select
 
 SECURITY = (Path(__file__).parents[2] / "SECURITY.md").read_text("utf-8")
 EVERY_COLUMN = [

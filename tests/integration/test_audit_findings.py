@@ -11,9 +11,9 @@ import pytest
 
 from orderflow import audit
 from orderflow.settings import Settings
-from tests.audited import NO_FINDINGS, counts, created_once, fill, restore
-from tests.processes import run
-from tests.sql import execute
+from tests.support.audited import NO_FINDINGS, counts, created_once, fill, restore
+from tests.support.processes import run
+from tests.support.sql import execute
 
 
 @pytest.fixture(scope="module", params=["mysql", "mariadb"])

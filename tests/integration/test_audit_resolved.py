@@ -15,10 +15,10 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.replay import ReplayResult, replay
-from tests.audited import NO_FINDINGS, counts, created_once, restore
-from tests.processes import run
-from tests.records import delete_before, lose, order, send, store
-from tests.sql import execute, select
+from tests.support.audited import NO_FINDINGS, counts, created_once, restore
+from tests.support.processes import run
+from tests.support.records import delete_before, lose, order, send, store
+from tests.support.sql import execute, select
 
 
 def fill_resolved(settings: Settings) -> None:

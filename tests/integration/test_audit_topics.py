@@ -13,10 +13,10 @@ from orderflow import audit, topic
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
 from orderflow.spark import prepare_ledger
-from tests.audited import NO_FINDINGS, counts
-from tests.processes import run
-from tests.records import configure_topic, delete_before, delete_topic, lose, order, send, store
-from tests.sql import execute
+from tests.support.audited import NO_FINDINGS, counts
+from tests.support.processes import run
+from tests.support.records import configure_topic, delete_before, delete_topic, lose, order, send, store
+from tests.support.sql import execute
 
 
 def test_aborted_transactions_are_no_records(settings: Settings) -> None:

@@ -17,8 +17,8 @@ from rich.progress import Progress
 
 from benchmarks import backlog, limit
 from orderflow.settings import Settings
-from tests import processes, sql
-from tests.processes import until
+from tests.support import processes, sql
+from tests.support.processes import until
 
 
 @pytest.fixture

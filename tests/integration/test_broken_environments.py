@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from orderflow.settings import Settings
-from tests import commands
-from tests.commands import CommandResult
-from tests.records import order, send, store
+from tests.support import commands
+from tests.support.commands import CommandResult
+from tests.support.records import order, send, store
 
 DATA = Path(__file__).parents[1] / "data"
 AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:1", "MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": "1"} | {

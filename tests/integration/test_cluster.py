@@ -20,9 +20,9 @@ from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import LocalServer
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.settings import Settings
-from tests.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
-from tests.servers import scratch_folder
-from tests.sql import select
+from tests.support.processes import has_logged, run, running, sum_of_positions, until, until_it_stores
+from tests.support.servers import scratch_folder
+from tests.support.sql import select
 
 _PARTITIONS = 6
 

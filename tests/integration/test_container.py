@@ -21,10 +21,10 @@ from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
 from orderflow.jvm import jars
 from orderflow.settings import Settings
-from tests import containers, lifeline, wheels
-from tests.containers import Buildah
-from tests.processes import ROOT, TIMEOUT, run, until
-from tests.prometheus import get
+from tests.support import containers, lifeline, wheels
+from tests.support.containers import Buildah
+from tests.support.processes import ROOT, TIMEOUT, run, until
+from tests.support.prometheus import get
 
 FOLDER = ROOT / "deploy/container"
 IMAGE = "localhost/orderflow"

@@ -14,9 +14,9 @@ from orderflow import cli
 from orderflow.errors import ContractInvalid, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.corpus import SAMPLE
-from tests.feeder import batch_of, commit
-from tests.sql import execute, select
+from tests.support.corpus import SAMPLE
+from tests.support.feeder import batch_of, commit
+from tests.support.sql import execute, select
 
 FIRST = """
 [order_id]

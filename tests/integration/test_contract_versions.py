@@ -18,12 +18,12 @@ from orderflow.store.connection import Connection
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import ReplayResult, replay
 from orderflow.store.writer import Writer
-from tests.audited import counts
-from tests.corpus import message
-from tests.feeder import TOPIC, batch_of, commit
-from tests.processes import run, running, until
-from tests.records import order, send, store
-from tests.sql import execute, raw_session, select
+from tests.support.audited import counts
+from tests.support.corpus import message
+from tests.support.feeder import TOPIC, batch_of, commit
+from tests.support.processes import run, running, until
+from tests.support.records import order, send, store
+from tests.support.sql import execute, raw_session, select
 
 FIRST = """
 [order_id]

@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from orderflow import audit, topic
 from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
 from orderflow.settings import Settings
-from tests.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
-from tests.processes import run
-from tests.sql import select
+from tests.support.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
+from tests.support.processes import run
+from tests.support.sql import select
 
 _Coordinates = tuple[int, int]
 

@@ -25,12 +25,12 @@ from orderflow.store import ledger, schema, snapshot
 from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.writer import Writer
-from tests.corpus import SAMPLE, numbered
 from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
-from tests.feeder import TOPIC, batch_of, commit
-from tests.processes import until
-from tests.sql import execute, global_variable, raw_session, select
-from tests.tables import assert_consistent
+from tests.support.corpus import SAMPLE, numbered
+from tests.support.feeder import TOPIC, batch_of, commit
+from tests.support.processes import until
+from tests.support.sql import execute, global_variable, raw_session, select
+from tests.support.tables import assert_consistent
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.connection import Connection
 from orderflow.store.server import Server
 from orderflow.store.tables import TABLES
-from tests.processes import run
-from tests.records import configure_topic, delete_topic
-from tests.sql import execute, select
+from tests.support.processes import run
+from tests.support.records import configure_topic, delete_topic
+from tests.support.sql import execute, select
 
 
 def examine(settings: Settings) -> dict[str, Check]:

@@ -25,7 +25,7 @@ from orderflow.embedded.process import LocalServer
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
 from orderflow.errors import StartFailed
 from orderflow.jvm import cache
-from tests.servers import running
+from tests.support.servers import running
 
 
 @pytest.fixture(params=["mysql", "mariadb"])

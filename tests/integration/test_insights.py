@@ -21,11 +21,11 @@ from orderflow.insights.monitor import Monitor, Snapshot
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.connection import Connection
-from tests import shop
-from tests.corpus import message
-from tests.feeder import Feeder, many, order, priced
-from tests.processes import until
-from tests.sql import execute, select
+from tests.support import shop
+from tests.support.corpus import message
+from tests.support.feeder import Feeder, many, order, priced
+from tests.support.processes import until
+from tests.support.sql import execute, select
 
 CATEGORIES = [f"Category {letter}" for letter in "ABCDEFGHI"]  # two more than are shown separately
 

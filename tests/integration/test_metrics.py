@@ -22,9 +22,9 @@ from orderflow import topic as topics
 from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import has_logged, run, running, until
-from tests.prometheus import get, page, program, query
-from tests.sql import execute, select
+from tests.support.processes import has_logged, run, running, until
+from tests.support.prometheus import get, page, program, query
+from tests.support.sql import execute, select
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TOKEN = "a token of more than 16"

@@ -21,10 +21,10 @@ from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import Filter
 from orderflow.store.replay import ReplayResult, replay
 from orderflow.store.schema_steps import Step
-from tests.corpus import numbered
-from tests.feeder import batch_of, commit
-from tests.processes import run, until
-from tests.sql import execute, raw_session, select, select_all
+from tests.support.corpus import numbered
+from tests.support.feeder import batch_of, commit
+from tests.support.processes import run, until
+from tests.support.sql import execute, raw_session, select, select_all
 
 CREATED = (Path(__file__).parents[1] / "data/schema-0.1.0.sql").read_text("utf-8")
 NOW = "'2025-01-15 14:30:46.000001'"

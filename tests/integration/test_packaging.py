@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orderflow.settings import Settings
-from tests import lifeline, wheels
-from tests.processes import TIMEOUT
+from tests.support import lifeline, wheels
+from tests.support.processes import TIMEOUT
 
 ORDERS = 1000
 

@@ -29,9 +29,9 @@ from orderflow.errors import RecordRejected
 from orderflow.produce import numbering
 from orderflow.settings import Settings
 from orderflow.topic import Record
-from tests import shop
-from tests.processes import run
-from tests.servers import running
+from tests.support import shop
+from tests.support.processes import run
+from tests.support.servers import running
 
 SCRIPT = Path(__file__).parents[2] / "kafka_order_producer.py"
 

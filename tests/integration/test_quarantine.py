@@ -23,11 +23,11 @@ from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import Filter, QuarantineEntry
 from orderflow.store.replay import Outcome, ReplayResult, replay
 from orderflow.store.writer import Writer
-from tests.corpus import message, numbered
-from tests.feeder import TOPIC, batch_of, commit
-from tests.processes import until
-from tests.sql import execute, raw_session, select, select_all
-from tests.tables import contents, delete_rows
+from tests.support.corpus import message, numbered
+from tests.support.feeder import TOPIC, batch_of, commit
+from tests.support.processes import until
+from tests.support.sql import execute, raw_session, select, select_all
+from tests.support.tables import contents, delete_rows
 
 ANY = Filter(status=None)
 

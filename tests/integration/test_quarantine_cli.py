@@ -16,9 +16,9 @@ import pytest
 from orderflow import audit
 from orderflow.errors import OffsetsLost
 from orderflow.settings import Settings
-from tests import processes
-from tests.records import lose, order, send, store
-from tests.sql import select
+from tests.support import processes
+from tests.support.records import lose, order, send, store
+from tests.support.sql import select
 
 PAGE = Path(__file__).parents[2] / "docs/quarantine.md"
 HOSTILE = b"\x1b]0;x\x07\xe2\x80\xae\xff{"

@@ -17,9 +17,9 @@ from confluent_kafka import Producer
 from orderflow import audit, topic
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import has_logged, run, running, until
-from tests.sink_process import changed_sink
-from tests.sql import raw_session, select
+from tests.support.processes import has_logged, run, running, until
+from tests.support.sink_process import changed_sink
+from tests.support.sql import raw_session, select
 
 pytestmark = [
     pytest.mark.parametrize("database", ["mysql"], indirect=True),

@@ -16,11 +16,11 @@ from orderflow.store import schema
 from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.writer import Writer
-from tests.corpus import message, numbered
 from tests.faults.proxy import Proxy
-from tests.feeder import TOPIC, Topic, batch_of, commit, interleaved
-from tests.sql import execute, global_variable, raw_session, select
-from tests.tables import assert_consistent, delete_rows
+from tests.support.corpus import message, numbered
+from tests.support.feeder import TOPIC, Topic, batch_of, commit, interleaved
+from tests.support.sql import execute, global_variable, raw_session, select
+from tests.support.tables import assert_consistent, delete_rows
 
 THREE = {"quantity": "3", "total_price": "137.97"}  # the triggers in these tests refuse this
 REFUSED = {Reason.REFUSED_BY_DATABASE: 1}

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orderflow.settings import Settings
-from tests import processes
+from tests.support import processes
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ from orderflow.store import ledger, schema, server
 from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from tests.corpus import ORDER, SAMPLE, message, numbered, quoted
-from tests.feeder import batch_of, commit
-from tests.servers import running
-from tests.sql import execute, select, select_all
-from tests.tables import assert_consistent
+from tests.support.corpus import ORDER, SAMPLE, message, numbered, quoted
+from tests.support.feeder import batch_of, commit
+from tests.support.servers import running
+from tests.support.sql import execute, select, select_all
+from tests.support.tables import assert_consistent
 
 SEED = """
 CREATE TABLE orders (

@@ -15,8 +15,8 @@ import pytest
 from orderflow import topic as topics
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import has_logged, run, running, until
-from tests.sql import execute, select
+from tests.support.processes import has_logged, run, running, until
+from tests.support.sql import execute, select
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user"]
 SMALL = "mount -t tmpfs -o size=1m tmpfs"

@@ -28,10 +28,10 @@ from orderflow.produce.generator import Generator
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from tests.processes import TIMEOUT, has_logged, run, running, until
-from tests.records import delete_before
-from tests.sink_process import changed_sink
-from tests.sql import execute, raw_session, select
+from tests.support.processes import TIMEOUT, has_logged, run, running, until
+from tests.support.records import delete_before
+from tests.support.sink_process import changed_sink
+from tests.support.sql import execute, raw_session, select
 
 SAMPLE = (
     b'{"customer_id": 87654, "order_id": "ORDER-000001", "product_name": "Yoga Mat",'

@@ -23,8 +23,8 @@ from orderflow.embedded.process import Process
 from orderflow.jvm import jars, java
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.processes import TIMEOUT, run, until
-from tests.sql import select
+from tests.support.processes import TIMEOUT, run, until
+from tests.support.sql import select
 
 ROOT = Path(__file__).parents[2]
 _COUNT, _BAD, _REPEATED = 4000, 0.02, 0.02
@@ -61,7 +61,7 @@ _EITHER = pytest.mark.parametrize(
 
 def _case(settings: Settings, name: str, tmp_path: Path, *, connect: bool = False) -> dict[str, Any]:
     process = subprocess.run(
-        [sys.executable, "-m", "tests.spark_cases", name],
+        [sys.executable, "-m", "tests.support.spark_cases", name],
         # With SPARK_TESTING, Spark Connect uses a free port.
         env=_environment(settings) | ({"TEST_SPARK_CONNECT": "1", "SPARK_TESTING": "1"} if connect else {}),
         cwd=tmp_path,

@@ -14,8 +14,8 @@ import pytest
 from orderflow import audit, topic
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
-from tests.processes import has_logged, run, running, until
-from tests.sql import select
+from tests.support.processes import has_logged, run, running, until
+from tests.support.sql import select
 
 pytestmark = pytest.mark.parametrize("database", ["mysql"], indirect=True)
 _COUNT = 3000

@@ -16,10 +16,10 @@ from orderflow.settings import Settings
 from orderflow.store import schema
 from orderflow.store.commit_result import Committed
 from orderflow.store.writer import Writer
-from tests.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
-from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit
-from tests.sql import execute, select, select_all
-from tests.tables import assert_consistent, contents, delete_rows
+from tests.support.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
+from tests.support.feeder import PRODUCED, TOPIC, Topic, batch_of, commit
+from tests.support.sql import execute, select, select_all
+from tests.support.tables import assert_consistent, contents, delete_rows
 
 
 def test_the_sample_is_stored_exactly(store: Settings, load_data: bool) -> None:

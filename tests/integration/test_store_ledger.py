@@ -15,11 +15,11 @@ from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
 from orderflow.store.writer import Writer
-from tests.corpus import numbered
-from tests.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
-from tests.processes import until
-from tests.sql import select
-from tests.tables import assert_consistent, contents
+from tests.support.corpus import numbered
+from tests.support.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
+from tests.support.processes import until
+from tests.support.sql import select
+from tests.support.tables import assert_consistent, contents
 
 MIXED: list[bytes | None] = [
     [numbered(n), numbered(n // 2), b"{", numbered(n, customer_id="5"), None][n % 5] for n in range(150)

@@ -15,10 +15,10 @@ from orderflow.store import schema
 from orderflow.store.commit_result import Committed
 from orderflow.store.connection import Connection
 from orderflow.store.writer import Writer
-from tests.corpus import numbered
-from tests.feeder import Topic, batch_of, commit
-from tests.sql import execute, select
-from tests.tables import assert_consistent, delete_rows
+from tests.support.corpus import numbered
+from tests.support.feeder import Topic, batch_of, commit
+from tests.support.sql import execute, select
+from tests.support.tables import assert_consistent, delete_rows
 
 
 def test_only_the_rows_that_the_database_refuses_are_quarantined(store: Settings, load_data: bool) -> None:

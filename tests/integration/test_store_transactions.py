@@ -28,12 +28,12 @@ from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from tests.corpus import numbered
-from tests.feeder import TOPIC, Topic, batch_of, commit, interleaved
-from tests.processes import until
-from tests.servers import running
-from tests.sql import execute, raw_session, select
-from tests.tables import assert_consistent, contents
+from tests.support.corpus import numbered
+from tests.support.feeder import TOPIC, Topic, batch_of, commit, interleaved
+from tests.support.processes import until
+from tests.support.servers import running
+from tests.support.sql import execute, raw_session, select
+from tests.support.tables import assert_consistent, contents
 
 
 def test_a_transaction_is_retried_after_a_deadlock(store: Settings, load_data: bool) -> None:

@@ -32,11 +32,11 @@ from orderflow.settings import Settings
 from orderflow.spark import prepare_ledger
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
-from tests import damage, servers
-from tests.corpus import numbered
 from tests.faults.proxy import Proxy
-from tests.processes import has_logged, run, running, until
-from tests.sql import execute, select
+from tests.support import damage, servers
+from tests.support.corpus import numbered
+from tests.support.processes import has_logged, run, running, until
+from tests.support.sql import execute, select
 
 CODECS = ("none", "gzip", "lz4", "snappy", "zstd")
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from orderflow.embedded.process import Process
-from tests.processes import TIMEOUT, has_logged, until
-from tests.prometheus import get
+from tests.support.processes import TIMEOUT, has_logged, until
+from tests.support.prometheus import get
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -15,10 +15,10 @@ from confluent_kafka import TopicPartition
 from orderflow import audit
 from orderflow.settings import Settings
 from orderflow.store import schema, statements
-from tests.corpus import numbered, quoted
-from tests.feeder import batch_of, commit
-from tests.records import delete_before, delete_topic, send, store
-from tests.sql import execute, raw_session, select, select_all
+from tests.support.corpus import numbered, quoted
+from tests.support.feeder import batch_of, commit
+from tests.support.records import delete_before, delete_topic, send, store
+from tests.support.sql import execute, raw_session, select, select_all
 
 PAGES = Path(__file__).parents[2] / "docs"
 PAGE = (PAGES / "tables.md").read_text("utf-8")

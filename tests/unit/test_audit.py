@@ -24,7 +24,7 @@ from orderflow.store.orders import ExistingRow
 from orderflow.store.record_batch import produced_at
 from orderflow.store.snapshot import AuditedQuarantineEntry, LedgerChecks
 from orderflow.topic import Bounds, Record
-from tests.corpus import ORDER
+from tests.support.corpus import ORDER
 
 NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server returns times
 LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)

@@ -17,7 +17,7 @@ from orderflow import cli
 from orderflow.cli.text import to_json
 from orderflow.errors import FileUnusable
 from orderflow.jvm import cache
-from tests.processes import run_orderflow, run_python
+from tests.support.processes import run_orderflow, run_python
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from orderflow.contract import exact_path
 from orderflow.insights.track import TrackedOrder
 from orderflow.store.reading import DisplayedOrder, map_custom_values
 from orderflow.topic import Record
-from tests import shop
-from tests.corpus import ORDER
+from tests.support import shop
+from tests.support.corpus import ORDER
 
 # The package's attributes of these names are the commands.
 console, track = import_module("orderflow.cli.console"), import_module("orderflow.cli.track")

@@ -26,9 +26,9 @@ from orderflow.errors import RecordRejected
 from orderflow.jvm import cache
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests import contracts
-from tests.corpus import CASES, TRUNCATED, message, quoted
-from tests.processes import run_orderflow
+from tests.support import contracts
+from tests.support.corpus import CASES, TRUNCATED, message, quoted
+from tests.support.processes import run_orderflow
 
 ASYNCAPI = "@asyncapi/specs@6.11.1"  # npm package with the meta-schemas
 # Rules that JSON Schema cannot express, or that apply before a JSON parser succeeds.

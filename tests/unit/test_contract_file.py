@@ -16,7 +16,7 @@ from orderflow.contract.changes import changes
 from orderflow.contract.definition import DEFAULT, Contract, Reason
 from orderflow.contract.exact_path import read_exactly
 from orderflow.errors import ContractInvalid, RecordRejected
-from tests.corpus import SAMPLE
+from tests.support.corpus import SAMPLE
 
 EXAMPLES = Path(__file__).parents[2] / "examples/contracts"
 NAMES = ("shopify-like", "woocommerce-like", "line-items")

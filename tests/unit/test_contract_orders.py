@@ -18,8 +18,8 @@ from orderflow.produce.generator import Generator
 from orderflow.produce.malformed import kinds_of
 from orderflow.settings import Settings
 from orderflow.topic import Record
-from tests import shop
-from tests.processes import run_orderflow
+from tests.support import shop
+from tests.support.processes import run_orderflow
 
 NOON = 1_736_942_400.25  # 2025-01-15T12:00:00.25 UTC
 POSSIBLE = [

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from orderflow.contract import contract_file, exact_path, fast_path, native
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind, Order
 from orderflow.errors import RecordRejected
-from tests import agreement, contracts, reference
-from tests.corpus import CASES, TRUNCATED, Case, escaped, message
-from tests.mutations import DICTIONARY
+from tests.support import agreement, contracts, reference
+from tests.support.corpus import CASES, TRUNCATED, Case, escaped, message
+from tests.support.message_defects import DICTIONARY
 
 VALUES = [*(case.value for case in CASES), *TRUNCATED]
 FULL = """

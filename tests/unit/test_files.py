@@ -21,7 +21,7 @@ from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
 from orderflow.produce.generator import Message
-from tests import shop
+from tests.support import shop
 
 ROW = {
     "customer_id": "87654",

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from orderflow.contract import native
-from tests import fuzz
+from tests.support import fuzz
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.fuzz", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.support.fuzz", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -48,7 +48,7 @@ def test_a_planted_fault_is_found(right: str, wrong: str, found: str, tmp_path: 
     source.write_text(code.replace(right, wrong), "utf-8")
     result = run("--seconds", 60, "--source", source)
     assert result.returncode == 1 and found in result.stderr
-    assert "To repeat it: python -m tests.fuzz --rounds 1 --seed" in result.stdout
+    assert "To repeat it: python -m tests.support.fuzz --rounds 1 --seed" in result.stdout
 
 
 def test_without_a_compiler_it_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

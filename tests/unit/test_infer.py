@@ -21,7 +21,7 @@ from orderflow.contract.exact_path import read_exactly
 from orderflow.contract.patterns import check, matcher
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
-from tests.processes import ROOT, run_orderflow
+from tests.support.processes import ROOT, run_orderflow
 
 EXAMPLES = ROOT / "examples/contracts"
 ORDER = {

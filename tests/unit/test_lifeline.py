@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import lifeline
-from tests.processes import until
+from tests.support import lifeline
+from tests.support.processes import until
 
 # Starts a server in its own session, and a child of the server in another one. Both outlive their parent.
 LEAVING = """
 import subprocess, sys, time
 from pathlib import Path
 from orderflow.embedded.process import Process
-from tests import servers
+from tests.support import servers
 
 def test_it(tmp_path):
     with servers.scratch_folder() as folder:
@@ -67,7 +67,7 @@ def start(tmp_path: Path) -> Start:
     def start(test: str, *prefix: str) -> subprocess.Popen[bytes]:
         (tmp_path / "test_it.py").write_text(test)
         own = {name: value for name, value in os.environ.items() if name != lifeline.MARK}
-        root = Path(lifeline.__file__).parents[1]
+        root = Path(lifeline.__file__).parents[2]
         own["PYTHONPATH"] = f"{root}{os.pathsep}{root / 'src'}"
         options = ("-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "test_it.py")
         return subprocess.Popen([*prefix, sys.executable, "-m", "pytest", *options], cwd=tmp_path, env=own)

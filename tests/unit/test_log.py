@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import run_orderflow, run_python
+from tests.support.processes import run_orderflow, run_python
 
 
 def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from orderflow.metrics.viewer import ViewerMetrics
 from orderflow.settings import Settings
 from orderflow.store.commit_result import Committed, Timing
 from orderflow.store.record_batch import RecordBatch
-from tests.processes import until
-from tests.prometheus import Page, get
+from tests.support.processes import until
+from tests.support.prometheus import Page, get
 
 ROOT = Path(__file__).parents[2]
 STATUS = Status(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orderflow.contract import fast_path, native
 from orderflow.contract.definition import DEFAULT
-from tests.corpus import CASES, SAMPLE, TEXTS, numbered
+from tests.support.corpus import CASES, SAMPLE, TEXTS, numbered
 
 numbers = st.integers(-(2**63), 2**63 - 1)
 texts = st.one_of(st.sampled_from(list(TEXTS.values())), st.text(), st.text(alphabet="\\\t\nNné🧘")).filter(

@@ -12,8 +12,8 @@ from orderflow.contract.exact_path import RangeCheck
 from orderflow.contract.fast_path import decode_values
 from orderflow.errors import RecordRejected
 from orderflow.order_ranges import outside_ranges
-from tests import reference
-from tests.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
+from tests.support import reference
+from tests.support.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
 
 # More than two of the chunks into which a batch with bad records is split.
 MESSAGES = [numbered(number) for number in range(1, 80)]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from orderflow.contract import exact_path, fast_path, native
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Order
 from orderflow.errors import RecordRejected
-from tests import mutations, reference
-from tests.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, message, numbered, quoted
-from tests.mutations import DICTIONARY, LINE, LINE_END, space, spelled_amount, spelled_text
+from tests.support import message_defects, reference
+from tests.support.corpus import CASES, JSON, NOT_JSON, SAMPLE, TEXTS, TRUNCATED, message, numbered, quoted
+from tests.support.message_defects import DICTIONARY, LINE, LINE_END, space, spelled_amount, spelled_text
 
 many_examples = settings(max_examples=500)
 
@@ -57,7 +57,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     """Return a message with zero to three defects at the level of bytes or tokens."""
     value, other, rng = draw(st.one_of(messages(), st.just(SAMPLE))), draw(messages()), draw(choices)
     for _ in range(draw(st.integers(0, 3))):
-        value = mutations.mutated(value, other, rng)
+        value = message_defects.mutated(value, other, rng)
     return value
 
 

@@ -8,7 +8,7 @@ import psutil
 
 from orderflow.pipeline import raw_headers
 from orderflow.settings import Settings
-from tests.processes import until
+from tests.support.processes import until
 
 
 def test_a_client_ends_with_its_thread() -> None:

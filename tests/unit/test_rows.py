@@ -16,7 +16,7 @@ from orderflow.contract.fast_path import decode_values
 from orderflow.store import orders
 from orderflow.store.connection import estimated_bytes, split_by_size
 from orderflow.store.record_batch import RecordBatch
-from tests.corpus import numbered
+from tests.support.corpus import numbered
 
 
 @pytest.mark.parametrize("sort_by_last_digit", [False, True])

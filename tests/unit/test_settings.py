@@ -12,7 +12,7 @@ import pytest
 from orderflow import settings
 from orderflow.errors import SettingInvalid
 from orderflow.settings import Settings, loading
-from tests.certificates import Authority
+from tests.support.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
 

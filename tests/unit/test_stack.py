@@ -18,7 +18,7 @@ from orderflow.embedded.process_identity import identity_of
 from orderflow.embedded.state_file import State
 from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.settings import Settings
-from tests.processes import until
+from tests.support.processes import until
 
 WAITS = "MySQL at db:3306 does not answer. Retrying."
 

@@ -11,7 +11,7 @@ from orderflow.errors import InputInvalid
 from orderflow.insights import track
 from orderflow.settings import Settings
 from orderflow.store import reading
-from tests import shop
+from tests.support import shop
 
 STORED: dict[str, Any] = {name: SimpleNamespace(order_id=name) for name in ("PO-2025-007", "00042", "7")}
 

@@ -12,7 +12,7 @@ from orderflow.store import error_numbers
 from tests.faults.proxy import Trap, mysql_error
 from tests.faults.registry import WAITING, action, is_stored
 from tests.faults.system import System, ended
-from tests.processes import until
+from tests.support.processes import until
 
 
 @action()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from orderflow import topic
 from tests.faults.registry import action
 from tests.faults.system import System, ended, stopped
-from tests.processes import until
+from tests.support.processes import until
 
 
 @action()

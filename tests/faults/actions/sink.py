@@ -13,7 +13,7 @@ import psutil
 
 from tests.faults.registry import RESTARTING, action, end_sessions, is_stored, register
 from tests.faults.system import System, ended, send_signal, stopped
-from tests.processes import until
+from tests.support.processes import until
 
 # The statements of a transaction in order. A process dies before or after each of them.
 _POINTS = (

@@ -10,10 +10,10 @@ from pathlib import Path
 from confluent_kafka import TopicPartition
 
 from orderflow import topic
-from tests import damage
 from tests.faults.registry import action
 from tests.faults.system import System, ended
-from tests.processes import until
+from tests.support import damage
+from tests.support.processes import until
 
 
 @action()

@@ -12,12 +12,12 @@ from playwright.sync_api import Browser
 from orderflow import topic as topics
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
-from tests.browser import chromium
-from tests.corpus import quoted
-from tests.dashboards import CATEGORIES, HOSTILE, serving
-from tests.feeder import Feeder, many, order
-from tests.records import delete_topic
-from tests.sql import execute
+from tests.support.browser import chromium
+from tests.support.corpus import quoted
+from tests.support.dashboards import CATEGORIES, HOSTILE, serving
+from tests.support.feeder import Feeder, many, order
+from tests.support.records import delete_topic
+from tests.support.sql import execute
 
 
 @pytest.fixture(scope="module")

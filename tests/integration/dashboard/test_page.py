@@ -18,12 +18,12 @@ from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits
 from orderflow.store.connection import Connection
-from tests import shop
-from tests.corpus import quoted
-from tests.dashboards import CATEGORIES, HOSTILE, TIMEOUT_MS, expect_text, opened, serving
-from tests.feeder import Feeder, many
-from tests.processes import run, running, until
-from tests.sql import execute, select
+from tests.support import shop
+from tests.support.corpus import quoted
+from tests.support.dashboards import CATEGORIES, HOSTILE, TIMEOUT_MS, expect_text, opened, serving
+from tests.support.feeder import Feeder, many
+from tests.support.processes import run, running, until
+from tests.support.sql import execute, select
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, expect
 
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
-from tests.dashboards import TIMEOUT_MS, expect_text, opened, serving
-from tests.feeder import Feeder
-from tests.processes import has_logged, run, until
+from tests.support.dashboards import TIMEOUT_MS, expect_text, opened, serving
+from tests.support.feeder import Feeder
+from tests.support.processes import has_logged, run, until
 
 TOKEN = "a token of more than 16"
 

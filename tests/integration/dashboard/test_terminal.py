@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from orderflow.settings import Settings
-from tests.corpus import quoted
-from tests.dashboards import HOSTILE
-from tests.feeder import Feeder, order
-from tests.processes import run, running, until
-from tests.sql import select
+from tests.support.corpus import quoted
+from tests.support.dashboards import HOSTILE
+from tests.support.feeder import Feeder, order
+from tests.support.processes import run, running, until
+from tests.support.sql import select
 
 
 def test_track_shows_the_same_in_a_terminal(flow: Settings, feeder: Feeder, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from orderflow import topic
 from orderflow.embedded import debian
 from orderflow.settings import Settings
-from tests.certificates import Authority, Certificate
-from tests.secured import KEY_PASSWORD, PASSWORDS, Authorities, SecuredDatabase, SecuredKafka, parse_acls
-from tests.servers import running as serving
+from tests.support.certificates import Authority, Certificate
+from tests.support.secured import KEY_PASSWORD, PASSWORDS, Authorities, SecuredDatabase, SecuredKafka, parse_acls
+from tests.support.servers import running as serving
 
 
 @pytest.fixture(scope="module")

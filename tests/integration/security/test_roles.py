@@ -35,11 +35,11 @@ from orderflow.produce.delivery import OrderProducer, StopRequest
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, statements
 from orderflow.store.connection import Connection
-from tests.certificates import Certificate
-from tests.packets import capture
-from tests.processes import run, running, until
-from tests.prometheus import get
-from tests.secured import (
+from tests.support.certificates import Certificate
+from tests.support.packets import capture
+from tests.support.processes import run, running, until
+from tests.support.prometheus import get
+from tests.support.secured import (
     KEY_PASSWORD,
     MARK,
     PASSWORDS,

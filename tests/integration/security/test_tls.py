@@ -17,9 +17,9 @@ from orderflow import topic
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, KafkaRefused, KafkaUnavailable
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
-from tests.certificates import OTHER_HOST, Certificate
-from tests.processes import run
-from tests.secured import (
+from tests.support.certificates import OTHER_HOST, Certificate
+from tests.support.processes import run
+from tests.support.secured import (
     KEY_PASSWORD,
     MARK,
     Authorities,

@@ -21,7 +21,7 @@ from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import LocalServer
 from orderflow.settings import Settings
-from tests import lifeline
+from tests.support import lifeline
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Takes screenshots of the dashboard for the docs from a running system: `python -m tests.screenshots FOLDER`.
+"""Takes screenshots of the dashboard for the docs from a running system: `python -m tests.support.screenshots FOLDER`.
 
 Starts `orderflow up` in a scratch folder, waits some minutes, and captures the page in three sizes, light and dark.
 A second producer sends bad and repeated records.
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
-from tests import lifeline
-from tests.browser import chromium
-from tests.processes import has_logged, until
+from tests.support import lifeline
+from tests.support.browser import chromium
+from tests.support.processes import has_logged, until
 
 SIZES = {"desktop": (1440, 1010), "tablet": (820, 1180), "phone": (390, 844)}
 

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from orderflow import topic
 from orderflow.settings import Settings
-from tests.corpus import numbered
+from tests.support.corpus import numbered
 
 PAYLOAD = -5  # a byte near the end of a batch
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.processes import has_logged, running, until
+from tests.support.processes import has_logged, running, until
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202ered\u2066"
 CATEGORIES = ["Sports & Outdoors", "Fashion", "Electronics"]

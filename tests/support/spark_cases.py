@@ -1,4 +1,4 @@
-"""Cases of the public Spark API. `python -m tests.spark_cases NAME` runs one in a process with its own Spark.
+"""Cases of the public Spark API. `python -m tests.support.spark_cases NAME` runs one in a process with its own Spark.
 
 With TEST_SPARK_CONNECT=1 it runs through a Spark Connect server. A case prints its result as one JSON object on stdout.
 """
@@ -114,5 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     main()

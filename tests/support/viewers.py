@@ -1,4 +1,4 @@
-"""Measures what open dashboards cost the sink: `python -m tests.viewers`, on an otherwise idle machine.
+"""Measures what open dashboards cost the sink: `python -m tests.support.viewers`, on an otherwise idle machine.
 
 The sink drains the same backlog alternately without viewers and with ten viewers of one dashboard whose metrics are
 scraped once a second. Servers, contestants and the comparison of each table come from `python -m benchmarks`.
@@ -28,8 +28,8 @@ from orderflow import settings as all_settings
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests import lifeline
-from tests.processes import has_logged, until
+from tests.support import lifeline
+from tests.support.processes import has_logged, until
 
 VIEWERS = 10
 

@@ -13,7 +13,7 @@ from orderflow.store import schema
 from orderflow.store.commit_result import Committed
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
-from tests.corpus import message, quoted
+from tests.support.corpus import message, quoted
 
 PRODUCED = 1_736_951_445_123  # 2025-01-15T14:30:45.123 UTC
 

@@ -29,7 +29,7 @@ from orderflow.embedded.database import Database, DatabaseKind
 from orderflow.embedded.kafka import Kafka
 from orderflow.embedded.ports import free_port
 from orderflow.settings import Settings
-from tests.certificates import OTHER_HOST, Authority, Certificate
+from tests.support.certificates import OTHER_HOST, Authority, Certificate
 
 # Every secret contains this mark. The other characters may be escaped in an output.
 MARK = f"never-shown-{uuid.uuid4().hex}"

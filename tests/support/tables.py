@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orderflow.settings import Settings
-from tests.sql import raw_session, select_all
+from tests.support.sql import raw_session, select_all
 
 
 def contents(settings: Settings) -> list[list[tuple[Any, ...]]]:

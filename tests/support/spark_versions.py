@@ -1,4 +1,4 @@
-"""Runs the pipeline's tests with another Spark version: `python -m tests.spark_versions 3.5 [pytest arguments]`.
+"""Runs the pipeline's tests with another Spark version: `python -m tests.support.spark_versions 3.5 [arguments]`.
 
 Each version has its own environment, .venv-spark-VERSION, with everything that requirements-dev.txt pins except
 PySpark. src/orderflow/jvm/jars.lock pins the Kafka connector for that version.
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RELEASES = {"3.5": "3.5.7", "4.0": "4.0.0", "4.1": "4.1.1", "4.2": "4.2.0"}  # versions of pyspark
 TESTS = [
     "tests/unit/test_spark_failures.py",

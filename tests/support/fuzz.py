@@ -1,4 +1,4 @@
-"""Fuzzes native.c under AddressSanitizer and UndefinedBehaviorSanitizer: python -m tests.fuzz --seconds 60 --seed 7
+"""Fuzzes native.c under AddressSanitizer and UBSan: python -m tests.support.fuzz --seconds 60 --seed 7
 
 The machine's cc compiles the library with both sanitizers, and a second process loads it. Its buffers have the exact
 size, so an access one byte after them ends it. Each round is a random contract with a batch of messages; the number of
@@ -24,8 +24,8 @@ import pyarrow as pa
 from orderflow.contract import native
 from orderflow.contract.definition import Contract
 from orderflow.contract.field_reader import default_value
-from tests import agreement, contracts
-from tests.mutations import mutated
+from tests.support import agreement, contracts
+from tests.support.message_defects import mutated
 
 _OPTIONS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-shared", "-fPIC")
 _PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
@@ -39,7 +39,9 @@ class CannotFuzzError(Exception):
 
 def main() -> int:
     """Build the library and fuzz it in a second process. With --library, fuzz that library."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz native.c under its sanitizers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.support.fuzz", description="Fuzz native.c under its sanitizers."
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1, help="the first round's number")
     parser.add_argument("--rounds", type=int, default=sys.maxsize)
@@ -55,7 +57,7 @@ def main() -> int:
         except CannotFuzzError as error:
             print(error)
             return 0
-        command = [sys.executable, "-m", "tests.fuzz", *sys.argv[1:], "--library", str(library)]
+        command = [sys.executable, "-m", "tests.support.fuzz", *sys.argv[1:], "--library", str(library)]
         failed = subprocess.run(command, env=environment, check=False).returncode
         if failed:
             _show(int(library.with_name("round").read_text("ascii")))
@@ -74,7 +76,7 @@ def case(number: int) -> tuple[Contract, list[bytes]]:
 
 
 def _show(number: int) -> None:
-    print(f"Round {number} failed. To repeat it: python -m tests.fuzz --rounds 1 --seed {number}")
+    print(f"Round {number} failed. To repeat it: python -m tests.support.fuzz --rounds 1 --seed {number}")
     contract, values = case(number)
     print(msgspec.json.encode(contract).decode(), *values, sep="\n")
 

@@ -1,4 +1,4 @@
-"""Builds wheels, and checks that a wheel's library runs where its tag claims: `python -m tests.wheels dist/*.whl`.
+"""Builds wheels; checks that a wheel's library runs where its tag claims: `python -m tests.support.wheels dist/*.whl`.
 
 It parses ELF and Mach-O files itself, so any machine can check the wheels of every platform.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from uv import find_uv_bin
 
-from tests.processes import ROOT, TIMEOUT
+from tests.support.processes import ROOT, TIMEOUT
 
 PLATFORMS = (
     *("manylinux_2_17_x86_64", "manylinux_2_17_aarch64", "musllinux_1_2_x86_64", "musllinux_1_2_aarch64"),

@@ -1,4 +1,4 @@
-"""A sink with other intervals than `orderflow sink`: python -m tests.sink_process ENGINE '{"stall_timeout": 3}'.
+"""A sink with other intervals: `python -m tests.support.sink_process ENGINE '{"stall_timeout": 3}'`.
 
 The second argument has the keyword arguments of DirectEngine or SparkEngine. Settings come from the environment. It
 prints its progress reports like `orderflow sink --json`.
@@ -23,7 +23,7 @@ from orderflow.pipeline.spark_engine import SparkEngine
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.spark import session
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 
 def changed_sink(settings: Settings, folder: Path, engine: str, **options: Any) -> Process:

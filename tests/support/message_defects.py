@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from orderflow.contract.definition import STANDARD_FIELDS
-from tests.corpus import escaped, quoted
+from tests.support.corpus import escaped, quoted
 
 # The form of a line that the fast path checks, so that texts can imitate such lines.
 LINE_END, LINE = r" 1 1 2025-01-01T00:00:00\nORDER-000002", r"\nORDER-000002 1 1 2025-01-01T00:00:00"

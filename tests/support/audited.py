@@ -13,8 +13,8 @@ from orderflow import audit
 from orderflow.audit.report import FindingKind
 from orderflow.contract.definition import DEFAULT
 from orderflow.settings import Settings
-from tests.records import delete_topic, order, send, store
-from tests.sql import execute, select
+from tests.support.records import delete_topic, order, send, store
+from tests.support.sql import execute, select
 
 TABLES = (
     *("orders", "orders_ledger", "orders_quarantine", "orders_quarantine_chunks"),

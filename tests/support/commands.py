@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from orderflow import cli
 
-SRC = Path(__file__).parents[1] / "src"
+SRC = Path(__file__).parents[2] / "src"
 ALLOWED_EXIT_CODES = {0, 1, 2, 130, -signal.SIGINT}  # 3 is not allowed: it reports a bug
 _SAMPLES = str(SRC.parent / "examples/contracts/shopify-like.jsonl")
 _ARGUMENTS = {

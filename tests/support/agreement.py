@@ -13,7 +13,7 @@ from orderflow.contract import fast_path, native
 from orderflow.contract.definition import Contract, Order
 from orderflow.contract.exact_path import read_exactly
 from orderflow.errors import RecordRejected
-from tests import reference
+from tests.support import reference
 
 _LINE_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"t": "\t", "n": "\n", "r": "\r", "b": "\b", "0": "\0", "Z": "\x1a"}  # as MySQL reads LOAD DATA files

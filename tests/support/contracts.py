@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from orderflow.contract import contract_file
 from orderflow.contract.definition import BIGINT_MAX, INT_MAX, LAST_MILLISECOND, STANDARD_FIELDS, Contract, Field, Kind
-from tests.corpus import JSON, NOT_JSON, TEXTS, quoted
-from tests.mutations import mutated, space, spelled_text
+from tests.support.corpus import JSON, NOT_JSON, TEXTS, quoted
+from tests.support.message_defects import mutated, space, spelled_text
 
 Tables = dict[str, dict[str, Any]]
 

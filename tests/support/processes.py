@@ -12,9 +12,9 @@ from pathlib import Path
 
 from orderflow.embedded.process import Process
 from orderflow.settings import Settings
-from tests.sql import select
+from tests.support.sql import select
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TIMEOUT = 300.0  # seconds; a slow machine must not fail a test, but an endless wait must
 
 
