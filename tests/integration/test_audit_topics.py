@@ -124,9 +124,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
     assert (counts(again), again.sentence()) == (counts(report), report.sentence())
 
 
-def test_records_that_left_before_they_were_stored_are_a_finding_until_their_loss_is_accepted(
-    stored: Settings, tmp_path: Path
-) -> None:
+def test_unstored_records_that_left_are_a_finding_until_accepted(stored: Settings, tmp_path: Path) -> None:
     lose(stored, 1, 3)
     topic.add_partitions(stored, 4)
     lose(stored, 3, 2)

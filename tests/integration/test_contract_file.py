@@ -140,7 +140,7 @@ def test_another_order_of_the_fields_is_a_new_version(database: Settings, diff: 
         ('type = "string"', 'type = "string"\nmax_length = 5000', "MEDIUMTEXT"),
     ],
 )
-def test_a_type_that_only_the_operator_can_widen_is_shown_with_its_statement(
+def test_a_type_change_for_the_operator_is_shown_as_a_statement(
     database: Settings, diff: Diff, before: str, after: str, becomes: str
 ) -> None:
     store_by(database, f"[fields.extra]\n{before}\n")

@@ -251,7 +251,7 @@ def test_a_conflict_of_one_contract_that_another_one_stores_is_proven(settings: 
     ]
 
 
-def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(settings: Settings) -> None:
+def test_a_conflict_that_a_looser_contract_finds_is_proven(settings: Settings) -> None:
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001, currency="CHF"), shop_order(1001)])
     store(first)
@@ -262,7 +262,7 @@ def test_a_conflict_with_a_later_record_that_a_looser_contract_finds_is_proven(s
     assert audit.run(second).is_proven
 
 
-def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stored_is_proven(
+def test_a_duplicate_by_an_earlier_contract_is_proven(
     settings: Settings,
 ) -> None:
     """The sink's contract does not have the later columns yet, so it does not compare them."""
@@ -282,7 +282,7 @@ def test_a_duplicate_by_the_earlier_contract_of_an_order_that_the_later_one_stor
     assert not audit.run(second).is_proven
 
 
-def test_the_earlier_contract_is_valid_until_records_are_stored_by_the_later_one(settings: Settings) -> None:
+def test_a_contract_is_valid_until_a_later_one_stores_records(settings: Settings) -> None:
     """Its sink can be restarted, the new columns are no difference, and replays by the new contract are checked."""
     first, second = (
         with_contract(settings, FIRST),
@@ -466,7 +466,7 @@ def test_new_columns_are_added_instantly(database: Settings) -> None:
     assert [step.description for step in schema.prepare(with_contract(database, SECOND))] == ["contract version 2"]
 
 
-def test_a_writer_with_an_earlier_contract_is_refused_once_records_are_stored_by_a_later_one(
+def test_a_writer_with_an_outdated_contract_is_refused(
     database: Settings,
 ) -> None:
     first, second = with_contract(database, FIRST), with_contract(database, SECOND)

@@ -172,7 +172,7 @@ def test_offline_mode_makes_the_database_unavailable(store: Settings) -> None:
         (6666, UnknownDatabaseError, "raised an unknown error"),
     ],
 )
-def test_an_error_of_each_class_stores_nothing_and_prevents_no_later_commit(
+def test_a_failed_transaction_stores_nothing_and_the_next_commits(
     store: Settings, number: int, kind: type[OrderFlowError], words: str
 ) -> None:
     with Proxy(store.mysql_port, greeting=without_tls) as proxy:

@@ -294,7 +294,7 @@ def test_a_database_of_a_newer_version_is_refused(old: Settings, tmp_path: Path)
     assert structure(old) == before
 
 
-def test_a_difference_is_refused_with_its_current_name_and_the_hint_fixes_it(old: Settings) -> None:
+def test_the_hint_fixes_a_difference_named_by_its_current_name(old: Settings) -> None:
     before = old_content(old)
     execute(old, "ALTER TABLE orders_record_parts ENGINE = MyISAM")
     execute(old, "ALTER TABLE orders_quarantine MODIFY mended_value BLOB")

@@ -74,7 +74,7 @@ def assert_consistent(settings: Settings) -> None:
 # Replay.
 
 
-def test_a_record_that_is_valid_now_is_stored_with_its_original_coordinates(store: Settings) -> None:
+def test_a_replayed_record_keeps_its_original_coordinates(store: Settings) -> None:
     repeat, other = numbered(1), numbered(1, customer_id="5")
     quarantine_all(store, [numbered(1), b"{", repeat, other, numbered(2)], start=0, partition=3)
     assert [outcome.result for outcome in replay_all(store)] == [
@@ -171,7 +171,7 @@ def test_a_record_of_an_unknown_partition_is_refused(store: Settings) -> None:
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
-def test_a_session_killed_before_any_statement_leaves_the_record_as_it_was(
+def test_a_session_killed_before_any_statement_changes_no_record(
     store: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quarantine_all(store, [numbered(1)])
@@ -410,9 +410,7 @@ def kept_whole(settings: Settings) -> list[tuple[bytes | None, bytes | None, Any
 
 
 @pytest.mark.parametrize("load_data", [True, False])
-def test_a_record_larger_than_the_servers_packets_is_kept_whole_and_stops_nothing(
-    store: Settings, load_data: bool
-) -> None:
+def test_a_record_larger_than_a_packet_is_quarantined_whole(store: Settings, load_data: bool) -> None:
     """20 MB with a limit of 16 MiB, MariaDB's default. Each byte takes two in SQL."""
     large = b"'\\" * 10_000_000
     with packet_limit(store, 16 * 1024 * 1024):
@@ -453,7 +451,7 @@ def test_a_large_record_is_rolled_back_with_its_chunks(store: Settings, monkeypa
     assert select_all(store, "SELECT 1 FROM orders_quarantine", "SELECT 1 FROM orders_quarantine_chunks") == [[], []]
 
 
-def test_a_record_with_a_command_of_the_client_is_kept_unchanged_and_at_once(store: Settings) -> None:
+def test_a_record_with_a_client_command_is_stored_unchanged(store: Settings) -> None:
     """The client's parser of scripts takes text after quotes for the command DELIMITER."""
     values = [
         b"{'note': 'the delimiter was wrong'}",

@@ -225,7 +225,7 @@ def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Setti
     assert_consistent(store)
 
 
-def test_all_read_records_are_stored_before_too_many_rejected_ones_stop_the_sink(store: Settings) -> None:
+def test_a_sink_stores_all_read_records_before_rejections_stop_it(store: Settings) -> None:
     bad = [b"garbage"] * 500
     with Writer(store, TOPIC) as writer, pytest.raises(TooManyRejected, match="1,000 of the last 1,110"):
         writer.commit(batch_of([*bad, *(numbered(n) for n in range(110)), *bad]))

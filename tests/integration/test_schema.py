@@ -244,7 +244,7 @@ def test_columns_in_another_order_and_other_collations_are_accepted(database: Se
     assert_consistent(database)
 
 
-def test_ids_that_differ_in_capital_letters_need_a_collation_that_distinguishes_them(seed: Settings) -> None:
+def test_ids_that_differ_in_case_need_a_case_sensitive_collation(seed: Settings) -> None:
     execute(seed, "ALTER TABLE orders MODIFY order_id VARCHAR(50) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")
     text = '[order_id]\npattern = "#[A-Za-z0-9]{3}"'
     mixed = msgspec.structs.replace(seed, order_contract="contract.toml", order_contract_text=text)
@@ -325,13 +325,13 @@ def assert_refused_and_fixed(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("drift", DRIFTS)
-def test_a_table_created_by_hand_that_differs_is_refused_and_the_hint_fixes_it(seed: Settings, drift: str) -> None:
+def test_the_hint_fixes_a_handmade_table_that_is_refused(seed: Settings, drift: str) -> None:
     execute(seed, f"ALTER TABLE orders {drift}")
     assert_refused_and_fixed(seed)
 
 
 @pytest.mark.parametrize("drift", CUSTOM_DRIFTS)
-def test_a_table_of_orderflow_that_differs_is_refused_and_the_hint_fixes_it(database: Settings, drift: str) -> None:
+def test_the_hint_fixes_an_orderflow_table_that_is_refused(database: Settings, drift: str) -> None:
     schema.prepare(database)
     execute(database, f"ALTER TABLE orders {drift}")
     assert_refused_and_fixed(database)
@@ -405,7 +405,7 @@ COMPANION_DRIFTS = [
 
 
 @pytest.mark.parametrize(("table", "drift", "difference"), COMPANION_DRIFTS)
-def test_another_table_that_differs_is_refused_and_the_hint_fixes_it(
+def test_the_hint_fixes_another_table_that_is_refused(
     database: Settings, table: str, drift: str, difference: str
 ) -> None:
     schema.prepare(database)
@@ -537,7 +537,7 @@ def test_a_user_without_privileges_gets_a_hint(seed: Settings) -> None:
         execute(seed, f"DROP USER {user}@'%'")
 
 
-def test_texts_are_stored_exactly_if_the_default_character_set_is_not_utf8mb4(database: Settings) -> None:
+def test_texts_are_exact_with_any_default_character_set(database: Settings) -> None:
     server_settings = msgspec.structs.replace(database, mysql_database="mysql")
     execute(server_settings, f"CREATE DATABASE {database.mysql_database} CHARACTER SET latin1")
     schema.prepare(database)

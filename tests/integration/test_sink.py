@@ -309,9 +309,7 @@ def test_the_sink_stops_gracefully(mysql_settings: Settings, tmp_path: Path, eng
                 sink.start()
 
 
-def test_new_partitions_are_noticed_and_either_engine_continues_where_the_other_stopped(
-    mysql_settings: Settings, tmp_path: Path
-) -> None:
+def test_each_engine_finds_new_partitions_and_continues_the_other(mysql_settings: Settings, tmp_path: Path) -> None:
     assert run(mysql_settings, "init", cwd=tmp_path).returncode == 0
     messages = iter(Generator(800_000_000, seed=1))
     for engine, partitions in (("direct", 4), ("spark", 5), ("direct", 6)):

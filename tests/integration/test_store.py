@@ -231,7 +231,7 @@ def test_a_batch_larger_than_one_statement_is_stored(store: Settings, load_data:
     assert_consistent(store)
 
 
-def test_a_repeat_of_more_orders_than_the_server_counts_warnings_is_all_duplicates(store: Settings) -> None:
+def test_more_duplicates_than_counted_warnings_are_all_duplicates(store: Settings) -> None:
     values = [numbered(n) for n in range(70_000)]
     assert commit(store, batch_of(values)).stored == 70_000
     assert commit(store, batch_of(values, 70_000)) == Committed(duplicates=70_000)

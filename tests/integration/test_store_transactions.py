@@ -52,9 +52,7 @@ def test_a_transaction_is_retried_after_a_deadlock(store: Settings, load_data: b
     assert_consistent(store)
 
 
-def test_writers_that_store_each_others_duplicates_in_opposite_order_both_finish(
-    store: Settings, load_data: bool
-) -> None:
+def test_writers_with_the_same_orders_in_opposite_order_both_finish(store: Settings, load_data: bool) -> None:
     values = [numbered(n) for n in range(400)]
     start = threading.Barrier(2)
 

@@ -291,7 +291,7 @@ def test_markers_and_aborted_records_are_no_records(settings: Settings) -> None:
     assert [topic.records_at(settings, {0: offset}) for offset in (11, 21, 32)] == [{}] * 3
 
 
-def test_one_record_of_each_partition_is_read_and_what_is_gone_is_left_out(settings: Settings) -> None:
+def test_one_record_of_each_partition_is_read_and_missing_ones_skipped(settings: Settings) -> None:
     topic.get_or_create(settings)
     for partition in range(3):
         damage.send_batches(settings, "none", partition, 1, 20)

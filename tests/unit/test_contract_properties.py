@@ -83,7 +83,7 @@ def test_any_tokens_are_read_alike(contract: Contract, values: list[bytes]) -> N
     agreement.check_values([*values, None, b""], contract)
 
 
-def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -> None:
+def test_the_fast_path_reads_most_messages_without_defects() -> None:
     """Otherwise, the tests above prove little."""
     valid = fast = 0
     for seed in range(60):
@@ -95,7 +95,7 @@ def test_messages_without_defects_are_mostly_orders_that_the_fast_path_reads() -
     assert valid > 120 and fast > 80
 
 
-def test_the_reference_by_the_default_contract_is_the_reference_of_the_standard_fields() -> None:
+def test_both_references_agree_by_the_default_contract() -> None:
     for contract in (DEFAULT, contract_file.read("", "empty.toml")):
         agreement.check_contract(contract)
         agreement.check_values(VALUES, contract)
@@ -121,7 +121,7 @@ def test_integers_of_more_than_20_digits_keep_their_digits() -> None:
     )
 
 
-def test_a_number_between_the_largest_decimal_and_the_next_has_too_many_decimals() -> None:
+def test_a_number_above_the_largest_decimal_has_too_many_decimals() -> None:
     for sign in ("", "-"):
         assert "more than 0 decimals" in detail_of(message(**MORE | {"weight": f"{sign}{'9' * 28}.5"}), full_contract())
 

@@ -141,7 +141,7 @@ def test_each_record_is_in_the_bucket_of_its_latency(latencies: list[float], wit
     assert measured.latency_sum == pytest.approx(max(0, sum(rounded)), abs=0.01 * len(latencies))
 
 
-def test_records_that_an_earlier_transaction_has_committed_are_not_measured_again() -> None:
+def test_records_of_an_earlier_transaction_are_measured_once() -> None:
     now = time.time()
     timestamps = [int((now - age) * 1000) for age in (100.0, 90.0, 0.01)]
     batch = RecordBatch([0, 0, 0], [7, 8, 9], timestamps, [], [])

@@ -202,7 +202,7 @@ def test_good_orders_cut_at_commas_are_read_like_single_values(values: list[byte
 
 @many_examples
 @given(balanced_batches())
-def test_batches_with_the_right_number_of_quotes_are_read_like_their_values(values: list[bytes]) -> None:
+def test_batches_with_balanced_quotes_equal_their_single_values(values: list[bytes]) -> None:
     check_batch([*values])
     check_batch([numbered(1), *values, numbered(2)])
 

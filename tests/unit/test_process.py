@@ -196,7 +196,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_command_that_starts_servers_may_stop_them_when_its_caller_is_ended(tmp_path: Path, number: int) -> None:
+def test_a_command_stops_its_servers_after_its_caller_ends(tmp_path: Path, number: int) -> None:
     caller = subprocess.Popen([sys.executable, "-c", INTERRUPTED, STOPPING], cwd=tmp_path)
     deadline = time.monotonic() + 30
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:

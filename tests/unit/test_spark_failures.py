@@ -196,7 +196,7 @@ def test_aborted_transactions_cannot_be_read(name: str) -> None:
         read_records(mock.Mock(), Settings(), **options)
 
 
-def test_a_query_that_stores_between_its_failures_is_restarted_without_a_limit() -> None:
+def test_a_query_with_progress_is_restarted_without_a_limit() -> None:
     def failing(rows: int) -> mock.Mock:
         query = mock.Mock(recentProgress=[{"numInputRows": 0}, {"numInputRows": rows}])
         query.awaitTermination.side_effect = LedgerGap("A gap.")

@@ -45,9 +45,7 @@ def test_the_last_log_line_is_returned_without_time_and_level(tmp_path: Path, li
     assert state_file.last_log_line(settings, "sink") == expected
 
 
-def test_a_second_up_chooses_ports_when_the_servers_of_the_first_one_listen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_up_chooses_other_ports_than_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(LocalServer, "wait_ready", lambda server: None)
     first = stack.Stack(Settings(orderflow_home=str(tmp_path / "first")))

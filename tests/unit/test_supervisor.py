@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -130,7 +130,7 @@ INTERRUPTED = Interrupted("The engine hangs.")
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, INTERRUPTED, LedgerGap("A gap."), Contention("A lock.")])
-def test_it_waits_for_what_passes_and_reports_it(error: OrderFlowError) -> None:
+def test_the_supervisor_retries_temporary_errors_and_reports_them(error: OrderFlowError) -> None:
     sink = Scripted(error, error, _end)
     sink.run()
     assert [(report.state, report.message) for report in sink.reports] == [("waiting", error.message)] * 2
@@ -158,7 +158,7 @@ def test_a_failure_is_logged_with_the_next_step(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [line]
 
 
-def test_the_waits_grow_up_to_a_limit_and_are_short_again_after_progress() -> None:
+def test_waits_grow_to_a_limit_and_restart_after_progress() -> None:
     sink = Scripted(*[UNAVAILABLE] * 20, _store_and_fail(7, UNAVAILABLE), _end)
     sink.run()
     waits = sink.stop_event.waits
@@ -166,7 +166,7 @@ def test_the_waits_grow_up_to_a_limit_and_are_short_again_after_progress() -> No
     assert all(wait <= 5 for wait in waits)
 
 
-def test_what_a_person_must_fix_ends_it_at_once() -> None:
+def test_an_operator_error_ends_the_supervisor_at_once() -> None:
     sink = Scripted(TopicRecreated("The topic was deleted and created again."), _end)
     with pytest.raises(TopicRecreated):
         sink.run()
@@ -226,7 +226,7 @@ def test_a_requested_stop_ends_the_waiting() -> None:
     assert sink.attempts_left == 1 and sink.reports == []
 
 
-def test_a_jvm_that_a_stop_has_ended_is_not_restarted() -> None:
+def test_a_jvm_that_exits_during_a_stop_is_not_restarted() -> None:
     def stop_and_exit(sink: Scripted) -> None:
         sink.stop_event.set()
         raise JvmExited("Spark's JVM exited.")
@@ -236,7 +236,7 @@ def test_a_jvm_that_a_stop_has_ended_is_not_restarted() -> None:
     assert sink.attempts_left == 1
 
 
-def test_a_shortage_of_the_machine_is_waited_for() -> None:
+def test_the_supervisor_retries_after_a_full_disk() -> None:
     sink = Scripted(OSError(errno.ENOSPC, "No space left on device"), _end)
     sink.run()
     [report] = sink.reports
@@ -277,34 +277,40 @@ class WatchedEngine(IdleEngine):
         raise SparkUnavailable("Spark does not answer.")
 
 
+class Look(NamedTuple):
+    """What the supervisor reads of partition 0 at one look: ledger position, end offset, quarantined records."""
+
+    position: int
+    end: int
+    quarantined: int = 0
+
+
 class Watching(EngineWatch):
-    """Watches an engine. Partition 0 has these positions, ends and counts in turn.
+    """Watches an engine. Partition 0 has these looks in turn.
 
     Partition 1 moves with each look if `busy`.
     """
 
-    def __init__(
-        self, clock: Clock, statuses: list[tuple[int, int, int]], engine: WatchedEngine, *, busy: bool = False
-    ) -> None:
+    def __init__(self, clock: Clock, looks: list[Look], engine: WatchedEngine, *, busy: bool = False) -> None:
         self.reports: list[SinkProgress] = []
         super().__init__(Settings(), cast(Engine, engine), self.reports.append)
-        self._clock, self._statuses, self._busy = clock, statuses, busy
-        self._looks = 0
-        self.positions = {0: statuses[0][0]} | ({1: 0} if busy else {})
+        self._clock, self._looks, self._busy = clock, looks, busy
+        self._look_count = 0
+        self.positions = {0: looks[0].position} | ({1: 0} if busy else {})
 
     def watch(self) -> bool:
-        ends = {0: self._statuses[0][1]} | ({1: 0} if self._busy else {})
+        ends = {0: self._looks[0].end} | ({1: 0} if self._busy else {})
         return self.wait_for_end(cast(Connection, None), INFO, ends, threading.Event())
 
     def _query_status(self, connection: Connection, info: TopicInfo) -> Status:
         self._clock.now += 10
-        self._looks += 1
-        position, end, quarantined = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
-        offsets = {0: (position, end)} | ({1: (self._looks, self._looks)} if self._busy else {})
-        self.positions = {part: position for part, (position, _) in offsets.items()}
-        parts = tuple(
-            PartitionStatus(partition=part, next_offset=position, end=end, lag=end - position)
-            for part, (position, end) in offsets.items()
+        self._look_count += 1
+        position, end, quarantined = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
+        offsets = {0: (position, end)} | ({1: (self._look_count, self._look_count)} if self._busy else {})
+        self.positions = {partition: position for partition, (position, _) in offsets.items()}
+        partitions = tuple(
+            PartitionStatus(partition=partition, next_offset=position, end=end, lag=end - position)
+            for partition, (position, end) in offsets.items()
         )
         return Status(
             topic="orders",
@@ -314,7 +320,7 @@ class Watching(EngineWatch):
             unknown_fields=0,
             lag=end - position,
             lag_unknown_because=None,
-            partitions=parts,
+            partitions=partitions,
             updated_at=None,
             newest_order=None,
             newest_age_seconds=None,
@@ -328,12 +334,12 @@ def _has_records(*_: Any) -> bool:
 def test_records_that_wait_for_the_whole_time_are_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "holds_records", _has_records)
     with pytest.raises(Interrupted, match="stored for 160 seconds, although orders partition 0 has records"):
-        Watching(clock, [(7, 9, 0)], WatchedEngine()).watch()
+        Watching(clock, [Look(7, 9)], WatchedEngine()).watch()
 
 
-def test_a_record_that_has_just_arrived_is_no_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_record_is_not_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "holds_records", _has_records)
-    idle, arrived, stored = (7, 7, 0), (7, 8, 0), (8, 8, 0)
+    idle, arrived, stored = Look(7, 7), Look(7, 8), Look(8, 8)
     engine = WatchedEngine(ends_after=100)
     assert not Watching(clock, [*[idle] * 15, arrived, arrived, *[stored] * 60], engine).watch()
     with pytest.raises(Interrupted, match="Nothing was stored for"):  # it waits from then on
@@ -351,39 +357,39 @@ def skipped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
 
 
 def test_the_ledger_moves_past_a_tail_without_records(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
-    before, after = (7, 9, 0), (9, 9, 0)
+    before, after = Look(7, 9), Look(9, 9)
     assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60)).watch()
     assert skipped == [(0, 7, 9)]
-    assert not Watching(clock, [(3, 4, 0)], WatchedEngine(ends_after=0)).watch()  # with `once`: at its end
+    assert not Watching(clock, [Look(3, 4)], WatchedEngine(ends_after=0)).watch()  # with `once`: at its end
     assert skipped[1:] == [(0, 3, 4)]
 
 
-def test_a_busy_partition_keeps_no_tail_of_another_one(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
-    before, after = (7, 9, 0), (9, 9, 0)
+def test_the_ledger_moves_past_a_tail_while_another_partition_is_busy(
+    clock: Clock, skipped: list[tuple[int, int, int]]
+) -> None:
+    before, after = Look(7, 9), Look(9, 9)
     assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60), busy=True).watch()
     assert skipped == [(0, 7, 9)]
 
 
 def test_with_once_only_the_first_ends_count(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
-    sink = Watching(clock, [(3, 4, 0), (4, 8, 0)], WatchedEngine(ends_after=1))
+    sink = Watching(clock, [Look(3, 4), Look(4, 8)], WatchedEngine(ends_after=1))
     assert not sink.watch()
     assert skipped == [], "the engine has stored the record at offset 3, and later ones are not its task"
     assert "lag 4" in sink.reports[-1].message
 
 
-def test_records_of_one_partition_that_wait_behind_others_are_no_stall(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_partition_that_waits_for_others_is_not_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topic, "holds_records", _has_records)
-    assert not Watching(clock, [*[(7, 9, 0)] * 80, (9, 9, 0)], WatchedEngine(ends_after=100), busy=True).watch()
+    assert not Watching(clock, [*[Look(7, 9)] * 80, Look(9, 9)], WatchedEngine(ends_after=100), busy=True).watch()
 
 
-def test_the_ledger_does_not_move_in_a_topic_that_was_made_again(
+def test_the_ledger_does_not_move_in_a_recreated_topic(
     clock: Clock, skipped: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO._replace(topic_id="another id"))
     with pytest.raises(TopicRecreated):
-        Watching(clock, [(7, 9, 0)], WatchedEngine()).watch()
+        Watching(clock, [Look(7, 9)], WatchedEngine()).watch()
     assert skipped == []
 
 
@@ -392,16 +398,16 @@ def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
 ) -> None:
     monkeypatch.setattr(topic, "holds_records", _has_records)
     with pytest.raises(Interrupted, match="has ended, although orders partition 0 has records from offset 3 on"):
-        Watching(clock, [(3, 4, 0)], WatchedEngine(ends_after=0)).watch()
+        Watching(clock, [Look(3, 4)], WatchedEngine(ends_after=0)).watch()
 
 
 @pytest.mark.usefixtures("skipped")
-def test_too_many_rejected_records_stop_it_whoever_has_stored_them(clock: Clock) -> None:
-    healthy = [(100 * count, 10**6, 0) for count in range(1, 20)]
-    rejecting = [(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
+def test_too_many_rejected_records_stop_the_supervisor(clock: Clock) -> None:
+    healthy = [Look(100 * count, 10**6) for count in range(1, 20)]
+    rejecting = [Look(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
     with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were rejected\."):
         Watching(clock, [*healthy, *rejecting], WatchedEngine()).watch()
-    restored = [*healthy, *[(50, 10**6, 0)] * 3, (1850, 1850, 500)]
+    restored = [*healthy, *[Look(50, 10**6)] * 3, Look(1850, 1850, 500)]
     assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
 
 
@@ -411,28 +417,28 @@ class StartableEngine(WatchedEngine):
 
 
 @pytest.fixture
-def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[tuple[int, int, int]], Any], None]:
-    """A function that runs an engine once; its statuses are as in Watching."""
+def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Look], Any], None]:
+    """A function that runs an engine once; its looks are as in Watching."""
     monkeypatch.setattr(topic, "describe", lambda _: INFO)
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
     monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
     monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
 
-    def run(statuses: list[tuple[int, int, int]], engine: Any) -> None:
+    def run(looks: list[Look], engine: Any) -> None:
         sink = Supervisor(Settings(), engine=engine)
-        sink._watch = Watching(clock, statuses, engine)
-        monkeypatch.setattr(sink, "_end_offsets", lambda *_: {0: statuses[0][1]})
+        sink._watch = Watching(clock, looks, engine)
+        monkeypatch.setattr(sink, "_end_offsets", lambda *_: {0: looks[0].end})
         sink._run_engine(cast(Connection, None))
 
     return run
 
 
-def test_an_engine_that_does_not_stop_hides_no_other_error(run_engine: Callable[..., None]) -> None:
+def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., None]) -> None:
     with pytest.raises(TooManyRejected):
-        run_engine([(0, 10**6, 0), (2000, 10**6, 2000)], StartableEngine())
+        run_engine([Look(0, 10**6), Look(2000, 10**6, 2000)], StartableEngine())
     with pytest.raises(SparkUnavailable):
-        run_engine([(0, 0, 0)], StartableEngine(ends_after=3))
+        run_engine([Look(0, 0)], StartableEngine(ends_after=3))
 
 
 def test_an_outage_is_reported_before_the_engine_is_stopped(
@@ -449,7 +455,7 @@ def test_an_outage_is_reported_before_the_engine_is_stopped(
 
     reported_at_stop: list[int] = []
     with pytest.raises(KafkaUnavailable):
-        run_engine([(0, 0, 0)], FailingEngine())
+        run_engine([Look(0, 0)], FailingEngine())
     assert reported_at_stop == [1]
 
 

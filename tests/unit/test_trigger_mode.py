@@ -31,7 +31,7 @@ def test_auto_drains_a_backlog_first() -> None:
     assert mode.wants_realtime(REALTIME_LAG)
 
 
-def test_auto_stops_realtime_when_the_lag_grows_and_pauses_longer_each_time() -> None:
+def test_auto_pauses_realtime_longer_each_time_the_lag_grows() -> None:
     clock = Clock()
     mode = TriggerMode("auto", clock)
     pauses = []
