@@ -194,7 +194,8 @@ class PartitionConsumer:
                 self._pause_partition(partition, str(damaged), retry=False)
                 return False
         self._read_to[partition] = offset + 1
-        self._stop_at_end(partition, offset + 1)
+        if self._remaining_end_offsets:
+            self._stop_at_end(partition, offset + 1)
         if self._damaged:
             self._damaged.pop(partition, None)
         return True
