@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 from orderflow import topic
-from orderflow.errors import OffsetsReused, TopicMissing
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.errors import BatchDamaged, OffsetsLost, OffsetsReused, TopicMissing
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -23,53 +24,23 @@ def check_not_deleted(settings: Settings, connection: Connection, missing: Topic
         ) from missing
 
 
-def check_accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> None:
-    """Check that Kafka has no other records at the last offsets of each partition that the ledger accounts for.
+class AccountedOffsets(NamedTuple):
+    """The last offsets of each partition that the ledger accounts for, as far as the topic still has them.
 
-    If Kafka lost the end of a partition, producers may fill the lost offsets again. The sink would start after them and
-    never store the new records. This check detects that: the last record must be the one that was stored, and the
-    offsets after it must still hold no record.
-
-    A record that is gone or cannot be read now proves nothing, so it is accepted. The tables are not compared, because
-    rows may have been archived.
-
-    Raises OffsetsReused.
-    Raises KafkaUnavailable or RestartRequired if the answer is not known now.
+    `last_records` are the last stored records by partition. `empty_ranges` are partition, first offset and end of the
+    ranges after them that held no record.
     """
-    last_records = ledger.last_records(connection, settings.kafka_topic)
-    _check_last_records(settings, last_records, first_offsets)
-    _check_empty_ends(settings, connection, last_records, first_offsets)
+
+    last_records: Mapping[int, LastRecord]
+    empty_ranges: Sequence[tuple[int, int, int]]
 
 
-def _check_last_records(
-    settings: Settings, last_records: Mapping[int, LastRecord], first_offsets: Mapping[int, int]
-) -> None:
-    """Check that the last stored record of each partition is still the one at its offset."""
-    stored = {
-        partition: last
-        for partition, last in last_records.items()
-        if partition in first_offsets and last.offset >= first_offsets[partition]
-    }
-    if not stored:  # a first start needs no client
-        return
-    in_topic = topic.records_at(settings, {partition: last.offset for partition, last in stored.items()})
-    for partition, record in in_topic.items():
-        if ledger.fingerprint(record.timestamp, record.key) != stored[partition].fingerprint:
-            raise _offsets_reused_error(
-                f"{settings.kafka_topic} partition {partition} has another record at offset {record.offset} than the"
-                " one that was stored"
-            )
-
-
-def _check_empty_ends(
-    settings: Settings,
-    connection: Connection,
-    last_records: Mapping[int, LastRecord],
-    first_offsets: Mapping[int, int],
-) -> None:
-    """Check that the accounted offsets after each partition's last record still hold no record."""
-    losses = ledger.losses(connection)
-    for entry in ledger.entries(connection, settings.kafka_topic):
+def accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> AccountedOffsets:
+    """Read them from the ledger. `first_offsets` are the topic's."""
+    name = settings.kafka_topic
+    last_records, losses = ledger.last_records(connection, name), ledger.losses(connection)
+    empty_ranges: list[tuple[int, int, int]] = []
+    for entry in ledger.entries(connection, name):
         if entry.partition not in first_offsets:
             continue
         if entry.partition in last_records:
@@ -80,11 +51,42 @@ def _check_empty_ends(
             start = entry.first_offset
         start = max(start, first_offsets[entry.partition])
         of_partition = [loss for loss in losses if (loss.topic_id, loss.partition) == (entry.topic_id, entry.partition)]
-        for first, end in ledger.without_losses(start, entry.next_offset, of_partition):
-            if KafkaTopicReader(settings, entry.topic_id).holds_records(entry.partition, first, end):
+        ranges = ledger.without_losses(start, entry.next_offset, of_partition)
+        empty_ranges += [(entry.partition, first, end) for first, end in ranges]
+    in_topic = {
+        partition: last
+        for partition, last in last_records.items()
+        if partition in first_offsets and last.offset >= first_offsets[partition]
+    }
+    return AccountedOffsets(in_topic, empty_ranges)
+
+
+def check_accounted_offsets(settings: Settings, accounted: AccountedOffsets) -> None:
+    """Check that Kafka has no other records at these offsets.
+
+    If Kafka lost the end of a partition, producers may fill the lost offsets again. The sink would start after them and
+    never store the new records. This check detects that: the last record must be the one that was stored, and the
+    offsets after it must still hold no record.
+
+    A record that is gone or damaged proves nothing, so it is accepted. The tables are not compared, because rows may
+    have been archived.
+
+    Raises OffsetsReused, and KafkaUnavailable if the answer is not known now.
+    """
+    name, last_records = settings.kafka_topic, accounted.last_records
+    # A first start needs no client.
+    wanted = {partition: last.offset for partition, last in last_records.items()}
+    for partition, record in (topic.records_at(settings, wanted) if wanted else {}).items():
+        if ledger.fingerprint(record.timestamp, record.key) != last_records[partition].fingerprint:
+            raise _offsets_reused_error(
+                f"{name} partition {partition} has another record at offset {record.offset} than the one that was"
+                " stored"
+            )
+    for partition, first, end in accounted.empty_ranges:
+        with suppress(OffsetsLost, BatchDamaged):
+            if topic.holds_records(settings, partition, first, end):
                 raise _offsets_reused_error(
-                    f"{settings.kafka_topic} partition {entry.partition} has records at offsets {first} to {end - 1},"
-                    " which held none before"
+                    f"{name} partition {partition} has records at offsets {first} to {end - 1}, which held none before"
                 )
 
 

@@ -112,7 +112,8 @@ def test_every_record_is_stored_once_when_each_process_is_killed_in_turn(
 
     for scratch in Path("/dev/shm").glob("orderflow-scratch-*"):
         if not psutil.pid_exists(int(scratch.name.split("-")[2])):
-            shutil.rmtree(scratch)  # Spark's checkpoint: OrderFlow does not need it
+            # Spark's checkpoint: OrderFlow does not need it. A JVM without its sink may be removing its folder too.
+            shutil.rmtree(scratch, ignore_errors=True)
     finished = run(own_settings, "sink", "--once", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert _lag(own_settings) == 0

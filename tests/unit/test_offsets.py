@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orderflow import topic
-from orderflow.errors import OffsetsReused
+from orderflow.errors import BatchDamaged, OffsetsLost, OffsetsReused, OrderFlowError
 from orderflow.offsets import DamagedOffsetError, OffsetRange
 from orderflow.settings import Settings
-from orderflow.start_checks import check_accounted_offsets
+from orderflow.start_checks import AccountedOffsets, accounted_offsets, check_accounted_offsets
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord
 from orderflow.topic import Record
@@ -147,11 +147,12 @@ def test_the_last_record_is_compared(
     monkeypatch.setattr(ledger, "entries", lambda *_: [])
     monkeypatch.setattr(ledger, "losses", lambda *_: [])
     settings = Settings(kafka_topic="orders")
+    accounted = accounted_offsets(settings, mock.Mock(), {0: 99, 1: 100})
     if is_same:
-        check_accounted_offsets(settings, mock.Mock(), {0: 99, 1: 100})
+        check_accounted_offsets(settings, accounted)
     else:
         with pytest.raises(OffsetsReused, match="orders partition 0 has another record at offset 99 than the one"):
-            check_accounted_offsets(settings, mock.Mock(), {0: 99, 1: 100})
+            check_accounted_offsets(settings, accounted)
     read.assert_called_once_with(settings, {0: 99})
 
 
@@ -180,8 +181,21 @@ def test_offsets_without_records_must_stay_so(
     monkeypatch.setattr(ledger, "losses", lambda *_: [ledger.Loss("orders", "id", 0, 13, 15, moment, "ann")])
     monkeypatch.setattr(topic, "records_at", lambda *_: {0: STORED._replace(offset=9)})
     monkeypatch.setattr(topic, "holds_records", lambda _, __, start, end: bool(records & {*range(start, end)}))
+    settings = Settings(kafka_topic="orders")
+    accounted = accounted_offsets(settings, mock.Mock(), {0: 0})
     if reused is None:
-        check_accounted_offsets(Settings(kafka_topic="orders"), mock.Mock(), {0: 0})
+        check_accounted_offsets(settings, accounted)
     else:
         with pytest.raises(OffsetsReused, match=reused):
-            check_accounted_offsets(Settings(kafka_topic="orders"), mock.Mock(), {0: 0})
+            check_accounted_offsets(settings, accounted)
+
+
+@pytest.mark.parametrize("error", [OffsetsLost("Gone."), BatchDamaged("A wrong checksum.")])
+def test_offsets_that_cannot_be_read_any_more_prove_nothing(
+    error: OrderFlowError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a damaged transaction marker behind the last order would stop each start."""
+    monkeypatch.setattr(topic, "holds_records", mock.Mock(side_effect=[error, True]))
+    accounted = AccountedOffsets({}, [(0, 10, 12), (1, 20, 22)])
+    with pytest.raises(OffsetsReused, match="partition 1 has records at offsets 20 to 21"):
+        check_accounted_offsets(Settings(kafka_topic="orders"), accounted)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import chain, pairwise
 from random import Random
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from mysql.connector.conversion import MySQLConverter
 
 from orderflow.contract.definition import DEFAULT
 from orderflow.contract.fast_path import decode_values
+from orderflow.settings import Settings
 from orderflow.store import orders
 from orderflow.store.connection import estimated_bytes, split_by_size
 from orderflow.store.record_batch import RecordBatch
@@ -34,6 +37,20 @@ def test_rows_are_sorted_and_the_first_of_one_id_stays_first(sort_by_last_digit:
 def test_a_batch_is_named_by_its_partitions_and_offsets() -> None:
     batch = RecordBatch([1, 1, 1, 0], [17, 20, 36, 4], [0] * 4, [None] * 4, [None] * 4)
     assert batch.describe("orders") == "orders partition 0 offsets 4 to 4, partition 1 offsets 17 to 36"
+
+
+def test_a_repeated_order_id_is_skipped_also_if_its_first_row_was_sent_by_another_statement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values: list[bytes | None] = [numbered(7), numbered(7)]
+    batch = RecordBatch([0, 0], [3, 5], [0, 0], [None] * 2, values)
+    rows = orders.as_rows(decode_values(values).orders, batch, DEFAULT)
+    stored_at, connection = datetime(2026, 1, 1), mock.Mock(settings=Settings())  # noqa: DTZ001 - as the driver returns
+    first, second = orders.iterate_rows(connection, rows)
+    existing_row = orders.ExistingRow(first.order.row(), 0, 3, None, stored_at)
+    monkeypatch.setattr(orders, "find_by_order_id", lambda *_: {first.order.order_id: existing_row})
+    skipped_rows = orders._read_again(connection, rows[1:], stored_at, 1, [], rows)
+    assert skipped_rows == [orders.SkippedRow(second, existing_row)]
 
 
 @given(

@@ -34,6 +34,7 @@ from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
+from orderflow.start_checks import AccountedOffsets
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
@@ -423,7 +424,7 @@ def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
     monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
-    monkeypatch.setattr(supervisor, "check_accounted_offsets", lambda *_: None)
+    monkeypatch.setattr(supervisor, "accounted_offsets", lambda *_: AccountedOffsets({}, []))
 
     def run(looks: list[Look], engine: Any) -> None:
         sink = Supervisor(Settings(), engine=engine)

@@ -15,6 +15,7 @@ from orderflow.insights.status import Status, TopicExtent
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
+from orderflow.pipeline.leader_reading import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.settings import Settings
@@ -65,11 +66,12 @@ class EngineWatch:
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
     def begin(self, connection: Connection, info: TopicInfo, positions: Mapping[int, int]) -> None:
-        """Take over the positions from which the engine is about to start.
+        """Set the positions from which the engine is about to start. The next report of progress is logged.
 
-        Raises what a query of the status raises.
+        Raises DatabaseUnavailable, KafkaUnavailable, TopicUnusable, TopicRecreated.
         """
         self.positions = dict(positions)
+        self._last_message = ""
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         self._last_status = self._last_status or self._query_status(connection, info)
 
@@ -94,12 +96,12 @@ class EngineWatch:
                 checked_at = time.monotonic()
                 current = self._report_progress(connection, info)
                 self._log_damaged_partitions()
-                self._check_stall(connection, info, current)
+                self._check_stall(connection, info, current, stop_event)
                 self.had_stored_everything |= not current.lag
                 if not self._engine.check_lag(current.lag or 0):
                     return True
         self._query_status(connection, info)
-        if partitions := self._advance_past_empty_offsets(connection, info, end_offsets):
+        if partitions := self._advance_past_empty_offsets(connection, info, end_offsets, stop_event):
             raise Interrupted(
                 f"The engine has ended, although {info.name} partition {partitions[0]} has records from offset"
                 f" {self.positions[partitions[0]]} on."
@@ -107,7 +109,9 @@ class EngineWatch:
         self._report_progress(connection, info)
         return False
 
-    def _check_stall(self, connection: Connection, info: TopicInfo, current: Status) -> None:
+    def _check_stall(
+        self, connection: Connection, info: TopicInfo, current: Status, stop_event: threading.Event
+    ) -> None:
         """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
 
         Raises Interrupted if they hold records, and no other partition has moved either: the engine hangs.
@@ -115,12 +119,13 @@ class EngineWatch:
         overdue = self._stall_detector.overdue(current.partitions, self._engine.stall_timeout())
         if not overdue:
             return
-        partitions = self._advance_past_empty_offsets(connection, info, overdue)
+        partitions = self._advance_past_empty_offsets(connection, info, overdue, stop_event)
         if partitions and (seconds := self._stall_detector.register_stall()):
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {partitions[0]} has"
                 f" records from offset {self.positions[partitions[0]]} on"
-                f" (engine activity: {self._engine.activity()})."
+                f" (engine activity: {self._engine.activity()}).",
+                hint="If this repeats, another session may hold locks on the tables: SHOW PROCESSLIST shows it.",
             )
         self._stall_detector.wait_again(current.partitions, overdue)
         self.had_stored_everything |= not partitions and len(overdue) == len(info.partitions)
@@ -154,7 +159,7 @@ class EngineWatch:
                 self._rejected_share.add(records, rejected)
 
     def _advance_past_empty_offsets(
-        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int]
+        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
     ) -> list[int]:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
@@ -162,17 +167,26 @@ class EngineWatch:
         the partitions that have records before their ends.
         """
         topic_reader, damaged = KafkaTopicReader(self._settings, info.topic_id), self._engine.damaged_partitions()
-        with_records = []
-        for part, end in end_offsets.items():
-            start = self.positions[part]
-            if part in damaged or start >= end:
-                continue
-            if topic_reader.holds_records(part, start, end):
-                with_records.append(part)
-            else:
+        starts = {
+            partition: self.positions[partition]
+            for partition, end in end_offsets.items()
+            if partition not in damaged and self.positions[partition] < end
+        }
+
+        def find_partitions_with_records() -> list[int]:
+            return [
+                partition
+                for partition, start in starts.items()
+                if topic_reader.holds_records(partition, start, end_offsets[partition])
+            ]
+
+        with_records = read_as_leader(connection, stop_event, find_partitions_with_records) if starts else []
+        for partition, start in starts.items():
+            if partition not in with_records:
                 check_identity = topic_reader.request_identity_check()
                 check_identity()  # the topic was not recreated meanwhile
-                ledger.advance_past_empty(connection, info.name, info.topic_id, part, start, end)
+                end = end_offsets[partition]
+                ledger.advance_past_empty(connection, info.name, info.topic_id, partition, start, end)
         return with_records
 
     def _query_status(self, connection: Connection, info: TopicInfo) -> Status:

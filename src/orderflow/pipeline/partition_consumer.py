@@ -87,6 +87,8 @@ class PartitionConsumer:
         self._previous_end_by_start: dict[int, dict[int, int]] = {partition: {} for partition in positions}
         self._damaged = damaged
         self._paused_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
+        # Partitions whose client has read damage: it may continue at a wrong offset, so it proves no gap empty.
+        self._had_damage: set[int] = set()
         wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
         with topic.translate_errors(settings):
@@ -156,7 +158,8 @@ class PartitionConsumer:
         assert first is not None and last is not None
         previous_end = self._delivered_to[partition]
         latest = [*self._previous_end_by_start[partition].items()][-THREADS:]  # older batches are already committed
-        self._previous_end_by_start[partition] = {**dict(latest), first: previous_end}
+        passed = {} if partition in self._had_damage else {first: previous_end}
+        self._previous_end_by_start[partition] = dict(latest) | passed
         self._delivered_to[partition] = last + 1
 
     def _consume(self, limit: int, seconds: float) -> list[Message]:
@@ -225,6 +228,7 @@ class PartitionConsumer:
     def _pause_partition(self, partition: int, reason: str, *, retry: bool = True) -> None:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
         offset = self._read_to[partition]
+        self._had_damage.add(partition)
         self._damaged[partition] = DamagedPartition(
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )

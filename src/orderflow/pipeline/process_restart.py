@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from orderflow.errors import EngineFailed, JvmExited
 from orderflow.restarts import LONGEST_WAIT, MAX_FAILED_STARTS
@@ -44,18 +43,19 @@ def restart_process(
     # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     if not stop_event.is_set():
-        _reexecute()
+        _reexecute(stop_event)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # a second signal ends the process at once
 
 
-def _reexecute() -> NoReturn:
+def _reexecute(stop_event: threading.Event) -> None:
     sys.stdout.flush()
     # The MySQL client's sockets survive exec, so the session with the leadership lock would never end.
     for path in Path("/dev/fd").iterdir():
         if (descriptor := int(path.name)) > 2:
             with suppress(OSError):  # the descriptor that iterdir uses
                 os.set_inheritable(descriptor, False)
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+    if not stop_event.is_set():  # another thread may have received the signal meanwhile
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606
 
 
 @contextmanager

@@ -7,16 +7,17 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
+from orderflow.pipeline.jvm_watchdog import CALL_TIMEOUT, JvmWatchdog
 from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
@@ -40,6 +41,7 @@ _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
 _POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
+_STOP_TIMEOUT = 45.0  # seconds that Spark may take to stop a query or itself; spark.sql.streaming.stopTimeout is 30 s
 _JVM_START_TIMEOUT = 10.0  # seconds that a stop waits for a JVM that is still starting
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
@@ -68,6 +70,7 @@ class SparkEngine:
         self._realtime_batch = realtime_batch
         self._scratch: Path
         self._stop_event: threading.Event
+        self._watchdog: JvmWatchdog | None = None  # None until `open`
         self._session: Future[SparkSession]
         self._query: StreamingQuery | None = None  # None if no partition can be read
         self._executors_checked_at = self._started_at = 0.0
@@ -81,6 +84,8 @@ class SparkEngine:
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         """Start the JVM without waiting for it. It ends with this process, so errors elsewhere need not wait for it."""
         self._scratch, self._stop_event = scratch, stop_event
+        if not self._watchdog and not session.is_submitted():  # otherwise the JVM is not this process's
+            self._watchdog = JvmWatchdog(session.kill_jvm, stop_event)
         self._session = run_in_thread("spark-start", lambda: session.start(self._runtime, scratch))
 
     def start(
@@ -190,7 +195,12 @@ class SparkEngine:
             if self._stop_event.is_set():
                 raise Interrupted("A stop was requested while Spark started.")
         with translate_errors():
-            return self._running_session()
+            try:
+                return self._running_session()
+            except OSError as error:
+                if not isinstance(error, ConnectionError):  # the machine was short of something: start the JVM again
+                    self.open(self._scratch, self._stop_event)
+                raise
 
     def _running_session(self) -> SparkSession:
         from py4j.protocol import Py4JJavaError
@@ -255,7 +265,7 @@ class SparkEngine:
 
     def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
         try:
-            with translate_errors():
+            with self._short_call():
                 if self._is_realtime and (failure := realtime.read_failure(self._scratch)):
                     raise failure
                 return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
@@ -267,7 +277,7 @@ class SparkEngine:
         return self._unreadable.damaged
 
     def activity(self) -> str:
-        with translate_errors():
+        with self._short_call():
             return str(self._query.status["message"]) if self._query else "no partition can be read"
 
     def stall_timeout(self) -> float:
@@ -276,6 +286,8 @@ class SparkEngine:
         return timeout + self._settings.trigger_interval
 
     def check_lag(self, lag: int) -> bool:
+        if self._is_once:
+            return True
         fits = self._mode.check_lag(lag)
         if self._is_realtime and not fits:
             self._is_switching_to_micro_batches = True
@@ -283,7 +295,7 @@ class SparkEngine:
         return fits and not self._unreadable.probe_damaged_partitions()
 
     def progress(self) -> QueryProgress | None:
-        with translate_errors():
+        with self._short_call():
             progress: Any = self._query and self._query.lastProgress
         return QueryProgress.from_spark(progress) if progress else None
 
@@ -291,7 +303,7 @@ class SparkEngine:
         query, deadline = self._query, time.monotonic() + seconds
         if query is None or self._is_realtime:  # a batch lasts a minute; uncommitted records are read again
             return
-        with translate_errors():
+        with self._short_call(seconds + CALL_TIMEOUT):
             before = _batch_id(query)
             while time.monotonic() < deadline and query.isActive:
                 if not query.status["isDataAvailable"] or _batch_id(query) != before:
@@ -302,7 +314,7 @@ class SparkEngine:
         if self._query is None:
             return
         try:
-            with translate_errors():
+            with self._short_call(_STOP_TIMEOUT):
                 self._query.stop()
         except JvmExited:
             raise
@@ -317,8 +329,15 @@ class SparkEngine:
             return
         from py4j.protocol import Py4JError
 
-        with suppress(Py4JError, ConnectionError):  # a signal to the whole process group may have ended the JVM
+        # A signal to the whole process group may have ended the JVM.
+        with suppress(JvmExited, Py4JError, ConnectionError), self._short_call(_STOP_TIMEOUT):
             session.stop(self._session.result())
+
+    @contextmanager
+    def _short_call(self, seconds: float = CALL_TIMEOUT) -> Iterator[None]:
+        """Translate the errors of calls of the JVM, which may take so long."""
+        with translate_errors(), self._watchdog.limit(seconds) if self._watchdog else nullcontext():
+            yield
 
 
 def _assigned(info: TopicInfo, partitions: Iterable[int]) -> str:

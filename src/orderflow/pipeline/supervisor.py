@@ -31,11 +31,12 @@ from orderflow.errors import (
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
+from orderflow.pipeline.leader_reading import read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
-from orderflow.start_checks import check_accounted_offsets, check_not_deleted
+from orderflow.start_checks import accounted_offsets, check_accounted_offsets, check_not_deleted
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
@@ -116,7 +117,7 @@ class Supervisor:
 
     def _report_failure(self, error: Unavailable | Contention) -> None:
         """Report the error of this attempt once; of several in a row, log one every 10 seconds."""
-        if error is self._reported_error:
+        if error is self._reported_error or self._stop_event.is_set():
             return
         self._reported_error = error
         if self._last_positions != self._watch.positions or self._was_healthy():
@@ -154,7 +155,8 @@ class Supervisor:
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first_offsets)
         self._watch.begin(connection, info, positions)
         end_offsets = self._end_offsets(info, positions)
-        check_accounted_offsets(self._settings, connection, first_offsets)
+        accounted = accounted_offsets(self._settings, connection, first_offsets)
+        read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
         self._engine.start(info, positions, end_offsets, once=self._once)
         try:
             must_restart = self._watch.wait_for_end(connection, info, end_offsets, self._stop_event)

@@ -134,13 +134,15 @@ def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
 
 
 def kill_jvm(other_children: Collection[psutil.Process] = ()) -> None:
-    """Kill this process's JVM: its child processes except `other_children`."""
+    """Kill this process's JVM and its launcher: its child processes and theirs, except `other_children`."""
     import psutil
 
     for child in psutil.Process().children():
         if child not in other_children:
             with suppress(psutil.NoSuchProcess):
-                child.kill()
+                for process in (*child.children(recursive=True), child):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def _is_not_py4j(record: logging.LogRecord) -> bool:

@@ -1,8 +1,8 @@
 """Writes rows to the orders table, and finds out which of them exist already.
 
 The table's content decides which rows were written, and whether they are as sent. If the server wrote every row
-without a warning, no query is needed. (Both servers count warnings regardless of
-max_error_count; they count notes too, because the session sets sql_notes.)
+without a warning, no query is needed. (Both servers count warnings regardless of max_error_count; they count notes too,
+because the session sets sql_notes.)
 
 Rejected: a staging table and INSERT … SELECT (45–70 k rows/s, where LOAD DATA into the table itself reaches 90 k).
 """
@@ -129,7 +129,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
             result = connection.execute("load_orders", {"file": str(infile), "stored_at": stored_at})
     finally:
         infile.unlink(missing_ok=True)
-    return _skipped_rows(connection, rows, stored_at, result)
+    return _skipped_rows(connection, rows, stored_at, result, sent_rows=rows)
 
 
 def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[SkippedRow]:
@@ -141,7 +141,8 @@ def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
         for portion in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
             with row_errors():
                 result = connection.execute_rows("insert_orders", portion)
-            skipped_rows += _skipped_rows(connection, rows[sent : sent + len(portion)], stored_at, result)
+            portion_rows = rows[sent : sent + len(portion)]
+            skipped_rows += _skipped_rows(connection, portion_rows, stored_at, result, sent_rows=rows)
             sent += len(portion)
     return skipped_rows
 
@@ -287,12 +288,14 @@ def _shown(value: object) -> str:
 
 
 def _skipped_rows(
-    connection: Connection, rows: pa.Table, stored_at: datetime, result: StatementResult
+    connection: Connection, rows: pa.Table, stored_at: datetime, result: StatementResult, *, sent_rows: pa.Table
 ) -> list[SkippedRow]:
-    """Return the rows that were not written because their order_id exists already.
+    """Return the rows of a statement that were not written because their order_id exists already.
 
-    LOCAL and IGNORE make the server clamp and truncate instead of refusing. So a query of the table checks whatever the
-    warnings do not explain completely. Raises RowsAlteredError.
+    `sent_rows` are those of all statements of the transaction. LOCAL and IGNORE make the server clamp and truncate
+    instead of refusing. So a query of the table checks whatever the warnings do not explain completely.
+
+    Raises RowsAlteredError.
     """
     missing = len(rows) - result.changed
     if not missing and not result.warnings:
@@ -306,11 +309,16 @@ def _skipped_rows(
         skipped_rows = _rows_with_existing_id(connection, hinted_rows, stored_at)
         if len(skipped_rows) == missing:
             return skipped_rows
-    return _read_again(connection, rows, stored_at, missing, other_warnings)
+    return _read_again(connection, rows, stored_at, missing, other_warnings, sent_rows)
 
 
-def _read_again(
-    connection: Connection, rows: pa.Table, stored_at: datetime, missing: int, warnings: Sequence[str]
+def _read_again(  # noqa: PLR0917
+    connection: Connection,
+    rows: pa.Table,
+    stored_at: datetime,
+    missing: int,
+    warnings: Sequence[str],
+    sent_rows: pa.Table,
 ) -> list[SkippedRow]:
     """Return the skipped rows by comparing each sent row with the table. `warnings` are only quoted.
 
@@ -319,7 +327,7 @@ def _read_again(
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
     stored = find_by_order_id(connection, rows["order_id"].to_pylist())
     contract = loader.contract_of(connection.settings)
-    sent_coordinates = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, rows)}
+    sent_coordinates = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, sent_rows)}
     skipped_rows: list[SkippedRow] = []
     refused: list[Refused] = []
     for row in iterate_rows(connection, rows):
@@ -343,7 +351,7 @@ def _is_of_another_record(
     """Whether the existing row with the row's order_id is another record's, so that the row was skipped."""
     if existing_row.stored_at != stored_at:
         return True  # it existed before these rows were sent
-    # Otherwise only if the order_id occurs twice in these rows, and the existing row is the other one.
+    # Otherwise only if the order_id occurs twice in the sent rows, and the existing row is the other one.
     coordinates = (row.order.order_id, existing_row.partition, existing_row.offset)
     return coordinates in sent_coordinates and not _has_coordinates_of(existing_row, row)
 

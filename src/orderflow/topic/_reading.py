@@ -22,6 +22,8 @@ READ_STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in t
 GAP_STALL_TIMEOUT = 3.0
 _PREMATURE_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
 PROBE_BYTES = 10_000  # per fetch that looks for one record
+# The end of a partition is only reported after a fetch without records.
+PROBE_CONFIG = {"fetch.message.max.bytes": PROBE_BYTES, "fetch.wait.max.ms": 10}
 STATISTICS = {"statistics.interval.ms": 1000}
 
 
@@ -47,14 +49,12 @@ def read(
 def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Record]:
     """Return the committed record at one offset of each partition. All are read by one client.
 
-    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there now.
-    Raises KafkaRefused.
+    A partition is left out if it has no such record (compacted, or gone), or if it cannot be read there.
+    Raises KafkaRefused, and KafkaUnavailable if a partition does not answer for 10 seconds.
     """
     records: dict[int, Record] = {}
     missing, deadline = dict(offsets), time.monotonic() + TIMEOUT
-    # The end of a partition is only reported after a fetch without records.
-    config = {"fetch.message.max.bytes": PROBE_BYTES, "fetch.wait.max.ms": 10}
-    with translate_errors(settings), open_consumer(settings, **config) as reader:
+    with translate_errors(settings), open_consumer(settings, **PROBE_CONFIG) as reader:
         reader.assign([TopicPartition(settings.kafka_topic, *where) for where in offsets.items()])
         while missing and time.monotonic() < deadline:
             for message in _poll_messages(reader, 0.25):
@@ -63,6 +63,11 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
                     raise KafkaException(error)
                 if partition in missing and missing.pop(partition) == message.offset() and error is None:
                     records[partition] = as_record(message)
+    for partition, offset in missing.items():
+        raise KafkaUnavailable(
+            f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
+            f" partition {partition} for {TIMEOUT:.0f} seconds, starting at offset {offset}."
+        )
     return records
 
 
@@ -87,7 +92,7 @@ def holds_records(
         # Each thread keeps its client, because this check runs after each transaction of a producer.
         if getattr(_thread_local, "settings", None) != settings:
             _thread_local.reader, _thread_local.settings = (
-                consumer(settings, **{"fetch.message.max.bytes": PROBE_BYTES}),
+                consumer(settings, **PROBE_CONFIG),
                 settings,
             )
         reader: Consumer = _thread_local.reader

@@ -1,0 +1,48 @@
+"""Ends a JVM that no longer answers: a call of Spark's gateway has no time limit of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+_CHECK_INTERVAL = 1.0  # seconds
+CALL_TIMEOUT = 60.0  # seconds that a short call may take, also on a machine that swaps
+_STOPPING_TIMEOUT = 15.0  # seconds, after a stop request
+
+
+class JvmWatchdog:
+    """Kills the JVM during a call that takes too long. The call then ends with JvmExited."""
+
+    def __init__(self, kill_jvm: Callable[[], None], stop_event: threading.Event) -> None:
+        """`stop_event` is set when a stop is requested."""
+        self._kill_jvm = kill_jvm
+        self._stop_event = stop_event
+        self._call: tuple[float, float] | None = None  # the start of the current call, and its time limit
+        threading.Thread(target=self._watch, name="jvm-watchdog", daemon=True).start()
+
+    @contextmanager
+    def limit(self, seconds: float = CALL_TIMEOUT) -> Iterator[None]:
+        """Limit the time of the calls in this block, which ends before another one begins."""
+        self._call = time.monotonic(), seconds
+        try:
+            yield
+        finally:
+            self._call = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_CHECK_INTERVAL)
+            if (call := self._call) is None:
+                continue
+            started_at, limit = call
+            if self._stop_event.is_set() and limit == CALL_TIMEOUT:
+                limit = _STOPPING_TIMEOUT
+            if (seconds := time.monotonic() - started_at) > limit:
+                self._call = None
+                log.warning("Spark's JVM has not answered for %.0f seconds. It is ended.", seconds)
+                self._kill_jvm()
