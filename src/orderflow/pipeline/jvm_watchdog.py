@@ -22,13 +22,17 @@ class JvmWatchdog:
         """`stop_event` is set when a stop is requested."""
         self._kill_jvm = kill_jvm
         self._stop_event = stop_event
-        self._call: tuple[float, float] | None = None  # the start of the current call, and its time limit
+        # The start of the current call, its time limit, and its limit after a stop request.
+        self._call: tuple[float, float, float] | None = None
         threading.Thread(target=self._watch, name="jvm-watchdog", daemon=True).start()
 
     @contextmanager
-    def limit(self, seconds: float = CALL_TIMEOUT) -> Iterator[None]:
-        """Limit the time of the calls in this block, which ends before another one begins."""
-        self._call = time.monotonic(), seconds
+    def limit(self, seconds: float = CALL_TIMEOUT, *, is_stop: bool = False) -> Iterator[None]:
+        """Limit the time of the calls in this block. Blocks are not nested.
+
+        After a stop request the limit is 15 s, unless `is_stop`: these calls are the stop.
+        """
+        self._call = time.monotonic(), seconds, seconds if is_stop else min(seconds, _STOPPING_TIMEOUT)
         try:
             yield
         finally:
@@ -39,9 +43,8 @@ class JvmWatchdog:
             time.sleep(_CHECK_INTERVAL)
             if (call := self._call) is None:
                 continue
-            started_at, limit = call
-            if self._stop_event.is_set() and limit == CALL_TIMEOUT:
-                limit = _STOPPING_TIMEOUT
+            started_at, running_limit, stopping_limit = call
+            limit = stopping_limit if self._stop_event.is_set() else running_limit
             if (seconds := time.monotonic() - started_at) > limit:
                 self._call = None
                 log.warning("Spark's JVM has not answered for %.0f seconds. It is ended.", seconds)

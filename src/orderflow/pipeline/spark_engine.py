@@ -42,6 +42,7 @@ _KAFKA_TIMEOUT = 15_000  # milliseconds
 _REALTIME_STALL = 15.0  # seconds
 _POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
 _STOP_TIMEOUT = 45.0  # seconds that Spark may take to stop a query or itself; spark.sql.streaming.stopTimeout is 30 s
+_QUERY_START_TIMEOUT = 180.0  # seconds
 _JVM_START_TIMEOUT = 10.0  # seconds that a stop waits for a JVM that is still starting
 _START_TIME = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
@@ -102,7 +103,7 @@ class SparkEngine:
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
         self._is_realtime = not once and self._mode.wants_realtime(lag) and self._check_realtime_support(spark, info)
         self._is_switching_to_micro_batches, self._started_at = False, time.monotonic()
-        with translate_errors():
+        with self._limited_call(_QUERY_START_TIMEOUT):
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
                     spark.conf.set(name, value)
@@ -265,7 +266,7 @@ class SparkEngine:
 
     def _has_ended(self, query: StreamingQuery, seconds: float) -> bool:
         try:
-            with self._short_call():
+            with self._limited_call():
                 if self._is_realtime and (failure := realtime.read_failure(self._scratch)):
                     raise failure
                 return bool(query.awaitTermination(seconds))  # type: ignore[arg-type]
@@ -277,7 +278,7 @@ class SparkEngine:
         return self._unreadable.damaged
 
     def activity(self) -> str:
-        with self._short_call():
+        with self._limited_call():
             return str(self._query.status["message"]) if self._query else "no partition can be read"
 
     def stall_timeout(self) -> float:
@@ -295,7 +296,7 @@ class SparkEngine:
         return fits and not self._unreadable.probe_damaged_partitions()
 
     def progress(self) -> QueryProgress | None:
-        with self._short_call():
+        with self._limited_call():
             progress: Any = self._query and self._query.lastProgress
         return QueryProgress.from_spark(progress) if progress else None
 
@@ -303,7 +304,7 @@ class SparkEngine:
         query, deadline = self._query, time.monotonic() + seconds
         if query is None or self._is_realtime:  # a batch lasts a minute; uncommitted records are read again
             return
-        with self._short_call(seconds + CALL_TIMEOUT):
+        with self._limited_call(seconds + CALL_TIMEOUT, is_stop=True):
             before = _batch_id(query)
             while time.monotonic() < deadline and query.isActive:
                 if not query.status["isDataAvailable"] or _batch_id(query) != before:
@@ -314,7 +315,7 @@ class SparkEngine:
         if self._query is None:
             return
         try:
-            with self._short_call(_STOP_TIMEOUT):
+            with self._limited_call(_STOP_TIMEOUT, is_stop=True):
                 self._query.stop()
         except JvmExited:
             raise
@@ -330,13 +331,14 @@ class SparkEngine:
         from py4j.protocol import Py4JError
 
         # A signal to the whole process group may have ended the JVM.
-        with suppress(JvmExited, Py4JError, ConnectionError), self._short_call(_STOP_TIMEOUT):
+        with suppress(JvmExited, Py4JError, ConnectionError), self._limited_call(_STOP_TIMEOUT, is_stop=True):
             session.stop(self._session.result())
 
     @contextmanager
-    def _short_call(self, seconds: float = CALL_TIMEOUT) -> Iterator[None]:
-        """Translate the errors of calls of the JVM, which may take so long."""
-        with translate_errors(), self._watchdog.limit(seconds) if self._watchdog else nullcontext():
+    def _limited_call(self, seconds: float = CALL_TIMEOUT, *, is_stop: bool = False) -> Iterator[None]:
+        """Translate the errors of calls of the JVM. A JVM that does not answer for so long is ended."""
+        limit = self._watchdog.limit(seconds, is_stop=is_stop) if self._watchdog else nullcontext()
+        with translate_errors(), limit:
             yield
 
 

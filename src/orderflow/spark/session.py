@@ -84,6 +84,7 @@ def local_session(name: str) -> SparkSession:
 def start(runtime: Runtime, scratch: Path) -> SparkSession:
     """Start Spark for the sink, or use the session that `spark-submit` has started."""
     logging.getLogger().addFilter(_is_not_py4j)
+    _silence_accumulator_server()
     session = _session("orderflow sink", runtime, _options(scratch))
     if is_submitted():
         session.sparkContext.setLogLevel("ERROR")  # otherwise log4j2.properties sets the level
@@ -148,6 +149,15 @@ def kill_jvm(other_children: Collection[psutil.Process] = ()) -> None:
 def _is_not_py4j(record: logging.LogRecord) -> bool:
     """Whether the record is not py4j's. py4j logs a traceback when the JVM exits; OrderFlow logs its own message."""
     return "py4j" not in Path(record.pathname).parts
+
+
+def _silence_accumulator_server() -> None:
+    """Let PySpark's server of accumulators print no traceback when the JVM exits; OrderFlow logs its own message."""
+    from pyspark import accumulators
+
+    for name in ("AccumulatorServer", "AccumulatorTCPServer", "AccumulatorUnixServer"):  # Spark 3.5 has the first
+        if server := getattr(accumulators, name, None):
+            server.handle_error = lambda *_: None
 
 
 def stop(session: SparkSession) -> None:
