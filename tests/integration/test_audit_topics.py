@@ -10,7 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
-from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
+from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
 from orderflow.spark import prepare_ledger
 from tests.support.audited import NO_FINDINGS, counts
@@ -76,7 +76,7 @@ def test_a_deleted_former_topic_cannot_be_read_again(stored: Settings) -> None:
         report = audit.run(later)
         assert (report.is_proven, counts(report)) == (True, (2, 1, 1, 0))
         assert (report.unreadable_offsets, report.unprovable) == (9, 8)
-        with pytest.raises(TopicMissing):
+        with pytest.raises(TopicMissing, match="although the ledger has positions in it"):
             audit.run(stored)
         send(stored, [order(1)])
         with pytest.raises(TopicRecreated):
@@ -170,7 +170,9 @@ def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, mon
     )
 
 
-def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings) -> None:
+def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orderflow.audit.scope._END_TIMEOUT", 1.0)
     execute(stored, "UPDATE orders_ledger SET next_offset = 9 WHERE kafka_partition = 0")
-    with pytest.raises(OffsetsLost, match="ends at offset 5, but the ledger accounts for its records up to 9"):
+    with pytest.raises(KafkaUnavailable, match="ends at offset 5, before the ledger's position 9") as caught:
         audit.run(stored)
+    assert "MYSQL_TABLE" in caught.value.hint

@@ -251,5 +251,16 @@ def test_a_deleted_topic_is_not_created_again(stored: Settings, tmp_path: Path) 
     found = examine(stored)["topic"]
     assert found.status == "error" and "although the ledger has positions in it" in found.found
     assert "MYSQL_TABLE" in found.hint
-    result = run(stored, "init", cwd=tmp_path)
-    assert result.returncode == 2 and "although the ledger has positions in it" in result.stderr
+    for arguments in (["init"], ["init", "--dry-run"], ["accept-loss"], ["audit"]):
+        result = run(stored, *arguments, cwd=tmp_path)
+        assert result.returncode == 2 and "although the ledger has positions in it" in result.stderr
+        assert "orderflow init" not in result.stdout + result.stderr
+
+
+def test_a_topic_that_was_created_again_is_not_ready(stored: Settings, tmp_path: Path) -> None:
+    delete_topic(stored)
+    topic.create(stored)
+    for arguments in (["init"], ["init", "--dry-run"]):
+        result = run(stored, *arguments, cwd=tmp_path)
+        assert result.returncode == 2 and "was deleted and created again" in result.stderr
+        assert "Ready" not in result.stdout

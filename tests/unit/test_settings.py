@@ -11,7 +11,7 @@ import pytest
 
 from orderflow import settings
 from orderflow.errors import SettingInvalid
-from orderflow.settings import Settings, loading
+from orderflow.settings import Settings, fields, loading
 from tests.support.certificates import Authority
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,11 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
-    assert load(tmp_path, {"PRODUCTION_INTERVAL": " ", "STARTING_ORDER_ID": "", "MYSQL_PASSWORD": ""}) == Settings()
+    empty = {"PRODUCTION_INTERVAL": " ", "STARTING_ORDER_ID": "", "MYSQL_PASSWORD": ""}
+    assert load(tmp_path, empty) == Settings()
+    loaded = load(tmp_path, empty, "PRODUCTION_INTERVAL=7\nMYSQL_PASSWORD=secret\n")
+    assert (loaded.production_interval, loaded.mysql_password) == (7, "secret")
+    assert settings.is_given("mysql_password", empty, tmp_path / ".env")
 
 
 @pytest.mark.parametrize(
@@ -53,8 +57,10 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
         ("PRODUCTION_INTERVAL", "-1"),
         ("KAFKA_TOPIC", "two topics"),
         ("KAFKA_TOPIC", ".."),
+        ("KAFKA_TOPIC", "a" * 250),
         ("KAFKA_COMPRESSION", "rar"),
         ("MYSQL_TABLE", "orders; DROP TABLE orders"),
+        ("MYSQL_TABLE", "a" * 47),
         ("MYSQL_DATABASE", "a`b"),
     ],
 )
@@ -62,6 +68,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(SettingInvalid) as caught:
         load(tmp_path, {name: value})
     assert name in caught.value.message and value in caught.value.message
+    assert "regex" not in caught.value.message
     assert name in caught.value.hint
 
 
@@ -294,7 +301,22 @@ def test_files_are_the_same_in_every_working_directory(tmp_path: Path, monkeypat
     assert load(tmp_path, found.environment()) == found
 
 
-def test_a_name_in_dotenv_that_resembles_a_setting_is_found(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("ORDER_CONTRCT=a\nKAFKA_TOPICC=b\nKAFKA_TOPIC=c\nXDG_CACHE_HOME=/d\nHTTPS_PROXY=e\n")
-    assert settings.misspelled(tmp_path / ".env") == {"KAFKA_TOPICC": "KAFKA_TOPIC", "ORDER_CONTRCT": "ORDER_CONTRACT"}
-    assert settings.misspelled(tmp_path / "missing") == {}
+def test_a_line_in_dotenv_that_sets_no_setting_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "ORDER_CONTRCT=a\nKAFKA_TOPICC=b\nKAFKA_TOPIC=c\nXDG_CACHE_HOME=/d\nHTTPS_PROXY=e\nmysql_table=f\nMYSQL_HOST\n"
+        "EDITOR\nMYSQL_USER\nMYSQL_USER=g\nMYSQL_PORT=\n"
+    )
+    assert settings.ignored(tmp_path / ".env") == {
+        "KAFKA_TOPICC": "KAFKA_TOPIC=…",
+        "MYSQL_HOST": "MYSQL_HOST=…",
+        "ORDER_CONTRCT": "ORDER_CONTRACT=…",
+        "mysql_table": "MYSQL_TABLE=…",
+    }
+    assert settings.ignored(tmp_path / "missing") == {}
+    assert settings.load({}, tmp_path / ".env").mysql_user == "g"
+
+
+def test_every_pattern_has_a_sentence() -> None:
+    """Otherwise a message would show a regular expression."""
+    patterns = [field.name for field in msgspec.structs.fields(Settings) if "pattern=" in str(field.type)]
+    assert sorted(patterns) == sorted(fields.ALLOWED)

@@ -35,8 +35,8 @@ def run(settings: Settings, progress: OnProgress = lambda done, total: None) -> 
 
     If a table is altered during the audit, the snapshot ends and the audit restarts.
 
-    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost (the topic lost its end), KafkaUnavailable,
-    KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, KafkaUnavailable (also if a partition ends before
+    the ledger's position), KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:

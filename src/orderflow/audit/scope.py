@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -11,12 +12,16 @@ import msgspec
 
 from orderflow import topic
 from orderflow.audit.partition import Partition
-from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
+from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
+from orderflow.start_checks import check_not_deleted
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, losses
 from orderflow.topic import Bounds, TopicInfo
+
+# Seconds for which the ends of the partitions are read again, and between two reads.
+_END_TIMEOUT, _END_INTERVAL = 10.0, 0.5
 
 
 class Scope(NamedTuple):
@@ -53,10 +58,11 @@ class Scope(NamedTuple):
 def find_scope(settings: Settings, connection: Connection) -> Scope:
     """Return what the ledger accounts for, and what of it the topics still have.
 
-    Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition ends before the ledger's position.
+    Raises TopicMissing, TopicRecreated, and KafkaUnavailable if a partition ends before the ledger's position.
     """
     entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
-    info, bounds, topics_gone = _find_bounds(settings, entries)
+    info = _find_topic(settings, connection)
+    bounds, topics_gone = _wait_for_ends(settings, info, entries)
     all_losses = losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
@@ -76,11 +82,43 @@ def find_scope(settings: Settings, connection: Connection) -> Scope:
     return Scope(info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
 
 
+def _find_topic(settings: Settings, connection: Connection) -> TopicInfo:
+    """Return KAFKA_TOPIC."""
+    try:
+        return topic.describe(settings)
+    except TopicMissing as missing:
+        check_not_deleted(settings, connection, missing)
+        raise
+
+
+def _wait_for_ends(
+    settings: Settings, info: TopicInfo, entries: Sequence[LedgerEntry]
+) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
+    """What `_find_bounds` returns, once each partition ends at the ledger's position or later.
+
+    A broker that restarts may briefly report an older end.
+    """
+    deadline = time.monotonic() + _END_TIMEOUT
+    while True:
+        all_bounds, missing_topics = _find_bounds(settings, info, entries)
+        ends = {entry: all_bounds.setdefault((entry.topic, entry.partition), Bounds(0, 0)).end for entry in entries}
+        early = next((entry for entry, end in ends.items() if end < entry.next_offset), None)
+        if early is None:
+            return all_bounds, missing_topics
+        if time.monotonic() >= deadline:
+            raise KafkaUnavailable(
+                f"{early.topic} partition {early.partition} ends at offset {ends[early]}, before the ledger's position"
+                f" {early.next_offset}: Kafka is recovering, or has lost records that are already stored.",
+                hint="Repeat the audit when the brokers have recovered. If the end stays, restore the topic, or start"
+                " again with another MYSQL_TABLE.",
+            )
+        time.sleep(_END_INTERVAL)
+
+
 def _find_bounds(
-    settings: Settings, entries: Iterable[LedgerEntry]
-) -> tuple[TopicInfo, dict[tuple[str, int], Bounds], list[str]]:
-    """KAFKA_TOPIC, the readable bounds of its partitions and the ledger's, and the topics that no longer exist."""
-    info = topic.describe(settings)
+    settings: Settings, info: TopicInfo, entries: Iterable[LedgerEntry]
+) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
+    """The readable bounds of the partitions of KAFKA_TOPIC and the ledger, and the topics that no longer exist."""
     all_bounds = {(info.name, number): bound for number, bound in topic.bounds(settings, info.partitions).items()}
     missing_topics: list[str] = []
     for name, group in groupby(entries, lambda entry: entry.topic):
@@ -95,16 +133,7 @@ def _find_bounds(
             }
         else:
             all_bounds |= earlier
-        for entry in topic_entries:
-            end = all_bounds.setdefault((name, entry.partition), Bounds(0, 0)).end
-            if end < entry.next_offset:
-                raise OffsetsLost(
-                    f"{name} partition {entry.partition} ends at offset {end}, but the ledger accounts for its records"
-                    f" up to {entry.next_offset}.",
-                    hint="Kafka lost the partition's last records and reuses their offsets. Restore the topic, or start"
-                    " again with another MYSQL_TABLE.",
-                )
-    return info, all_bounds, missing_topics
+    return all_bounds, missing_topics
 
 
 def _bounds_of_earlier_topic(

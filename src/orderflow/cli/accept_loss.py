@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orderflow.cli import context
+from orderflow.errors import TopicMissing
 
 
 def accept_loss(
@@ -35,14 +36,19 @@ def accept_loss(
     - `orderflow accept-loss`
     - `orderflow accept-loss --yes && orderflow sink`
     """
-    from orderflow import topic
+    from orderflow import start_checks, topic
     from orderflow.store import ledger
     from orderflow.store.connection import Connection
 
     settings, by = context.load(), context.person(by)
-    info = topic.describe(settings)
-    first_offsets = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
+        try:
+            info = topic.describe(settings)
+        except TopicMissing as missing:
+            start_checks.check_not_deleted(settings, connection, missing)
+            raise
+        all_bounds = topic.bounds(settings, info.partitions)
+        first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
         positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
         damaged = [
             damaged_range

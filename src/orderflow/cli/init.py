@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import Annotated
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +13,9 @@ from orderflow.cli import context, output
 from orderflow.errors import TopicMissing
 from orderflow.plurals import counted
 from orderflow.settings import Settings
+
+if TYPE_CHECKING:
+    from orderflow.topic import TopicInfo
 
 
 def init(
@@ -50,9 +54,8 @@ def init(
     - `orderflow init --dry-run > orderflow.sql`: if you may not create tables yourself
     - `orderflow init --grants > grants.sql`: once the tables exist, for an administrator (docs/security.md)
     """
-    from orderflow import start_checks, topic
+    from orderflow import topic
     from orderflow.store import schema
-    from orderflow.store.connection import Connection
     from orderflow.store.grants import grants as grant_statements
 
     settings = context.load()
@@ -63,20 +66,17 @@ def init(
         print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(settings)), sep="\n")
         return
     if dry_run:
-        for step in schema.missing(settings):
+        steps = schema.missing(settings)
+        for step in steps:
             print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
-        try:
-            topic.describe(settings)
+        if _find_topic(settings, has_ledger="create_ledger" not in {step.statement for step in steps}):
             topic.check_cleanup_policy(settings)
-        except TopicMissing:
+        else:
             print(f"-- topic {settings.kafka_topic} is missing: `orderflow init` creates it")
         return
     created = [step.description for step in schema.prepare(settings)]
-    try:
-        info = topic.describe(settings)
-    except TopicMissing as missing:
-        with Connection(settings) as connection:
-            start_checks.check_not_deleted(settings, connection, missing)
+    info = _find_topic(settings, has_ledger=True)
+    if info is None:
         info = topic.create(settings, partitions or topic.DEFAULT_PARTITIONS)
         created.append(f"topic {info.name}")
     if partitions and len(info.partitions) < partitions:
@@ -90,6 +90,27 @@ def init(
         f" at {settings.kafka_bootstrap_servers},"
         f" table {settings.mysql_database}.{settings.mysql_table} at {settings.database_address}."
     )
+
+
+def _find_topic(settings: Settings, *, has_ledger: bool) -> TopicInfo | None:
+    """Return the topic; None if it is missing and may be created.
+
+    Raises TopicMissing or TopicRecreated if the ledger has positions in a topic of this name that was deleted.
+    """
+    from orderflow import start_checks, topic
+    from orderflow.store import ledger
+    from orderflow.store.connection import Connection
+
+    with Connection(settings) if has_ledger else nullcontext() as connection:
+        try:
+            info = topic.describe(settings)
+        except TopicMissing as missing:
+            if connection:
+                start_checks.check_not_deleted(settings, connection, missing)
+            return None
+        if connection:
+            ledger.positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
+        return info
 
 
 def _kafka_acls(settings: Settings) -> Iterator[str]:

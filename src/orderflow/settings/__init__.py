@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.settings.environment import is_given, misspelled, read_environment, working_directory
+from orderflow.settings.environment import ignored, is_given, read_environment, working_directory
 from orderflow.settings.fields import Settings, help_of, is_secret, names, table
 from orderflow.settings.loading import load
 from orderflow.settings.trigger import parse_trigger
@@ -10,10 +10,10 @@ from orderflow.settings.trigger import parse_trigger
 __all__ = [
     "Settings",
     "help_of",
+    "ignored",
     "is_given",
     "is_secret",
     "load",
-    "misspelled",
     "names",
     "parse_trigger",
     "read_environment",

@@ -20,6 +20,12 @@ Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,64}\Z")]
 TopicName = Annotated[str, Meta(pattern=r"\A(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")]
 # The longest table name that OrderFlow derives from MYSQL_TABLE appends 18 characters; MySQL allows 64.
 TableName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_$]{1,46}\Z")]
+# What these patterns allow, for messages.
+ALLOWED = {
+    "kafka_topic": "it must have 1 to 249 characters of A-Z, a-z, 0-9, '.', '_' and '-', and be neither '.' nor '..'",
+    "mysql_database": "it must have 1 to 64 characters of A-Z, a-z, 0-9, '_' and '$'",
+    "mysql_table": "it must have 1 to 46 characters of A-Z, a-z, 0-9, '_' and '$'",
+}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from orderflow.errors import SettingInvalid
 from orderflow.settings import addresses
 from orderflow.settings.checks import check, hint_of, invalid_setting
 from orderflow.settings.environment import read_environment, text_of
-from orderflow.settings.fields import Settings, is_secret, names
+from orderflow.settings.fields import ALLOWED, Settings, is_secret, names
 from orderflow.settings.text_files import UnreadableError, read_text
 from orderflow.settings.trigger import parse_trigger
 
@@ -39,8 +39,8 @@ _PARSERS: dict[str, Callable[[str], str]] = {
 def load(environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> Settings:
     """Read the settings from the environment and from `.env` in the working directory.
 
-    An empty variable counts as unset. Spaces around a value are dropped, except around a secret. The file that a …_FILE
-    names is read; its text, without one line break at its end, is the secret.
+    An empty variable counts as unset, so the value in `.env` is used. Spaces around a value are dropped, except around
+    a secret. The file that a …_FILE names is read; its text, without one line break at its end, is the secret.
     Raises SettingInvalid, which names the variable or the file, its value, and what is expected.
     """
     given = _parse_variables(read_environment(environ, dotenv_path))
@@ -80,7 +80,7 @@ def _parse(name: str, text: str) -> Any:
     except UnicodeEncodeError:
         reason = "it is not UTF-8"
     except msgspec.ValidationError as error:
-        reason = _reason(error)
+        reason = ALLOWED.get(name) or _reason(error)
     except ValueError as error:
         reason = str(error)
     raise invalid_setting(name, "***" if is_secret(name) else repr(text), reason)

@@ -119,11 +119,12 @@ def write_orders(
 
     It is a DataStreamWriter to start, or for a batch DataFrame a DataFrameWriter to save. Each Arrow batch of a task is
     one transaction that updates orders, quarantine, rollup and ledger together. The query's progress shows the sums
-    under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined. Missing tables are created.
+    under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined.
 
-    The ledger is the checkpoint: use startingOffsets="ledger" at every start. Records before the ledger's positions are
-    skipped. The DataFrame must contain the whole topic: if it lacks records of the topic, or has those of another one,
-    the query fails before it stores later ones. Spark's checkpoint can be deleted safely.
+    The ledger is the checkpoint: use startingOffsets="ledger" at every start. It also creates missing tables, which
+    write_orders does not. Records before the ledger's positions are skipped. The DataFrame must contain the whole
+    topic: if it lacks records of the topic, or has those of another one, the query fails before it stores later ones.
+    Spark's checkpoint can be deleted safely.
 
     `scratch` is a folder for LOAD DATA files. `is_whole_topic` states that `records` is exactly what read_records
     returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.

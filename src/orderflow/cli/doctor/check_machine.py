@@ -22,10 +22,10 @@ def check_python(system: CheckedSystem) -> Result:
 
 
 def check_env_names(system: CheckedSystem) -> Result:
-    if similar := settings.misspelled():
-        unknown = ", ".join(similar)
-        return "warning", f".env sets unknown names: {unknown}", f"Did you mean {', '.join(similar.values())}?"
-    return "ok", "no name in .env looks like a misspelled setting"
+    if ignored := settings.ignored():
+        meant = ", ".join(dict.fromkeys(ignored.values()))
+        return "warning", f".env has lines that set nothing: {', '.join(ignored)}", f"Did you mean {meant}?"
+    return "ok", "no line in .env looks like a misspelled setting"
 
 
 def check_spark(system: CheckedSystem) -> Result:
