@@ -20,7 +20,7 @@ from orderflow.jvm import cache, jars
 RECORD_VARIABLE = "ORDERFLOW_RECORD_CLASSES"  # set by `make setup` for the run that records the classes
 NEW_SUFFIX = ".new"  # file extension of an archive that is being recorded
 MIN_VERSION = 17  # required by Spark 4 and Kafka 4
-_TIMEOUT = 10.0  # seconds in which a working Java prints its version
+_TIMEOUT = 30.0  # seconds in which a working Java prints its version, also on a busy machine
 
 
 @dataclass(frozen=True)
