@@ -13,8 +13,8 @@ class OffsetRange:
     """The offsets `start` <= offset < `end` of one partition, and how far they are known.
 
     A read_committed reader does not get a record for every offset: transaction markers, aborted and compacted records
-    leave gaps. A gap is empty only if a record follows it, or if the reported end of the partition is not before the
-    gap's end. An earlier end proves nothing about later offsets: a new leader may briefly report an older end.
+    leave gaps. A gap is proven empty by a record after it, or by a partition end at or after its end. An earlier end
+    proves nothing about later offsets: a new leader may briefly report an older end.
     """
 
     def __init__(self, start: int, end: int) -> None:

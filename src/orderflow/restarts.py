@@ -24,7 +24,7 @@ UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds for which an unknown database error is 
 
 
 class Restarts:
-    """The failures since the last progress. An unavailable server is waited for without a limit."""
+    """The failures since the last progress. The wait for an unavailable server has no limit."""
 
     def __init__(self, name: str, *, unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT) -> None:
         """`name` is what is started, for messages. An unknown database error is retried for these seconds."""

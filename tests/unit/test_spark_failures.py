@@ -87,7 +87,7 @@ def test_damage_is_searched_as_far_as_a_micro_batch_reads(
     ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
     stop_event = threading.Event()
     assert (
-        unreadable.store_around(mock.Mock(), mock.Mock(), positions, ends, scratch=Path(), stop_event=stop_event)
+        unreadable.store_without_spark(mock.Mock(), mock.Mock(), positions, ends, scratch=Path(), stop_event=stop_event)
         == positions
     )
     assert read == searched
@@ -104,7 +104,7 @@ def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyP
     stop_event = threading.Event()
     stop_event.set()
     with pytest.raises(Interrupted, match="A stop was requested"):
-        unreadable.store_around(mock.Mock(), mock.Mock(), {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
+        unreadable.store_without_spark(mock.Mock(), mock.Mock(), {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
 
 
 def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ class SparkEngine:
         if self._is_realtime and not self._is_switching_to_micro_batches:
             self._mode.mark_failed()
         self._is_once = once
-        positions = self._unreadable.store_around(
+        positions = self._unreadable.store_without_spark(
             spark, info, positions, end_offsets, scratch=self._scratch, stop_event=self._stop_event
         )
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())

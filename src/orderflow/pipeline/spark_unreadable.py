@@ -38,7 +38,7 @@ class UnreadableRecords:
         self.damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
 
-    def store_around(
+    def store_without_spark(
         self,
         spark: SparkSession,
         info: TopicInfo,
@@ -73,9 +73,9 @@ class UnreadableRecords:
     ) -> dict[int, int]:
         """Find the damaged batches. Return by partition the offset after the last record with a too late timestamp.
 
-        The search reads as far as the next micro-batch may read: Spark divides a trigger among the partitions by their
-        backlogs. The share counts twice, because the ends move until Spark plans. The text of Spark's exception is not
-        parsed. librdkafka fails at the same batch.
+        Spark divides a micro-batch among the partitions by their backlogs. The search reads twice this partition's
+        share, because more records may arrive before Spark plans. It uses librdkafka, which fails at the same batch,
+        instead of parsing the text of Spark's exception.
         """
         self._damage_checked_at = time.monotonic()
         self.damaged = {}

@@ -23,7 +23,7 @@ class CommitTicket:
     | state         | entered when                                 | the batch may                        |
     |---------------|----------------------------------------------|--------------------------------------|
     | queued        | the ticket is created                        | be checked against the contract      |
-    | second        | the predecessor of its predecessor has ended | write its orders                     |
+    | second        | at most one earlier transaction is open      | write its orders                     |
     | first         | its predecessor has ended                    | lock the ledger, then write          |
     | ledger locked | `mark_ledger_locked`                         | commit; its successor requests locks |
     | ended         | the `with` block ends, also by an error      |                                      |
@@ -43,7 +43,7 @@ class CommitTicket:
         self._ended.set()
         self._ledger_locked.set()
 
-    def wait_for_predecessor_start(self) -> bool:
+    def wait_until_second(self) -> bool:
         """Wait until at most one earlier transaction is open. Return whether one is."""
         self._may_start.wait()
         return not self._predecessor_ended.is_set()

@@ -18,7 +18,7 @@ class ContentionRetries:
     """Counts the attempts of one transaction that met contention."""
 
     def __init__(self, max_attempts: int = ATTEMPTS, timeout: float = TIMEOUT) -> None:
-        """The last attempt is the `max_attempts`th, or the first one that fails after `timeout` seconds."""
+        """Give up after `max_attempts` failed attempts, or at the first failure after `timeout` seconds."""
         self._max_attempts = max_attempts
         self._deadline = time.monotonic() + timeout
         self.failed_attempts = 0

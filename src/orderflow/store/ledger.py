@@ -163,8 +163,8 @@ def ensure_partitions(
                 for loss in lost
             )
             + ".",
-            hint="Retention or a deletion removed them. Restore the topic; or `orderflow accept-loss` records them as"
-            " lost, and the sink then continues after them.",
+            hint="Retention or a deletion removed them. Restore the topic. To continue without these records, run"
+            " `orderflow accept-loss`, then `orderflow accept-loss --yes`.",
         )
     return {entry.partition: entry.next_offset for entry in entries(connection, topic)}
 
@@ -266,7 +266,7 @@ def check_topic_id(topic: str, topic_id: str, ledger_id: str) -> None:
     if topic_id != ledger_id:
         raise TopicRecreated(
             f"Topic {topic} was deleted and created again: its id is {topic_id}, and the ledger has {ledger_id}.",
-            hint="Its offsets start at 0 again. Point KAFKA_TOPIC at the original topic, or MYSQL_TABLE at a new one.",
+            hint="Its offsets restart at 0. Set KAFKA_TOPIC to the original topic, or MYSQL_TABLE to a new table.",
         )
 
 

@@ -88,9 +88,9 @@ def as_rows(
     Sorted rows fill each page of the table once, and two transactions cannot lock the same keys in opposite orders. Of
     two orders with one id, the batch's first stays first.
 
-    `sort_by_last_digit` sorts by the last digit of the id before the id itself. It is for writers whose order_ids
-    alternate, because each stores some of the topic's partitions: their rows split the table's pages. Rows are then
-    inserted over the whole key range, so half-full pages are filled later.
+    `sort_by_last_digit` sorts by the last digit of the id before the id itself, for several writers that each store
+    some of the topic's partitions. Their inserts then spread over the whole key range, and later rows fill half-full
+    pages.
     """
     sort_keys = [("order_id", "ascending")]
     if sort_by_last_digit:

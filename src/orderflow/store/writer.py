@@ -117,7 +117,7 @@ class Writer:
         """Commit the batch in one transaction; after a refusal, in several small ones."""
         decoded = self._decoder.decode(batch)
         context.timer.lap("decode")
-        is_predecessor_open = context.ticket.wait_for_predecessor_start()
+        is_predecessor_open = context.ticket.wait_until_second()
         context.timer.lap("lock")
         transaction = BatchTransaction(context, decoded, batch.next_offsets())
         try:

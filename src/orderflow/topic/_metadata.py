@@ -180,7 +180,7 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
 
 
 def _retry(attempt: Callable[[], _Result]) -> _Result:
-    """Return what `attempt` returns. Repeat it for 10 seconds: brokers learn of a new topic one after another."""
+    """Return what `attempt` returns. Repeat it for 10 seconds: a new topic reaches the brokers at different times."""
     deadline = time.monotonic() + TIMEOUT
     while True:
         try:
