@@ -12,6 +12,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LastRecord
+from orderflow.topic import TopicInfo
 
 
 def check_not_deleted(settings: Settings, connection: Connection, missing: TopicMissing) -> None:
@@ -22,6 +23,18 @@ def check_not_deleted(settings: Settings, connection: Connection, missing: Topic
             hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. To store a new topic, set another"
             " MYSQL_TABLE.",
         ) from missing
+
+
+def get_or_create_topic(settings: Settings, connection: Connection) -> TopicInfo:
+    """Return the topic. Create it if it is missing, the brokers allow it, and the ledger has no positions in it.
+
+    Raises TopicMissing, TopicUnusable, KafkaUnavailable, KafkaRefused.
+    """
+    try:
+        return topic.describe(settings)
+    except TopicMissing as missing:
+        check_not_deleted(settings, connection, missing)
+        return topic.get_or_create(settings)
 
 
 class AccountedOffsets(NamedTuple):

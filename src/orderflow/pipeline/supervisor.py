@@ -24,7 +24,6 @@ from orderflow.errors import (
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
-    TopicMissing,
     Unavailable,
     translate_shortages,
 )
@@ -36,7 +35,7 @@ from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
-from orderflow.start_checks import accounted_offsets, check_accounted_offsets, check_not_deleted
+from orderflow.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo
@@ -150,7 +149,7 @@ class Supervisor:
 
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
-        info = self._topic(connection)
+        info = get_or_create_topic(self._settings, connection)
         first_offsets = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first_offsets)
         self._watch.begin(connection, info, positions)
@@ -181,13 +180,6 @@ class Supervisor:
             if self._stop_event.is_set():
                 return False
         return True
-
-    def _topic(self, connection: Connection) -> TopicInfo:
-        try:
-            return topic.describe(self._settings)
-        except TopicMissing as missing:
-            check_not_deleted(self._settings, connection, missing)
-            return topic.get_or_create(self._settings)
 
     def _end_offsets(self, info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
         """Return the current ends of the topic's partitions.

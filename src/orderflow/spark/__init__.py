@@ -29,7 +29,7 @@ from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
-from orderflow.start_checks import accounted_offsets, check_accounted_offsets
+from orderflow.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 
@@ -185,12 +185,11 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, OffsetsReused, TableDrifted, DatabaseRefused,
     KafkaUnavailable and DatabaseUnavailable.
     """
-
     schema.prepare(settings)
-    info = topic.get_or_create(settings)
-    topic.check_cleanup_policy(settings)
-    first = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
     with Connection(settings) as connection:
+        info = get_or_create_topic(settings, connection)
+        topic.check_cleanup_policy(settings)
+        first = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
         check_accounted_offsets(settings, accounted_offsets(settings, connection, first))
         return positions

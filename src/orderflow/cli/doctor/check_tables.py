@@ -82,7 +82,7 @@ def check_ledger_positions(system: CheckedSystem) -> Result:
                 f"{info.name} partition {entry.partition} begins at offset {first} and ends at {end}, but the"
                 f" ledger's next offset is {entry.next_offset}",
                 "If records were removed before they were stored, `orderflow accept-loss` shows them. Otherwise the"
-                " topic has lost its last records.",
+                " topic has lost its last records, or a broker is recovering: repeat this command.",
             )
     lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
     return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"
