@@ -88,10 +88,10 @@ class DirectEngine:
                 run_in_thread(f"direct-{number}", lambda: self._commit_batches(consumer, topic_reader))
                 for number in range(THREADS)
             ]
-            done, _ = futures.wait(threads, return_when=futures.FIRST_EXCEPTION)
+            futures.wait(threads, return_when=futures.FIRST_EXCEPTION)
             stop_event.set()
             futures.wait(threads)
-            errors = [error for thread in done if (error := thread.exception())]
+            errors = [error for thread in threads if (error := thread.exception())]
             for error in sorted(errors, key=lambda error: isinstance(error, LedgerGap)):  # the gap is a consequence
                 raise error
         if end_offsets is not None and damaged:
