@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from orderflow import tls
 from orderflow.errors import KafkaRefused
 from orderflow.settings import Settings
-from orderflow.topic._error_codes import AMBIGUOUS_CODES, LEADER_EPOCH_CODES, REFUSAL_CODES, classify, record_failure
+from orderflow.topic._error_codes import AMBIGUOUS_CODES, REFUSAL_CODES, STALE_CLIENT_CODES, classify, record_failure
 
 TIMEOUT = 10.0  # seconds per request
 _CONNECTION_TIMEOUT = 5.0  # seconds to wait for a broker's answer, if no broker refuses
@@ -132,8 +132,8 @@ def translate_errors(settings: Settings, client: AdminClient | None = None) -> I
     except KafkaException as exception:
         if client is not None:
             client.poll(0)  # runs error_cb with the failures of the brokers
-        if exception.args[0].code() in LEADER_EPOCH_CODES:
-            admin_client.cache_clear()  # a new client takes the epochs as the brokers have them
+        if exception.args[0].code() in STALE_CLIENT_CODES:
+            admin_client.cache_clear()  # the next request uses a new client
         error = classify(exception.args[0], settings)
         # Over TLS or SASL a timeout may be a refusal. Only a handshake can distinguish them.
         if settings.kafka_security_protocol != "PLAINTEXT" and exception.args[0].code() in AMBIGUOUS_CODES:

@@ -32,10 +32,18 @@ _REFUSAL_HINTS = {
     KafkaError.INVALID_REPLICATION_FACTOR: "Start as many brokers as the topic has replicas.",
 }
 REFUSAL_CODES = _LOGIN_REFUSAL_CODES | {KafkaError._SSL, KafkaError._INVALID_ARG} | _REFUSAL_HINTS.keys()
-# The client has another leader epoch than the broker, for example because the broker was restored from a copy.
-LEADER_EPOCH_CODES = {KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH}
 # Codes whose actual reason is known only after a connection test.
 AMBIGUOUS_CODES = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL}
+# An admin client may not recover from these soon. If the controller that it has in its metadata was killed, librdkafka
+# 2.16 waits for it for minutes, in a busy loop. If a broker was restored from a copy, the client has a newer leader
+# epoch, which the broker refuses.
+STALE_CLIENT_CODES = {
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.FENCED_LEADER_EPOCH,
+}
 _FAILURE_MAX_AGE = 60.0  # seconds for which a broker's failure is used to explain a timeout
 
 
