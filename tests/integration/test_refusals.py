@@ -94,7 +94,7 @@ def test_a_trigger_that_fails_for_every_order_quarantines_none(store: Settings, 
     """A duplicate in the same batch is not proof that the table accepts orders."""
     assert commit(store, batch_of([numbered(0)])).stored == 1
     trigger(store, "INSERT INTO missing VALUES (1)", "AFTER", "TRUE")
-    message = r"The server accepted none of the 2 orders of orders-0 offsets 1 to 4: .*missing"
+    message = r"The server accepted none of the 2 orders of orders partition 0 offsets 1 to 4: .*missing"
     with pytest.raises(UnknownDatabaseError, match=message) as raised:
         commit(store, batch_of([numbered(0), numbered(1), numbered(2), b"{"], 1), load_data=load_data)
     assert "trigger" in raised.value.hint
