@@ -88,7 +88,7 @@ def test_the_sink_waits_for_room_if_no_folder_has_any(flow: Settings, tmp_path: 
 
 def test_the_sink_waits_for_file_descriptors(flow: Settings, tmp_path: Path) -> None:
     with running(flow, "sink", "--engine", "direct", folder=tmp_path) as process:
-        until(has_logged(process, f" {ORDERS} stored"), process)
+        until(has_logged(process, f" {ORDERS:,} stored"), process)
         limits = psutil.Process(process.identity[0])
         before = limits.rlimit(psutil.RLIMIT_NOFILE)
         limits.rlimit(psutil.RLIMIT_NOFILE, (4, before[1]))  # open descriptors stay open
