@@ -195,13 +195,16 @@ class SparkEngine:
         while not futures.wait([self._session], _POLL_INTERVAL).done:
             if self._stop_event.is_set():
                 raise Interrupted("A stop was requested while Spark started.")
-        with translate_errors():
+        with self._limited_call(_QUERY_START_TIMEOUT):
             try:
-                return self._running_session()
+                spark = self._running_session()
             except OSError as error:
                 if not isinstance(error, ConnectionError):  # the machine was short of something: start the JVM again
                     self.open(self._scratch, self._stop_event)
                 raise
+        if self._runtime.is_on_cluster:
+            self._check_executors()
+        return spark
 
     def _running_session(self) -> SparkSession:
         from py4j.protocol import Py4JJavaError
@@ -225,8 +228,6 @@ class SparkEngine:
         of_jvm.setActiveSession(spark._jsparkSession)
         # If spark-submit has started Spark, it has set the master.
         self._runtime = self._runtime._replace(master=str(spark.sparkContext.master))
-        if self._runtime.is_on_cluster:
-            self._check_executors()
         return spark
 
     def _check_executors(self) -> None:
@@ -234,7 +235,7 @@ class SparkEngine:
         self._executors_checked_at = time.monotonic()
         context = self._session.result().sparkContext
         deadline = time.monotonic() + _REGISTRATION_TIMEOUT
-        with translate_errors():
+        with self._limited_call(_REGISTRATION_TIMEOUT + CALL_TIMEOUT):
             # The driver is counted too.
             while (executors := context._jsc.sc().getExecutorMemoryStatus().size() - 1) < 1:
                 if time.monotonic() > deadline:

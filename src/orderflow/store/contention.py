@@ -9,7 +9,8 @@ from orderflow.errors import Contention
 from orderflow.plurals import counted
 
 ATTEMPTS = 20
-# Seconds. With the last lock timeout it is shorter than the supervisor's stall timeout, so the log names the locks.
+# Seconds. With the last lock timeout it is shorter than the stall timeout, so the log names the locks. It does not in
+# Real-Time Mode, whose stall timeout is 15 s, nor where Spark repeats failed tasks.
 TIMEOUT = 90.0
 _MAX_PAUSE = 2.0  # seconds
 
