@@ -10,7 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from orderflow import audit, topic
-from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated, TopicUnusable
+from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated, TopicUnusable
 from orderflow.settings import Settings
 from orderflow.spark import prepare_ledger
 from tests.support.audited import NO_FINDINGS, counts
@@ -170,9 +170,8 @@ def test_a_cleanup_policy_that_may_not_be_read_is_reported(stored: Settings, mon
     )
 
 
-def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orderflow.audit.scope._END_TIMEOUT", 1.0)
+def test_a_topic_that_lost_its_end_cannot_be_checked(stored: Settings) -> None:
     execute(stored, "UPDATE orders_ledger SET next_offset = 9 WHERE kafka_partition = 0")
-    with pytest.raises(KafkaUnavailable, match="ends at offset 5, before the ledger's position 9") as caught:
-        audit.run(stored)
+    with pytest.raises(OffsetsLost, match="ends at offset 5, before the ledger's position 9") as caught:
+        audit.run(stored, end_timeout=1.0)
     assert "MYSQL_TABLE" in caught.value.hint

@@ -19,7 +19,7 @@ from orderflow.audit.report import LISTED, Finding, Report, Values
 from orderflow.audit.stored_rows import differences
 from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
 from orderflow.contract.definition import DEFAULT, Order, Reason
-from orderflow.errors import KafkaUnavailable, RecordRejected
+from orderflow.errors import OffsetsLost, RecordRejected
 from orderflow.settings import Settings
 from orderflow.store.audits import Audit
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
@@ -282,10 +282,7 @@ def test_an_older_end_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> Non
     info, ends = TopicInfo("orders", "id", (0,)), iter([5, 5, 9])
     monkeypatch.setattr(scope, "_END_INTERVAL", 0.0)
     monkeypatch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, next(ends, 5))})
-    assert scope._wait_for_ends(Settings(), info, [entry]) == ({("orders", 0): Bounds(0, 9)}, [])
-    monkeypatch.setattr(scope, "_END_TIMEOUT", 0.0)
-    with pytest.raises(
-        KafkaUnavailable, match="ends at offset 5, before the ledger's position 9: Kafka is rec"
-    ) as raised:
-        scope._wait_for_ends(Settings(), info, [entry])
+    assert scope._wait_for_ends(Settings(), info, [entry], 10.0) == ({("orders", 0): Bounds(0, 9)}, [])
+    with pytest.raises(OffsetsLost, match="ends at offset 5, before the ledger's position 9: Kafka is rec") as raised:
+        scope._wait_for_ends(Settings(), info, [entry], 0.0)
     assert "MYSQL_TABLE" in raised.value.hint

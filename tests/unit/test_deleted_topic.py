@@ -25,7 +25,7 @@ COMMANDS: list[Callable[[], Any]] = [
     lambda: init(dry_run=False, grants=False, partitions=None),
     lambda: init(dry_run=True, grants=False, partitions=None),
     lambda: accept_loss(yes=False, by="", as_json=False),
-    lambda: find_scope(SETTINGS, Connection(SETTINGS)),
+    lambda: find_scope(SETTINGS, Connection(SETTINGS), end_timeout=0.0),
 ]
 
 

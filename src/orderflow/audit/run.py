@@ -26,21 +26,22 @@ log = logging.getLogger(__name__)
 _ATTEMPTS, _RETRY_WAIT = 5, 1.0  # attempts if a table is altered during the audit, and seconds between two attempts
 
 
-def run(settings: Settings, progress: OnProgress = lambda done, total: None) -> Report:
+def run(settings: Settings, progress: OnProgress = lambda done, total: None, *, end_timeout: float = 10.0) -> Report:
     """Check every record that the ledger accounts for, and everything else in the tables.
 
     `progress` is called with the number of offsets read and their total. The audit reads a snapshot of the tables, so
     the sink can continue. Records that retention removes before they are read can no longer be proven, like those that
     had left the topic before. A compacted topic is a finding.
 
-    If a table is altered during the audit, the snapshot ends and the audit restarts.
+    If a table is altered during the audit, the snapshot ends and the audit restarts. A broker that restarts may report
+    an older end: the audit waits `end_timeout` seconds until each partition ends at the ledger's position or later.
 
-    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost, KafkaUnavailable (also if a partition ends before
-    the ledger's position), KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
+    Raises TopicMissing, TopicUnusable, TopicRecreated, OffsetsLost (a partition ends before the ledger's position),
+    KafkaUnavailable, KafkaRefused, DatabaseUnavailable, DatabaseRefused, and Contention after several attempts.
     """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _run_once(settings, progress)
+            return _run_once(settings, progress, end_timeout)
         except Contention as contention:
             if attempt == _ATTEMPTS:
                 raise
@@ -49,13 +50,13 @@ def run(settings: Settings, progress: OnProgress = lambda done, total: None) -> 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _run_once(settings: Settings, progress: OnProgress) -> Report:
+def _run_once(settings: Settings, progress: OnProgress, end_timeout: float) -> Report:
     # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
     stored = schema.stored_contracts(settings.for_reading)
     settings = loader.with_contract(settings, stored.contracts[stored.newest_id])
     with snapshot.open_snapshot(settings) as connection:
         versions = ContractVersions(connection, loader.contract_of(settings))
-        scope = find_scope(settings, connection)
+        scope = find_scope(settings, connection, end_timeout)
         report = Report(
             topics_gone=[*scope.topics_gone],
             losses=[*scope.losses],

@@ -12,7 +12,7 @@ import msgspec
 
 from orderflow import topic
 from orderflow.audit.partition import Partition
-from orderflow.errors import KafkaUnavailable, TopicMissing, TopicRecreated
+from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.start_checks import check_not_deleted
 from orderflow.store import snapshot
@@ -20,8 +20,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, losses
 from orderflow.topic import Bounds, TopicInfo
 
-# Seconds for which the ends of the partitions are read again, and between two reads.
-_END_TIMEOUT, _END_INTERVAL = 10.0, 0.5
+_END_INTERVAL = 0.5  # seconds between two reads of an end that is before the ledger's position
 
 
 class Scope(NamedTuple):
@@ -55,14 +54,15 @@ class Scope(NamedTuple):
         )
 
 
-def find_scope(settings: Settings, connection: Connection) -> Scope:
+def find_scope(settings: Settings, connection: Connection, end_timeout: float) -> Scope:
     """Return what the ledger accounts for, and what of it the topics still have.
 
-    Raises TopicMissing, TopicRecreated, and KafkaUnavailable if a partition ends before the ledger's position.
+    Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition still ends before the ledger's position after
+    `end_timeout` seconds.
     """
     entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
     info = _find_topic(settings, connection)
-    bounds, topics_gone = _wait_for_ends(settings, info, entries)
+    bounds, topics_gone = _wait_for_ends(settings, info, entries, end_timeout)
     all_losses = losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
@@ -92,13 +92,13 @@ def _find_topic(settings: Settings, connection: Connection) -> TopicInfo:
 
 
 def _wait_for_ends(
-    settings: Settings, info: TopicInfo, entries: Sequence[LedgerEntry]
+    settings: Settings, info: TopicInfo, entries: Sequence[LedgerEntry], timeout: float
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
     """What `_find_bounds` returns, once each partition ends at the ledger's position or later.
 
     A broker that restarts may briefly report an older end.
     """
-    deadline = time.monotonic() + _END_TIMEOUT
+    deadline = time.monotonic() + timeout
     while True:
         all_bounds, missing_topics = _find_bounds(settings, info, entries)
         ends = {entry: all_bounds.setdefault((entry.topic, entry.partition), Bounds(0, 0)).end for entry in entries}
@@ -106,7 +106,7 @@ def _wait_for_ends(
         if early is None:
             return all_bounds, missing_topics
         if time.monotonic() >= deadline:
-            raise KafkaUnavailable(
+            raise OffsetsLost(
                 f"{early.topic} partition {early.partition} ends at offset {ends[early]}, before the ledger's position"
                 f" {early.next_offset}: Kafka is recovering, or has lost records that are already stored.",
                 hint="Repeat the audit when the brokers have recovered. If the end stays, restore the topic, or start"
