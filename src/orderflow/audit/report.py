@@ -115,7 +115,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     def sentence(self) -> str:
         """The result in one sentence, followed by notes."""
-        beginning = audits.beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
+        beginning = audits.sentence_beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
         if self.is_proven:
             parts = (
                 f"{self.stored:,} stored + {counted(self.duplicates, 'duplicate')} + {self.quarantined:,} quarantined"

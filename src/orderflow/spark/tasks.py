@@ -21,7 +21,7 @@ from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordReje
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Writer
 
@@ -198,7 +198,7 @@ def _as_record_batch(arrow_batch: ArrowBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.select([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
+    return batch.at_indexes([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
 
 
 def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:
@@ -251,7 +251,7 @@ def _store(
     return ArrowBatch.from_arrays(columns, schema=STORED_SCHEMA)
 
 
-def _commit(writer: Writer, batch: RecordBatch) -> Committed:
+def _commit(writer: Writer, batch: RecordBatch) -> CommitResult:
     """Commit the batch after the task with the preceding records has committed them.
 
     Raises LedgerGap if that task makes no progress for 10 seconds.

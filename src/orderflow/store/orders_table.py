@@ -12,7 +12,7 @@ from orderflow.errors import TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import contracts, statements
 from orderflow.store.information_schema import ExistingTables
-from orderflow.store.schema_steps import Step
+from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.table_definition import (
     ColumnDefinition,
     ExistingColumn,
@@ -30,7 +30,7 @@ _VARCHAR = re.compile(r"varchar\((\d+)\)")
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 
 
-def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[Step]:
+def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[SchemaStep]:
     """Return the steps that create what the existing orders table lacks.
 
     Raises TableDrifted.
@@ -53,7 +53,7 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
     is_interrupted = has_provenance and table.columns["kafka_partition"].default == "-1"
     if has_provenance and not is_interrupted:
         return steps
-    return steps + [Step(f"provenance of the rows in table {name}", step) for step in ADOPTION[is_interrupted:]]
+    return steps + [SchemaStep(f"provenance of the rows in table {name}", step) for step in ADOPTION[is_interrupted:]]
 
 
 @cache
@@ -96,7 +96,7 @@ def _column(field: Field) -> ColumnDefinition:
 
 def _column_changes(
     settings: Settings, name: str, table: ExistingTable, versions: contracts.Versions
-) -> tuple[list[Step], ExistingTable]:
+) -> tuple[list[SchemaStep], ExistingTable]:
     """Return the step that adds missing columns, and the table as it is then.
 
     The step also lengthens VARCHAR columns that the latest contract declares shorter.
@@ -121,7 +121,7 @@ def _column_changes(
         return [], table
     noun = "columns" if len(changes) > 1 else "column"
     placeholders = (("changes", ",\n  ".join(changes)),)
-    step = Step(f"{noun} {', '.join(changed)} of table {name}", "change_orders", placeholders)
+    step = SchemaStep(f"{noun} {', '.join(changed)} of table {name}", "change_orders", placeholders)
     return [step], table._replace(columns=columns)
 
 
