@@ -197,7 +197,7 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
 
 def _default_settings() -> Settings:
     """Load the settings from the environment and `.env`. If `orderflow up` runs in ORDERFLOW_HOME, use its servers."""
-    from orderflow.embedded import state_file  # here, because a cluster's workers import this module too
+    from orderflow.running_servers import state_file  # here, because a cluster's workers import this module too
 
     current = settings_module.load()
     return state_file.find_running(current) or current
