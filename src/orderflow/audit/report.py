@@ -17,7 +17,7 @@ FindingKind = Literal[
 ]
 
 
-class Values(msgspec.Struct, frozen=True):
+class DifferingValues(msgspec.Struct, frozen=True):
     """A field whose values differ, as text."""
 
     record: str
@@ -32,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     partition: int | None = None
     offset: int | None = None
     order_id: str | None = None
-    fields: dict[str, Values] = {}
+    fields: dict[str, DifferingValues] = {}
 
 
 class Report(msgspec.Struct, kw_only=True):

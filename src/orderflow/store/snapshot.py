@@ -71,7 +71,7 @@ class AuditedQuarantineEntry(NamedTuple):
     reason_contract_id: int | None = None  # the version by which a replay set the reason; None: the sink set it
 
     @property
-    def resolved_in_order(self) -> bool:
+    def is_status_consistent(self) -> bool:
         """Whether person, time, reason, corrected value and contracts are set only where the status allows them."""
         resolved = self.status != "open"
         return (
