@@ -365,7 +365,7 @@ def test_custom_columns_of_adopted_rows_are_checked_and_may_become_wider(setting
     contract = loader.contract_of(first)
     with Connection(settings, database=False) as connection:
         connection.execute("create_database")
-    declared = ", ".join(f"{field.name} {field.column}" for field in contract.columns)
+    declared = ", ".join(f"{field.name} {field.sql_definition}" for field in contract.columns)
     execute(settings, f"CREATE TABLE orders ({declared}, PRIMARY KEY (order_id))")
     fields = "'c-1', '#1001', 'Yoga Mat', 'Toys', 45.99, 2, 91.98, '2025-01-15 14:30:45.123'"
     values = [ADOPTED_VALUES[field.name] for field in contract.custom_columns]

@@ -116,7 +116,7 @@ def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) ->
 def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None:
     schema.prepare(database)
     created = select(database, "SHOW CREATE TABLE orders")[0][1]
-    for name, kind in {field.name: field.column for field in DEFAULT.fields}.items():
+    for name, kind in {field.name: field.sql_definition for field in DEFAULT.fields}.items():
         declared = re.search(rf"`{name}` (.*)", created)
         assert declared
         for word in kind.replace(" CHARACTER SET utf8mb4", "").split():

@@ -147,9 +147,9 @@ def test_a_number_that_outgrows_the_pattern_stops_the_generator() -> None:
 def test_an_id_is_created_from_its_number_and_parsed_back(text: str, number: int, order_id: str) -> None:
     ids = OrderIds(contract_of(text))
     assert ids.make(number) == order_id and ids.is_valid(order_id)
-    assert ids.number(order_id.encode()) == number
+    assert ids.number_of(order_id.encode()) == number
     for other in (b"", b"x", b"ORDER-99999", b"PO-2025-08", b"\xff", order_id.encode() + b" "):
-        assert ids.number(other) is None
+        assert ids.number_of(other) is None
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_the_contract_table_agrees_with_the_code() -> None:
     rules = {field.name: field.rule for field in DEFAULT.fields}
     rules["total_price"] = "equals unit_price × quantity exactly"
     expected = [
-        [name, _JSON[field.kind], field.type.split(" CHARACTER SET")[0], rules[name]]
+        [name, _JSON[field.kind], field.sql_type.split(" CHARACTER SET")[0], rules[name]]
         for name, field in DEFAULT.by_name.items()
     ]
     assert _rows("contract", DOCS / "message-format.md") == expected

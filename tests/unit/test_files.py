@@ -260,7 +260,7 @@ def test_cells_are_written_to_the_paths_of_the_contract(read: Read) -> None:
         b' "extra": {"a": [1.0, 1e400]}}',
     )
     order = exact_path.decode(value, shop.CONTRACT)
-    assert dict(zip(shop.CONTRACT.names[8:], order.custom_values, strict=True))["extra"] == '{"a":[1.0,1e400]}'
+    assert dict(zip(shop.CONTRACT.column_names[8:], order.custom_values, strict=True))["extra"] == '{"a":[1.0,1e400]}'
 
 
 def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:

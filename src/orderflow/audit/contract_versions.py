@@ -52,7 +52,7 @@ class ContractVersions:
             description = f"contract versions begin in a partition of topic id {topic_id}, which is not in the ledger"
             report.add("counters", Finding(description=description, partition=number))
         for contract_id in sorted(used_ids & contracts_by_id.keys()):
-            if lacking := {*contracts_by_id[contract_id].names} - {*self.newest.names}:
+            if lacking := {*contracts_by_id[contract_id].column_names} - {*self.newest.column_names}:
                 columns = ", ".join(sorted(lacking))
                 description = (
                     f"contract version {self._versions.newest_id} lacks columns of version {contract_id}: {columns}"
@@ -111,5 +111,5 @@ class ContractVersions:
     def without_later_columns(self, row: ExistingRow, contract_id: int) -> ExistingRow:
         """The row with NULL in the columns that only later versions of the contract have."""
         columns = self._versions.contracts[contract_id].by_name
-        values = zip(self.newest.names, row.order, strict=True)
+        values = zip(self.newest.column_names, row.order, strict=True)
         return row._replace(order=tuple(value if name in columns else None for name, value in values))

@@ -132,6 +132,6 @@ def differences(contract: Contract, order: Order, existing_row: Sequence[object]
     """The fields in which an order and its row differ, each with both values."""
     return {
         name: DifferingValues(record=str(in_record), table=str(in_table))
-        for name, in_record, in_table in zip(contract.names, order.row(), existing_row, strict=True)
+        for name, in_record, in_table in zip(contract.column_names, order.row(), existing_row, strict=True)
         if in_record != in_table
     }

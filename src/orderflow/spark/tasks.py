@@ -132,7 +132,7 @@ def error_from_worker(failure: str) -> OrderFlowError | None:
 def _spark_type(field: Field) -> pa.DataType:
     if field.kind is Kind.TIMESTAMP:
         return pa.timestamp("us", "UTC")
-    return pa.bool_() if field.kind is Kind.BOOLEAN else field.arrow
+    return pa.bool_() if field.kind is Kind.BOOLEAN else field.arrow_type
 
 
 def _as_spark(field: Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -152,7 +152,7 @@ def _rejected(
     batch_indexes = pa.array([batch_index for batch_index, _ in rejected], pa.int64())
     schema = order_schema(contract, rejects=True)
     columns = [
-        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in contract.names),
+        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in contract.column_names),
         *_coordinates(arrow_batch, batch_indexes),
         pa.array([str(rejection.reason) for _, rejection in rejected], pa.string()),
         pa.array([rejection.message for _, rejection in rejected], pa.string()),

@@ -102,7 +102,7 @@ def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hi
             f" (version {stored.last_used_id}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
-    differences = "; ".join(change.what for change in changes(stored.last_used, loader.contract_of(settings)))
+    differences = "; ".join(change.description for change in changes(stored.last_used, loader.contract_of(settings)))
     return ContractInvalid(
         f"{beginning}{named} is not the contract of {tables}, whose last records were stored with version"
         f" {stored.last_used_id}: {differences}.",

@@ -105,7 +105,7 @@ def as_rows(
     is_plausible = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
     produced = pc.if_else(is_plausible, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
-    names = contract.names
+    names = contract.column_names
     return pa.table([*accepted.select(names).columns, *columns], names=[*names, *_RECORD, "batch_index"])
 
 
@@ -121,8 +121,8 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
             infile.write_bytes(
                 native.write(
                     rows.drop_columns("batch_index"),
-                    times=(*contract.times, "produced_at"),
-                    free_texts=contract.free_texts,
+                    times=(*contract.time_columns, "produced_at"),
+                    free_texts=contract.free_text_columns,
                 )
             )
         with row_errors():
@@ -277,7 +277,9 @@ def find_conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) ->
 def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:
     return ", ".join(
         f"{name} is {_shown(existing_value)} {existing} and {_shown(new_value)} {new}"
-        for name, existing_value, new_value in zip(contract.names, existing_row.order, row.order.row(), strict=True)
+        for name, existing_value, new_value in zip(
+            contract.column_names, existing_row.order, row.order.row(), strict=True
+        )
         if existing_value != new_value
     )
 

@@ -86,7 +86,7 @@ def _definition(settings: Settings, versions: contracts.Versions, *, has_provena
 
 def _column(field: Field) -> ColumnDefinition:
     """Return what the field's column must be."""
-    column = _of_any_table(parse_column(field.type))._replace(sql=field.column)
+    column = _of_any_table(parse_column(field.sql_type))._replace(sql=field.sql_definition)
     if field.name != "order_id":
         return column
     caseless = field.kind is Kind.INTEGER or (field.pattern and patterns.is_caseless(field.pattern))
@@ -107,14 +107,14 @@ def _column_changes(
     changes: list[str] = []
     previous = STANDARD_FIELDS[-1]
     for field in loader.contract_of(settings).columns:
-        column = parse_column(field.type)
+        column = parse_column(field.sql_type)
         if field.is_custom and field.name not in columns:
             changed.append(field.name)
-            changes.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{previous}`")
+            changes.append(f"ADD COLUMN {statements.identifier(field)} {field.sql_definition} AFTER `{previous}`")
             columns[field.name] = ExistingColumn(column.type, column.charset)
         elif _can_lengthen_in_place(latest, field, column, columns):
-            changed.append(f"{field.name} ({field.type.split()[0]})")
-            changes.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
+            changed.append(f"{field.name} ({field.sql_type.split()[0]})")
+            changes.append(f"MODIFY COLUMN {statements.identifier(field)} {field.sql_definition}")
             columns[field.name] = columns[field.name]._replace(type=column.type)
         previous = field.name if field.is_custom else previous
     if not changes:
@@ -134,7 +134,7 @@ def _can_lengthen_in_place(
     """
     if field.name not in latest or field.name not in columns:
         return False
-    declared = parse_column(latest[field.name].type)
+    declared = parse_column(latest[field.name].sql_type)
     before, after = _VARCHAR.fullmatch(declared.type), _VARCHAR.fullmatch(column.type)
     if not (before and after and declared.charset == column.charset and has_type(columns[field.name], declared)):
         return False
