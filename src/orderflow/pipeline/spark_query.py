@@ -178,6 +178,6 @@ def _writer(
 ) -> DataStreamWriter:
     # A URI, because HADOOP_CONF_DIR may set another default file system.
     checkpoint = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=scratch)).as_uri()
-    writer = write_orders(records, settings, scratch=scratch, is_whole_topic=True, realtime=realtime)
+    writer = write_orders(records, settings, scratch=scratch, check_gaps=False, realtime=realtime)
     configured: DataStreamWriter = writer.queryName(f"orderflow: {info.name}").option("checkpointLocation", checkpoint)
     return configured
