@@ -12,7 +12,15 @@ from unittest import mock
 
 import pytest
 
-from orderflow.errors import BatchDamaged, Contention, Interrupted, JvmExited, OrderFlowError, SparkUnavailable
+from orderflow.errors import (
+    BatchDamaged,
+    Contention,
+    Interrupted,
+    JvmExited,
+    KafkaUnavailable,
+    OrderFlowError,
+    SparkUnavailable,
+)
 from orderflow.pipeline import spark_driver, spark_query, trigger_mode
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
 from orderflow.pipeline.spark_driver import SparkDriver
@@ -237,8 +245,9 @@ def test_a_query_that_does_not_stop_costs_the_jvm_at_the_next_start(spark_on: An
         spark.start()
 
 
+@pytest.mark.parametrize("error", [Interrupted("A CRC error."), KafkaUnavailable("Cannot fetch a record.")])
 def test_a_failed_query_makes_the_next_start_search_for_unreadable_records(
-    spark_on: Any, monkeypatch: pytest.MonkeyPatch
+    spark_on: Any, error: OrderFlowError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start stores the records before a damaged batch, and Spark reads the other partitions."""
     spark = spark_on()
@@ -247,8 +256,8 @@ def test_a_failed_query_makes_the_next_start_search_for_unreadable_records(
     monkeypatch.setattr(unreadable, "_search", lambda *_: unreadable.damaged.update(damaged) or {})
     query = spark.start()
     assert query.positions == '{"orders": {"0": 10, "1": 20}}'
-    query.error = Interrupted("A CRC error.")
-    with pytest.raises(Interrupted):
+    query.error = error
+    with pytest.raises(type(error)):
         spark.engine.wait(0)
     assert spark.start().positions == '{"orders": {"1": 20}}'
     assert spark.engine.damaged_partitions() == damaged

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from orderflow.errors import Interrupted, JvmExited, OrderFlowError, SparkUnavailable
+from orderflow.errors import Interrupted, JvmExited, KafkaUnavailable, OrderFlowError, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
 from orderflow.pipeline.spark_driver import START_TIMEOUT, SparkDriver
@@ -106,7 +106,7 @@ class SparkEngine:
             return query.has_ended(seconds)
         except OrderFlowError as error:
             self._mode.mark_failed()
-            self._unreadable.must_search |= isinstance(error, Interrupted)
+            self._unreadable.must_search |= isinstance(error, Interrupted | KafkaUnavailable)
             raise
 
     def mark_stalled(self) -> None:
