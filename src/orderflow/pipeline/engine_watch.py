@@ -98,7 +98,7 @@ class EngineWatch:
                 self._log_damaged_partitions()
                 self._check_stall(connection, info, current, stop_event)
                 self.had_stored_everything |= not current.lag
-                if not self._engine.check_lag(current.lag or 0):
+                if self._engine.choose_trigger(current.lag or 0):
                     return True
         self._query_status(connection, info)
         if partitions := self._advance_past_empty_offsets(connection, info, end_offsets, stop_event):
@@ -121,6 +121,7 @@ class EngineWatch:
             return
         partitions = self._advance_past_empty_offsets(connection, info, overdue, stop_event)
         if partitions and (seconds := self._stall_detector.register_stall()):
+            self._engine.mark_stalled()
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {partitions[0]} has"
                 f" records from offset {self.positions[partitions[0]]} on"

@@ -68,12 +68,12 @@ def store(
     *,
     scratch: Path | None = None,
     sort_by_last_digit: bool = True,
-    is_whole_topic: bool = False,
+    check_gaps: bool = True,
 ) -> Iterator[ArrowBatch]:
     """Commit each batch, with one transaction per partition. Yield a row of STORED_SCHEMA for each transaction.
 
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
-    `orders.as_rows`. Without `is_whole_topic`, Kafka is queried for each offset that is missing between two records.
+    `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
 
     Raises WorkerError.
     """
@@ -83,7 +83,7 @@ def store(
         for arrow_batch in read_ahead(arrow_batches):
             _check_topic(arrow_batch, topic_reader)
             for batch in _split_by_partition(arrow_batch):
-                if not is_whole_topic:
+                if check_gaps:
                     _check_gaps(batch, topic_reader)
                 yield _store(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
