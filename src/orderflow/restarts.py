@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Collection, Hashable
 
 from orderflow.errors import (
     Contention,
@@ -26,30 +27,42 @@ UNKNOWN_ERROR_TIMEOUT = 120.0  # seconds for which an unknown database error is 
 class Restarts:
     """The failures since the last progress. The wait for an unavailable server has no limit."""
 
-    def __init__(self, name: str, *, unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`name` is what is started, for messages. An unknown database error is retried for these seconds."""
         self._name = name
         self._unknown_error_timeout = unknown_error_timeout
+        self._clock = clock
         self.reset()
 
     def reset(self) -> None:
-        """Start the count again: there was progress since the last failure."""
+        """Forget all failures: the last run was healthy."""
+        self.reset_starts()
+        self._unknown_since: dict[Hashable, float] = {}  # by place: the first of several unknown errors in a row
+
+    def reset_starts(self) -> None:
+        """Count the starts again: some partition has made progress, perhaps not the one that fails."""
         self._failed_starts = 0
-        self._unknown_since: float | None = None
         self._wait = _SHORTEST_WAIT
 
-    def register_failure(self, error: Unavailable | Contention) -> None:
-        """Count the failure.
+    def register_failure(self, error: Unavailable | Contention, places: Collection[Hashable] = ("",)) -> None:
+        """Count the failure. `places` are where records wait: an unknown error is retried while all of them change.
 
         Raises EngineFailed if the engine has failed too often.
         Raises DatabaseRefused if an unknown database error does not pass.
         """
         if isinstance(error, UnknownDatabaseError):
-            self._unknown_since = self._unknown_since or time.monotonic()
-            if time.monotonic() - self._unknown_since > self._unknown_error_timeout:
+            now = self._clock()
+            self._unknown_since = {place: self._unknown_since.get(place, now) for place in places}
+            if now - min(self._unknown_since.values(), default=now) > self._unknown_error_timeout:
                 raise DatabaseRefused(error.message, hint=error.hint) from error
         else:  # the time of another outage does not count
-            self._unknown_since = None
+            self._unknown_since = {}
         self._failed_starts += isinstance(error, Interrupted | LedgerGap)
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise EngineFailed(

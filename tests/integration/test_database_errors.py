@@ -24,6 +24,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
 from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
+from orderflow.store.error_numbers import NO_LOCAL_INFILE
 from orderflow.store.writer import Writer
 from tests.faults.proxy import Proxy, Trap, mysql_error, without_tls
 from tests.support.corpus import SAMPLE, numbered
@@ -313,6 +314,15 @@ def test_an_unknown_error_is_retried_until_it_passes(proxied: tuple[Settings, Pr
     repairer.join()
     with Connection(settings) as connection:
         assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("number", NO_LOCAL_INFILE)
+def test_only_load_data_can_be_replaced_by_insert(proxied: tuple[Settings, Proxy], number: int) -> None:
+    settings, proxy = proxied
+    schema.prepare(settings)
+    proxy.trap = Trap(b"INSERT INTO `orders_ledger`", mysql_error(number, "not allowed"))
+    with pytest.raises((UnknownDatabaseError, DatabaseUnavailable), match="not allowed"):
+        commit(settings, batch_of([SAMPLE]))
 
 
 def test_an_unknown_error_that_persists_stops_the_sink(proxied: tuple[Settings, Proxy]) -> None:

@@ -228,7 +228,12 @@ def test_a_position_outside_of_the_topic_is_an_error(ready: Settings) -> None:
     execute(ready, "UPDATE orders_ledger SET next_offset = 7 WHERE kafka_partition = 1")
     result = examine(ready)["ledger"]
     assert result.status == "error"
-    assert "partition 1 begins at offset 0 and ends at 0, but the ledger's next offset is 7" in result.found
+    assert "partition 1 ends at offset 0, before the ledger's position 7: Kafka is recovering, or has" in result.found
+    assert "another MYSQL_TABLE" in result.hint
+    execute(ready, "UPDATE orders_ledger SET next_offset = -1 WHERE kafka_partition = 1")
+    result = examine(ready)["ledger"]
+    assert "partition 1 begins at offset 0, after the ledger's position -1: records were removed" in result.found
+    assert (result.status, result.hint) == ("error", "`orderflow accept-loss` shows them.")
 
 
 @pytest.mark.parametrize(

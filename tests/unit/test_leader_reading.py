@@ -8,7 +8,6 @@ from unittest import mock
 import pytest
 
 from orderflow.errors import DatabaseUnavailable, Interrupted, KafkaUnavailable
-from orderflow.pipeline import leader_reading
 from orderflow.pipeline.leader_reading import read_as_leader
 
 
@@ -25,17 +24,15 @@ def test_a_requested_stop_ends_it() -> None:
         read_as_leader(mock.Mock(), stop_event, lambda: threading.Event().wait(30))
 
 
-def test_the_session_gets_statements_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_reading, "_KEEP_ALIVE_INTERVAL", 0.0)
+def test_the_session_gets_statements_meanwhile() -> None:
     is_alive, connection = threading.Event(), mock.Mock()
     connection.execute.side_effect = lambda _: is_alive.set()
-    assert read_as_leader(connection, threading.Event(), lambda: is_alive.wait(30))
+    assert read_as_leader(connection, threading.Event(), lambda: is_alive.wait(30), keep_alive_interval=0)
     connection.rollback.assert_called()
 
 
-def test_a_lost_session_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_reading, "_KEEP_ALIVE_INTERVAL", 0.0)
+def test_a_lost_session_ends_it() -> None:
     connection = mock.Mock()
     connection.execute.side_effect = DatabaseUnavailable("Gone.")
     with pytest.raises(DatabaseUnavailable):
-        read_as_leader(connection, threading.Event(), lambda: threading.Event().wait(30))
+        read_as_leader(connection, threading.Event(), lambda: threading.Event().wait(30), keep_alive_interval=0)

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from orderflow.embedded.ports import free_port
 from orderflow.errors import SettingInvalid
 from orderflow.insights.monitor import Monitor
-from orderflow.insights.status import PartitionStatus, Status
+from orderflow.insights.status import Status
+from orderflow.ledger_status import PartitionStatus
 from orderflow.metrics import transactions
 from orderflow.metrics.endpoint import serving
 from orderflow.metrics.producer import ProducerMetrics

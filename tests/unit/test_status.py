@@ -10,7 +10,7 @@ import pytest
 from orderflow import topic
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.insights import status
-from orderflow.insights.status import TopicExtent
+from orderflow.ledger_status import TopicBounds
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, reading
 from orderflow.store.ledger import LedgerEntry
@@ -30,14 +30,14 @@ DOWN = KafkaUnavailable("Kafka is down.")
 )
 def test_the_newest_order_is_described_with_its_age(age: timedelta, described: str) -> None:
     newest = "ORDER-1", datetime.now(UTC).replace(tzinfo=None) - age
-    assert status.combine(Settings(), [], DOWN, newest).describe_newest() == described
+    assert status.build(Settings(), [], DOWN, newest).describe_newest() == described
 
 
 def test_without_orders_there_is_no_newest_one() -> None:
-    assert status.combine(Settings(), [], DOWN, None).describe_newest() is None
+    assert status.build(Settings(), [], DOWN, None).describe_newest() is None
 
 
-EXTENT = TopicExtent("id", {0: Bounds(first=100, end=130), 1: Bounds(first=0, end=20)})
+BOUNDS = TopicBounds("id", {0: Bounds(first=100, end=130), 1: Bounds(first=0, end=20)})
 
 
 def _entry(topic_id: str, next_offset: int) -> LedgerEntry:
@@ -45,22 +45,24 @@ def _entry(topic_id: str, next_offset: int) -> LedgerEntry:
 
 
 def test_before_the_first_start_the_lag_is_what_the_topic_holds() -> None:
-    result = status.combine(Settings(), [], EXTENT, None)
+    result = status.build(Settings(), [], BOUNDS, None)
     assert [part.lag for part in result.partitions] == [30, 20] and result.lag == 50
 
 
 def test_an_added_partition_counts_from_its_beginning() -> None:
-    extent = TopicExtent("id", {**EXTENT.bounds, 1: Bounds(first=5, end=20)})
-    result = status.combine(Settings(), [_entry("id", 128)], extent, None)
+    topic_bounds = TopicBounds("id", {**BOUNDS.by_partition, 1: Bounds(first=5, end=20)})
+    result = status.build(Settings(), [_entry("id", 128)], topic_bounds, None)
     assert [part.lag for part in result.partitions] == [2, 20] and result.lag == 22
 
 
 @pytest.mark.parametrize(
-    ("extent", "reason"),
-    [(DOWN, DOWN.message), (EXTENT._replace(topic_id="another"), "was deleted and created again")],
+    ("topic_bounds", "reason"),
+    [(DOWN, DOWN.message), (BOUNDS._replace(topic_id="another"), "was deleted and created again")],
 )
-def test_a_lag_that_means_nothing_is_unknown_with_its_reason(extent: TopicExtent | OrderFlowError, reason: str) -> None:
-    result = status.combine(Settings(), [_entry("id", 128)], extent, None)
+def test_a_lag_that_means_nothing_is_unknown_with_its_reason(
+    topic_bounds: TopicBounds | OrderFlowError, reason: str
+) -> None:
+    result = status.build(Settings(), [_entry("id", 128)], topic_bounds, None)
     assert result.lag is None and all(part.lag is None for part in result.partitions)
     assert reason in (result.lag_unknown_because or "")
 

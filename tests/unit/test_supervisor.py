@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+from unittest import mock
 
 import pytest
 
-from orderflow import restarts, topic
+from orderflow import topic
 from orderflow.errors import (
     Contention,
     DatabaseRefused,
@@ -28,8 +30,8 @@ from orderflow.errors import (
     TopicRecreated,
     UnknownDatabaseError,
 )
-from orderflow.insights.status import PartitionStatus, Status
-from orderflow.pipeline import engine_watch, process_restart, stalls, supervisor
+from orderflow.ledger_status import LedgerStatus, PartitionStatus
+from orderflow.pipeline import process_restart, supervisor
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.supervisor import Supervisor
@@ -57,11 +59,13 @@ class Event(threading.Event):
 class IdleEngine:
     """Only opened and closed, because the attempts are scripted."""
 
+    is_closed = False
+
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         assert scratch.is_dir()
 
     def close(self) -> None:
-        pass
+        self.is_closed = True
 
 
 class Scripted(Supervisor):
@@ -69,16 +73,22 @@ class Scripted(Supervisor):
 
     def __init__(self, *attempts: Attempt, **options: Any) -> None:
         self.reports: list[SinkProgress] = []
-        engine = cast(Engine, IdleEngine())
-        super().__init__(Settings(), engine=engine, on_progress=self.reports.append, **options)
+        self.engine = IdleEngine()
+        super().__init__(Settings(), engine=cast(Engine, self.engine), on_progress=self.reports.append, **options)
         self._attempts = list(attempts)
         self.stop_event = self._stop_event = Event()
 
     def store_until(self, offset: int) -> None:
-        self._watch.positions = {0: offset}
+        self._watch._set_positions({0: offset})
 
-    def note_all_is_stored(self, value: bool) -> None:
-        self._watch.had_stored_everything = value
+    def start_at(self, positions: dict[int, int], end_offsets: dict[int, int]) -> None:
+        self._watch._set_positions(positions)
+        self._waiting = {
+            partition: position for partition, position in positions.items() if position < end_offsets[partition]
+        }
+
+    def set_caught_up(self, value: bool) -> None:
+        self._watch.has_caught_up = value
 
     def _run_as_leader(self) -> None:
         attempt = self._attempts.pop(0)
@@ -100,22 +110,17 @@ def _end(_: Scripted) -> None:
 
 
 class Clock:
-    """Replaces the module `time`."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    fake = Clock()
-    monkeypatch.setattr(supervisor, "time", fake)
-    monkeypatch.setattr(restarts, "time", fake)
-    monkeypatch.setattr(stalls, "time", fake)
-    monkeypatch.setattr(engine_watch, "time", fake)
-    return fake
+def clock() -> Clock:
+    return Clock()
 
 
 def _store_and_fail(offset: int, error: OrderFlowError) -> Callable[[Scripted], None]:
@@ -159,6 +164,20 @@ def test_a_failure_is_logged_with_the_next_step(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [line]
 
 
+def test_a_failure_is_logged_without_the_lag_of_old_positions(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """A standby, or a machine that was suspended, has the positions of long ago."""
+
+    def store(sink: Scripted) -> None:
+        sink.store_until(7)
+        clock.now += 3600
+        raise DatabaseUnavailable("MySQL does not answer.")
+
+    sink = Scripted(store, _end)
+    sink._watch._wall_clock = clock
+    sink.run()
+    assert "MySQL does not answer. Retrying." in caplog.text and "lag" not in caplog.text
+
+
 def test_waits_grow_to_a_limit_and_restart_after_progress() -> None:
     sink = Scripted(*[UNAVAILABLE] * 20, _store_and_fail(7, UNAVAILABLE), _end)
     sink.run()
@@ -172,6 +191,16 @@ def test_an_operator_error_ends_the_supervisor_at_once() -> None:
     with pytest.raises(TopicRecreated):
         sink.run()
     assert sink.reports == [] and sink.attempts_left == 1
+
+
+def test_the_engine_is_closed_when_an_error_ends_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = Scripted(TopicRecreated("The topic was deleted and created again."))
+    with pytest.raises(TopicRecreated):
+        sink.run()
+    assert sink.engine.is_closed
+    monkeypatch.setattr(IdleEngine, "close", mock.Mock(side_effect=SparkUnavailable("Spark does not answer.")))
+    with pytest.raises(TopicRecreated):
+        Scripted(TopicRecreated("The topic was deleted and created again.")).run()
 
 
 @pytest.mark.parametrize("error", [INTERRUPTED, LedgerGap("A gap.")])
@@ -191,17 +220,17 @@ def test_restarts_with_progress_between_them_have_no_limit() -> None:
 
 
 @pytest.mark.parametrize("error", [INTERRUPTED, UnknownDatabaseError("MySQL answers 9999.")])
-@pytest.mark.parametrize(("seconds", "had_stored_everything"), [(3600, True), (3600, False), (50, True)])
+@pytest.mark.parametrize(("seconds", "has_caught_up"), [(3600, True), (3600, False), (50, True)])
 def test_a_healthy_run_ends_an_outage_although_no_record_arrived(
-    clock: Clock, error: OrderFlowError, seconds: float, had_stored_everything: bool
+    clock: Clock, error: OrderFlowError, seconds: float, has_caught_up: bool
 ) -> None:
     def run_and_fail(sink: Scripted) -> None:
         clock.now += seconds
-        sink.note_all_is_stored(had_stored_everything)
+        sink.set_caught_up(has_caught_up)
         raise error
 
-    sink = Scripted(*[run_and_fail] * 20, _end, unknown_error_timeout=10)
-    if seconds > 60 and had_stored_everything:
+    sink = Scripted(*[run_and_fail] * 20, _end, unknown_error_timeout=10, clock=clock)
+    if seconds > 60 and has_caught_up:
         sink.run()
     else:
         with pytest.raises(OperatorError):
@@ -215,6 +244,47 @@ def test_an_unknown_database_error_is_retried_for_a_time() -> None:
     with pytest.raises(DatabaseRefused, match="MySQL answers 9999") as refused:
         sink.run()
     assert refused.value.hint == "See its manual."
+
+
+UNKNOWN = UnknownDatabaseError("MySQL answers 9999.")
+
+
+@pytest.mark.parametrize("other_end", [10**6, 0], ids=["the other has a backlog", "the other has caught up"])
+def test_an_unknown_error_of_one_partition_ends_the_sink_although_another_moves(clock: Clock, other_end: int) -> None:
+    positions = itertools.count(1)
+
+    def fail(sink: Scripted) -> None:
+        clock.now += 20
+        position = next(positions)
+        sink.start_at({0: 5, 1: position}, {0: 9, 1: other_end or position})
+        raise UNKNOWN
+
+    with pytest.raises(DatabaseRefused, match="MySQL answers 9999"):
+        Scripted(*[fail] * 100, clock=clock).run()
+    assert 120 < clock.now - 1000 <= 160
+
+
+def test_unknown_errors_have_no_limit_while_every_partition_with_records_moves(clock: Clock) -> None:
+    positions = itertools.count(1)
+
+    def fail(sink: Scripted) -> None:
+        clock.now += 20
+        sink.start_at({0: 9, 1: next(positions)}, {0: 9, 1: 10**6})
+        raise UNKNOWN
+
+    Scripted(*[fail] * 100, _end, clock=clock).run()
+
+
+def test_a_partition_that_waits_for_a_person_does_not_count_for_rare_unknown_errors(clock: Clock) -> None:
+    """A damaged batch keeps its partition waiting for hours, and the others go on."""
+    positions = itertools.count(1)
+
+    def fail(sink: Scripted) -> None:
+        clock.now += 3600
+        sink.start_at({0: 5, 1: next(positions)}, {0: 9, 1: 10**6})
+        raise UNKNOWN
+
+    Scripted(*[fail] * 100, _end, clock=clock).run()
 
 
 def test_a_requested_stop_ends_the_waiting() -> None:
@@ -297,8 +367,8 @@ class Watching(EngineWatch):
 
     def __init__(self, clock: Clock, looks: list[Look], engine: WatchedEngine, *, busy: bool = False) -> None:
         self.reports: list[SinkProgress] = []
-        super().__init__(Settings(), cast(Engine, engine), self.reports.append)
-        self._clock, self._looks, self._busy = clock, looks, busy
+        super().__init__(Settings(), cast(Engine, engine), self.reports.append, clock=clock)
+        self._test_clock, self._looks, self._busy = clock, looks, busy
         self._look_count = 0
         self.positions = {0: looks[0].position} | ({1: 0} if busy else {})
 
@@ -306,8 +376,8 @@ class Watching(EngineWatch):
         ends = {0: self._looks[0].end} | ({1: 0} if self._busy else {})
         return self.wait_for_end(cast(Connection, None), INFO, ends, threading.Event())
 
-    def _query_status(self, connection: Connection, info: TopicInfo) -> Status:
-        self._clock.now += 10
+    def _query_status(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
+        self._test_clock.now += 10
         self._look_count += 1
         position, end, quarantined = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
         offsets = {0: (position, end)} | ({1: (self._look_count, self._look_count)} if self._busy else {})
@@ -316,7 +386,7 @@ class Watching(EngineWatch):
             PartitionStatus(partition=partition, next_offset=position, end=end, lag=end - position)
             for partition, (position, end) in offsets.items()
         )
-        return Status(
+        return LedgerStatus(
             topic="orders",
             stored=position - quarantined,
             duplicates=0,
@@ -326,8 +396,6 @@ class Watching(EngineWatch):
             lag_unknown_because=None,
             partitions=partitions,
             updated_at=None,
-            newest_order=None,
-            newest_age_seconds=None,
         )
 
 
@@ -421,7 +489,7 @@ class StartableEngine(WatchedEngine):
 
 
 @pytest.fixture
-def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Look], Any], None]:
+def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Look], Any], Supervisor]:
     """A function that runs an engine once; its looks are as in Watching."""
     monkeypatch.setattr(topic, "describe", lambda _: INFO)
     monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
@@ -429,13 +497,24 @@ def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[
     monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
     monkeypatch.setattr(supervisor, "accounted_offsets", lambda *_: AccountedOffsets({}, []))
 
-    def run(looks: list[Look], engine: Any) -> None:
-        sink = Supervisor(Settings(), engine=engine)
+    def run(looks: list[Look], engine: Any) -> Supervisor:
+        sink = Supervisor(Settings(), engine=engine, clock=clock)
         sink._watch = Watching(clock, looks, engine)
         monkeypatch.setattr(sink, "_end_offsets", lambda *_: {0: looks[0].end})
         sink._run_engine(cast(Connection, None))
+        return sink
 
     return run
+
+
+@pytest.mark.usefixtures("skipped")
+def test_the_partitions_that_had_records_at_the_start_are_known(run_engine: Callable[..., Supervisor]) -> None:
+    class EndingEngine(StartableEngine):
+        def stop(self) -> None:
+            """Succeed."""
+
+    assert run_engine([Look(0, 9)], EndingEngine(ends_after=1))._waiting_places() == [(0, 0)]
+    assert run_engine([Look(0, 0)], EndingEngine(ends_after=1))._waiting_places() == [((0, 0),)]
 
 
 def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., None]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from orderflow import topic
 from orderflow.audit.partition import Partition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
+from orderflow.ledger_status import describe_older_end
 from orderflow.settings import Settings
 from orderflow.start_checks import check_not_deleted
 from orderflow.store import snapshot
@@ -107,8 +108,7 @@ def _wait_for_ends(
             return all_bounds, missing_topics
         if time.monotonic() >= deadline:
             raise OffsetsLost(
-                f"{early.topic} partition {early.partition} ends at offset {ends[early]}, before the ledger's position"
-                f" {early.next_offset}: Kafka is recovering, or has lost records that are already stored.",
+                describe_older_end(early.topic, early.partition, ends[early], early.next_offset),
                 hint="Repeat the audit when the brokers have recovered. If the end stays, restore the topic, or start"
                 " again with another MYSQL_TABLE.",
             )

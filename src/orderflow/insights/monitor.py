@@ -23,7 +23,8 @@ from orderflow.errors import DatabaseRefused, KafkaUnavailable, OrderFlowError
 from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
-from orderflow.insights.status import Status, TopicExtent
+from orderflow.insights.status import Status
+from orderflow.ledger_status import TopicBounds, read_topic_bounds
 from orderflow.plurals import counted
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
@@ -117,7 +118,7 @@ class Monitor:
         self._has_products = bool(self._contract.by_name["product_name"].path)
         self._kafka = _Queries(f"Kafka at {settings.kafka_bootstrap_servers}")
         self._database = _Queries(f"MySQL at {settings.database_address}")
-        self._extent: TopicExtent | OrderFlowError = KafkaUnavailable("Kafka was not read yet.")
+        self._topic_bounds: TopicBounds | OrderFlowError = KafkaUnavailable("Kafka was not read yet.")
         self._status: Status | None = None
         self._read_at: datetime | None = None
         self._stored: deque[tuple[float, int]] = deque(maxlen=_RATES + 1)  # (monotonic seconds, orders)
@@ -226,9 +227,9 @@ class Monitor:
         while not stop.is_set():
             self._kafka.begin()
             try:
-                self._extent = status.read_extent(self._settings)
+                self._topic_bounds = read_topic_bounds(self._settings)
             except OrderFlowError as error:
-                self._extent = error
+                self._topic_bounds = error
                 self._kafka.end(error)
                 stop.wait(_RETRY_WAIT)
             else:
@@ -272,7 +273,7 @@ class Monitor:
         self._latest = reading.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
-        pipeline_status = status.combine(self._settings, entries, self._extent, newest, self._open_by_reason)
+        pipeline_status = status.build(self._settings, entries, self._topic_bounds, newest, self._open_by_reason)
         position = sum(partition_status.next_offset for partition_status in pipeline_status.partitions)
         if position != self._positions[1] or not pipeline_status.lag:
             self._positions = now, position

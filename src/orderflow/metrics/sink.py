@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from orderflow.insights.status import Status
+from orderflow.ledger_status import LedgerStatus
 from orderflow.metrics import status_metrics, transactions
 from orderflow.metrics.endpoint import Health, new_registry
 from orderflow.metrics.query_progress import QueryProgress
@@ -28,7 +28,7 @@ class SinkMetrics:
     def __init__(self) -> None:
         self.registry = new_registry()
         self._health = Health(False, "starting")
-        self._status: Status | None = None
+        self._status: LedgerStatus | None = None
         self._query: QueryProgress | None = None
         self._latency_counts = [0] * (len(LATENCY_BUCKETS) + 1)
         self._latency_sum = 0.0
@@ -61,7 +61,7 @@ class SinkMetrics:
         return self._health
 
     def update(
-        self, state: str, message: str, status: Status | None, error: str, query: QueryProgress | None = None
+        self, state: str, message: str, status: LedgerStatus | None, error: str, query: QueryProgress | None = None
     ) -> None:
         """Set the state (one of STATES), a message for the user, the current status, the class of the error that is
         being retried ("" for none), and Spark's last micro-batch."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from orderflow.insights.status import Status
+from orderflow.ledger_status import LedgerStatus
 
 
-def families(status: Status | None) -> Iterator[Metric]:
+def families(status: LedgerStatus | None) -> Iterator[Metric]:
     """The metrics of a status; without samples if it is None, without end offsets and lag if Kafka is unavailable."""
     stored = CounterMetricFamily("orderflow_stored", "Records stored as orders, by the ledger.", labels=["topic"])
     duplicates = CounterMetricFamily(

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
-from orderflow.insights import status
-from orderflow.insights.status import Status, TopicExtent
 from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.ledger_status import LedgerStatus, compare_ledger, read_topic_bounds
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.leader_reading import read_as_leader
@@ -26,10 +25,7 @@ from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
 
-_POLL_INTERVAL = 0.25  # seconds between two checks of the engine
-_PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
-_DAMAGE_REMINDER = 60.0  # seconds between two lines about the same damaged batch
-_DRAIN_TIMEOUT = 30.0  # seconds that a graceful stop waits for the current batch
+PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
 
 
 class SinkProgress(NamedTuple):
@@ -41,7 +37,7 @@ class SinkProgress(NamedTuple):
 
     state: str  # standby, running, waiting
     message: str
-    status: Status | None = None
+    status: LedgerStatus | None = None
     error: str = ""
     query: QueryProgress | None = None
 
@@ -49,31 +45,62 @@ class SinkProgress(NamedTuple):
 class EngineWatch:
     """Watches one engine through all its restarts.
 
-    `positions` are the ledger's at the last query. `had_stored_everything` is True if the lag was 0 since `begin`.
+    `positions` are the ledger's at the last query. `has_caught_up` is True once the lag was 0; the supervisor sets it
+    to False before each attempt.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, on_progress: Callable[[SinkProgress], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        on_progress: Callable[[SinkProgress], None],
+        *,
+        poll_interval: float = 0.25,
+        progress_interval: float = PROGRESS_INTERVAL,
+        damage_reminder_interval: float = 60.0,
+        drain_timeout: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """All times are in seconds. Every `poll_interval` it checks whether the engine has ended or a stop is
+        requested, and every `progress_interval` the progress. It logs a damaged batch every `damage_reminder_interval`.
+        A requested stop waits up to `drain_timeout` for the current batch.
+        """
         self.positions: dict[int, int] = {}
-        self.had_stored_everything = False
+        self.has_caught_up = False
         self._settings = settings
         self._engine = engine
         self._on_progress = on_progress
-        self._stall_detector = StallDetector()
+        self._poll_interval = poll_interval
+        self._progress_interval = progress_interval
+        self._damage_reminder_interval = damage_reminder_interval
+        self._drain_timeout = drain_timeout
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._positions_read_at = 0.0  # by the wall clock, which also runs while the machine is suspended
+        self._stall_detector = StallDetector(clock=clock)
         self._rejected_share = RejectedShare(settings, settings.kafka_topic)
         self._cleanup_policy: str | None = None
-        self._last_status: Status | None = None
+        self._last_status: LedgerStatus | None = None
         self._last_message = ""
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
-    def begin(self, connection: Connection, info: TopicInfo, positions: Mapping[int, int]) -> None:
+    def prepare_start(self, connection: Connection, info: TopicInfo, positions: Mapping[int, int]) -> None:
         """Set the positions from which the engine is about to start. The next report of progress is logged.
 
         Raises DatabaseUnavailable, KafkaUnavailable, TopicUnusable, TopicRecreated.
         """
-        self.positions = dict(positions)
+        self._set_positions(positions)
         self._last_message = ""
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         self._last_status = self._last_status or self._query_status(connection, info)
+
+    def _set_positions(self, positions: Mapping[int, int]) -> None:
+        self.positions, self._positions_read_at = dict(positions), self._wall_clock()
+
+    def has_current_positions(self) -> bool:
+        """Whether `positions` were read within two progress intervals; later, another sink may have moved them."""
+        return 0 <= self._wall_clock() - self._positions_read_at <= 2 * self._progress_interval
 
     def wait_for_end(
         self,
@@ -86,20 +113,37 @@ class EngineWatch:
 
         Raises the error that made the engine fail.
         """
-        checked_at = -_PROGRESS_INTERVAL
         self._stall_detector.start(self.positions, end_offsets)
-        while not self._engine.wait(_POLL_INTERVAL):
+        check_at = self._clock()
+        while not self._engine.wait(self._poll_interval):
             if stop_event.is_set():
-                self._engine.drain(_DRAIN_TIMEOUT)
+                self._engine.drain(self._drain_timeout)
                 return False  # without a last report: a broker that is down would delay the stop
-            if time.monotonic() - checked_at > _PROGRESS_INTERVAL:
-                checked_at = time.monotonic()
-                current = self._report_progress(connection, info)
-                self._log_damaged_partitions()
-                self._check_stall(connection, info, current, stop_event)
-                self.had_stored_everything |= not current.lag
-                if self._engine.choose_trigger(current.lag or 0):
+            if self._clock() >= check_at:
+                check_at = self._clock() + self._progress_interval
+                if self._must_restart(connection, info, stop_event):
                     return True
+        self._check_complete(connection, info, end_offsets, stop_event)
+        return False
+
+    def _must_restart(self, connection: Connection, info: TopicInfo, stop_event: threading.Event) -> bool:
+        """Report the progress, look for stalls, and let the engine choose its trigger for the lag.
+
+        Raises Interrupted if the engine hangs, and what `_report_progress` and `_log_damaged_partitions` raise.
+        """
+        current = self._report_progress(connection, info)
+        self._log_damaged_partitions()
+        self._check_stall(connection, info, current, stop_event)
+        self.has_caught_up |= not current.lag
+        return self._engine.choose_trigger(current.lag or 0)
+
+    def _check_complete(
+        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
+    ) -> None:
+        """Check that an engine that has ended stored everything before `end_offsets`, and report the progress.
+
+        Raises Interrupted if it did not.
+        """
         self._query_status(connection, info)
         if partitions := self._advance_past_empty_offsets(connection, info, end_offsets, stop_event):
             raise Interrupted(
@@ -107,10 +151,9 @@ class EngineWatch:
                 f" {self.positions[partitions[0]]} on."
             )
         self._report_progress(connection, info)
-        return False
 
     def _check_stall(
-        self, connection: Connection, info: TopicInfo, current: Status, stop_event: threading.Event
+        self, connection: Connection, info: TopicInfo, current: LedgerStatus, stop_event: threading.Event
     ) -> None:
         """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
 
@@ -129,9 +172,9 @@ class EngineWatch:
                 hint="If this repeats, another session may hold locks on the tables: SHOW PROCESSLIST shows it.",
             )
         self._stall_detector.wait_again(current.partitions, overdue)
-        self.had_stored_everything |= not partitions and len(overdue) == len(info.partitions)
+        self.has_caught_up |= not partitions and len(overdue) == len(info.partitions)
 
-    def _report_progress(self, connection: Connection, info: TopicInfo) -> Status:
+    def _report_progress(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
         """Check ledger and topic, and log the result if it has changed.
 
         Raises TooManyRejected, and what `_query_status` raises.
@@ -148,14 +191,14 @@ class EngineWatch:
         self._check_rejected_share(current)
         return current
 
-    def _check_rejected_share(self, current: Status) -> None:
+    def _check_rejected_share(self, current: LedgerStatus) -> None:
         """Raise TooManyRejected if too many of the last records were rejected.
 
         A writer checks this too, but on a cluster Spark repeats its task.
         """
         before, self._last_status = self._last_status, current
         if before:
-            records, rejected = _count(current) - _count(before), current.quarantined - before.quarantined
+            records, rejected = current.records - before.records, current.quarantined - before.quarantined
             if records >= rejected >= 0:  # not if the tables were restored to an older state
                 self._rejected_share.add(records, rejected)
 
@@ -190,13 +233,13 @@ class EngineWatch:
                 ledger.advance_past_empty(connection, info.name, info.topic_id, partition, start, end)
         return with_records
 
-    def _query_status(self, connection: Connection, info: TopicInfo) -> Status:
+    def _query_status(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
         Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (other partitions), KafkaUnavailable.
         """
         entries = ledger.entries(connection, info.name)
-        self.positions = {entry.partition: entry.next_offset for entry in entries}
+        self._set_positions({entry.partition: entry.next_offset for entry in entries})
         current_info = topic.describe(self._settings)
         ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
@@ -205,24 +248,20 @@ class EngineWatch:
             raise RestartRequired(f"The ledger lacks partitions of topic {info.name}: its tables were changed.")
         if added := set(current_info.partitions).difference(info.partitions):
             raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
-        extent = TopicExtent(current_info.topic_id, topic.bounds(self._settings, current_info.partitions))
-        return status.combine(self._settings, entries, extent, newest=None)
+        return compare_ledger(info.name, entries, read_topic_bounds(self._settings, current_info))
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.
 
         Raises RestartRequired if the ledger's position is after the batch: an operator has accepted its loss.
         """
-        for part, damaged in self._engine.damaged_partitions().items():
-            if self.positions.get(part, 0) > damaged.offset:
+        for partition, damaged in self._engine.damaged_partitions().items():
+            if self.positions.get(partition, 0) > damaged.offset:
                 raise RestartRequired(
-                    f"The loss of the damaged batch in {self._settings.kafka_topic} partition {part} at offset"
+                    f"The loss of the damaged batch in {self._settings.kafka_topic} partition {partition} at offset"
                     f" {damaged.offset} is accepted."
                 )
-            if time.monotonic() - self._damage_logged_at.get(part, -_DAMAGE_REMINDER) >= _DAMAGE_REMINDER:
-                self._damage_logged_at[part] = time.monotonic()
+            logged_at = self._damage_logged_at.get(partition)
+            if logged_at is None or self._clock() - logged_at >= self._damage_reminder_interval:
+                self._damage_logged_at[partition] = self._clock()
                 log.warning("%s The other partitions continue. %s", damaged.error.message, damaged.error.hint)
-
-
-def _count(current: Status) -> int:
-    return current.stored + current.duplicates + current.quarantined

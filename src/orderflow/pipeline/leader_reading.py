@@ -12,11 +12,17 @@ from orderflow.pipeline.engine import Returned, run_in_thread
 from orderflow.store.connection import Connection
 
 _POLL_INTERVAL = 0.1  # seconds between two checks whether the reading has ended
-_KEEP_ALIVE_INTERVAL = 2.0  # seconds between two statements of the session
 
 
-def read_as_leader(connection: Connection, stop_event: threading.Event, read: Callable[[], Returned]) -> Returned:
-    """Return what `read` returns. It must not use the connection.
+def read_as_leader(
+    connection: Connection,
+    stop_event: threading.Event,
+    read: Callable[[], Returned],
+    *,
+    keep_alive_interval: float = 2.0,
+) -> Returned:
+    """Return what `read` returns. It must not use the connection, which executes a statement every
+    `keep_alive_interval` seconds.
 
     A long range of aborted records takes minutes to read. Without statements, the server would end the session
     meanwhile, and with it the leadership.
@@ -28,7 +34,7 @@ def read_as_leader(connection: Connection, stop_event: threading.Event, read: Ca
     while not futures.wait([reading], _POLL_INTERVAL).done:
         if stop_event.is_set():
             raise Interrupted("A stop was requested while the topic was read.")
-        if time.monotonic() - kept_alive_at > _KEEP_ALIVE_INTERVAL:
+        if time.monotonic() - kept_alive_at > keep_alive_interval:
             connection.execute("select_now")
             connection.rollback()
             kept_alive_at = time.monotonic()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from orderflow.insights.status import PartitionStatus
+from orderflow.ledger_status import PartitionStatus
 
 
 class _Waiting(NamedTuple):
@@ -14,13 +14,15 @@ class _Waiting(NamedTuple):
 
     position: int
     end: int
-    since: float  # monotonic
+    since: float  # by the clock
 
 
 class StallDetector:
     """Measures how long each partition has waited at its position, and how long all of them have."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds."""
+        self._clock = clock
         self._waiting: dict[int, _Waiting] = {}  # by partition
         self._moved_at = self._checked_at = 0.0  # when the position of any partition moved last; the last `overdue`
         self._limit = 0.0  # seconds
@@ -28,21 +30,24 @@ class StallDetector:
 
     def start(self, positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> None:
         """Begin to measure: the engine has started at these positions, with these ends of the partitions."""
-        self._moved_at = now = time.monotonic()
-        self._waiting = {part: _Waiting(positions[part], end, now) for part, end in end_offsets.items()}
+        self._moved_at = now = self._clock()
+        self._waiting = {partition: _Waiting(positions[partition], end, now) for partition, end in end_offsets.items()}
 
     def overdue(self, partitions: Collection[PartitionStatus], timeout: float) -> dict[int, int]:
         """Return, by partition, the end of each partition that has waited for more than `timeout` seconds.
 
         The timeout doubles with each stall, because a long range of aborted records may take longer to read.
         """
-        self._checked_at = now = time.monotonic()
-        for part in partitions:
-            if part.partition in self._waiting and part.next_offset != self._waiting[part.partition].position:
-                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, now)
+        self._checked_at = now = self._clock()
+        for current in partitions:
+            waiting = self._waiting.get(current.partition)
+            if waiting and current.next_offset != waiting.position:
+                self._waiting[current.partition] = _Waiting(current.next_offset, current.end or 0, now)
                 self._moved_at, self._stalls = now, 0
         self._limit = timeout * 2**self._stalls
-        return {part: waiting.end for part, waiting in self._waiting.items() if now - waiting.since > self._limit}
+        return {
+            partition: waiting.end for partition, waiting in self._waiting.items() if now - waiting.since > self._limit
+        }
 
     def register_stall(self) -> float:
         """Count a stall if no partition had moved for the timeout at the last check.
@@ -57,6 +62,6 @@ class StallDetector:
 
     def wait_again(self, partitions: Collection[PartitionStatus], overdue: Collection[int]) -> None:
         """Start the time of the overdue partitions again, with their current positions and ends."""
-        for part in partitions:
-            if part.partition in overdue:
-                self._waiting[part.partition] = _Waiting(part.next_offset, part.end or 0, self._checked_at)
+        for current in partitions:
+            if current.partition in overdue:
+                self._waiting[current.partition] = _Waiting(current.next_offset, current.end or 0, self._checked_at)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from orderflow.errors import (
     Unavailable,
     translate_shortages,
 )
+from orderflow.ledger_status import describe_older_end
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
@@ -42,10 +43,6 @@ from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
 
-_REMINDER_INTERVAL = 10.0  # seconds between two lines about the same outage
-_LEADER_IDLE_TIMEOUT = 180  # seconds: if the active sink's machine is gone, its leadership lock ends after this time
-_STANDBY_INTERVAL = 1.0  # seconds between two attempts to take the leadership lock
-
 
 class Supervisor:
     """Runs one sink until a signal stops it, or, with `once`, until the topic's current records are stored."""
@@ -59,13 +56,19 @@ class Supervisor:
         on_progress: Callable[[SinkProgress], None] = lambda _: None,
         receive_metrics: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext(),
         unknown_error_timeout: float = UNKNOWN_ERROR_TIMEOUT,
-        leader_idle_timeout: int = _LEADER_IDLE_TIMEOUT,
+        leader_idle_timeout: int = 180,
+        standby_interval: float = 1.0,
+        reminder_interval: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_progress` is called with each progress report and after each failed attempt.
 
-        `receive_metrics` is a context manager that gets the path of the scratch folder. An unknown database error is
-        retried for `unknown_error_timeout` seconds without progress. If this sink's machine is gone, the server ends
-        its session after `leader_idle_timeout` seconds, and a standby takes over.
+        `receive_metrics` is a context manager that gets the path of the scratch folder.
+
+        All times are in seconds. An unknown database error is retried for `unknown_error_timeout` while a partition
+        with waiting records makes no progress. If this sink's machine is gone, the server ends its session after
+        `leader_idle_timeout`, and a standby takes over: it tries every `standby_interval`. The same outage is logged
+        every `reminder_interval`.
         """
         self._settings = settings
         self._engine = engine
@@ -73,13 +76,17 @@ class Supervisor:
         self._on_progress = on_progress
         self._receive_metrics = receive_metrics
         self._leader_idle_timeout = leader_idle_timeout
-        self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout)
+        self._standby_interval = standby_interval
+        self._reminder_interval = reminder_interval
+        self._clock = clock
+        self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout, clock=clock)
         self._stop_event = threading.Event()
-        self._watch = EngineWatch(settings, engine, on_progress)
+        self._watch = EngineWatch(settings, engine, on_progress, clock=clock)
+        self._waiting: dict[int, int] = {}  # at the last start: the positions of the partitions with waiting records
         self._started_at = 0.0  # when the current run as leader began
         self._reported_error: OrderFlowError | None = None  # of the current attempt
         self._last_positions: dict[int, int] = {}  # at the last failure
-        self._logged_failure_at = -_REMINDER_INTERVAL
+        self._logged_failure_at: float | None = None
 
     def run(self) -> None:
         """Run the sink.
@@ -92,12 +99,15 @@ class Supervisor:
             )
         with stop_on_signals(self._request_stop), scratch.open_folder() as folder, self._receive_metrics(folder):
             self._engine.open(folder, self._stop_event)  # it starts up during the first requests to Kafka and MySQL
-            self._keep_running()
-            self._engine.close()
+            try:
+                self._keep_running()
+            finally:
+                with suppress(Unavailable):  # it must not replace the error that ends the sink
+                    self._engine.close()
 
     def _keep_running(self) -> None:
         while not self._stop_event.is_set():
-            self._started_at, self._watch.had_stored_everything = time.monotonic(), False
+            self._started_at, self._watch.has_caught_up = self._clock(), False
             self._reported_error = None
             try:
                 with translate_shortages("The sink cannot continue"):
@@ -110,7 +120,7 @@ class Supervisor:
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.register_failure(error)
+                self._restarts.register_failure(error, self._waiting_places())
                 self._stop_event.wait(self._restarts.next_wait())
         return None
 
@@ -121,16 +131,26 @@ class Supervisor:
         self._reported_error = error
         if self._last_positions != self._watch.positions or self._was_healthy():
             # There was progress since the last failure, so this is a new outage.
-            self._last_positions, self._logged_failure_at = dict(self._watch.positions), -_REMINDER_INTERVAL
-            self._restarts.reset()
+            self._last_positions, self._logged_failure_at = dict(self._watch.positions), None
+            if self._has_run_long():
+                self._restarts.reset()
+            else:
+                self._restarts.reset_starts()
         self._on_progress(SinkProgress("waiting", error.message, error=type(error).__name__))
-        if time.monotonic() - self._logged_failure_at > _REMINDER_INTERVAL:
+        if self._logged_failure_at is None or self._clock() - self._logged_failure_at > self._reminder_interval:
             self._log_failure(error)
-            self._logged_failure_at = time.monotonic()
+            self._logged_failure_at = self._clock()
 
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._watch.had_stored_everything and time.monotonic() - self._started_at > HEALTHY_RUN
+        return self._watch.has_caught_up and self._has_run_long()
+
+    def _has_run_long(self) -> bool:
+        return self._clock() - self._started_at > HEALTHY_RUN
+
+    def _waiting_places(self) -> list[Hashable]:
+        """The partitions that had records to store at the last start, with their positions; else all positions."""
+        return [*self._waiting.items()] or [tuple(self._watch.positions.items())]
 
     def _request_stop(self) -> None:
         log.info("Stopping after this batch. A second signal stops the sink at once. Nothing is lost in either case.")
@@ -143,17 +163,21 @@ class Supervisor:
         with Connection(self._settings, idle_timeout=self._leader_idle_timeout) as connection:
             if not self._take_leadership(connection):
                 return
-            self._started_at = time.monotonic()
+            self._started_at = self._clock()
             while self._run_engine(connection):
                 pass
 
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
         info = get_or_create_topic(self._settings, connection)
-        first_offsets = {part: bounds.first for part, bounds in topic.bounds(self._settings, info.partitions).items()}
+        all_bounds = topic.bounds(self._settings, info.partitions)
+        first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
         positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first_offsets)
-        self._watch.begin(connection, info, positions)
+        self._watch.prepare_start(connection, info, positions)
         end_offsets = self._end_offsets(info, positions)
+        self._waiting = {
+            partition: position for partition, position in positions.items() if position < end_offsets.get(partition, 0)
+        }
         accounted = accounted_offsets(self._settings, connection, first_offsets)
         read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
         self._engine.start(info, positions, end_offsets, once=self._once)
@@ -174,7 +198,7 @@ class Supervisor:
         seconds = 0.0
         while not ledger.take_leadership(connection, self._settings, seconds):
             if not seconds:
-                seconds = _STANDBY_INTERVAL
+                seconds = self._standby_interval
                 log.info("Another sink is active on this table and topic. This sink is a hot standby.")
                 self._on_progress(SinkProgress("standby", "another sink is active; standing by"))
             if self._stop_event.is_set():
@@ -184,26 +208,24 @@ class Supervisor:
     def _end_offsets(self, info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
         """Return the current ends of the topic's partitions.
 
-        Raises KafkaUnavailable if an end is before the ledger's position. A broker that restarts may briefly report an
-        older end. A broker that lost records reports it permanently.
+        Raises KafkaUnavailable if an end is before the ledger's position.
         """
-        end_offsets = {part: bounds.end for part, bounds in topic.bounds(self._settings, info.partitions).items()}
-        for part, end in end_offsets.items():
-            if positions[part] > end:
-                raise KafkaUnavailable(
-                    f"{info.name} partition {part} ends at offset {end}, before the ledger's position"
-                    f" {positions[part]}: Kafka is recovering, or has lost records that are already stored."
-                )
+        all_bounds = topic.bounds(self._settings, info.partitions)
+        end_offsets = {partition: bounds.end for partition, bounds in all_bounds.items()}
+        for partition, end in end_offsets.items():
+            if positions[partition] > end:
+                raise KafkaUnavailable(describe_older_end(info.name, partition, end, positions[partition]))
         return end_offsets
 
     def _lag(self) -> int:
         bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
-        return sum(max(0, bounds[part].end - self._watch.positions.get(part, bounds[part].first)) for part in bounds)
+        positions = self._watch.positions
+        return sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in bounds.items())
 
     def _log_failure(self, error: Unavailable | Contention) -> None:
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
         next_step = "Restarting at the ledger's position." if is_restart else "Retrying."
-        if self._watch.positions and not isinstance(error, KafkaUnavailable):
+        if self._watch.has_current_positions() and not isinstance(error, KafkaUnavailable):
             with suppress(OrderFlowError):  # Kafka is unavailable too, or the next attempt reports this error
                 next_step += f" The lag is {counted(self._lag(), 'record')}."
         log.warning("%s", failure_message(error, next_step), extra={"error": type(error).__name__})

@@ -216,11 +216,16 @@ class Connection:
             yield
         except (mysql.connector.Error, _ExtensionError) as raised:
             error = _as_error(raised)
-            if error.errno in error_numbers.NO_LOCAL_INFILE and not _is_signalled(error):
+            is_refused_load = error.errno in error_numbers.NO_LOCAL_INFILE and self._is_loading_data()
+            if is_refused_load and not _is_signalled(error):
                 raise LocalInfileOffError from error
             if error_numbers.is_client_error(error.errno) and self._sent_too_much():
                 error = mysql.connector.DatabaseError("The packet is too large", errno=error_numbers.PACKET_TOO_LARGE)
             raise classify(error, self.settings) from error
+
+    def _is_loading_data(self) -> bool:
+        """Whether the last statement is LOAD DATA, the only one that the writer replaces by another."""
+        return (self._cursor.statement or "").startswith("LOAD DATA")
 
     def _sent_too_much(self) -> bool:
         """Whether the last statement is larger than a packet: the server often ends the connection without an error."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orderflow import topic
 from orderflow.cli.doctor.checked_system import CheckedSystem, Result
 from orderflow.errors import SchemaTooNew, TableDrifted
+from orderflow.ledger_status import describe_older_end
 from orderflow.plurals import counted
 from orderflow.store import ledger, server
 from orderflow.store.connection import Connection
@@ -76,13 +77,19 @@ def check_ledger_positions(system: CheckedSystem) -> Result:
     bounds = topic.bounds(system.settings, info.partitions)
     for entry in entries:
         first, end = bounds.get(entry.partition, (0, 0))
-        if not first <= entry.next_offset <= end:
+        if entry.next_offset < first:
             return (
                 "error",
-                f"{info.name} partition {entry.partition} begins at offset {first} and ends at {end}, but the"
-                f" ledger's next offset is {entry.next_offset}",
-                "If records were removed before they were stored, `orderflow accept-loss` shows them. Otherwise the"
-                " topic has lost its last records, or a broker is recovering: repeat this command.",
+                f"{info.name} partition {entry.partition} begins at offset {first}, after the ledger's position"
+                f" {entry.next_offset}: records were removed before they were stored",
+                "`orderflow accept-loss` shows them.",
+            )
+        if entry.next_offset > end:
+            return (
+                "error",
+                describe_older_end(info.name, entry.partition, end, entry.next_offset),
+                "Repeat this command when the brokers have recovered. If the end stays, restore the topic, or start"
+                " again with another MYSQL_TABLE.",
             )
     lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
     return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"
