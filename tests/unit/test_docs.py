@@ -59,6 +59,15 @@ def test_every_reason_is_explained() -> None:
     ]
 
 
+def test_the_architecture_page_agrees_with_the_source() -> None:
+    page, source = (DOCS / "architecture.md").read_text("utf-8"), ROOT / "src/orderflow"
+    files = re.findall(r"`([\w/]+\.(?:py|c|lock))`", page)
+    assert [file for file in files if not (source / file).exists() and not (ROOT / file).exists()] == []
+    packages = page.split("## Packages")[1].split("## ")[0]
+    shown = {name for row in re.findall(r"^\| (`.*?`) \|", packages, re.MULTILINE) for name in re.findall(r"\w+", row)}
+    assert shown == {path.stem for path in source.iterdir() if not re.match(r"_|py\.typed", path.name)} | {"benchmarks"}
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Yield every `orderflow …` in a code block, between backticks, or after ExecStart."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
