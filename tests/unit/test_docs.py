@@ -151,7 +151,7 @@ def test_the_commands_of_the_dags_exist() -> None:
 def test_the_messages_of_the_pages_are_logged(page: str, after: str, before: str) -> None:
     text = (DOCS / page).read_text("utf-8").split(after, 1)[1].split(before)[0]
     messages = re.findall(r"^\| (.*?) \| .* \|$", text.replace("| message |", ""), re.MULTILINE)
-    # Two messages may share a row, and each sentence of a message may be a text of its own.
+    # Each sentence or part of a message may be a text of its own.
     sentences = [part for message in messages for part in re.split(r"; |, (?=although)|(?<=[.…:]) (?=[A-Z])", message)]
     messages = [sentence for sentence in sentences if re.search("[a-z]", sentence)]
     texts = [text for path in (ROOT / "src").rglob("*.py") for text in _messages(path)]
