@@ -63,6 +63,10 @@ def test_the_architecture_page_agrees_with_the_source() -> None:
     page, source = (DOCS / "architecture.md").read_text("utf-8"), ROOT / "src/orderflow"
     files = re.findall(r"`([\w/]+\.(?:py|c|lock))`", page)
     assert [file for file in files if not (source / file).exists() and not (ROOT / file).exists()] == []
+    for files_of_step, functions in re.findall(r"^\| \d.*\| (`.*?`) \| (`.*?`) \|$", page, re.MULTILINE):
+        text = "".join((source / file).read_text("utf-8") for file in re.findall(r"`(.*?)`", files_of_step))
+        for name in re.findall(r"(\w+)`", functions):
+            assert re.search(rf"(def|class) {name}\b", text), (files_of_step, name)
     packages = page.split("## Packages")[1].split("## ")[0]
     shown = {name for row in re.findall(r"^\| (`.*?`) \|", packages, re.MULTILINE) for name in re.findall(r"\w+", row)}
     assert shown == {path.stem for path in source.iterdir() if not re.match(r"_|py\.typed", path.name)} | {"benchmarks"}
