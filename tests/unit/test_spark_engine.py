@@ -253,7 +253,7 @@ def test_a_failed_query_makes_the_next_start_search_for_unreadable_records(
     spark = spark_on()
     unreadable = spark.engine._unreadable
     damaged = {0: DamagedPartition(10, BatchDamaged("A damaged batch."))}
-    monkeypatch.setattr(unreadable, "_search", lambda *_: unreadable.damaged.update(damaged) or {})
+    monkeypatch.setattr(unreadable, "_search", lambda *_: (damaged, {}))
     query = spark.start()
     assert query.positions == '{"orders": {"0": 10, "1": 20}}'
     query.error = error

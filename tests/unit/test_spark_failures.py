@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from pyspark import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError
 
 from orderflow.errors import (
@@ -140,3 +141,10 @@ def test_a_jvm_that_does_not_start_is_ended() -> None:
         assert jvm.wait(30) == -signal.SIGKILL
         assert other.poll() is None
         other.kill()
+
+
+def test_a_jvm_that_does_not_start_another_session_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "60"]) as jvm:
+        monkeypatch.setattr(SparkContext, "_gateway", mock.Mock(proc=jvm))
+        with session._end_jvm_that_does_not_start(0.1):
+            assert jvm.wait(30) == -signal.SIGKILL

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from orderflow import topic
-from orderflow.errors import Interrupted
+from orderflow.errors import BatchDamaged, Interrupted
 from orderflow.offsets import DamagedRange
 from orderflow.pipeline import spark_unreadable
 from orderflow.pipeline.direct import DirectEngine
+from orderflow.pipeline.engine import DamagedPartition
 from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
@@ -48,17 +50,33 @@ def test_damage_is_searched_as_far_as_a_micro_batch_reads(
 
 
 def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def find(settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None]) -> None:
-        for offset in range(start, end):
-            on_record(Record(partition, offset, 2**62, None, b""))
-
-    monkeypatch.setattr(topic, "find_next_damage", find)
+    """A broker that does not answer may hold it for minutes."""
+    is_ended, stop_event = threading.Event(), threading.Event()
+    monkeypatch.setattr(topic, "find_next_damage", lambda *_: is_ended.wait(30))
     unreadable = UnreadableRecords(Settings())
     unreadable.must_search = True
-    stop_event = threading.Event()
     stop_event.set()
     with pytest.raises(Interrupted, match="A stop was requested"):
         unreadable.store_without_spark(INFO, {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
+    is_ended.set()
+
+
+def test_an_attempt_to_read_damage_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_repaired = threading.Event()
+    monkeypatch.setattr(topic, "find_next_damage", lambda *_: None if is_repaired.wait(30) else "damage")
+    unreadable = UnreadableRecords(Settings(), retry_interval=0)
+    assert not unreadable.probe_damaged_partitions(), "nothing is damaged"
+    unreadable.damaged[0] = DamagedPartition(9, BatchDamaged("CRC"))
+    assert not any(unreadable.probe_damaged_partitions() for _ in range(3))
+    is_repaired.set()
+    _wait_for_success(unreadable)
+
+
+def _wait_for_success(unreadable: UnreadableRecords) -> None:
+    deadline = time.monotonic() + 30
+    while not unreadable.probe_damaged_partitions():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +140,5 @@ def test_records_before_damage_and_with_a_late_timestamp_are_stored_without_spar
     assert store() == {2: 14}
     assert Stored.ranges == [({1: 10, 2: 10}, {1: 17, 2: 14})]
     assert {partition: damaged.offset for partition, damaged in unreadable.damaged.items()} == {0: 10, 1: 17}
-    assert not unreadable.probe_damaged_partitions()
     del damage[0]
-    assert unreadable.probe_damaged_partitions()
+    _wait_for_success(unreadable)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from orderflow.errors import BatchDamaged
+from orderflow.errors import BatchDamaged, Interrupted
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
@@ -18,6 +19,7 @@ Returned = TypeVar("Returned")
 STALL_TIMEOUT = ANSWER_TIMEOUT + 30.0  # seconds: longer than the timeout of a MySQL statement
 # Seconds between two attempts to read a damaged batch. Another replica may become leader, or the batch may be restored.
 DAMAGE_RETRY_INTERVAL = 30.0
+_POLL_INTERVAL = 0.1  # seconds between two checks whether a stop is requested
 
 
 class DamagedPartition(NamedTuple):
@@ -93,3 +95,16 @@ def run_in_thread(name: str, work: Callable[[], Returned]) -> Future[Returned]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+def wait_unless_stopped(
+    future: Future[Any], stop_event: threading.Event, activity: str, *, check: Callable[[], None] = lambda: None
+) -> None:
+    """Wait for the future. `check` is called again and again meanwhile.
+
+    Raises Interrupted when `stop_event` is set: a stop was requested while `activity`. Raises what `check` raises.
+    """
+    while not futures.wait([future], _POLL_INTERVAL).done:
+        if stop_event.is_set():
+            raise Interrupted(f"A stop was requested while {activity}.")
+        check()

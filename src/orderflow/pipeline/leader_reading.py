@@ -1,17 +1,52 @@
-"""Reads the topic while the leader's session is kept alive and a stop request is obeyed."""
+"""Keeps the leader's session alive while this process does not use it, and reads the topic meanwhile."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from concurrent import futures
+from types import TracebackType
+from typing import Self
 
-from orderflow.errors import Interrupted
-from orderflow.pipeline.engine import Returned, run_in_thread
+from orderflow.errors import OrderFlowError
+from orderflow.pipeline.engine import Returned, run_in_thread, wait_unless_stopped
 from orderflow.store.connection import Connection
 
-_POLL_INTERVAL = 0.1  # seconds between two checks whether the reading has ended
+
+class SessionKeepAlive:
+    """Executes a statement every few seconds in a thread, until the block ends. The block must not use the connection.
+
+    Without statements, the server would end the session, and with it the leadership.
+    """
+
+    def __init__(self, connection: Connection, *, interval: float = 2.0) -> None:
+        """`interval` is the number of seconds between two statements."""
+        self._connection = connection
+        self._interval = interval
+        self._has_ended = threading.Event()
+        self._error: OrderFlowError | None = None
+        self._thread = threading.Thread(target=self._run, name="keep-alive", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._has_ended.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Raise the error of the last statement, if there is one: the session is lost."""
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        while not self._has_ended.wait(self._interval):
+            try:
+                self._connection.execute("select_now")
+                self._connection.rollback()
+            except OrderFlowError as error:
+                self._error = error
+                return
 
 
 def read_as_leader(
@@ -21,21 +56,12 @@ def read_as_leader(
     *,
     keep_alive_interval: float = 2.0,
 ) -> Returned:
-    """Return what `read` returns. It must not use the connection, which executes a statement every
-    `keep_alive_interval` seconds.
-
-    A long range of aborted records takes minutes to read. Without statements, the server would end the session
-    meanwhile, and with it the leadership.
+    """Return what `read` returns. It must not use the connection. A long range of aborted records takes minutes.
 
     Raises Interrupted when `stop_event` is set; `read` then ends in its thread without effect. Raises what `read`
-    raises, and the errors of the connection.
+    raises, and the errors of the connection, which executes a statement every `keep_alive_interval` seconds.
     """
-    reading, kept_alive_at = run_in_thread("read-topic", read), time.monotonic()
-    while not futures.wait([reading], _POLL_INTERVAL).done:
-        if stop_event.is_set():
-            raise Interrupted("A stop was requested while the topic was read.")
-        if time.monotonic() - kept_alive_at > keep_alive_interval:
-            connection.execute("select_now")
-            connection.rollback()
-            kept_alive_at = time.monotonic()
+    with SessionKeepAlive(connection, interval=keep_alive_interval) as session:
+        reading = run_in_thread("read-topic", read)
+        wait_unless_stopped(reading, stop_event, "the topic was read", check=session.check)
     return reading.result()

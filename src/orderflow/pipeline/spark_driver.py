@@ -12,8 +12,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
-from orderflow.pipeline.engine import run_in_thread
+from orderflow.errors import JvmExited, SparkUnavailable
+from orderflow.pipeline.engine import run_in_thread, wait_unless_stopped
 from orderflow.pipeline.jvm_watchdog import CALL_TIMEOUT, JvmWatchdog
 from orderflow.spark import realtime, session
 from orderflow.spark.failures import first_line, translate_errors
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT = 180.0  # seconds that Spark may take to start a session or a query
 STOP_TIMEOUT = 45.0  # seconds that Spark may take to stop a query or itself; spark.sql.streaming.stopTimeout is 30 s
-_POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
 
 
 class SparkDriver:
@@ -74,9 +73,7 @@ class SparkDriver:
         Raises SparkUnavailable, JvmExited, and Interrupted when a stop is requested.
         """
         # While its thread imports pyspark, another thread cannot.
-        while not futures.wait([self._session], _POLL_INTERVAL).done:
-            if self.stop_event.is_set():
-                raise Interrupted("A stop was requested while Spark started.")
+        wait_unless_stopped(self._session, self.stop_event, "Spark started")
         with self.limited_call(START_TIMEOUT):
             try:
                 spark = self._running_session()

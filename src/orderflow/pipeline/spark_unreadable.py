@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 from orderflow import topic
-from orderflow.errors import Interrupted
 from orderflow.pipeline.direct import DirectEngine
-from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
+from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition, run_in_thread, wait_unless_stopped
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
 
@@ -31,6 +31,7 @@ class UnreadableRecords:
         self.must_search = False  # after a failure that an unreadable record may have caused
         self.damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
+        self._probe: Future[bool] | None = None  # the attempt in progress to read the damaged batches
 
     def store_without_spark(
         self,
@@ -47,7 +48,11 @@ class UnreadableRecords:
         """
         if not self.must_search and not self.damaged:
             return positions
-        readable_from = self._search(positions, end_offsets, stop_event)
+        # At a batch whose length is damaged, each attempt to read takes half a minute.
+        search = run_in_thread("search-damage", lambda: self._search(positions, end_offsets))
+        wait_unless_stopped(search, stop_event, "damaged batches were searched")
+        self.damaged, readable_from = search.result()
+        self._damage_checked_at, self._probe = time.monotonic(), None
         if readable_from:
             log.warning(
                 "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
@@ -72,21 +77,18 @@ class UnreadableRecords:
         }
 
     def _search(
-        self, positions: Mapping[int, int], end_offsets: Mapping[int, int], stop_event: threading.Event
-    ) -> dict[int, int]:
-        """Find the damaged batches. Return by partition the offset after the last record with a too late timestamp.
+        self, positions: Mapping[int, int], end_offsets: Mapping[int, int]
+    ) -> tuple[dict[int, DamagedPartition], dict[int, int]]:
+        """Return the damaged partitions, and by partition the offset after the last record with a too late timestamp.
 
         Spark divides a micro-batch among the partitions by their backlogs. The search reads twice this partition's
         share, because more records may arrive before Spark plans. It uses librdkafka, which fails at the same batch,
         instead of parsing the text of Spark's exception.
         """
-        self._damage_checked_at = time.monotonic()
-        self.damaged = {}
+        damaged_partitions: dict[int, DamagedPartition] = {}
         readable_from: dict[int, int] = {}
 
         def check_record(record: Record) -> None:
-            if stop_event.is_set():
-                raise Interrupted("A stop was requested.")
             if record.timestamp > _LATEST_TIMESTAMP:
                 readable_from[record.partition] = record.offset + 1
 
@@ -99,14 +101,21 @@ class UnreadableRecords:
                 damage := topic.find_next_damage(self._settings, partition, position, end, check_record)
             ):
                 error = topic.damaged_batch_error(self._settings, partition, damage.first, damage.reason)
-                self.damaged[partition] = DamagedPartition(damage.position, error)
-        return readable_from
+                damaged_partitions[partition] = DamagedPartition(damage.position, error)
+        return damaged_partitions, readable_from
 
     def probe_damaged_partitions(self) -> bool:
-        """Try to read the damaged batches, if the last attempt is long ago. Return whether one can be read again."""
-        if not self.damaged or time.monotonic() - self._damage_checked_at < self._retry_interval:
+        """Return whether a damaged batch can be read again. A thread tries it every `retry_interval` seconds."""
+        if self._probe is None:
+            if self.damaged and time.monotonic() - self._damage_checked_at >= self._retry_interval:
+                self._probe = run_in_thread("probe-damage", self._can_read_damaged)
             return False
-        self._damage_checked_at = time.monotonic()
+        if not self._probe.done():
+            return False
+        probe, self._probe, self._damage_checked_at = self._probe, None, time.monotonic()
+        return probe.result()
+
+    def _can_read_damaged(self) -> bool:
         return any(
             topic.find_next_damage(self._settings, partition, damaged.offset, damaged.offset + 1) is None
             for partition, damaged in self.damaged.items()

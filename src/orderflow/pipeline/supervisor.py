@@ -31,7 +31,7 @@ from orderflow.ledger_status import describe_older_end
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
-from orderflow.pipeline.leader_reading import read_as_leader
+from orderflow.pipeline.leader_reading import SessionKeepAlive, read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
@@ -180,7 +180,8 @@ class Supervisor:
         }
         accounted = accounted_offsets(self._settings, connection, first_offsets)
         read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
-        self._engine.start(info, positions, end_offsets, once=self._once)
+        with SessionKeepAlive(connection):  # Spark may need minutes, and so may a search for damaged batches
+            self._engine.start(info, positions, end_offsets, once=self._once)
         try:
             must_restart = self._watch.wait_for_end(connection, info, end_offsets, self._stop_event)
         except BaseException as error:

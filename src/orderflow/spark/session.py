@@ -112,20 +112,23 @@ def _session(name: str, runtime: Runtime, options: Mapping[str, str]) -> SparkSe
         options_of_process = {"start_new_session": True}
         with _end_jvm_that_does_not_start(_START_TIMEOUT):
             gateway = SparkContext._gateway or launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call]
-        SparkContext(conf=conf, gateway=gateway)
+            SparkContext(conf=conf, gateway=gateway)
     return SparkSession.builder.config(conf=conf).getOrCreate()
 
 
 @contextmanager
 def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
-    """Kill a JVM that is started in this block, if the block takes longer.
+    """Kill a JVM that is started in this block, or whose session is, if the block takes longer.
 
-    PySpark waits for the file with the JVM's port without a limit. A JVM that cannot write it, as with a full disk,
-    may stay alive.
+    PySpark waits without a limit for the file with the JVM's port, and for each answer. A JVM that cannot write the
+    file, as with a full disk, may stay alive.
     """
     import psutil  # here, because a cluster's workers import this module and do not get psutil
+    from pyspark import SparkContext
 
-    timer = threading.Timer(seconds, kill_jvm, [psutil.Process().children()])
+    jvm = SparkContext._gateway.proc.pid if SparkContext._gateway else None
+    other_children = [child for child in psutil.Process().children() if child.pid != jvm]
+    timer = threading.Timer(seconds, kill_jvm, [other_children])
     timer.daemon = True
     timer.start()
     try:
