@@ -18,7 +18,8 @@ from benchmarks import bench_statements
 from orderflow.errors import KafkaUnavailable
 from orderflow.pipeline.engine import run_in_thread
 from orderflow.produce.delivery import OrderProducer, StopRequest
-from orderflow.produce.generator import Generator, Message
+from orderflow.produce.generator import Generator
+from orderflow.produce.outgoing_message import OutgoingMessage
 from orderflow.produce.pace import paced
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
@@ -61,13 +62,13 @@ class Verdict(NamedTuple):
         return f"{summary}, for example {self.example}" if self.example else summary
 
 
-def messages() -> Iterator[Message]:
+def messages() -> Iterator[OutgoingMessage]:
     """Return the endless sequence of messages, like the producer's."""
     clock = (_EPOCH + number // _PER_SECOND for number in count()).__next__
     return iter(Generator(FIRST, seed=1, clock=clock))
 
 
-def lines(sequence: Iterable[Message]) -> Iterator[list[str]]:
+def lines(sequence: Iterable[OutgoingMessage]) -> Iterator[list[str]]:
     """Yield the messages as rows of tab-separated columns, in chunks."""
     decode = msgspec.json.Decoder(list[_Sent]).decode
     values = (value for _, value, _ in sequence if value)
@@ -79,7 +80,7 @@ def lines(sequence: Iterable[Message]) -> Iterator[list[str]]:
         ]
 
 
-def send(settings: Settings, orders: Iterable[Message], rows: int, progress: Progress) -> None:
+def send(settings: Settings, orders: Iterable[OutgoingMessage], rows: int, progress: Progress) -> None:
     """Send these orders to the topic. Return when all are acknowledged; `rows` is their number.
 
     Raises KafkaUnavailable.
@@ -100,7 +101,7 @@ class PacedSender:
     """
 
     def __init__(
-        self, settings: Settings, orders: Iterable[Message], rate: float, every: int, unprobed: int = 0
+        self, settings: Settings, orders: Iterable[OutgoingMessage], rate: float, every: int, unprobed: int = 0
     ) -> None:
         self.probes: list[str] = []
         self.every = every
@@ -108,7 +109,7 @@ class PacedSender:
         self.seconds = 0.0
         self.done = run_in_thread("sender", lambda: self._send(settings, orders, rate))
 
-    def _send(self, settings: Settings, orders: Iterable[Message], rate: float) -> None:
+    def _send(self, settings: Settings, orders: Iterable[OutgoingMessage], rate: float) -> None:
         # The client is local: one that outlives this method would create the topic again after its deletion.
         producer = OrderProducer(settings, rate, StopRequest(), lambda _: None)
         started = time.monotonic()

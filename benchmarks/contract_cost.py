@@ -17,7 +17,7 @@ from benchmarks.contest import Measured, drain, measure, median, rates
 from benchmarks.sink_rate import Sink
 from orderflow.contract import exact_path, fast_path, loader
 from orderflow.contract.definition import DEFAULT, Contract
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 from orderflow.settings import Settings
 
 CUSTOM_FIELDS = """
@@ -48,7 +48,7 @@ _PROCESSES = 2
 class _Kind(msgspec.Struct):
     name: str
     contract: Contract
-    messages: Callable[[], Iterator[Message]]
+    messages: Callable[[], Iterator[OutgoingMessage]]
     settings: Settings
     sink: Sink
     runs: list[Measured] = []
@@ -105,7 +105,7 @@ def _drained(kind: _Kind, arena: Arena, topic: str, rows: int, progress: Progres
     return measured
 
 
-def _with_custom_fields() -> Iterator[Message]:
+def _with_custom_fields() -> Iterator[OutgoingMessage]:
     for key, value, partition in backlog.messages():
         assert value
         yield key, value[:-1] + _CUSTOM_VALUES, partition

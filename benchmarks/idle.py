@@ -19,9 +19,9 @@ from benchmarks.bench_report import Bars, Report, Table
 from benchmarks.contest import running
 from benchmarks.sink_rate import Sink
 from orderflow import settings as user_settings
-from orderflow.embedded import database_login, state_file
 from orderflow.embedded.process import Process
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable
+from orderflow.running_servers import database_login, state_file
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 

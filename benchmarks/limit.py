@@ -21,7 +21,7 @@ from benchmarks import backlog, bench_statements, usage
 from benchmarks.arena import Arena
 from benchmarks.bench_report import Bars, Report
 from benchmarks.contest import Measured, cpu, measure, median, memory, rates
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 
@@ -35,7 +35,7 @@ class Files(NamedTuple):
     rows: int
 
 
-def make_files(orders: Iterable[Message], folder: Path) -> Files:
+def make_files(orders: Iterable[OutgoingMessage], folder: Path) -> Files:
     """Write the files. They are on disk before the measurement starts."""
     paths: list[Path] = []
     rows = 0

@@ -25,7 +25,7 @@ from benchmarks.contest import Contestant, running
 from benchmarks.sink_rate import Sink
 from orderflow import topic
 from orderflow.embedded.process import Process
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import placeholders_for
@@ -63,7 +63,7 @@ class _Measurement(NamedTuple):
     settings: Settings
     connection: Connection
     servers: dict[str, int]
-    sequence: Iterator[Message]
+    sequence: Iterator[OutgoingMessage]
     progress: Progress
 
     def run(self, rate: float, count: int, unprobed: int = 0) -> Latency:

@@ -84,7 +84,7 @@ def bench(arena: Arena, progress: Progress, *, rows: int, rounds: int, seconds: 
         with found.trying():
             [found.stream], verdict = sink_latency.measure(make(rows), arena, progress, [_RATE], seconds)
             found.stream_table, found.stream_exact = str(verdict), verdict.exact
-        for kind, spoil in outcome.KINDS.items():
+        for kind, spoil in outcome.DEFECTS.items():
             found.bad_messages[kind] = outcome.observe(make, arena, progress, spoil)
     medians = [median(limits), *(median(found.runs) for found in all_found if found.runs)]
     return Report(
@@ -99,7 +99,7 @@ def bench(arena: Arena, progress: Progress, *, rows: int, rounds: int, seconds: 
             _streams(all_found, seconds),
             Table(
                 "Guarantees, and the handling of invalid messages",
-                ("contestant", *outcome.KINDS, "guarantees"),
+                ("contestant", *outcome.DEFECTS, "guarantees"),
                 [[found.name, *found.bad_messages.values(), found.guarantees] for found in all_found],
             ),
             *(

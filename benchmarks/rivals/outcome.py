@@ -13,19 +13,19 @@ from benchmarks.arena import Arena
 from benchmarks.contest import STALLED, Contestant, running
 from benchmarks.rivals.rival import Rival
 from orderflow.contract import definition
-from orderflow.produce import malformed
+from orderflow.produce import message_defects
 from orderflow.store.connection import Connection
 
-KINDS: dict[str, malformed.Malformation] = {
-    "cut-off message": malformed.truncated,
-    'quantity "two"': malformed.KINDS["quantity in words"],
+DEFECTS: dict[str, message_defects.Defect] = {
+    "cut-off message": message_defects.truncated,
+    'quantity "two"': message_defects.DEFECTS["quantity in words"],
 }
 _GOOD_ORDERS = 20  # the bad message is in the middle
 _MIN_TIMEOUT = 15.0  # seconds without progress after which it counts as stopped; or twice its start time, if longer
 _POLL_INTERVAL = 0.1  # seconds
 
 
-def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress, spoil: malformed.Malformation) -> str:
+def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress, spoil: message_defects.Defect) -> str:
     """Return what happened to the message, in a few words. A contestant that stops is restarted once."""
     messages = list(islice(backlog.messages(), _GOOD_ORDERS + 1))
     key, value, _ = messages[_GOOD_ORDERS // 2]

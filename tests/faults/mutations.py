@@ -128,7 +128,7 @@ MUTATIONS = (
         "audit: refusals are believed",
         "reason_holds",
         _REASONS,
-        {"if row is None or not _existed_at(row, case.record, quarantined_at):": "if row is None or row:"},
+        {"if row is None or not _existed_at(row, quarantined.record, quarantined_at):": "if row is None or row:"},
         _UNIT,
     ),
     Mutation(
@@ -212,7 +212,7 @@ MUTATIONS = (
         "audit: an earlier contract may follow a later one",
         "moved and mysql and forged",
         _CONTRACT_VERSIONS,
-        {"if contract_id <= before:": "if contract_id < 0:"},
+        {"if contract_id <= previous_id:": "if contract_id < 0:"},
         _CHANGES,
     ),
     Mutation(

@@ -111,9 +111,9 @@ def fill(settings: Settings) -> None:
     send(settings, [order(4)])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
-        entries = {entry.offset: entry for entry in quarantine.matching(connection, quarantine.Filter())}
-        assert replay(connection, settings, entries[9], by="ann@desk").result.is_in_table
-        assert replay(connection, settings, entries[8], by="ann@desk", corrected=order(7)).result.is_in_table
+        entries = {entry.offset: entry for entry in quarantine.matching(connection, quarantine.QuarantineFilter())}
+        assert replay(connection, settings, entries[9], by="ann@desk").outcome.is_in_table
+        assert replay(connection, settings, entries[8], by="ann@desk", corrected=order(7)).outcome.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -138,7 +138,7 @@ def row(number: int) -> str:
 def keep_audit(settings: Settings) -> audit.Report:
     report = audit.run(settings)
     with Connection(settings) as connection:
-        audits.record(
+        audits.store(
             connection, is_proven=report.is_proven, records=report.records, findings=0, sentence=report.sentence()
         )
     return report

@@ -14,7 +14,7 @@ from orderflow import audit, topic
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
 from orderflow.store.connection import Connection
-from orderflow.store.replay import ReplayResult, replay
+from orderflow.store.replay import ReplayOutcome, replay
 from tests.support.audited import NO_FINDINGS, counts, created_once, restore
 from tests.support.processes import run
 from tests.support.records import delete_before, lose, order, send, store
@@ -27,10 +27,10 @@ def fill_resolved(settings: Settings) -> None:
     send(settings, [order(1), order(2), order(1), b"{", None, order(3)])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
-        entries = list(quarantine.matching(connection, quarantine.Filter()))
+        entries = list(quarantine.matching(connection, quarantine.QuarantineFilter()))
         for entry in entries[:3]:
-            assert replay(connection, settings, entry, by="ann@desk").result.is_in_table
-        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).result.is_in_table
+            assert replay(connection, settings, entry, by="ann@desk").outcome.is_in_table
+        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).outcome.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -208,11 +208,11 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
     store(enforcing)
     execute(settings, "DROP TRIGGER IF EXISTS refuse")
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
+        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
         report = audit.run(settings)
         assert (report.is_proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
-        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).result is ReplayResult.STORED
+        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).outcome is ReplayOutcome.STORED
     report = audit.run(settings)
     assert (report.is_proven, counts(report)) == (True, (2, 2, 0, 0))
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
@@ -225,8 +225,8 @@ def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) 
     store(settings)
     before = select(settings, "SELECT * FROM orders_quarantine")
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
+        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     assert select(settings, "SELECT * FROM orders_quarantine") == before
 
 

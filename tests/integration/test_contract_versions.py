@@ -15,8 +15,8 @@ from orderflow.errors import ContractInvalid, RestartRequired, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.quarantine import Filter
-from orderflow.store.replay import ReplayResult, replay
+from orderflow.store.quarantine import QuarantineFilter
+from orderflow.store.replay import ReplayOutcome, replay
 from orderflow.store.writer import Writer
 from tests.support.audited import counts
 from tests.support.corpus import message
@@ -186,13 +186,13 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
     send(settings, [shop_order(1001), shop_order(1002, currency="CHF"), shop_order(1003, currency="???")])
     store(first)
     with Connection(second) as connection:
-        allowed, forbidden = quarantine.matching(connection, Filter())
+        allowed, forbidden = quarantine.matching(connection, QuarantineFilter())
         with pytest.raises(RestartRequired, match="does not have the contract yet") as early:
             replay(connection, second, allowed, by="ann@desk")
         assert "orderflow init" in early.value.hint
         schema.prepare(second)
-        assert replay(connection, second, allowed, by="ann@desk").result is ReplayResult.STORED
-        assert replay(connection, second, forbidden, by="ann@desk").result is ReplayResult.REJECTED
+        assert replay(connection, second, allowed, by="ann@desk").outcome is ReplayOutcome.STORED
+        assert replay(connection, second, forbidden, by="ann@desk").outcome is ReplayOutcome.REJECTED
     assert select(settings, "SELECT currency, channel FROM orders WHERE order_id = '#1002'") == [("CHF", "web")]
     report = audit.run(second)
     assert report.is_proven, report
@@ -210,29 +210,29 @@ def test_the_reason_of_a_conflict_is_shortened_to_fit_its_column(database: Setti
     schema.prepare(settings)
     assert commit(settings, batch_of([first, other], 1)).quarantined == {"conflict": 1}
     with Connection(settings) as connection:
-        entry = next(quarantine.matching(connection, Filter()))
-        assert replay(connection, settings, entry, by="ann@desk").result is ReplayResult.CONFLICT
+        entry = next(quarantine.matching(connection, QuarantineFilter()))
+        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     [(detail, size), again] = select(settings, "SELECT detail, LENGTH(detail) FROM orders_quarantine")
     assert again == (detail, size) and size == 65_535
     assert detail.startswith("ORDER-000001 is already stored, but text_0 is 'aaa") and detail.endswith("…")
 
 
-def replay_open_record(settings: Settings, corrected: bytes | None = None) -> ReplayResult:
+def replay_open_record(settings: Settings, corrected: bytes | None = None) -> ReplayOutcome:
     """Replay the only open record by this contract. The audit must prove the tables afterwards."""
     schema.prepare(settings)
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, Filter())
-        result = replay(connection, settings, entry, by="ann@desk", corrected=corrected).result
+        [entry] = quarantine.matching(connection, QuarantineFilter())
+        outcome = replay(connection, settings, entry, by="ann@desk", corrected=corrected).outcome
     assert audit.run(settings).is_proven
-    return result
+    return outcome
 
 
 def test_a_conflict_that_a_replay_finds_by_a_later_contract_is_proven(settings: Settings) -> None:
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001), shop_order(1001, currency="CHF")])
     store(first)
-    assert replay_open_record(second) is ReplayResult.CONFLICT
-    assert replay_open_record(second, corrected=shop_order(1005)) is ReplayResult.STORED
+    assert replay_open_record(second) is ReplayOutcome.CONFLICT
+    assert replay_open_record(second, corrected=shop_order(1005)) is ReplayOutcome.STORED
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
     [finding] = audit.run(second).quarantine
     assert finding.description.endswith("for conflict, but the contract rejects it for invalid_value")
@@ -244,8 +244,8 @@ def test_a_conflict_of_one_contract_that_another_one_stores_is_proven(settings: 
     third = with_contract(settings, SECOND.replace('key = "name"', 'key = "reference"'))
     send(settings, [shop_order(1001), shop_order(1001, currency="CHF", reference="#2001")])
     store(first)
-    assert replay_open_record(second) is ReplayResult.CONFLICT
-    assert replay_open_record(third) is ReplayResult.STORED
+    assert replay_open_record(second) is ReplayOutcome.CONFLICT
+    assert replay_open_record(third) is ReplayOutcome.STORED
     assert select(settings, "SELECT reason, order_id, contract_id, reason_contract_id FROM orders_quarantine") == [
         ("conflict", "#1001", 3, 2)
     ]
@@ -255,9 +255,9 @@ def test_a_conflict_that_a_looser_contract_finds_is_proven(settings: Settings) -
     first, second = with_contract(settings, FIRST), with_contract(settings, SECOND)
     send(settings, [shop_order(1001, currency="CHF"), shop_order(1001)])
     store(first)
-    assert replay_open_record(second) is ReplayResult.CONFLICT
+    assert replay_open_record(second) is ReplayOutcome.CONFLICT
     with Connection(second) as connection:
-        [entry] = quarantine.matching(connection, Filter())
+        [entry] = quarantine.matching(connection, QuarantineFilter())
         assert quarantine.discard(connection, [entry.quarantine_id], by="ann@desk", because="a test") == 1
     assert audit.run(second).is_proven
 
@@ -271,9 +271,11 @@ def test_a_duplicate_by_an_earlier_contract_is_proven(
     store(first)
     schema.prepare(second)
     with Connection(second) as connection:
-        for entry, changed in zip(quarantine.matching(connection, Filter()), ({}, {"gift": True}), strict=True):
+        for entry, changed in zip(
+            quarantine.matching(connection, QuarantineFilter()), ({}, {"gift": True}), strict=True
+        ):
             corrected = shop_order(1001 + entry.offset, **changed)
-            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).result is ReplayResult.STORED
+            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).outcome is ReplayOutcome.STORED
     send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
     store(first)
     report = audit.run(second)
@@ -292,8 +294,8 @@ def test_a_contract_is_valid_until_a_later_one_stores_records(settings: Settings
     store(first)
     schema.prepare(second)
     with Connection(second) as connection:
-        [entry] = quarantine.matching(connection, Filter())
-        assert replay(connection, second, entry, by="ann@desk").result is ReplayResult.STORED
+        [entry] = quarantine.matching(connection, QuarantineFilter())
+        assert replay(connection, second, entry, by="ann@desk").outcome is ReplayOutcome.STORED
     assert schema.missing(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
     store(first)
@@ -363,7 +365,7 @@ def test_custom_columns_of_adopted_rows_are_checked_and_may_become_wider(setting
     contract = loader.contract_of(first)
     with Connection(settings, database=False) as connection:
         connection.execute("create_database")
-    declared = ", ".join(f"{field.name} {field.column}" for field in contract.columns)
+    declared = ", ".join(f"{field.name} {field.sql_definition}" for field in contract.columns)
     execute(settings, f"CREATE TABLE orders ({declared}, PRIMARY KEY (order_id))")
     fields = "'c-1', '#1001', 'Yoga Mat', 'Toys', 45.99, 2, 91.98, '2025-01-15 14:30:45.123'"
     values = [ADOPTED_VALUES[field.name] for field in contract.custom_columns]

@@ -22,7 +22,7 @@ from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
 from orderflow.store.error_numbers import NO_LOCAL_INFILE
 from orderflow.store.writer import Writer
@@ -333,4 +333,4 @@ def test_an_unknown_error_that_persists_stops_the_sink(proxied: tuple[Settings, 
         _sink(settings, progress, unknown_error_timeout=1.0)
     assert sum(report.error == "UnknownDatabaseError" for report in progress) > 1
     proxy.remove_faults()
-    assert commit(settings, batch_of([])) == Committed()
+    assert commit(settings, batch_of([])) == CommitResult()

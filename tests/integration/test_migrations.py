@@ -18,9 +18,9 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from orderflow.store.quarantine import Filter
-from orderflow.store.replay import ReplayResult, replay
-from orderflow.store.schema_steps import Step
+from orderflow.store.quarantine import QuarantineFilter
+from orderflow.store.replay import ReplayOutcome, replay
+from orderflow.store.schema_steps import SchemaStep
 from tests.support.corpus import numbered
 from tests.support.feeder import batch_of, commit
 from tests.support.processes import run, until
@@ -127,11 +127,11 @@ def test_a_database_of_version_0_1_0_is_upgraded_with_its_data(old: Settings) ->
     assert new_content(old) == before
     assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(2, LATEST + 1)]
     with Connection(old) as connection:
-        replayed, opened = quarantine.matching(connection, Filter(status=None))
+        replayed, opened = quarantine.matching(connection, QuarantineFilter(status=None))
         opened_content = quarantine.content(connection, opened)
         assert (opened_content.key, opened_content.value) == (b"key", b"abcdef")
         assert quarantine.content(connection, replayed).corrected == b"good"
-        assert replay(connection, old, opened, by="ann@desk", corrected=numbered(3)).result is ReplayResult.STORED
+        assert replay(connection, old, opened, by="ann@desk", corrected=numbered(3)).outcome is ReplayOutcome.STORED
     assert commit(old, batch_of([numbered(4), b"{"], 3)).records == 2
 
 
@@ -174,7 +174,7 @@ def test_processes_that_start_at_once_upgrade_without_errors(
     original_make = schema._make
     local = threading.local()
 
-    def make_together(step: Step, settings: Settings, *limits: int) -> None:
+    def make_together(step: SchemaStep, settings: Settings, *limits: int) -> None:
         if not getattr(local, "passed", False):
             local.passed = True
             all_checked.wait(60)

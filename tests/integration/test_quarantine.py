@@ -20,8 +20,8 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
-from orderflow.store.quarantine import Filter, QuarantineEntry
-from orderflow.store.replay import Outcome, ReplayResult, replay
+from orderflow.store.quarantine import QuarantineEntry, QuarantineFilter
+from orderflow.store.replay import ReplayOutcome, ReplayResult, replay
 from orderflow.store.writer import Writer
 from tests.support.corpus import message, numbered
 from tests.support.feeder import TOPIC, batch_of, commit
@@ -29,7 +29,7 @@ from tests.support.processes import until
 from tests.support.sql import execute, raw_session, select, select_all
 from tests.support.tables import contents, delete_rows
 
-ANY = Filter(status=None)
+ANY = QuarantineFilter(status=None)
 
 
 def quarantine_all(settings: Settings, values: Sequence[bytes | None], start: int = 0, partition: int = 0) -> None:
@@ -38,12 +38,12 @@ def quarantine_all(settings: Settings, values: Sequence[bytes | None], start: in
     assert commit(enforcing, batch_of(values, start, partition)).quarantined.total() == len(values)
 
 
-def entries(settings: Settings, wanted: Filter = ANY) -> list[QuarantineEntry]:
+def entries(settings: Settings, wanted: QuarantineFilter = ANY) -> list[QuarantineEntry]:
     with Connection(settings) as connection:
         return list(quarantine.matching(connection, wanted))
 
 
-def replay_all(settings: Settings, wanted: Filter = ANY, **options: Any) -> list[Outcome]:
+def replay_all(settings: Settings, wanted: QuarantineFilter = ANY, **options: Any) -> list[ReplayResult]:
     with Connection(settings) as connection:
         matching = quarantine.matching(connection, wanted)
         return [replay(connection, settings, entry, by="ann@desk", **options) for entry in matching]
@@ -77,7 +77,7 @@ def assert_consistent(settings: Settings) -> None:
 def test_a_replayed_record_keeps_its_original_coordinates(store: Settings) -> None:
     repeat, other = numbered(1), numbered(1, customer_id="5")
     quarantine_all(store, [numbered(1), b"{", repeat, other, numbered(2)], start=0, partition=3)
-    assert [outcome.result for outcome in replay_all(store)] == [
+    assert [result.outcome for result in replay_all(store)] == [
         "stored",
         "rejected",
         "duplicate",
@@ -103,7 +103,7 @@ def test_a_repeated_replay_changes_nothing(store: Settings) -> None:
     quarantine_all(store, [numbered(1), b"{", numbered(1), numbered(1, customer_id="5")])
     replay_all(store)
     before = everything(store)
-    assert [outcome.result for outcome in replay_all(store)] == [
+    assert [result.outcome for result in replay_all(store)] == [
         "replayed before",
         "rejected",
         "replayed before",
@@ -115,12 +115,12 @@ def test_a_repeated_replay_changes_nothing(store: Settings) -> None:
 def test_the_current_contract_decides(store: Settings) -> None:
     quarantine_all(store, [numbered(1)])
     enforcing = msgspec.structs.replace(store, order_ranges="enforce")
-    [outcome] = replay_all(enforcing)
-    assert outcome.result is ReplayResult.REJECTED and outcome.detail.startswith("outside_ranges: ")
+    [result] = replay_all(enforcing)
+    assert result.outcome is ReplayOutcome.REJECTED and result.detail.startswith("outside_ranges: ")
     execute(store, "ALTER TABLE orders ADD CONSTRAINT no_more CHECK (customer_id <> 87654)")
     before = everything(store)
-    [outcome] = replay_all(store)
-    assert outcome.result is ReplayResult.REJECTED and outcome.detail.startswith("refused_by_database: ")
+    [result] = replay_all(store)
+    assert result.outcome is ReplayOutcome.REJECTED and result.detail.startswith("refused_by_database: ")
     assert everything(store) == before
 
 
@@ -128,8 +128,8 @@ def test_a_dry_run_changes_nothing(store: Settings) -> None:
     commit(store, batch_of([numbered(1), numbered(2)]))
     quarantine_all(store, [numbered(1), numbered(2, customer_id="5"), numbered(3), None], start=2)
     before = everything(store)
-    results = [outcome.result for outcome in replay_all(store, dry_run=True)]
-    assert results == ["duplicate", "conflict", "stored", "rejected"]
+    outcomes = [result.outcome for result in replay_all(store, dry_run=True)]
+    assert outcomes == ["duplicate", "conflict", "stored", "rejected"]
     assert everything(store) == before
 
 
@@ -145,14 +145,14 @@ def test_a_corrected_value_is_stored_and_the_original_is_kept(store: Settings) -
     first, second = entries(store)
     with Connection(store) as connection:
 
-        def correct(entry: QuarantineEntry, value: bytes) -> ReplayResult:
-            return replay(connection, store, entry, by="ann@desk", corrected=value).result
+        def correct(entry: QuarantineEntry, value: bytes) -> ReplayOutcome:
+            return replay(connection, store, entry, by="ann@desk", corrected=value).outcome
 
-        assert correct(first, b"{}") is ReplayResult.REJECTED
-        assert correct(first, numbered(7)) is ReplayResult.STORED
-        assert correct(first, numbered(8)) is ReplayResult.REPLAYED_BEFORE
+        assert correct(first, b"{}") is ReplayOutcome.REJECTED
+        assert correct(first, numbered(7)) is ReplayOutcome.STORED
+        assert correct(first, numbered(8)) is ReplayOutcome.REPLAYED_BEFORE
         before = everything(store)
-        assert correct(second, numbered(7, customer_id="5")) is ReplayResult.CONFLICT
+        assert correct(second, numbered(7, customer_id="5")) is ReplayOutcome.CONFLICT
         assert everything(store) == before, "a correction that conflicts leaves the record as it was"
         [entry, _] = entries(store)
         content = quarantine.content(connection, entry)
@@ -211,7 +211,7 @@ def test_a_session_killed_before_any_statement_changes_no_record(
             break
     assert {"lock_ledger", "lock_quarantine", "insert_orders", "add_by_minute", "resolve_replayed"} < {*statements}
     monkeypatch.undo()
-    assert [outcome.result for outcome in replay_all(store)] == ["stored"]
+    assert [result.outcome for result in replay_all(store)] == ["stored"]
     assert_consistent(store)
 
 
@@ -227,7 +227,7 @@ def test_a_commit_whose_reply_was_lost_counts_once(store: Settings, monkeypatch:
     with pytest.raises(DatabaseUnavailable):
         replay_all(store)
     monkeypatch.undo()
-    assert [outcome.result for outcome in replay_all(store)] == ["replayed before"]
+    assert [result.outcome for result in replay_all(store)] == ["replayed before"]
     assert_consistent(store)
 
 
@@ -240,7 +240,7 @@ def test_two_replays_at_once_store_each_record_once(store: Settings) -> None:
     def work(backwards: bool) -> list[str]:
         with Connection(store) as connection:
             ordered = reversed(listed) if backwards else iter(listed)
-            return [replay(connection, store, entry, by="ann@desk").result for entry in ordered]
+            return [replay(connection, store, entry, by="ann@desk").outcome for entry in ordered]
 
     with ThreadPoolExecutor(3) as pool:
         results = Counter(itertools.chain.from_iterable(pool.map(work, [True, False, False])))
@@ -260,30 +260,30 @@ def waiting_behind(settings: Settings, statement: str) -> Iterator[tuple[Any, An
         cursor.execute(statement)
         if cursor.description:
             cursor.fetchall()
-        outcome = pool.submit(replay, connection, settings, entry, by="ann@desk")
+        future = pool.submit(replay, connection, settings, entry, by="ann@desk")
         waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
         until(lambda: bool(select(settings, waits)))
-        yield other, outcome
+        yield other, future
 
 
 @pytest.mark.parametrize(
-    ("customer", "end", "result"),
+    ("customer", "end", "outcome"),
     [("87654", "commit", "duplicate"), ("5", "commit", "conflict"), ("5", "rollback", "stored")],
 )
 def test_a_replay_waits_for_a_transaction_that_stores_the_same_order(
-    store: Settings, customer: str, end: str, result: str
+    store: Settings, customer: str, end: str, outcome: str
 ) -> None:
     quarantine_all(store, [numbered(1)])
     values = f"({customer}, 'ORDER-000001', 'Yoga Mat', 'Sports & Outdoors', 45.99, 2, 91.98, '2025-01-15 14:30:45')"
-    with waiting_behind(store, f"INSERT INTO orders VALUES {values}") as (other, outcome):
+    with waiting_behind(store, f"INSERT INTO orders VALUES {values}") as (other, future):
         getattr(other, end)()
-        assert outcome.result(60).result == result
+        assert future.result(60).outcome == outcome
     assert len(select(store, "SELECT 1 FROM orders")) == 1
 
 
 def test_a_replay_that_waits_for_the_sink_does_not_block_it(store: Settings) -> None:
     quarantine_all(store, [numbered(1)])
-    with waiting_behind(store, "SELECT next_offset FROM orders_ledger FOR UPDATE") as (other, outcome):
+    with waiting_behind(store, "SELECT next_offset FROM orders_ledger FOR UPDATE") as (other, future):
         # While the replay waits, it holds no lock that the sink needs.
         with raw_session(store) as third:
             cursor = third.cursor()
@@ -291,14 +291,14 @@ def test_a_replay_that_waits_for_the_sink_does_not_block_it(store: Settings) -> 
             assert cursor.fetchall() == [("open",)]
             third.rollback()
         other.rollback()
-        assert outcome.result(60).result == "stored"
+        assert future.result(60).outcome == "stored"
 
 
 def test_a_record_discarded_meanwhile_is_not_stored(store: Settings) -> None:
     quarantine_all(store, [numbered(1)])
-    with waiting_behind(store, "UPDATE orders_quarantine SET status = 'discarded'") as (other, outcome):
+    with waiting_behind(store, "UPDATE orders_quarantine SET status = 'discarded'") as (other, future):
         other.commit()
-        assert outcome.result(60).result == "discarded before"
+        assert future.result(60).outcome == "discarded before"
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
@@ -313,9 +313,9 @@ def test_replays_and_a_sink_store_the_same_orders_once(store: Settings) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         storing = pool.submit(sink)
-        results = Counter(outcome.result for outcome in replay_all(store))
+        results = Counter(result.outcome for result in replay_all(store))
         storing.result(60)
-    assert results[ReplayResult.STORED] + results[ReplayResult.DUPLICATE] == 100
+    assert results[ReplayOutcome.STORED] + results[ReplayOutcome.DUPLICATE] == 100
     [(stored, duplicates)] = select(store, "SELECT SUM(`stored`), SUM(duplicates) FROM orders_ledger")
     assert (stored, duplicates) == (100, 100)
     assert_consistent(store)
@@ -327,27 +327,27 @@ def test_replays_and_a_sink_store_the_same_orders_once(store: Settings) -> None:
 def test_filters_select_the_matching_records(store: Settings) -> None:
     quarantine_all(store, [numbered(1), b"{", None])
     commit(store, batch_of([numbered(4), numbered(4, customer_id="5")], partition=1))
-    replay_all(store, Filter(reason=Reason.OUTSIDE_RANGES))
+    replay_all(store, QuarantineFilter(reason=Reason.OUTSIDE_RANGES))
     [*_, last] = entries(store)
     execute(
         store, f"UPDATE orders_quarantine SET quarantined_at = '2025-01-15 12:00:00' WHERE quarantine_id = {last[0]}"
     )
     noon, second = datetime(2025, 1, 15, 12), timedelta(seconds=1)  # noqa: DTZ001
     for wanted, positions in {
-        Filter(): [1, 2, 4],
-        Filter(status=None): [0, 1, 2, 4],
-        Filter(status="replayed"): [0],
-        Filter(status="discarded"): [],
-        Filter(reason="null_value"): [2],
-        Filter(partition=1): [4],
-        Filter(partition=7): [],
-        Filter(since=noon): [1, 2, 4],
-        Filter(since=noon + second): [1, 2],
-        Filter(until=noon): [],
-        Filter(until=noon + second): [4],
-        Filter(order_id="ORDER-000004"): [4],
-        Filter(status=None, order_id="ORDER-000001"): [],
-        Filter(reason="conflict", partition=0): [],
+        QuarantineFilter(): [1, 2, 4],
+        QuarantineFilter(status=None): [0, 1, 2, 4],
+        QuarantineFilter(status="replayed"): [0],
+        QuarantineFilter(status="discarded"): [],
+        QuarantineFilter(reason="null_value"): [2],
+        QuarantineFilter(partition=1): [4],
+        QuarantineFilter(partition=7): [],
+        QuarantineFilter(since=noon): [1, 2, 4],
+        QuarantineFilter(since=noon + second): [1, 2],
+        QuarantineFilter(until=noon): [],
+        QuarantineFilter(until=noon + second): [4],
+        QuarantineFilter(order_id="ORDER-000004"): [4],
+        QuarantineFilter(status=None, order_id="ORDER-000001"): [],
+        QuarantineFilter(reason="conflict", partition=0): [],
     }.items():
         listed = entries(store, wanted)
         assert [entry.offset + 3 * entry.partition for entry in listed] == positions, wanted
@@ -367,7 +367,7 @@ def test_entries_of_all_pages_are_read(store: Settings) -> None:
 
 def test_a_discarded_record_is_kept_and_not_replayed(store: Settings) -> None:
     quarantine_all(store, [numbered(1), numbered(2), b"{"])
-    replay_all(store, Filter(order_id=None, reason="malformed_json"))
+    replay_all(store, QuarantineFilter(order_id=None, reason="malformed_json"))
     first, _, third = entries(store)
     before = select_all(store, "SELECT * FROM orders", "SELECT * FROM orders_ledger")
     with Connection(store) as connection:
@@ -380,7 +380,7 @@ def test_a_discarded_record_is_kept_and_not_replayed(store: Settings) -> None:
         ("discarded", "ann@desk", "a test of the shop"),
     ]
     assert select_all(store, "SELECT * FROM orders", "SELECT * FROM orders_ledger") == before
-    assert [outcome.result for outcome in replay_all(store)] == ["discarded before", "stored", "discarded before"]
+    assert [result.outcome for result in replay_all(store)] == ["discarded before", "stored", "discarded before"]
     assert_consistent(store)
 
 
@@ -499,7 +499,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
     [entry] = entries(store)
     with Connection(store) as connection:
-        assert replay(connection, store, entry, by="ann@desk", corrected=message()).result is ReplayResult.STORED
+        assert replay(connection, store, entry, by="ann@desk", corrected=message()).outcome is ReplayOutcome.STORED
     assert_consistent(store)
 
 

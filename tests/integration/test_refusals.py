@@ -13,7 +13,7 @@ from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TooManyRejected, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
 from orderflow.store.writer import Writer
 from tests.faults.proxy import Proxy
@@ -62,7 +62,7 @@ NUMBERS += [1148, 3948, 4166, 1197, 1705, 3230, 1153, 2006, 2013]  # of what is 
 def test_only_the_order_that_a_trigger_refuses_is_quarantined(store: Settings, load_data: bool, number: int) -> None:
     trigger(store, signal(number))
     values = [numbered(n, **THREE if n == 13 else {}) for n in range(20)]
-    assert commit(store, batch_of(values), load_data=load_data) == Committed(19, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == CommitResult(19, quarantined=Counter(REFUSED))
     kept = select(store, "SELECT kafka_offset, reason, detail FROM orders_quarantine")
     assert kept == [(13, "refused_by_database", "three are too many")]
     assert_consistent(store)
@@ -71,7 +71,7 @@ def test_only_the_order_that_a_trigger_refuses_is_quarantined(store: Settings, l
 @pytest.mark.parametrize("number", [31001, 1146, 1062])
 def test_a_single_refused_order_is_quarantined(store: Settings, number: int) -> None:
     trigger(store, signal(number))
-    assert commit(store, batch_of([numbered(1, **THREE)])) == Committed(quarantined=Counter(REFUSED))
+    assert commit(store, batch_of([numbered(1, **THREE)])) == CommitResult(quarantined=Counter(REFUSED))
 
 
 @pytest.mark.parametrize("number", [31001, 1365])
@@ -80,13 +80,13 @@ def test_any_sqlstate_quarantines_an_order_if_others_are_accepted(
 ) -> None:
     trigger(store, signal(number, "HY000"))
     values = [numbered(1), numbered(2, **THREE), numbered(3)]
-    assert commit(store, batch_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == CommitResult(2, quarantined=Counter(REFUSED))
 
 
 def test_a_trigger_that_fails_for_one_order_refuses_that_order(store: Settings, load_data: bool) -> None:
     trigger(store, "INSERT INTO missing VALUES (1)", "AFTER")
     values = [numbered(1), numbered(2, **THREE), numbered(3)]
-    assert commit(store, batch_of(values), load_data=load_data) == Committed(2, quarantined=Counter(REFUSED))
+    assert commit(store, batch_of(values), load_data=load_data) == CommitResult(2, quarantined=Counter(REFUSED))
     assert "missing" in select(store, "SELECT detail FROM orders_quarantine")[0][0]
 
 
@@ -148,7 +148,7 @@ def test_large_rows_with_a_refused_one_fit_into_packets(keeping: Settings, load_
     """The large rows together have 2.5 MB in SQL, and the average row is small."""
     trigger(keeping, signal(31001))
     values = [large(n, 20_000, **THREE if n == 13 else {}) for n in range(25)] + [numbered(n) for n in range(25, 200)]
-    assert commit(keeping, batch_of(values), load_data=load_data) == Committed(199, quarantined=Counter(REFUSED))
+    assert commit(keeping, batch_of(values), load_data=load_data) == CommitResult(199, quarantined=Counter(REFUSED))
     assert_consistent(keeping)
 
 
@@ -195,7 +195,7 @@ def test_the_writer_makes_progress_if_every_second_order_is_refused(
             writer.session.uses_load_data = load_data
             monkeypatch.setattr(Connection, "commit", commit_seen)
             result = writer.commit(batch_of(values))
-    assert result == Committed(2_000, quarantined=Counter({Reason.REFUSED_BY_DATABASE: 2_000}))
+    assert result == CommitResult(2_000, quarantined=Counter({Reason.REFUSED_BY_DATABASE: 2_000}))
     assert round_trips < 2_500
     assert positions[-4:] == [1_000, 2_000, 3_000, 4_000]
     assert_consistent(store)
@@ -212,7 +212,7 @@ def test_small_transactions_do_not_look_for_records_between_them(store: Settings
     # Transaction markers and deleted records leave gaps between offsets.
     first = first._replace(offsets=[3 * offset for offset in first.offsets])
     result = commit(store, interleaved(first, second), Blind(), load_data=load_data)
-    assert result == Committed(2_399, quarantined=Counter(REFUSED))
+    assert result == CommitResult(2_399, quarantined=Counter(REFUSED))
     assert select(store, "SELECT kafka_partition, next_offset FROM orders_ledger ORDER BY 1") == [(0, 4498), (1, 900)]
 
 
@@ -221,7 +221,7 @@ def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Setti
         pytest.skip("the limit exists only with a binary log")
     values = [numbered(n) for n in range(20_000)]
     with global_variable(store, "max_binlog_cache_size", "1048576"):
-        assert commit(store, batch_of(values)) == Committed(20_000)
+        assert commit(store, batch_of(values)) == CommitResult(20_000)
     assert_consistent(store)
 
 
@@ -237,7 +237,7 @@ def test_a_sink_stores_all_read_records_before_rejections_stop_it(store: Setting
 
 ORDERS = [numbered(n) for n in range(200)]
 REPEATS = [*ORDERS[:131], *(numbered(n, customer_id="5") for n in range(140, 144)), numbered(300)]
-RESULT_OF_REPEATS = Committed(1, 131, Counter({Reason.CONFLICT: 4}))
+RESULT_OF_REPEATS = CommitResult(1, 131, Counter({Reason.CONFLICT: 4}))
 VARIABLES_OF_KIND = {
     "mysql": {
         "transaction_read_only": "1",
@@ -306,7 +306,7 @@ def test_more_duplicates_than_the_server_lists_are_found_in_the_table(
     with global_variable(store, "max_error_count", "0"):
         assert commit(ordinary, batch_of(values), load_data=load_data).stored == 5_000
         more = [*values, numbered(1, customer_id="5"), numbered(6_000), numbered(6_000)]
-        assert commit(ordinary, batch_of(more, 5_000), load_data=load_data) == Committed(
+        assert commit(ordinary, batch_of(more, 5_000), load_data=load_data) == CommitResult(
             1, 5_001, Counter({Reason.CONFLICT: 1})
         )
     assert_consistent(store)
@@ -318,6 +318,6 @@ def test_a_value_is_never_rounded_if_notes_are_off(ordinary: Settings, store: Se
         writer.session.uses_load_data = load_data
         execute(store, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,1) NOT NULL")
         values = [numbered(1), numbered(2, unit_price="46.0", total_price="92.00")]
-        assert writer.commit(batch_of(values)) == Committed(1, quarantined=Counter(REFUSED))
+        assert writer.commit(batch_of(values)) == CommitResult(1, quarantined=Counter(REFUSED))
     assert [row[0] for row in select(store, "SELECT order_id FROM orders")] == ["ORDER-000002"]
     assert "unit_price" in select(store, "SELECT detail FROM orders_quarantine")[0][0]

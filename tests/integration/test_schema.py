@@ -21,7 +21,7 @@ from orderflow.embedded.ports import free_port
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, server
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from tests.support.corpus import ORDER, SAMPLE, message, numbered, quoted
@@ -81,7 +81,7 @@ def assert_usable(settings: Settings) -> None:
     assert {name for name, kind in types.items() if "invisible" in kind} == {
         *("kafka_partition", "kafka_offset", "produced_at", "stored_at")
     }
-    assert commit(settings, batch_of([SAMPLE, SAMPLE, message(customer_id="1")])) == Committed(
+    assert commit(settings, batch_of([SAMPLE, SAMPLE, message(customer_id="1")])) == CommitResult(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
     assert select(settings, f"SELECT {', '.join(definition.STANDARD_FIELDS)} FROM orders") == [ORDER.row()]
@@ -116,7 +116,7 @@ def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) ->
 def test_the_tables_have_the_columns_of_the_contract(database: Settings) -> None:
     schema.prepare(database)
     created = select(database, "SHOW CREATE TABLE orders")[0][1]
-    for name, kind in {field.name: field.column for field in DEFAULT.fields}.items():
+    for name, kind in {field.name: field.sql_definition for field in DEFAULT.fields}.items():
         declared = re.search(rf"`{name}` (.*)", created)
         assert declared
         for word in kind.replace(" CHARACTER SET utf8mb4", "").split():
@@ -181,7 +181,7 @@ def test_a_table_with_rows_is_adopted(seed: Settings) -> None:
     repeat = {"product_category": '"Toys"', "quantity": "1", "unit_price": "10.01", "total_price": "10.01"}
     same = numbered(101, customer_id="1", order_timestamp='"2025-01-15T14:30:00"', **repeat)
     other = numbered(101, customer_id="2", order_timestamp='"2025-01-15T14:30:00"', **repeat)
-    assert commit(seed, batch_of([same, other, SAMPLE])) == Committed(
+    assert commit(seed, batch_of([same, other, SAMPLE])) == CommitResult(
         stored=1, duplicates=1, quarantined=Counter({Reason.CONFLICT: 1})
     )
     assert schema.prepare(seed) == []
@@ -240,7 +240,7 @@ def test_columns_in_another_order_and_other_collations_are_accepted(database: Se
     schema.prepare(database)
     assert_usable(database)
     values = [numbered(2, product_name='"🧘"'), numbered(2, product_name='"🎽"')]
-    assert commit(database, batch_of(values, 3)) == Committed(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
+    assert commit(database, batch_of(values, 3)) == CommitResult(stored=1, quarantined=Counter({Reason.CONFLICT: 1}))
     assert_consistent(database)
 
 
@@ -253,7 +253,7 @@ def test_ids_that_differ_in_case_need_a_case_sensitive_collation(seed: Settings)
     execute(seed, drifted.value.hint.removeprefix("Fix it with: ").split(";")[0])
     schema.prepare(mixed)
     values = [message(order_id='"#aB1"'), message(order_id='"#AB1"'), message(order_id='"#aB1"')]
-    assert commit(mixed, batch_of(values)) == Committed(stored=2, duplicates=1)
+    assert commit(mixed, batch_of(values)) == CommitResult(stored=2, duplicates=1)
     assert_consistent(mixed)
 
 

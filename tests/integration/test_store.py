@@ -14,7 +14,7 @@ from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
 from orderflow.errors import TooManyRejected
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.writer import Writer
 from tests.support.corpus import CASES, LONGEST, ORDER, SAMPLE, STORIES, TEXTS, Step, message, numbered, quoted
 from tests.support.feeder import PRODUCED, TOPIC, Topic, batch_of, commit
@@ -23,7 +23,7 @@ from tests.support.tables import assert_consistent, contents, delete_rows
 
 
 def test_the_sample_is_stored_exactly(store: Settings, load_data: bool) -> None:
-    assert commit(store, batch_of([SAMPLE], 7, 2), Topic(first=7), load_data=load_data) == Committed(stored=1)
+    assert commit(store, batch_of([SAMPLE], 7, 2), Topic(first=7), load_data=load_data) == CommitResult(stored=1)
     assert select(store, "SELECT * FROM orders") == [ORDER.row()]
     coordinates = select(store, "SELECT kafka_partition, kafka_offset, produced_at, stored_at FROM orders")
     assert coordinates[0][:2] == (2, 7)
@@ -170,7 +170,7 @@ def test_the_detail_of_a_conflict_is_harmless(store: Settings) -> None:
 
 def test_unknown_fields_are_counted(store: Settings) -> None:
     committed = commit(store, batch_of([message(coupon="1", note="2"), numbered(2, coupon="1"), SAMPLE, numbered(3)]))
-    assert committed == Committed(stored=3, duplicates=1, unknown_fields=Counter(coupon=2, note=1))
+    assert committed == CommitResult(stored=3, duplicates=1, unknown_fields=Counter(coupon=2, note=1))
     assert select(store, "SELECT unknown_fields FROM orders_ledger") == [(3,)]
 
 
@@ -210,7 +210,7 @@ def test_the_writer_continues_by_insert_when_local_infile_is_switched_off(store:
         assert writer.commit(batch_of([numbered(1)])).stored == 1
         execute(store, "SET GLOBAL local_infile = OFF")
         try:
-            assert writer.commit(batch_of([numbered(2), numbered(1), b"{"], 1)) == Committed(
+            assert writer.commit(batch_of([numbered(2), numbered(1), b"{"], 1)) == CommitResult(
                 stored=1, duplicates=1, quarantined=Counter({Reason.MALFORMED_JSON: 1})
             )
             assert not writer.session.uses_load_data
@@ -227,14 +227,14 @@ def test_a_batch_larger_than_one_statement_is_stored(store: Settings, load_data:
     values = [numbered(n, order_timestamp=f'"2025-01-15T{n // 60 % 24:02}:{n % 60:02}:00"') for n in range(2500)]
     assert commit(store, batch_of(values), load_data=load_data).stored == 2500
     repeated = commit(store, batch_of([*values, *values[::-1]], 2500), load_data=load_data)
-    assert repeated == Committed(duplicates=5000)
+    assert repeated == CommitResult(duplicates=5000)
     assert_consistent(store)
 
 
 def test_more_duplicates_than_counted_warnings_are_all_duplicates(store: Settings) -> None:
     values = [numbered(n) for n in range(70_000)]
     assert commit(store, batch_of(values)).stored == 70_000
-    assert commit(store, batch_of(values, 70_000)) == Committed(duplicates=70_000)
+    assert commit(store, batch_of(values, 70_000)) == CommitResult(duplicates=70_000)
 
 
 def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Settings) -> None:

@@ -11,7 +11,7 @@ import pytest
 from orderflow.errors import LedgerGap, OffsetsLost, TopicRecreated
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
 from orderflow.store.replay import replay
 from orderflow.store.writer import Writer
@@ -38,8 +38,8 @@ def test_repeated_and_overlapping_batches_count_once(store: Settings) -> None:
             batch = batch_of(MIXED[start : rng.randint(start, len(MIXED))], start)
             rng.choice([first, second]).commit(batch)
             position = max(position, start + len(batch.values))
-        assert first.commit(batch_of(MIXED)) == second.commit(batch_of(MIXED)) == Committed()
-        assert first.commit(batch_of([])) == Committed()
+        assert first.commit(batch_of(MIXED)) == second.commit(batch_of(MIXED)) == CommitResult()
+        assert first.commit(batch_of([])) == CommitResult()
     assert_consistent(store)
     assert contents(store) == contents(once)
 
@@ -113,8 +113,8 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
         assert ledger.last_records(connection, "orders")[0] == (1, first)
         commit(store, batch_of([numbered(1)], key=b"again"))  # is stored already
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
-        [entry] = quarantine.matching(connection, quarantine.Filter())
-        assert replay(connection, store, entry, by="ann", corrected=numbered(3)).result.is_in_table
+        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        assert replay(connection, store, entry, by="ann", corrected=numbered(3)).outcome.is_in_table
         known = {0: (1, first), 1: (7, ledger.fingerprint(PRODUCED, b"key"))}
         assert ledger.last_records(connection, "orders") == known
         assert ledger.last_records(connection, "other") == {}

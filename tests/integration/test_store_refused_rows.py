@@ -12,7 +12,7 @@ from orderflow.contract import exact_path
 from orderflow.contract.definition import STANDARD_FIELDS, Reason
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
 from orderflow.store.writer import Writer
 from tests.support.corpus import numbered
@@ -111,7 +111,7 @@ def test_an_ordinary_user_suffices(database: Settings, load_data: bool) -> None:
         assert commit(user, batch_of(values), load_data=load_data).stored == 1500
         execute(database, "ALTER TABLE orders ADD CONSTRAINT no_thirteen CHECK (customer_id <> 13)")
         more = [numbered(1499, customer_id="7"), numbered(1501, customer_id="13"), numbered(1502)]
-        assert commit(user, batch_of([*values, *more], 1500), load_data=load_data) == Committed(
+        assert commit(user, batch_of([*values, *more], 1500), load_data=load_data) == CommitResult(
             stored=1,
             duplicates=1500,
             quarantined=Counter({Reason.CONFLICT: 1, Reason.REFUSED_BY_DATABASE: 1}),

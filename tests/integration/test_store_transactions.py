@@ -23,7 +23,7 @@ from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFl
 from orderflow.settings import Settings
 from orderflow.store import orders, schema
 from orderflow.store import writer as writer_module
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import Connection
 from orderflow.store.record_batch import RecordBatch
@@ -48,7 +48,7 @@ def test_a_transaction_is_retried_after_a_deadlock(store: Settings, load_data: b
         cursor.execute("SELECT next_offset FROM orders_ledger FOR UPDATE")
         assert cursor.fetchall() == [(1,)]
         other.rollback()
-        assert committed.result(60) == Committed(stored=2, quarantined=Counter({Reason.MALFORMED_JSON: 1}))
+        assert committed.result(60) == CommitResult(stored=2, quarantined=Counter({Reason.MALFORMED_JSON: 1}))
     assert_consistent(store)
 
 
@@ -56,13 +56,13 @@ def test_writers_with_the_same_orders_in_opposite_order_both_finish(store: Setti
     values = [numbered(n) for n in range(400)]
     start = threading.Barrier(2)
 
-    def work(partition: int) -> Committed:
+    def work(partition: int) -> CommitResult:
         ordered = values if partition == 0 else values[::-1]
         with Writer(store, TOPIC) as writer:
             writer.session.uses_load_data = load_data
             start.wait()
             results = [writer.commit(batch_of(ordered[at : at + 200], at, partition)) for at in (0, 200)]
-        return Committed(sum(result.stored for result in results), sum(result.duplicates for result in results))
+        return CommitResult(sum(result.stored for result in results), sum(result.duplicates for result in results))
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(work, range(2))
@@ -75,7 +75,7 @@ def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_
     first = batch_of([numbered(9), numbered(2), b"?", numbered(5, customer_id="7")])
     second = batch_of([b"{", numbered(5), numbered(9), numbered(4), numbered(3, coupon="1")], 1, 1)
     committed = commit(store, interleaved(first, second, batch_of([numbered(1)], 0, 4)), load_data=load_data)
-    assert committed == Committed(
+    assert committed == CommitResult(
         stored=6,
         duplicates=1,
         quarantined=Counter({Reason.MALFORMED_JSON: 1, Reason.CONFLICT: 1}),
@@ -106,14 +106,14 @@ def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_
 
 def commit_in_turns(
     settings: Settings, *batches: RecordBatch, topic_reader: Topic = TOPIC, load_data: bool = True
-) -> list[Committed | OrderFlowError]:
+) -> list[CommitResult | OrderFlowError]:
     """Commit each batch with its own writer. All start together; return the results."""
     tickets = [CommitTicket()]
     for _ in batches[1:]:
         tickets.append(CommitTicket(tickets[-1]))
     start = threading.Barrier(len(batches))
 
-    def work(batch: RecordBatch, ticket: CommitTicket) -> Committed | OrderFlowError:
+    def work(batch: RecordBatch, ticket: CommitTicket) -> CommitResult | OrderFlowError:
         try:
             with ticket, Writer(settings, topic_reader) as writer:
                 writer.session.uses_load_data = load_data
@@ -143,12 +143,12 @@ def test_a_batch_is_written_while_its_predecessor_is_committed(store: Settings) 
                 assert ("ORDER-000002",) in cursor.fetchall()
             assert select(store, "SELECT COUNT(*) FROM orders") == [(1,)]
             other.rollback()
-            assert first_result.result(60) == second_result.result(60) == Committed(stored=1)
+            assert first_result.result(60) == second_result.result(60) == CommitResult(stored=1)
     assert select(store, "SELECT next_offset, `stored` FROM orders_ledger") == [(3, 3)]
     assert_consistent(store)
 
 
-def _in_turn(writer: Writer, batch: RecordBatch, ticket: CommitTicket) -> Committed:
+def _in_turn(writer: Writer, batch: RecordBatch, ticket: CommitTicket) -> CommitResult:
     with ticket:
         return writer.commit(batch, ticket)
 
@@ -160,8 +160,8 @@ def test_consecutive_batches_with_the_same_orders_all_finish(store: Settings, lo
     # A batch that locks the ledger before its predecessor must find the records between them.
     topic_reader = TOPIC._replace(records=frozenset((0, offset) for offset in range(1200)))
     results = commit_in_turns(store, *batches, topic_reader=topic_reader, load_data=load_data)
-    assert sum(result.stored for result in results if isinstance(result, Committed)) == 450
-    assert sum(result.duplicates for result in results if isinstance(result, Committed)) == 750
+    assert sum(result.stored for result in results if isinstance(result, CommitResult)) == 450
+    assert sum(result.duplicates for result in results if isinstance(result, CommitResult)) == 750
     assert select(store, "SELECT next_offset, `stored`, duplicates FROM orders_ledger") == [(1200, 450, 750)]
     assert_consistent(store)
 
@@ -173,7 +173,9 @@ def test_a_batch_that_does_not_follow_its_predecessor_is_written_again(store: Se
     """The next batch follows a gap without records, overlaps, or has a partition that is not in the ledger."""
     results = commit_in_turns(store, batch_of([numbered(1)]), second)
     # If two batches overlap, either of them may be committed first.
-    assert sum(result.stored + result.quarantined.total() for result in results if isinstance(result, Committed)) == 2
+    assert (
+        sum(result.stored + result.quarantined.total() for result in results if isinstance(result, CommitResult)) == 2
+    )
     assert select(store, "SELECT SUM(`stored` + quarantined) FROM orders_ledger") == [(2,)]
 
 
@@ -269,7 +271,7 @@ def test_a_session_killed_before_any_statement_leaves_nothing(
             break
     assert len(statements) > 5
     monkeypatch.undo()
-    assert commit(store, batch_of(values, 1), load_data=load_data) == Committed(
+    assert commit(store, batch_of(values, 1), load_data=load_data) == CommitResult(
         3, 2, Counter({Reason.CONFLICT: 1, Reason.MALFORMED_JSON: 1})
     )
     assert_consistent(store)

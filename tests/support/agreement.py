@@ -49,7 +49,7 @@ def _check_reading(
 ) -> None:
     table, contract = reading.orders, reading.contract
     table.validate(full=True)
-    assert table.schema == contract.schema
+    assert table.schema == contract.arrow_schema
     fast = [result if isinstance(result, Order) else (str(result.reason), result.message) for result in reading.results]
     for index, (fast_result, expected) in enumerate(zip(fast, orders, strict=True)):
         assert fast_result == expected, f"value {index} is {fast_result}; the exact path reads {expected}"
@@ -60,12 +60,12 @@ def _check_reading(
 
 def check_lines(rows: pa.Table, contract: Contract) -> None:
     """Check that LOAD DATA reads the rows from their lines."""
-    lines = native.write(rows, times=contract.times, free_texts=contract.free_texts).to_pybytes()
-    assert lines == native._write_in_python(rows, contract.times, contract.free_texts)
+    lines = native.write(rows, times=contract.time_columns, free_texts=contract.free_text_columns).to_pybytes()
+    assert lines == native._write_in_python(rows, contract.time_columns, contract.free_text_columns)
     parsed = [[_value(text) for text in line.split("\t")] for line in lines.decode().split("\n")[:-1]]
     for name, column in zip(rows.column_names, zip(*parsed, strict=True), strict=False):
         expected = [
-            None if value is None else re.sub("[-:T]", "", value) if name in contract.times else value
+            None if value is None else re.sub("[-:T]", "", value) if name in contract.time_columns else value
             for value in rows[name].to_pylist()
         ]
         actual = [

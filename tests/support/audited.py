@@ -21,7 +21,7 @@ TABLES = (
     *("orders_losses", "orders_by_minute", "orders_adoption", "orders_audits"),
     *("orders_contracts", "orders_contract_starts"),
 )
-COLUMNS = {field.name: field.column for field in DEFAULT.fields}
+COLUMNS = {field.name: field.sql_definition for field in DEFAULT.fields}
 NO_FINDINGS = dict.fromkeys(get_args(FindingKind), 0)
 
 

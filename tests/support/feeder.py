@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from orderflow.settings import Settings
 from orderflow.store import schema
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.writer import Writer
 from tests.support.corpus import message, quoted
@@ -58,7 +58,9 @@ def interleaved(*batches: RecordBatch) -> RecordBatch:
     return RecordBatch(*zip(*merged, strict=True))
 
 
-def commit(settings: Settings, batch: RecordBatch, topic_reader: Topic = TOPIC, *, load_data: bool = True) -> Committed:
+def commit(
+    settings: Settings, batch: RecordBatch, topic_reader: Topic = TOPIC, *, load_data: bool = True
+) -> CommitResult:
     """Commit the batch with a writer of its own."""
     with Writer(settings, topic_reader) as writer:
         writer.session.uses_load_data = load_data
@@ -74,7 +76,7 @@ class Feeder:
         self._topic = Topic(topic=settings.kafka_topic, topic_id=topic_id)
         self._next = 0
 
-    def store(self, *values: bytes | None, late: float = 0.05) -> Committed:
+    def store(self, *values: bytes | None, late: float = 0.05) -> CommitResult:
         """Store one transaction. Kafka received its records `late` seconds ago."""
         offsets = range(self._next, self._next + len(values))
         self._next += len(values)

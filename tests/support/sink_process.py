@@ -19,6 +19,7 @@ from orderflow.embedded.process import Process
 from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import SinkProgress
+from orderflow.pipeline.spark_driver import SparkDriver
 from orderflow.pipeline.spark_engine import SparkEngine
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.settings import Settings
@@ -43,7 +44,9 @@ def main() -> None:
     log.setup()
     current = settings.load()
     engine: Engine = (
-        DirectEngine(current, **options) if name == "direct" else SparkEngine(current, session.runtime(), **options)
+        DirectEngine(current, **options)
+        if name == "direct"
+        else SparkEngine(current, SparkDriver(session.runtime()), **options)
     )
 
     def on_progress(progress: SinkProgress) -> None:

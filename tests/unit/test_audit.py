@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from orderflow import topic
 from orderflow.audit import scope
 from orderflow.audit.partition import Partition, is_timestamp
-from orderflow.audit.reasons import Case, check_reason
-from orderflow.audit.report import LISTED, Finding, Report, Values
+from orderflow.audit.reasons import QuarantinedRecord, check_reason
+from orderflow.audit.report import LISTED, DifferingValues, Finding, Report
 from orderflow.audit.stored_rows import differences
 from orderflow.audit.topic_records import CHUNK, CHUNK_BYTES, split
 from orderflow.contract.definition import DEFAULT, Order, Reason
@@ -148,12 +148,12 @@ def test_differences_are_exact() -> None:
     assert not differences(DEFAULT, order, (*row[:4], Decimal("45.90"), *row[5:]))
     changed = (1, row[1], "yoga mat", row[3], Decimal("45.91"), 3, Decimal("91.99"), None)
     assert differences(DEFAULT, order, changed) == {
-        "customer_id": Values(record="87654", table="1"),
-        "product_name": Values(record="Yoga Mat", table="yoga mat"),
-        "unit_price": Values(record="45.9", table="45.91"),
-        "quantity": Values(record="2", table="3"),
-        "total_price": Values(record="91.98", table="91.99"),
-        "order_timestamp": Values(record="2025-01-15 14:30:45", table="None"),
+        "customer_id": DifferingValues(record="87654", table="1"),
+        "product_name": DifferingValues(record="Yoga Mat", table="yoga mat"),
+        "unit_price": DifferingValues(record="45.9", table="45.91"),
+        "quantity": DifferingValues(record="2", table="3"),
+        "total_price": DifferingValues(record="91.98", table="91.99"),
+        "order_timestamp": DifferingValues(record="2025-01-15 14:30:45", table="None"),
     }
 
 
@@ -199,16 +199,18 @@ def test_a_reason_holds_or_is_found(
     kept: dict[str, Any], result: Order | RecordRejected, row: ExistingRow | None, wrong: str | None
 ) -> None:
     rejected_record = record(10)
-    case = Case(rejected_record, KEPT._replace(**kept), row, rows_may_be_gone=False, coordinates_are_shared=False)
-    finding = check_reason(case, result)
+    quarantined = QuarantinedRecord(
+        rejected_record, KEPT._replace(**kept), row, rows_may_be_gone=False, coordinates_are_shared=False
+    )
+    finding = check_reason(quarantined, result)
     assert wrong in finding if wrong and finding else finding is wrong
 
 
 @pytest.mark.parametrize("stored_at", [None, EARLIER, LATER])
 def test_a_row_that_may_be_archived_is_no_finding(stored_at: datetime | None) -> None:
     for row in (None, ROW._replace(stored_at=stored_at)):
-        case = Case(record(10), KEPT, row, rows_may_be_gone=True, coordinates_are_shared=False)
-        finding = check_reason(case, ORDER)
+        quarantined = QuarantinedRecord(record(10), KEPT, row, rows_may_be_gone=True, coordinates_are_shared=False)
+        finding = check_reason(quarantined, ORDER)
         assert (finding is None) == (row is None or stored_at == LATER)
 
 

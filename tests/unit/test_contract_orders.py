@@ -15,7 +15,7 @@ from orderflow.contract.order_ids import OrderIds
 from orderflow.errors import ContractInvalid, RecordRejected, SettingInvalid
 from orderflow.produce import contract_orders, numbering
 from orderflow.produce.generator import Generator
-from orderflow.produce.malformed import kinds_of
+from orderflow.produce.message_defects import defects_of
 from orderflow.settings import Settings
 from orderflow.topic import Record
 from tests.support import shop
@@ -52,13 +52,13 @@ def test_each_order_is_valid_and_each_bad_one_is_not(text: str) -> None:
         assert value and key == order.order_id.encode() == ids.make(number).encode()
         if number > 20:
             continue
-        for name, kind in kinds_of(contract).items():
+        for name, defect in defects_of(contract).items():
             if name == "conflict":
-                conflicting = exact_path.decode(kind(value), contract)
+                conflicting = exact_path.decode(defect(value), contract)
                 assert conflicting.order_id == order.order_id and conflicting != order
             else:
                 with pytest.raises(RecordRejected):
-                    exact_path.decode(kind(value), contract)
+                    exact_path.decode(defect(value), contract)
 
 
 def test_fields_are_at_their_paths_in_their_formats() -> None:
@@ -81,9 +81,11 @@ def test_fields_are_at_their_paths_in_their_formats() -> None:
 
 def test_a_seed_gives_the_same_messages_with_bad_and_repeated_ones() -> None:
     def drawn() -> list[object]:
-        generator = Generator(1, seed=3, bad=0.2, repeat=0.2, partitions=3, clock=lambda: NOON, contract=shop.CONTRACT)
+        generator = Generator(
+            1, seed=3, bad_share=0.2, repeat_share=0.2, partitions=3, clock=lambda: NOON, contract=shop.CONTRACT
+        )
         messages = list(islice(generator, 2_000))
-        assert generator.good + generator.bad + generator.repeated == 2_000
+        assert generator.good_count + generator.bad_count + generator.repeat_count == 2_000
         return [*messages]
 
     assert drawn() == drawn()
@@ -145,9 +147,9 @@ def test_a_number_that_outgrows_the_pattern_stops_the_generator() -> None:
 def test_an_id_is_created_from_its_number_and_parsed_back(text: str, number: int, order_id: str) -> None:
     ids = OrderIds(contract_of(text))
     assert ids.make(number) == order_id and ids.is_valid(order_id)
-    assert ids.number(order_id.encode()) == number
+    assert ids.number_of(order_id.encode()) == number
     for other in (b"", b"x", b"ORDER-99999", b"PO-2025-08", b"\xff", order_id.encode() + b" "):
-        assert ids.number(other) is None
+        assert ids.number_of(other) is None
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_an_order_id_of_the_minimum_length_is_accepted() -> None:
 
 def test_backslashes_of_an_order_id_are_kept() -> None:
     contract = full_contract()
-    assert "order_id" in contract.free_texts and "order_id" not in DEFAULT.free_texts
+    assert "order_id" in contract.free_text_columns and "order_id" not in DEFAULT.free_text_columns
     assert custom_values(message(**MORE | {"order_id": r'"\\N\\t\\"'}), contract)
     [order] = fast_path.decode_values([message(**MORE | {"order_id": r'"a\\t"'})], contract).results
     assert isinstance(order, Order) and order.order_id == r"a\t"

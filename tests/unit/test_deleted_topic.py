@@ -17,7 +17,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry
-from orderflow.store.schema_steps import Step
+from orderflow.store.schema_steps import SchemaStep
 from orderflow.topic import TopicInfo
 
 SETTINGS = Settings()
@@ -77,7 +77,7 @@ def test_a_recreated_topic_is_refused(command: Callable[[], Any], monkeypatch: p
 def test_a_dry_run_needs_no_ledger(
     missing: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(schema, "missing", lambda _: [Step(name, name) for name in missing])
+    monkeypatch.setattr(schema, "missing", lambda _: [SchemaStep(name, name) for name in missing])
     monkeypatch.setattr(Connection, "__init__", lambda *_: pytest.fail("the ledger does not exist"))
     _describe_as(monkeypatch, TopicMissing("Topic orders does not exist."))
     init(dry_run=True, grants=False, partitions=None)

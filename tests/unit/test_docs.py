@@ -41,7 +41,7 @@ def test_the_contract_table_agrees_with_the_code() -> None:
     rules = {field.name: field.rule for field in DEFAULT.fields}
     rules["total_price"] = "equals unit_price × quantity exactly"
     expected = [
-        [name, _JSON[field.kind], field.type.split(" CHARACTER SET")[0], rules[name]]
+        [name, _JSON[field.kind], field.sql_type.split(" CHARACTER SET")[0], rules[name]]
         for name, field in DEFAULT.by_name.items()
     ]
     assert _rows("contract", DOCS / "message-format.md") == expected
@@ -57,6 +57,19 @@ def test_every_reason_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page.split("<!-- /reasons -->")[0], re.MULTILINE) == [
         *definition.Reason
     ]
+
+
+def test_the_architecture_page_agrees_with_the_source() -> None:
+    page, source = (DOCS / "architecture.md").read_text("utf-8"), ROOT / "src/orderflow"
+    files = re.findall(r"`([\w/]+\.(?:py|c|lock))`", page)
+    assert [file for file in files if not (source / file).exists() and not (ROOT / file).exists()] == []
+    for files_of_step, functions in re.findall(r"^\| \d.*\| (`.*?`) \| (`.*?`) \|$", page, re.MULTILINE):
+        text = "".join((source / file).read_text("utf-8") for file in re.findall(r"`(.*?)`", files_of_step))
+        for name in re.findall(r"(\w+)`", functions):
+            assert re.search(rf"(def|class) {name}\b", text), (files_of_step, name)
+    packages = page.split("## Packages")[1].split("## ")[0]
+    shown = {name for row in re.findall(r"^\| (`.*?`) \|", packages, re.MULTILINE) for name in re.findall(r"\w+", row)}
+    assert shown == {path.stem for path in source.iterdir() if not re.match(r"_|py\.typed", path.name)} | {"benchmarks"}
 
 
 def commands(text: str) -> Iterator[list[str]]:
@@ -142,7 +155,7 @@ def test_the_commands_of_the_dags_exist() -> None:
 def test_the_messages_of_the_pages_are_logged(page: str, after: str, before: str) -> None:
     text = (DOCS / page).read_text("utf-8").split(after, 1)[1].split(before)[0]
     messages = re.findall(r"^\| (.*?) \| .* \|$", text.replace("| message |", ""), re.MULTILINE)
-    # Two messages may share a row, and each sentence of a message may be a text of its own.
+    # Each sentence or part of a message may be a text of its own.
     sentences = [part for message in messages for part in re.split(r"; |, (?=although)|(?<=[.…:]) (?=[A-Z])", message)]
     messages = [sentence for sentence in sentences if re.search("[a-z]", sentence)]
     texts = [text for path in (ROOT / "src").rglob("*.py") for text in _messages(path)]

@@ -20,7 +20,7 @@ from orderflow.contract import contract_file, exact_path
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Contract
 from orderflow.errors import InputInvalid, RecordRejected
 from orderflow.produce import files
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 from tests.support import shop
 
 ROW = {
@@ -34,7 +34,7 @@ ROW = {
     "order_timestamp": "2025-01-15T14:30:45",
 }
 HEADER = ",".join(STANDARD_FIELDS)
-Read = Callable[..., list[Message]]
+Read = Callable[..., list[OutgoingMessage]]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def progress() -> Iterator[Progress]:
 
 @pytest.fixture
 def read(tmp_path: Path, progress: Progress) -> Read:
-    def read(name: str, content: bytes | str, contract: Contract = DEFAULT) -> list[Message]:
+    def read(name: str, content: bytes | str, contract: Contract = DEFAULT) -> list[OutgoingMessage]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         messages = list(files.read_messages(path, progress, contract))
@@ -260,7 +260,7 @@ def test_cells_are_written_to_the_paths_of_the_contract(read: Read) -> None:
         b' "extra": {"a": [1.0, 1e400]}}',
     )
     order = exact_path.decode(value, shop.CONTRACT)
-    assert dict(zip(shop.CONTRACT.names[8:], order.custom_values, strict=True))["extra"] == '{"a":[1.0,1e400]}'
+    assert dict(zip(shop.CONTRACT.column_names[8:], order.custom_values, strict=True))["extra"] == '{"a":[1.0,1e400]}'
 
 
 def test_columns_of_optional_fields_may_be_missing(read: Read) -> None:

@@ -17,13 +17,14 @@ from orderflow.contract import definition, exact_path
 from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.errors import RecordRejected, SettingInvalid
 from orderflow.order_ranges import outside_ranges
-from orderflow.produce.generator import HIGHEST_NUMBER, Generator, Message
-from orderflow.produce.malformed import KINDS, conflict
+from orderflow.produce.generator import HIGHEST_NUMBER, Generator
+from orderflow.produce.message_defects import DEFECTS, conflict
+from orderflow.produce.outgoing_message import OutgoingMessage
 
 NOON = 1_736_942_400.5  # 2025-01-15T12:00:00.5 UTC
 
 
-def drawn(count: int, **options: Any) -> tuple[Generator, list[Message]]:
+def drawn(count: int, **options: Any) -> tuple[Generator, list[OutgoingMessage]]:
     generator = Generator(1, seed=7, partitions=3, clock=lambda: NOON, **options)
     return generator, list(islice(generator, count))
 
@@ -67,22 +68,22 @@ def test_the_time_follows_the_clock() -> None:
 
 
 def test_a_seed_gives_the_same_messages() -> None:
-    assert drawn(3_000, bad=0.1, repeat=0.1)[1] == drawn(3_000, bad=0.1, repeat=0.1)[1]
+    assert drawn(3_000, bad_share=0.1, repeat_share=0.1)[1] == drawn(3_000, bad_share=0.1, repeat_share=0.1)[1]
     assert drawn(10)[1] != list(islice(Generator(1, seed=8, clock=lambda: NOON), 10))
 
 
 def test_shares_do_not_change_the_orders() -> None:
     plain = {key: value for key, value, _ in drawn(5_000)[1]}
-    _, mixed = drawn(5_000, bad=0.2, repeat=0.2)
+    _, mixed = drawn(5_000, bad_share=0.2, repeat_share=0.2)
     sound = [(key, value) for key, value, _ in mixed if plain.get(key) == value]
     assert len(sound) > 3_500
 
 
 def test_every_message_is_good_bad_or_repeated() -> None:
-    generator, messages = drawn(20_000, bad=0.1, repeat=0.2)
-    assert generator.good + generator.bad + generator.repeated == 20_000
-    assert generator.bad == pytest.approx(2_000, rel=0.1)
-    assert generator.repeated == pytest.approx(4_000, rel=0.1)
+    generator, messages = drawn(20_000, bad_share=0.1, repeat_share=0.2)
+    assert generator.good_count + generator.bad_count + generator.repeat_count == 20_000
+    assert generator.bad_count == pytest.approx(2_000, rel=0.1)
+    assert generator.repeat_count == pytest.approx(4_000, rel=0.1)
     first: dict[str, definition.Order] = {}
     rejected = conflicts = repeated = elsewhere = 0
     for _, value, partition in messages:
@@ -98,30 +99,34 @@ def test_every_message_is_good_bad_or_repeated() -> None:
         else:
             repeated += 1
             elsewhere += partition >= 0
-    assert (len(first), rejected + conflicts, repeated) == (generator.good, generator.bad, generator.repeated)
-    assert conflicts == pytest.approx(generator.bad / len(KINDS), abs=2)
+    assert (len(first), rejected + conflicts, repeated) == (
+        generator.good_count,
+        generator.bad_count,
+        generator.repeat_count,
+    )
+    assert conflicts == pytest.approx(generator.bad_count / len(DEFECTS), abs=2)
     assert elsewhere == pytest.approx(repeated / 2, rel=0.1)
 
 
 def test_shares_of_100_percent_do_not_hang() -> None:
-    assert drawn(200, bad=1)[0].bad == 200
-    assert drawn(200, repeat=1)[0].repeated == 199  # all repeat the one order that must come first
+    assert drawn(200, bad_share=1)[0].bad_count == 200
+    assert drawn(200, repeat_share=1)[0].repeat_count == 199  # all repeat the one order that must come first
 
 
 @pytest.fixture
-def orders() -> Iterator[Message]:
+def orders() -> Iterator[OutgoingMessage]:
     return iter(Generator(1, seed=7))
 
 
-@pytest.mark.parametrize("kind", [name for name in KINDS if name != "conflict"])
-def test_each_kind_of_bad_message_is_rejected(kind: str, orders: Iterator[Message]) -> None:
+@pytest.mark.parametrize("defect", [name for name in DEFECTS if name != "conflict"])
+def test_each_defect_makes_a_message_that_is_rejected(defect: str, orders: Iterator[OutgoingMessage]) -> None:
     for _, value, _ in islice(orders, 50):
         assert value is not None
         with pytest.raises(RecordRejected):
-            exact_path.decode(KINDS[kind](value))
+            exact_path.decode(DEFECTS[defect](value))
 
 
-def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Message]) -> None:
+def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[OutgoingMessage]) -> None:
     for _, value, _ in islice(orders, 50):
         assert value is not None
         once = conflict(value)
@@ -131,14 +136,14 @@ def test_a_conflict_differs_from_its_order_in_content_only(orders: Iterator[Mess
         assert len({order.order_id for order in decoded}) == 1
 
 
-def test_bad_messages_have_many_reasons(orders: Iterator[Message]) -> None:
+def test_bad_messages_have_many_reasons(orders: Iterator[OutgoingMessage]) -> None:
     reasons = set()
-    for kind in KINDS.values():
+    for defect in DEFECTS.values():
         try:
-            exact_path.decode(kind(next(orders)[1] or b""))
+            exact_path.decode(defect(next(orders)[1] or b""))
         except RecordRejected as rejected:
             reasons.add(rejected.reason)
-    assert len(KINDS) >= 25
+    assert len(DEFECTS) >= 25
     assert len(reasons) >= 15
 
 

@@ -90,7 +90,7 @@ def test_the_default_messages_give_the_default_contract() -> None:
 )
 def test_a_custom_field_gets_the_type_of_its_values(name: str, value: Callable[[int], Any], expected: str) -> None:
     _, field = infer_custom_field(lambda n: {name: value(n)})
-    assert field.type.removesuffix(" CHARACTER SET utf8mb4") == expected
+    assert field.sql_type.removesuffix(" CHARACTER SET utf8mb4") == expected
     assert field.required
 
 

@@ -27,7 +27,7 @@ from orderflow.metrics.sink import SinkMetrics
 from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 from orderflow.metrics.viewer import ViewerMetrics
 from orderflow.settings import Settings
-from orderflow.store.commit_result import Committed, Timing
+from orderflow.store.commit_result import CommitResult, Timing
 from orderflow.store.record_batch import RecordBatch
 from tests.support.processes import until
 from tests.support.prometheus import Page, get
@@ -129,7 +129,7 @@ def test_each_record_is_in_the_bucket_of_its_latency(latencies: list[float], wit
     now = time.time()
     measured = transactions.measure(
         RecordBatch([], [], [-1] * without_time + [int((now - latency) * 1000) for latency in latencies], [], []),
-        Committed(stored=len(latencies) + without_time - 1, quarantined=Counter(conflict=1)),
+        CommitResult(stored=len(latencies) + without_time - 1, quarantined=Counter(conflict=1)),
         Timing(1, 1, 1, 1, 1),
         now,
     )
@@ -146,7 +146,7 @@ def test_records_of_an_earlier_transaction_are_measured_once() -> None:
     now = time.time()
     timestamps = [int((now - age) * 1000) for age in (100.0, 90.0, 0.01)]
     batch = RecordBatch([0, 0, 0], [7, 8, 9], timestamps, [], [])
-    measured = transactions.measure(batch, Committed(stored=1), Timing(1, 1, 1, 1, 1), now)
+    measured = transactions.measure(batch, CommitResult(stored=1), Timing(1, 1, 1, 1, 1), now)
     assert measured.latency_counts == [1, *[0] * len(LATENCY_BUCKETS)]
     assert measured.latency_sum < 1
 
@@ -154,7 +154,7 @@ def test_records_of_an_earlier_transaction_are_measured_once() -> None:
 def test_sending_does_not_wait_for_a_slow_or_absent_receiver(tmp_path: Path) -> None:
     batch, committed, timing = (
         RecordBatch([], [], [0], [], []),
-        Committed(),
+        CommitResult(),
         Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2),
     )
     transactions.send_metrics(tmp_path, batch, committed, timing)
@@ -180,7 +180,7 @@ def test_a_folder_without_room_for_a_socket_stops_nothing(tmp_path: Path, caplog
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
     with SinkMetrics().receive_metrics(folder):
-        transactions.send_metrics(folder, RecordBatch([], [], [0], [], []), Committed(), Timing(1, 1, 1, 1, 1))
+        transactions.send_metrics(folder, RecordBatch([], [], [0], [], []), CommitResult(), Timing(1, 1, 1, 1, 1))
     assert "Transaction metrics are not available" in caplog.text
 
 

@@ -201,7 +201,7 @@ def test_ranges_do_not_hide_a_worse_fault() -> None:
 
 
 def test_the_columns_are_those_of_the_contract() -> None:
-    columns = {field.name: field.column for field in DEFAULT.columns}
+    columns = {field.name: field.sql_definition for field in DEFAULT.columns}
     assert {name: kind.removesuffix(" NOT NULL") for name, kind in columns.items()} == {
         "customer_id": "INT",
         "order_id": "VARCHAR(50) CHARACTER SET ascii COLLATE ascii_bin",  # compared byte by byte
@@ -213,4 +213,4 @@ def test_the_columns_are_those_of_the_contract() -> None:
         "order_timestamp": "DATETIME",
     }
     assert all(kind.endswith(" NOT NULL") for kind in columns.values())
-    assert DEFAULT.names == STANDARD_FIELDS
+    assert DEFAULT.column_names == STANDARD_FIELDS

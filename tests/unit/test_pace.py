@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from orderflow.produce import pace
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 
 
 class Clock:
@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def endless() -> Iterator[Message]:
+def endless() -> Iterator[OutgoingMessage]:
     while True:
         yield b"key", b"value", -1
 

@@ -19,8 +19,8 @@ import pytest
 from orderflow.embedded import process
 from orderflow.embedded.ports import free_port
 from orderflow.embedded.process import Process
-from orderflow.embedded.process_identity import ProcessIdentity, is_running
 from orderflow.errors import StartFailed
+from orderflow.running_servers.process_identity import ProcessIdentity, is_running
 
 Start = Callable[[str], Process]
 

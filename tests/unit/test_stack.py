@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from orderflow.embedded import stack, state_file
+from orderflow.embedded import stack
 from orderflow.embedded.home_lock import stop_up
 from orderflow.embedded.process import LocalServer, Process
-from orderflow.embedded.process_identity import identity_of
-from orderflow.embedded.state_file import State
 from orderflow.errors import AlreadyRunning, StartFailed
+from orderflow.running_servers import state_file
+from orderflow.running_servers.process_identity import identity_of
+from orderflow.running_servers.state_file import RunningServers
 from orderflow.settings import Settings
 from tests.support.processes import until
 
@@ -41,7 +42,7 @@ def test_the_last_log_line_is_returned_without_time_and_level(tmp_path: Path, li
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/sink.log").write_text(f"before\n{line}\n")
     assert state_file.last_log_line(settings, "sink") is None  # `up` does not run
-    state_file.write(tmp_path, State(up=identity_of(os.getpid())))
+    state_file.write(tmp_path, RunningServers(up=identity_of(os.getpid())))
     assert state_file.last_log_line(settings, "sink") == expected
 
 
@@ -63,16 +64,16 @@ def test_a_process_that_stops_again_and_again_is_not_restarted_forever(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("MYSQL_HOST", "127.0.0.1")
     monkeypatch.setattr(stack, "_RESTART_WAIT", 0)
-    parts = stack.Stack(Settings(orderflow_home=str(tmp_path)))
+    restarting = stack.Stack(Settings(orderflow_home=str(tmp_path)))
     dying = Process("dying", ["sh", "-c", "echo no memory; kill -9 $$"], log=tmp_path / "dying.log")
-    parts.commands["dying"] = dying
+    restarting.commands["dying"] = dying
     dying.start()
     starts = 0
     with pytest.raises(StartFailed, match=r"orderflow dying stopped 6 times within \d+ s\. .*\n  no memory"):
         while starts < 50:
             until(lambda: not dying.alive)
             starts += 1
-            parts.restart_stopped()
+            restarting.restart_stopped()
     assert starts == 6
 
 
@@ -80,7 +81,7 @@ def test_down_reports_an_up_that_does_not_stop(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as up:
         assert up.stdout and up.stdout.readline()
-        state_file.write(tmp_path, State(up=identity_of(up.pid)))
+        state_file.write(tmp_path, RunningServers(up=identity_of(up.pid)))
         settings = Settings(orderflow_home=str(tmp_path))
         with pytest.raises(AlreadyRunning, match=rf"\(process {up.pid}\) still runs 1 s after") as running:
             stop_up(settings, timeout=1)

@@ -339,8 +339,11 @@ class WatchedEngine(IdleEngine):
     def stall_timeout(self) -> float:
         return 150
 
-    def check_lag(self, lag: int) -> bool:
-        return True
+    def mark_stalled(self) -> None:
+        pass
+
+    def choose_trigger(self, lag: int) -> bool:
+        return False
 
     def activity(self) -> str:
         return "reading"

@@ -19,15 +19,15 @@ def test_a_trigger_of_micro_batches_never_changes(trigger: str) -> None:
     mode = TriggerMode(trigger)
     assert not mode.wants_realtime(0)
     mode.mark_started(realtime=False)
-    assert mode.check_lag(0) and mode.check_lag(10**9)
+    assert not mode.choose_trigger(0) and not mode.choose_trigger(10**9)
 
 
 def test_auto_drains_a_backlog_first() -> None:
     mode = TriggerMode("auto", Clock())
     assert not mode.wants_realtime(REALTIME_LAG + 1)
     mode.mark_started(realtime=False)
-    assert mode.check_lag(REALTIME_LAG + 1)
-    assert not mode.check_lag(REALTIME_LAG)
+    assert not mode.choose_trigger(REALTIME_LAG + 1)
+    assert mode.choose_trigger(REALTIME_LAG)
     assert mode.wants_realtime(REALTIME_LAG)
 
 
@@ -37,8 +37,8 @@ def test_auto_pauses_realtime_longer_each_time_the_lag_grows() -> None:
     pauses = []
     for _ in range(10):
         mode.mark_started(realtime=True)
-        assert mode.check_lag(MICRO_BATCH_LAG)
-        assert not mode.check_lag(MICRO_BATCH_LAG + 1)
+        assert not mode.choose_trigger(MICRO_BATCH_LAG)
+        assert mode.choose_trigger(MICRO_BATCH_LAG + 1)
         mode.mark_started(realtime=False)
         started_at = clock.now
         while not mode.wants_realtime(0):
@@ -48,7 +48,7 @@ def test_auto_pauses_realtime_longer_each_time_the_lag_grows() -> None:
     assert pauses[-1] == LONGEST_PAUSE
     mode.mark_started(realtime=True)
     clock.now += 100 * LONGEST_PAUSE
-    assert not mode.check_lag(MICRO_BATCH_LAG + 1)
+    assert mode.choose_trigger(MICRO_BATCH_LAG + 1)
     clock.now += SHORTEST_PAUSE
     assert mode.wants_realtime(0), "after a long time in real-time mode, the pause is short again"
 
@@ -58,7 +58,7 @@ def test_an_unsupported_platform_stays_with_micro_batches() -> None:
     assert mode.wants_realtime(0)
     mode.mark_unsupported()
     mode.mark_started(realtime=False)
-    assert mode.check_lag(0)
+    assert not mode.choose_trigger(0)
 
 
 def test_realtime_stops_only_after_a_failure() -> None:
@@ -66,12 +66,12 @@ def test_realtime_stops_only_after_a_failure() -> None:
     mode = TriggerMode("realtime", clock)
     assert mode.wants_realtime(10**9)
     mode.mark_started(realtime=True)
-    assert mode.check_lag(10**9)
+    assert not mode.choose_trigger(10**9)
     mode.mark_failed()
     assert not mode.wants_realtime(0)
     mode.mark_started(realtime=False)
     clock.now += LONGEST_PAUSE
-    assert mode.check_lag(REALTIME_LAG + 1), "it has to catch up first"
-    assert not mode.check_lag(REALTIME_LAG)
+    assert not mode.choose_trigger(REALTIME_LAG + 1), "it has to catch up first"
+    assert mode.choose_trigger(REALTIME_LAG)
     mode.mark_started(realtime=True)
     assert mode.wants_realtime(10**9)

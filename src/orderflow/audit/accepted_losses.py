@@ -29,8 +29,8 @@ def check_losses(scope: Scope, report: Report) -> None:
             offsets = counted(in_ledger, "lost offset")
             description = f"the ledger counts {offsets}, but the accepted losses have {accepted:,}"
             report.add("counters", partition.finding(description))
-    for why, loss in impossible:
-        description = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {why}"
+    for fault, loss in impossible:
+        description = f"offsets {loss.first_offset} to {loss.end_offset - 1} cannot be lost: {fault}"
         report.add("counters", Finding(description=description, topic=loss.topic, partition=loss.partition))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orderflow.audit.contract_versions import ContractVersions, ReadRecord
+from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
 from orderflow.audit.ledger_checks import check_last_record
 from orderflow.audit.partition import Partition
 from orderflow.audit.quarantined_rows import check_quarantined
 from orderflow.audit.report import Report
-from orderflow.audit.stored_rows import Expected, check_stored
+from orderflow.audit.stored_rows import ExpectedOrder, check_stored
 from orderflow.contract.definition import Order
 from orderflow.store import orders, snapshot
 from orderflow.store.connection import Connection
@@ -31,53 +31,71 @@ class Accounting:
         """Check `records`: all records of the topic with `start` <= offset < `end`."""
         self._report.records += len(records)
         check_last_record(partition, records, start, end, self._report)
-        quarantined = self._find_quarantined(partition, records, start, end)
-        replayed = {offset: row for offset, row in quarantined.items() if row.status == "replayed"}
+        entries = self._find_entries(partition, records, start, end)
+        replayed = {offset: entry for offset, entry in entries.items() if entry.status == "replayed"}
+        # A replayed record is checked twice: as a stored order, with its corrected value, and as a quarantined record.
         expected = [
-            record
-            if (row := replayed.get(record.offset)) is None or row.corrected is None
-            else record._replace(value=row.corrected)
+            _with_corrected_value(record, replayed.get(record.offset))
             for record in records
-            if record.offset not in quarantined or record.offset in replayed
+            if record.offset not in entries or record.offset in replayed
         ]
-        in_quarantine = [record for record in records if record.offset in quarantined]
+        quarantined = [record for record in records if record.offset in entries]
         # ORDER_RANGES is ignored here: records that it rejected are in the quarantine and are checked there, and
         # records that were stored before the setting was changed stay stored.
-        contract_ids = [
-            self._versions.id_of_replay(partition, record.offset, row.contract_id or 0, self._report)
-            if (row := replayed.get(record.offset))
-            else self._versions.id_at(partition, record.offset)
-            for record in expected
+        decoded_expected = self._versions.decode(
+            expected, [self._order_contract_id(partition, record, replayed.get(record.offset)) for record in expected]
+        )
+        decoded_quarantined = self._versions.decode(
+            quarantined, [self._reason_contract_id(partition, record, entries[record.offset]) for record in quarantined]
+        )
+        ids = [
+            decoded.result.order_id
+            for decoded in (*decoded_expected, *decoded_quarantined)
+            if isinstance(decoded.result, Order)
         ]
-        contract_ids += [
-            self._versions.id_at(partition, record.offset)
-            if (contract_id := quarantined[record.offset].reason_contract_id) is None
-            else self._versions.id_of_replay(partition, record.offset, contract_id, self._report)
-            for record in in_quarantine
-        ]
-        read_records = self._versions.read((*expected, *in_quarantine), contract_ids)
-        ids = [read_record.result.order_id for read_record in read_records if isinstance(read_record.result, Order)]
         rows = orders.find_by_order_id(self._connection, ids)
-        for read_record in read_records[len(expected) :]:
-            row_of_id = _row_of(read_record, rows)
-            row_as_read = row_of_id and self._versions.row_as_read(row_of_id, read_record.contract_id)
-            check_quarantined(partition, read_record, quarantined[read_record.record.offset], row_as_read, self._report)
-        for read_record in read_records[: len(expected)]:
-            row_of_id, replay = _row_of(read_record, rows), replayed.get(read_record.record.offset)
-            check_stored(Expected(partition, read_record, row_of_id, replay), self._versions, self._report)
+        for decoded in decoded_quarantined:
+            row = _row_of(decoded, rows)
+            row = row and self._versions.without_later_columns(row, decoded.contract_id)
+            check_quarantined(partition, decoded, entries[decoded.record.offset], row, self._report)
+        for decoded in decoded_expected:
+            order = ExpectedOrder(partition, decoded, _row_of(decoded, rows), replayed.get(decoded.record.offset))
+            check_stored(order, self._versions, self._report)
 
-    def _find_quarantined(
+    def _order_contract_id(self, partition: Partition, record: Record, replayed: AuditedQuarantineEntry | None) -> int:
+        """The contract version by which the record was stored, or replayed."""
+        if replayed is None:
+            return self._versions.contract_id_at(partition, record.offset)
+        contract_id = replayed.contract_id or 0
+        return self._versions.contract_id_of_replay(partition, record.offset, contract_id, self._report)
+
+    def _reason_contract_id(self, partition: Partition, record: Record, entry: AuditedQuarantineEntry) -> int:
+        """The contract version by which the sink, or a replay, set the reason."""
+        if entry.reason_contract_id is None:
+            return self._versions.contract_id_at(partition, record.offset)
+        return self._versions.contract_id_of_replay(partition, record.offset, entry.reason_contract_id, self._report)
+
+    def _find_entries(
         self, partition: Partition, records: Sequence[Record], start: int, end: int
     ) -> dict[int, AuditedQuarantineEntry]:
-        """The rows of the quarantine for these records, by offset; rows without a record are reported and left out."""
-        rows = snapshot.quarantined(self._connection, partition.entry.topic_id, partition.entry.partition, start, end)
-        self.quarantine_rows += len(rows)
-        offsets = {record.offset for record in records} if rows else set()
-        for offset in rows.keys() - offsets:
+        """The quarantine's rows for these records, by offset. A row without a record is reported, and not returned."""
+        entries = snapshot.quarantined(
+            self._connection, partition.entry.topic_id, partition.entry.partition, start, end
+        )
+        self.quarantine_rows += len(entries)
+        offsets = {record.offset for record in records} if entries else set()
+        for offset in entries.keys() - offsets:
             description = "is in the quarantine, but the topic has no such record"
-            self._report.add("quarantine", partition.finding(description, offset, rows.pop(offset).order_id))
-        return rows
+            self._report.add("quarantine", partition.finding(description, offset, entries.pop(offset).order_id))
+        return entries
 
 
-def _row_of(read: ReadRecord, rows: Mapping[str, ExistingRow]) -> ExistingRow | None:
-    return rows.get(read.result.order_id) if isinstance(read.result, Order) else None
+def _with_corrected_value(record: Record, replayed: AuditedQuarantineEntry | None) -> Record:
+    """The record with the value that a replay stored, if a person corrected it."""
+    if replayed is None or replayed.corrected is None:
+        return record
+    return record._replace(value=replayed.corrected)
+
+
+def _row_of(decoded: DecodedRecord, rows: Mapping[str, ExistingRow]) -> ExistingRow | None:
+    return rows.get(decoded.result.order_id) if isinstance(decoded.result, Order) else None

@@ -1,4 +1,4 @@
-"""The versions of the contract: which one read a record, and whether those in the tables fit together."""
+"""The versions of the contract: which one decodes a record, and whether the versions in the tables are consistent."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from orderflow.store.orders import ExistingRow
 from orderflow.topic import Record
 
 
-class ReadRecord(NamedTuple):
-    """A record, and what a version of the contract makes of it."""
+class DecodedRecord(NamedTuple):
+    """A record, and the order that a version of the contract decodes from it, or why it rejects the record."""
 
     record: Record
     result: Order | RecordRejected
@@ -27,10 +27,10 @@ class ReadRecord(NamedTuple):
 
 
 class ContractVersions:
-    """The versions of the contract, and the offset from which on each one read a partition's records."""
+    """The versions of the contract, and the first offset of each version in each partition."""
 
     def __init__(self, connection: Connection, newest: Contract) -> None:
-        """`newest` is the version by whose columns the tables are read. Raises Contention if there is a newer one."""
+        """`newest` is the version whose columns the tables are read with. Raises Contention if there is a newer one."""
         self.newest = newest
         self._versions = contracts.versions(connection)
         self._starts = contracts.starts(connection)
@@ -44,15 +44,15 @@ class ContractVersions:
         the first offset that it stores.
         """
         contracts_by_id = self._versions.contracts
-        unknown_partitions, begun = {*self._starts}, set[int]()
+        unknown_partitions, used_ids = {*self._starts}, set[int]()
         for partition in scope.partitions:
             unknown_partitions.discard((partition.entry.topic_id, partition.entry.partition))
-            begun |= self._check_starts(partition, report)
+            used_ids |= self._check_starts(partition, report)
         for topic_id, number in sorted(unknown_partitions):
             description = f"contract versions begin in a partition of topic id {topic_id}, which is not in the ledger"
             report.add("counters", Finding(description=description, partition=number))
-        for contract_id in sorted(begun & contracts_by_id.keys()):
-            if lacking := {*contracts_by_id[contract_id].names} - {*self.newest.names}:
+        for contract_id in sorted(used_ids & contracts_by_id.keys()):
+            if lacking := {*contracts_by_id[contract_id].column_names} - {*self.newest.column_names}:
                 columns = ", ".join(sorted(lacking))
                 description = (
                     f"contract version {self._versions.newest_id} lacks columns of version {contract_id}: {columns}"
@@ -71,45 +71,45 @@ class ContractVersions:
                 f" {contract_ids[-1]}"
             )
             report.add("counters", partition.finding(description))
-        for (first, contract_id), before in zip(starts, contract_ids, strict=False):
-            if contract_id <= before:
-                description = f"contract version {contract_id} begins at offset {first}, after version {before}"
+        for (first, contract_id), previous_id in zip(starts, contract_ids, strict=False):
+            if contract_id <= previous_id:
+                description = f"contract version {contract_id} begins at offset {first}, after version {previous_id}"
                 report.add("counters", partition.finding(description))
             if not partition.entry.first_offset <= first < partition.entry.next_offset:
                 description = f"contract version {contract_id} begins at offset {first}, outside the ledger's offsets"
                 report.add("counters", partition.finding(description))
         return {*contract_ids}
 
-    def id_at(self, partition: Partition, offset: int) -> int:
+    def contract_id_at(self, partition: Partition, offset: int) -> int:
         """The version by which the record at this offset was stored."""
         starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), ())
         contract_id = next((contract_id for first, contract_id in reversed(starts) if first <= offset), 0)
         return contract_id if contract_id in self._versions.contracts else 0  # `check` has reported it
 
-    def id_of_replay(self, partition: Partition, offset: int, contract_id: int, report: Report) -> int:
+    def contract_id_of_replay(self, partition: Partition, offset: int, contract_id: int, report: Report) -> int:
         """The version by which a replay read the record at this offset: `contract_id`, if that is possible."""
-        at = self.id_at(partition, offset)
-        if contract_id in self._versions.contracts and contract_id >= at:
+        stored_by = self.contract_id_at(partition, offset)
+        if contract_id in self._versions.contracts and contract_id >= stored_by:
             return contract_id
-        why = "is missing" if contract_id > at else f"is older than the record's version {at}"
-        description = f"was replayed with contract version {contract_id}, which {why}"
+        fault = "is missing" if contract_id > stored_by else f"is older than the record's version {stored_by}"
+        description = f"was replayed with contract version {contract_id}, which {fault}"
         report.add("quarantine", partition.finding(description, offset))
-        return at
+        return stored_by
 
-    def read(self, records: Sequence[Record], contract_ids: Sequence[int]) -> list[ReadRecord]:
-        """Read each record by its version of the contract. The orders have the columns of the newest version."""
-        read_records: list[ReadRecord] = []
+    def decode(self, records: Sequence[Record], contract_ids: Sequence[int]) -> list[DecodedRecord]:
+        """Decode each record by its version of the contract. The orders have the columns of the newest version."""
+        decoded_records: list[DecodedRecord] = []
         for contract_id, group in groupby(zip(contract_ids, records, strict=True), key=lambda pair: pair[0]):
             contract = self._versions.contracts[contract_id]
             group_records = [record for _, record in group]
             results = decode_values([record.value for record in group_records], contract).results
             for record, result in zip(group_records, results, strict=True):
                 aligned = result if isinstance(result, RecordRejected) else contract.align(result, self.newest)
-                read_records.append(ReadRecord(record, aligned, contract_id))
-        return read_records
+                decoded_records.append(DecodedRecord(record, aligned, contract_id))
+        return decoded_records
 
-    def row_as_read(self, row: ExistingRow, contract_id: int) -> ExistingRow:
-        """The row with NULL in the columns that this version of the contract lacks, as its sink left them."""
+    def without_later_columns(self, row: ExistingRow, contract_id: int) -> ExistingRow:
+        """The row with NULL in the columns that only later versions of the contract have."""
         columns = self._versions.contracts[contract_id].by_name
-        values = zip(self.newest.names, row.order, strict=True)
+        values = zip(self.newest.column_names, row.order, strict=True)
         return row._replace(order=tuple(value if name in columns else None for name, value in values))

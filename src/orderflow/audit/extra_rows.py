@@ -17,7 +17,7 @@ from orderflow.store.snapshot import Adoption
 _ADOPTED = -1  # the partition number of adopted rows, see store/sql/schema/adopt_orders.sql
 
 
-class Unprovable:
+class UnprovableRows:
     """Rows whose records can no longer be re-read, by the partition's number."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Unprovable:
         self.times[number] += microseconds(written_at)
 
 
-def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovable, report: Report) -> None:
+def find_extra_orders(connection: Connection, scope: Scope, unprovable: UnprovableRows, report: Report) -> None:
     """Check that each row of the orders table is a record's or was adopted. Count those that cannot be proven."""
     rows, marked = snapshot.count_orders(connection)
     report.adopted = marked.orders
@@ -81,7 +81,7 @@ def _check_adoption(connection: Connection, marked: Adoption, report: Report) ->
 
 
 def find_extra_quarantine_rows(
-    connection: Connection, scope: Scope, rows_with_record: int, unprovable: Unprovable, report: Report
+    connection: Connection, scope: Scope, rows_with_record: int, unprovable: UnprovableRows, report: Report
 ) -> None:
     """Check that each row of the quarantine is a record's. Count those that cannot be proven.
 

@@ -15,78 +15,78 @@ from orderflow.topic import Record
 _WITH_ORDER_ID = (Reason.CONFLICT, Reason.REFUSED_BY_DATABASE)  # reasons of records that the contract accepted
 
 
-class Case(NamedTuple):
+class QuarantinedRecord(NamedTuple):
     """A record in the quarantine, and what decides whether its reason holds.
 
-    `row` is the stored order of the same id. `rows_may_be_gone`: orders whose records have left the topic may have been
+    `existing_row` has the same order_id. `rows_may_be_gone`: orders whose records have left the topic may have been
     archived. `coordinates_are_shared`: several topics have a partition of this number.
     """
 
     record: Record
-    quarantined: AuditedQuarantineEntry
-    row: ExistingRow | None
+    entry: AuditedQuarantineEntry
+    existing_row: ExistingRow | None
     rows_may_be_gone: bool
     coordinates_are_shared: bool
 
 
-def check_reason(case: Case, result: Order | RecordRejected) -> str | None:
+def check_reason(quarantined: QuarantinedRecord, result: Order | RecordRejected) -> str | None:
     """Return why the reason of the record's row in the quarantine does not hold, or None if it can hold.
 
     `result` is the contract's result for the value.
     """
     if isinstance(result, RecordRejected):
-        fault = _check_rejection(case.quarantined, result)
+        fault = _check_rejection(quarantined.entry, result)
     else:
-        fault = _check_accepted(case, result)
-    return fault and f"is in the quarantine for {case.quarantined.reason}{fault}"
+        fault = _check_accepted(quarantined, result)
+    return fault and f"is in the quarantine for {quarantined.entry.reason}{fault}"
 
 
-def _check_rejection(quarantined: AuditedQuarantineEntry, rejection: RecordRejected) -> str | None:
-    if quarantined.reason != rejection.reason:
+def _check_rejection(entry: AuditedQuarantineEntry, rejection: RecordRejected) -> str | None:
+    if entry.reason != rejection.reason:
         return f", but the contract rejects it for {rejection.reason}"
-    if quarantined.order_id is not None:
-        return f" with order_id {quarantined.order_id!a}, which cannot be read"
+    if entry.order_id is not None:
+        return f" with order_id {entry.order_id!a}, which cannot be read"
     return None
 
 
-def _check_accepted(case: Case, order: Order) -> str | None:
+def _check_accepted(quarantined: QuarantinedRecord, order: Order) -> str | None:
     """Check the reason of a record that the contract accepts."""
-    quarantined = case.quarantined
-    order_id = order.order_id if quarantined.reason in _WITH_ORDER_ID else None
-    if quarantined.order_id != order_id:
-        return f" with order_id {quarantined.order_id!a}, not {order_id!a}"
-    if quarantined.status == "replayed" and quarantined.corrected is None:
+    entry = quarantined.entry
+    order_id = order.order_id if entry.reason in _WITH_ORDER_ID else None
+    if entry.order_id != order_id:
+        return f" with order_id {entry.order_id!a}, not {order_id!a}"
+    if entry.status == "replayed" and entry.corrected is None:
         return None  # a replay has accepted it, and its order is checked instead
-    if quarantined.reason == Reason.OUTSIDE_RANGES and outside_ranges(order):
+    if entry.reason == Reason.OUTSIDE_RANGES and outside_ranges(order):
         return None
-    is_same = case.row is not None and case.row.order == order.row()
-    if quarantined.reason == Reason.CONFLICT:
-        return _check_conflict(case, is_same=is_same)
-    if quarantined.reason == Reason.REFUSED_BY_DATABASE:
-        return _check_refusal(case, is_same=is_same)
+    is_same = quarantined.existing_row is not None and quarantined.existing_row.order == order.row()
+    if entry.reason == Reason.CONFLICT:
+        return _check_conflict(quarantined, is_same=is_same)
+    if entry.reason == Reason.REFUSED_BY_DATABASE:
+        return _check_refusal(quarantined, is_same=is_same)
     return ", but the contract accepts it; `orderflow quarantine replay` stores it"
 
 
-def _check_conflict(case: Case, *, is_same: bool) -> str | None:
+def _check_conflict(quarantined: QuarantinedRecord, *, is_same: bool) -> str | None:
     """`is_same`: the stored order equals the record's."""
-    row, quarantined = case.row, case.quarantined
-    if case.rows_may_be_gone and _is_later(row, quarantined.quarantined_at):
+    row, entry = quarantined.existing_row, quarantined.entry
+    if quarantined.rows_may_be_gone and _is_later(row, entry.quarantined_at):
         return None
     if row is None or is_same:
         return ", but the same order is stored" if is_same else ", but no order with its id is stored"
     if (
-        quarantined.reason_contract_id is None  # otherwise a replay found the conflict, when both were there
-        and not case.coordinates_are_shared
-        and _is_of_later_record(row, case.record)
-        and not _is_later(row, quarantined.quarantined_at)
+        entry.reason_contract_id is None  # otherwise a replay found the conflict, when both existed
+        and not quarantined.coordinates_are_shared
+        and _is_of_later_record(row, quarantined.record)
+        and not _is_later(row, entry.quarantined_at)
     ):
         return f" with the order of a later record (offset {row.offset})"
     return None
 
 
-def _check_refusal(case: Case, *, is_same: bool) -> str | None:
-    row, quarantined_at = case.row, case.quarantined.quarantined_at
-    if row is None or not _existed_at(row, case.record, quarantined_at):
+def _check_refusal(quarantined: QuarantinedRecord, *, is_same: bool) -> str | None:
+    row, quarantined_at = quarantined.existing_row, quarantined.entry.quarantined_at
+    if row is None or not _existed_at(row, quarantined.record, quarantined_at):
         return None
     return f", but its order was stored before: it is a {'duplicate' if is_same else 'conflict'}"
 

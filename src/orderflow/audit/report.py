@@ -17,7 +17,7 @@ FindingKind = Literal[
 ]
 
 
-class Values(msgspec.Struct, frozen=True):
+class DifferingValues(msgspec.Struct, frozen=True):
     """A field whose values differ, as text."""
 
     record: str
@@ -32,7 +32,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     partition: int | None = None
     offset: int | None = None
     order_id: str | None = None
-    fields: dict[str, Values] = {}
+    fields: dict[str, DifferingValues] = {}
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -115,7 +115,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     def sentence(self) -> str:
         """The result in one sentence, followed by notes."""
-        beginning = audits.beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
+        beginning = audits.sentence_beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
         if self.is_proven:
             parts = (
                 f"{self.stored:,} stored + {counted(self.duplicates, 'duplicate')} + {self.quarantined:,} quarantined"

@@ -8,7 +8,7 @@ import time
 from orderflow.audit.accepted_losses import check_losses
 from orderflow.audit.accounting import Accounting
 from orderflow.audit.contract_versions import ContractVersions
-from orderflow.audit.extra_rows import Unprovable, find_extra_orders, find_extra_quarantine_rows
+from orderflow.audit.extra_rows import UnprovableRows, find_extra_orders, find_extra_quarantine_rows
 from orderflow.audit.ledger_checks import check_ledger
 from orderflow.audit.report import Report
 from orderflow.audit.scope import find_scope
@@ -72,7 +72,7 @@ def _run_once(settings: Settings, progress: OnProgress, end_timeout: float) -> R
         versions.check(scope, report)
         accounting = Accounting(connection, versions, report)
         read_topics(settings, scope, report, accounting.account, progress)
-        unprovable = Unprovable()
+        unprovable = UnprovableRows()
         find_extra_orders(connection, scope, unprovable, report)
         find_extra_quarantine_rows(connection, scope, accounting.quarantine_rows, unprovable, report)
         report.unprovable = unprovable.rows.total()

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from orderflow.audit.contract_versions import ContractVersions, ReadRecord
+from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
 from orderflow.audit.partition import Partition, is_timestamp
-from orderflow.audit.report import Finding, Report, Values
+from orderflow.audit.report import DifferingValues, Finding, Report
 from orderflow.contract.definition import Contract, Order
 from orderflow.store.orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
@@ -18,61 +18,61 @@ from orderflow.topic import Record
 _NOT_STORED = "is neither stored nor in the quarantine"
 
 
-class Expected(NamedTuple):
-    """A record that should be stored: one that was never in the quarantine, or was replayed.
+class ExpectedOrder(NamedTuple):
+    """A record whose order should be stored: one that was never in the quarantine, or was replayed.
 
-    `row` is the stored order of the record's order_id, and `replayed` the record's row in the quarantine.
+    `existing_row` has the order_id of the record. `replayed_entry` is the record's row in the quarantine.
     """
 
     partition: Partition
-    read: ReadRecord
-    row: ExistingRow | None
-    replayed: AuditedQuarantineEntry | None
+    decoded: DecodedRecord
+    existing_row: ExistingRow | None
+    replayed_entry: AuditedQuarantineEntry | None
 
     def finding(self, description: str, order_id: str | None = None) -> Finding:
         """A finding with the record's coordinates."""
-        return self.partition.finding(description, self.read.record.offset, order_id)
+        return self.partition.finding(description, self.decoded.record.offset, order_id)
 
 
-def check_stored(expected: Expected, versions: ContractVersions, report: Report) -> None:
+def check_stored(expected: ExpectedOrder, versions: ContractVersions, report: Report) -> None:
     """Check the row of a record, and count the record as stored or duplicate."""
-    result, row, replayed = expected.read.result, expected.row, expected.replayed
+    result, row, is_replayed = expected.decoded.result, expected.existing_row, expected.replayed_entry is not None
     if not isinstance(result, Order):
-        outcome = "was replayed" if replayed else "is not in the quarantine"
+        outcome = "was replayed" if is_replayed else "is not in the quarantine"
         description = f"breaks the contract ({result.reason}: {result.message}), but {outcome}"
         report.add("missing", expected.finding(description))
     elif row is None:
-        description = "was replayed, but is not stored" if replayed else _NOT_STORED
+        description = "was replayed, but is not stored" if is_replayed else _NOT_STORED
         report.add("missing", expected.finding(description, result.order_id))
-    elif _is_own(expected, result.order_id, row):
+    elif _is_own_row(expected, result.order_id, row):
         _check_own_row(expected, result, row, versions, report)
     else:
-        row = versions.row_as_read(row, expected.read.contract_id)
+        row = versions.without_later_columns(row, expected.decoded.contract_id)
         _check_duplicate(expected, result, row, versions, report)
 
 
 def _check_own_row(
-    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
+    expected: ExpectedOrder, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
 ) -> None:
     """Check the row that the record became."""
-    partition, record, replayed = expected.partition, expected.read.record, expected.replayed
+    partition, record, replayed_entry = expected.partition, expected.decoded.record, expected.replayed_entry
     partition.add_row(record.offset, order.order_id, row.stored_at)
-    if not replayed:
+    if not replayed_entry:
         partition.update_last_record(record.offset, row.stored_at)
     if row.order != order.row():
         report.add("different", _difference(expected, order, row, versions))
-    elif time_error := check_times(record, row, replayed):
+    elif time_error := check_times(record, row, replayed_entry):
         report.add("different", expected.finding(time_error, order.order_id))
     else:
         report.stored += 1
 
 
 def _check_duplicate(
-    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
+    expected: ExpectedOrder, order: Order, row: ExistingRow, versions: ContractVersions, report: Report
 ) -> None:
     """Check the row of another record with the same order_id."""
-    if not expected.replayed:
-        expected.partition.update_last_record(expected.read.record.offset, None)
+    if not expected.replayed_entry:
+        expected.partition.update_last_record(expected.decoded.record.offset, None)
     if row.order != order.row():
         suffix = " from another record, so this record should be in the quarantine"
         report.add("different", _difference(expected, order, row, versions, suffix))
@@ -85,52 +85,53 @@ def _check_duplicate(
 
 
 def _difference(
-    expected: Expected, order: Order, row: ExistingRow, versions: ContractVersions, suffix: str = ""
+    expected: ExpectedOrder, order: Order, row: ExistingRow, versions: ContractVersions, suffix: str = ""
 ) -> Finding:
     fields = differences(versions.newest, order, row.order)
     finding = expected.finding(f"is stored with another {', '.join(fields)}{suffix}", order.order_id)
     return msgspec.structs.replace(finding, fields=fields)
 
 
-def _is_own(expected: Expected, order_id: str, row: ExistingRow) -> bool:
+def _is_own_row(expected: ExpectedOrder, order_id: str, row: ExistingRow) -> bool:
     """Whether the record became this row."""
-    record, peers = expected.read.record, expected.partition.peers
+    record, peers = expected.decoded.record, expected.partition.peers
     if (row.offset, row.partition) != (record.offset, record.partition):
         return False
     # A record of another topic may have the same coordinates; usually the times differ.
     return not peers or not (
-        check_times(record, row, expected.replayed) or any(peer.has_row(record.offset, order_id) for peer in peers)
+        check_times(record, row, expected.replayed_entry)
+        or any(peer.has_row(record.offset, order_id) for peer in peers)
     )
 
 
-def _has_later_coordinates(expected: Expected, row: ExistingRow) -> bool:
+def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
     Returns False if the order cannot be known: for a replayed record; if records have left the topic, because an
     earlier row may have been archived; if another topic has a partition of this number, because the row may belong to
     that topic.
     """
-    record, partition = expected.read.record, expected.partition
+    record, partition = expected.decoded.record, expected.partition
     if row.partition != record.partition or row.offset is None or row.offset <= record.offset:
         return False
-    return not (expected.replayed or partition.unreadable_count or partition.peers)
+    return not (expected.replayed_entry or partition.unreadable_count or partition.peers)
 
 
-def check_times(record: Record, row: ExistingRow, replayed: AuditedQuarantineEntry | None) -> str | None:
+def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarantineEntry | None) -> str | None:
     """The error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"
     if row.stored_at is None:
         return "is stored without stored_at"
-    if replayed and row.stored_at != replayed.resolved_at:
-        return f"is stored with stored_at {row.stored_at}, but was replayed at {replayed.resolved_at}"
+    if replayed_entry and row.stored_at != replayed_entry.resolved_at:
+        return f"is stored with stored_at {row.stored_at}, but was replayed at {replayed_entry.resolved_at}"
     return None
 
 
-def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, Values]:
+def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, DifferingValues]:
     """The fields in which an order and its row differ, each with both values."""
     return {
-        name: Values(record=str(given), table=str(stored))
-        for name, given, stored in zip(contract.names, order.row(), existing_row, strict=True)
-        if given != stored
+        name: DifferingValues(record=str(in_record), table=str(in_table))
+        for name, in_record, in_table in zip(contract.column_names, order.row(), existing_row, strict=True)
+        if in_record != in_table
     }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orderflow.audit.extra_rows import Unprovable
+from orderflow.audit.extra_rows import UnprovableRows
 from orderflow.audit.partition import Partition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 
 
-def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> None:
+def compare_counters(scope: Scope, unprovable: UnprovableRows, report: Report) -> None:
     """Compare each partition's counters and times with the ledger's."""
     for number, partitions in scope.by_number.items():
         topics = ", ".join(partition.entry.topic for partition in partitions)
@@ -24,8 +24,8 @@ def compare_counters(scope: Scope, unprovable: Unprovable, report: Report) -> No
             elif counter != "duplicates":
                 counts_agree = counts_agree and expected == actual
             if expected != actual:
-                kind = counter.removesuffix("s")  # "duplicate records"
-                description = f"the ledger's number of {kind} records is {expected:,}, but the audit's is {actual:,}"
+                noun = counter.removesuffix("s")  # "duplicate records"
+                description = f"the ledger's number of {noun} records is {expected:,}, but the audit's is {actual:,}"
                 report.add("counters", Finding(description=description, topic=topics, partition=number))
         if not _are_covered(partitions):
             report.partitions_unchecked += len(partitions)

@@ -66,7 +66,7 @@ def _store_result(settings: Settings, report: Report) -> None:
 
     try:
         with Connection(settings) as connection:
-            audits.record(
+            audits.store(
                 connection,
                 is_proven=report.is_proven,
                 records=report.records,

@@ -19,7 +19,7 @@ def load() -> Settings:
 
     Raises SettingInvalid.
     """
-    from orderflow.embedded import state_file
+    from orderflow.running_servers import state_file
 
     settings = settings_module.load()
     return state_file.find_running(settings) or settings

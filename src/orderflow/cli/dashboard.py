@@ -27,7 +27,7 @@ def dashboard(log_format: log.Format = None) -> None:
 
     extras.require("dashboard")
     from orderflow.dashboard.serve import serve
-    from orderflow.embedded import state_file
+    from orderflow.running_servers import state_file
 
     log.setup()
     settings = context.load()

@@ -17,8 +17,9 @@ from orderflow.plurals import counted
 
 if TYPE_CHECKING:
     from orderflow.produce.delivery import OrderProducer
-    from orderflow.produce.generator import Generator, Message
-    from orderflow.produce.watch import State
+    from orderflow.produce.generator import Generator
+    from orderflow.produce.outgoing_message import OutgoingMessage
+    from orderflow.produce.watch import ProducerProgress
     from orderflow.settings import Settings
 
 LOG_FILE = Path("kafka_producer.log")
@@ -104,10 +105,10 @@ def produce(
     log.setup(LOG_FILE)
     metrics = ProducerMetrics()
 
-    def on_progress(state: State) -> None:
-        metrics.update(state.sent, state.failed, state.in_flight, waiting=state.waiting)
+    def on_progress(reported: ProducerProgress) -> None:
+        metrics.update(reported.sent, reported.failed, reported.in_flight, waiting=reported.waiting)
         if as_json:
-            _print_json(state)
+            _print_json(reported)
 
     if rate is None and not count and not file and settings.production_interval:
         rate = 1 / settings.production_interval
@@ -124,7 +125,12 @@ def produce(
             info = connect_and_ensure_topic(settings)
             start = settings.starting_order_id or numbering.next_number(settings, info, progress)
             generator = Generator(
-                start, seed=seed, bad=bad, repeat=repeat, partitions=len(info.partitions), contract=contract
+                start,
+                seed=seed,
+                bad_share=bad,
+                repeat_share=repeat,
+                partitions=len(info.partitions),
+                contract=contract,
             )
             messages = iter(generator)
         logger.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
@@ -138,11 +144,11 @@ def produce(
 
 
 def _send(
-    messages: Iterator[Message],
+    messages: Iterator[OutgoingMessage],
     count: int | None,
     settings: Settings,
     rate: float | None,
-    on_progress: Callable[[State], None],
+    on_progress: Callable[[ProducerProgress], None],
 ) -> OrderProducer:
     """Send `count` of them, or all, unless a signal stops it."""
     from orderflow.produce.delivery import FLUSH_TIMEOUT, OrderProducer, StopRequest
@@ -176,17 +182,20 @@ def _send(
 
 
 def _print_result(producer: OrderProducer, seconds: float, generator: Generator | None, as_json: bool) -> None:
-    from orderflow.produce.watch import State
+    from orderflow.produce.watch import ProducerProgress
 
     per_second = producer.sent / seconds
-    kinds = {"good": generator.good, "bad": generator.bad, "repeated": generator.repeated} if generator else {}
+    counts: dict[str, int] = {}  # by kind of message
+    if generator:
+        counts = {"good": generator.good_count, "bad": generator.bad_count, "repeated": generator.repeat_count}
     if as_json:
-        _print_json(State(producer.sent, producer.failed, producer.in_flight, round(per_second, 1)), done=True, **kinds)
+        total = ProducerProgress(producer.sent, producer.failed, producer.in_flight, round(per_second, 1))
+        _print_json(total, done=True, **counts)
         return
-    parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    by_kind = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
     sent = counted(producer.sent, "message")
-    print(f"Sent {sent} in {seconds:,.1f} s, {per_second:,.1f} per second{parts and f': {parts}'}.")
+    print(f"Sent {sent} in {seconds:,.1f} s, {per_second:,.1f} per second{by_kind and f': {by_kind}'}.")
 
 
-def _print_json(state: State, **counts: int) -> None:
-    print(json.dumps(state._asdict() | counts), flush=True)
+def _print_json(reported: ProducerProgress, **counts: int) -> None:
+    print(json.dumps(reported._asdict() | counts), flush=True)

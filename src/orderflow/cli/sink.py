@@ -145,8 +145,9 @@ def _engine(name: EngineName, settings: Settings, master: str | None, ship: bool
         return DirectEngine(settings)
     from orderflow.jvm import cache
     from orderflow.pipeline import packing
+    from orderflow.pipeline.spark_driver import SparkDriver
     from orderflow.pipeline.spark_engine import SparkEngine
     from orderflow.spark import session
 
     packages = packing.pack(cache.get_or_create) if ship else None
-    return SparkEngine(settings, session.runtime(master, packages=packages, ui=ui))
+    return SparkEngine(settings, SparkDriver(session.runtime(master, packages=packages, ui=ui)))

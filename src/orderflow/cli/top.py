@@ -37,8 +37,8 @@ def top() -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from orderflow.embedded import state_file
     from orderflow.insights.monitor import POLL_INTERVAL, Monitor
+    from orderflow.running_servers import state_file
 
     settings = context.load()
     monitor = Monitor(settings, lambda: state_file.last_log_line(settings, "sink"))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from orderflow.contract.definition import Contract, Field, Keys, Kind
+from orderflow.contract.definition import Contract, Field, KeyTree, Kind
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -25,14 +25,14 @@ def fields_of(header: Sequence[str], contract: Contract) -> list[Field | None]:
 def converter(header: Sequence[str], contract: Contract) -> Callable[[Sequence[str]], bytes]:
     """Return the function that converts the cells of a row to a message.
 
-    The message is a JSON object with the numbers as they are written, because the contract rejects the wrong ones. An
-    empty cell of an optional field is omitted; a column that is not a field becomes a text. A row with another number
-    of cells, or with a cell that should be JSON and is not, becomes the JSON array of its cells, which the contract
-    also rejects. Lone surrogates become the bytes that they stand for.
+    The message is a JSON object. Numbers are copied as they are written, so that the contract checks them. An empty
+    cell of an optional field is omitted. A column that is not a field becomes a text. A row with too many or too few
+    cells, or with invalid JSON in a JSON field, becomes a JSON array of its cells, which the contract rejects. Lone
+    surrogates become the bytes that they represent.
     """
     fields = fields_of(header, contract)
     columns = [(field, field.path if field else (name,)) for name, field in zip(header, fields, strict=True)]
-    keys = {name: None for name, field in zip(header, fields, strict=True) if field is None} | contract.keys
+    keys = {name: None for name, field in zip(header, fields, strict=True) if field is None} | contract.key_tree
 
     def convert(cells: Sequence[str]) -> bytes:
         try:
@@ -48,14 +48,14 @@ def converter(header: Sequence[str], contract: Contract) -> Callable[[Sequence[s
     return convert
 
 
-def _object(keys: Keys, tokens: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> str:
+def _object(keys: KeyTree, tokens: dict[tuple[str, ...], str], path: tuple[str, ...] = ()) -> str:
     """Return the object at this path of the message. An inner object without a key is left out."""
-    parts = []
+    members = []
     for key, inner in keys.items():
         token = _object(inner, tokens, (*path, key)) if inner else tokens.get((*path, key), "")
         if token:
-            parts.append(f"{_quote(key)}: {token}")
-    return f"{{{', '.join(parts)}}}" if parts or not path else ""
+            members.append(f"{_quote(key)}: {token}")
+    return f"{{{', '.join(members)}}}" if members or not path else ""
 
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -63,9 +63,9 @@ _quote = cache(json.dumps)  # of the contract's keys
 
 
 def _token(field: Field | None, cell: str) -> str:
-    """Return the cell as the field's JSON; a text that the contract rejects if it is not of the field's kind.
+    """Return the cell as JSON of the field's kind; or as a text, which the contract rejects, if it is not of that kind.
 
-    Raises ValueError if it is not JSON, and the field's kind is.
+    Raises ValueError if the field's kind is JSON and the cell is not JSON.
     """
     if field is None or field.kind is Kind.STRING or (field.kind is Kind.TIMESTAMP and field.format != "epoch_ms"):
         return _to_json(cell)

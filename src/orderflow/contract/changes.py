@@ -1,4 +1,4 @@
-"""What a new contract changes, compared with the one of the tables."""
+"""The differences between two contracts, and whether existing tables can follow them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _SQL_TYPE = re.compile(r"(\w+)(?:\((\d+)(?:,(\d+))?\))?")
 _INTEGERS = ("TINYINT", "INT", "BIGINT")
 
 
-class Change(NamedTuple):
-    """A change of one field, or of the whole contract. `fix` is empty if the change is possible."""
+class ContractChange(NamedTuple):
+    """A difference in one field, or in the whole contract. If the tables cannot follow it, `fix` says what to do."""
 
-    what: str
+    description: str
     fix: str = ""
 
 
-def changes(old: Contract, new: Contract) -> Iterator[Change]:
+def changes(old: Contract, new: Contract) -> Iterator[ContractChange]:
     """Yield the changes, in the order of the columns."""
-    for name in old.names:
+    for name in old.column_names:
         if name not in new.by_name:
-            yield Change(f"column {name} is no longer in the contract", _fix_for_removal(name))
+            yield ContractChange(f"column {name} is no longer in the contract", _fix_for_removal(name))
     for field in new.columns:
         if (old_field := old.by_name.get(field.name)) is None:
-            yield Change(f"new column {field.name} {field.column}")
+            yield ContractChange(f"new column {field.name} {field.sql_definition}")
         else:
             yield from _field_changes(old_field, field)
     if old.total != new.total:
-        yield Change(f"total_price is {new.total}, no longer {old.total}")
+        yield ContractChange(f"total_price is {new.total}, no longer {old.total}")
     if old.unknown_fields != new.unknown_fields:
-        yield Change(f"unknown fields: {new.unknown_fields}, no longer {old.unknown_fields}")
+        yield ContractChange(f"unknown fields: {new.unknown_fields}, no longer {old.unknown_fields}")
 
 
 def _fix_for_removal(name: str) -> str:
@@ -47,14 +47,14 @@ def _fix_for_removal(name: str) -> str:
     )
 
 
-def _field_changes(old: Field, new: Field) -> Iterator[Change]:
-    if old.type != new.type:
+def _field_changes(old: Field, new: Field) -> Iterator[ContractChange]:
+    if old.sql_type != new.sql_type:
         if _is_wider(old, new):
-            yield Change(f"column {new.name} becomes {new.type}, from {old.type}")
+            yield ContractChange(f"column {new.name} becomes {new.sql_type}, from {old.sql_type}")
         else:
-            yield Change(
-                f"column {new.name} would change from {old.type} to {new.type}, which may not hold all values",
-                f"Keep the type {old.type} of {new.name}; its pattern, values and limits may be stricter."
+            yield ContractChange(
+                f"column {new.name} would change from {old.sql_type} to {new.sql_type}, which may not hold all values",
+                f"Keep the type {old.sql_type} of {new.name}; its pattern, values and limits may be stricter."
                 " Or store the orders in a new table: set another MYSQL_TABLE.",
             )
     changed_attributes = [
@@ -67,7 +67,7 @@ def _field_changes(old: Field, new: Field) -> Iterator[Change]:
             f"{attribute} {_text_of(attribute, new)}, was {_text_of(attribute, old)}"
             for attribute in changed_attributes
         )
-        yield Change(f"{new.name}: {differences}")
+        yield ContractChange(f"{new.name}: {differences}")
 
 
 def _text_of(attribute: str, field: Field) -> str:
@@ -78,7 +78,7 @@ def _is_wider(old: Field, new: Field) -> bool:
     """Whether the new type holds every value of the old one, so that ALTER TABLE changes none."""
     if old.kind is not new.kind and {old.kind, new.kind} != {Kind.STRING, Kind.JSON}:
         return False
-    old_type, new_type = _SQL_TYPE.match(old.type), _SQL_TYPE.match(new.type)
+    old_type, new_type = _SQL_TYPE.match(old.sql_type), _SQL_TYPE.match(new.sql_type)
     assert old_type and new_type
     if old.kind is Kind.INTEGER:
         return _INTEGERS.index(new_type[1]) >= _INTEGERS.index(old_type[1])

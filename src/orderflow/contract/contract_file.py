@@ -31,6 +31,7 @@ MAX_CUSTOM_FIELDS = 200
 _COLUMN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _MAX_ROW_BYTES = 65_535  # MySQL's limit for a row, without texts of type MEDIUMTEXT
 _OTHER_COLUMNS_BYTES = 100  # numbers, times and lengths of the other columns, at most
+_TOTALS = ("checked", "computed", "as_sent")
 _DEFAULT_LENGTHS = {Kind.STRING: 255, Kind.JSON: 65_536}
 
 CUSTOM_KEYS = {"key", "required", "default", "examples", "comment", "type"}
@@ -56,32 +57,32 @@ def read(text: str, name: str) -> Contract:
     file = TomlFile(text, name).parse()
     file.check_keys({"unknown_fields", "fields", *STANDARD_FIELDS})
     unknown_fields = file.one_of("unknown_fields", ("ignore", "keep", "reject"))
-    total = "checked"
-    fields = []
-    for default in DEFAULT.fields:
-        entries = file.entries.get(default.name, {})
-        if not isinstance(entries, dict):
-            raise file.error(f"{default.name} is not a table", f"Write [{default.name}].", default.name)
-        table = file.inner(default.name, entries)
-        field = _standard_field(default, table)
-        if default.name == "total_price":
-            total = table.one_of("total", ("checked", "computed", "as_sent"))
-            if total == "computed":
-                field = msgspec.structs.replace(field, required=False)
-        fields.append(field)
-    custom_tables = file.entries.get("fields", {})
-    if not isinstance(custom_tables, dict):
-        raise file.error("fields is not a table", "Write [fields.NAME] for each custom field.", "fields")
-    if len(custom_tables) > MAX_CUSTOM_FIELDS:
-        problem = f"there are more than {MAX_CUSTOM_FIELDS} custom fields"
-        raise file.inner("fields", custom_tables).error(problem, "Keep some in one field of type json.")
-    fields += [
-        _custom_field(column, file.inner(f"fields.{column}", entries)) for column, entries in custom_tables.items()
-    ]
+    total = _standard_table(file, "total_price").one_of("total", _TOTALS)
+    fields = [_standard_field(default, _standard_table(file, default.name)) for default in DEFAULT.fields]
+    fields += [_custom_field(column, table) for column, table in _custom_tables(file).items()]
     contract = Contract(fields=tuple(fields), unknown_fields=unknown_fields, total=total)  # type: ignore[arg-type] # checked
     _check_objects(contract, file)
     _check_row_size(contract, file)
     return contract
+
+
+def _standard_table(file: TomlTable, name: str) -> TomlTable:
+    """Return the table of a standard field; empty if the file has none."""
+    entries = file.entries.get(name, {})
+    if not isinstance(entries, dict):
+        raise file.error(f"{name} is not a table", f"Write [{name}].", name)
+    return file.inner(name, entries)
+
+
+def _custom_tables(file: TomlTable) -> dict[str, TomlTable]:
+    """Return the tables of the custom fields by column."""
+    tables = file.entries.get("fields", {})
+    if not isinstance(tables, dict):
+        raise file.error("fields is not a table", "Write [fields.NAME] for each custom field.", "fields")
+    if len(tables) > MAX_CUSTOM_FIELDS:
+        problem = f"there are more than {MAX_CUSTOM_FIELDS} custom fields"
+        raise file.inner("fields", tables).error(problem, "Keep some in one field of type json.")
+    return {column: file.inner(f"fields.{column}", entries) for column, entries in tables.items()}
 
 
 def _standard_field(default: Field, table: TomlTable) -> Field:
@@ -93,6 +94,8 @@ def _standard_field(default: Field, table: TomlTable) -> Field:
         base = Field(name=default.name, kind=kind, path=default.path, min_length=1, max_length=50, maximum=BIGINT_MAX)
     if table.entries.keys() & {"pattern", "max_length"}:
         base = msgspec.structs.replace(base, meaning="")
+    if default.name == "total_price" and table.one_of("total", _TOTALS) == "computed":
+        base = msgspec.structs.replace(base, required=False)
     return read_field(base, table)
 
 
@@ -137,6 +140,6 @@ def _check_row_size(contract: Contract, file: TomlTable) -> None:
 
 def _row_bytes(field: Field) -> int:
     """Return how many bytes the column may take in a row."""
-    if "VARCHAR" in field.type:
-        return field.max_length * (1 if "ascii" in field.type else 4) + 2
+    if "VARCHAR" in field.sql_type:
+        return field.max_length * (1 if "ascii" in field.sql_type else 4) + 2
     return 16

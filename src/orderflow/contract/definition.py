@@ -1,7 +1,7 @@
 """The contract: which fields an order has, where they are in a message, and which values are valid.
 
-A contract is data. `DEFAULT` is the contract of the standard fields; a contract file changes and extends it. The
-table's columns, both paths, Spark's columns and the exported schemas are made from it.
+A contract is data. `DEFAULT` is the contract of the standard fields; a contract file changes and extends it. From the
+contract follow both decoders (`fast_path`, `exact_path`), the columns of MySQL and Spark, and the exported schemas.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MONEY_SCALE = 2
 MAX_VALUE_BYTES = 1024 * 1024  # about Kafka's default message.max.bytes
 MAX_DEPTH = 64  # levels of arrays and objects in a message
 PRINTABLE = re.compile(r"[!-~]+")  # the characters of an order_id: the primary key ignores spaces at its end
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, UTC, as the server returns times
-LAST_MILLISECOND = 253_402_300_799_999  # since 1970, of the year 9999
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, without time zone, like the times that a database driver returns
+LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, in milliseconds since 1970
 MAX_VARCHAR = 1_000  # characters; longer texts have the type MEDIUMTEXT
-OTHER_FIELDS = "other_fields"  # the column of unknown_fields = "keep"
+OTHER_FIELDS = "other_fields"  # the column that stores unknown fields, with unknown_fields = "keep"
 STANDARD_FIELDS = (
     *("customer_id", "order_id", "product_name", "product_category"),
     *("unit_price", "quantity", "total_price", "order_timestamp"),
@@ -34,7 +34,7 @@ STANDARD_FIELDS = (
 
 
 class Reason(StrEnum):
-    """Why a record is in the quarantine."""
+    """The reason why a record is in the quarantine."""
 
     NULL_VALUE = "null_value"
     EMPTY_VALUE = "empty_value"
@@ -51,7 +51,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     WRONG_LENGTH = "wrong_length"
     INVALID_TEXT = "invalid_text"
-    INVALID_VALUE = "invalid_value"  # a text that does not match the contract's pattern or allowed values
+    INVALID_VALUE = "invalid_value"  # a text that does not match the field's pattern or allowed values
     INVALID_ORDER_ID = "invalid_order_id"
     INVALID_TIMESTAMP = "invalid_timestamp"
     OUT_OF_RANGE = "out_of_range"
@@ -59,7 +59,7 @@ class Reason(StrEnum):
     WRONG_TOTAL = "wrong_total"
     UNKNOWN_FIELD = "unknown_field"  # only with unknown_fields = "reject"
     OUTSIDE_RANGES = "outside_ranges"  # only with ORDER_RANGES=enforce
-    CONFLICT = "conflict"  # the order_id is stored with other content
+    CONFLICT = "conflict"  # an order with the same order_id and other content is stored
     REFUSED_BY_DATABASE = "refused_by_database"
 
 
@@ -74,51 +74,52 @@ class Kind(StrEnum):
     JSON = "json"
 
 
-Json = Literal["number", "string", "any"]
-Format = Literal["utc", "rfc3339", "epoch_ms"]
-Default = str | int | bool | None
-# The keys of an object in a message: None for a field, the keys of an inner object otherwise.
-Keys = dict[str, Any]
+JsonForm = Literal["number", "string", "any"]
+TimeFormat = Literal["utc", "rfc3339", "epoch_ms"]
+DefaultValue = str | int | bool | None
+# The keys that fields read, as nested dicts: the key of a field maps to None, the key of an object to the keys in it.
+KeyTree = dict[str, Any]
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """A field of the order. Only the attributes of its kind are used.
+    """A field of the order. An attribute that does not apply to the field's kind is ignored.
 
-    `path` is the keys that lead to it in the message. An empty path means that every order has the value `default`.
+    `path` is the sequence of keys that leads to the field in a message: ("customer", "id"). With an empty path, no
+    message has the field, and every order has the value `default`.
     """
 
     name: str
     kind: Kind
     path: tuple[str, ...]
     required: bool = True
-    default: Default = None  # as a message would have it; decimals as text
-    json: Json = "number"  # how a message writes integers and decimals
+    default: DefaultValue = None  # in the form of a message; decimals as text
+    json: JsonForm = "number"  # the JSON type of integers and decimals in a message
     min_length: int = 0  # characters
     max_length: int = 255  # characters; for json, bytes
-    pattern: str = ""  # of the whole text
+    pattern: str = ""  # that the whole text must match
     values: tuple[str, ...] = ()  # the allowed texts; empty: all
     minimum: int | str = 0  # of integers and decimals, inclusive
     maximum: int | str = INT_MAX
     precision: int = 10  # digits of a decimal
-    scale: int = MONEY_SCALE  # digits after the decimal point; of a timestamp's seconds, too
-    format: Format = "utc"
-    examples: tuple[Default, ...] = ()
+    scale: int = MONEY_SCALE  # digits after the decimal point, of decimals and of a timestamp's seconds
+    format: TimeFormat = "utc"
+    examples: tuple[DefaultValue, ...] = ()
     comment: str = ""
-    meaning: str = ""  # the pattern in words
+    meaning: str = ""  # describes the pattern, for messages
 
     @property
     def key(self) -> str:
-        """The path as one text, for messages."""
+        """The path with dots, for messages: "customer.id"."""
         return ".".join(self.path)
 
     @property
     def is_custom(self) -> bool:
-        """Whether a contract file adds it to the standard fields."""
+        """Whether the field is not one of the standard fields: a contract file defines it."""
         return self.name not in STANDARD_FIELDS
 
     @property
     def is_nullable(self) -> bool:
-        """Whether an order may lack it."""
+        """Whether an order without the field is valid and stored as NULL."""
         return not self.required and self.default is None
 
     @cached_property
@@ -133,11 +134,11 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
 
     @cached_property
     def unit(self) -> Decimal:
-        """The value of a decimal's last digit."""
+        """The smallest positive value of a decimal: 0.01 with two decimals."""
         return Decimal(1).scaleb(-self.scale)
 
     @cached_property
-    def type(self) -> str:
+    def sql_type(self) -> str:
         """The SQL type of the column, without NOT NULL."""
         if self.name == "order_id":
             return f"VARCHAR({self.max_length}) CHARACTER SET ascii COLLATE ascii_bin"
@@ -157,25 +158,26 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
         return "MEDIUMTEXT CHARACTER SET utf8mb4"
 
     @property
-    def column(self) -> str:
-        """The SQL definition of the column. Custom columns may be NULL: earlier rows do not have them."""
-        # The server's escapes in a text are those of SQL's backslashes and quotes.
+    def sql_definition(self) -> str:
+        """The column in a CREATE TABLE statement. Custom columns may be NULL: rows may be older than the column."""
         comment = self.comment.replace("\\", "\\\\").replace("'", "''")
-        return f"{self.type}{' NULL' if self.is_custom else ' NOT NULL'}" + (f" COMMENT '{comment}'" if comment else "")
+        return f"{self.sql_type}{' NULL' if self.is_custom else ' NOT NULL'}" + (
+            f" COMMENT '{comment}'" if comment else ""
+        )
 
     @cached_property
     def rule(self) -> str:
-        """Which values are valid, in words."""
+        """Describes the valid values, for help and schemas."""
         text = _RULES[self.kind](self)
         return text if self.required else f"{text}; optional"
 
     @cached_property
-    def arrow(self) -> pa.DataType:
-        """The type of its column in a batch. Timestamps are texts: YYYY-MM-DDTHH:MM:SS, and the digits of `scale`."""
+    def arrow_type(self) -> pa.DataType:
+        """The type of its Arrow column. Timestamps are texts: YYYY-MM-DDTHH:MM:SS, with `scale` digits of a second."""
         if self.name == "order_id":
             return pa.string()
         if self.kind is Kind.INTEGER:
-            return pa.int32() if self.type == "INT" else pa.int64()
+            return pa.int32() if self.sql_type == "INT" else pa.int64()
         if self.kind is Kind.DECIMAL:
             return pa.decimal128(self.precision, self.scale)
         return pa.int8() if self.kind is Kind.BOOLEAN else pa.string()
@@ -184,8 +186,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
 def _text_rule(field: Field) -> str:
     if field.meaning:
         return field.meaning
-    least = max(1, field.min_length) if field.name == "order_id" else field.min_length
-    length = f"{least} to {field.max_length} characters"
+    shortest = max(1, field.min_length) if field.name == "order_id" else field.min_length
+    length = f"{shortest} to {field.max_length} characters"
     pattern = f", `{field.pattern}`" if field.pattern else ""
     return length + pattern + (f", one of {', '.join(field.values)}" if field.values else "")
 
@@ -223,10 +225,10 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     quantity: int
     total_price: Decimal
     order_timestamp: str  # UTC, without zone
-    custom_values: tuple[object, ...] = ()  # as a database driver returns them
+    custom_values: tuple[object, ...] = ()  # with the types that a database driver returns
 
     def row(self) -> tuple[object, ...]:
-        """Return the columns as a database driver does (order_timestamp as a naive UTC datetime)."""
+        """Return the values as a database driver does: order_timestamp is a datetime in UTC, without time zone."""
         *values, custom_values = msgspec.structs.astuple(self)
         return (*values[:-1], datetime.fromisoformat(self.order_timestamp), *custom_values)
 
@@ -234,7 +236,8 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """The contract of the orders. `fields` begins with the standard fields; custom fields follow.
 
-    `total` is how total_price is read: checked against unit_price × quantity, computed from them, or as sent.
+    `total` defines how total_price is determined: checked against unit_price × quantity, computed as that product, or
+    stored as it was sent.
     """
 
     fields: tuple[Field, ...]
@@ -243,17 +246,17 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @cached_property
     def columns(self) -> tuple[Field, ...]:
-        """The fields, and the column for unknown fields if they are kept."""
+        """The columns of the orders table: the fields, and the column of unknown fields if the contract keeps these."""
         return (*self.fields, _OTHER_FIELDS) if self.unknown_fields == "keep" else self.fields
 
     @cached_property
     def custom_columns(self) -> tuple[Field, ...]:
-        """The columns after the standard fields."""
+        """The columns after those of the standard fields."""
         return self.columns[len(STANDARD_FIELDS) :]
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The names of the columns, in the table's order."""
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
         return tuple(field.name for field in self.columns)
 
     @cached_property
@@ -262,35 +265,35 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
         return {field.name: field for field in self.columns}
 
     @cached_property
-    def schema(self) -> pa.Schema:
-        """The columns of a decoded batch. A batch_index is a position in the batch."""
-        return pa.schema([*((field.name, field.arrow) for field in self.columns), ("batch_index", pa.int64())])
+    def arrow_schema(self) -> pa.Schema:
+        """The columns of a decoded batch. `batch_index` is the position of the order's message in the batch."""
+        return pa.schema([*((field.name, field.arrow_type) for field in self.columns), ("batch_index", pa.int64())])
 
     @cached_property
-    def keys(self) -> Keys:
-        """The keys of a message that the fields read."""
-        keys: Keys = {}
+    def key_tree(self) -> KeyTree:
+        """The keys of a message that fields read; all others are unknown fields."""
+        tree: KeyTree = {}
         for field in self.fields:
-            inner = keys
+            branch = tree
             for key in field.path[:-1]:
-                inner = inner.setdefault(key, {})
+                branch = branch.setdefault(key, {})
             if field.path:
-                inner[field.path[-1]] = None
-        return keys
+                branch[field.path[-1]] = None
+        return tree
 
     @cached_property
-    def keeps_json(self) -> bool:
-        """Whether a column holds JSON, whose numbers are kept as they are written."""
+    def has_json_column(self) -> bool:
+        """Whether a column holds JSON, in which numbers must keep the notation of the message (1.0, not 1)."""
         return any(field.kind is Kind.JSON for field in self.columns)
 
     @cached_property
-    def times(self) -> tuple[str, ...]:
-        """The names of the timestamps."""
+    def time_columns(self) -> tuple[str, ...]:
+        """The names of the timestamp columns."""
         return tuple(field.name for field in self.columns if field.kind is Kind.TIMESTAMP)
 
     @cached_property
-    def free_texts(self) -> tuple[str, ...]:
-        """The names of the columns whose texts may have any character, such as a backslash."""
+    def free_text_columns(self) -> tuple[str, ...]:
+        """The names of the text columns that may contain any character, such as a backslash."""
         kinds = (Kind.STRING, Kind.JSON)
         return tuple(
             field.name
@@ -300,45 +303,45 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, di
 
     @cached_property
     def without_documentation(self) -> Contract:
-        """This contract without comments and examples. They do not decide whether a record is accepted."""
+        """This contract without comments and examples, which do not affect the validity of a record."""
         fields = [msgspec.structs.replace(field, comment="", examples=()) for field in self.fields]
         return msgspec.structs.replace(self, fields=tuple(fields))
 
     @property
     def is_default(self) -> bool:
-        """Whether it is the contract of the standard fields."""
+        """Whether it is the default contract, apart from comments and examples."""
         return self.without_documentation == DEFAULT
 
     @property
     def has_categories(self) -> bool:
-        """Whether the orders differ in their category."""
+        """Whether messages have a category; otherwise all orders have the same one."""
         return bool(self.by_name["product_category"].path)
 
-    def align(self, order: Order, contract: Contract) -> Order:
-        """Return the order, read by this contract, with the custom columns of another one; new columns are NULL."""
-        if self.custom_columns == contract.custom_columns:
+    def align(self, order: Order, target: Contract) -> Order:
+        """Return an order of this contract with the custom columns of `target`: NULL where this contract has none."""
+        if self.custom_columns == target.custom_columns:
             return order
         values = dict(zip((field.name for field in self.custom_columns), order.custom_values, strict=True))
-        custom_values = tuple(values.get(field.name) for field in contract.custom_columns)
+        custom_values = tuple(values.get(field.name) for field in target.custom_columns)
         return msgspec.structs.replace(order, custom_values=custom_values)
 
 
-def _amount(name: str) -> Field:
+def _amount_field(name: str) -> Field:
     return Field(name=name, path=(name,), kind=Kind.DECIMAL, minimum="0.01", maximum="99999999.99")
 
 
-def _whole(name: str) -> Field:
+def _count_field(name: str) -> Field:
     return Field(name=name, path=(name,), kind=Kind.INTEGER, minimum=1)
 
 
-def _text(name: str, longest: int) -> Field:
-    return Field(name=name, path=(name,), kind=Kind.STRING, min_length=1, max_length=longest)
+def _text_field(name: str, max_length: int) -> Field:
+    return Field(name=name, path=(name,), kind=Kind.STRING, min_length=1, max_length=max_length)
 
 
 ORDER_ID_PATTERN = "ORDER-[0-9]{6,44}"
 DEFAULT = Contract(
     fields=(
-        _whole("customer_id"),
+        _count_field("customer_id"),
         Field(
             name="order_id",
             path=("order_id",),
@@ -347,11 +350,11 @@ DEFAULT = Contract(
             pattern=ORDER_ID_PATTERN,
             meaning="ORDER- with 6 to 44 digits",
         ),
-        _text("product_name", 255),
-        _text("product_category", 100),
-        _amount("unit_price"),
-        _whole("quantity"),
-        _amount("total_price"),
+        _text_field("product_name", 255),
+        _text_field("product_category", 100),
+        _amount_field("unit_price"),
+        _count_field("quantity"),
+        _amount_field("total_price"),
         Field(name="order_timestamp", path=("order_timestamp",), kind=Kind.TIMESTAMP, scale=0),
     )
 )

@@ -19,7 +19,7 @@ from orderflow.contract.definition import (
     MAX_VALUE_BYTES,
     Contract,
     Field,
-    Keys,
+    KeyTree,
     Kind,
 )
 from orderflow.contract.patterns import as_json_schema
@@ -44,7 +44,7 @@ _SECOND = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9
 
 def json_schema(contract: Contract = DEFAULT) -> dict[str, Any]:
     """Return the order as a JSON Schema, draft 2020-12."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_order(contract)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_order_schema(contract)}
 
 
 def asyncapi(settings: Settings) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
         "name": "order",
         "contentType": "application/json",
         # These keywords have the same meaning in AsyncAPI's schema format, which has no $schema.
-        "payload": _order(loader.contract_of(settings)),
+        "payload": _order_schema(loader.contract_of(settings)),
         "bindings": {
             "kafka": {
                 "key": {"type": "string", "description": "Any key is accepted. OrderFlow's producer uses order_id."},
@@ -89,8 +89,8 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _order(contract: Contract) -> dict[str, Any]:
-    schema = _object(contract, contract.keys, ())
+def _order_schema(contract: Contract) -> dict[str, Any]:
+    schema = _object_schema(contract, contract.key_tree, ())
     ranges = (
         " With ORDER_RANGES=enforce, the values must also be in the generator's ranges." if contract.is_default else ""
     )
@@ -98,7 +98,7 @@ def _order(contract: Contract) -> dict[str, Any]:
     return {"title": "Order", "description": "One order."} | schema | {"$comment": comment}
 
 
-def _object(contract: Contract, keys: Keys, path: tuple[str, ...]) -> dict[str, Any]:
+def _object_schema(contract: Contract, keys: KeyTree, path: tuple[str, ...]) -> dict[str, Any]:
     """Return the schema of the message, or of an object in it that contains fields."""
     properties: dict[str, Any] = {}
     required: list[str] = []
@@ -106,22 +106,24 @@ def _object(contract: Contract, keys: Keys, path: tuple[str, ...]) -> dict[str, 
         fields = [field for field in contract.fields if field.path[: len(path) + 1] == (*path, key)]
         if any(field.required for field in fields):
             required.append(key)
-        schema = _object(contract, inner, (*path, key)) if inner else _property(contract, fields)
-        properties[key] = schema if key in required or schema == {} else _or_null(schema)
-    closed = {"additionalProperties": False} if contract.unknown_fields == "reject" else {}
-    return {"type": "object", "properties": properties, "required": required, **closed}
+        schema = _object_schema(contract, inner, (*path, key)) if inner else _property_schema(contract, fields)
+        properties[key] = schema if key in required or schema == {} else _nullable(schema)
+    no_other_keys = {"additionalProperties": False} if contract.unknown_fields == "reject" else {}
+    return {"type": "object", "properties": properties, "required": required, **no_other_keys}
 
 
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _property(contract: Contract, fields: Sequence[Field]) -> dict[str, Any]:
-    schemas = [_value(field) for field in fields if not (field.name == "total_price" and contract.total == "computed")]
+def _property_schema(contract: Contract, fields: Sequence[Field]) -> dict[str, Any]:
+    schemas = [
+        _value_schema(field) for field in fields if not (field.name == "total_price" and contract.total == "computed")
+    ]
     return schemas[0] if len(schemas) == 1 else {"allOf": schemas} if schemas else {}
 
 
-def _value(field: Field) -> dict[str, Any]:
+def _value_schema(field: Field) -> dict[str, Any]:
     schema: dict[str, Any] = {"description": field.rule}
     if field.kind is Kind.STRING:
         schema |= {"type": "string", "minLength": field.min_length, "maxLength": field.max_length, "pattern": _TEXT}
@@ -141,7 +143,7 @@ def _value(field: Field) -> dict[str, Any]:
         elif field.kind is Kind.INTEGER:
             schema |= {"minimum": int(field.lowest), "maximum": int(field.highest)}
         else:
-            # Limits beyond the last digit, and no multipleOf 0.01: validators that use floats would reject 1.1.
+            # Limits one unit wider, and no multipleOf 0.01: validators that use floats would reject 1.1.
             limits = {"exclusiveMinimum": field.lowest - field.unit, "exclusiveMaximum": field.highest + field.unit}
             schema |= {name: _json_number(limit) for name, limit in limits.items()}
             if field.precision > _FLOAT_DIGITS:  # a validator that uses floats rounds values up to the limits

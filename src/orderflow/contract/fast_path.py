@@ -1,8 +1,8 @@
 """The fast path: decodes many messages at once into columns, with the same result as the exact path, many times faster.
 
 native.c decodes orders in the usual notation, and RE2 checks the patterns of whole columns. Every other message
-takes the exact path (`read_exactly`), which accepts it or names the reason. A property test verifies that both paths
-agree.
+takes the exact path (`read_exactly`), which accepts it or returns the reason of its rejection. A property test verifies
+that both paths agree.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def as_table(orders: Sequence[Order], batch_indexes: Sequence[int], contract: Co
         if field.kind is Kind.TIMESTAMP:
             values = [value and _as_text(value, field.scale) for value in values]
         columns.append(values)
-    return pa.table([*columns, batch_indexes], schema=contract.schema)
+    return pa.table([*columns, batch_indexes], schema=contract.arrow_schema)
 
 
 def _as_text(moment: Any, digits: int) -> str:

@@ -37,11 +37,11 @@ _ZONE = re.compile(r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))")
 _RFC3339 = re.compile(_UTC.pattern.replace("T", "[Tt ]", 1) + f"({_ZONE.pattern})")
 _SHOWN_VALUES = 10
 _SHOWN_DIGITS = 20
-_WIDE = Context(prec=MAX_INTEGER_DIGITS)
+_WIDE_CONTEXT = Context(prec=MAX_INTEGER_DIGITS)
 _EXPECTED_INTEGER = {"number": "an integer", "string": "an integer in a string", "any": "an integer"}
 _EXPECTED_NUMBER = {"number": "a number", "string": "a number in a string", "any": "a number"}
 _EXPECTED_TIME = {"utc": "YYYY-MM-DDTHH:MM:SS without zone", "rfc3339": "date and time with a zone, as in RFC 3339"}
-_TEXT_REASONS: dict[str, Reason] = {  # for characters that no text may have, by name or kind
+_TEXT_REASONS: dict[str, Reason] = {  # for NUL and unpaired surrogates, by the field's name or kind
     "order_id": Reason.INVALID_ORDER_ID,
     Kind.TIMESTAMP: Reason.INVALID_TIMESTAMP,
 }
@@ -55,27 +55,30 @@ def default_value(field: Field) -> Any:
     """
     if field.default is None:
         return None
-    lenient = msgspec.structs.replace(field, json="any", path=("default",))
+    any_json = msgspec.structs.replace(field, json="any", path=("default",))
     token = parse_default(str(field.default)) if field.kind is Kind.JSON else field.default
-    value = READERS[field.kind](lenient, token)
+    value = READERS[field.kind](any_json, token)
     check = CHECKS.get(field.kind)
-    return check(lenient, value) if check else value
+    return check(any_json, value) if check else value
 
 
 def _read_number(field: Field, token: Any) -> Any:
-    """Return a number as int, or as Decimal if it has a decimal point or an exponent; another token unchanged."""
-    kind = type(token)
-    if kind is str and field.json != "number" and (number := _NUMBER.fullmatch(token)):
+    """Return a number as int, or as Decimal if it has a decimal point or an exponent.
+
+    A token that is not a number is returned unchanged; so is a number where the field requires a string with a number.
+    """
+    token_type = type(token)
+    if token_type is str and field.json != "number" and (number := _NUMBER.fullmatch(token)):
         return parse_integer(token) if number[1] is number[2] is None else parse_decimal(token)
-    if field.json == "string" and kind is not str:
-        return IntegerToken(token) if kind in (int, Decimal) else token
-    if kind is IntegerToken:
+    if field.json == "string" and token_type is not str:
+        return IntegerToken(token) if token_type in (int, Decimal) else token  # described_type calls it a number
+    if token_type is IntegerToken:
         return parse_integer(token)
-    return parse_decimal(token) if kind is FractionToken else token
+    return parse_decimal(token) if token_type is FractionToken else token
 
 
 def _shortened(field: Field, value: int) -> str:
-    """Return the number for a message, with as many digits as its limits need."""
+    """Return the number for a message, shortened unless the field's limits are as long."""
     return str(value)[: max(_SHOWN_DIGITS, len(str(field.minimum)) + 1, len(str(field.maximum)) + 1)]
 
 
@@ -106,7 +109,7 @@ def _read_decimal(field: Field, token: Any) -> Decimal:
         limits = f"above {below.normalize():f} and below {above.normalize():f}"
         digits = _shortened(field, value) if type(value) is int else str(amount)
         raise RecordRejected(Reason.OUT_OF_RANGE, f"{field.key} is {quoted(digits)}, not {limits}")
-    exact = amount.quantize(field.unit, context=_WIDE)
+    exact = amount.quantize(field.unit, context=_WIDE_CONTEXT)
     if exact != amount:
         decimals = "two decimals" if field.scale == MONEY_SCALE else f"{field.scale} decimals"
         raise RecordRejected(

@@ -11,7 +11,7 @@ from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import SettingInvalid
 from orderflow.settings import Settings
 
-_STORED = "\0"  # begins a contract as JSON; a file's text has no NUL
+_JSON_MARK = "\0"  # before a contract as JSON, in place of a file's text, which contains no NUL
 
 
 def contract_of(settings: Settings) -> Contract:
@@ -19,8 +19,8 @@ def contract_of(settings: Settings) -> Contract:
 
     Raises ContractInvalid, SettingInvalid.
     """
-    if settings.order_contract_text.startswith(_STORED):
-        return _stored(settings.order_contract_text)
+    if settings.order_contract_text.startswith(_JSON_MARK):
+        return _from_json(settings.order_contract_text)
     if not settings.order_contract:
         return DEFAULT
     contract = contract_file.read(settings.order_contract_text, settings.order_contract)
@@ -33,11 +33,11 @@ def contract_of(settings: Settings) -> Contract:
 
 
 def with_contract(settings: Settings, contract: Contract) -> Settings:
-    """Return these settings with another contract, which no file holds."""
-    text = "" if contract == DEFAULT else _STORED + msgspec.json.encode(contract).decode()
+    """Return these settings with this contract, which comes from the tables, not from a file."""
+    text = "" if contract == DEFAULT else _JSON_MARK + msgspec.json.encode(contract).decode()
     return msgspec.structs.replace(settings, order_contract="", order_contract_text=text)
 
 
 @lru_cache(maxsize=16)
-def _stored(text: str) -> Contract:
-    return msgspec.json.decode(text.removeprefix(_STORED), type=Contract)
+def _from_json(text: str) -> Contract:
+    return msgspec.json.decode(text.removeprefix(_JSON_MARK), type=Contract)

@@ -23,8 +23,8 @@ class OrderIds:
     def __init__(self, contract: Contract) -> None:
         self._field = field = contract.by_name["order_id"]
         example = str(field.examples[0]) if field.examples else "ORDER-000001"
-        found = _UUID.fullmatch(example) or _LAST_DIGITS.fullmatch(example)
-        prefix, digits, suffix = found.groups() if found else (example, "1", "")
+        match = _UUID.fullmatch(example) or _LAST_DIGITS.fullmatch(example)
+        prefix, digits, suffix = match.groups() if match else (example, "1", "")
         if field.kind is Kind.INTEGER:
             prefix, digits, suffix = "", "1", ""
         self._prefix, self._digits, self._suffix = prefix, len(digits), suffix
@@ -33,17 +33,17 @@ class OrderIds:
 
     @property
     def template(self) -> str:
-        """The ids as a format of printf."""
+        """The ids as a printf format: ORDER-%06d."""
         return f"{self._prefix}%0{self._digits}d{self._suffix}"
 
     def make(self, number: int) -> str:
         """Return the id of the order with this number. It is not checked against the contract."""
         return f"{self._prefix}{number:0{self._digits}d}{self._suffix}"
 
-    def number(self, order_id: bytes) -> int | None:
-        """Return the number from which `make` makes this id; None if it makes none like it."""
-        found = self._number.fullmatch(order_id)
-        return int(found[1]) if found else None
+    def number_of(self, order_id: bytes) -> int | None:
+        """Return the number for which `make` returns this id; None if there is none."""
+        match = self._number.fullmatch(order_id)
+        return int(match[1]) if match else None
 
     def is_valid(self, text: str) -> bool:
         """Whether an order of the contract may have this id."""

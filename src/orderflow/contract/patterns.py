@@ -22,21 +22,21 @@ _MAX_VARIABLE_QUANTIFIERS = 2  # in a pattern without groups: the time grows wit
 
 
 def check(pattern: str) -> None:
-    """Raise ValueError, with the reason, if the pattern may not mean the same everywhere."""
-    outside = _CLASS.sub("x", pattern)
+    """Raise ValueError, with the reason, if Python, RE2 and JSON Schema may disagree on the pattern's meaning."""
+    without_classes = _CLASS.sub("x", pattern)
     if escape := re.search(r"\\[A-Za-z0-9]", pattern):
         raise ValueError(f"{escape[0]} has several meanings; write the characters, such as [0-9] or [A-Za-z]")
-    if "(?" in outside.replace("(?:", ""):
+    if "(?" in without_classes.replace("(?:", ""):
         raise ValueError("(? is supported only as (?:…)")
-    if re.search(r"[\^$]", re.sub(r"\\.", "x", outside)):
+    if re.search(r"[\^$]", re.sub(r"\\.", "x", without_classes)):
         raise ValueError("^ and $ are not needed: a pattern describes the whole text")
-    if any(text in pattern for text in ("[[", "[:", "&&", "||", "~~", "--")) or "{," in outside:
+    if any(text in pattern for text in ("[[", "[:", "&&", "||", "~~", "--")) or "{," in without_classes:
         raise ValueError("[[, [:, {, and && have several meanings; put a backslash before the bracket or brace")
-    if re.search(r"[*+?}][*+?]", re.sub(r"\\.", "x", outside)):
+    if re.search(r"[*+?}][*+?]", re.sub(r"\\.", "x", without_classes)):
         raise ValueError("lazy and possessive quantifiers are not supported")
     if any(
         int(count) > _MAX_REPEATS
-        for counts in re.findall(r"\{([0-9]+)|,([0-9]+)\}", outside)
+        for counts in re.findall(r"\{([0-9]+)|,([0-9]+)\}", without_classes)
         for count in counts
         if count
     ):
@@ -59,7 +59,7 @@ def as_json_schema(pattern: str) -> str:
 
 
 def is_caseless(pattern: str) -> bool:
-    """Whether no letter of the pattern can be both small and capital: no two matching texts differ only in that."""
+    """Whether two texts that match the pattern never differ only in upper and lower case."""
     letters = {
         letter
         for token in re.findall(rf"\\.|{_CLASS.pattern}|.", pattern, re.DOTALL)
@@ -80,6 +80,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _is_quick(pattern: str) -> bool:
+    """Whether Python's regular expressions, which backtrack, take little time for every text."""
     outside = re.sub(r"\\.", "x", _CLASS.sub("x", pattern))
     quantifiers = [text for text in _QUANTIFIER.findall(outside) if not re.fullmatch(r"\{[0-9]+\}", text)]
     return "(" not in outside and "|" not in outside and len(quantifiers) <= _MAX_VARIABLE_QUANTIFIERS

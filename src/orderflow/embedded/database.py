@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import mysql.connector
 
-from orderflow.embedded import database_login
 from orderflow.embedded import mysql as mysql_packages
 from orderflow.embedded.process import LocalServer
 from orderflow.errors import StartFailed
 from orderflow.jvm import cache, jars
+from orderflow.running_servers import database_login
 from orderflow.store import server
 
 DatabaseKind = Literal["mysql", "mariadb"]

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orderflow.embedded import state_file
 from orderflow.embedded.process import STOP_TIMEOUT, stop_leftover
-from orderflow.embedded.process_identity import is_running
 from orderflow.errors import AlreadyRunning
+from orderflow.running_servers import state_file
+from orderflow.running_servers.process_identity import is_running
 from orderflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ def lock_home(settings: Settings) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            state = state_file.read(home)
+            running = state_file.read(home)
             raise AlreadyRunning(
-                f"`orderflow up` is already running in {home}{f', as process {state.up.pid}' if state else ''}.",
+                f"`orderflow up` is already running in {home}{f', as process {running.up.pid}' if running else ''}.",
                 hint="`orderflow status` shows it and `orderflow down` stops it. For a second one, set ORDERFLOW_HOME.",
             ) from None
         _stop_leftovers(home)
@@ -51,12 +51,12 @@ def stop_up(settings: Settings, *, timeout: float = 3 * STOP_TIMEOUT) -> bool:  
 
     Raises AlreadyRunning if `up` is still running after `timeout` seconds, or belongs to another user.
     """
-    state = state_file.read(settings.home)
-    if state is None:
+    running = state_file.read(settings.home)
+    if running is None:
         return False
-    if not is_running(state.up):
+    if not is_running(running.up):
         return _stop_leftovers(settings.home)
-    pid = state.up.pid
+    pid = running.up.pid
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -67,7 +67,7 @@ def stop_up(settings: Settings, *, timeout: float = 3 * STOP_TIMEOUT) -> bool:  
             hint="Run `orderflow down` as that user.",
         ) from error
     deadline = time.monotonic() + timeout
-    while is_running(state.up):
+    while is_running(running.up):
         if time.monotonic() > deadline:
             raise AlreadyRunning(
                 f"The `orderflow up` of {settings.home} (process {pid}) still runs {timeout:.0f} s after the stop"
@@ -79,12 +79,12 @@ def stop_up(settings: Settings, *, timeout: float = 3 * STOP_TIMEOUT) -> bool:  
 
 
 def _stop_leftovers(home: Path) -> bool:
-    state = state_file.read(home)
-    if state is None:
+    running = state_file.read(home)
+    if running is None:
         return False
     # In reverse order of start: commands before the servers that they use.
     stopped = [
-        name for name, identity in reversed(state.parts.items()) if stop_leftover(identity, timeout=STOP_TIMEOUT)
+        name for name, identity in reversed(running.processes.items()) if stop_leftover(identity, timeout=STOP_TIMEOUT)
     ]
     if stopped:
         log.warning("Stopped processes of an earlier run: %s.", ", ".join(stopped))

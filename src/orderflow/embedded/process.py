@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 
 from orderflow.embedded.ports import free_port
-from orderflow.embedded.process_identity import ProcessIdentity, find, identity_of
 from orderflow.embedded.signals import default_in_children
 from orderflow.errors import AlreadyRunning, StartFailed
+from orderflow.running_servers.process_identity import ProcessIdentity, find, identity_of
 
 STOP_TIMEOUT = 60.0  # seconds that a process has to stop gracefully
 _POLL_INTERVAL = 0.05  # seconds between two probes of a starting server

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from orderflow.embedded import state_file
 from orderflow.embedded.database import Database
 from orderflow.embedded.kafka import Kafka, cluster
 from orderflow.embedded.ports import choosing_ports, free_port, preferred_port
 from orderflow.embedded.process import STOP_TIMEOUT, LocalServer, Process
-from orderflow.embedded.process_identity import identity_of
 from orderflow.embedded.spark_cluster import SparkMaster, SparkWorker
+from orderflow.running_servers import state_file
+from orderflow.running_servers.process_identity import identity_of
 from orderflow.settings import Settings, is_given
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,13 @@ class Stack:
             for number in range(1, workers + 1)
             if self.master
         ]
-        self._state = state_file.State(
+        self._running = state_file.RunningServers(
             up=identity_of(os.getpid()),
             bootstrap_servers=",".join(broker.address for broker in self.brokers) or None,
             database_port=self.database.port if self.database else None,
         )
         dashboard_port = preferred_port("the dashboard", settings.dashboard_port)
-        addressed = state_file.with_addresses(settings, self._state)
+        addressed = state_file.with_addresses(settings, self._running)
         self.settings = msgspec.structs.replace(addressed, dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
         self._endless: set[str] = set()  # names of the commands that run until they are stopped
@@ -156,8 +156,8 @@ class Stack:
             process.kill()
 
     def _record(self, name: str, process: Process) -> None:
-        self._state.parts[name] = process.identity
-        state_file.write(self.home, self._state)
+        self._running.processes[name] = process.identity
+        state_file.write(self.home, self._running)
 
 
 def _brokers(home: Path, count: int) -> list[Kafka]:

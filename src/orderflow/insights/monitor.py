@@ -30,7 +30,7 @@ from orderflow.settings import Settings
 from orderflow.store import audits, ledger, reading
 from orderflow.store.audits import Audit
 from orderflow.store.connection import Connection
-from orderflow.store.reading import DisplayedOrder, SalesOf
+from orderflow.store.reading import DisplayedOrder, SalesSummary
 
 POLL_INTERVAL = 1.0  # seconds between two polls
 _SLOW_POLL_INTERVAL = 5.0  # seconds between two polls of the slower queries: today's sales, products, the quarantine
@@ -72,8 +72,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rates: tuple[float, ...]
     latency: Latency | None
     latest: tuple[DisplayedOrder, ...]
-    today: SalesOf | None
-    products: SalesOf | None
+    today: SalesSummary | None
+    products: SalesSummary | None
     audit: Audit | None
     has_categories: bool
     has_products: bool
@@ -129,8 +129,8 @@ class Monitor:
         self._was_locked = False  # whether a sink has held its lock since the start
         self._latency: Latency | None = None
         self._latest: tuple[DisplayedOrder, ...] = ()
-        self._today: SalesOf | None = None
-        self._products: SalesOf | None = None
+        self._today: SalesSummary | None = None
+        self._products: SalesSummary | None = None
         self._open_by_reason: dict[str, int] = {}
         self._audit: Audit | None = None
         self._histories: dict[str, History] = {}

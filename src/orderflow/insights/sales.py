@@ -9,7 +9,7 @@ import msgspec
 
 from orderflow.store import reading
 from orderflow.store.connection import Connection
-from orderflow.store.reading import Bucket, SalesOf
+from orderflow.store.reading import SalesInterval, SalesSummary
 
 
 class Window(NamedTuple):
@@ -33,8 +33,8 @@ class History(msgspec.Struct, frozen=True):
     window: str
     at: datetime
     step: float
-    sales: SalesOf
-    buckets: tuple[Bucket, ...]
+    sales: SalesSummary
+    buckets: tuple[SalesInterval, ...]
 
 
 def read_history(connection: Connection, name: str) -> History:
@@ -47,7 +47,7 @@ def read_history(connection: Connection, name: str) -> History:
     return History(name, now, step.total_seconds(), sales, reading.history(connection, sales, step))
 
 
-def read_today(connection: Connection) -> SalesOf:
+def read_today(connection: Connection) -> SalesSummary:
     """The sales of the current UTC day, by order_timestamp."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return reading.sales(connection, midnight, midnight + timedelta(days=1))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from orderflow.store.commit_result import Committed, Timing
+from orderflow.store.commit_result import CommitResult, Timing
 from orderflow.store.record_batch import RecordBatch
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Transaction(msgspec.Struct, frozen=True):
     latency_sum: float
 
 
-def measure(batch: RecordBatch, committed: Committed, timing: Timing, now: float) -> Transaction:
+def measure(batch: RecordBatch, committed: CommitResult, timing: Timing, now: float) -> Transaction:
     """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC).
 
     Records that an earlier transaction has committed are not measured again. They are taken to be the oldest.
@@ -61,7 +61,7 @@ def measure(batch: RecordBatch, committed: Committed, timing: Timing, now: float
     )
 
 
-def send_metrics(scratch: Path, batch: RecordBatch, committed: Committed, timing: Timing | None) -> None:
+def send_metrics(scratch: Path, batch: RecordBatch, committed: CommitResult, timing: Timing | None) -> None:
     """Send the metrics of a commit that has just returned. `timing` is None if the batch had no new records."""
     if timing is None:
         return

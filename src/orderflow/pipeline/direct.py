@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Future
@@ -38,6 +39,7 @@ class DirectEngine:
         self._stop_event = threading.Event()
         self._future: Future[None]
         self._damaged: dict[int, DamagedPartition] = {}
+        self._committed_at = 0.0  # monotonic: the last commit, or the start
 
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         self._scratch = scratch
@@ -48,6 +50,7 @@ class DirectEngine:
     ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._damaged = threading.Event(), {}
+        self._committed_at = time.monotonic()
         topic_reader = KafkaTopicReader(self._settings, info.topic_id)
         arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
         self._future = run_in_thread("direct", lambda: self._store(*arguments))
@@ -62,14 +65,21 @@ class DirectEngine:
     ) -> None:
         """Store the records from `positions` up to `end_offsets` and return.
 
-        Raises Interrupted if `stop_event` is set before.
+        Raises Interrupted if `stop_event` is set before, or if nothing is stored for the stall timeout.
         """
         self._scratch = scratch
         self.start(info, positions, end_offsets, once=True)
-        while not self.wait(_POLL_INTERVAL):
-            if stop_event.is_set():
-                self.stop()
-                raise Interrupted("A stop was requested.")
+        try:
+            while not self.wait(_POLL_INTERVAL):
+                if stop_event.is_set():
+                    raise Interrupted("A stop was requested.")
+                if time.monotonic() - self._committed_at > self._stall_timeout:
+                    raise Interrupted(
+                        f"Nothing was stored for {self._stall_timeout:g} seconds, although {info.name} has records that"
+                        " Spark cannot read past."
+                    )
+        finally:
+            self.stop()
 
     def _store(
         self,
@@ -111,6 +121,7 @@ class DirectEngine:
                     batch = _record_batch(messages, self._settings)
                     try:
                         committed = writer.commit(batch, ticket)
+                        self._committed_at = time.monotonic()
                     except LedgerGap:
                         if consumer.stop_event.is_set():  # the previous batch has failed with the actual error
                             return
@@ -136,8 +147,11 @@ class DirectEngine:
     def stall_timeout(self) -> float:
         return self._stall_timeout
 
-    def check_lag(self, lag: int) -> bool:
-        return True
+    def mark_stalled(self) -> None:
+        """Do nothing: each start is the same."""
+
+    def choose_trigger(self, lag: int) -> bool:
+        return False
 
     def progress(self) -> None:
         """Return None: this engine has no micro-batches."""

@@ -62,8 +62,11 @@ class Engine(Protocol):
     def stall_timeout(self) -> float:
         """Seconds without progress, while records wait, after which the supervisor restarts the engine."""
 
-    def check_lag(self, lag: int) -> bool:
-        """Choose the trigger for a lag of this many records. Return False if the engine must be restarted for it."""
+    def mark_stalled(self) -> None:
+        """Record that the engine hangs. The supervisor restarts it next."""
+
+    def choose_trigger(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return whether the engine must be restarted."""
 
     def progress(self) -> QueryProgress | None:
         """The last micro-batch that Spark reported; None without one."""

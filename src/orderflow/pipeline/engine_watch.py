@@ -135,7 +135,7 @@ class EngineWatch:
         self._log_damaged_partitions()
         self._check_stall(connection, info, current, stop_event)
         self.has_caught_up |= not current.lag
-        return not self._engine.check_lag(current.lag or 0)
+        return self._engine.choose_trigger(current.lag or 0)
 
     def _check_complete(
         self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
@@ -164,6 +164,7 @@ class EngineWatch:
             return
         partitions = self._advance_past_empty_offsets(connection, info, overdue, stop_event)
         if partitions and (seconds := self._stall_detector.register_stall()):
+            self._engine.mark_stalled()
             raise Interrupted(
                 f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {partitions[0]} has"
                 f" records from offset {self.positions[partitions[0]]} on"

@@ -10,18 +10,28 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
-_CHECK_INTERVAL = 1.0  # seconds
 CALL_TIMEOUT = 60.0  # seconds that a short call may take, also on a machine that swaps
-_STOPPING_TIMEOUT = 15.0  # seconds, after a stop request
 
 
 class JvmWatchdog:
     """Kills the JVM during a call that takes too long. The call then ends with JvmExited."""
 
-    def __init__(self, kill_jvm: Callable[[], None], stop_event: threading.Event) -> None:
-        """`stop_event` is set when a stop is requested."""
+    def __init__(
+        self,
+        kill_jvm: Callable[[], None],
+        stop_event: threading.Event,
+        *,
+        check_interval: float = 1.0,
+        stopping_timeout: float = 15.0,
+    ) -> None:
+        """`stop_event` is set when a stop is requested. From then on a call may take `stopping_timeout` seconds.
+
+        The current call is checked every `check_interval` seconds.
+        """
         self._kill_jvm = kill_jvm
         self._stop_event = stop_event
+        self._check_interval = check_interval
+        self._stopping_timeout = stopping_timeout
         # The start of the current call, its time limit, and its limit after a stop request.
         self._call: tuple[float, float, float] | None = None
         threading.Thread(target=self._watch, name="jvm-watchdog", daemon=True).start()
@@ -30,9 +40,9 @@ class JvmWatchdog:
     def limit(self, seconds: float = CALL_TIMEOUT, *, is_stop: bool = False) -> Iterator[None]:
         """Limit the time of the calls in this block. Blocks are not nested.
 
-        After a stop request the limit is 15 s, unless `is_stop`: these calls are the stop.
+        A stop request shortens the limit, unless `is_stop`: these calls are the stop.
         """
-        self._call = time.monotonic(), seconds, seconds if is_stop else min(seconds, _STOPPING_TIMEOUT)
+        self._call = time.monotonic(), seconds, seconds if is_stop else min(seconds, self._stopping_timeout)
         try:
             yield
         finally:
@@ -40,7 +50,7 @@ class JvmWatchdog:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_CHECK_INTERVAL)
+            time.sleep(self._check_interval)
             if (call := self._call) is None:
                 continue
             started_at, running_limit, stopping_limit = call

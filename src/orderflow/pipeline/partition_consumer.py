@@ -63,8 +63,13 @@ class PartitionConsumer:
         end_offsets: Mapping[int, int] | None,
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
+        *,
+        retry_interval: float = DAMAGE_RETRY_INTERVAL,
     ) -> None:
-        """Raises KafkaUnavailable and KafkaRefused."""
+        """Reading a damaged batch is retried every `retry_interval` seconds, unless there are `end_offsets`.
+
+        Raises KafkaUnavailable and KafkaRefused.
+        """
         settings = topic_reader.settings
         self.stop_event = stop_event
         self._settings = settings
@@ -86,7 +91,9 @@ class PartitionConsumer:
         # By partition, for each recent batch: its first offset → the offset after the batch before it; see has_passed.
         self._previous_end_by_start: dict[int, dict[int, int]] = {partition: {} for partition in positions}
         self._damaged = damaged
-        self._paused_until: dict[int, float] = {}  # by partition that is not read: when reading is retried
+        self._retry_interval = retry_interval
+        self._stopped: set[int] = set()  # partitions that are not read: at their end offset, or damaged
+        self._retry_at: dict[int, float] = {}  # by damaged partition: the monotonic time of the next attempt to read it
         # Partitions whose client has read damage: it may continue at a wrong offset, so it proves no gap empty.
         self._had_damage: set[int] = set()
         wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
@@ -164,9 +171,10 @@ class PartitionConsumer:
 
     def _consume(self, limit: int, seconds: float) -> list[Message]:
         """Return up to `limit` records to store, after waiting up to `seconds` for them."""
-        for partition, until in [*self._paused_until.items()]:
-            if time.monotonic() > until:
-                del self._paused_until[partition]
+        for partition, retry_at in [*self._retry_at.items()]:
+            if time.monotonic() > retry_at:
+                del self._retry_at[partition]
+                self._stopped.remove(partition)
                 self._assign(partition, self._read_to[partition])
         return [message for message in self._consumer.consume(limit, seconds) if self._process_message(message)]
 
@@ -176,7 +184,7 @@ class PartitionConsumer:
         Raises RestartRequired and KafkaException.
         """
         partition, error, offset = message.partition(), message.error(), message.offset()
-        if partition in self._paused_until:
+        if partition in self._stopped:
             return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._on_error(partition, error)
@@ -232,14 +240,15 @@ class PartitionConsumer:
         self._damaged[partition] = DamagedPartition(
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
-        retried = retry and self._remaining_end_offsets is None
-        self._stop_reading(partition, time.monotonic() + DAMAGE_RETRY_INTERVAL if retried else inf)
+        self._stop_reading(partition)
+        if retry and self._remaining_end_offsets is None:
+            self._retry_at[partition] = time.monotonic() + self._retry_interval
 
-    def _stop_reading(self, partition: int, until: float = inf) -> None:
+    def _stop_reading(self, partition: int) -> None:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
         if self._remaining_end_offsets is not None:
             self._remaining_end_offsets.pop(partition, None)
-        self._paused_until[partition] = until
+        self._stopped.add(partition)
 
 
 def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[int, int]:

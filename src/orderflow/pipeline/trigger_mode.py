@@ -38,7 +38,7 @@ class TriggerMode:
         self._has_failed = self._has_failed and not realtime
 
     def mark_failed(self) -> None:
-        """Record that the query has failed."""
+        """Record that the query has failed or hangs."""
         if self._is_realtime:
             self._has_failed = True
             self._pause_realtime()
@@ -47,12 +47,12 @@ class TriggerMode:
         """Record that the platform does not support Real-Time Mode now."""
         self._paused_until = self._clock() + LONGEST_PAUSE
 
-    def check_lag(self, lag: int) -> bool:
-        """Choose the mode for a lag of this many records. Return False if the running query has another mode."""
+    def choose_trigger(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return whether the running query has the other one."""
         if self._is_realtime and self._trigger == "auto" and lag > MICRO_BATCH_LAG:
             self._pause_realtime()
-            return False
-        return self._is_realtime or not self.wants_realtime(lag)
+            return True
+        return not self._is_realtime and self.wants_realtime(lag)
 
     def _pause_realtime(self) -> None:
         is_early = self._clock() - self._since < 6 * self._pause

@@ -13,7 +13,7 @@ from confluent_kafka import Message as DeliveryReport
 from orderflow import topic
 from orderflow.errors import KafkaUnavailable, OperatorError, OrderFlowError
 from orderflow.plurals import counted
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 from orderflow.settings import Settings
 from orderflow.topic import TopicInfo
 
@@ -122,7 +122,7 @@ class OrderProducer:
         """Messages that Kafka has acknowledged."""
         return self.enqueued - self.unsent
 
-    def send(self, message: Message) -> None:
+    def send(self, message: OutgoingMessage) -> None:
         """Enqueue one message; wait while the local queue is full."""
         key, value, partition = message
         while True:

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from orderflow.contract import cells
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.errors import InputInvalid
-from orderflow.produce.generator import PARTITION_BY_KEY, Message
+from orderflow.produce.outgoing_message import PARTITION_BY_KEY, OutgoingMessage
 
 _QUOTED = re.compile(rb'"[^"]*(?:""[^"]*)*"')
 _BARE = re.compile(rb'[^",\r\n]*')
@@ -25,7 +25,7 @@ _MAX_RECORD = 64 * 1024 * 1024  # bytes; more than Kafka accepts, and it limits 
 _UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
 
-def read_messages(path: Path, progress: Progress, contract: Contract = DEFAULT) -> Iterator[Message]:
+def read_messages(path: Path, progress: Progress, contract: Contract = DEFAULT) -> Iterator[OutgoingMessage]:
     """Iterate over the messages of a .jsonl, .ndjson or .csv file; `progress` gets tasks that count the bytes read.
 
     - JSONL: the value is the unchanged bytes of a line.
@@ -82,7 +82,7 @@ def _too_large_error(path: Path, number: int) -> InputInvalid:
     )
 
 
-def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
+def _read_json_lines(path: Path, file: IO[bytes], contract: Contract) -> Iterator[OutgoingMessage]:
     read_key = _key_reader(contract.by_name["order_id"])
     for _, line in read_lines(path, file):
         value = line.removesuffix(b"\n")
@@ -109,7 +109,7 @@ def _key_reader(order_id: Field) -> Callable[[bytes], bytes | None]:
     return read_key
 
 
-def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[Message]:
+def _read_csv(path: Path, file: IO[bytes], contract: Contract) -> Iterator[OutgoingMessage]:
     rows = read_rows(path, file)
     first = next(rows, [])
     header = [_decode(cell) for cell in first]

@@ -62,10 +62,10 @@ def next_number(
 
 
 def _number(record: Record, contract: Contract, ids: OrderIds) -> int:
-    number = None if record.key is None else ids.number(record.key)
+    number = None if record.key is None else ids.number_of(record.key)
     if number is None:
         try:
-            number = ids.number(decode(record.value, contract).order_id.encode())
+            number = ids.number_of(decode(record.value, contract).order_id.encode())
         except RecordRejected:
             return 0
     return number or 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from orderflow.produce.generator import Message
+from orderflow.produce.outgoing_message import OutgoingMessage
 
 _MIN_WAIT = 0.002  # seconds; below 1 ms, the Kafka client returns at once
 _MAX_DELAY = 1.0  # seconds
 
 
-def paced(messages: Iterator[Message], rate: float, wait: Callable[[float], bool]) -> Iterator[Message]:
+def paced(messages: Iterator[OutgoingMessage], rate: float, wait: Callable[[float], bool]) -> Iterator[OutgoingMessage]:
     """Iterate over `messages` at `rate` per second, and end when `wait` (called with seconds) returns False.
 
     Each message is taken from `messages` when it is due. Due times count from the start, so that delays do not add up.

@@ -16,7 +16,7 @@ _SUMMARY_INTERVAL = 5.0  # seconds between two summary lines if not every messag
 _WAITING_AFTER = 5.0  # seconds without an acknowledgement until a warning is logged
 
 
-class State(NamedTuple):
+class ProducerProgress(NamedTuple):
     """The messages acknowledged, failed and in flight.
 
     `rate` is the number of acknowledged messages per second since the last call. `waiting` is true if Kafka has
@@ -33,9 +33,9 @@ class State(NamedTuple):
 class DeliveryWatch:
     """Called once a second: logs failures, missing acknowledgements and progress, and calls `on_progress`."""
 
-    def __init__(self, on_progress: Callable[[State], None]) -> None:
+    def __init__(self, on_progress: Callable[[ProducerProgress], None]) -> None:
         self._on_progress = on_progress
-        self._last = State(0, 0, 0, 0.0)
+        self._last = ProducerProgress(0, 0, 0, 0.0)
         self._updated_at = self._acknowledged_at = self._summary_at = time.monotonic()
         self._is_waiting = False
 
@@ -43,19 +43,19 @@ class DeliveryWatch:
         now = time.monotonic()
         sent = producer.sent
         rate = (sent - self._last.sent) / max(now - self._updated_at, 0.001)
-        state = State(sent, producer.failed, producer.in_flight, round(rate, 1))
-        if new := state.failed - self._last.failed:
+        progress = ProducerProgress(sent, producer.failed, producer.in_flight, round(rate, 1))
+        if new := progress.failed - self._last.failed:
             log.error("Not delivered: %s; the last one: %s", counted(new, "message"), producer.last_failure)
-        self._check_acknowledgements(state, now)
+        self._check_acknowledgements(progress, now)
         if not producer.log_each and now - self._summary_at >= _SUMMARY_INTERVAL:
             self._summary_at = now
             sent_messages = counted(sent, "message")
-            log.info("Sent %s, now %.0f per second; %d in flight", sent_messages, rate, state.in_flight)
-        self._last, self._updated_at = state, now
-        self._on_progress(state._replace(waiting=self._is_waiting))
+            log.info("Sent %s, now %.0f per second; %d in flight", sent_messages, rate, progress.in_flight)
+        self._last, self._updated_at = progress, now
+        self._on_progress(progress._replace(waiting=self._is_waiting))
 
-    def _check_acknowledgements(self, state: State, now: float) -> None:
-        if state.sent > self._last.sent or not state.in_flight:
+    def _check_acknowledgements(self, progress: ProducerProgress, now: float) -> None:
+        if progress.sent > self._last.sent or not progress.in_flight:
             if self._is_waiting:
                 log.info("Kafka acknowledges again")
             self._acknowledged_at, self._is_waiting = now, False
@@ -64,6 +64,6 @@ class DeliveryWatch:
             log.warning(
                 "Kafka has acknowledged nothing for %.0f s; %s in flight, each message fails %.0f s after it was sent",
                 now - self._acknowledged_at,
-                counted(state.in_flight, "message"),
+                counted(progress.in_flight, "message"),
                 DELIVERY_TIMEOUT,
             )

@@ -112,7 +112,7 @@ def write_orders(
     settings: Settings | None = None,
     *,
     scratch: Path | None = None,
-    is_whole_topic: bool = False,
+    check_gaps: bool = True,
     realtime: bool = False,
 ) -> Any:
     """Return a writer that stores the records in MySQL, each order exactly once.
@@ -126,8 +126,8 @@ def write_orders(
     topic: if it lacks records of the topic, or has those of another one, the query fails before it stores later ones.
     Spark's checkpoint can be deleted safely.
 
-    `scratch` is a folder for LOAD DATA files. `is_whole_topic` states that `records` is exactly what read_records
-    returned for the whole topic; then Kafka is not queried for offsets that are missing between two records.
+    `scratch` is a folder for LOAD DATA files. With `check_gaps`, Kafka is queried for offsets that are missing between
+    two records, and the topic of each record is checked. Only the unchanged result of read_records needs no such check.
     `realtime` is for a query with trigger(realTime=…) in a session of `realtime.realtime_session`; it needs `scratch`.
 
     Raises InputInvalid if a column or `scratch` is missing, or a column has another type. Raises TopicMissing,
@@ -153,10 +153,10 @@ def write_orders(
             assert scratch
             return realtime_mode.store(batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit)
         return tasks.store(
-            batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit, is_whole_topic=is_whole_topic
+            batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit, check_gaps=check_gaps
         )
 
-    optional = ["headers"] if is_whole_topic else ["headers", "topic"]
+    optional = ["headers", "topic"] if check_gaps else ["headers"]
     chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
@@ -197,7 +197,7 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
 
 def _default_settings() -> Settings:
     """Load the settings from the environment and `.env`. If `orderflow up` runs in ORDERFLOW_HOME, use its servers."""
-    from orderflow.embedded import state_file  # here, because a cluster's workers import this module too
+    from orderflow.running_servers import state_file  # here, because a cluster's workers import this module too
 
     current = settings_module.load()
     return state_file.find_running(current) or current

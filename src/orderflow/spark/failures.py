@@ -17,6 +17,7 @@ from orderflow.errors import (
     EngineFailed,
     Interrupted,
     JvmExited,
+    KafkaUnavailable,
     OrderFlowError,
     OutOfResources,
     Unavailable,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Kafka's client in the JVM, or Spark's Kafka source, has waited for a broker as long as its options allow.
+_KAFKA_TIMEOUTS = ("org.apache.kafka.common.errors.TimeoutException", "Cannot fetch record for offset")
 _SCRATCH_FULL = "Free some space in /dev/shm and in TMPDIR: the sink's scratch folder is in one of them."
 
 
@@ -38,16 +41,17 @@ def error_of_query(exception: Any) -> OrderFlowError:
 
 
 def error_from_java(failure: str, cause: str) -> OrderFlowError:
-    """Return the error for Java's exception: OutOfResources if this machine is short of something, else Interrupted.
+    """Return the error for Java's exception.
 
-    It is decided by the text of `cause`, because Java does not pass on the system's error number.
+    It is OutOfResources if this machine is short of something, KafkaUnavailable if a broker did not answer in time,
+    else Interrupted. The text of `cause` decides, because Java does not pass on the system's error number.
     """
     message = f"{failure}: {cause.rstrip('.')}."
     for number, hint in SHORTAGE_HINTS.items():
         if cause.endswith(os.strerror(number)):
             is_disk = number in (errno.ENOSPC, errno.EDQUOT)
             return OutOfResources(message, hint=_SCRATCH_FULL if is_disk else hint)
-    return Interrupted(message)
+    return KafkaUnavailable(message) if any(text in cause for text in _KAFKA_TIMEOUTS) else Interrupted(message)
 
 
 @contextmanager

@@ -144,7 +144,7 @@ class Committer:
                     self._topic_reader,
                     scratch=self._scratch,
                     sort_by_last_digit=self._sort_by_last_digit,
-                    is_whole_topic=True,
+                    check_gaps=False,
                 )
         except BaseException as error:  # noqa: BLE001 - the process must not continue without its committer
             self._fail(error)

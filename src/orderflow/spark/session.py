@@ -161,12 +161,19 @@ def _silence_accumulator_server() -> None:
 
 
 def stop(session: SparkSession) -> None:
-    """Stop the session, and the JVM if this process started it."""
+    """Stop the session, and the JVM if this process started it.
+
+    A JVM that records its classes writes them when it exits. That takes longer than a stop may, so `make setup` waits.
+    """
+    from orderflow.jvm import java
+
     gateway = session.sparkContext._gateway
     session.stop()
     if not is_submitted() and gateway is not None:
         gateway.shutdown()
         gateway.proc.stdin.close()
+        if java.RECORD_VARIABLE in os.environ:
+            return
         try:
             gateway.proc.wait(_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:

@@ -21,7 +21,7 @@ from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordReje
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
-from orderflow.store.commit_result import Committed
+from orderflow.store.commit_result import CommitResult
 from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
 from orderflow.store.writer import Writer
 
@@ -68,12 +68,12 @@ def store(
     *,
     scratch: Path | None = None,
     sort_by_last_digit: bool = True,
-    is_whole_topic: bool = False,
+    check_gaps: bool = True,
 ) -> Iterator[ArrowBatch]:
     """Commit each batch, with one transaction per partition. Yield a row of STORED_SCHEMA for each transaction.
 
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
-    `orders.as_rows`. Without `is_whole_topic`, Kafka is queried for each offset that is missing between two records.
+    `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
 
     Raises WorkerError.
     """
@@ -83,7 +83,7 @@ def store(
         for arrow_batch in read_ahead(arrow_batches):
             _check_topic(arrow_batch, topic_reader)
             for batch in _split_by_partition(arrow_batch):
-                if not is_whole_topic:
+                if check_gaps:
                     _check_gaps(batch, topic_reader)
                 yield _store(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
@@ -132,7 +132,7 @@ def error_from_worker(failure: str) -> OrderFlowError | None:
 def _spark_type(field: Field) -> pa.DataType:
     if field.kind is Kind.TIMESTAMP:
         return pa.timestamp("us", "UTC")
-    return pa.bool_() if field.kind is Kind.BOOLEAN else field.arrow
+    return pa.bool_() if field.kind is Kind.BOOLEAN else field.arrow_type
 
 
 def _as_spark(field: Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -152,7 +152,7 @@ def _rejected(
     batch_indexes = pa.array([batch_index for batch_index, _ in rejected], pa.int64())
     schema = order_schema(contract, rejects=True)
     columns = [
-        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in contract.names),
+        *(pa.nulls(len(batch_indexes), schema.field(name).type) for name in contract.column_names),
         *_coordinates(arrow_batch, batch_indexes),
         pa.array([str(rejection.reason) for _, rejection in rejected], pa.string()),
         pa.array([rejection.message for _, rejection in rejected], pa.string()),
@@ -198,7 +198,7 @@ def _as_record_batch(arrow_batch: ArrowBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.select([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
+    return batch.at_indexes([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
 
 
 def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:
@@ -251,7 +251,7 @@ def _store(
     return ArrowBatch.from_arrays(columns, schema=STORED_SCHEMA)
 
 
-def _commit(writer: Writer, batch: RecordBatch) -> Committed:
+def _commit(writer: Writer, batch: RecordBatch) -> CommitResult:
     """Commit the batch after the task with the preceding records has committed them.
 
     Raises LedgerGap if that task makes no progress for 10 seconds.

@@ -22,21 +22,21 @@ class Audit(msgspec.Struct, frozen=True):
     @property
     def is_consistent(self) -> bool:
         """Whether the columns are consistent: a manual change to one usually contradicts another."""
-        beginnings = [beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)]
+        beginnings = [sentence_beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)]
         if not self.is_proven:  # earlier versions; that of 0.1.0 is without the number of findings
             among = f"among {counted(self.records, 'record')} and the tables"
             beginnings += [f"Not proven: {among}, ", f"Not proven: {counted(self.findings, 'finding')} {among}: "]
         return self.is_proven == (self.findings == 0) and self.sentence.startswith(tuple(beginnings))
 
 
-def beginning(*, is_proven: bool, records: int, findings: int) -> str:
+def sentence_beginning(*, is_proven: bool, records: int, findings: int) -> str:
     """Return how the sentence of an audit with this result begins."""
     if is_proven:
         return f"Proven: {counted(records, 'record')} = "
     return f"Not proven: {counted(records, 'record')} read, {counted(findings, 'finding')}: "
 
 
-def record(connection: Connection, *, is_proven: bool, records: int, findings: int, sentence: str) -> None:
+def store(connection: Connection, *, is_proven: bool, records: int, findings: int, sentence: str) -> None:
     """Store the result of a completed audit."""
     values = {"proven": is_proven, "records": records, "findings": findings, "sentence": sentence}
     connection.execute("insert_audit", values)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 
-class Committed(NamedTuple):
+class CommitResult(NamedTuple):
     """The outcome of a batch. Records that an earlier transaction accounted for are not counted."""
 
     stored: int = 0
@@ -20,9 +20,9 @@ class Committed(NamedTuple):
         """The number of records."""
         return self.stored + self.duplicates + self.quarantined.total()
 
-    def plus(self, other: Committed) -> Committed:
+    def plus(self, other: CommitResult) -> CommitResult:
         """Return the sum of both."""
-        return Committed(
+        return CommitResult(
             self.stored + other.stored,
             self.duplicates + other.duplicates,
             self.quarantined + other.quarantined,

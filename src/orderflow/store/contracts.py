@@ -21,7 +21,7 @@ from orderflow.settings import Settings
 from orderflow.store.connection import Connection
 from orderflow.store.statements import table_names
 
-Starts = Mapping[tuple[str, int], list[tuple[int, int]]]
+ContractStarts = Mapping[tuple[str, int], list[tuple[int, int]]]
 
 
 class Versions(NamedTuple):
@@ -102,7 +102,7 @@ def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hi
             f" (version {stored.last_used_id}).",
             hint="Set ORDER_CONTRACT to that file, in the environment or in .env.",
         )
-    differences = "; ".join(change.what for change in changes(stored.last_used, loader.contract_of(settings)))
+    differences = "; ".join(change.description for change in changes(stored.last_used, loader.contract_of(settings)))
     return ContractInvalid(
         f"{beginning}{named} is not the contract of {tables}, whose last records were stored with version"
         f" {stored.last_used_id}: {differences}.",
@@ -132,7 +132,7 @@ def begin(  # noqa: PLR0917
     connection.execute("set_partition_contract", values)
 
 
-def starts(connection: Connection) -> Starts:
+def starts(connection: Connection) -> ContractStarts:
     """Map topic id and partition to the first offset and id of each version, in the order of the offsets."""
     by_partition: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for topic_id, partition, first_offset, contract_id in connection.execute("select_contract_starts").rows:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Group(NamedTuple):
+class ErrorGroup(NamedTuple):
     """Numbers with the same meaning for the user. `problem` continues "MySQL at host:port …"."""
 
     problem: str
@@ -33,7 +33,7 @@ CONTENTION: Mapping[int, str] = {
 }
 
 UNAVAILABLE_GROUPS = (
-    Group("cannot take writes now", "", {
+    ErrorGroup("cannot take writes now", "", {
         1053: "SERVER_SHUTDOWN", 1079: "SHUTDOWN_COMPLETE", 1080: "FORCING_CLOSE", 1180: "ERROR_DURING_COMMIT",
         1181: "ERROR_DURING_ROLLBACK", 1290: "OPTION_PREVENTS_STATEMENT",  # --read-only
         1296: "GET_ERRMSG", 1297: "GET_TEMPORARY_ERRMSG", 1317: "QUERY_INTERRUPTED", 1792:
@@ -42,7 +42,7 @@ UNAVAILABLE_GROUPS = (
         3168: "SERVER_ISNT_AVAILABLE", 3633: "CLONE_DDL_IN_PROGRESS", 3989: "SCHEMA_READ_ONLY",
         4145: "BACKUP_LOCK_IS_ACTIVE",  # MariaDB
     }),
-    Group("cannot write its files now", "Look at the server's disk, its tmpdir and its error log.", {
+    ErrorGroup("cannot write its files now", "Look at the server's disk, its tmpdir and its error log.", {
         1: "CANTCREATEFILE", 2: "READ", 3: "WRITE", 4: "BADCLOSE", 6: "DELETE", 7: "LINK", 9: "EOFERR", 10: "CANTLOCK",
         11: "CANTUNLOCK", 12: "DIR", 13: "STAT", 14: "CANT_CHSIZE", 15: "CANT_OPEN_STREAM", 16: "GETWD", 17: "SETWD",
         18: "LINK_WARNING", 19: "OPEN_WARNING", 20: "DISK_FULL", 21: "CANT_MKDIR", 23: "OUT_OF_FILERESOURCES",
@@ -55,30 +55,31 @@ UNAVAILABLE_GROUPS = (
         1878: "TEMP_FILE_WRITE_FAILURE", 3019: "INNODB_UNDO_LOG_FULL", 3675: "DISK_FULL_NOWAIT",
         3884: "NO_SESSION_TEMP", 4139: "INDEX_FILE_FULL",  # the last one of MariaDB
     }),
-    Group("cannot write its binary log now", "Look at the server's error log.", {
+    ErrorGroup("cannot write its binary log now", "Look at the server's error log.", {
         1182: "ERROR_DURING_FLUSH_LOGS", 1374: "IO_ERR_LOG_INDEX_READ", 1534: "BINLOG_ROW_LOGGING_FAILED",
         1587: "BINLOG_PURGE_EMFILE", 1593: "BINLOG_FATAL_ERROR",
     }),
-    Group("is out of memory or other resources now", "", {
+    ErrorGroup("is out of memory or other resources now", "", {
         5: "OUTOFMEMORY", 34: "CAPACITY_EXCEEDED", 1037: "OUTOFMEMORY", 1038: "OUT_OF_SORTMEMORY",
         1041: "OUT_OF_RESOURCES", 1119: "STACK_OVERRUN", 1135: "CANT_CREATE_THREAD", 1257: "ZLIB_Z_MEM_ERROR",
         1436: "STACK_OVERRUN_NEED_MORE", 1461: "MAX_PREPARED_STMT_COUNT_REACHED", 1637: "TOO_MANY_CONCURRENT_TRXS",
         3015: "ENGINE_OUT_OF_MEMORY", 3044: "STD_BAD_ALLOC_ERROR", 3170: "CAPACITY_EXCEEDED", 3950: "DA_OOM",
         3985: "MDL_OUT_OF_RESOURCES",
     }),
-    Group(
+    ErrorGroup(
         "has no room for more locks", "End the large transaction that holds them, or raise innodb_buffer_pool_size.",
         {1206: "LOCK_TABLE_FULL"},
     ),
-    Group("has no free connection now", "Raise its max_connections, or the user's limits, or close other sessions.", {
-        1040: "CON_COUNT_ERROR", 1203: "TOO_MANY_USER_CONNECTIONS", 1226: "USER_LIMIT_REACHED",
-    }),
-    Group(
+    ErrorGroup(
+        "has no free connection now", "Raise its max_connections, or the user's limits, or close other sessions.",
+        {1040: "CON_COUNT_ERROR", 1203: "TOO_MANY_USER_CONNECTIONS", 1226: "USER_LIMIT_REACHED"},
+    ),
+    ErrorGroup(
         "has blocked this host after many failed connections",
         "As administrator: TRUNCATE TABLE performance_schema.host_cache; on MariaDB: FLUSH HOSTS;",
         {1129: "HOST_IS_BLOCKED"},
     ),
-    Group("has ended the connection", "", {
+    ErrorGroup("has ended the connection", "", {
         1042: "BAD_HOST_ERROR", 1043: "HANDSHAKE_ERROR", 1081: "IPSOCK_ERROR", 1152: "ABORTING_CONNECTION",
         1154: "NET_READ_ERROR_FROM_PIPE", 1155: "NET_FCNTL_ERROR", 1156: "NET_PACKETS_OUT_OF_ORDER",
         1157: "NET_UNCOMPRESS_ERROR", 1158: "NET_READ_ERROR", 1159: "NET_READ_INTERRUPTED", 1160: "NET_ERROR_ON_WRITE",
@@ -86,11 +87,11 @@ UNAVAILABLE_GROUPS = (
         1927: "CONNECTION_KILLED",  # MariaDB
         3169: "SESSION_WAS_KILLED", 4031: "CLIENT_INTERACTION_TIMEOUT",
     }),
-    Group("has ended a statement that ran for too long", "Check the server's load and its time limit.", {
+    ErrorGroup("has ended a statement that ran for too long", "Check the server's load and its time limit.", {
         1969: "STATEMENT_TIMEOUT",  # MariaDB's max_statement_time
         3024: "QUERY_TIMEOUT",  # MySQL's max_execution_time
     }),
-    Group("cannot write as a member of its cluster now", "Check that its cluster has a primary and a majority.", {
+    ErrorGroup("cannot write as a member of its cluster now", "Check that its cluster has a primary and a majority.", {
         1047: "UNKNOWN_COM_ERROR",  # WSREP: not prepared
         3092: "GROUP_REPLICATION_CONFIGURATION", 3096: "GROUP_REPLICATION_COMMUNICATION_LAYER_SESSION_ERROR",
         3097: "GROUP_REPLICATION_COMMUNICATION_LAYER_JOIN_ERROR", 3100: "RUN_HOOK_ERROR",
@@ -125,10 +126,10 @@ ROW_AT_FAULT: Mapping[int, str] = {
 
 _USER = "Set {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE) to a user of the server and its password."
 REFUSED_GROUPS = (
-    Group("refuses user {user}", _USER, {
+    ErrorGroup("refuses user {user}", _USER, {
         1045: "ACCESS_DENIED_ERROR", 1698: "ACCESS_DENIED_NO_PASSWORD_ERROR", 1873: "ACCESS_DENIED_CHANGE_USER_ERROR",
     }),
-    Group(
+    ErrorGroup(
         "refuses a statement, because user {user} lacks a privilege",
         "`orderflow init --grants` prints the GRANT statements that OrderFlow's users need.",
         {
@@ -136,37 +137,37 @@ REFUSED_GROUPS = (
             1227: "SPECIFIC_ACCESS_DENIED_ERROR", 1370: "PROCACCESS_DENIED_ERROR", 3879: "DB_ACCESS_DENIED",
         },
     ),
-    Group(
+    ErrorGroup(
         "does not allow connections from this host",
         "Create the user for this host: CREATE USER '{user}'@'…'; with the host's name or address, or '%'.",
         {1130: "HOST_NOT_PRIVILEGED"},
     ),
-    Group(
+    ErrorGroup(
         "refuses user {user}, because the password has expired",
         "ALTER USER '{user}'@'…' IDENTIFIED BY '…'; or ALTER USER '{user}'@'…' PASSWORD EXPIRE NEVER;",
         {1820: "MUST_CHANGE_PASSWORD", 1862: "MUST_CHANGE_PASSWORD_LOGIN"},
     ),
-    Group(
+    ErrorGroup(
         "refuses user {user}, because the account is locked", "ALTER USER '{user}'@'…' ACCOUNT UNLOCK;",
         {3118: "ACCOUNT_HAS_BEEN_LOCKED", 4151: "ACCOUNT_HAS_BEEN_LOCKED"},  # MySQL, MariaDB
     ),
-    Group(
+    ErrorGroup(
         "has locked user {user} after too many wrong passwords",
         "Correct {who}_PASSWORD, then: ALTER USER '{user}'@'…' ACCOUNT UNLOCK; on MariaDB: FLUSH PRIVILEGES;",
         {3955: "USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK", 4150: "USER_IS_BLOCKED"},
     ),
-    Group(
+    ErrorGroup(
         "authenticates user {user} by a plugin that needs an encrypted connection, but offers no TLS",
         "Enable TLS at the server. MySQL generates certificates unless tls_version is empty.",
         {2061: "CR_AUTH_PLUGIN_ERR"},
     ),
-    Group(
+    ErrorGroup(
         "requires TLS, and the connection has none",
         "OrderFlow uses TLS if the server offers it. Configure TLS at the server (ssl_cert, ssl_key), or connect"
         " without a proxy that removes it.",
         {3159: "SECURE_TRANSPORT_REQUIRED"},
     ),
-    Group(
+    ErrorGroup(
         "authenticates user {user} by a plugin that this client or the server does not have",
         "Let the account use caching_sha2_password (MySQL) or mysql_native_password (MariaDB): ALTER USER … IDENTIFIED"
         " WITH …;",
@@ -175,18 +176,18 @@ REFUSED_GROUPS = (
             2059: "CR_AUTH_PLUGIN_CANNOT_LOAD", 2072: "CR_INVALID_FACTOR_NO",
         },
     ),
-    Group(
+    ErrorGroup(
         "does not accept the TLS connection", "Check MYSQL_SSL_MODE, MYSQL_SSL_CA, MYSQL_SSL_CERT and MYSQL_SSL_KEY.",
         {2026: "CR_SSL_CONNECTION_ERROR"},
     ),
-    Group(
+    ErrorGroup(
         "has no database {database}", "`orderflow init` creates it. Otherwise set MYSQL_DATABASE to another database.",
         {1049: "BAD_DB_ERROR"},
     ),
-    Group("accepts no record of this size", "Raise the server's max_allowed_packet.", {
+    ErrorGroup("accepts no record of this size", "Raise the server's max_allowed_packet.", {
         1153: "NET_PACKET_TOO_LARGE", 1301: "WARN_ALLOWED_PACKET_OVERFLOWED", 2020: "CR_NET_PACKET_TOO_LARGE",
     }),
-    Group(
+    ErrorGroup(
         "has binlog_format STATEMENT, so it refuses READ COMMITTED transactions",
         "SET GLOBAL binlog_format = ROW; and set it in the server's configuration.",
         {
@@ -194,7 +195,7 @@ REFUSED_GROUPS = (
             1663: "BINLOG_UNSAFE_AND_STMT_ENGINE", 1665: "BINLOG_STMT_MODE_AND_ROW_ENGINE",
         },
     ),
-    Group(
+    ErrorGroup(
         "refuses a table that its replication settings do not allow",
         "Every table must be InnoDB and have a primary key.",
         {
@@ -202,12 +203,12 @@ REFUSED_GROUPS = (
             3161: "DISABLED_STORAGE_ENGINE", 3750: "TABLE_WITHOUT_PK",
         },
     ),
-    Group("has a damaged table", "Look at the server's error log, and restore the table.", {
+    ErrorGroup("has a damaged table", "Look at the server's error log, and restore the table.", {
         1034: "NOT_KEYFILE", 1035: "OLD_KEYFILE", 1194: "CRASHED_ON_USAGE", 1195: "CRASHED_ON_REPAIR",
         1459: "TABLE_NEEDS_UPGRADE", 1707: "TABLE_NEEDS_REBUILD", 1712: "INDEX_CORRUPT", 1817: "INNODB_INDEX_CORRUPT",
         1877: "TABLE_CORRUPT", 3000: "FILE_CORRUPT",
     }),
-    Group("refuses a statement", "`orderflow doctor` checks the tables, triggers and privileges.", {
+    ErrorGroup("refuses a statement", "`orderflow doctor` checks the tables, triggers and privileges.", {
         1005: "CANT_CREATE_TABLE", 1006: "CANT_CREATE_DB", 1036: "OPEN_AS_READONLY", 1046: "NO_DB_ERROR",
         1050: "TABLE_EXISTS_ERROR", 1051: "BAD_TABLE_ERROR", 1052: "NON_UNIQ_ERROR", 1054: "BAD_FIELD_ERROR",
         1055: "WRONG_FIELD_WITH_GROUP", 1058: "WRONG_VALUE_COUNT", 1059: "TOO_LONG_IDENT", 1060: "DUP_FIELDNAME",
@@ -251,6 +252,6 @@ def is_client_error(number: int | None) -> bool:
     return number is None or number < 0 or _FIRST_CLIENT_ERROR <= number <= _LAST_CLIENT_ERROR
 
 
-def group_of(number: int | None, groups: tuple[Group, ...]) -> Group | None:
+def group_of(number: int | None, groups: tuple[ErrorGroup, ...]) -> ErrorGroup | None:
     """Return the group that has the number."""
     return next((group for group in groups if number in group.numbers), None)

@@ -65,7 +65,7 @@ class LastRecord(NamedTuple):
     fingerprint: int = 0
 
 
-class Advance(NamedTuple):
+class PositionUpdate(NamedTuple):
     """A partition's new position, the increments of its counters, and its last record if it has a new one."""
 
     next_offset: int
@@ -84,25 +84,27 @@ def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dic
     return {partition: LockedPosition(*position) for partition, *position in rows}
 
 
-def advance(connection: Connection, topic: str, topic_id: str, now: datetime, moves: Mapping[int, Advance]) -> None:
+def advance(
+    connection: Connection, topic: str, topic_id: str, now: datetime, updates: Mapping[int, PositionUpdate]
+) -> None:
     """Move the positions of locked partitions; `now` is the server's UTC."""
     rows = [
         (
             topic,
             partition,
             topic_id,
-            move.next_offset,  # as first_offset, which the statement does not change
-            move.next_offset,
-            move.stored,
-            move.duplicates,
-            move.quarantined,
-            move.unknown_fields,
-            move.lost,
-            move.last.offset,
-            move.last.fingerprint,
+            update.next_offset,  # as first_offset, which the statement does not change
+            update.next_offset,
+            update.stored,
+            update.duplicates,
+            update.quarantined,
+            update.unknown_fields,
+            update.lost,
+            update.last.offset,
+            update.last.fingerprint,
             now,
         )
-        for partition, move in moves.items()
+        for partition, update in updates.items()
     ]
     connection.execute_rows("advance_ledger", rows)
 
@@ -153,7 +155,7 @@ def ensure_partitions(
     Raises TopicRecreated if the ledger has another topic of this name.
     Raises OffsetsLost if the topic begins after the position of one of its partitions.
     """
-    _open(connection, topic, topic_id, first_offsets)
+    _add_partitions(connection, topic, topic_id, first_offsets)
     connection.commit()
     if lost := find_losses(connection, topic, topic_id, first_offsets):
         raise OffsetsLost(
@@ -169,7 +171,7 @@ def ensure_partitions(
     return {entry.partition: entry.next_offset for entry in entries(connection, topic)}
 
 
-def _open(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> None:
+def _add_partitions(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> None:
     next_offsets = positions(connection, topic, topic_id, first_offsets)
     for partition, first in first_offsets.items():
         start = next_offsets.get(partition, first)
@@ -204,11 +206,11 @@ def find_losses(
     return [
         Loss(topic, topic_id, partition, *lost)
         for partition, position in next_offsets.items()
-        if (lost := _lost(partition, position, first_offsets, damaged))
+        if (lost := _find_lost_range(partition, position, first_offsets, damaged))
     ]
 
 
-def _lost(
+def _find_lost_range(
     partition: int, position: int, first_offsets: Mapping[int, int], damaged: Collection[DamagedRange]
 ) -> tuple[int, int] | None:
     """Return the next lost range of offsets at this position; None if there is none."""
@@ -234,13 +236,15 @@ def accept_losses(  # noqa: PLR0917
     """
     accepted: list[Loss] = []
     if find_losses(connection, topic, topic_id, first_offsets, damaged):
-        _open(connection, topic, topic_id, first_offsets)
+        _add_partitions(connection, topic, topic_id, first_offsets)
     for partition, (next_offset, ledger_id, now, _) in lock(connection, topic, first_offsets).items():
         check_topic_id(topic, topic_id, ledger_id)
-        if lost := _lost(partition, next_offset, first_offsets, damaged):
+        if lost := _find_lost_range(partition, next_offset, first_offsets, damaged):
             loss = Loss(topic, topic_id, partition, *lost, now, by)
             connection.execute("insert_loss", loss._asdict())
-            advance(connection, topic, topic_id, now, {partition: Advance(loss.end_offset, lost=lost[1] - lost[0])})
+            advance(
+                connection, topic, topic_id, now, {partition: PositionUpdate(loss.end_offset, lost=lost[1] - lost[0])}
+            )
             accepted.append(loss)
     connection.commit()
     return accepted

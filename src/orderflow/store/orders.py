@@ -64,7 +64,7 @@ class SkippedRow(NamedTuple):
     existing_row: ExistingRow
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
 
     row: NewRow
@@ -75,7 +75,7 @@ class Refused(NamedTuple):
 class RowsAlteredError(Exception):
     """The server wrote rows with other values than were sent, or skipped them: they must be rolled back."""
 
-    def __init__(self, refused: Sequence[Refused]) -> None:
+    def __init__(self, refused: Sequence[RefusedRow]) -> None:
         super().__init__(refused[0].detail)
         self.refused = refused
 
@@ -105,7 +105,7 @@ def as_rows(
     is_plausible = pc.and_(pc.greater_equal(milliseconds, 0), pc.less_equal(milliseconds, LAST_MILLISECOND))
     produced = pc.if_else(is_plausible, milliseconds, None).cast(pa.timestamp("ms")).cast(pa.string())
     columns = [partitions, offsets, produced, batch_indexes]
-    names = contract.names
+    names = contract.column_names
     return pa.table([*accepted.select(names).columns, *columns], names=[*names, *_RECORD, "batch_index"])
 
 
@@ -121,8 +121,8 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
             infile.write_bytes(
                 native.write(
                     rows.drop_columns("batch_index"),
-                    times=(*contract.times, "produced_at"),
-                    free_texts=contract.free_texts,
+                    times=(*contract.time_columns, "produced_at"),
+                    free_texts=contract.free_text_columns,
                 )
             )
         with row_errors():
@@ -147,7 +147,9 @@ def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
     return skipped_rows
 
 
-def insert_each(connection: Connection, rows: pa.Table, stored_at: datetime) -> tuple[list[SkippedRow], list[Refused]]:
+def insert_each(
+    connection: Connection, rows: pa.Table, stored_at: datetime
+) -> tuple[list[SkippedRow], list[RefusedRow]]:
     """Write each row with its own statement, and continue after a row that the server refuses.
 
     Many statements share one round trip, which ends at a refused row: only refused rows cost a round trip each. Strict
@@ -169,7 +171,7 @@ class _SeparateInserts:
         self._connection = connection
         self.waiting: list[tuple[NewRow, tuple[object, ...]]] = []
         self.skipped_rows: list[SkippedRow] = []
-        self.refused: list[Refused] = []
+        self.refused: list[RefusedRow] = []
         self._written: dict[str, NewRow] = {}  # by order_id
         self._retried: set[int] = set()  # batch indexes
         self._statements = _STATEMENTS  # in the next round trip
@@ -200,7 +202,7 @@ class _SeparateInserts:
         elif refusal.statement_error and row.batch_index not in self._retried:
             self._retry_last(row, values)
         else:
-            self.refused.append(Refused(row, str(refusal), refusal.statement_error))
+            self.refused.append(RefusedRow(row, str(refusal), refusal.statement_error))
 
     def _retry_last(self, row: NewRow, values: tuple[object, ...]) -> None:
         """Move the row to the end, because the error may be gone by then. Later rows of the same order_id follow it."""
@@ -210,12 +212,12 @@ class _SeparateInserts:
             moved.append(self.waiting.pop(0))
         self.waiting += moved
 
-    def find_altered(self) -> list[Refused]:
+    def find_altered(self) -> list[RefusedRow]:
         """Return the written rows that the server has altered."""
         stored = find_by_order_id(self._connection, self._written)
         contract = loader.contract_of(self._connection.settings)
         return [
-            Refused(row, detail)
+            RefusedRow(row, detail)
             for order_id, row in self._written.items()
             if (detail := _alteration(contract, row, stored.get(order_id)))
         ]
@@ -265,7 +267,7 @@ def newest(connection: Connection) -> tuple[str, datetime] | None:
     return rows[0] if rows else None
 
 
-def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> RecordRejected | None:
+def find_conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> RecordRejected | None:
     """Return None if the row equals the stored one and so is its duplicate; otherwise the rejection."""
     if not (differing := _differences(contract, row, existing_row, "in the table", "in this record")):
         return None
@@ -275,7 +277,9 @@ def conflict(contract: Contract, row: NewRow, existing_row: ExistingRow) -> Reco
 def _differences(contract: Contract, row: NewRow, existing_row: ExistingRow, existing: str, new: str) -> str:
     return ", ".join(
         f"{name} is {_shown(existing_value)} {existing} and {_shown(new_value)} {new}"
-        for name, existing_value, new_value in zip(contract.names, existing_row.order, row.order.row(), strict=True)
+        for name, existing_value, new_value in zip(
+            contract.column_names, existing_row.order, row.order.row(), strict=True
+        )
         if existing_value != new_value
     )
 
@@ -329,13 +333,13 @@ def _read_again(  # noqa: PLR0917
     contract = loader.contract_of(connection.settings)
     sent_coordinates = {(row.order.order_id, row.partition, row.offset) for row in iterate_rows(connection, sent_rows)}
     skipped_rows: list[SkippedRow] = []
-    refused: list[Refused] = []
+    refused: list[RefusedRow] = []
     for row in iterate_rows(connection, rows):
         existing_row = stored.get(row.order.order_id)
         if existing_row and _is_of_another_record(existing_row, row, stored_at, sent_coordinates):
             skipped_rows.append(SkippedRow(row, existing_row))
         elif detail := _alteration(contract, row, existing_row, reasons):
-            refused.append(Refused(row, detail))
+            refused.append(RefusedRow(row, detail))
     if refused:
         raise RowsAlteredError(refused)
     if len(skipped_rows) != missing:

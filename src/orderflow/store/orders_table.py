@@ -12,7 +12,7 @@ from orderflow.errors import TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import contracts, statements
 from orderflow.store.information_schema import ExistingTables
-from orderflow.store.schema_steps import Step
+from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.table_definition import (
     ColumnDefinition,
     ExistingColumn,
@@ -30,7 +30,7 @@ _VARCHAR = re.compile(r"varchar\((\d+)\)")
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 
 
-def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[Step]:
+def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[SchemaStep]:
     """Return the steps that create what the existing orders table lacks.
 
     Raises TableDrifted.
@@ -53,7 +53,7 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
     is_interrupted = has_provenance and table.columns["kafka_partition"].default == "-1"
     if has_provenance and not is_interrupted:
         return steps
-    return steps + [Step(f"provenance of the rows in table {name}", step) for step in ADOPTION[is_interrupted:]]
+    return steps + [SchemaStep(f"provenance of the rows in table {name}", step) for step in ADOPTION[is_interrupted:]]
 
 
 @cache
@@ -86,7 +86,7 @@ def _definition(settings: Settings, versions: contracts.Versions, *, has_provena
 
 def _column(field: Field) -> ColumnDefinition:
     """Return what the field's column must be."""
-    column = _of_any_table(parse_column(field.type))._replace(sql=field.column)
+    column = _of_any_table(parse_column(field.sql_type))._replace(sql=field.sql_definition)
     if field.name != "order_id":
         return column
     caseless = field.kind is Kind.INTEGER or (field.pattern and patterns.is_caseless(field.pattern))
@@ -96,7 +96,7 @@ def _column(field: Field) -> ColumnDefinition:
 
 def _column_changes(
     settings: Settings, name: str, table: ExistingTable, versions: contracts.Versions
-) -> tuple[list[Step], ExistingTable]:
+) -> tuple[list[SchemaStep], ExistingTable]:
     """Return the step that adds missing columns, and the table as it is then.
 
     The step also lengthens VARCHAR columns that the latest contract declares shorter.
@@ -107,21 +107,21 @@ def _column_changes(
     changes: list[str] = []
     previous = STANDARD_FIELDS[-1]
     for field in loader.contract_of(settings).columns:
-        column = parse_column(field.type)
+        column = parse_column(field.sql_type)
         if field.is_custom and field.name not in columns:
             changed.append(field.name)
-            changes.append(f"ADD COLUMN {statements.identifier(field)} {field.column} AFTER `{previous}`")
+            changes.append(f"ADD COLUMN {statements.identifier(field)} {field.sql_definition} AFTER `{previous}`")
             columns[field.name] = ExistingColumn(column.type, column.charset)
         elif _can_lengthen_in_place(latest, field, column, columns):
-            changed.append(f"{field.name} ({field.type.split()[0]})")
-            changes.append(f"MODIFY COLUMN {statements.identifier(field)} {field.column}")
+            changed.append(f"{field.name} ({field.sql_type.split()[0]})")
+            changes.append(f"MODIFY COLUMN {statements.identifier(field)} {field.sql_definition}")
             columns[field.name] = columns[field.name]._replace(type=column.type)
         previous = field.name if field.is_custom else previous
     if not changes:
         return [], table
     noun = "columns" if len(changes) > 1 else "column"
     placeholders = (("changes", ",\n  ".join(changes)),)
-    step = Step(f"{noun} {', '.join(changed)} of table {name}", "change_orders", placeholders)
+    step = SchemaStep(f"{noun} {', '.join(changed)} of table {name}", "change_orders", placeholders)
     return [step], table._replace(columns=columns)
 
 
@@ -134,7 +134,7 @@ def _can_lengthen_in_place(
     """
     if field.name not in latest or field.name not in columns:
         return False
-    declared = parse_column(latest[field.name].type)
+    declared = parse_column(latest[field.name].sql_type)
     before, after = _VARCHAR.fullmatch(declared.type), _VARCHAR.fullmatch(column.type)
     if not (before and after and declared.charset == column.charset and has_type(columns[field.name], declared)):
         return False

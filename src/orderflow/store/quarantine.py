@@ -57,7 +57,7 @@ class QuarantineEntry(NamedTuple):
     chunks: int
 
 
-class Content(NamedTuple):
+class RecordContent(NamedTuple):
     """The record as it arrived, and the value that was replayed in its place."""
 
     key: bytes | None
@@ -66,7 +66,7 @@ class Content(NamedTuple):
     corrected: bytes | None
 
 
-class Filter(NamedTuple):
+class QuarantineFilter(NamedTuple):
     """Which entries to select; None means any. `since` <= time of quarantine (UTC) < `until`."""
 
     status: Status | None = "open"
@@ -161,14 +161,14 @@ def join_chunks(
     ]
 
 
-def matching(connection: Connection, filter_: Filter) -> Iterator[QuarantineEntry]:
+def matching(connection: Connection, filter_: QuarantineFilter) -> Iterator[QuarantineEntry]:
     """Yield the entries by quarantine_id. The caller may use the connection in between."""
     for page in pages(connection, filter_):
         connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
         yield from page
 
 
-def pages(connection: Connection, filter_: Filter) -> Iterator[list[QuarantineEntry]]:
+def pages(connection: Connection, filter_: QuarantineFilter) -> Iterator[list[QuarantineEntry]]:
     """Yield the matching entries by quarantine_id, in lists of up to 1,000, all in the same transaction."""
     last_id = 0
     while rows := connection.execute("select_quarantine_page", {"after_id": last_id, **filter_._asdict()}).rows:
@@ -176,7 +176,7 @@ def pages(connection: Connection, filter_: Filter) -> Iterator[list[QuarantineEn
         last_id = rows[-1][0]
 
 
-def count(connection: Connection, filter_: Filter) -> int:
+def count(connection: Connection, filter_: QuarantineFilter) -> int:
     """Return the number of matching entries."""
     return int(connection.execute("count_quarantine_matching", {"after_id": 0, **filter_._asdict()}).rows[0][0])
 
@@ -199,7 +199,7 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Quarantin
     return entries
 
 
-def content(connection: Connection, entry: QuarantineEntry) -> Content:
+def content(connection: Connection, entry: QuarantineEntry) -> RecordContent:
     """Return the entry's record."""
     *fields, corrected = connection.execute("select_quarantine_record", {"quarantine_id": entry.quarantine_id}).rows[0]
     if entry.chunks:
@@ -207,7 +207,7 @@ def content(connection: Connection, entry: QuarantineEntry) -> Content:
     connection.rollback()
     key, value, headers = fields
     headers_ = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]
-    return Content(key, value, headers_, corrected)
+    return RecordContent(key, value, headers_, corrected)
 
 
 def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, because: str) -> int:

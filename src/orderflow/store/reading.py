@@ -64,7 +64,7 @@ class DisplayedQuarantineEntry(msgspec.Struct, frozen=True):
     resolved_at: datetime | None
 
 
-class Sales(msgspec.Struct, frozen=True):
+class GroupSales(msgspec.Struct, frozen=True):
     """Orders, units sold and revenue of one group."""
 
     name: str
@@ -73,7 +73,7 @@ class Sales(msgspec.Struct, frozen=True):
     revenue: Decimal
 
 
-class SalesOf(msgspec.Struct, frozen=True):
+class SalesSummary(msgspec.Struct, frozen=True):
     """Sales of orders placed from `since` up to, not including, `until`: in total, and for up to 7 leading names."""
 
     since: datetime
@@ -81,10 +81,10 @@ class SalesOf(msgspec.Struct, frozen=True):
     orders: int
     units: int
     revenue: Decimal
-    leading: tuple[Sales, ...]
+    leading: tuple[GroupSales, ...]
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class SalesInterval(msgspec.Struct, frozen=True):
     """Sales within one interval of a history. `category` is None for the sum of all but the leading categories."""
 
     start: datetime
@@ -132,7 +132,7 @@ def latencies(connection: Connection, since: datetime) -> list[tuple[float, date
     return [(float(seconds), _utc(stored_at)) for seconds, stored_at in rows]
 
 
-def products(connection: Connection) -> SalesOf | None:
+def products(connection: Connection) -> SalesSummary | None:
     """Return the products that sold the most units among the latest 5,000 orders; None if there is no order.
 
     The number is limited because the rollup has no products, and a sum over the table would read all of it.
@@ -141,20 +141,20 @@ def products(connection: Connection) -> SalesOf | None:
     if not rows:
         return None
     *_, since, until, orders, units, revenue = rows[0]
-    leading = tuple(Sales(name, int(count), int(sold), amount) for name, count, sold, amount, *_ in rows)
+    leading = tuple(GroupSales(name, int(count), int(sold), amount) for name, count, sold, amount, *_ in rows)
     until = _utc(until) + timedelta(seconds=1)
-    return SalesOf(_utc(since), until, int(orders), int(units), revenue, leading)
+    return SalesSummary(_utc(since), until, int(orders), int(units), revenue, leading)
 
 
-def sales(connection: Connection, since: datetime, until: datetime) -> SalesOf:
+def sales(connection: Connection, since: datetime, until: datetime) -> SalesSummary:
     """Return exact sums by category over whole minutes, from the rollup."""
     rows = connection.execute("select_sales", {"since": _naive(since), "until": _naive(until)}).rows
-    leading = tuple(Sales(name, int(orders), int(units), revenue) for name, orders, units, revenue, *_ in rows)
+    leading = tuple(GroupSales(name, int(orders), int(units), revenue) for name, orders, units, revenue, *_ in rows)
     orders, units, revenue = rows[0][4:] if rows else (0, 0, Decimal("0.00"))
-    return SalesOf(since, until, int(orders), int(units), revenue, leading)
+    return SalesSummary(since, until, int(orders), int(units), revenue, leading)
 
 
-def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Bucket, ...]:
+def history(connection: Connection, over: SalesSummary, step: timedelta) -> tuple[SalesInterval, ...]:
     """Return the same sales over time, in intervals of `step` (whole minutes)."""
     names = [sales.name for sales in over.leading]
     if not names:
@@ -166,7 +166,7 @@ def history(connection: Connection, over: SalesOf, step: timedelta) -> tuple[Buc
         categories=placeholders_for(names),
     ).rows
     return tuple(
-        Bucket(datetime.fromtimestamp(int(number) * seconds, UTC), category, int(orders), revenue)
+        SalesInterval(datetime.fromtimestamp(int(number) * seconds, UTC), category, int(orders), revenue)
         for number, category, orders, revenue in rows
     )
 

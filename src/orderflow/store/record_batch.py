@@ -49,14 +49,14 @@ class RecordBatch(NamedTuple):
         )
         return f"{topic} {', '.join(offsets)}"
 
-    def from_positions(self, positions: Mapping[int, int]) -> RecordBatch:
+    def starting_at(self, positions: Mapping[int, int]) -> RecordBatch:
         """Return the records at or after each partition's position; the batch itself if that is every record."""
         if all(first >= positions[partition] for partition, first in self.first_offsets().items()):
             return self
         coordinates = enumerate(zip(self.partitions, self.offsets, strict=True))
-        return self.select([index for index, (partition, offset) in coordinates if offset >= positions[partition]])
+        return self.at_indexes([index for index, (partition, offset) in coordinates if offset >= positions[partition]])
 
-    def select(self, indexes: Sequence[int]) -> RecordBatch:
+    def at_indexes(self, indexes: Sequence[int]) -> RecordBatch:
         """Return the records at these batch indexes."""
         columns = self if self.headers is not None else self[:-1]
         return RecordBatch(*([column[index] for index in indexes] for column in columns))  # type: ignore[arg-type, index]

@@ -21,14 +21,14 @@ from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.ledger import Advance
+from orderflow.store.ledger import PositionUpdate
 from orderflow.store.orders import RowsAlteredError
 from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
 
 
-class ReplayResult(StrEnum):
-    """The outcome of replaying a record."""
+class ReplayOutcome(StrEnum):
+    """What became of a record."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"  # the same order is stored already, which counts as success
@@ -40,13 +40,13 @@ class ReplayResult(StrEnum):
     @property
     def is_in_table(self) -> bool:
         """Whether the record's order is in the table."""
-        return self in (ReplayResult.STORED, ReplayResult.DUPLICATE, ReplayResult.REPLAYED_BEFORE)
+        return self in (ReplayOutcome.STORED, ReplayOutcome.DUPLICATE, ReplayOutcome.REPLAYED_BEFORE)
 
 
-class Outcome(NamedTuple):
+class ReplayResult(NamedTuple):
     """`detail` is the reason if the record was not stored; `order_id` is the record's, if it could be read."""
 
-    result: ReplayResult
+    outcome: ReplayOutcome
     order_id: str | None
     detail: str = ""
 
@@ -59,7 +59,7 @@ def replay(
     by: str,
     corrected: bytes | None = None,
     dry_run: bool = False,
-) -> Outcome:
+) -> ReplayResult:
     """Check the record against the current contract and store it if it is valid now, at its original coordinates.
 
     `corrected` replaces the record's value, and is stored next to it. `dry_run` does the same work and rolls back.
@@ -77,28 +77,28 @@ def replay(
     try:
         order = decode(value, loader.contract_of(settings), range_check_of(settings))
     except RecordRejected as rejected:
-        return Outcome(ReplayResult.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
+        return ReplayResult(ReplayOutcome.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
     contract_id = contracts.current_id(connection)
     retries = contention.ContentionRetries()
     while True:
         try:
-            outcome = _transaction(connection, entry, order, by, corrected, contract_id)
+            result = _transaction(connection, entry, order, by, corrected, contract_id)
             connection.rollback() if dry_run else connection.commit()
         except (RowsRefusedError, RowsAlteredError) as refusal:
             connection.rollback()
             if isinstance(refusal, RowsRefusedError) and refusal.statement_error:
                 raise refusal.statement_error from refusal
-            return Outcome(ReplayResult.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
+            return ReplayResult(ReplayOutcome.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
         except Contention as error:
             connection.rollback()
             time.sleep(retries.pause_after(error, f"Record {entry.quarantine_id}"))
         else:
-            return outcome
+            return result
 
 
 def _transaction(  # noqa: PLR0917
     connection: Connection, entry: QuarantineEntry, order: Order, by: str, corrected: bytes | None, contract_id: int
-) -> Outcome:
+) -> ReplayResult:
     """Do the transaction's work, without its COMMIT or ROLLBACK."""
     locked = ledger.lock(connection, entry.topic, [entry.partition])
     if entry.partition not in locked:
@@ -117,20 +117,20 @@ def _transaction(  # noqa: PLR0917
     record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
     rows = orders.as_rows(as_table([order], [0], contract), record, contract)
     skipped_rows = orders.insert(connection, rows, now)
-    if skipped_rows and (rejected := orders.conflict(contract, *skipped_rows[0])):
+    if skipped_rows and (rejected := orders.find_conflict(contract, *skipped_rows[0])):
         if corrected is None and entry.reason != Reason.CONFLICT:
             quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
-        return Outcome(ReplayResult.CONFLICT, order.order_id, rejected.message)
+        return ReplayResult(ReplayOutcome.CONFLICT, order.order_id, rejected.message)
     if not skipped_rows:
         rollup.add(connection, rows)
-    counted = Advance(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
+    counted = PositionUpdate(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
     ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
     resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
     resolved["contract_id"] = contract_id or None  # NULL for the default contract, as in rows of earlier versions
     connection.execute("resolve_replayed", resolved)
-    return Outcome(ReplayResult.DUPLICATE if skipped_rows else ReplayResult.STORED, order.order_id)
+    return ReplayResult(ReplayOutcome.DUPLICATE if skipped_rows else ReplayOutcome.STORED, order.order_id)
 
 
-def _resolved_before(entry: QuarantineEntry, status: str) -> Outcome:
-    result = ReplayResult.REPLAYED_BEFORE if status == "replayed" else ReplayResult.DISCARDED_BEFORE
-    return Outcome(result, entry.order_id)
+def _resolved_before(entry: QuarantineEntry, status: str) -> ReplayResult:
+    outcome = ReplayOutcome.REPLAYED_BEFORE if status == "replayed" else ReplayOutcome.DISCARDED_BEFORE
+    return ReplayResult(outcome, entry.order_id)

@@ -23,7 +23,7 @@ from orderflow.store import contracts, ledger, named_lock, orders_table, schema_
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError, row_errors
 from orderflow.store.information_schema import ExistingTables, has_database, read_tables
 from orderflow.store.migrations import LATEST, Migration, before, pending
-from orderflow.store.schema_steps import Step
+from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.table_definition import Difference, differences, parse_table
 from orderflow.store.tables import TABLES, Table
 
@@ -35,7 +35,7 @@ _TABLE_PAUSE = 1.0  # seconds
 OTHER_PROCESS_WAIT = 60  # seconds
 
 
-def everything(settings: Settings) -> list[Step]:
+def everything(settings: Settings) -> list[SchemaStep]:
     """Return what `prepare` would create on an empty server, in order."""
     names = statements.table_names(settings)
     return [
@@ -46,7 +46,7 @@ def everything(settings: Settings) -> list[Step]:
     ]
 
 
-def missing(settings: Settings) -> list[Step]:
+def missing(settings: Settings) -> list[SchemaStep]:
     """Return what `prepare` would create, in order.
 
     Raises TableDrifted if a table differs from what OrderFlow writes, SchemaTooNew if a newer version has changed the
@@ -89,7 +89,7 @@ def prepare(
     other_process_wait: int = OTHER_PROCESS_WAIT,
     table_wait: int = TABLE_WAIT,
     table_attempts: int = TABLE_ATTEMPTS,
-) -> list[Step]:
+) -> list[SchemaStep]:
     """Create what is missing, and return it. If several processes do so at the same time, one of them does the work.
 
     Each step is one statement. If a process ends between two steps, the next process continues. It waits
@@ -108,7 +108,7 @@ def prepare(
     return steps
 
 
-def statement_of(step: Step, settings: Settings) -> str:
+def statement_of(step: SchemaStep, settings: Settings) -> str:
     """Return the step's SQL for a person to read or run. Statements after CREATE DATABASE apply to the new database."""
     then = ["use_database"] if step.statement == "create_database" else []
     return "\n".join(
@@ -130,7 +130,7 @@ def _lock(settings: Settings, seconds: int) -> Iterator[None]:
         yield
 
 
-def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) -> None:
+def _make(step: SchemaStep, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
     database = step.statement != "create_database"
     with Connection(settings, database=database, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
@@ -156,7 +156,7 @@ def _make(step: Step, settings: Settings, table_wait: int, table_attempts: int) 
         connection.commit()
 
 
-def _execute_patiently(connection: Connection, step: Step, attempts: int) -> None:
+def _execute_patiently(connection: Connection, step: SchemaStep, attempts: int) -> None:
     for attempt in range(attempts):
         if attempt:
             time.sleep(_TABLE_PAUSE)
@@ -172,7 +172,7 @@ def _execute_patiently(connection: Connection, step: Step, attempts: int) -> Non
     ) from waiting
 
 
-def _missing(settings: Settings, existing: ExistingTables) -> list[Step]:
+def _missing(settings: Settings, existing: ExistingTables) -> list[SchemaStep]:
     if existing.schema_version > LATEST:
         raise SchemaTooNew(
             f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version"

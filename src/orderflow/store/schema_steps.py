@@ -13,7 +13,7 @@ from orderflow.store.migrations import Migration
 from orderflow.store.tables import Table
 
 
-class Step(NamedTuple):
+class SchemaStep(NamedTuple):
     """A missing part: what it is, the name of the statement that creates it, and the statement's placeholders."""
 
     description: str
@@ -21,27 +21,27 @@ class Step(NamedTuple):
     placeholders: tuple[tuple[str, str], ...] = ()
 
 
-def create_database(settings: Settings) -> Step:
+def create_database(settings: Settings) -> SchemaStep:
     """Return the step that creates the database."""
-    return Step(f"database {settings.mysql_database}", "create_database")
+    return SchemaStep(f"database {settings.mysql_database}", "create_database")
 
 
-def create_table(table: Table, names: Mapping[str, str]) -> Step:
+def create_table(table: Table, names: Mapping[str, str]) -> SchemaStep:
     """Return the step that creates the table or view; `names` are those of `statements.table_names`."""
-    return Step(f"{table.kind} {names[table.key]}", table.create)
+    return SchemaStep(f"{table.kind} {names[table.key]}", table.create)
 
 
-def migrate(migration: Migration) -> list[Step]:
+def migrate(migration: Migration) -> list[SchemaStep]:
     """Return the steps of a migration."""
-    return [Step(migration.description, migration.statement), record_version(migration.number)]
+    return [SchemaStep(migration.description, migration.statement), record_version(migration.number)]
 
 
-def record_version(number: int) -> Step:
+def record_version(number: int) -> SchemaStep:
     """Return the step that records the version of the tables."""
-    return Step(f"schema version {number}", "insert_schema_version", (("version", str(number)),))
+    return SchemaStep(f"schema version {number}", "insert_schema_version", (("version", str(number)),))
 
 
-def add_contract(settings: Settings, versions: contracts.Versions) -> list[Step]:
+def add_contract(settings: Settings, versions: contracts.Versions) -> list[SchemaStep]:
     """Return the step that adds the settings' contract to the versions, if it is new.
 
     Raises ContractInvalid if the tables cannot follow it.
@@ -56,4 +56,4 @@ def add_contract(settings: Settings, versions: contracts.Versions) -> list[Step]
     contract_id = str(versions.newest_id + 1)
     text = contracts.as_json(contract).encode().hex()
     values = (("contract_id", contract_id), ("contract", text))
-    return [Step(f"contract version {contract_id}", "insert_contract", values)]
+    return [SchemaStep(f"contract version {contract_id}", "insert_contract", values)]

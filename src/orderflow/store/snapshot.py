@@ -16,7 +16,7 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
 from orderflow.store.ledger import LastRecord, LedgerEntry
-from orderflow.store.quarantine import Filter, QuarantineEntry, Status
+from orderflow.store.quarantine import QuarantineEntry, QuarantineFilter, Status
 from orderflow.store.tables import TABLES
 
 _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
@@ -71,7 +71,7 @@ class AuditedQuarantineEntry(NamedTuple):
     reason_contract_id: int | None = None  # the version by which a replay set the reason; None: the sink set it
 
     @property
-    def resolved_in_order(self) -> bool:
+    def is_status_consistent(self) -> bool:
         """Whether person, time, reason, corrected value and contracts are set only where the status allows them."""
         resolved = self.status != "open"
         return (
@@ -182,7 +182,7 @@ def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int |
 
 def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
     """Yield every row of the quarantine, without its record."""
-    for page in quarantine.pages(connection, Filter(status=None)):
+    for page in quarantine.pages(connection, QuarantineFilter(status=None)):
         yield from page
 
 

@@ -51,7 +51,7 @@ def _identifiers(settings: Settings) -> dict[str, str]:
         "database": f"`{settings.mysql_database}`",
         "order_names": ", ".join(identifier(field) for field in contract.columns),
         "standard_names": ", ".join(STANDARD_FIELDS),
-        "order_columns": ",\n  ".join(f"{identifier(field)} {field.column}" for field in contract.columns),
+        "order_columns": ",\n  ".join(f"{identifier(field)} {field.sql_definition}" for field in contract.columns),
         "order_minute": _minute(contract.by_name["order_timestamp"]),
         "row_hash": _row_hash(contract),
     }
@@ -89,7 +89,7 @@ def _row_hash(contract: Contract) -> str:
 def _hashed(field: Field) -> str:
     if field.kind is Kind.TIMESTAMP:
         return f"LEFT({field.name}, 19)"  # its microseconds are hashed separately
-    return f"HEX({field.name})" if pa.types.is_string(field.arrow) else field.name
+    return f"HEX({field.name})" if pa.types.is_string(field.arrow_type) else field.name
 
 
 def _hashed_custom(field: Field) -> str:
@@ -98,7 +98,7 @@ def _hashed_custom(field: Field) -> str:
         return f"CAST({column} AS DATETIME(6))"
     if field.kind is Kind.DECIMAL:
         return f"CAST({column} AS DECIMAL(46,18))"  # holds every decimal of a contract
-    return f"SHA2({column}, 256)" if pa.types.is_string(field.arrow) else column
+    return f"SHA2({column}, 256)" if pa.types.is_string(field.arrow_type) else column
 
 
 @cache

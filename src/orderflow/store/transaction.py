@@ -24,11 +24,11 @@ from typing import NamedTuple
 from orderflow.contract.definition import Reason
 from orderflow.errors import LedgerGap, RecordRejected
 from orderflow.store import contracts, ledger, orders, quarantine, rollup
-from orderflow.store.commit_result import Committed, StepTimer
+from orderflow.store.commit_result import CommitResult, StepTimer
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
-from orderflow.store.ledger import Advance, LastRecord, LockedPosition
-from orderflow.store.orders import Refused, SkippedRow
+from orderflow.store.ledger import LastRecord, LockedPosition, PositionUpdate
+from orderflow.store.orders import RefusedRow, SkippedRow
 from orderflow.store.quarantine import RejectedRecord
 from orderflow.store.record_batch import NewRow, RecordBatch
 from orderflow.store.topic_reader import TopicReader
@@ -71,7 +71,7 @@ class BatchTransaction:
         self._decoded = decoded
         self._next_offsets = next_offsets
 
-    def commit_speculatively(self) -> Committed:
+    def commit_speculatively(self) -> CommitResult:
         """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
 
         Raises OutOfOrderError if they do not.
@@ -88,13 +88,13 @@ class BatchTransaction:
         ticket.mark_ledger_locked()
         # 2 and 3. No record is stored already, and none is missing.
         batch = self._decoded.batch
-        in_order = batch.from_positions(positions) is batch and not self._find_gap(batch, positions)
+        in_order = batch.starting_at(positions) is batch and not self._find_gap(batch, positions)
         timer.lap("lock")
         if not in_order:
             raise OutOfOrderError
         return self._account_and_commit(self._decoded, locked, stored_at, skipped_rows)
 
-    def commit_in_order(self, *, isolate_refused: bool) -> Committed:
+    def commit_in_order(self, *, isolate_refused: bool) -> CommitResult:
         """Do steps 1 to 6. With `isolate_refused`, find the rows that the server refuses."""
         session, timer, decoded = self._context.session, self._context.timer, self._decoded
         # 1. Lock the ledger's rows.
@@ -102,7 +102,7 @@ class BatchTransaction:
         positions, stored_at = _positions(locked), next(iter(locked.values())).now
         self._context.ticket.mark_ledger_locked()
         # 2. Drop the records that are stored already.
-        batch = decoded.batch.from_positions(positions)
+        batch = decoded.batch.starting_at(positions)
         # 3. Check the gap before the first record.
         gap = self._find_gap(batch, positions)
         timer.lap("lock")
@@ -110,12 +110,12 @@ class BatchTransaction:
             session.connection.rollback()
             if gap:
                 raise gap
-            return Committed()
+            return CommitResult()
         if batch is not decoded.batch:
             decoded = self._context.decoder.decode(batch)
             timer.lap("decode")
         # 4. Write the orders.
-        refused: Sequence[Refused] = ()
+        refused: Sequence[RefusedRow] = ()
         if isolate_refused:
             description = batch.describe(self._context.topic_reader.topic)
             skipped_rows, refused = session.write_except_refused(decoded.rows, stored_at, description)
@@ -130,8 +130,8 @@ class BatchTransaction:
         locked: Mapping[int, LockedPosition],
         stored_at: datetime,
         skipped_rows: Sequence[SkippedRow],
-        refused: Sequence[Refused] = (),
-    ) -> Committed:
+        refused: Sequence[RefusedRow] = (),
+    ) -> CommitResult:
         """Do steps 5 and 6, which both ways share."""
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = self._find_conflicts(skipped_rows)
@@ -151,7 +151,7 @@ class BatchTransaction:
         self._begin_contract(batch, locked)
         self._advance_ledger(batch, counts, stored_at)
         self._commit()
-        return Committed(
+        return CommitResult(
             stored=counts.stored.total(),
             duplicates=counts.duplicates.total(),
             quarantined=Counter(record.rejected.reason for record in rejected_records),
@@ -164,7 +164,7 @@ class BatchTransaction:
         return [
             (row, conflict)
             for row, existing_row in skipped_rows
-            if (conflict := orders.conflict(contract, row, existing_row))
+            if (conflict := orders.find_conflict(contract, row, existing_row))
         ]
 
     def _quarantine(self, batch: RecordBatch, rejected_records: Sequence[RejectedRecord], stored_at: datetime) -> None:
@@ -182,7 +182,7 @@ class BatchTransaction:
 
     def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
         advances = {
-            partition: Advance(
+            partition: PositionUpdate(
                 self._next_offsets[partition],
                 stored=counts.stored[partition],
                 duplicates=counts.duplicates[partition],
@@ -246,7 +246,7 @@ def _positions(locked: Mapping[int, LockedPosition]) -> dict[int, int]:
 
 
 def _rejected_records(
-    decoded: DecodedBatch, conflicts: Iterable[tuple[NewRow, RecordRejected]], refused: Iterable[Refused]
+    decoded: DecodedBatch, conflicts: Iterable[tuple[NewRow, RecordRejected]], refused: Iterable[RefusedRow]
 ) -> list[RejectedRecord]:
     """Return the records for the quarantine: those that the contract rejects, the conflicts, and the refused rows."""
     rejected_records = [RejectedRecord(batch_index, rejected) for batch_index, rejected in decoded.rejected]

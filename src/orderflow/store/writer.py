@@ -18,7 +18,7 @@ from typing import Self
 from orderflow.errors import Contention
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts
-from orderflow.store.commit_result import Committed, StepTimer, Timing
+from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import LOCK_WAIT, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
 from orderflow.store.decoded_batch import BatchDecoder
@@ -76,7 +76,7 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.close()
 
-    def commit(self, batch: RecordBatch, ticket: CommitTicket | None = None) -> Committed:
+    def commit(self, batch: RecordBatch, ticket: CommitTicket | None = None) -> CommitResult:
         """Account for every record of the batch, exactly once.
 
         With a `ticket`, the orders may be written while another writer commits the previous batch.
@@ -93,7 +93,7 @@ class Writer:
         """
         self.timing = None
         if not batch.offsets:
-            return Committed()
+            return CommitResult()
         self.session.reconnect_if_idle()
         context = TransactionContext(
             self.session,
@@ -113,7 +113,7 @@ class Writer:
         self._rejected_share.add(committed.records, rejected.total(), dict(rejected.most_common(3)))
         return committed
 
-    def _commit_or_split(self, context: TransactionContext, batch: RecordBatch) -> Committed:
+    def _commit_or_split(self, context: TransactionContext, batch: RecordBatch) -> CommitResult:
         """Commit the batch in one transaction; after a refusal, in several small ones."""
         decoded = self._decoder.decode(batch)
         context.timer.lap("decode")
@@ -127,9 +127,9 @@ class Writer:
             self._start_again(context)
             return self._commit_in_small_transactions(context, batch)
 
-    def _commit_in_small_transactions(self, context: TransactionContext, batch: RecordBatch) -> Committed:
+    def _commit_in_small_transactions(self, context: TransactionContext, batch: RecordBatch) -> CommitResult:
         """Split the batch into small transactions, each of which finds the rows that the server refuses."""
-        committed = Committed()
+        committed = CommitResult()
         for small_batch, next_offsets in _split(batch):
             transaction = BatchTransaction(context, self._decoder.decode(small_batch), next_offsets)
             context.timer.lap("decode")
@@ -146,7 +146,7 @@ class Writer:
         *,
         speculative: bool = False,
         isolate_refused: bool = False,
-    ) -> Committed:
+    ) -> CommitResult:
         """Execute the batch's transaction, and retry it after contention."""
         retries = contention.ContentionRetries(self._max_attempts)
         while True:

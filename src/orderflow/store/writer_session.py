@@ -15,7 +15,7 @@ from orderflow.errors import DatabaseRefused, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import orders
 from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.orders import Refused, RowsAlteredError, SkippedRow
+from orderflow.store.orders import RefusedRow, RowsAlteredError, SkippedRow
 
 
 class WriterSession:
@@ -70,18 +70,18 @@ class WriterSession:
 
     def write_except_refused(
         self, rows: pa.Table, stored_at: datetime, description: str
-    ) -> tuple[list[SkippedRow], list[Refused]]:
+    ) -> tuple[list[SkippedRow], list[RefusedRow]]:
         """Write the rows except those that the server refuses or alters. `description` names the batch in an error.
 
         Raises an error that no row causes: a statement without rows fails too, or every row fails with a number outside
         ROW_AT_FAULT.
         """
-        refused: list[Refused] = []
+        refused: list[RefusedRow] = []
         skipped_rows: list[SkippedRow] = []
         one_statement_per_row = False
         while len(rows):
             self.connection.execute("savepoint")
-            newly_refused: Sequence[Refused]
+            newly_refused: Sequence[RefusedRow]
             try:
                 if one_statement_per_row:
                     skipped_rows, newly_refused = orders.insert_each(self.connection, rows, stored_at)
@@ -107,5 +107,5 @@ class WriterSession:
         return skipped_rows, refused
 
 
-def _without(rows: pa.Table, refused: Sequence[Refused]) -> pa.Table:
+def _without(rows: pa.Table, refused: Sequence[RefusedRow]) -> pa.Table:
     return orders.exclude(rows, [refusal.row.batch_index for refusal in refused])

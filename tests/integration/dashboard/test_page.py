@@ -133,11 +133,11 @@ def test_the_last_audit_is_shown(flow: Settings, page: Page) -> None:
     expect_text(sentence, "None yet.")
     with Connection(flow) as connection:
         failed = "Not proven: 103 records read, 1 finding: 1 missing."
-        audits.record(connection, is_proven=False, records=103, findings=1, sentence=failed)
+        audits.store(connection, is_proven=False, records=103, findings=1, sentence=failed)
         expect_text(sentence, failed)
         expect(audit).to_have_attribute("data-state", "failed")
         expect(note).to_contain_text("`orderflow audit` lists")
-        audits.record(connection, is_proven=True, records=103, findings=0, sentence=f"Proven: {HOSTILE}")
+        audits.store(connection, is_proven=True, records=103, findings=0, sentence=f"Proven: {HOSTILE}")
     expect_text(sentence, r"Proven: <img src=x onerror=alert(1)>\u{1b}[31m\u{202e}red\u{2066}")
     expect(audit).to_have_attribute("data-state", "proven")
     expect(note).to_have_text(re.compile(r"20\d\d, .* UTC, [0-9.]+ m?s ago\.$"))

@@ -232,15 +232,15 @@ _SHOWING_SINK = """
 import sys
 from pathlib import Path
 from orderflow.cli import main
-from orderflow.pipeline import spark_engine
+from orderflow.pipeline import spark_query
 from orderflow.spark import session as spark_session
 
-read_records = spark_engine.read_records
+read_records = spark_query.read_records
 def explained(*arguments, **options):
     records = read_records(*arguments, **options)
     records.explain(extended=True)
     return records
-spark_engine.read_records = explained
+spark_query.read_records = explained
 port, folder = sys.argv.pop(), Path(sys.argv.pop())
 (folder / "events").mkdir()
 spark_session._LOGGING = folder / "log4j2.properties"

@@ -123,7 +123,7 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
 
 
 def _sql_type(field: Field) -> str:
-    return field.type.partition(" CHARACTER SET")[0]
+    return field.sql_type.partition(" CHARACTER SET")[0]
 
 
 def _lines(contract: Contract, exact_path_reason: str, results: _SampleResults | None) -> Iterator[str]:

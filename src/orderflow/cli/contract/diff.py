@@ -55,7 +55,7 @@ def diff(
         return
     for change in changes(stored.contracts[contract_id], new):
         is_impossible = bool(change.fix) and stored.is_used  # without records, nothing is lost
-        print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.what}"))
+        print(safe(f"{'impossible' if is_impossible else 'possible'}: {change.description}"))
         if is_impossible:
             print(safe(f"  {change.fix}"))
     _print_steps(settings)

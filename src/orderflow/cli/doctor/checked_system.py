@@ -8,7 +8,7 @@ from typing import Literal
 from orderflow import topic
 from orderflow.settings import Settings
 from orderflow.store import schema, server
-from orderflow.store.schema_steps import Step
+from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.server import Server
 from orderflow.topic import TopicInfo
 
@@ -35,5 +35,5 @@ class CheckedSystem:
         return topic.describe(self.settings)
 
     @cached_property
-    def missing_steps(self) -> list[Step]:
+    def missing_steps(self) -> list[SchemaStep]:
         return schema.missing(self.settings)

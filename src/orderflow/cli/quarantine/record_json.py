@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from orderflow.cli.text import to_json
 
 if TYPE_CHECKING:
-    from orderflow.store.quarantine import Content, QuarantineEntry
+    from orderflow.store.quarantine import QuarantineEntry, RecordContent
 
 
-def to_json_line(entry: QuarantineEntry, content: Content | None = None) -> str:
+def to_json_line(entry: QuarantineEntry, content: RecordContent | None = None) -> str:
     """Return one line of JSON. With its content, bytes are in base64, and the value is also text if it is UTF-8."""
     columns = {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value

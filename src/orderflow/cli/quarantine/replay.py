@@ -21,7 +21,7 @@ from orderflow.errors import InputInvalid
 
 if TYPE_CHECKING:
     from orderflow.store.quarantine import QuarantineEntry
-    from orderflow.store.replay import Outcome, ReplayResult
+    from orderflow.store.replay import ReplayOutcome, ReplayResult
 
 
 def replay(
@@ -80,28 +80,28 @@ def replay(
     if edit is not None and (ids or everything or filter_ != filter_of()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
     settings, by = context.load(), context.person(by)
-    results: Counter[ReplayResult] = Counter()
+    outcomes: Counter[ReplayOutcome] = Counter()
     with Connection(settings) as connection:
 
-        def replay_entry(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayResult:
-            outcome = store_replay.replay(connection, settings, entry, by=by, corrected=corrected, dry_run=dry_run)
-            _print_outcome(entry, outcome, as_json)
-            return outcome.result
+        def replay_entry(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayOutcome:
+            result = store_replay.replay(connection, settings, entry, by=by, corrected=corrected, dry_run=dry_run)
+            _print_result(entry, result, as_json)
+            return result.outcome
 
         if edit is not None:
             [entry] = quarantine.get(connection, [edit])
             value = quarantine.content(connection, entry).value or b""
-            results[_correct_and_replay(entry, value, value_file, replay_entry)] += 1
+            outcomes[_correct_and_replay(entry, value, value_file, replay_entry)] += 1
         else:
             total, entries = select(connection, ids, filter_, everything)
             with _progress(total) as advance:
                 for entry in entries:
-                    results[replay_entry(entry)] += 1
+                    outcomes[replay_entry(entry)] += 1
                     advance()
-    if results and not as_json:
-        summary = ", ".join(f"{count:,} {result}" for result, count in results.items())
+    if outcomes and not as_json:
+        summary = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
         print(f"{'Would be: ' if dry_run else ''}{summary}.")
-    if not all(result.is_in_table for result in results):
+    if not all(outcome.is_in_table for outcome in outcomes):
         raise typer.Exit(1)
 
 
@@ -109,21 +109,21 @@ def _correct_and_replay(
     entry: QuarantineEntry,
     value: bytes,
     file: Path | None,
-    replay_entry: Callable[[QuarantineEntry, bytes], ReplayResult],
-) -> ReplayResult:
+    replay_entry: Callable[[QuarantineEntry, bytes], ReplayOutcome],
+) -> ReplayOutcome:
     """Replay the record as it is in the file, or as the user's editor saves it."""
-    from orderflow.store.replay import ReplayResult
+    from orderflow.store.replay import ReplayOutcome
 
     if entry.status != "open":
         raise InputInvalid(
             f"Record {entry.quarantine_id} is already {entry.status}.", hint="Only open ones can be corrected."
         )
     corrected = correction.read(file) if file else correction.edit(value, entry.quarantine_id)
-    while (result := replay_entry(entry, corrected)) is ReplayResult.REJECTED:
+    while (outcome := replay_entry(entry, corrected)) is ReplayOutcome.REJECTED:
         if file or not sys.stdin.isatty() or not typer.confirm("Edit again?", err=True):
             break
         corrected = correction.edit(corrected, entry.quarantine_id)
-    return result
+    return outcome
 
 
 @contextmanager
@@ -143,9 +143,10 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def _print_outcome(entry: QuarantineEntry, outcome: Outcome, as_json: bool) -> None:
+def _print_result(entry: QuarantineEntry, result: ReplayResult, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"quarantine_id": entry.quarantine_id, **outcome._asdict()}))
+        values = {"result": result.outcome, "order_id": result.order_id, "detail": result.detail}
+        print(json.dumps({"quarantine_id": entry.quarantine_id, **values}))
         return
-    line = f"{entry.quarantine_id:>8}  {outcome.result:<16} {outcome.order_id or '-':<16} {outcome.detail}"
+    line = f"{entry.quarantine_id:>8}  {result.outcome:<16} {result.order_id or '-':<16} {result.detail}"
     print(safe(line).rstrip())

@@ -13,7 +13,7 @@ from orderflow.cli.quarantine.options import StatusName
 
 if TYPE_CHECKING:
     from orderflow.store.connection import Connection
-    from orderflow.store.quarantine import Filter, QuarantineEntry
+    from orderflow.store.quarantine import QuarantineEntry, QuarantineFilter
 
 
 def filter_of(
@@ -24,18 +24,18 @@ def filter_of(
     partition: int | None = None,
     order_id: str | None = None,
     status: StatusName = "open",
-) -> Filter:
+) -> QuarantineFilter:
     """Return the filter of these options; without options, that of all open records."""
     from orderflow.contract import definition
-    from orderflow.store.quarantine import Filter
+    from orderflow.store.quarantine import QuarantineFilter
 
     if reason is not None and reason not in [*definition.Reason]:
         raise typer.BadParameter(f"unknown reason {reason}; the reasons are {', '.join(definition.Reason)}")
-    return Filter(None if status == "any" else status, reason, since, until, partition, order_id)
+    return QuarantineFilter(None if status == "any" else status, reason, since, until, partition, order_id)
 
 
 def select(
-    connection: Connection, ids: list[int] | None, filter_: Filter, everything: bool
+    connection: Connection, ids: list[int] | None, filter_: QuarantineFilter, everything: bool
 ) -> tuple[int, Iterator[QuarantineEntry]]:
     """Return the number of selected records, and the records."""
     from orderflow.store import quarantine

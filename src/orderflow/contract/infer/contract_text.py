@@ -28,11 +28,11 @@ FIXED = {"product_name": '"order"', "product_category": '"all"', "quantity": "1"
 def contract_lines(choice: KeyChoice, row_length: int) -> Iterator[str]:
     """Yield the lines of the contract file. Texts of up to `row_length` characters are stored in the row."""
     custom_paths = choice.custom_paths
-    too_many = max(0, len(custom_paths) - contract_file.MAX_CUSTOM_FIELDS)
-    unknown = "keep" if too_many else "ignore"
+    surplus_count = max(0, len(custom_paths) - contract_file.MAX_CUSTOM_FIELDS)
+    unknown = "keep" if surplus_count else "ignore"
     yield f'unknown_fields = "{unknown}"   # fields that this file does not name: "ignore", "keep" or "reject"'
-    if choice.skipped_count or too_many:
-        yield comment(f"Keys that cannot be custom fields: {choice.skipped_count + too_many:,}.")
+    if choice.skipped_count or surplus_count:
+        yield comment(f"Keys that cannot be custom fields: {choice.skipped_count + surplus_count:,}.")
     for name in STANDARD_FIELDS:
         yield ""
         yield from _chosen_field(choice, name) if name in choice.chosen else _missing_field(choice, name)

@@ -32,8 +32,8 @@ _OTHER_OBJECTS = {"customer", "user", "client", "buyer", "shipping", "billing", 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W0-9_]")
 
 
-def similarity(name: str, path: Path) -> int | None:
-    """Return how well the path names the field: smaller is better; None if it does not."""
+def name_distance(name: str, path: Path) -> int | None:
+    """Return how far the path is from the field's usual names, 0 for the most usual one; None if it is none of them."""
     words_of_keys = [words_of(key) for key in path]
     words = [word for words_of_key in words_of_keys for word in words_of_key]
     forms = ["_".join(words)]

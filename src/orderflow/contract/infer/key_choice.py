@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from orderflow.contract.definition import STANDARD_FIELDS
-from orderflow.contract.infer.field_names import Path, similarity
+from orderflow.contract.infer.field_names import Path, name_distance
 from orderflow.contract.infer.field_values import FORMS
 from orderflow.contract.infer.samples import USUAL, Samples
 from orderflow.contract.infer.value_types import as_number
@@ -58,7 +58,7 @@ class KeyChoice:
 
     def _rank(self, name: str) -> list[Path]:
         """Return the keys that are called like the field, the best first."""
-        scores = {path: score for path in self._values if (score := similarity(name, path)) is not None}
+        scores = {path: score for path in self._values if (score := name_distance(name, path)) is not None}
         return sorted(scores, key=lambda path: (name == "order_id" and self.repeats(path), scores[path]))
 
     def values(self, path: Path) -> list[Any]:

@@ -22,15 +22,15 @@ def infer(samples: Samples, name: str) -> str:
     for row_length in (MAX_VARCHAR, 255, 100, 50):
         text = "\n".join(contract_lines(choice, row_length))
         try:
-            head = [*_head(samples, text, name, choice.missing)]
+            comments = [*_opening_comments(samples, text, name, choice.missing)]
         except ContractInvalid as error:  # the row is too large: store the longer texts outside of it
             row_error = error
         else:
-            return "\n".join(head) + "\n\n" + text + "\n"
+            return "\n".join(comments) + "\n\n" + text + "\n"
     raise row_error
 
 
-def _head(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
+def _opening_comments(samples: Samples, text: str, name: str, missing: Sequence[str]) -> Iterator[str]:
     contract = contract_file.read(text, name)
     values = samples.messages(contract)
     rejected = _rejections(values, contract)

@@ -22,7 +22,7 @@ class Samples(NamedTuple):
 
     objects: Sequence[dict[str, Any]]
     messages: Callable[[Contract], Sequence[bytes]]
-    skipped: Sequence[tuple[int, str]]  # the given samples that cannot be used: their index, and why, as a clause
+    skipped: Sequence[tuple[int, str]]  # index of each sample that cannot be used, and a clause with the reason
     are_cells: bool = False
 
 

@@ -44,7 +44,7 @@ def time_lines(values: Sequence[Any]) -> list[str] | None:
 
 
 def integer_lines(values: Sequence[int]) -> list[str] | None:
-    """Return the limits of these integers: none if INT can hold far more; None if BIGINT cannot."""
+    """Return the limits of these integers: none if an INT column has ample room; None if BIGINT cannot hold them."""
     lowest, highest = min(values), max(values)
     if lowest < -BIGINT_MAX or highest > BIGINT_MAX:
         return None

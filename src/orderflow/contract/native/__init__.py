@@ -1,4 +1,4 @@
-"""The two steps of a batch that process each byte, in C: see native.c, which setup.py compiles.
+"""Decodes the messages of a batch, and writes LOAD DATA's format, in C: see native.c, which setup.py compiles.
 
 In a clone that is not installed, the library is missing. All messages then take the exact path, and are decoded
 much more slowly.
@@ -49,7 +49,7 @@ _NULL = "\\N"  # a NULL in LOAD DATA files
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 _NO_MARKS = str.maketrans("", "", "-:T ")
 
-_NAMES = pa.schema([("name", pa.string()), ("batch_index", pa.int64())])
+_UNKNOWN_FIELDS_SCHEMA = pa.schema([("name", pa.string()), ("batch_index", pa.int64())])
 
 
 @cache
@@ -128,7 +128,7 @@ def _keys(contract: Contract) -> list[_Key]:
     """Return the keys of the message, followed by those of its inner objects."""
     columns = {field.path: index for index, field in enumerate(contract.fields)}
     keys: list[_Key] = []
-    waiting: list[tuple[dict[str, Any], tuple[str, ...], _Key | None]] = [(contract.keys, (), None)]
+    waiting: list[tuple[dict[str, Any], tuple[str, ...], _Key | None]] = [(contract.key_tree, (), None)]
     for inner, path, parent in waiting:
         if parent:
             parent.first, parent.count = len(keys), len(inner)
@@ -159,11 +159,11 @@ def _column(contract: Contract, field: Field) -> _Column:
         column.lowest, column.highest = int(field.lowest * step), int(field.highest * step)
     if field.kind in (Kind.INTEGER, Kind.DECIMAL) or field.format == "epoch_ms":
         column.from_ = _JSON_SOURCE[field.json]
-    if pa.types.is_string(field.arrow):
+    if pa.types.is_string(field.arrow_type):
         default = str(default_value(field) or "").encode()
         column.default_text, column.default_length = default, len(default)
     else:
-        column.width = field.arrow.bit_width // 8
+        column.width = field.arrow_type.bit_width // 8
         if (value := default_value(field)) is not None:
             column.default_number = int(value.scaleb(field.scale)) if field.kind is Kind.DECIMAL else value
     return column
@@ -172,35 +172,26 @@ def _column(contract: Contract, field: Field) -> _Column:
 def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
     """Decode the values (large_binary) that are valid orders in the usual notation; skip all others.
 
-    Return the orders, with the columns of `contract.schema`, and the unknown fields that are ignored: name and
-    batch_index. Patterns and lists of allowed values are not checked.
+    Return the orders, with the columns of `contract.arrow_schema`, and the name and batch_index of each unknown field
+    that is ignored. Patterns and lists of allowed values are not checked.
     """
     compiled = _compiled(contract)
     _, ends, data = values.buffers()
     size = data.size if data else 0
     count = len(values)
     if compiled is None or not size:
-        return contract.schema.empty_table(), _NAMES.empty_table()
+        return contract.arrow_schema.empty_table(), _UNKNOWN_FIELDS_SCHEMA.empty_table()
     keys, columns = compiled
     if size + count * max(_TIME, *(column.default_length for column in columns)) > _MAX_DATA:
-        return contract.schema.empty_table(), _NAMES.empty_table()
+        return contract.arrow_schema.empty_table(), _UNKNOWN_FIELDS_SCHEMA.empty_table()
     batch_columns = (_Column * len(columns))(*columns)
-    buffers: list[list[pa.Buffer | None]] = []
-    for field, column in zip(contract.columns, batch_columns, strict=True):
-        if column.width:
-            data_buffers = [_allocate(count * column.width)]
-        else:
-            size_of_texts = count * _TIME if field.kind is Kind.TIMESTAMP else count * column.default_length + size
-            data_buffers = [_allocate(4 * (count + 1)), _allocate(size_of_texts)]
-            column.ends = data_buffers[0].address
-            _I32.from_address(data_buffers[0].address).value = 0
-        column.values = data_buffers[-1].address
-        validity = _allocate((count + 7) // 8) if field.is_nullable else None
-        column.validity = validity.address if validity else None
-        buffers.append([validity, *data_buffers])
+    buffers = [
+        _allocate_column(field, column, count, size)
+        for field, column in zip(contract.columns, batch_columns, strict=True)
+    ]
     batch_index = _allocate(8 * count)
     c_contract = _Contract(
-        _TOTALS.index(contract.total), _UNKNOWN_POLICY.index(contract.unknown_fields), 0, len(contract.keys)
+        _TOTALS.index(contract.total), _UNKNOWN_POLICY.index(contract.unknown_fields), 0, len(contract.key_tree)
     )
     c_contract.keys, c_contract.columns, c_contract.column_count = (
         ctypes.addressof(keys),
@@ -211,11 +202,26 @@ def read(values: pa.Array, contract: Contract) -> tuple[pa.Table, pa.Table]:
     names = _allocate_names(c_contract, size)
     rows = _library().orderflow_read(count, ends.address, data.address, ctypes.byref(c_contract))
     arrays = [
-        pa.Array.from_buffers(field.arrow, rows, column_buffers)
+        pa.Array.from_buffers(field.arrow_type, rows, column_buffers)
         for field, column_buffers in zip(contract.columns, buffers, strict=True)
     ]
     arrays.append(pa.Array.from_buffers(pa.int64(), rows, [None, batch_index]))
-    return pa.table(arrays, schema=contract.schema), _names(c_contract.name_count, names)
+    return pa.table(arrays, schema=contract.arrow_schema), _unknown_fields(c_contract.name_count, names)
+
+
+def _allocate_column(field: Field, column: _Column, count: int, size: int) -> list[pa.Buffer | None]:
+    """Allocate the Arrow buffers of a column for `count` messages of `size` bytes in total, and set their addresses."""
+    if column.width:
+        data_buffers = [_allocate(count * column.width)]
+    else:
+        size_of_texts = count * _TIME if field.kind is Kind.TIMESTAMP else count * column.default_length + size
+        data_buffers = [_allocate(4 * (count + 1)), _allocate(size_of_texts)]
+        column.ends = data_buffers[0].address
+        _I32.from_address(data_buffers[0].address).value = 0
+    column.values = data_buffers[-1].address
+    validity = _allocate((count + 7) // 8) if field.is_nullable else None
+    column.validity = validity.address if validity else None
+    return [validity, *data_buffers]
 
 
 def _allocate_names(c_contract: _Contract, size: int) -> list[pa.Buffer]:
@@ -223,23 +229,23 @@ def _allocate_names(c_contract: _Contract, size: int) -> list[pa.Buffer]:
     if c_contract.unknown == _UNKNOWN_POLICY.index("ignore"):
         c_contract.max_names, c_contract.max_name_bytes = size // 6 + 1, min(size + _NAME_BYTES, _MAX_DATA)
     buffers = [
-        _allocate(bytes_)
-        for bytes_ in (4 * (c_contract.max_names + 1), c_contract.max_name_bytes, 8 * c_contract.max_names)
+        _allocate(buffer_size)
+        for buffer_size in (4 * (c_contract.max_names + 1), c_contract.max_name_bytes, 8 * c_contract.max_names)
     ]
     c_contract.name_ends, c_contract.names, c_contract.name_batch_index = (buffer.address for buffer in buffers)
     _I32.from_address(c_contract.name_ends).value = 0
     return buffers
 
 
-def _names(count: int, buffers: list[pa.Buffer]) -> pa.Table:
+def _unknown_fields(count: int, buffers: list[pa.Buffer]) -> pa.Table:
     if not count:
-        return _NAMES.empty_table()
+        return _UNKNOWN_FIELDS_SCHEMA.empty_table()
     ends, names, batch_index = buffers
     arrays = [
         pa.Array.from_buffers(pa.string(), count, [None, ends, names]),
         pa.Array.from_buffers(pa.int64(), count, [None, batch_index]),
     ]
-    return pa.table(arrays, schema=_NAMES)
+    return pa.table(arrays, schema=_UNKNOWN_FIELDS_SCHEMA)
 
 
 def write(rows: pa.Table, *, times: Collection[str], free_texts: Collection[str]) -> pa.Buffer:

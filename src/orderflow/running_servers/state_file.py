@@ -11,22 +11,23 @@ from pathlib import Path
 
 import msgspec
 
-from orderflow.embedded import database_login
-from orderflow.embedded.process_identity import ProcessIdentity, is_running
 from orderflow.errors import StartFailed
+from orderflow.running_servers import database_login
+from orderflow.running_servers.process_identity import ProcessIdentity, is_running
 from orderflow.settings import Settings, is_given
 
 _LOG_PREFIX = re.compile(r"\A[0-9T:-]+Z [A-Z]+ +")  # time and level, before a line's message
 _LOG_END = 4096  # bytes at the end of a log in which its last line is searched
 
 
-class State(msgspec.Struct, kw_only=True):
+class RunningServers(msgspec.Struct, kw_only=True):
     """The content of state.json. Secrets are not part of it; they stay in the servers' files."""
 
     up: ProcessIdentity
     bootstrap_servers: str | None = None  # of the embedded brokers; None if there are none
     database_port: int | None = None  # of the embedded database; None if there is none
-    parts: dict[str, ProcessIdentity] = {}  # servers and commands by name, in the order of their starts
+    # Servers and commands by name, in the order of their starts.
+    processes: dict[str, ProcessIdentity] = msgspec.field(default_factory=dict, name="parts")
 
 
 class _JsonLine(msgspec.Struct):
@@ -35,19 +36,19 @@ class _JsonLine(msgspec.Struct):
 
 def find_running(settings: Settings) -> Settings | None:
     """Settings with the addresses of the `up` of this folder, or None if none runs. Explicit settings are kept."""
-    state = read(settings.home)
-    return with_addresses(settings, state) if state and is_running(state.up) else None
+    running = read(settings.home)
+    return with_addresses(settings, running) if running and is_running(running.up) else None
 
 
-def with_addresses(settings: Settings, state: State) -> Settings:
+def with_addresses(settings: Settings, running: RunningServers) -> Settings:
     """Settings with the addresses of the embedded servers. Explicit settings are kept."""
-    if state.bootstrap_servers and not is_given("kafka_bootstrap_servers"):
-        settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=state.bootstrap_servers)
-    if state.database_port and not is_given("mysql_host"):
+    if running.bootstrap_servers and not is_given("kafka_bootstrap_servers"):
+        settings = msgspec.structs.replace(settings, kafka_bootstrap_servers=running.bootstrap_servers)
+    if running.database_port and not is_given("mysql_host"):
         settings = msgspec.structs.replace(
             settings,
             mysql_host="127.0.0.1",
-            mysql_port=state.database_port,
+            mysql_port=running.database_port,
             mysql_user=database_login.USER,
             mysql_password=database_login.password(database_folder(settings.home)),
             mysql_password_file="",
@@ -62,9 +63,9 @@ def database_folder(home: Path) -> Path:
 
 def last_log_line(settings: Settings, command: str) -> str | None:
     """The last line that this command of the folder's `up` logged, without time and level; None if there is none."""
-    state = read(settings.home)
+    running = read(settings.home)
     path = settings.home / "logs" / f"{command}.log"
-    if state is None or not is_running(state.up) or not path.exists():
+    if running is None or not is_running(running.up) or not path.exists():
         return None
     with path.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_END))
@@ -80,13 +81,13 @@ def _message(line: str) -> str:
         return _LOG_PREFIX.sub("", line)
 
 
-def read(home: Path) -> State | None:
-    """The state, or None if there is no file.
+def read(home: Path) -> RunningServers | None:
+    """The content, or None if there is no file.
 
     Raises StartFailed if the file is damaged.
     """
     try:
-        return msgspec.json.decode(_path(home).read_bytes(), type=State)
+        return msgspec.json.decode(_path(home).read_bytes(), type=RunningServers)
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
@@ -96,10 +97,10 @@ def read(home: Path) -> State | None:
         ) from error
 
 
-def write(home: Path, state: State) -> None:
+def write(home: Path, running: RunningServers) -> None:
     """Replace the file atomically."""
     new = _path(home).with_suffix(".new")
-    new.write_bytes(msgspec.json.encode(state))
+    new.write_bytes(msgspec.json.encode(running))
     new.replace(_path(home))
 
 

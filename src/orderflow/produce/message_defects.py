@@ -1,4 +1,4 @@
-"""Kinds of bad messages; each is made from the bytes of a good one."""
+"""The defects of the bad messages that the producer sends on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from orderflow.contract.definition import Contract
 from orderflow.produce.contract_orders import encode, put, time_token
 
-Malformation = Callable[[bytes], bytes | None]
+# Makes a bad value from the value of a good message.
+Defect = Callable[[bytes], bytes | None]
 
 
 def truncated(message: bytes) -> bytes:
@@ -30,20 +31,20 @@ def _replace(message: bytes, field: str, token: bytes) -> bytes:
     return token.join(re.split(rb'(?<="%b": )(?:"[^"]*"|[^,}]*)' % field.encode(), message, maxsplit=1))
 
 
-def _field(field: str, token: bytes) -> Malformation:
+def _field(field: str, token: bytes) -> Defect:
     """Replaces the field's JSON value by `token`."""
     return lambda message: _replace(message, field, token)
 
 
-def _name(text: bytes) -> Malformation:
+def _name(text: bytes) -> Defect:
     return _field("product_name", b'"' + text + b'"')
 
 
-def _timestamp(text: bytes) -> Malformation:
+def _timestamp(text: bytes) -> Defect:
     return _field("order_timestamp", b'"' + text + b'"')
 
 
-KINDS: dict[str, Malformation] = {
+DEFECTS: dict[str, Defect] = {
     "null value": lambda message: None,
     "empty": lambda message: b"",
     "white space": lambda message: b" \r\n\t",
@@ -94,7 +95,7 @@ KINDS: dict[str, Malformation] = {
     "conflict": conflict,
 }
 
-# The kinds that do not depend on the fields.
+# The defects that do not depend on the fields.
 _ANY_JSON = (
     *("null value", "empty", "white space", "truncated", "trailing data", "two documents", "byte order mark", "UTF-16"),
     *("array", "string", "nested too deeply", "single quotes", "trailing comma"),
@@ -102,12 +103,12 @@ _ANY_JSON = (
 _OTHER_TIME = 946_684_800  # seconds since 1970, of the year 2000
 
 
-def kinds_of(contract: Contract) -> dict[str, Malformation]:
-    """Return the kinds of bad messages for orders of this contract."""
+def defects_of(contract: Contract) -> dict[str, Defect]:
+    """Return the defects for orders of this contract, by name."""
     if contract.is_default:
-        return KINDS
+        return DEFECTS
     order_id, timestamp = contract.by_name["order_id"], contract.by_name["order_timestamp"]
-    return {name: KINDS[name] for name in _ANY_JSON} | {
+    return {name: DEFECTS[name] for name in _ANY_JSON} | {
         "invalid UTF-8": lambda message: message[:-1] + b', "more": "\xff"}',
         "duplicate key": _repeat_first_key,
         "missing field": partial(_without, order_id.path),

@@ -1,0 +1,127 @@
+"""How far the Spark engine searches for records that Spark cannot read, and how it stores those before them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from orderflow import topic
+from orderflow.errors import Interrupted
+from orderflow.offsets import DamagedRange
+from orderflow.pipeline import spark_unreadable
+from orderflow.pipeline.direct import DirectEngine
+from orderflow.pipeline.spark_unreadable import UnreadableRecords
+from orderflow.settings import Settings
+from orderflow.topic import Record, TopicInfo
+
+INFO = TopicInfo("orders", "id", (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("backlogs", "searched"),
+    [
+        ([1_000_000, *[0] * 31], {0: 300_000}),  # Spark gives it the whole trigger
+        ([1_000_000, 200], {0: 300_000, 1: 120}),
+        ([100_000, 100_000, 10], {0: 100_000, 1: 100_000, 2: 10}),
+        ([1_000_000] * 30, dict.fromkeys(range(30), 20_001)),  # twice a thirtieth
+    ],
+)
+def test_damage_is_searched_as_far_as_a_micro_batch_reads(
+    backlogs: list[int], searched: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: dict[int, int] = {}
+
+    def find(settings: Settings, partition: int, start: int, end: int, on_record: object) -> None:
+        read[partition] = end - start
+
+    monkeypatch.setattr(topic, "find_next_damage", find)
+    unreadable = UnreadableRecords(Settings(max_offsets_per_trigger=300_000))
+    unreadable.must_search = True
+    positions = dict.fromkeys(range(len(backlogs)), 10)
+    ends = {partition: 10 + backlog for partition, backlog in enumerate(backlogs)}
+    stop_event = threading.Event()
+    assert unreadable.store_without_spark(INFO, positions, ends, scratch=Path(), stop_event=stop_event) == positions
+    assert read == searched
+
+
+def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None]) -> None:
+        for offset in range(start, end):
+            on_record(Record(partition, offset, 2**62, None, b""))
+
+    monkeypatch.setattr(topic, "find_next_damage", find)
+    unreadable = UnreadableRecords(Settings())
+    unreadable.must_search = True
+    stop_event = threading.Event()
+    stop_event.set()
+    with pytest.raises(Interrupted, match="A stop was requested"):
+        unreadable.store_without_spark(INFO, {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
+
+
+def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads may wait for MySQL."""
+    engine, stop_event, is_ended = DirectEngine(Settings()), threading.Event(), threading.Event()
+    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    stop_event.set()
+    with pytest.raises(Interrupted, match="A stop was requested"):
+        engine.store(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
+    is_ended.set()
+
+
+def test_storing_without_spark_ends_if_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of the engine is not watched, so a hanging one would keep the sink from reporting anything."""
+    engine, is_ended = DirectEngine(Settings(), stall_timeout=0.1), threading.Event()
+    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    with pytest.raises(Interrupted, match=r"Nothing was stored for 0.1 seconds, although orders has records"):
+        engine.store(INFO, {0: 0}, {0: 9}, Path(), threading.Event())
+    is_ended.set()
+
+
+class Stored(DirectEngine):
+    """Records what it should store."""
+
+    ranges: list[tuple[Mapping[int, int], Mapping[int, int]]] = []
+
+    def store(
+        self,
+        info: TopicInfo,
+        positions: Mapping[int, int],
+        end_offsets: Mapping[int, int],
+        scratch: Path,
+        stop_event: threading.Event,
+    ) -> None:
+        self.ranges.append((dict(positions), dict(end_offsets)))
+
+
+def test_records_before_damage_and_with_a_late_timestamp_are_stored_without_spark(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Partition 0 is damaged at its position, 1 after a record with a late timestamp; 2 has only such a record."""
+    damage = {0: DamagedRange(0, 10, 10, 12, "CRC"), 1: DamagedRange(1, 17, 18, 20, "CRC")}
+
+    def find(
+        settings: Settings, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+    ) -> DamagedRange | None:
+        if partition:
+            on_record(Record(partition, 13, 2**62, None, b""))
+        return damage.get(partition)
+
+    monkeypatch.setattr(topic, "find_next_damage", find)
+    monkeypatch.setattr(spark_unreadable, "DirectEngine", Stored)
+    unreadable = UnreadableRecords(Settings(), retry_interval=0)
+
+    def store() -> Mapping[int, int]:
+        positions, ends = dict.fromkeys(range(3), 10), dict.fromkeys(range(3), 30)
+        return unreadable.store_without_spark(INFO, positions, ends, scratch=Path(), stop_event=threading.Event())
+
+    assert store() == {0: 10, 1: 10, 2: 10} and not Stored.ranges, "no query has failed yet"
+    unreadable.must_search = True
+    assert store() == {2: 14}
+    assert Stored.ranges == [({1: 10, 2: 10}, {1: 17, 2: 14})]
+    assert {partition: damaged.offset for partition, damaged in unreadable.damaged.items()} == {0: 10, 1: 17}
+    assert not unreadable.probe_damaged_partitions()
+    del damage[0]
+    assert unreadable.probe_damaged_partitions()
