@@ -2,12 +2,14 @@
 
 import sys
 
+from orderflow.start_signals import exiting_on_signals
+
 
 def main() -> None:
     """Run the command line. Ctrl-C ends it with exit code 130, even during its import."""
     try:
-        from orderflow import cli
-
+        with exiting_on_signals():
+            from orderflow import cli
         cli.main()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -59,13 +59,11 @@ class Event(threading.Event):
 class IdleEngine:
     """Only opened and closed, because the attempts are scripted."""
 
-    is_closed = False
-
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         assert scratch.is_dir()
 
     def close(self) -> None:
-        self.is_closed = True
+        pass
 
 
 class Scripted(Supervisor):
@@ -193,14 +191,20 @@ def test_an_operator_error_ends_the_supervisor_at_once() -> None:
     assert sink.reports == [] and sink.attempts_left == 1
 
 
-def test_the_engine_is_closed_when_an_error_ends_the_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    sink = Scripted(TopicRecreated("The topic was deleted and created again."))
+@pytest.mark.parametrize("is_started", [False, True])
+@pytest.mark.parametrize("close_error", [None, SparkUnavailable("Spark does not answer.")])
+def test_a_started_engine_is_closed_when_an_error_ends_the_supervisor(
+    is_started: bool, close_error: OrderFlowError | None
+) -> None:
+    def start_and_fail(sink: Scripted) -> None:
+        sink._has_started_engine = is_started
+        raise TopicRecreated("The topic was deleted and created again.")
+
+    sink = Scripted(start_and_fail)
+    sink.engine.close = mock.Mock(side_effect=close_error)  # type: ignore[method-assign]
     with pytest.raises(TopicRecreated):
         sink.run()
-    assert sink.engine.is_closed
-    monkeypatch.setattr(IdleEngine, "close", mock.Mock(side_effect=SparkUnavailable("Spark does not answer.")))
-    with pytest.raises(TopicRecreated):
-        Scripted(TopicRecreated("The topic was deleted and created again.")).run()
+    assert sink.engine.close.called == is_started
 
 
 @pytest.mark.parametrize("error", [INTERRUPTED, LedgerGap("A gap.")])
@@ -513,7 +517,8 @@ def test_the_partitions_that_had_records_at_the_start_are_known(run_engine: Call
         def stop(self) -> None:
             """Succeed."""
 
-    assert run_engine([Look(0, 9)], EndingEngine(ends_after=1))._waiting_places() == [(0, 0)]
+    sink = run_engine([Look(0, 9)], EndingEngine(ends_after=1))
+    assert sink._waiting_places() == [(0, 0)] and sink._has_started_engine
     assert run_engine([Look(0, 0)], EndingEngine(ends_after=1))._waiting_places() == [((0, 0),)]
 
 

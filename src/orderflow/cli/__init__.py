@@ -106,6 +106,8 @@ def run(command: Callable[[], object]) -> NoReturn:
     except KeyboardInterrupt:  # between the handlers of two commands
         code = 130
     except BaseException as error:  # noqa: BLE001 - the last resort
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11 wraps it in RuntimeError during an import
+            sys.exit(130)
         from orderflow.cli import failure
 
         shown = failure.explain(error)

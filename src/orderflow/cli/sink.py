@@ -10,6 +10,7 @@ import typer
 
 from orderflow.cli import context, log
 from orderflow.cli.text import to_json
+from orderflow.start_signals import exiting_on_signals
 
 if TYPE_CHECKING:
     from orderflow.pipeline.engine import Engine
@@ -80,7 +81,8 @@ def sink(
     On a cluster, each worker needs the same virtual environment at the same path, or `--ship` sends it
     (docs/scaling.md).
 
-    Exit codes: 0 stopped as requested, or with --once everything is stored; 2 an error that somebody must fix.
+    Exit codes: 0 stopped as requested, or with --once everything is stored; 2 an error that somebody must fix; 130
+    (Ctrl-C) or 143 (SIGTERM) ended at once, by a second signal, or by one while the program is still loading.
 
     Examples:
 
@@ -89,38 +91,43 @@ def sink(
     - `orderflow sink --once && orderflow audit`: for cron
     - `orderflow sink --master spark://spark-1:7077 --ship`: on a cluster
     """
-    from orderflow import extras
-    from orderflow.metrics.endpoint import serving
-    from orderflow.metrics.sink import SinkMetrics
-    from orderflow.pipeline.engine_watch import SinkProgress
-    from orderflow.pipeline.supervisor import Supervisor
-    from orderflow.settings import parse_trigger
+    with exiting_on_signals():  # until the supervisor stops cleanly on signals
+        from orderflow import extras
+        from orderflow.metrics.endpoint import serving
+        from orderflow.metrics.sink import SinkMetrics
+        from orderflow.pipeline.engine_watch import SinkProgress
+        from orderflow.pipeline.supervisor import Supervisor
+        from orderflow.settings import parse_trigger
 
-    if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
-        raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: remove them, or --engine direct")
-    if engine is EngineName.SPARK:
-        _require_spark()
-    if trigger:
-        try:
-            os.environ["SINK_TRIGGER"] = parse_trigger(trigger)
-        except ValueError as error:
-            raise typer.BadParameter(f"--trigger is {trigger!a}: {error}.") from error
-    log.setup()
-    settings = context.load()
-    if settings.sink_metrics_port:
-        extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")
-    metrics = SinkMetrics()
+        if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
+            raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: remove them, or --engine direct")
+        if engine is EngineName.SPARK:
+            _require_spark()
+        if trigger:
+            try:
+                os.environ["SINK_TRIGGER"] = parse_trigger(trigger)
+            except ValueError as error:
+                raise typer.BadParameter(f"--trigger is {trigger!a}: {error}.") from error
+        log.setup()
+        settings = context.load()
+        if settings.sink_metrics_port:
+            extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")
+        metrics = SinkMetrics()
 
-    def on_progress(progress: SinkProgress) -> None:
-        metrics.update(*progress)
-        if as_json:
-            print(to_json(progress._asdict()), flush=True)
+        def on_progress(progress: SinkProgress) -> None:
+            metrics.update(*progress)
+            if as_json:
+                print(to_json(progress._asdict()), flush=True)
 
-    chosen_engine = _engine(engine, settings, master, ship, ui)
-    with serving(settings, "sink_metrics_port", metrics):
-        Supervisor(
-            settings, engine=chosen_engine, once=once, on_progress=on_progress, receive_metrics=metrics.receive_metrics
-        ).run()
+        chosen_engine = _engine(engine, settings, master, ship, ui)
+        with serving(settings, "sink_metrics_port", metrics):
+            Supervisor(
+                settings,
+                engine=chosen_engine,
+                once=once,
+                on_progress=on_progress,
+                receive_metrics=metrics.receive_metrics,
+            ).run()
 
 
 def _require_spark() -> None:

@@ -14,6 +14,7 @@ from types import FrameType
 
 from orderflow.errors import EngineFailed, JvmExited
 from orderflow.restarts import LONGEST_WAIT, MAX_FAILED_STARTS
+from orderflow.start_signals import exit_at_once
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal is_requested
         if is_requested:
-            os._exit(128 + number)
+            exit_at_once(number)
         is_requested = True
         request_stop()
 

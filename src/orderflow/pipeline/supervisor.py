@@ -83,6 +83,7 @@ class Supervisor:
         self._stop_event = threading.Event()
         self._watch = EngineWatch(settings, engine, on_progress, clock=clock)
         self._waiting: dict[int, int] = {}  # at the last start: the positions of the partitions with waiting records
+        self._has_started_engine = False
         self._started_at = 0.0  # when the current run as leader began
         self._reported_error: OrderFlowError | None = None  # of the current attempt
         self._last_positions: dict[int, int] = {}  # at the last failure
@@ -101,9 +102,12 @@ class Supervisor:
             self._engine.open(folder, self._stop_event)  # it starts up during the first requests to Kafka and MySQL
             try:
                 self._keep_running()
-            finally:
-                with suppress(Unavailable):  # it must not replace the error that ends the sink
-                    self._engine.close()
+            except BaseException:
+                if self._has_started_engine:  # a JVM that still starts ends with this process, without a wait for it
+                    with suppress(Unavailable):  # the first error is the cause
+                        self._engine.close()
+                raise
+            self._engine.close()
 
     def _keep_running(self) -> None:
         while not self._stop_event.is_set():
@@ -182,6 +186,7 @@ class Supervisor:
         read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
         with SessionKeepAlive(connection):  # Spark may need minutes, and so may a search for damaged batches
             self._engine.start(info, positions, end_offsets, once=self._once)
+        self._has_started_engine = True
         try:
             must_restart = self._watch.wait_for_end(connection, info, end_offsets, self._stop_event)
         except BaseException as error:
