@@ -58,13 +58,13 @@ class Broker:
 
 
 @pytest.mark.parametrize("code", [CRC, 0])
-def test_the_damaged_range_of_a_broker_that_answers(code: int) -> None:
+def test_the_damaged_range_is_found_if_the_broker_answers(code: int) -> None:
     broken = Broker(100, range(25, 50), code).find(25)
     assert broken and (broken.first, broken.end) == (25, 50)
     assert Broker(100, range(25, 50), code).find(50) is None
 
 
-def test_a_pause_while_the_end_is_searched_is_no_damage() -> None:
+def test_a_pause_of_the_broker_is_not_damage() -> None:
     """It begins after the bounds were read, and ends while the search bisects."""
     with pytest.raises(KafkaUnavailable, match="orders partition 0 did not answer for a while at offset 25") as error:
         Broker(100, range(0), CRC, pause=0, seconds=40).find(25)
@@ -105,7 +105,7 @@ def described(monkeypatch: pytest.MonkeyPatch, topic_id: Uuid | None) -> topic.T
         (KafkaError._SSL, "does not accept the TLS connection", "KAFKA_SECURITY_PROTOCOL"),
     ],
 )
-def test_a_refusal_has_a_hint_that_fits(code: int, message: str, hint: str) -> None:
+def test_each_kafka_refusal_has_its_message_and_hint(code: int, message: str, hint: str) -> None:
     error = classify(KafkaError(code), SETTINGS)
     assert message in error.message
     assert hint in error.hint
@@ -147,7 +147,7 @@ def test_a_compacted_topic_is_refused(monkeypatch: pytest.MonkeyPatch, policy: s
         ((0, -1001), [], None),
     ],
 )
-def test_an_older_end_is_asked_for_again(
+def test_an_end_before_a_known_record_is_read_again(
     cached: tuple[int, int] | None, answers: list[int], expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_consumers, "_OLDER_END_TIMEOUT", 0.3)
