@@ -17,10 +17,10 @@ from orderflow import topic
 from orderflow.errors import BatchDamaged, KafkaUnavailable, OrderFlowError, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
-from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _reading
+from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _range_reading
 from orderflow.topic._damage import _ProbeResult
 from orderflow.topic._error_codes import classify
-from orderflow.topic._reading import GAP_STALL_TIMEOUT
+from orderflow.topic._range_reading import GAP_STALL_TIMEOUT
 
 SETTINGS = Settings(kafka_topic="orders")
 CRC = KafkaError._BAD_MSG
@@ -182,7 +182,7 @@ def test_a_reader_that_has_failed_is_replaced(error: OrderFlowError | None, monk
             raise error
         yield from ()
 
-    monkeypatch.setattr(_reading, "_read", read_)
+    monkeypatch.setattr(_range_reading, "_read", read_)
     settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
     if error:
         with pytest.raises(type(error)):
