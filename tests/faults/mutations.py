@@ -46,7 +46,7 @@ _CONTRACT_VERSIONS = "src/orderflow/audit/contract_versions.py"
 _LEDGER = "tests/integration/test_store_ledger.py"
 _FINDINGS = "tests/integration/test_audit_findings.py"
 _CHANGES = "tests/integration/test_audit_changes.py"
-_UNIT = "tests/unit/test_audit.py"
+_AUDIT_ROWS = "tests/unit/test_audit_rows.py"
 _VERSIONS = "tests/integration/test_contract_versions.py"
 
 MUTATIONS = (
@@ -119,17 +119,17 @@ MUTATIONS = (
     ),
     Mutation(
         "audit: conflicts are believed",
-        "reason_holds",
+        "quarantine_reason",
         _REASONS,
         {"    if row is None or is_same:\n": "    if is_same:\n"},
-        _UNIT,
+        _AUDIT_ROWS,
     ),
     Mutation(
         "audit: refusals are believed",
-        "reason_holds",
+        "quarantine_reason",
         _REASONS,
         {"if row is None or not _existed_at(row, quarantined.record, quarantined_at):": "if row is None or row:"},
-        _UNIT,
+        _AUDIT_ROWS,
     ),
     Mutation(
         "audit: produced_at is believed",
@@ -196,7 +196,7 @@ MUTATIONS = (
     ),
     Mutation(
         "contract: an earlier one may still store",
-        "earlier_contract_is_refused and mysql",
+        "outdated_contract_is_refused and mysql",
         _TRANSACTION,
         {"if position.contract_id > self._context.contract_id:": "if False:"},
         _VERSIONS,

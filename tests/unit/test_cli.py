@@ -139,7 +139,7 @@ def test_no_color_removes_the_colors(tmp_path: Path) -> None:
         assert not re.search(r"\x1b\[[0-9;]*(3[0-9]|4[0-9]|9[0-9])m", result.stdout + result.stderr)
 
 
-def test_json_is_ascii() -> None:
+def test_json_output_is_ascii() -> None:
     value = {"a": "\x7f\x9b\u202e\u2028\u00e9\U0001f600\\u", "b": b"\xff", "c": [1, None]}
     line = to_json(value)
     assert line.isascii() and line.isprintable()

@@ -34,7 +34,7 @@ def test_the_last_attempt_names_what_is_stored_and_the_last_cause() -> None:
     assert raised.value.__cause__ is DEADLOCK and "PROCESSLIST" in raised.value.hint
 
 
-def test_the_time_is_limited_too() -> None:
+def test_retries_end_after_the_timeout() -> None:
     with pytest.raises(Contention, match="1 attempt met"):
         ContentionRetries(timeout=-1).pause_after(DEADLOCK, SUBJECT)
 

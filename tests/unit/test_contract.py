@@ -100,7 +100,7 @@ def test_the_schema_is_as_strict_as_json_schema_allows(value: bytes) -> None:
 
 
 @given(st.decimals("0.01", "99999999.99", places=2), st.integers(1, 9))
-def test_no_price_is_lost_to_floats(price: Decimal, quantity: int) -> None:
+def test_the_schema_accepts_exactly_the_valid_prices(price: Decimal, quantity: int) -> None:
     value = message(unit_price=str(price), quantity=str(quantity), total_price=str(price * quantity))
     assert accepts(value) == isinstance(outcome_of(value), Order)
 

@@ -41,11 +41,11 @@ FAMILIES = re.compile(
 )
 
 
-def test_a_number_has_one_meaning() -> None:
+def test_each_error_number_is_in_one_group() -> None:
     assert {number for number, count in Counter(n for numbers in ALL for n in numbers).items() if count > 1} == set()
 
 
-def test_names_are_those_of_the_clients_list() -> None:
+def test_error_names_are_those_of_the_mysql_client() -> None:
     client_names = {number: name for name, number in reversed(vars(errorcode).items()) if isinstance(number, int)}
     for number, name in NAMES.items():
         if number >= 1000 and number not in MARIADB:
@@ -55,7 +55,7 @@ def test_names_are_those_of_the_clients_list() -> None:
 @pytest.mark.parametrize(
     ("number", "name"), sorted((n, name) for name, n in vars(errorcode).items() if FAMILIES.search(name))
 )
-def test_every_number_of_these_kinds_is_listed(number: int, name: str) -> None:
+def test_every_error_number_of_these_names_is_listed(number: int, name: str) -> None:
     assert number in NAMES, name
 
 

@@ -102,7 +102,7 @@ def test_columns_may_be_in_any_order(read: Read) -> None:
         ({"order_timestamp": "15.01.2025"}, "invalid_timestamp"),
     ],
 )
-def test_a_wrong_row_goes_to_the_quarantine_by_its_reason(read: Read, cells: dict[str, str], expected: str) -> None:
+def test_a_wrong_csv_row_is_sent_and_rejected_with_its_reason(read: Read, cells: dict[str, str], expected: str) -> None:
     good = ",".join(ROW.values())
     rows = read("o.csv", "\n".join([HEADER, ",".join((ROW | cells).values()), good]))
     assert reason(rows[0][1]) == expected
@@ -221,7 +221,7 @@ def test_a_file_that_cannot_be_read_twice_is_refused(tmp_path: Path, progress: P
 @pytest.mark.parametrize(
     "cell", ["45.99\u00a0", "\u066345.99", "+45.99", "45.", ".99", "4_5", "0x1", "45.99\0", "1e400x"]
 )
-def test_only_a_json_number_is_a_number(read: Read, cell: str) -> None:
+def test_only_a_cell_with_a_json_number_becomes_a_number(read: Read, cell: str) -> None:
     """Any other cell would need a guess. It is sent as text and quarantined."""
     ((_, value, _),) = read("o.csv", HEADER + "\n" + ",".join((ROW | {"unit_price": cell}).values()))
     assert json.loads(value or b"")["unit_price"] == cell

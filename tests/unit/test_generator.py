@@ -30,7 +30,7 @@ def drawn(count: int, **options: Any) -> tuple[Generator, list[OutgoingMessage]]
 
 
 @given(seed=st.integers(), start=st.integers(1, HIGHEST_NUMBER))
-def test_orders_keep_the_contract_and_the_ranges(seed: int, start: int) -> None:
+def test_generated_orders_satisfy_the_contract_and_the_ranges(seed: int, start: int) -> None:
     products = {product.name: product for product in PRODUCTS}
     for number, (key, value, _) in enumerate(islice(Generator(start, seed=seed, clock=lambda: NOON), 20), start):
         order = exact_path.decode(value, range_check=outside_ranges)
@@ -56,7 +56,7 @@ def test_every_product_quantity_and_price_end_is_drawn() -> None:
     assert min(mats) < Decimal(51) and max(mats) > Decimal(129)
 
 
-def test_the_time_follows_the_clock() -> None:
+def test_the_order_timestamp_is_the_time_of_the_clock() -> None:
     ticks = iter([NOON, NOON + 0.4, NOON + 1, NOON + 86_400])
     generator = Generator(1, clock=lambda: next(ticks))
     assert [exact_path.decode(value).order_timestamp for _, value, _ in islice(generator, 4)] == [
@@ -72,7 +72,7 @@ def test_a_seed_gives_the_same_messages() -> None:
     assert drawn(10)[1] != list(islice(Generator(1, seed=8, clock=lambda: NOON), 10))
 
 
-def test_shares_do_not_change_the_orders() -> None:
+def test_bad_and_repeated_messages_do_not_change_the_orders() -> None:
     plain = {key: value for key, value, _ in drawn(5_000)[1]}
     _, mixed = drawn(5_000, bad_share=0.2, repeat_share=0.2)
     sound = [(key, value) for key, value, _ in mixed if plain.get(key) == value]

@@ -165,7 +165,7 @@ def test_keys_in_objects_and_with_other_names_are_found() -> None:
     assert (contract.total, contract.by_name["total_price"].json) == ("checked", "string")
 
 
-def test_the_numbers_decide_between_names() -> None:
+def test_totals_decide_between_keys_with_similar_names() -> None:
     _, contract = inferred(samples(lambda n: {"price": 3.0, "amount": 7.5, "units": 3} | {"unit_price": "none"}))
     assert contract.by_name["unit_price"].key == "price"
 
@@ -301,7 +301,7 @@ def test_a_contract_inferred_from_csv_accepts_its_samples(call: Callable[..., Re
 
 
 @pytest.mark.parametrize("name", ["shopify-like", "woocommerce-like", "line-items"])
-def test_the_examples_are_checked(call: Callable[..., Result], name: str) -> None:
+def test_contract_check_accepts_the_examples_of_the_docs(call: Callable[..., Result], name: str) -> None:
     path = EXAMPLES / f"{name}.toml"
     result = call("check", path, path.with_suffix(".jsonl"))
     assert result.exit_code == 0

@@ -11,7 +11,7 @@ import pytest
 from tests.support.processes import run_orderflow, run_python
 
 
-def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
+def test_a_json_log_line_has_the_extra_attributes(tmp_path: Path) -> None:
     program = (
         "import logging, pathlib, threading; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
         "logger = logging.getLogger('orderflow.here')\n"
@@ -40,7 +40,7 @@ def test_a_line_is_an_object_with_its_extras(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dotenv", [True, False])
-def test_an_error_is_an_object_too(tmp_path: Path, dotenv: bool) -> None:
+def test_an_error_is_a_json_log_line(tmp_path: Path, dotenv: bool) -> None:
     if dotenv:
         (tmp_path / ".env").write_text("LOG_FORMAT=json")
     option = [] if dotenv else ["--log-format", "json"]

@@ -20,7 +20,7 @@ CHUNKS = {"topic_id", "part", "bytes"}
 LEDGER = {"topic", "next_offset", "lost", "times_rows", "times_sum"}
 
 
-def test_the_numbers_have_no_gap() -> None:
+def test_migration_numbers_have_no_gap() -> None:
     assert [int(name.split("_")[0]) for name in MIGRATIONS] == [*range(1, LATEST + 1)]
     assert sorted(path.stem for path in SQL.iterdir()) == [*MIGRATIONS]
 
@@ -71,7 +71,7 @@ def test_a_table_with_both_names_is_refused() -> None:
         migrations.pending(SETTINGS, 0, {"shop_record_parts": CHUNKS, "shop_quarantine_chunks": CHUNKS})
 
 
-def test_the_longest_name_fits() -> None:
+def test_the_longest_table_name_fits() -> None:
     longest = msgspec.convert({"mysql_table": "x" * 46}, Settings)
     assert max(map(len, statements.table_names(longest).values())) == 64
     with pytest.raises(msgspec.ValidationError, match="mysql_table"):

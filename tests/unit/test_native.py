@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 @settings(max_examples=300)
 @given(st.lists(rows, min_size=1, max_size=6), st.integers(0, 3))
-def test_the_lines_equal_those_of_the_fallback(generated_rows: list[tuple[object, ...]], start: int) -> None:
+def test_the_c_library_writes_the_same_lines_as_python(generated_rows: list[tuple[object, ...]], start: int) -> None:
     table = pa.table([*zip(*generated_rows, strict=True)], schema=SCHEMA)
     for part in (table, table.slice(start), table.slice(start, 1), pa.concat_tables([table, table])):
         lines = native.write(part, times=("time", "moment"), free_texts=("free",))

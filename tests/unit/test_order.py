@@ -102,7 +102,7 @@ def test_json_in_an_unknown_field_is_accepted_and_counted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NOT_JSON)
-def test_what_is_not_json_is_rejected_anywhere(text: str) -> None:
+def test_invalid_json_is_rejected_in_every_field(text: str) -> None:
     for value in (text.encode(), message(coupon=text), message(coupon=f"[{text}]"), message(unit_price=text)):
         assert isinstance(outcome(value), Reason)
         assert reference.read(value) is None
@@ -110,7 +110,7 @@ def test_what_is_not_json_is_rejected_anywhere(text: str) -> None:
     assert isinstance(outcome(first), Reason)
 
 
-def test_the_outcome_does_not_depend_on_the_caller() -> None:
+def test_the_outcome_does_not_depend_on_the_depth_of_the_call_stack() -> None:
     def deeper(calls: int, value: bytes) -> Order | Reason:
         return deeper(calls - 1, value) if calls else outcome(value)
 
@@ -129,7 +129,7 @@ def test_details_are_short_and_harmless() -> None:
             assert detail.isprintable() and detail.replace("×", "").isascii(), case.name
 
 
-def test_values_are_exact() -> None:
+def test_amounts_are_decoded_exactly() -> None:
     order = exact_path.decode(message(unit_price="45.990", total_price="9198e-2"))
     assert (type(order.unit_price), order.unit_price) == (Decimal, Decimal("45.99"))
     assert order.unit_price * 2 == order.total_price == Decimal("91.98")
@@ -196,7 +196,7 @@ def test_enforced_ranges_reject_orders_outside(tokens: dict[str, str]) -> None:
     ]
 
 
-def test_ranges_do_not_hide_a_worse_fault() -> None:
+def test_an_error_of_the_contract_is_reported_before_a_range() -> None:
     assert outcome(message(total_price="91.99"), range_check=outside_ranges) == Reason.WRONG_TOTAL
 
 

@@ -63,6 +63,6 @@ def test_an_outage_is_not_followed_by_a_burst(clock: Clock) -> None:
     assert clock.now == pytest.approx(1_061.9)
 
 
-def test_the_pace_ends_with_the_messages_or_the_wait(clock: Clock) -> None:
+def test_pacing_ends_with_the_messages_or_a_stop(clock: Clock) -> None:
     assert len(list(pace.paced(islice(endless(), 5), 10, clock.wait))) == 5
     assert len(list(pace.paced(endless(), 10, lambda seconds: False))) == 1

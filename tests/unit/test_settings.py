@@ -64,7 +64,7 @@ def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:
         ("MYSQL_DATABASE", "a`b"),
     ],
 )
-def test_a_wrong_value_is_named(tmp_path: Path, name: str, value: str) -> None:
+def test_an_invalid_setting_is_named_with_its_value(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(SettingInvalid) as caught:
         load(tmp_path, {name: value})
     assert name in caught.value.message and value in caught.value.message
@@ -217,7 +217,7 @@ def test_a_secret_is_used_exactly_as_it_is(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "password"), [("a\n\n", "a\n"), ("a\r", "a\r"), ("\n", ""), ("a\r\nb\r\n", "a\r\nb")]
 )
-def test_a_file_loses_one_line_break(tmp_path: Path, content: str, password: str) -> None:
+def test_one_line_break_at_the_end_of_a_secret_file_is_dropped(tmp_path: Path, content: str, password: str) -> None:
     (tmp_path / "secret").write_bytes(content.encode())
     assert load(tmp_path, {"MYSQL_PASSWORD_FILE": str(tmp_path / "secret")}).mysql_password == password
 
@@ -316,7 +316,7 @@ def test_a_line_in_dotenv_that_sets_no_setting_is_found(tmp_path: Path) -> None:
     assert settings.load({}, tmp_path / ".env").mysql_user == "g"
 
 
-def test_every_pattern_has_a_sentence() -> None:
+def test_every_pattern_of_a_setting_has_a_sentence() -> None:
     """Otherwise a message would show a regular expression."""
     patterns = [field.name for field in msgspec.structs.fields(Settings) if "pattern=" in str(field.type)]
     assert sorted(patterns) == sorted(fields.ALLOWED)

@@ -17,10 +17,10 @@ from orderflow import topic
 from orderflow.errors import BatchDamaged, KafkaUnavailable, OrderFlowError, TopicUnusable
 from orderflow.offsets import DamagedRange
 from orderflow.settings import Settings
-from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _reading
+from orderflow.topic import Bounds, Record, _connection, _consumers, _damage, _metadata, _range_reading
 from orderflow.topic._damage import _ProbeResult
 from orderflow.topic._error_codes import classify
-from orderflow.topic._reading import GAP_STALL_TIMEOUT
+from orderflow.topic._range_reading import GAP_STALL_TIMEOUT
 
 SETTINGS = Settings(kafka_topic="orders")
 CRC = KafkaError._BAD_MSG
@@ -58,13 +58,13 @@ class Broker:
 
 
 @pytest.mark.parametrize("code", [CRC, 0])
-def test_the_damaged_range_of_a_broker_that_answers(code: int) -> None:
+def test_the_damaged_range_is_found_if_the_broker_answers(code: int) -> None:
     broken = Broker(100, range(25, 50), code).find(25)
     assert broken and (broken.first, broken.end) == (25, 50)
     assert Broker(100, range(25, 50), code).find(50) is None
 
 
-def test_a_pause_while_the_end_is_searched_is_no_damage() -> None:
+def test_a_pause_of_the_broker_is_not_damage() -> None:
     """It begins after the bounds were read, and ends while the search bisects."""
     with pytest.raises(KafkaUnavailable, match="orders partition 0 did not answer for a while at offset 25") as error:
         Broker(100, range(0), CRC, pause=0, seconds=40).find(25)
@@ -105,7 +105,7 @@ def described(monkeypatch: pytest.MonkeyPatch, topic_id: Uuid | None) -> topic.T
         (KafkaError._SSL, "does not accept the TLS connection", "KAFKA_SECURITY_PROTOCOL"),
     ],
 )
-def test_a_refusal_has_a_hint_that_fits(code: int, message: str, hint: str) -> None:
+def test_each_kafka_refusal_has_its_message_and_hint(code: int, message: str, hint: str) -> None:
     error = classify(KafkaError(code), SETTINGS)
     assert message in error.message
     assert hint in error.hint
@@ -147,7 +147,7 @@ def test_a_compacted_topic_is_refused(monkeypatch: pytest.MonkeyPatch, policy: s
         ((0, -1001), [], None),
     ],
 )
-def test_an_older_end_is_asked_for_again(
+def test_an_end_before_a_known_record_is_read_again(
     cached: tuple[int, int] | None, answers: list[int], expected: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_consumers, "_OLDER_END_TIMEOUT", 0.3)
@@ -182,7 +182,7 @@ def test_a_reader_that_has_failed_is_replaced(error: OrderFlowError | None, monk
             raise error
         yield from ()
 
-    monkeypatch.setattr(_reading, "_read", read_)
+    monkeypatch.setattr(_range_reading, "_read", read_)
     settings = Settings(kafka_bootstrap_servers="127.0.0.1:1")
     if error:
         with pytest.raises(type(error)):

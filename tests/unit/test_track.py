@@ -28,7 +28,7 @@ def search(text: str, words: str) -> tuple[str | None, object, object, str | Non
     return result.order.order_id if result.order else None, result.customer_id, result.orders, result.order_id
 
 
-def test_a_customer_may_be_a_text() -> None:
+def test_a_customer_id_may_be_a_text() -> None:
     assert search(shop.TEXT, " Bob ") == (None, "Bob", ("Bob",), None)
     assert search(shop.TEXT, "po-2025-007") == ("PO-2025-007", "po-2025-007", (), "PO-2025-007")
     assert search(shop.TEXT, "7") == ("PO-2025-007", "7", (), None)

@@ -285,7 +285,7 @@ def split_by_size(rows: Iterable[_Row], size_of: Callable[[_Row], int], max_size
 
 
 def _is_misuse(error: mysql.connector.Error) -> bool:
-    """Whether the client refused a call without a number: a defect of OrderFlow, which waiting does not repair."""
+    """Whether the client refused a call without a number: a bug in OrderFlow, which a retry does not fix."""
     return (error.errno or -1) < 0 and isinstance(
         error, mysql.connector.ProgrammingError | mysql.connector.InternalError
     )
@@ -300,8 +300,8 @@ def _as_error(raised: Exception) -> mysql.connector.Error:
     """Convert the errors of its own class that the C extension raises in some calls."""
     if isinstance(raised, mysql.connector.Error):
         return raised
-    number, text, state = (getattr(raised, name, None) for name in ("errno", "msg", "sqlstate"))
-    return mysql.connector.DatabaseError(text, errno=number, sqlstate=state)
+    number, text, sqlstate = (getattr(raised, name, None) for name in ("errno", "msg", "sqlstate"))
+    return mysql.connector.DatabaseError(text, errno=number, sqlstate=sqlstate)
 
 
 def _tls_options(settings: Settings) -> dict[str, Any]:
@@ -324,14 +324,14 @@ def _translate_tls_refusal(settings: Settings, options: dict[str, Any]) -> Itera
             raise
         try:
             mysql.connector.connect(**options, use_pure=True, connection_timeout=CONNECT_TIMEOUT).close()
-        except mysql.connector.Error as again:
-            cause = tls.find_tls_error(again)
+        except mysql.connector.Error as second_error:
+            cause = tls.find_tls_error(second_error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 reason, hint = tls.explain(cause, settings.mysql_host, "MYSQL_SSL_CA", "MYSQL_HOST")
                 refusal = f"MySQL at {settings.database_address} is not trusted: {reason}."
-                raise DatabaseRefused(refusal, hint=hint) from again
-            if cause or again.errno == error_numbers.TLS_REFUSED:
-                raise error from again
+                raise DatabaseRefused(refusal, hint=hint) from second_error
+            if cause or second_error.errno == error_numbers.TLS_REFUSED:
+                raise error from second_error
         raise DatabaseUnavailable(f"MySQL at {settings.database_address} ended the TLS handshake.") from error
 
 
@@ -347,7 +347,7 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
         names = {
             "user": settings.mysql_user,
             "database": settings.mysql_database,
-            "who": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
+            "prefix": "MYSQL_READER" if settings.mysql_user == settings.mysql_reader_user else "MYSQL",
         }
         return DatabaseRefused(f"{server} {group.problem.format(**names)}: {reason}.", hint=group.hint.format(**names))
     if error.errno == error_numbers.NO_SOCKET:

@@ -2,11 +2,11 @@
 
 Sources: MySQL 9.x Error Reference ("Server Error Message Reference", "Client Error Message Reference" and "Global Error
 Message Reference"), and "MariaDB Error Codes" of MariaDB's Knowledge Base. Names are those of these lists without ER_
-and EE_; "WSREP" marks Galera's use of a number. Up to 1879, a number means the same on both servers. Above, a few
-numbers have two meanings; this module uses only the meanings that a write or a login can meet.
+and EE_; "WSREP" marks Galera's use of a number. Up to 1879, a number means the same on both servers. Some higher
+numbers have another meaning on each server; the groups follow the meaning that a write or a login can cause.
 
-A number that is in no group is not assumed to be permanent: see UnknownDatabaseError. docs/database-errors.md has the
-same table for readers, and a test compares the two.
+An error whose number is in no group may be temporary or permanent: see UnknownDatabaseError. docs/database-errors.md
+has the same table, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class ErrorGroup(NamedTuple):
-    """Numbers with the same meaning for the user. `problem` continues "MySQL at host:port …"."""
+    """Error numbers with the same cause and the same fix. `problem` completes the sentence "MySQL at host:port …"."""
 
     problem: str
     hint: str
@@ -101,12 +101,12 @@ UNAVAILABLE_GROUPS = (
     }),
 )
 
-# The transaction has too many rows. Smaller ones may succeed.
+# The transaction is too large. Smaller ones may succeed.
 TOO_LARGE_TRANSACTION: Mapping[int, str] = {
     1197: "TRANS_CACHE_FULL", 1705: "STMT_CACHE_FULL", 3230: "WRITE_SET_EXCEEDS_LIMIT",
 }
 
-# Errors of a statement that writes orders. A trigger can raise any number; these are the usual ones.
+# Errors of a statement that writes orders, caused by the values of a row. A trigger can also raise other numbers.
 ROW_AT_FAULT: Mapping[int, str] = {
     1022: "DUP_KEY", 1048: "BAD_NULL_ERROR", 1062: "DUP_ENTRY", 1118: "TOO_BIG_ROWSIZE", 1169: "DUP_UNIQUE",
     1172: "TOO_MANY_ROWS", 1216: "NO_REFERENCED_ROW", 1242: "SUBQUERY_NO_1_ROW", 1264: "WARN_DATA_OUT_OF_RANGE",
@@ -124,7 +124,7 @@ ROW_AT_FAULT: Mapping[int, str] = {
     4025: "CONSTRAINT_FAILED",  # MariaDB
 }
 
-_USER = "Set {who}_USER and {who}_PASSWORD (or {who}_PASSWORD_FILE) to a user of the server and its password."
+_USER = "Set {prefix}_USER and {prefix}_PASSWORD (or {prefix}_PASSWORD_FILE) to a user of the server and its password."
 REFUSED_GROUPS = (
     ErrorGroup("refuses user {user}", _USER, {
         1045: "ACCESS_DENIED_ERROR", 1698: "ACCESS_DENIED_NO_PASSWORD_ERROR", 1873: "ACCESS_DENIED_CHANGE_USER_ERROR",
@@ -153,7 +153,7 @@ REFUSED_GROUPS = (
     ),
     ErrorGroup(
         "has locked user {user} after too many wrong passwords",
-        "Correct {who}_PASSWORD, then: ALTER USER '{user}'@'…' ACCOUNT UNLOCK; on MariaDB: FLUSH PRIVILEGES;",
+        "Correct {prefix}_PASSWORD, then: ALTER USER '{user}'@'…' ACCOUNT UNLOCK; on MariaDB: FLUSH PRIVILEGES;",
         {3955: "USER_ACCESS_DENIED_FOR_USER_ACCOUNT_BLOCKED_BY_PASSWORD_LOCK", 4150: "USER_IS_BLOCKED"},
     ),
     ErrorGroup(

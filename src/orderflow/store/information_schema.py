@@ -54,7 +54,7 @@ def read_tables(connection: Connection, settings: Settings) -> ExistingTables:
 def _read_once(connection: Connection, settings: Settings) -> ExistingTables:
     names = [*statements.table_names(settings).values(), *former_names(settings)]
     server_names = as_server_names(connection, (settings.mysql_database, *names))
-    names_by_lower = {name.lower(): ours for name, ours in zip(server_names[1:], names, strict=True)}
+    names_by_lower = {server_name.lower(): name for server_name, name in zip(server_names[1:], names, strict=True)}
     placeholders = statements.placeholders_for(server_names[1:])
     ignores_case = named_lock.ignores_case(connection)
 

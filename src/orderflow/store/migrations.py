@@ -118,6 +118,9 @@ def _migrations(settings: Settings, version: int) -> Iterator[Migration]:
         table = _TABLE.match(text)
         assert table
         new_name = _NEW_NAME.search(text)
-        renamed = {old or was: new or becomes for old, new, was, becomes in _RENAMED.findall(text)}
+        renamed = {
+            renamed_from or changed_from: renamed_to or changed_to
+            for renamed_from, renamed_to, changed_from, changed_to in _RENAMED.findall(text)
+        }
         added = tuple(_ADDED.findall(text))
         yield Migration(number, name, table[1], new_name[1] if new_name else table[1], added, renamed)

@@ -251,11 +251,11 @@ def find_by_order_id(connection: Connection, order_ids: Iterable[str]) -> dict[s
     ids = list(dict.fromkeys(order_ids))
     existing_rows: dict[str, ExistingRow] = {}
     for start in range(0, len(ids), _SELECT_IDS):
-        some_ids = ids[start : start + _SELECT_IDS]
-        rows = connection.execute("select_orders", some_ids, ids=placeholders_for(some_ids)).rows
+        id_portion = ids[start : start + _SELECT_IDS]
+        rows = connection.execute("select_orders", id_portion, ids=placeholders_for(id_portion)).rows
         for *order, partition, offset, produced_at, stored_at in rows:
             existing_rows[str(order[_ORDER_ID])] = ExistingRow(
-                tuple(map(_as_time, order)), partition, offset, produced_at, stored_at
+                tuple(map(_as_datetime, order)), partition, offset, produced_at, stored_at
             )
     return existing_rows
 
@@ -392,6 +392,6 @@ def _rows_with_existing_id(connection: Connection, rows: pa.Table, stored_at: da
     ]
 
 
-def _as_time(value: object) -> object:
-    """Convert the dates that a DATETIME column returns after it was changed to DATE."""
+def _as_datetime(value: object) -> object:
+    """Return a date as a datetime: a DATETIME column that a person changed to DATE returns dates."""
     return datetime.combine(value, time()) if isinstance(value, date) and not isinstance(value, datetime) else value

@@ -33,7 +33,7 @@ class RejectedRecord(NamedTuple):
     """A record of a batch that goes to the quarantine: its batch index, the reason, and its order_id if it has one."""
 
     batch_index: int
-    rejected: RecordRejected
+    rejection: RecordRejected
     order_id: str | None = None
 
 
@@ -99,7 +99,7 @@ def _rows(
     quarantined_at: datetime,
 ) -> Iterator[tuple[object, ...]]:
     """Yield the records as rows, after storing the chunks of a record that is too large for a row."""
-    for batch_index, rejected, order_id in records:
+    for batch_index, rejection, order_id in records:
         coordinates = {
             "topic_id": topic_reader.topic_id,
             "partition": batch.partitions[batch_index],
@@ -109,8 +109,8 @@ def _rows(
         other_columns = (
             produced_at(batch.timestamps[batch_index]),
             quarantined_at,
-            rejected.reason,
-            _detail(rejected),
+            rejection.reason,
+            _detail(rejection),
             order_id,
         )
         chunks: list[dict[str, object]] = []
@@ -129,21 +129,21 @@ def _rows(
 
 
 def set_conflict(
-    connection: Connection, quarantine_id: int, rejected: RecordRejected, order_id: str, contract_id: int
+    connection: Connection, quarantine_id: int, rejection: RecordRejected, order_id: str, contract_id: int
 ) -> None:
     """Set the reason of an entry whose replay found a conflict, so that a search for conflicts finds it.
 
     The contract's version shows the audit that a replay set the reason.
     """
-    values: dict[str, object] = {"reason": rejected.reason, "detail": _detail(rejected), "order_id": order_id}
+    values: dict[str, object] = {"reason": rejection.reason, "detail": _detail(rejection), "order_id": order_id}
     connection.execute("set_conflict", {**values, "reason_contract_id": contract_id, "quarantine_id": quarantine_id})
 
 
-def _detail(rejected: RecordRejected) -> str:
+def _detail(rejection: RecordRejected) -> str:
     """Return the rejection's sentence, shortened if it is too long for the column: it may show many long texts."""
-    encoded = rejected.message.encode()
+    encoded = rejection.message.encode()
     if len(encoded) <= _DETAIL_BYTES:
-        return rejected.message
+        return rejection.message
     return encoded[: _DETAIL_BYTES - len("…".encode())].decode(errors="ignore") + "…"
 
 
@@ -188,8 +188,8 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Quarantin
     """
     entries: list[QuarantineEntry] = []
     for start in range(0, len(quarantine_ids), _IDS):
-        some_ids = quarantine_ids[start : start + _IDS]
-        rows = connection.execute("select_quarantine_ids", some_ids, ids=placeholders_for(some_ids)).rows
+        id_portion = quarantine_ids[start : start + _IDS]
+        rows = connection.execute("select_quarantine_ids", id_portion, ids=placeholders_for(id_portion)).rows
         entries += [QuarantineEntry(*row) for row in rows]
     connection.rollback()
     if unknown := sorted({*quarantine_ids} - {entry.quarantine_id for entry in entries}):
@@ -214,9 +214,9 @@ def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, b
     """Discard those of the entries that are open, and return their number. The records stay."""
     changed = 0
     for start in range(0, len(quarantine_ids), _IDS):
-        some_ids = quarantine_ids[start : start + _IDS]
+        id_portion = quarantine_ids[start : start + _IDS]
         changed += connection.execute(
-            "resolve_discarded", (by, because, *some_ids), ids=placeholders_for(some_ids)
+            "resolve_discarded", (by, because, *id_portion), ids=placeholders_for(id_portion)
         ).changed
         connection.commit()
     return changed

@@ -154,15 +154,15 @@ def sales(connection: Connection, since: datetime, until: datetime) -> SalesSumm
     return SalesSummary(since, until, int(orders), int(units), revenue, leading)
 
 
-def history(connection: Connection, over: SalesSummary, step: timedelta) -> tuple[SalesInterval, ...]:
+def history(connection: Connection, summary: SalesSummary, step: timedelta) -> tuple[SalesInterval, ...]:
     """Return the same sales over time, in intervals of `step` (whole minutes)."""
-    names = [sales.name for sales in over.leading]
+    names = [sales.name for sales in summary.leading]
     if not names:
         return ()
     seconds = int(step.total_seconds())
     rows = connection.execute(
         "select_history",
-        (seconds, *names, _naive(over.since), _naive(over.until)),
+        (seconds, *names, _naive(summary.since), _naive(summary.until)),
         categories=placeholders_for(names),
     ).rows
     return tuple(

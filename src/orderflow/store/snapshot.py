@@ -189,7 +189,7 @@ def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
 def rollup_differences(connection: Connection, limit: int) -> tuple[int, list[RollupDifference]]:
     """Count the differences between the rollup and the orders table, and return the first `limit` of them."""
     connection.execute("set_group_memory")
-    rows = connection.execute("select_rollup_differences", {"most": limit}).rows
+    rows = connection.execute("select_rollup_differences", {"limit": limit}).rows
     differences = [
         RollupDifference(minute, category, partition, int(orders), int(units), revenue)
         for minute, category, partition, orders, units, revenue, _ in rows
@@ -208,7 +208,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, limi
     try:
         rows = connection.execute(
             "select_view_differences",
-            {"most": limit},
+            {"limit": limit},
             columns=", ".join(VIEWS[view]),
             view=f"`{names[view]}`",
             definition=statements.sql(f"create_{view}", settings).split(" AS\n", 1)[1],

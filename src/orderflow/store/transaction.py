@@ -154,7 +154,7 @@ class BatchTransaction:
         return CommitResult(
             stored=counts.stored.total(),
             duplicates=counts.duplicates.total(),
-            quarantined=Counter(record.rejected.reason for record in rejected_records),
+            quarantined=Counter(record.rejection.reason for record in rejected_records),
             unknown_fields=Counter(unknown_fields["name"].to_pylist()),
         )
 
@@ -181,7 +181,7 @@ class BatchTransaction:
                 contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
 
     def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
-        advances = {
+        updates = {
             partition: PositionUpdate(
                 self._next_offsets[partition],
                 stored=counts.stored[partition],
@@ -193,7 +193,7 @@ class BatchTransaction:
             for partition, index in batch.last_indexes().items()
         }
         connection, topic_reader = self._context.session.connection, self._context.topic_reader
-        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, advances)
+        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, updates)
 
     def _commit(self) -> None:
         connection, timer = self._context.session.connection, self._context.timer

@@ -23,7 +23,7 @@ from orderflow.topic._metadata import (
     request_description,
     wait_for_leaders,
 )
-from orderflow.topic._reading import holds_records, read, records_at
+from orderflow.topic._range_reading import holds_records, read, records_at
 
 __all__ = [
     "DEFAULT_PARTITIONS",

@@ -29,14 +29,14 @@ class Record(NamedTuple):
     value: bytes | None
 
 
-def consumer(settings: Settings, **more: Any) -> Consumer:
+def consumer(settings: Settings, **overrides: Any) -> Consumer:
     """Return a client that reads committed records of its assigned partitions and joins no group."""
-    return Consumer(reader_config(settings) | more)
+    return Consumer(reader_config(settings) | overrides)
 
 
 @contextmanager
-def open_consumer(settings: Settings, **more: Any) -> Iterator[Consumer]:
-    reader = consumer(settings, **more)
+def open_consumer(settings: Settings, **overrides: Any) -> Iterator[Consumer]:
+    reader = consumer(settings, **overrides)
     try:
         yield reader
     finally:

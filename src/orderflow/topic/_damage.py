@@ -17,7 +17,7 @@ from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, high_watermark, open_consumer
 from orderflow.topic._error_codes import is_damage
 from orderflow.topic._metadata import bounds
-from orderflow.topic._reading import (
+from orderflow.topic._range_reading import (
     GAP_STALL_TIMEOUT,
     PROBE_BYTES,
     READ_STALL_TIMEOUT,

@@ -12,4 +12,4 @@ FROM (
 GROUP BY 1, 2, 3
 HAVING SUM(orders) <> 0 OR SUM(units) <> 0 OR SUM(revenue) <> 0
 ORDER BY 1, 2, 3
-LIMIT %(most)s
+LIMIT %(limit)s

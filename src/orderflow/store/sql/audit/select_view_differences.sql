@@ -8,4 +8,4 @@ FROM (
 GROUP BY {columns}
 HAVING SUM(difference) <> 0
 ORDER BY {columns}
-LIMIT %(most)s
+LIMIT %(limit)s
