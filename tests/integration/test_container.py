@@ -39,6 +39,11 @@ print(json.dumps([schema, YAML(typ="safe").load(sys.stdin)]))
 """
 
 
+@pytest.fixture
+def no_system_certificates() -> None:
+    """Keep the system's certificates, because an image's build downloads packages."""
+
+
 @pytest.fixture(scope="module")
 def schema_and_compose() -> list[Any]:
     result = subprocess.run(

@@ -19,6 +19,11 @@ from tests.support.processes import TIMEOUT
 ORDERS = 1000
 
 
+@pytest.fixture
+def no_system_certificates() -> None:
+    """Keep the system's certificates, because uv downloads packages."""
+
+
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dist")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 MARKDOWN = sorted((*ROOT.glob("*.md"), *DOCS.rglob("*.md"), ROOT / "tests/README.md"))
 PAGES = (*MARKDOWN, *(ROOT / "deploy").rglob("*.service"))
+COMMAND = typer.main.get_command(cli.app)
 DAGS = ROOT / "examples/airflow/orderflow_dags.py"
 
 
@@ -99,7 +101,7 @@ def usage_error_of(words: list[str]) -> str:
     usage_error = typer.BadParameter.__base__
     assert usage_error and issubclass(usage_error, Exception)
     name, *arguments = words
-    command, context = typer.main.get_command(cli.app), None
+    command, context = COMMAND, None
     try:
         with mock.patch.dict(os.environ):  # --log-format sets a variable
             while isinstance(command, typer.core.TyperGroup) and arguments:
@@ -173,16 +175,20 @@ def _is_logged(message: str, texts: list[str]) -> bool:
     return bool(re.search(_pattern(message), "\n".join(texts))) if " " in message else message in texts
 
 
-def _messages(path: Path) -> Iterator[str]:
-    """Yield the strings of a module, without its docstrings; `…` stands for each value in them."""
+@functools.cache
+def _messages(path: Path) -> tuple[str, ...]:
+    """Return the strings of a module, without its docstrings; `…` stands for each value in them."""
     tree = ast.parse(path.read_text("utf-8"))
-    statements = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
-    parts = [part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values]
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    other = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    other |= {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    texts = []
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in [*statements, *parts]:
-            yield re.sub(r"%[sd]|\{\w+\}", "…", node.value)
+            texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in other:
+            texts.append(re.sub(r"%[sd]|\{\w+\}", "…", node.value))
+    return tuple(texts)
 
 
 def _pattern(message: str) -> str:
