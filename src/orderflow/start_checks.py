@@ -25,6 +25,19 @@ def check_not_deleted(settings: Settings, connection: Connection, missing: Topic
         ) from missing
 
 
+def describe_topic(settings: Settings, connection: Connection) -> TopicInfo:
+    """Return the topic.
+
+    Raises TopicMissing (with another hint if the ledger has positions in it), TopicUnusable, KafkaUnavailable,
+    KafkaRefused.
+    """
+    try:
+        return topic.describe(settings)
+    except TopicMissing as missing:
+        check_not_deleted(settings, connection, missing)
+        raise
+
+
 def get_or_create_topic(settings: Settings, connection: Connection) -> TopicInfo:
     """Return the topic. Create it if it is missing, the brokers allow it, and the ledger has no positions in it.
 

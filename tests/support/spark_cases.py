@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import SparkSession, functions
 
 from orderflow.errors import InputInvalid
-from orderflow.jvm import jars
+from orderflow.jvm import jars, java
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
 
 LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}
@@ -25,7 +25,8 @@ def spark_session() -> SparkSession:
     """Create a session as a Spark user does, without the configuration of OrderFlow's session."""
     builder = SparkSession.builder.appName("cases").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.extraClassPath", os.pathsep.join(map(str, jars.spark_paths())))
-    builder = builder.config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")  # start fast
+    fast_start = java.find().options(*java.spark_jvm())
+    builder = builder.config("spark.driver.extraJavaOptions", " ".join(fast_start))
     builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "2")
     if os.environ.get("TEST_SPARK_CONNECT"):
         return builder.config("spark.connect.grpc.binding.address", "127.0.0.1").remote("local[4]").getOrCreate()

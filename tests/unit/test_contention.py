@@ -12,7 +12,7 @@ from orderflow.store import contention
 from orderflow.store.connection import LOCK_WAIT
 from orderflow.store.contention import ContentionRetries
 
-DEADLOCK = Contention("MySQL at db:3306: Deadlock found (1213).")
+DEADLOCK = Contention("MySQL at db:3306: Deadlock found (1213).", hint="See SHOW PROCESSLIST.")
 SUBJECT = "orders partition 0 offsets 1 to 9"
 
 

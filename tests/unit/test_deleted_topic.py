@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -13,6 +14,7 @@ from orderflow.audit.scope import find_scope
 from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.init import init
 from orderflow.errors import OrderFlowError, TopicMissing, TopicRecreated
+from orderflow.pipeline.engine_watch import EngineWatch
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema, snapshot
 from orderflow.store.connection import Connection
@@ -21,10 +23,17 @@ from orderflow.store.schema_steps import SchemaStep
 from orderflow.topic import TopicInfo
 
 SETTINGS = Settings()
+
+
+def _watch() -> EngineWatch:
+    return EngineWatch(SETTINGS, mock.Mock(), lambda _: None)
+
+
 COMMANDS: list[Callable[[], Any]] = [
     lambda: init(dry_run=False, grants=False, partitions=None),
     lambda: init(dry_run=True, grants=False, partitions=None),
     lambda: accept_loss(yes=False, by="", as_json=False),
+    lambda: _watch()._query_status(Connection(SETTINGS), TopicInfo("orders", "id", (0,))),
     lambda: find_scope(SETTINGS, Connection(SETTINGS), end_timeout=0.0),
 ]
 

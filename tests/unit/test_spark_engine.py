@@ -172,6 +172,16 @@ def test_after_a_failure_of_realtime_mode_micro_batches_catch_up(spark_on: Any, 
     assert spark.start().kind.startswith("processingTime")
 
 
+def test_after_failed_starts_of_realtime_mode_micro_batches_follow(
+    spark_on: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spark = spark_on("realtime")
+    monkeypatch.setattr(realtime, "with_trigger", mock.Mock(side_effect=Interrupted("Spark does not support it.")))
+    with pytest.raises(Interrupted):
+        spark.start()
+    assert spark.start().kind.startswith("processingTime")
+
+
 def test_a_worker_of_realtime_mode_reports_its_error_in_a_file(spark_on: Any) -> None:
     spark = spark_on("realtime")
     spark.start()

@@ -552,3 +552,16 @@ def test_a_second_signal_is_handled_after_a_stop_has_ended_a_restart() -> None:
     stop_event.set()
     process_restart.restart_process(JvmExited("Spark's JVM exited."), {}, stop_event, has_failed=True)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}
+
+
+def test_the_end_of_an_interruption_is_logged_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """It ends when a record is stored, or when everything is."""
+    caplog.set_level("INFO")
+    stuck, moving, stored = Look(7, 9), Look(8, 9), Look(9, 9)
+    watching = Watching(clock, [stuck, stuck, moving, stored], WatchedEngine(ends_after=5))
+    watching.mark_failed()
+    clock.now += 4
+    watching.mark_failed()
+    watching.watch()
+    lines = [line for line in caplog.messages if "works again" in line]
+    assert lines == ["The sink works again, 34 seconds after the first failure."]

@@ -15,7 +15,7 @@ from orderflow.audit.partition import Partition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.ledger_status import describe_older_end
 from orderflow.settings import Settings
-from orderflow.start_checks import check_not_deleted
+from orderflow.start_checks import describe_topic
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, losses
@@ -62,7 +62,7 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     `end_timeout` seconds.
     """
     entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
-    info = _find_topic(settings, connection)
+    info = describe_topic(settings, connection)
     bounds, topics_gone = _wait_for_ends(settings, info, entries, end_timeout)
     all_losses = losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
@@ -81,15 +81,6 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
         partition.peers = [peer for peer in by_number[partition.entry.partition] if peer is not partition]
     unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
     return Scope(info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
-
-
-def _find_topic(settings: Settings, connection: Connection) -> TopicInfo:
-    """Return KAFKA_TOPIC."""
-    try:
-        return topic.describe(settings)
-    except TopicMissing as missing:
-        check_not_deleted(settings, connection, missing)
-        raise
 
 
 def _wait_for_ends(

@@ -18,6 +18,7 @@ from orderflow.pipeline.leader_reading import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.settings import Settings
+from orderflow.start_checks import describe_topic
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.rejected_share import RejectedShare
@@ -83,6 +84,7 @@ class EngineWatch:
         self._cleanup_policy: str | None = None
         self._last_status: LedgerStatus | None = None
         self._last_message = ""
+        self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
     def prepare_start(self, connection: Connection, info: TopicInfo, positions: Mapping[int, int]) -> None:
@@ -94,6 +96,10 @@ class EngineWatch:
         self._last_message = ""
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         self._last_status = self._last_status or self._query_status(connection, info)
+
+    def mark_failed(self) -> None:
+        """Record that an attempt has failed. The next progress is logged as its end."""
+        self._failure = self._failure or (self._clock(), self.positions)
 
     def _set_positions(self, positions: Mapping[int, int]) -> None:
         self.positions, self._positions_read_at = dict(positions), self._wall_clock()
@@ -180,6 +186,9 @@ class EngineWatch:
         Raises TooManyRejected, and what `_query_status` raises.
         """
         current = self._query_status(connection, info)
+        if self._failure and (not current.lag or self.positions != self._failure[1]):
+            log.info("The sink works again, %.0f seconds after the first failure.", self._clock() - self._failure[0])
+            self._failure = None
         message = (
             f"{current.stored:,} stored, {counted(current.duplicates, 'duplicate')},"
             f" {current.quarantined:,} quarantined, lag {current.lag or 0:,}"
@@ -240,7 +249,7 @@ class EngineWatch:
         """
         entries = ledger.entries(connection, info.name)
         self._set_positions({entry.partition: entry.next_offset for entry in entries})
-        current_info = topic.describe(self._settings)
+        current_info = describe_topic(self._settings, connection)
         ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)

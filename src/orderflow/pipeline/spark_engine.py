@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orderflow.errors import Interrupted, JvmExited, KafkaUnavailable, OrderFlowError, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
@@ -18,6 +19,9 @@ from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import realtime
 from orderflow.topic import TopicInfo
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,14 @@ class SparkEngine:
             info, positions, end_offsets, scratch=self._driver.scratch, stop_event=self._driver.stop_event
         )
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
-        is_realtime = not once and self._mode.wants_realtime(lag)
+        try:
+            self._start_query(spark, info, positions, lag)
+        except OrderFlowError:
+            self._mode.mark_failed()
+            raise
+
+    def _start_query(self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int], lag: int) -> None:
+        is_realtime = not self._is_once and self._mode.wants_realtime(lag)
         with self._driver.limited_call(START_TIMEOUT):
             if is_realtime and (reason := RealtimeQuery.unsupported_reason(spark, info)):
                 is_realtime = False
@@ -71,6 +82,7 @@ class SparkEngine:
             if self._settings.sink_trigger in ("realtime", "auto"):
                 for name, value in realtime.SHARED_OPTIONS.items():
                     spark.conf.set(name, value)
+            self._mode.mark_started(realtime=is_realtime)
             arguments = self._driver, spark, self._settings, info, positions
             if not positions:
                 self._query = None
@@ -78,8 +90,7 @@ class SparkEngine:
                 self._query = RealtimeQuery.start(*arguments, batch=self._realtime_batch)
                 log.info("Real-Time Mode: each record is stored when it arrives.")
             else:
-                self._query = MicroBatchQuery.start(*arguments, once=once)
-        self._mode.mark_started(realtime=is_realtime)
+                self._query = MicroBatchQuery.start(*arguments, once=self._is_once)
 
     def _end_former_query(self) -> None:
         """Repeat the stop of a query that timed out: while its thread runs, Spark refuses another query of its name.

@@ -133,6 +133,7 @@ class Supervisor:
         if error is self._reported_error or self._stop_event.is_set():
             return
         self._reported_error = error
+        self._watch.mark_failed()
         if self._last_positions != self._watch.positions or self._was_healthy():
             # There was progress since the last failure, so this is a new outage.
             self._last_positions, self._logged_failure_at = dict(self._watch.positions), None

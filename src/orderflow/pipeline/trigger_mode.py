@@ -33,7 +33,7 @@ class TriggerMode:
         return lag <= REALTIME_LAG or (self._trigger == "realtime" and not self._has_failed)
 
     def mark_started(self, *, realtime: bool) -> None:
-        """Record that a query has started."""
+        """Record that a query starts."""
         self._is_realtime, self._since = realtime, self._clock()
         self._has_failed = self._has_failed and not realtime
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import psutil
     from pyspark.sql import SparkSession
 
+log = logging.getLogger(__name__)
+
 # One task slot more than the default topic has partitions: tasks wait for MySQL (46 k → 57 k rows/s on 2 cores).
 MASTER = "local[4]"
 _LOOPBACK = re.compile(r"spark://(localhost|127\.)")
@@ -128,7 +130,12 @@ def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
 
     jvm = SparkContext._gateway.proc.pid if SparkContext._gateway else None
     other_children = [child for child in psutil.Process().children() if child.pid != jvm]
-    timer = threading.Timer(seconds, kill_jvm, [other_children])
+
+    def end() -> None:
+        log.warning("Spark's JVM has not answered for %.0f seconds. It is ended.", seconds)
+        kill_jvm(other_children)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
     try:

@@ -340,7 +340,7 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
     server = f"MySQL at {settings.database_address}"
     reason = f"{error.msg or error} (error {error.errno})"
     if error.errno in error_numbers.CONTENTION:
-        return Contention(f"{server}: {reason}.")
+        return Contention(f"{server}: {reason}.", hint=error_numbers.CONTENTION_HINT)
     if group := error_numbers.group_of(error.errno, error_numbers.UNAVAILABLE_GROUPS):
         return DatabaseUnavailable(f"{server} {group.problem}: {reason}.", hint=group.hint)
     if group := error_numbers.group_of(error.errno, error_numbers.REFUSED_GROUPS):

@@ -34,6 +34,6 @@ class ContentionRetries:
             attempts = counted(self.failed_attempts, "attempt")
             raise Contention(
                 f"{subject}: {attempts} met deadlocks or lock timeouts. {error.message}",
-                hint="Another session holds locks on the tables: SHOW PROCESSLIST shows it.",
+                hint=error.hint,
             ) from error
         return random.uniform(0, min(_MAX_PAUSE, 0.005 * 2**self.failed_attempts))  # noqa: S311

@@ -23,6 +23,7 @@ class ErrorGroup(NamedTuple):
     numbers: Mapping[int, str]
 
 
+CONTENTION_HINT = "Another session holds locks on the tables: SHOW PROCESSLIST shows it."
 # fmt: off
 CONTENTION: Mapping[int, str] = {
     1020: "CHECKREAD", 1205: "LOCK_WAIT_TIMEOUT", 1213: "LOCK_DEADLOCK", 1412: "TABLE_DEF_CHANGED",
@@ -87,10 +88,15 @@ UNAVAILABLE_GROUPS = (
         1927: "CONNECTION_KILLED",  # MariaDB
         3169: "SESSION_WAS_KILLED", 4031: "CLIENT_INTERACTION_TIMEOUT",
     }),
-    ErrorGroup("has ended a statement that ran for too long", "Check the server's load and its time limit.", {
-        1969: "STATEMENT_TIMEOUT",  # MariaDB's max_statement_time
-        3024: "QUERY_TIMEOUT",  # MySQL's max_execution_time
-    }),
+    ErrorGroup(
+        "has ended a statement that ran for too long",
+        "Another session may hold locks on the tables: SHOW PROCESSLIST shows it. Otherwise check the server's load and"
+        " its time limit.",
+        {
+            1969: "STATEMENT_TIMEOUT",  # MariaDB's max_statement_time
+            3024: "QUERY_TIMEOUT",  # MySQL's max_execution_time
+        },
+    ),
     ErrorGroup("cannot write as a member of its cluster now", "Check that its cluster has a primary and a majority.", {
         1047: "UNKNOWN_COM_ERROR",  # WSREP: not prepared
         3092: "GROUP_REPLICATION_CONFIGURATION", 3096: "GROUP_REPLICATION_COMMUNICATION_LAYER_SESSION_ERROR",
