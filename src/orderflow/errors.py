@@ -222,9 +222,16 @@ SHORTAGE_HINTS = {
 
 @contextmanager
 def translate_shortages(failure: str) -> Iterator[None]:
-    """Translate OSErrors about full disks, memory or descriptors into OutOfResources. `failure` begins the message."""
+    """Translate errors about full disks, memory, descriptors or threads into OutOfResources.
+
+    `failure` begins the message.
+    """
     try:
         yield
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        raise OutOfResources(f"{failure}: {error}.", hint=SHORTAGE_HINTS[errno.EAGAIN]) from error
     except OSError as error:
         # EAGAIN also means that a socket has no data yet.
         if error.errno not in SHORTAGE_HINTS or error.errno == errno.EAGAIN:

@@ -43,26 +43,32 @@ class Restarts:
     def reset(self) -> None:
         """Forget all failures: the last run was healthy."""
         self.reset_starts()
-        self._unknown_since: dict[Hashable, float] = {}  # by place: the first of several unknown errors in a row
+        # By position: when the first of several unknown errors in a row was raised.
+        self._unknown_error_since: dict[Hashable, float] = {}
 
     def reset_starts(self) -> None:
-        """Count the starts again: some partition has made progress, perhaps not the one that fails."""
+        """Reset the number of failed starts after progress.
+
+        The times of unknown errors stay, because another partition may have moved.
+        """
         self._failed_starts = 0
         self._wait = _SHORTEST_WAIT
 
-    def register_failure(self, error: Unavailable | Contention, places: Collection[Hashable] = ("",)) -> None:
-        """Count the failure. `places` are where records wait: an unknown error is retried while all of them change.
+    def register_failure(self, error: Unavailable | Contention, positions: Collection[Hashable] = ("",)) -> None:
+        """Count the failure. `positions` are the waiting partitions with their positions.
+
+        An unknown error is retried as long as each of them moves.
 
         Raises EngineFailed if the engine has failed too often.
         Raises DatabaseRefused if an unknown database error does not pass.
         """
         if isinstance(error, UnknownDatabaseError):
             now = self._clock()
-            self._unknown_since = {place: self._unknown_since.get(place, now) for place in places}
-            if now - min(self._unknown_since.values(), default=now) > self._unknown_error_timeout:
+            self._unknown_error_since = {key: self._unknown_error_since.get(key, now) for key in positions}
+            if now - min(self._unknown_error_since.values(), default=now) > self._unknown_error_timeout:
                 raise DatabaseRefused(error.message, hint=error.hint) from error
         else:  # the time of another outage does not count
-            self._unknown_since = {}
+            self._unknown_error_since = {}
         self._failed_starts += isinstance(error, Interrupted | LedgerGap)
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise EngineFailed(

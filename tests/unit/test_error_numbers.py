@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import mysql.connector
@@ -14,7 +15,7 @@ from mysql.connector import errorcode
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, OrderFlowError, OutOfResources
 from orderflow.settings import Settings
 from orderflow.store import error_numbers
-from orderflow.store.connection import TransactionTooLargeError, classify
+from orderflow.store.connection import Connection, TransactionTooLargeError, classify
 from orderflow.store.error_numbers import (
     CONTENTION,
     NO_LOCAL_INFILE,
@@ -100,3 +101,13 @@ def test_an_error_without_a_reply_is_an_error_of_the_connection(number: int | No
 def test_too_few_descriptors_are_a_shortage_of_this_machine() -> None:
     error = classify(mysql.connector.Error("Can't create TCP/IP socket (24)", errno=2001), Settings())
     assert isinstance(error, OutOfResources) and "ulimit -n" in error.hint
+
+
+@pytest.mark.parametrize("number", NO_LOCAL_INFILE)
+def test_a_refusal_of_load_data_is_another_error_while_the_client_connects(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = mysql.connector.Error("not allowed", errno=number)
+    monkeypatch.setattr(mysql.connector, "connect", mock.Mock(side_effect=refused))
+    with pytest.raises(OrderFlowError, match="not allowed"):
+        Connection(Settings())

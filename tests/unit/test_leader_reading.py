@@ -36,3 +36,11 @@ def test_a_lost_session_ends_it() -> None:
     connection.execute.side_effect = DatabaseUnavailable("Gone.")
     with pytest.raises(DatabaseUnavailable):
         read_as_leader(connection, threading.Event(), lambda: threading.Event().wait(30), keep_alive_interval=0)
+
+
+def test_any_error_of_the_session_ends_it() -> None:
+    """Also one that is a bug: the thread must not hide it."""
+    connection = mock.Mock()
+    connection.execute.side_effect = AttributeError("a bug")
+    with pytest.raises(AttributeError, match="a bug"):
+        read_as_leader(connection, threading.Event(), lambda: threading.Event().wait(30), keep_alive_interval=0)

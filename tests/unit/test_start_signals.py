@@ -62,3 +62,16 @@ def test_a_second_signal_ends_a_sink_that_stops(number: signal.Signals, exit_cod
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (exit_code, "stopping\n", "")
+
+
+def test_a_stop_that_takes_too_long_ends_the_sink() -> None:
+    """For example, MySQL hangs: a statement then waits for two minutes."""
+    code = (
+        "import os, signal, time; from orderflow.pipeline.process_restart import stop_on_signals\n"
+        "with stop_on_signals(lambda: None, timeout=0.2):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); time.sleep(30)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (143, "")
+    assert "The sink has not stopped within 0 seconds. It is ended; nothing is lost." in result.stderr

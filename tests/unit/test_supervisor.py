@@ -59,6 +59,11 @@ class Event(threading.Event):
 class IdleEngine:
     """Only opened and closed, because the attempts are scripted."""
 
+    damaged: dict[int, Any] = {}
+
+    def damaged_partitions(self) -> dict[int, Any]:
+        return self.damaged
+
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         assert scratch.is_dir()
 
@@ -285,10 +290,24 @@ def test_a_partition_that_waits_for_a_person_does_not_count_for_rare_unknown_err
 
     def fail(sink: Scripted) -> None:
         clock.now += 3600
+        sink.engine.damaged = {0: "a damaged batch"}
         sink.start_at({0: 5, 1: next(positions)}, {0: 9, 1: 10**6})
         raise UNKNOWN
 
     Scripted(*[fail] * 100, _end, clock=clock).run()
+
+
+def test_an_unknown_error_that_takes_long_is_not_retried_for_ever(clock: Clock) -> None:
+    """A proxy ends the statement of partition 0 after a minute, and the other partition goes on."""
+    positions = itertools.count(1)
+
+    def fail(sink: Scripted) -> None:
+        clock.now += 61
+        sink.start_at({0: 5, 1: next(positions)}, {0: 9, 1: 10**6})
+        raise UNKNOWN
+
+    with pytest.raises(DatabaseRefused):
+        Scripted(*[fail] * 100, clock=clock).run()
 
 
 def test_a_requested_stop_ends_the_waiting() -> None:
@@ -332,9 +351,6 @@ class WatchedEngine(IdleEngine):
     def wait(self, seconds: float) -> bool:
         self.checks += 1
         return self.checks > self._ends_after
-
-    def damaged_partitions(self) -> dict[int, Any]:
-        return {}
 
     def stall_timeout(self) -> float:
         return 150
@@ -518,8 +534,8 @@ def test_the_partitions_that_had_records_at_the_start_are_known(run_engine: Call
             """Succeed."""
 
     sink = run_engine([Look(0, 9)], EndingEngine(ends_after=1))
-    assert sink._waiting_places() == [(0, 0)] and sink._has_started_engine
-    assert run_engine([Look(0, 0)], EndingEngine(ends_after=1))._waiting_places() == [((0, 0),)]
+    assert sink._waiting_positions() == [(0, 0)] and sink._has_started_engine
+    assert run_engine([Look(0, 0)], EndingEngine(ends_after=1))._waiting_positions() == [((0, 0),)]
 
 
 def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., None]) -> None:

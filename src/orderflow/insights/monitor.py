@@ -37,7 +37,9 @@ _SLOW_POLL_INTERVAL = 5.0  # seconds between two polls of the slower queries: to
 _IDLE_FACTOR = 4  # after reading for t seconds, the thread does not use the database for 4 * t seconds
 _RETRY_WAIT = 2.0  # seconds between a failed query and the next one
 _ANSWER_TIMEOUT = 4.0  # seconds without an answer after which a server counts as unavailable
-_STALL_TIMEOUT = 15.0  # seconds without progress after which an active sink is reported as stalled
+# Seconds without progress after which an active sink is reported as stalled. Transaction markers at the end of a
+# partition count as lag until the sink passes them, after 150 seconds.
+_STALL_TIMEOUT = 180.0
 _RATE_SPAN = 5.0  # seconds over which the current rate is averaged
 _RATES = 120  # past rates, one for each poll
 _LATEST = 20  # orders

@@ -93,12 +93,14 @@ class EngineWatch:
         Raises DatabaseUnavailable, KafkaUnavailable, TopicUnusable, TopicRecreated.
         """
         self._set_positions(positions)
+        if self._failure:
+            self._failure = self._failure[0], self.positions
         self._last_message = ""
         self._cleanup_policy = topic.check_cleanup_policy(self._settings)
         self._last_status = self._last_status or self._query_status(connection, info)
 
     def mark_failed(self) -> None:
-        """Record that an attempt has failed. The next progress is logged as its end."""
+        """Record that an attempt has failed. The next progress from these positions is logged as its end."""
         self._failure = self._failure or (self._clock(), self.positions)
 
     def _set_positions(self, positions: Mapping[int, int]) -> None:

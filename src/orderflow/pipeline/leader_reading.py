@@ -7,7 +7,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from orderflow.errors import OrderFlowError
 from orderflow.pipeline.engine import Returned, run_in_thread, wait_unless_stopped
 from orderflow.store.connection import Connection
 
@@ -23,7 +22,7 @@ class SessionKeepAlive:
         self._connection = connection
         self._interval = interval
         self._has_ended = threading.Event()
-        self._error: OrderFlowError | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="keep-alive", daemon=True)
 
     def __enter__(self) -> Self:
@@ -44,7 +43,7 @@ class SessionKeepAlive:
             try:
                 self._connection.execute("select_now")
                 self._connection.rollback()
-            except OrderFlowError as error:
+            except BaseException as error:  # noqa: BLE001 - raised again by `check`
                 self._error = error
                 return
 

@@ -19,6 +19,8 @@ from orderflow.start_signals import exit_at_once
 log = logging.getLogger(__name__)
 
 _FAILED_STARTS_VARIABLE = "ORDERFLOW_FAILED_STARTS"  # passes the count and the position to the re-executed process
+# Seconds that a requested stop may take. It is less than the limits of `orderflow up`, of compose.yaml and of systemd.
+_STOP_TIMEOUT = 55.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,21 +62,32 @@ def _reexecute(stop_event: threading.Event) -> None:
 
 
 @contextmanager
-def stop_on_signals(request_stop: Callable[[], None]) -> Iterator[None]:
-    """On the first SIGINT or SIGTERM, call `request_stop`; on the second, end the process at once."""
-    is_requested = False
+def stop_on_signals(request_stop: Callable[[], None], *, timeout: float = _STOP_TIMEOUT) -> Iterator[None]:
+    """On the first SIGINT or SIGTERM, call `request_stop`. End the process on the second, or after `timeout` seconds.
+
+    A server that hangs may hold a statement or a request for minutes.
+    """
+    timer: threading.Timer | None = None
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        nonlocal is_requested
-        if is_requested:
+        nonlocal timer
+        if timer:
             exit_at_once(number)
-        is_requested = True
+        timer = threading.Timer(timeout, end, [number])
+        timer.daemon = True
+        timer.start()
         request_stop()
+
+    def end(number: int) -> None:
+        log.warning("The sink has not stopped within %.0f seconds. It is ended; nothing is lost.", timeout)
+        os._exit(128 + number)
 
     before = {number: signal.signal(number, handle) for number in _STOP_SIGNALS}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     try:
         yield
     finally:
+        if timer:
+            timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orderflow.errors import JvmExited, SparkUnavailable
+from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
 from orderflow.pipeline.engine import run_in_thread, wait_unless_stopped
 from orderflow.pipeline.jvm_watchdog import CALL_TIMEOUT, JvmWatchdog
 from orderflow.spark import realtime, session
@@ -150,11 +150,13 @@ class SparkDriver:
             return
         if self._session.exception():  # perhaps because the stop was requested meanwhile
             return
-        from py4j.protocol import Py4JError
-
-        # A signal to the whole process group may have ended the JVM.
-        with suppress(JvmExited, Py4JError, ConnectionError), self.limited_call(STOP_TIMEOUT, is_stop=True):
-            session.stop(self._session.result())
+        try:
+            with self.limited_call(STOP_TIMEOUT, is_stop=True):
+                session.stop(self._session.result())
+        except JvmExited:  # perhaps a signal to the whole process group has ended it
+            pass
+        except Interrupted as error:  # the JVM ends with this process
+            log.warning("Spark has not stopped cleanly. %s", error.message)
 
     @contextmanager
     def limited_call(self, seconds: float = CALL_TIMEOUT, *, is_stop: bool = False) -> Iterator[None]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orderflow.errors import Interrupted, JvmExited, KafkaUnavailable, OrderFlowError, SparkUnavailable
+from orderflow.errors import Interrupted, JvmExited, OrderFlowError, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
 from orderflow.pipeline.spark_driver import START_TIMEOUT, SparkDriver
@@ -68,7 +68,7 @@ class SparkEngine:
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
         try:
             self._start_query(spark, info, positions, lag)
-        except OrderFlowError:
+        except Interrupted:  # an unavailable server is no failure of Real-Time Mode
             self._mode.mark_failed()
             raise
 
@@ -117,7 +117,7 @@ class SparkEngine:
             return query.has_ended(seconds)
         except OrderFlowError as error:
             self._mode.mark_failed()
-            self._unreadable.must_search |= isinstance(error, Interrupted | KafkaUnavailable)
+            self._unreadable.must_search |= isinstance(error, Interrupted)
             raise
 
     def mark_stalled(self) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
 from orderflow.metrics.query_progress import QueryProgress
-from orderflow.pipeline.jvm_watchdog import CALL_TIMEOUT
 from orderflow.pipeline.spark_driver import STOP_TIMEOUT, SparkDriver
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, write_orders
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 _KAFKA_TIMEOUT = 15_000  # milliseconds
 # In Real-Time Mode, Spark does not detect that a worker died with records if their partition becomes idle.
 _REALTIME_STALL = 15.0  # seconds
+_LAST_CALL_TIMEOUT = 10.0  # seconds that the JVM may take for the last answer of `drain`
 _FIRST_COMMIT_TIMEOUT = 60.0  # seconds from a query's start to its first commit on a busy machine, at most
 
 
@@ -103,7 +103,7 @@ class MicroBatchQuery(_Query):
     def drain(self, seconds: float) -> None:
         """Wait up to `seconds` for the end of the current batch."""
         deadline = time.monotonic() + seconds
-        with self._driver.limited_call(seconds + CALL_TIMEOUT, is_stop=True):
+        with self._driver.limited_call(seconds + _LAST_CALL_TIMEOUT, is_stop=True):
             before = self._batch_id()
             while time.monotonic() < deadline and self._query.isActive:
                 if not self._query.status["isDataAvailable"] or self._batch_id() != before:

@@ -10,8 +10,15 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from orderflow import topic
+from orderflow.errors import Interrupted
 from orderflow.pipeline.direct import DirectEngine
-from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition, run_in_thread, wait_unless_stopped
+from orderflow.pipeline.engine import (
+    DAMAGE_RETRY_INTERVAL,
+    STALL_TIMEOUT,
+    DamagedPartition,
+    run_in_thread,
+    wait_unless_stopped,
+)
 from orderflow.settings import Settings
 from orderflow.topic import Record, TopicInfo
 
@@ -31,6 +38,7 @@ class UnreadableRecords:
         self.must_search = False  # after a failure that an unreadable record may have caused
         self.damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
+        self._stall_timeout = STALL_TIMEOUT
         self._probe: Future[bool] | None = None  # the attempt in progress to read the damaged batches
 
     def store_without_spark(
@@ -68,7 +76,12 @@ class UnreadableRecords:
         }
         if readable_from:
             starts = {partition: positions[partition] for partition in readable_from}
-            DirectEngine(self._settings).store(info, starts, readable_from, scratch, stop_event)
+            engine = DirectEngine(self._settings, stall_timeout=self._stall_timeout)
+            try:
+                engine.store(info, starts, readable_from, scratch, stop_event)
+            except Interrupted:  # a long range of aborted records may take longer to read
+                self._stall_timeout *= 2
+                raise
         self.must_search = False
         return {
             partition: readable_from.get(partition, position)

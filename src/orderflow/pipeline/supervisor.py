@@ -124,7 +124,7 @@ class Supervisor:
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.register_failure(error, self._waiting_places())
+                self._restarts.register_failure(error, self._waiting_positions())
                 self._stop_event.wait(self._restarts.next_wait())
         return None
 
@@ -137,7 +137,7 @@ class Supervisor:
         if self._last_positions != self._watch.positions or self._was_healthy():
             # There was progress since the last failure, so this is a new outage.
             self._last_positions, self._logged_failure_at = dict(self._watch.positions), None
-            if self._has_run_long():
+            if self._was_healthy():
                 self._restarts.reset()
             else:
                 self._restarts.reset_starts()
@@ -153,9 +153,14 @@ class Supervisor:
     def _has_run_long(self) -> bool:
         return self._clock() - self._started_at > HEALTHY_RUN
 
-    def _waiting_places(self) -> list[Hashable]:
-        """The partitions that had records to store at the last start, with their positions; else all positions."""
-        return [*self._waiting.items()] or [tuple(self._watch.positions.items())]
+    def _waiting_positions(self) -> list[Hashable]:
+        """Return the partitions that had a lag at the last start, with their positions. If none had one, return all.
+
+        A damaged partition waits for a person, so it shows nothing about another error.
+        """
+        damaged = self._engine.damaged_partitions()
+        waiting: list[Hashable] = [item for item in self._waiting.items() if item[0] not in damaged]
+        return waiting or [tuple(self._watch.positions.items())]
 
     def _request_stop(self) -> None:
         log.info("Stopping after this batch. A second signal stops the sink at once. Nothing is lost in either case.")

@@ -17,7 +17,6 @@ from orderflow.errors import (
     EngineFailed,
     Interrupted,
     JvmExited,
-    KafkaUnavailable,
     OrderFlowError,
     OutOfResources,
     Unavailable,
@@ -32,6 +31,10 @@ log = logging.getLogger(__name__)
 
 # Kafka's client in the JVM, or Spark's Kafka source, has waited for a broker as long as its options allow.
 _KAFKA_TIMEOUTS = ("org.apache.kafka.common.errors.TimeoutException", "Cannot fetch record for offset")
+_WORKERS_REACH_KAFKA = (
+    "If this repeats although `orderflow doctor` reaches Kafka, check whether Spark's workers reach each broker, and"
+    " how fast the network is."
+)
 _SCRATCH_FULL = "Free some space in /dev/shm and in TMPDIR: the sink's scratch folder is in one of them."
 
 
@@ -43,15 +46,16 @@ def error_of_query(exception: Any) -> OrderFlowError:
 def error_from_java(failure: str, cause: str) -> OrderFlowError:
     """Return the error for Java's exception.
 
-    It is OutOfResources if this machine is short of something, KafkaUnavailable if a broker did not answer in time,
-    else Interrupted. The text of `cause` decides, because Java does not pass on the system's error number.
+    It is OutOfResources if this machine is short of something, else Interrupted. The text of `cause` decides, because
+    Java does not pass on the system's error number. If Kafka is down, the next start reports it.
     """
     message = f"{failure}: {cause.rstrip('.')}."
     for number, hint in SHORTAGE_HINTS.items():
         if cause.endswith(os.strerror(number)):
             is_disk = number in (errno.ENOSPC, errno.EDQUOT)
             return OutOfResources(message, hint=_SCRATCH_FULL if is_disk else hint)
-    return KafkaUnavailable(message) if any(text in cause for text in _KAFKA_TIMEOUTS) else Interrupted(message)
+    is_kafka_timeout = any(text in cause for text in _KAFKA_TIMEOUTS)
+    return Interrupted(message, hint=_WORKERS_REACH_KAFKA if is_kafka_timeout else "")
 
 
 @contextmanager

@@ -225,7 +225,8 @@ class Connection:
 
     def _is_loading_data(self) -> bool:
         """Whether the last statement is LOAD DATA, the only one that the writer replaces by another."""
-        return (self._cursor.statement or "").startswith("LOAD DATA")
+        cursor = getattr(self, "_cursor", None)  # None while the client connects
+        return cursor is not None and (cursor.statement or "").startswith("LOAD DATA")
 
     def _sent_too_much(self) -> bool:
         """Whether the last statement is larger than a packet: the server often ends the connection without an error."""
