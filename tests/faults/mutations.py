@@ -35,7 +35,7 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        self._quarantine(decoded.batch, rejected_records, stored_at)\n"
+_QUARANTINE = "        self._quarantine(decoded.batch, to_quarantine, stored_at)\n"
 _COMMIT = "        self._commit()\n"
 _TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
