@@ -37,9 +37,9 @@ class Scope(NamedTuple):
     unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
 
     @property
-    def unreadable_offsets(self) -> int:
+    def removed_offsets(self) -> int:
         """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
-        return sum(partition.unreadable_count for partition in self.partitions)
+        return sum(partition.removed_count for partition in self.partitions)
 
     @property
     def not_yet_stored(self) -> int:

@@ -114,7 +114,7 @@ def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
     record, partition = expected.decoded.record, expected.partition
     if row.partition != record.partition or row.offset is None or row.offset <= record.offset:
         return False
-    return not (expected.replayed_entry or partition.unreadable_count or partition.peers)
+    return not (expected.replayed_entry or partition.removed_count or partition.peers)
 
 
 def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarantineEntry | None) -> str | None:
