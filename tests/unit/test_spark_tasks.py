@@ -15,7 +15,7 @@ from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
-from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 
 _GOOD = (
     b'{"customer_id": 1, "order_id": "ORDER-000001", "product_name": "Tea", "product_category": "Food",'
@@ -42,8 +42,8 @@ def test_a_batch_is_one_transaction_per_partition() -> None:
 
 
 def test_a_large_batch_is_split() -> None:
-    batch = _batch(*((0, offset) for offset in range(TRANSACTION_ROWS + 1)))
-    assert [len(part.offsets) for part in tasks._split_by_partition(batch)] == [TRANSACTION_ROWS, 1]
+    batch = _batch(*((0, offset) for offset in range(MAX_TRANSACTION_RECORDS + 1)))
+    assert [len(part.offsets) for part in tasks._split_by_partition(batch)] == [MAX_TRANSACTION_RECORDS, 1]
 
 
 def test_records_out_of_order_are_refused() -> None:

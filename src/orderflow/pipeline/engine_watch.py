@@ -236,8 +236,8 @@ class EngineWatch:
         with_records = read_as_leader(connection, stop_event, find_partitions_with_records) if starts else []
         for partition, start in starts.items():
             if partition not in with_records:
-                check_identity = topic_reader.request_identity_check()
-                check_identity()  # the topic was not recreated meanwhile
+                check_topic_id = topic_reader.request_topic_id_check()
+                check_topic_id()  # the topic was not recreated meanwhile
                 end = end_offsets[partition]
                 ledger.advance_past_empty(connection, info.name, info.topic_id, partition, start, end)
         return with_records

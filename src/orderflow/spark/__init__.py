@@ -160,7 +160,7 @@ def write_orders(
     chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
-        (realtime_mode.with_markers(chosen) if realtime else chosen)
+        (realtime_mode.with_flush_rows(chosen) if realtime else chosen)
         .mapInArrow(store_orders, _ddl(tasks.STORED_SCHEMA))
         .observe(OBSERVATION, F.count(F.lit(1)).alias("transactions"), *sums)
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orderflow.errors import EngineFailed, FileUnusable
-from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 
 if TYPE_CHECKING:
     import psutil
@@ -218,7 +218,7 @@ def _options(scratch: Path) -> dict[str, str]:
         "spark.python.daemon.module": "orderflow.spark.daemon",
         "spark.speculation": "false",
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(TRANSACTION_ROWS),  # one batch is one transaction
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_TRANSACTION_RECORDS),  # one batch is one transaction
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",

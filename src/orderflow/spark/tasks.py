@@ -22,7 +22,7 @@ from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
 from orderflow.store.commit_result import CommitResult
-from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 from orderflow.store.writer import Writer
 
 ArrowBatch: TypeAlias = pa.RecordBatch  # the store's RecordBatch is another class
@@ -166,8 +166,8 @@ def _split_by_partition(arrow_batch: ArrowBatch) -> Iterator[RecordBatch]:
 
     Raises InputInvalid if the records of a partition are not in the order of their offsets.
     """
-    for start in range(0, len(arrow_batch), TRANSACTION_ROWS):
-        batch = _as_record_batch(arrow_batch.slice(start, TRANSACTION_ROWS))
+    for start in range(0, len(arrow_batch), MAX_TRANSACTION_RECORDS):
+        batch = _as_record_batch(arrow_batch.slice(start, MAX_TRANSACTION_RECORDS))
         partitions = sorted({*batch.partitions})
         for partition in partitions:
             partition_batch = batch if len(partitions) == 1 else _filter_partition(batch, partition)

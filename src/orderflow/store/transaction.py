@@ -40,13 +40,13 @@ class OutOfOrderError(Exception):
 
 
 class TransactionContext(NamedTuple):
-    """What all transactions of a commit share. `check_identity` raises TopicRecreated if the topic was recreated."""
+    """What all transactions of a commit share. `check_topic_id` raises TopicRecreated if the topic was recreated."""
 
     session: WriterSession
     topic_reader: TopicReader
     decoder: BatchDecoder
     contract_id: int
-    check_identity: Callable[[], None]
+    check_topic_id: Callable[[], None]
     ticket: CommitTicket
     timer: StepTimer
 
@@ -197,7 +197,7 @@ class BatchTransaction:
 
     def _commit(self) -> None:
         connection, timer = self._context.session.connection, self._context.timer
-        self._context.check_identity()
+        self._context.check_topic_id()
         timer.lap("account")
         connection.commit()
         timer.lap("commit")

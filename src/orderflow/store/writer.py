@@ -102,7 +102,7 @@ class Writer:
             self._contract_id,
             # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
             # recreated.
-            self._topic_reader.request_identity_check(),
+            self._topic_reader.request_topic_id_check(),
             ticket or CommitTicket(),
             StepTimer(),
         )
@@ -117,7 +117,7 @@ class Writer:
         """Commit the batch in one transaction; after a refusal, in several small ones."""
         decoded = self._decoder.decode(batch)
         context.timer.lap("decode")
-        is_predecessor_open = context.ticket.wait_until_second()
+        is_predecessor_open = context.ticket.wait_until_may_write()
         context.timer.lap("lock")
         transaction = BatchTransaction(context, decoded, batch.next_offsets())
         try:
