@@ -71,8 +71,8 @@ def _as_line(record: Record, result: Order | RecordRejected) -> str:
 
 
 def _as_json(record: Record, result: Order | RecordRejected, custom_columns: Sequence[Field]) -> str:
-    from orderflow.store.reading import map_custom_values
     from orderflow.store.record_batch import produced_at
+    from orderflow.store.viewer_queries import map_custom_values
 
     shown: dict[str, object] = {
         "partition": record.partition,
