@@ -66,7 +66,7 @@ def init(
         print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(settings)), sep="\n")
         return
     if dry_run:
-        steps = schema.missing(settings)
+        steps = schema.missing_steps(settings)
         for step in steps:
             print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         if _find_topic(settings, has_ledger="create_ledger" not in {step.statement for step in steps}):

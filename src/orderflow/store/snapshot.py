@@ -231,7 +231,7 @@ def structure_differences(settings: Settings) -> list[str]:
     try:
         return [
             f"{step.description} is missing; `orderflow init` creates it"
-            for step in schema.missing(settings.for_reading)
+            for step in schema.missing_steps(settings.for_reading)
         ]
     except TableDrifted as drifted:
         return [drifted.message.rstrip(".")]
