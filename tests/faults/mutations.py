@@ -191,7 +191,7 @@ MUTATIONS = (
         "contract: its start is not recorded",
         "three_versions and mysql",
         _TRANSACTION,
-        {"                contracts.begin(": "                len((connection,)) or contracts.begin("},
+        {"                contracts.record_start(": "                len((connection,)) or contracts.record_start("},
         _VERSIONS,
     ),
     Mutation(

@@ -144,10 +144,10 @@ def test_each_privilege_of_the_registry_is_checked(database: Settings) -> None:
         name = f"{sink.mysql_user}@'%'"
         for table, privilege in all_privileges:
             execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
-        assert list(server.refusals(sink)) == []
+        assert list(server.refused_statements(sink)) == []
         for table, privilege in all_privileges:
             execute(database, f"REVOKE {privilege} ON orders{table.suffix} FROM {name}")
-            refused = list(server.refusals(sink))
+            refused = list(server.refused_statements(sink))
             assert refused and all("command denied" in refusal or "View" in refusal for refusal in refused), (
                 table,
                 privilege,

@@ -174,7 +174,7 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
             "products": lambda: viewer_queries.products(connection),
             "today": lambda: sales.read_today(connection),
             **{window: partial(sales.read_history, connection, window) for window in sales.WINDOWS},
-            "ledger": lambda: ledger.entries(connection),
+            "ledger": lambda: ledger.read_entries(connection),
             "leader": lambda: ledger.has_active_sink(connection, database),
             "audit": lambda: audits.last(connection),
             "story": lambda: track.track_order(connection, "123"),

@@ -485,7 +485,7 @@ def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder
         assert schema.missing_steps(settings) == schema.prepare(settings) == []
         assert commit(settings, batch_of([SAMPLE])).stored == 1
         assert server.missing_indexes(settings) == []
-        assert list(server.refusals(settings)) == []
+        assert list(server.refused_statements(settings)) == []
         spelled = msgspec.structs.replace(settings, mysql_database="shop", mysql_table="ORDERS")
         with Connection(settings) as first, Connection(spelled) as second:
             assert ledger.take_leadership(first, settings, 0)

@@ -367,7 +367,7 @@ def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: S
             ledger.ensure_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0, 3: 5})
         with pytest.raises(TopicRecreated):
             ledger.ensure_partitions(connection, "orders", "another", {0: 0, 4: 0})
-        assert {entry.topic_id for entry in ledger.entries(connection)} == {"id"}
+        assert {entry.topic_id for entry in ledger.read_entries(connection)} == {"id"}
 
 
 # A recreated topic.

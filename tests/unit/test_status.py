@@ -72,7 +72,7 @@ def test_a_topic_that_cannot_be_read_hides_nothing_of_the_tables(
     error: OrderFlowError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topic, "describe", mock.Mock(side_effect=error))
-    monkeypatch.setattr(ledger, "entries", lambda _: [_entry("id", 128)])
+    monkeypatch.setattr(ledger, "read_entries", lambda _: [_entry("id", 128)])
     monkeypatch.setattr(orders, "newest", lambda _: None)
     monkeypatch.setattr(viewer_queries, "open_by_reason", lambda _: {})
     result = status.read(mock.Mock(), Settings())

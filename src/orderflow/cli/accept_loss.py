@@ -49,7 +49,7 @@ def accept_loss(
             raise
         all_bounds = topic.bounds(settings, info.partitions)
         first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
+        positions = ledger.read_positions(connection, info.name, info.topic_id, info.partitions)
         damaged = [
             damaged_range
             for partition, position in positions.items()

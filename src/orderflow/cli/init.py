@@ -109,7 +109,7 @@ def _find_topic(settings: Settings, *, has_ledger: bool) -> TopicInfo | None:
                 start_checks.check_not_deleted(settings, connection, missing)
             return None
         if connection:
-            ledger.positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
+            ledger.read_positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
         return info
 
 

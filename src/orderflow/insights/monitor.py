@@ -265,7 +265,7 @@ class Monitor:
             stop.wait(max(POLL_INTERVAL - taken, _IDLE_FACTOR * taken))
 
     def _read_fast_values(self, connection: Connection) -> None:
-        entries = ledger.entries(connection)
+        entries = ledger.read_entries(connection)
         now = time.monotonic()
         is_locked = ledger.has_active_sink(connection, self._settings)
         self._lock_checked_at, self._was_locked = now, self._was_locked or is_locked

@@ -44,7 +44,7 @@ def read(connection: Connection, settings: Settings) -> Status:
         topic_bounds = read_topic_bounds(settings)
     except (KafkaUnavailable, KafkaRefused, TopicMissing, TopicUnusable) as error:
         topic_bounds = error
-    entries = ledger.entries(connection)
+    entries = ledger.read_entries(connection)
     newest, open_by_reason = orders.newest(connection), viewer_queries.open_by_reason(connection)
     return build(settings, entries, topic_bounds, newest, open_by_reason)
 

@@ -247,7 +247,7 @@ class EngineWatch:
 
         Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (other partitions), KafkaUnavailable.
         """
-        entries = ledger.entries(connection, info.name)
+        entries = ledger.read_entries(connection, info.name)
         self._set_positions({entry.partition: entry.next_offset for entry in entries})
         current_info = describe_topic(self._settings, connection)
         ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)

@@ -179,7 +179,7 @@ class Connection:
         text = ";\n".join([line] * len(rows))
         written = 0
         try:
-            with row_errors(), self.translate_errors():
+            with translate_row_errors(), self.translate_errors():
                 self._cursor.execute(text, tuple(value for row in rows for value in row))  # type: ignore[misc]
                 written += 1
                 while self._cursor.nextset():
@@ -234,7 +234,7 @@ class Connection:
 
 
 @contextmanager
-def row_errors() -> Iterator[None]:
+def translate_row_errors() -> Iterator[None]:
     """Around a statement that writes orders, raise RowsRefusedError where the rows may be at fault.
 
     That covers every error except contention, unavailability and what is too large. A trigger's error with SQLSTATE

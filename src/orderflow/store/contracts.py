@@ -51,7 +51,7 @@ class Versions(NamedTuple):
         return max(ids, default=None)
 
 
-def versions(connection: Connection) -> Versions:
+def read_versions(connection: Connection) -> Versions:
     """Return the versions of these tables.
 
     Raises TableDrifted if a stored contract cannot be read.
@@ -79,7 +79,7 @@ def current_id(connection: Connection) -> int:
     Raises RestartRequired if these tables do not have the contract, as after the restoration of a backup: the next
     start adds it.
     """
-    stored, contract = versions(connection), loader.contract_of(connection.settings)
+    stored, contract = read_versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
     contract_id = stored.find(contract)
     if contract_id is not None:
@@ -117,7 +117,7 @@ def as_json(contract: Contract) -> str:
     return msgspec.json.encode(contract.without_documentation).decode()
 
 
-def begin(  # noqa: PLR0917
+def record_start(  # noqa: PLR0917
     connection: Connection, topic: str, topic_id: str, partition: int, first_offset: int, contract_id: int
 ) -> None:
     """Record that the version holds for the locked partition from this offset on."""
@@ -132,7 +132,7 @@ def begin(  # noqa: PLR0917
     connection.execute("set_partition_contract", values)
 
 
-def starts(connection: Connection) -> ContractStarts:
+def read_starts(connection: Connection) -> ContractStarts:
     """Map topic id and partition to the first offset and id of each version, in the order of the offsets."""
     by_partition: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for topic_id, partition, first_offset, contract_id in connection.execute("select_contract_starts").rows:

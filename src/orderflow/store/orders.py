@@ -28,8 +28,8 @@ from orderflow.store.connection import (
     RowsRefusedError,
     StatementResult,
     estimated_bytes,
-    row_errors,
     split_by_size,
+    translate_row_errors,
 )
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
 from orderflow.store.record_batch import NewRow, RecordBatch
@@ -125,7 +125,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
                     free_texts=contract.free_text_columns,
                 )
             )
-        with row_errors():
+        with translate_row_errors():
             result = connection.execute("load_orders", {"file": str(infile), "stored_at": stored_at})
     finally:
         infile.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
     for start in range(0, len(rows), _INSERT_ROWS):
         values = _values(rows[start : start + _INSERT_ROWS], stored_at)
         for portion in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
-            with row_errors():
+            with translate_row_errors():
                 result = connection.execute_rows("insert_orders", portion)
             portion_rows = rows[sent : sent + len(portion)]
             skipped_rows += _skipped_rows(connection, portion_rows, stored_at, result, sent_rows=rows)

@@ -178,7 +178,7 @@ class BatchTransaction:
         for partition in batch.last_indexes():
             if locked[partition].contract_id != contract_id:
                 start = locked[partition].next_offset, contract_id
-                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+                contracts.record_start(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
 
     def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
         updates = {
@@ -221,7 +221,7 @@ class BatchTransaction:
         for position in locked.values():
             ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, position.topic_id)
             if position.contract_id > self._context.contract_id:
-                raise contracts.mismatch_error(connection.settings, contracts.versions(connection))
+                raise contracts.mismatch_error(connection.settings, contracts.read_versions(connection))
         return locked
 
     def _find_gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:

@@ -338,7 +338,7 @@ def test_no_order_is_sent_unencrypted(granted: Granted, broker: SecuredKafka, tm
 
 def _accounted_for(settings: Settings) -> int:
     with Connection(settings) as connection:
-        return sum(entry.next_offset for entry in ledger.entries(connection))
+        return sum(entry.next_offset for entry in ledger.read_entries(connection))
 
 
 def _written(settings: Settings) -> int:
