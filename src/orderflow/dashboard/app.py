@@ -23,7 +23,7 @@ from orderflow.errors import InputInvalid, OrderFlowError
 from orderflow.insights import track
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.sales import WINDOWS
-from orderflow.metrics import viewer
+from orderflow.metrics import dashboard_metrics
 from orderflow.settings import Settings
 from orderflow.store import viewer_queries
 from orderflow.store.connection import Connection
@@ -76,7 +76,7 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
     async def metrics(_: Request) -> Response:
         async with readers:
             snapshot = await feed.take_snapshot()
-        return Response(viewer.render(snapshot), media_type=CONTENT_TYPE_LATEST)
+        return Response(dashboard_metrics.render(snapshot), media_type=CONTENT_TYPE_LATEST)
 
     async def health(_: Request) -> Response:
         return Response('{"ready":true,"state":"running"}', media_type="application/json")
