@@ -77,7 +77,7 @@ def test_records_of_another_topic_are_refused() -> None:
     topic_reader = KafkaTopicReader(Settings(kafka_topic="orders"), "id")
     for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
         batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
-        with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
+        with pytest.raises(tasks.WorkerFailed, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
             list(tasks.store(iter([batch]), topic_reader))
         assert isinstance(from_json(str(failed.value)), InputInvalid)
     tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), topic_reader)
@@ -100,7 +100,7 @@ def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
     "error", [KafkaUnavailable("x", hint="y"), LedgerGap("a\nb"), InputInvalid("ä"), RecordRejected("conflict", "z")]
 )
 def test_an_error_of_a_worker_is_parsed_from_its_text(error: OrderFlowError) -> None:
-    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_json()}\n\n\tat org.apache.spark"
+    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerFailed: {error.to_json()}\n\n\tat org.apache.spark"
     parsed = tasks.error_from_worker(text)
     assert type(parsed) is type(error)
     assert parsed and vars(parsed) == vars(error)

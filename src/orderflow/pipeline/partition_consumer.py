@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import RestartRequired
 from orderflow.kafka_topic_reader import KafkaTopicReader
-from orderflow.offsets import DamagedOffsetError, check_offset
+from orderflow.offsets import DamagedOffset, check_offset
 from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
@@ -200,7 +200,7 @@ class PartitionConsumer:
         if offset != (position := self._read_to[partition]):
             try:
                 check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
-            except DamagedOffsetError as damaged:
+            except DamagedOffset as damaged:
                 # A new client would accept this offset, so it is not retried.
                 self._pause_partition(partition, str(damaged), retry=False)
                 return False

@@ -89,7 +89,7 @@ def store(
 ) -> Iterator[pa.RecordBatch]:
     """Commit records when they arrive. At the task's end, yield a row of STORED_SCHEMA for each transaction.
 
-    Raises WorkerError.
+    Raises WorkerFailed.
     """
     committer = Committer(topic_reader, scratch if scratch.is_dir() else None, sort_by_last_digit)
     for batch in batches:
@@ -122,7 +122,7 @@ class Committer:
     def finish(self) -> list[pa.RecordBatch]:
         """Wait until everything is committed. Return the rows of the transactions.
 
-        Raises WorkerError.
+        Raises WorkerFailed.
         """
         with self._changed:
             self._is_finishing = True
@@ -130,7 +130,7 @@ class Committer:
         self._thread.join(_FLUSH_TIMEOUT)
         if self._thread.is_alive():
             timeout = Interrupted(f"A Spark task could not commit its last records within {_FLUSH_TIMEOUT:g} s.")
-            raise tasks.WorkerError(timeout.to_json())
+            raise tasks.WorkerFailed(timeout.to_json())
         if self._error:
             raise self._error
         return self._stored
@@ -170,7 +170,7 @@ class Committer:
                 return
         text = (
             str(error)
-            if isinstance(error, tasks.WorkerError)
+            if isinstance(error, tasks.WorkerFailed)
             else Interrupted(f"A worker failed: {error!r}.").to_json()
         )
         try:

@@ -58,7 +58,7 @@ _GAP_HINT = (
 _writer: tuple[tuple[KafkaTopicReader, Path | None, bool], Writer] | None = None
 
 
-class WorkerError(Exception):
+class WorkerFailed(Exception):
     """Transports an OrderFlowError's class and texts through Spark, which only transports text."""
 
 
@@ -75,7 +75,7 @@ def store(
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
     `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
 
-    Raises WorkerError.
+    Raises WorkerFailed.
     """
     if scratch and not scratch.is_dir():  # it is the driver's, on another machine
         scratch = None
@@ -88,7 +88,7 @@ def store(
                 yield _store(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
         _close()
-        raise WorkerError(error.to_json()) from error
+        raise WorkerFailed(error.to_json()) from error
     except BaseException:
         _close()
         raise
@@ -125,7 +125,7 @@ def error_from_worker(failure: str) -> OrderFlowError | None:
 
     Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
     """
-    line = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
+    line = re.search(rf"{re.escape(__name__)}\.{WorkerFailed.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
     return from_json(line[1]) if line else None
 
 

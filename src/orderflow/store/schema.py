@@ -20,7 +20,7 @@ from orderflow.errors import (
 )
 from orderflow.settings import Settings
 from orderflow.store import contracts, ledger, named_lock, orders_table, schema_steps, statements
-from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError, translate_row_errors
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefused, translate_row_errors
 from orderflow.store.information_schema import ExistingTables, has_database, read_tables
 from orderflow.store.migrations import LATEST, Migration, before, pending
 from orderflow.store.schema_steps import SchemaStep
@@ -138,7 +138,7 @@ def _execute_step(step: SchemaStep, settings: Settings, table_wait: int, table_a
         try:
             with translate_row_errors() if step.statement in orders_table.ADOPTION else nullcontext():
                 _execute_with_retries(connection, step, table_attempts)
-        except (DatabaseRefused, RowsRefusedError) as refused:
+        except (DatabaseRefused, RowsRefused) as refused:
             if step not in missing_steps(settings):
                 return
             if isinstance(refused, DatabaseRefused):

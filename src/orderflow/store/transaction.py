@@ -35,7 +35,7 @@ from orderflow.store.topic_reader import TopicReader
 from orderflow.store.writer_session import WriterSession
 
 
-class OutOfOrderError(Exception):
+class OutOfOrder(Exception):
     """A batch that was written speculatively does not begin at the ledger's positions."""
 
 
@@ -74,7 +74,7 @@ class BatchTransaction:
     def commit_speculatively(self) -> CommitResult:
         """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
 
-        Raises OutOfOrderError if they do not.
+        Raises OutOfOrder if they do not.
         """
         session, ticket, timer = self._context.session, self._context.ticket, self._context.timer
         # 4. Write the orders.
@@ -91,7 +91,7 @@ class BatchTransaction:
         in_order = batch.starting_at(positions) is batch and not self._find_gap(batch, positions)
         timer.lap("lock")
         if not in_order:
-            raise OutOfOrderError
+            raise OutOfOrder
         return self._account_and_commit(self._decoded, locked, stored_at, skipped_rows)
 
     def commit_in_order(self, *, isolate_refused: bool) -> CommitResult:
@@ -206,7 +206,7 @@ class BatchTransaction:
     def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
-        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrderError instead.
+        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrder instead.
         Raises ContractInvalid if a later contract has stored records of the partitions.
         """
         connection, topic_reader = self._context.session.connection, self._context.topic_reader
@@ -214,7 +214,7 @@ class BatchTransaction:
         locked = ledger.lock(connection, topic_reader.topic, partitions)
         if added := partitions - locked.keys():
             if not may_add_partitions:
-                raise OutOfOrderError
+                raise OutOfOrder
             first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
             ledger.ensure_partitions(connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
             locked = ledger.lock(connection, topic_reader.topic, partitions)

@@ -20,13 +20,13 @@ from orderflow.settings import Settings
 from orderflow.store import contention, contracts
 from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.connection import LOCK_WAIT, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
+from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused, TransactionTooLarge
 from orderflow.store.decoded_batch import BatchDecoder
-from orderflow.store.orders import RowsAlteredError
+from orderflow.store.orders import RowsAltered
 from orderflow.store.quarantined_share import WINDOW_RECORDS, QuarantinedShare
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.topic_reader import TopicReader
-from orderflow.store.transaction import BatchTransaction, OutOfOrderError, TransactionContext
+from orderflow.store.transaction import BatchTransaction, OutOfOrder, TransactionContext
 from orderflow.store.writer_session import WriterSession
 
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
@@ -122,7 +122,7 @@ class Writer:
         transaction = BatchTransaction(context, decoded, batch.next_offsets())
         try:
             return self._commit_with_retries(context, transaction, batch, speculative=is_predecessor_open)
-        except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
+        except (RowsRefused, RowsAltered, TransactionTooLarge):
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(context)
             return self._commit_in_small_transactions(context, batch)
@@ -155,9 +155,9 @@ class Writer:
                 if speculative:
                     return transaction.commit_speculatively()
                 return transaction.commit_in_order(isolate_refused=isolate_refused)
-            except OutOfOrderError:
+            except OutOfOrder:
                 pass  # retried in order
-            except LocalInfileOffError:
+            except LocalInfileOff:
                 self.session.uses_load_data = False
             except Contention as error:
                 context.timer.contentions += 1
