@@ -226,7 +226,7 @@ MUTATIONS = (
 
 
 def main() -> int:
-    lifeline.tie()
+    lifeline.end_processes_with_this_run()
     undetected = 0
     for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:

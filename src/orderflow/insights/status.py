@@ -60,9 +60,9 @@ def build(
 
     `topic_bounds` may be the error because of which they are unknown. `newest` is an order_id and order_timestamp.
     """
-    of_ledger = compare_ledger(settings.kafka_topic, entries, topic_bounds)
+    ledger_status = compare_ledger(settings.kafka_topic, entries, topic_bounds)
     return Status(
-        **msgspec.structs.asdict(of_ledger),
+        **msgspec.structs.asdict(ledger_status),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,

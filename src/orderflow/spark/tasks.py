@@ -198,7 +198,7 @@ def _as_record_batch(arrow_batch: ArrowBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.at_indexes([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
+    return batch.at_indexes([index for index, number in enumerate(batch.partitions) if number == partition])
 
 
 def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:
