@@ -21,8 +21,8 @@ def accept_loss(
 ) -> None:
     """Continue after records that cannot be stored: retention removed them, or their batch is damaged.
 
-    At removed records the sink stops. In a partition with a damaged batch, it stores the records before the batch; the
-    other partitions continue. In both cases it reports the offsets.
+    If retention removed records that were not stored, the sink stops. In a partition with a damaged batch, it stores
+    the records before the batch; the other partitions continue. In both cases it reports the offsets.
 
     This command shows these offsets. With --yes, it records them in the table of losses, with the name of the person
     and the time. It then moves the ledger's position past them: to the topic's first record, or to the next readable

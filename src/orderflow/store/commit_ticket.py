@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 # If the predecessor waits for a key that this transaction holds, this transaction must wait in MySQL as well. Only then
-# does the server detect the deadlock.
+# does the server detect the deadlock. So this wait ends after 1 s.
 _MAX_LOCK_WAIT = 1.0  # seconds
 
 

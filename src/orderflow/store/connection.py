@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
-import ssl  # loads one whole OpenSSL; after hashlib alone, the client's C extension would mix two of them
+
+# Import ssl before the MySQL client. If only hashlib was imported, the client's C extension loads parts of two OpenSSL
+# versions.
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path

@@ -42,7 +42,10 @@ class Versions(NamedTuple):
         return self.contracts.get(self.last_used_id, self.contracts[self.newest_id])
 
     def find(self, contract: Contract) -> int | None:
-        """Return the id of this contract; None if it is not a version, or only one before the last used one."""
+        """Return the id of this contract.
+
+        None if no version equals it, or only a version older than the last used one.
+        """
         ids = [
             contract_id
             for contract_id, version in self.contracts.items()
@@ -93,7 +96,10 @@ def current_id(connection: Connection) -> int:
 
 
 def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hint: str = "") -> ContractInvalid:
-    """Return the error about a contract that is not the one of the tables; `beginning` begins its message."""
+    """Return the error for a contract that differs from the tables' contract.
+
+    `beginning` is a prefix of its message.
+    """
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
     tables = f"{settings.mysql_database}.{settings.mysql_table}"
     if not settings.order_contract and stored.last_used != DEFAULT:

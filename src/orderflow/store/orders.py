@@ -296,8 +296,8 @@ def _skipped_rows(
 ) -> list[SkippedRow]:
     """Return the rows of a statement that were not written because their order_id exists already.
 
-    `sent_rows` are those of all statements of the transaction. LOCAL and IGNORE make the server clamp and truncate
-    instead of refusing. So a query of the table checks whatever the warnings do not explain completely.
+    `sent_rows` are those of all statements of the transaction. With LOCAL or IGNORE, the server changes invalid
+    values instead of refusing them. If the warnings do not explain the result completely, the rows are read back.
 
     Raises RowsAltered.
     """

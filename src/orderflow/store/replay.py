@@ -1,8 +1,8 @@
 """Replays quarantined records: stores them in the orders table, one transaction each.
 
 The locks are taken in the sink's order: first the ledger's row of the partition, then the record's own. Only an open
-record is stored, and storing closes it in the same transaction. So it is stored once, however often, on whatever
-machine and by however many processes it is replayed.
+record is stored, and storing closes it in the same transaction. So several processes may replay a record at the same
+time, and it is stored at most once.
 """
 
 from __future__ import annotations
