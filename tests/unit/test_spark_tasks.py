@@ -108,6 +108,12 @@ def test_an_error_of_a_worker_is_parsed_from_its_text(error: OrderFlowError) -> 
     assert tasks.error_from_worker("ValueError: nothing of ours") is None
 
 
+@pytest.mark.parametrize("line", ['{"error": "Other", "message": "x"}', '{"message": "x"}', "[]", "x"])
+def test_another_line_is_not_an_error(line: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(line)
+
+
 def test_a_password_is_quoted_as_jaas_reads_it() -> None:
     settings = Settings(
         kafka_security_protocol="SASL_PLAINTEXT",

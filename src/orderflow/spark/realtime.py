@@ -162,7 +162,8 @@ class Committer:
     def _fail(self, error: BaseException) -> None:
         """Report the error: through Spark if the task is at its end, else in a file for the driver.
 
-        In the second case the process ends. Spark detects that at the partition's next record.
+        If the driver's folder is not on this machine, the error is printed for the executor's log instead of written to
+        a file. In both cases the process ends. Spark detects that at the partition's next record.
         """
         with self._changed:
             self._error = error
@@ -174,7 +175,9 @@ class Committer:
             else Interrupted(f"A worker failed: {error!r}.").to_json()
         )
         try:
-            if self._scratch:
+            if self._scratch is None:
+                print(f"A worker has failed: {text}", file=sys.stderr, flush=True)
+            else:
                 file = self._scratch / f"{_ERROR_FILE}{os.getpid()}"
                 file.write_text(text, "utf-8")
                 file.rename(file.with_suffix(".json"))

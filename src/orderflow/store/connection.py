@@ -141,8 +141,12 @@ class Connection:
             self._raw = raw
             self._cursor = raw.cursor()  # one for all statements: creating a cursor pings the server
         limits = {"lock_wait": lock_wait, "metadata_lock_wait": METADATA_LOCK_WAIT, "idle_timeout": idle_timeout}
-        self.execute("set_session", limits)
-        self.execute("set_isolation")
+        try:
+            self.execute("set_session", limits)
+            self.execute("set_isolation")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def max_values_bytes(self) -> int:

@@ -63,7 +63,8 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
                     raise KafkaException(error)
                 if partition in missing and missing.pop(partition) == message.offset() and error is None:
                     records[partition] = as_record(message)
-    for partition, offset in missing.items():
+    if missing:
+        partition, offset = next(iter(missing.items()))
         raise KafkaUnavailable(
             f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
             f" partition {partition} for {TIMEOUT:.0f} seconds, starting at offset {offset}."
