@@ -63,7 +63,7 @@ lock: .venv/.dev ## Regenerate the lock files: the newest versions that pyprojec
 	$(LOCK) --upgrade pyproject.toml --extra all --output-file requirements.txt
 	$(LOCK) --upgrade pyproject.toml --extra all --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	printf 'setuptools>=80\nziglang>=0.15\n' | $(LOCK) --upgrade - --output-file requirements-build.txt
-	$(BIN)/python -m orderflow.jvm.lock
+	$(BIN)/python -m orderflow.jvm.write_jar_lock
 	$(BIN)/python -m benchmarks.rivals.rival_jars
 
 dist: .venv/.dev ## Build the source archive and a wheel for each platform into dist/, and check them

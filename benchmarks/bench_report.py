@@ -22,7 +22,7 @@ class Table(NamedTuple):
 class Bars(NamedTuple):
     """A bar chart: its title, its unit, and the name and value of each bar.
 
-    `notes` has a second line for the bars that it names. Without `highlighted`, all bars have one colour.
+    `notes` has a second line for the bars that it names. Without `highlighted`, all bars have one color.
     """
 
     title: str
@@ -47,12 +47,12 @@ def svg(bars: Bars) -> str:
     from matplotlib.figure import Figure
 
     names = [f"{name}\n{note}" if (note := bars.notes.get(name)) else name for name, _ in bars.values]
-    colours = [_OTHERS if bars.highlighted and name not in bars.highlighted else HIGHLIGHTED for name, _ in bars.values]
+    colors = [_OTHERS if bars.highlighted and name not in bars.highlighted else HIGHLIGHTED for name, _ in bars.values]
     height = _FRAME + _BAR_HEIGHT * len(bars.values)
     with rc_context({"font.size": 9, "text.color": _TEXT, "ytick.color": _TEXT, "svg.fonttype": "none"}):
         figure = Figure((_WIDTH, height), layout="constrained")
         axes = figure.subplots()
-        drawn = axes.barh(range(len(names)), [value for _, value in bars.values], color=colours, height=0.7)
+        drawn = axes.barh(range(len(names)), [value for _, value in bars.values], color=colors, height=0.7)
         axes.bar_label(drawn, [_figure(value) for _, value in bars.values], padding=4)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         axes.set_title(f"{bars.title} ({bars.unit})", loc="left", fontweight="bold", parse_math=False)

@@ -47,7 +47,7 @@ class Sink:
         return arena.orderflow(self.name, settings, "sink", *self._arguments, env=self._env)
 
     def position(self, connection: Connection, settings: Settings) -> int:
-        return sum(entry.next_offset for entry in ledger.entries(connection, settings.kafka_topic))
+        return sum(entry.next_offset for entry in ledger.read_entries(connection, settings.kafka_topic))
 
 
 def bench(arena: Arena, progress: Progress, *, engine: str, rows: int, rounds: int, connections: int | None) -> Report:

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from orderflow.settings import Settings
 from tests.support import lifeline, servers
 
-lifeline.tie()
+lifeline.end_processes_with_this_run()
 
 # A failed comparison shows its values, as in a test file.
 pytest.register_assert_rewrite("tests.support.audited", "tests.support.dashboards", "tests.support.tables")

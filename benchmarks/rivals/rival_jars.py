@@ -50,6 +50,6 @@ def paths(group: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    from orderflow.jvm import lock
+    from orderflow.jvm import write_jar_lock
 
-    lock.write(LOCK, ROOTS, lambda _, jar: jar in _WITHOUT)
+    write_jar_lock.write(LOCK, ROOTS, lambda _, jar: jar in _WITHOUT)

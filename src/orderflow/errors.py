@@ -246,11 +246,15 @@ def from_json(line: str) -> OrderFlowError:
     Raises ValueError if it is another line.
     """
     fields = json.loads(line)
+    if not isinstance(fields, dict) or "error" not in fields:
+        raise ValueError("the line is not an error")
     return _rebuild(fields.pop("error"), fields)
 
 
 def _rebuild(name: str, arguments: dict[str, str]) -> OrderFlowError:
     known = {cls.__name__: cls for cls in _tree(OrderFlowError)}
+    if name not in known:
+        raise ValueError(f"the error class {name} is unknown")
     return known[name](**arguments)
 
 

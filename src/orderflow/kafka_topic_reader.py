@@ -33,7 +33,7 @@ class KafkaTopicReader(NamedTuple):
         except (OffsetsLost, BatchDamaged) as lost:
             raise RestartRequired(lost.message) from lost  # the next start finds and reports everything that is lost
 
-    def request_identity_check(self) -> Callable[[], None]:
+    def request_topic_id_check(self) -> Callable[[], None]:
         """Request the topic's id from Kafka. The returned function waits for the answer.
 
         If the topic still has the same id now, it also had it when the batch was read.
@@ -41,7 +41,7 @@ class KafkaTopicReader(NamedTuple):
         """
         wait_for_description = topic.request_description(self.settings)
 
-        def check_identity() -> None:
+        def check_topic_id() -> None:
             ledger.check_topic_id(self.topic, wait_for_description().topic_id, self.topic_id)
 
-        return check_identity
+        return check_topic_id

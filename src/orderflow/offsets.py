@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class DamagedOffsetError(Exception):
+class DamagedOffset(Exception):
     """An offset that an undamaged log cannot return."""
 
 
@@ -30,7 +30,7 @@ class OffsetRange:
     def on_record(self, offset: int, high_watermark: int | None = None) -> bool:
         """Process a committed record. Return whether it is in the range.
 
-        Raises DamagedOffsetError, see check_offset.
+        Raises DamagedOffset, see check_offset.
         """
         check_offset(offset, self.position, high_watermark)
         self.premature_end = None
@@ -47,16 +47,16 @@ class OffsetRange:
 
 
 def check_offset(offset: int, position: int, high_watermark: int | None = None) -> None:
-    """Raise DamagedOffsetError if a record cannot have this offset.
+    """Raise DamagedOffset if a record cannot have this offset.
 
     It is impossible below `position`, and from `high_watermark` on.
 
     The check is needed because Kafka's checksum does not cover a batch's first offset.
     """
     if offset < position:
-        raise DamagedOffsetError(f"a record with offset {offset} follows the record with offset {position - 1}")
+        raise DamagedOffset(f"a record with offset {offset} follows the record with offset {position - 1}")
     if high_watermark is not None and offset >= high_watermark:
-        raise DamagedOffsetError(f"a record has offset {offset}, but the partition ends at {high_watermark}")
+        raise DamagedOffset(f"a record has offset {offset}, but the partition ends at {high_watermark}")
 
 
 class DamagedRange(NamedTuple):

@@ -17,7 +17,7 @@ from orderflow.topic import TopicInfo
 
 def check_not_deleted(settings: Settings, connection: Connection, missing: TopicMissing) -> None:
     """Raise TopicMissing with another hint if the ledger has positions in the missing topic: it must not be created."""
-    if settings.kafka_topic in {entry.topic for entry in ledger.entries(connection)}:
+    if settings.kafka_topic in {entry.topic for entry in ledger.read_entries(connection)}:
         raise TopicMissing(
             f"{missing.message[:-1]}, although the ledger has positions in it.",
             hint="It was deleted, or KAFKA_BOOTSTRAP_SERVERS names another cluster. To store a new topic, set another"
@@ -64,9 +64,9 @@ class AccountedOffsets(NamedTuple):
 def accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> AccountedOffsets:
     """Read them from the ledger. `first_offsets` are the topic's."""
     name = settings.kafka_topic
-    last_records, losses = ledger.last_records(connection, name), ledger.losses(connection)
+    last_records, losses = ledger.read_last_records(connection, name), ledger.read_losses(connection)
     empty_ranges: list[tuple[int, int, int]] = []
-    for entry in ledger.entries(connection, name):
+    for entry in ledger.read_entries(connection, name):
         if entry.partition not in first_offsets:
             continue
         if entry.partition in last_records:

@@ -15,7 +15,7 @@ _UNTRUSTED = {18, 19, 20, 21}
 _OTHER_HOST = {62, 64}  # host name, IP address
 
 
-class ClientCertificateRefusedError(Exception):
+class ClientCertificateRefused(Exception):
     """The server closed the connection because of a refused or missing client certificate."""
 
 
@@ -23,7 +23,7 @@ def handshake(context: ssl.SSLContext, host: str, port: int, *, await_refusal: b
     """Do one handshake.
 
     Raises ssl.SSLError or OSError if it fails. With `await_refusal`, waits one second for the server to refuse the
-    client certificate, and then raises ClientCertificateRefusedError.
+    client certificate, and then raises ClientCertificateRefused.
     """
     with (
         socket.create_connection((host, port), _TIMEOUT) as tcp,
@@ -36,7 +36,7 @@ def handshake(context: ssl.SSLContext, host: str, port: int, *, await_refusal: b
         except ssl.SSLEOFError:
             return  # the server has closed the connection without an error
         except ssl.SSLError as error:
-            raise ClientCertificateRefusedError from error
+            raise ClientCertificateRefused from error
 
 
 def find_tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -35,7 +35,7 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        self._quarantine(decoded.batch, rejected_records, stored_at)\n"
+_QUARANTINE = "        self._quarantine(decoded.batch, to_quarantine, stored_at)\n"
 _COMMIT = "        self._commit()\n"
 _TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
@@ -191,7 +191,7 @@ MUTATIONS = (
         "contract: its start is not recorded",
         "three_versions and mysql",
         _TRANSACTION,
-        {"                contracts.begin(": "                len((connection,)) or contracts.begin("},
+        {"                contracts.record_start(": "                len((connection,)) or contracts.record_start("},
         _VERSIONS,
     ),
     Mutation(
@@ -226,7 +226,7 @@ MUTATIONS = (
 
 
 def main() -> int:
-    lifeline.tie()
+    lifeline.end_processes_with_this_run()
     undetected = 0
     for mutation in (mutation for mutation in MUTATIONS if mutation.name in sys.argv[1:] or not sys.argv[1:]):
         with tempfile.TemporaryDirectory(prefix="orderflow-mutation-") as folder:

@@ -7,26 +7,26 @@ from contextlib import suppress
 
 import mysql.connector
 
-from tests.faults.system import Act, Engine, System
+from tests.faults.system import Engine, Fault, System
 
-ACTIONS: dict[str, Act] = {}
+FAULTS: dict[str, Fault] = {}
 ENGINES: dict[str, Sequence[Engine]] = {}
 WAITING = " Retrying."  # what the sink logs when it waits for a server
 RESTARTING = "Restarting at the ledger's position"  # what it logs when its engine has failed
 
 
-def action(*engines: Engine) -> Callable[[Act], Act]:
+def action(*engines: Engine) -> Callable[[Fault], Fault]:
     """Register a fault under its function's name, for these engines; without arguments, for both."""
 
-    def register_function(act: Act) -> Act:
-        register(act.__name__, act, engines)
-        return act
+    def register_function(fault: Fault) -> Fault:
+        register(fault.__name__, fault, engines)
+        return fault
 
     return register_function
 
 
-def register(name: str, act: Act, engines: Sequence[Engine] = ()) -> None:
-    ACTIONS[name], ENGINES[name] = act, engines or ("spark", "direct")
+def register(name: str, fault: Fault, engines: Sequence[Engine] = ()) -> None:
+    FAULTS[name], ENGINES[name] = fault, engines or ("spark", "direct")
 
 
 def is_stored(system: System, number: int) -> bool:

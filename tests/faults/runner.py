@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.faults.actions import ACTIONS, ENGINES
+from tests.faults.actions import ENGINES, FAULTS
 from tests.faults.count import Count
 from tests.faults.system import Engine, Servers, System, servers
 from tests.support import lifeline
@@ -49,7 +49,7 @@ def draw_round(seed: int, engine: Engine | None = None, count: int = 5) -> Round
     by_draw: Engine = rng.choice(("spark", "spark", "direct"))
     rate = rng.choice((50, 200, 500, 1000))
     chosen = engine or by_draw
-    names = rng.sample([name for name in ACTIONS if chosen in ENGINES[name]], count)
+    names = rng.sample([name for name in FAULTS if chosen in ENGINES[name]], count)
     return Round(seed, chosen, rate, tuple(Step(name, rng.random() < 0.5) for name in names))
 
 
@@ -71,7 +71,7 @@ def play(
                 log(f"  {step.name}")
                 system.mark()
                 try:
-                    ACTIONS[step.name](system)
+                    FAULTS[step.name](system)
                 except pytest.skip.Exception as skipped:  # the database cannot have this fault
                     log(f"  skipped: {skipped.msg}")
                 if step.may_recover:
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=("spark", "direct"))
     parser.add_argument("--trigger", default="micro-batch", help="of Spark (%(default)s)")
     arguments = parser.parse_args()
-    lifeline.tie()
+    lifeline.end_processes_with_this_run()
     with scratch_folder() as folder, servers(folder) as started:
         for number in range(arguments.rounds):
             round_ = draw_round(arguments.seed + number, arguments.engine)

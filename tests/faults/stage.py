@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from tests.faults.actions import ACTIONS, ENGINES
+from tests.faults.actions import ENGINES, FAULTS
 from tests.faults.registry import RESTARTING
 from tests.faults.system import Engine, Servers, System
 
@@ -22,9 +22,9 @@ _SAME_FOR_BOTH_ENGINES = {
     "ledger_in_myisam",
 }
 _RETRIED_WITHOUT_RESTART = ("deadlock", "lock_timeout")
-FAULTS: dict[Engine, list[str]] = {
-    "direct": [name for name in ACTIONS if "direct" in ENGINES[name] and name != LARGE],
-    "spark": [name for name in ACTIONS if "spark" in ENGINES[name] and name not in _SAME_FOR_BOTH_ENGINES],
+FAULT_NAMES: dict[Engine, list[str]] = {
+    "direct": [name for name in FAULTS if "direct" in ENGINES[name] and name != LARGE],
+    "spark": [name for name in FAULTS if "spark" in ENGINES[name] and name not in _SAME_FOR_BOTH_ENGINES],
 }
 
 
@@ -55,7 +55,7 @@ class Stage:
         system = self.system()
         system.mark()
         try:
-            ACTIONS[fault](system)
+            FAULTS[fault](system)
             system.prove()
             assert fault not in _RETRIED_WITHOUT_RESTART or not system.has_logged(RESTARTING)
         except pytest.skip.Exception:  # the database cannot have this fault

@@ -466,4 +466,4 @@ def send_signal(pid: int, number: int) -> None:
         return
 
 
-Act = Callable[[System], None]
+Fault = Callable[[System], None]

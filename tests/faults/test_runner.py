@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults import mutations, runner
 from tests.faults.actions import ENGINES
-from tests.faults.stage import FAULTS, LARGE
+from tests.faults.stage import FAULT_NAMES, LARGE
 from tests.faults.system import Servers
 
 _ROOT = Path(__file__).parents[2]
@@ -31,8 +31,8 @@ def test_the_page_lists_every_fault_and_where_it_runs() -> None:
     page = (_ROOT / "docs/faults.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| .* \| ([\w, ]+) \| ([\w, ]+) \|$", page, re.MULTILINE)
     assert {name: rounds for name, _, rounds in rows} == {name: ", ".join(sorted(ENGINES[name])) for name in ENGINES}
-    tested = {engine: {name for name, engines, _ in rows if engine in engines.split(", ")} for engine in FAULTS}
-    assert tested == {"direct": {*FAULTS["direct"], LARGE}, "spark": {*FAULTS["spark"]}}
+    tested = {engine: {name for name, engines, _ in rows if engine in engines.split(", ")} for engine in FAULT_NAMES}
+    assert tested == {"direct": {*FAULT_NAMES["direct"], LARGE}, "spark": {*FAULT_NAMES["spark"]}}
 
 
 @pytest.mark.parametrize("mutation", mutations.MUTATIONS, ids=lambda mutation: mutation.name)

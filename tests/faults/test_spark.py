@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.stage import FAULTS, Stage
+from tests.faults.stage import FAULT_NAMES, Stage
 from tests.faults.system import Servers
 
 
@@ -17,7 +17,7 @@ def stage(fault_servers: Servers) -> Iterator[Stage]:
     stage.close()
 
 
-@pytest.mark.parametrize("fault", FAULTS["spark"])
+@pytest.mark.parametrize("fault", FAULT_NAMES["spark"])
 def test_nothing_is_lost_or_duplicated(stage: Stage, fault: str) -> None:
     stage.inject(fault)
 

@@ -391,7 +391,7 @@ MOVES = {
     " WHERE order_id = 'ORDER-000002'",
     "orders exchanged": "UPDATE orders SET kafka_offset = 8 - kafka_offset WHERE order_id IN"
     " ('ORDER-000002', 'ORDER-000003')",
-    "corrected order at the corrected record's neighbour": "UPDATE orders SET kafka_offset = 3"
+    "corrected order at the corrected record's neighbor": "UPDATE orders SET kafka_offset = 3"
     " WHERE order_id = 'ORDER-000007'",
     "replayed record opened, its order kept": "UPDATE orders_quarantine SET status = 'open', resolved_by = NULL,"
     " resolved_at = NULL WHERE kafka_offset = 9",

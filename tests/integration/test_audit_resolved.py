@@ -171,7 +171,7 @@ def test_resolved_and_lost_records_are_reported(resolved: Settings, tmp_path: Pa
     report = audit.run(resolved)
     assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 4, 1, 2))
     assert (report.replayed, report.discarded, report.by_reason) == (4, 1, {"null_value": 1, "outside_ranges": 1})
-    assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 0, 0)
+    assert (report.lost_offsets, report.removed_offsets, report.unprovable) == (3, 0, 0)
     assert report.sentence() == (
         "Proven: 7 records = 4 stored + 1 duplicate + 2 quarantined. Replayed from the quarantine, so stored or"
         " duplicate: 4 records. Discarded, but still quarantined: 1 record. Lost before being read, and accepted: 3"
@@ -190,7 +190,7 @@ def test_replayed_records_that_left_the_topic_are_no_longer_provable(settings: S
     delete_before(settings, TopicPartition(settings.kafka_topic, 0, 6))
     report = audit.run(settings)
     assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (1, 1, 0, 0))
-    assert (report.lost_offsets, report.unreadable_offsets, report.unprovable) == (3, 6, 9)
+    assert (report.lost_offsets, report.removed_offsets, report.unprovable) == (3, 6, 9)
 
 
 IN_RANGES = order(6, unit_price=60, total_price=120)

@@ -75,13 +75,13 @@ def test_a_deleted_former_topic_cannot_be_read_again(stored: Settings) -> None:
         delete_topic(stored)
         report = audit.run(later)
         assert (report.is_proven, counts(report)) == (True, (2, 1, 1, 0))
-        assert (report.unreadable_offsets, report.unprovable) == (9, 8)
+        assert (report.removed_offsets, report.unprovable) == (9, 8)
         with pytest.raises(TopicMissing, match="although the ledger has positions in it"):
             audit.run(stored)
         send(stored, [order(1)])
         with pytest.raises(TopicRecreated):
             audit.run(stored)
-        assert audit.run(later).unreadable_offsets == 9
+        assert audit.run(later).removed_offsets == 9
     finally:
         delete_topic(later)
 
@@ -92,13 +92,13 @@ def test_records_removed_by_retention_are_no_longer_provable(stored: Settings) -
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
     assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (7, 3, 1, 3))
-    assert (report.unreadable_offsets, report.unprovable) == (2, 2)
+    assert (report.removed_offsets, report.unprovable) == (2, 2)
     assert "Gone from the topic: 2 older offsets, so " in report.sentence()
     coordinates = TopicPartition(stored.kafka_topic, 1, 4)  # includes a conflict and a malformed record
     admin.delete_records([coordinates])[coordinates].result()
     report = audit.run(stored)
     assert (report.is_proven, report.counts, counts(report)) == (True, NO_FINDINGS, (3, 1, 1, 1))
-    assert (report.unreadable_offsets, report.unprovable) == (6, 6)
+    assert (report.removed_offsets, report.unprovable) == (6, 6)
     execute(stored, "DELETE FROM orders WHERE order_id = 'ORDER-000002'")  # detected, but the order is unknown
     assert audit.run(stored).counts == NO_FINDINGS | {"counters": 1, "rollup": 1}
 
@@ -118,7 +118,7 @@ def test_what_retention_removes_meanwhile_is_no_longer_provable(stored: Settings
 
     report = audit.run(stored, remove)
     assert removed and (report.is_proven, report.counts) == (True, NO_FINDINGS)
-    assert (report.records, report.unreadable_offsets) == (14 - first, first)
+    assert (report.records, report.removed_offsets) == (14 - first, first)
     assert f" Gone from the topic: {first} older offsets," in report.sentence()
     again = audit.run(stored)
     assert (counts(again), again.sentence()) == (counts(report), report.sentence())

@@ -111,7 +111,7 @@ def custom_columns(settings: Settings) -> list[tuple[Any, ...]]:
 def test_custom_fields_are_stored_compared_and_rejected(database: Settings, load_data: bool) -> None:
     settings = with_contract(database, THIRD)
     schema.prepare(settings)
-    assert schema.missing(settings) == []
+    assert schema.missing_steps(settings) == []
     full = shop_order(
         1002,
         gift=True,
@@ -148,7 +148,7 @@ def test_three_versions_of_one_topic_are_proven(settings: Settings) -> None:
     assert counts(audit.run(first)) == (5, 3, 0, 2)
     # A repeat of a record that the first version stored without the new fields is a conflict, unless it lacks them.
     send(settings, [shop_order(1001), shop_order(1003, gift=True), shop_order(1004, currency="CHF", gift=False)])
-    steps = [step.description for step in schema.missing(second)]
+    steps = [step.description for step in schema.missing_steps(second)]
     assert steps == ["columns gift, paid_at, channel of table orders", "contract version 2"]
     store(second)
     assert select(
@@ -296,7 +296,7 @@ def test_a_contract_is_valid_until_a_later_one_stores_records(settings: Settings
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, QuarantineFilter())
         assert replay(connection, second, entry, by="ann@desk").outcome is ReplayOutcome.STORED
-    assert schema.missing(first) == schema.prepare(first) == []
+    assert schema.missing_steps(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
     store(first)
     assert audit.run(first).is_proven
@@ -425,7 +425,7 @@ def test_an_impossible_change_is_refused_with_the_steps(database: Settings, chan
     schema.prepare(with_contract(database, SECOND))
     commit(with_contract(database, SECOND), batch_of([shop_order(1001)]))
     before = custom_columns(database)
-    for check in (schema.missing, schema.prepare):
+    for check in (schema.missing_steps, schema.prepare):
         with pytest.raises(ContractInvalid, match=problem) as error:
             check(with_contract(database, text))
         assert fix in error.value.hint
@@ -463,7 +463,7 @@ def test_a_type_change_that_copies_the_table_is_left_to_the_operator(database: S
 def test_new_columns_are_added_instantly(database: Settings) -> None:
     """Both servers change only metadata, so they do not copy a large table, and queries do not wait."""
     schema.prepare(with_contract(database, FIRST))
-    [step, _] = schema.missing(with_contract(database, SECOND))
+    [step, _] = schema.missing_steps(with_contract(database, SECOND))
     execute(database, schema.statement_of(step, with_contract(database, SECOND)).rstrip(";") + ", ALGORITHM = INSTANT")
     assert [step.description for step in schema.prepare(with_contract(database, SECOND))] == ["contract version 2"]
 

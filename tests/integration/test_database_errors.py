@@ -313,7 +313,7 @@ def test_an_unknown_error_is_retried_until_it_passes(proxied: tuple[Settings, Pr
     _sink(settings, progress)
     repairer.join()
     with Connection(settings) as connection:
-        assert ledger.totals(ledger.entries(connection)) == (1, 0, 0)
+        assert ledger.totals(ledger.read_entries(connection)) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("number", NO_LOCAL_INFILE)

@@ -94,7 +94,7 @@ def test_on_a_new_machine_it_warns_and_creates_nothing(settings: Settings) -> No
     assert "orderflow init" in results["topic"].hint and "orderflow init" in results["tables"].hint
     with pytest.raises(TopicMissing):
         topic.describe(settings)
-    assert schema.missing(settings)[0].statement == "create_database"
+    assert schema.missing_steps(settings)[0].statement == "create_database"
 
 
 def test_servers_that_do_not_answer_hide_no_other_finding(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_each_privilege_of_the_registry_is_checked(database: Settings) -> None:
         name = f"{sink.mysql_user}@'%'"
         for table, privilege in all_privileges:
             execute(database, f"GRANT {privilege} ON orders{table.suffix} TO {name}")
-        assert list(server.refusals(sink)) == []
+        assert list(server.refused_statements(sink)) == []
         for table, privilege in all_privileges:
             execute(database, f"REVOKE {privilege} ON orders{table.suffix} FROM {name}")
-            refused = list(server.refusals(sink))
+            refused = list(server.refused_statements(sink))
             assert refused and all("command denied" in refusal or "View" in refusal for refusal in refused), (
                 table,
                 privilege,
@@ -165,7 +165,7 @@ def test_the_privilege_to_create_missing_tables_is_checked(ready: Settings) -> N
         assert "CREATE command denied" in results["privileges"].found
     with user(ready, "SELECT", "INSERT", "UPDATE", "CREATE") as sink:
         assert examine(sink)["privileges"].status == "ok"
-    assert [step.statement for step in schema.missing(ready)] == ["create_orders", "create_quarantine"]
+    assert [step.statement for step in schema.missing_steps(ready)] == ["create_orders", "create_quarantine"]
 
 
 def test_a_drifted_table_is_an_error_with_its_fix(ready: Settings) -> None:

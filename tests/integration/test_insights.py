@@ -19,7 +19,7 @@ from orderflow.errors import DatabaseRefused, DatabaseUnavailable, InputInvalid
 from orderflow.insights import latency, sales, track
 from orderflow.insights.monitor import Monitor, Snapshot
 from orderflow.settings import Settings
-from orderflow.store import audits, ledger, reading
+from orderflow.store import audits, ledger, viewer_queries
 from orderflow.store.connection import Connection
 from tests.support import shop
 from tests.support.corpus import message
@@ -39,11 +39,11 @@ def test_sales_equal_the_tables_to_the_cent(database: Settings, feeder: Feeder) 
     now = datetime.now(UTC)
     feeder.store(*many(1, 500, CATEGORIES))
     feeder.store(priced(900, 99_999, 3, now - timedelta(days=400)), priced(901, 12_345, 2, now + timedelta(days=400)))
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         today, hour, products = (
             sales.read_today(connection),
             sales.read_history(connection, "1h"),
-            reading.products(connection),
+            viewer_queries.products(connection),
         )
 
     where = (
@@ -71,13 +71,13 @@ def test_sales_equal_the_tables_to_the_cent(database: Settings, feeder: Feeder) 
 
 
 def test_empty_tables_give_empty_results(database: Settings, feeder: Feeder) -> None:
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         assert sales.read_today(connection).revenue == Decimal("0.00")
         assert sales.read_history(connection, "24h").buckets == ()
-        assert reading.products(connection) is None
+        assert viewer_queries.products(connection) is None
         assert latency.read(connection, datetime.now(UTC)) is None
-        assert reading.latest(connection, 5) == ()
-        assert reading.quarantined(connection) == ()
+        assert viewer_queries.latest(connection, 5) == ()
+        assert viewer_queries.quarantined(connection) == ()
         assert track.track_order(connection, "1").order is None
 
 
@@ -87,8 +87,8 @@ def test_latest_and_latency_cover_only_current_orders(database: Settings, feeder
     feeder.store(order(2, now + timedelta(days=300)))  # a wrong clock
     feeder.store(*(order(number, now - timedelta(seconds=5)) for number in range(10, 20)), late=2)
     feeder.store(*(order(number, now - timedelta(seconds=4)) for number in range(20, 120)), late=0.25)
-    with reading.open_reader(database) as connection:
-        latest = reading.latest(connection, 105)
+    with viewer_queries.open_reader(database) as connection:
+        latest = viewer_queries.latest(connection, 105)
         measured = latency.read(connection, latest[0].order_timestamp)
     assert [listed.order_id for listed in latest[:2]] == ["ORDER-000119", "ORDER-000118"]
     assert latest[-1].order_id == "ORDER-000015"
@@ -100,16 +100,16 @@ def test_an_order_is_read_with_its_history(database: Settings, feeder: Feeder) -
     sent = order(123)
     feeder.store(sent, late=0.5)
     feeder.store(sent, order(123, customer_id=5), order(124, customer_id=5), b"not JSON")
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         history = track.track_order(connection, "123")
         result = track.search(connection, " 5 ")
         assert track.track_order(connection, "order-000124").order == result.orders[0]
-        quarantined = reading.quarantined(connection)
-        [malformed] = reading.quarantined(connection, "malformed_json")
+        quarantined = viewer_queries.quarantined(connection)
+        [malformed] = viewer_queries.quarantined(connection, "malformed_json")
         assert malformed in quarantined and len(quarantined) == 2
-        assert reading.quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
-        assert reading.quarantined(connection, before=quarantined[0].quarantine_id) == quarantined[1:]
-        assert reading.open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
+        assert viewer_queries.quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
+        assert viewer_queries.quarantined(connection, before=quarantined[0].quarantine_id) == quarantined[1:]
+        assert viewer_queries.open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
         for words in ("", "ORDER-12", "ORDER-000123x", "1" * 45, "DROP TABLE"):
             with pytest.raises(InputInvalid):
                 track.search(connection, words)
@@ -127,12 +127,12 @@ def test_an_order_of_a_contract_file_is_read_with_its_history(database: Settings
     value = shop.VALUE.replace(b'"C-1"', b"1")
     other = value.replace(b"2025-123", b"2024-001").replace(b'"id":1', b'"id":42')
     Feeder(database).store(value, other, value.replace(b"web", b"store"))
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         history = track.track_order(connection, "123")
         assert track.track_order(connection, "po-2025-123") == history
         assert track.track_order(connection, "PO-2024-001").order is not None
         searches = [track.search(connection, words) for words in ("42", "PO-2024-001", "123", "PO-2025-999")]
-        [newest, _] = reading.latest(connection, 5)
+        [newest, _] = viewer_queries.latest(connection, 5)
         for words in ("", "PO-2025-1", "x" * 60, "\0"):
             with pytest.raises(InputInvalid):
                 track.track_order(connection, words)
@@ -159,28 +159,28 @@ def test_an_order_of_a_contract_file_is_read_with_its_history(database: Settings
 def test_a_long_record_is_truncated(database: Settings, feeder: Feeder) -> None:
     value = message(more=f'"{"x" * 100_000}"', quantity='"two"')
     feeder.store(value)
-    with reading.open_reader(database) as connection:
-        [record] = reading.quarantined(connection)
+    with viewer_queries.open_reader(database) as connection:
+        [record] = viewer_queries.quarantined(connection)
     assert record.value == value[:2048] and record.value_bytes == len(value)
 
 
 def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> None:
     """Measured by the rows that the server's storage engine reads."""
     feeder.store(*many(1, 6000), *[b"no order"] * 60)
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         reads: dict[str, Callable[[], object]] = {
-            "latest": lambda: reading.latest(connection, 20),
+            "latest": lambda: viewer_queries.latest(connection, 20),
             "latency": lambda: latency.read(connection, datetime.now(UTC)),
-            "products": lambda: reading.products(connection),
+            "products": lambda: viewer_queries.products(connection),
             "today": lambda: sales.read_today(connection),
             **{window: partial(sales.read_history, connection, window) for window in sales.WINDOWS},
-            "ledger": lambda: ledger.entries(connection),
+            "ledger": lambda: ledger.read_entries(connection),
             "leader": lambda: ledger.has_active_sink(connection, database),
             "audit": lambda: audits.last(connection),
             "story": lambda: track.track_order(connection, "123"),
             "search": lambda: track.search(connection, "50007"),
-            "quarantine": lambda: reading.quarantined(connection),
-            "reason": lambda: reading.quarantined(connection, "malformed_json"),
+            "quarantine": lambda: viewer_queries.quarantined(connection),
+            "reason": lambda: viewer_queries.quarantined(connection, "malformed_json"),
         }
 
         def rows_read() -> int:
@@ -209,7 +209,7 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
 
 def test_readers_change_nothing_and_time_out(database: Settings, feeder: Feeder) -> None:
     feeder.store(order(1))
-    with reading.open_reader(database) as connection:
+    with viewer_queries.open_reader(database) as connection:
         with pytest.raises(DatabaseUnavailable, match=r"(?i)read.only"):
             values = {"topic": "orders", "partition": 7, "topic_id": "id", "first_offset": 0}
             connection.execute("add_partition", values)
@@ -229,11 +229,11 @@ def test_the_configured_reader_user_is_used(database: Settings, feeder: Feeder) 
         database, mysql_reader_user="reader", mysql_reader_password="look only", mysql_password="wrong"
     )
     try:
-        with reading.open_reader(settings) as connection:
-            assert len(reading.latest(connection, 5)) == 1
+        with viewer_queries.open_reader(settings) as connection:
+            assert len(viewer_queries.latest(connection, 5)) == 1
         with (
             pytest.raises(DatabaseRefused, match="reader"),
-            reading.open_reader(msgspec.structs.replace(settings, mysql_reader_password="wrong")),
+            viewer_queries.open_reader(msgspec.structs.replace(settings, mysql_reader_password="wrong")),
         ):
             pass
     finally:

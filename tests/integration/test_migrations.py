@@ -120,10 +120,10 @@ def structures(settings: Settings) -> dict[str, str]:
 
 def test_a_database_of_version_0_1_0_is_upgraded_with_its_data(old: Settings) -> None:
     before = old_content(old)
-    steps = schema.missing(old)
+    steps = schema.missing_steps(old)
     assert [step.statement for step in steps] == STEPS
     assert schema.prepare(old) == steps
-    assert schema.missing(old) == schema.prepare(old) == []
+    assert schema.missing_steps(old) == schema.prepare(old) == []
     assert new_content(old) == before
     assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(2, LATEST + 1)]
     with Connection(old) as connection:
@@ -148,19 +148,19 @@ def test_an_upgraded_database_has_the_structure_of_a_new_one(old: Settings) -> N
 
 def test_the_printed_statements_have_the_same_effect(old: Settings) -> None:
     before = old_content(old)
-    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in schema.missing(old)))
-    assert schema.missing(old) == []
+    run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in schema.missing_steps(old)))
+    assert schema.missing_steps(old) == []
     assert new_content(old) == before
 
 
 @pytest.mark.parametrize("steps_done", range(1, len(STEPS)))
 def test_an_interrupted_upgrade_is_completed(old: Settings, steps_done: int) -> None:
     before = old_content(old)
-    steps = schema.missing(old)
+    steps = schema.missing_steps(old)
     assert steps_done < len(steps)
     run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in steps[:steps_done]))
     assert schema.prepare(old)
-    assert schema.missing(old) == []
+    assert schema.missing_steps(old) == []
     assert new_content(old) == before
     assert select(old, "SELECT MAX(version) FROM orders_schema") == [(LATEST,)]
 
@@ -171,22 +171,22 @@ def test_processes_that_start_at_once_upgrade_without_errors(
 ) -> None:
     """One process upgrades. If the named lock is not shared, all of them try, and none fails."""
     before, all_checked = old_content(old), threading.Barrier(4)
-    original_make = schema._make
+    original_execute = schema._execute_step
     local = threading.local()
 
-    def make_together(step: SchemaStep, settings: Settings, *limits: int) -> None:
+    def execute_together(step: SchemaStep, settings: Settings, *limits: int) -> None:
         if not getattr(local, "passed", False):
             local.passed = True
             all_checked.wait(60)
-        original_make(step, settings, *limits)
+        original_execute(step, settings, *limits)
 
     if not locked:
         monkeypatch.setattr(schema, "_lock", lambda settings, seconds: nullcontext())
-        monkeypatch.setattr(schema, "_make", make_together)
+        monkeypatch.setattr(schema, "_execute_step", execute_together)
     with ThreadPoolExecutor(4) as pool:
         steps_done = list(pool.map(schema.prepare, [old] * 4))
     assert sorted(map(len, steps_done)) == ([0, 0, 0, len(STEPS)] if locked else [len(STEPS)] * 4)
-    assert schema.missing(old) == []
+    assert schema.missing_steps(old) == []
     assert new_content(old) == before
 
 
@@ -198,7 +198,7 @@ def test_a_check_during_an_upgrade_neither_fails_nor_repeats_a_step(
 ) -> None:
     """The upgrade happens between two statements of the check. The process neither fails nor repeats a step."""
     before, original_execute = old_content(old), Connection.execute
-    creations = [step for step in schema.missing(old) if step.statement.startswith("create_")]
+    creations = [step for step in schema.missing_steps(old) if step.statement.startswith("create_")]
     # The table of versions must exist, so that a version can be read.
     run_script(old, "".join(f"{schema.statement_of(step, old)}\n" for step in creations))
 
@@ -209,7 +209,7 @@ def test_a_check_during_an_upgrade_neither_fails_nor_repeats_a_step(
         return original_execute(self, name, *args, **placeholders)
 
     monkeypatch.setattr(Connection, "execute", upgrade_first)
-    assert schema.missing(old) == []
+    assert schema.missing_steps(old) == []
     assert new_content(old) == before
 
 
@@ -217,7 +217,7 @@ def test_one_of_several_processes_creates_a_new_database(database: Settings) -> 
     with ThreadPoolExecutor(4) as pool:
         steps_done = list(pool.map(schema.prepare, [database] * 4))
     assert sorted(map(bool, steps_done)) == [False, False, False, True]
-    assert schema.missing(database) == []
+    assert schema.missing_steps(database) == []
 
 
 def test_a_lock_that_is_held_for_too_long_is_reported(old: Settings) -> None:
@@ -227,7 +227,7 @@ def test_a_lock_that_is_held_for_too_long_is_reported(old: Settings) -> None:
     ):
         schema.prepare(old, other_process_wait=1)
     schema.prepare(old)
-    assert schema.missing(old) == []
+    assert schema.missing_steps(old) == []
 
 
 def test_the_upgrade_waits_for_transactions_that_use_the_table(old: Settings) -> None:
@@ -283,7 +283,7 @@ def test_a_database_of_a_newer_version_is_refused(old: Settings, tmp_path: Path)
     execute(old, "ALTER TABLE orders_quarantine DROP COLUMN chunks")  # an example of a change by that version
     before = structure(old)
     sentence = f"have schema version {LATEST + 1}, and this version of OrderFlow supports versions up to {LATEST}."
-    for check in (schema.missing, schema.prepare):
+    for check in (schema.missing_steps, schema.prepare):
         with pytest.raises(SchemaTooNew, match=re.escape(sentence)):
             check(old)
     for command in (["init"], ["init", "--dry-run"], ["sink", "--engine", "direct", "--once"]):

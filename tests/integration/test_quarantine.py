@@ -482,7 +482,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
         "INSERT INTO orders_quarantine (topic, topic_id, kafka_partition, kafka_offset, record_value, quarantined_at,"
         " reason, detail) VALUES ('orders', 'first', 0, 0, '{', UTC_TIMESTAMP(), 'malformed_json', '')",
     )
-    steps = schema.missing(store)
+    steps = schema.missing_steps(store)
     assert [step.description for step in steps] == [
         "migration 1 (columns resolved_because, mended_value, parts of table orders_quarantine)",
         "schema version 1",
@@ -495,7 +495,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     ]
     assert "ADD COLUMN mended_value" in schema.statement_of(steps[0], store)
     assert schema.prepare(store) == steps
-    assert schema.missing(store) == []
+    assert schema.missing_steps(store) == []
     assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
     [entry] = entries(store)
     with Connection(store) as connection:

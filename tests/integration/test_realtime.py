@@ -78,7 +78,7 @@ def test_a_lone_record_is_stored_within_a_second(settings: Settings, tmp_path: P
             while _stored(settings) == before and time.monotonic() - sent_at < 30:
                 time.sleep(0.01)
             waits.append(time.monotonic() - sent_at)
-        # Spark holds back the last record of a partition until another row follows. Without the markers, it would be
+        # Spark holds back the last record of a partition until another row follows. Without the flush rows, it would be
         # stored at the end of the batch, after a minute. One record of five may fall on the end of a batch.
         assert sorted(waits)[2] < 1, waits
     _proven(settings)

@@ -290,7 +290,7 @@ def test_global_server_variables_change_no_result(
     for name, value in (COMMON_VARIABLES | VARIABLES_OF_KIND[kind]).items():
         delete_rows(store)
         with subtests.test(name), global_variable(store, name, value):
-            assert schema.missing(ordinary) == []
+            assert schema.missing_steps(ordinary) == []
             first = batch_of([*ORDERS, message(product_name='"Ünï 🧘"', order_id='"ORDER-000999"')])
             assert commit(ordinary, first, load_data=load_data).stored == 201
             assert commit(ordinary, batch_of(REPEATS, 201), load_data=load_data) == RESULT_OF_REPEATS

@@ -75,7 +75,7 @@ def columns(settings: Settings, table: str) -> dict[str, str]:
 
 def assert_usable(settings: Settings) -> None:
     """Check that nothing is missing, readers see only the contract's columns, and orders can be stored."""
-    assert schema.missing(settings) == schema.prepare(settings) == []
+    assert schema.missing_steps(settings) == schema.prepare(settings) == []
     types = columns(settings, "orders")
     assert {name.lower() for name, kind in types.items() if "invisible" not in kind} == {*definition.STANDARD_FIELDS}
     assert {name for name, kind in types.items() if "invisible" in kind} == {
@@ -88,7 +88,7 @@ def assert_usable(settings: Settings) -> None:
 
 
 def test_an_empty_server_gets_the_database_and_all_tables(database: Settings) -> None:
-    planned = schema.missing(database)
+    planned = schema.missing_steps(database)
     assert [step.description for step in planned] == [
         f"database {database.mysql_database}",
         *(
@@ -142,7 +142,7 @@ def test_two_sets_of_tables_in_one_database_are_independent(database: Settings) 
 
 def test_the_printed_statements_have_the_same_effect(seed: Settings) -> None:
     execute(seed, ROWS)
-    printed = [schema.statement_of(step, seed) for step in schema.missing(seed)]
+    printed = [schema.statement_of(step, seed) for step in schema.missing_steps(seed)]
     for statement in printed:
         execute(seed, statement)
     assert_adopted(seed)
@@ -152,7 +152,7 @@ def test_the_printed_statements_have_the_same_effect(seed: Settings) -> None:
 
 
 def assert_adopted(settings: Settings) -> None:
-    assert schema.missing(settings) == []
+    assert schema.missing_steps(settings) == []
     [counted] = select(settings, "SELECT orders, row_checksum > 0 FROM orders_adoption")
     assert counted == (5, 1)
     partitions, rollup, units = select_all(
@@ -218,7 +218,7 @@ def test_null_in_a_column_of_the_rollup_is_refused_until_it_is_corrected(databas
 def test_an_interrupted_adoption_is_completed(seed: Settings, steps_done: int) -> None:
     """Each statement commits on its own, so the program may end after any of them."""
     execute(seed, ROWS)
-    steps = schema.missing(seed)
+    steps = schema.missing_steps(seed)
     assert steps_done < len(steps)
     for step in steps[:steps_done]:
         execute(seed, schema.statement_of(step, seed))
@@ -313,7 +313,7 @@ CUSTOM_DRIFTS = [
 
 
 def assert_refused_and_fixed(settings: Settings) -> None:
-    for check in (schema.missing, schema.prepare):
+    for check in (schema.missing_steps, schema.prepare):
         with pytest.raises(TableDrifted, match=r"orders\b") as drifted:
             check(settings)
     statements = re.fullmatch(r"Fix it with: (.*;) Or name another table in MYSQL_TABLE\.", drifted.value.hint)
@@ -481,11 +481,11 @@ def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder
         mysql_database="Shop", mysql_table="Orders",
     )  # fmt: skip
     with running(folding):
-        assert len(schema.prepare(settings)) == len(schema.everything(settings))
-        assert schema.missing(settings) == schema.prepare(settings) == []
+        assert len(schema.prepare(settings)) == len(schema.all_steps(settings))
+        assert schema.missing_steps(settings) == schema.prepare(settings) == []
         assert commit(settings, batch_of([SAMPLE])).stored == 1
         assert server.missing_indexes(settings) == []
-        assert list(server.refusals(settings)) == []
+        assert list(server.refused_statements(settings)) == []
         spelled = msgspec.structs.replace(settings, mysql_database="shop", mysql_table="ORDERS")
         with Connection(settings) as first, Connection(spelled) as second:
             assert ledger.take_leadership(first, settings, 0)
@@ -497,7 +497,7 @@ def test_names_are_compared_as_the_server_compares_them(kind: Any, server_folder
         execute(by_hand, SEED.format(null=" NOT NULL").replace("TABLE orders", "TABLE ByHand"))
         execute(by_hand, ROWS.replace("INTO orders", "INTO byhand"))
         assert "adopt_orders" in [step.statement for step in schema.prepare(by_hand)]
-        assert schema.missing(by_hand) == []
+        assert schema.missing_steps(by_hand) == []
         assert commit(by_hand, batch_of([SAMPLE])).stored == 1
 
 
@@ -506,7 +506,7 @@ def test_a_table_name_in_another_case_is_another_table_if_case_matters(database:
     if select(database, "SELECT @@lower_case_table_names")[0][0]:
         pytest.skip("not on this server")
     other = msgspec.structs.replace(database, mysql_table="Orders")
-    assert len(schema.prepare(other)) == len(schema.everything(other)) - 1  # the database exists
+    assert len(schema.prepare(other)) == len(schema.all_steps(other)) - 1  # the database exists
     assert commit(other, batch_of([SAMPLE])).stored == 1
     assert select(database, "SELECT COUNT(*) FROM orders") == [(0,)]
 

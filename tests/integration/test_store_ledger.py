@@ -98,7 +98,7 @@ def test_positions_are_read_from_the_ledger(store: Settings) -> None:
         assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 5}) == {0: 0, 1: 5}
         commit(store, batch_of([numbered(1), b"{"]))
         assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 0, 2: 0}) == {0: 2, 1: 5, 2: 0}
-        assert ledger.totals(ledger.entries(connection)) == (1, 0, 1)
+        assert ledger.totals(ledger.read_entries(connection)) == (1, 0, 1)
         with pytest.raises(OffsetsLost, match="orders partition 0 offsets 2 to 8") as raised:
             ledger.ensure_partitions(connection, "orders", "first", {0: 9, 1: 5})
         assert "partition 1" not in raised.value.message
@@ -108,18 +108,18 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
     first = ledger.fingerprint(PRODUCED, b"first")
     with Connection(store) as connection:
         assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 0}) == {0: 0, 1: 0}
-        assert ledger.last_records(connection, "orders") == {}
+        assert ledger.read_last_records(connection, "orders") == {}
         commit(store, interleaved(batch_of([numbered(1), b"{"], key=b"first"), batch_of([numbered(2)], 7, partition=1)))
-        assert ledger.last_records(connection, "orders")[0] == (1, first)
+        assert ledger.read_last_records(connection, "orders")[0] == (1, first)
         commit(store, batch_of([numbered(1)], key=b"again"))  # is stored already
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
         [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
         assert replay(connection, store, entry, by="ann", corrected=numbered(3)).outcome.is_in_table
         known = {0: (1, first), 1: (7, ledger.fingerprint(PRODUCED, b"key"))}
-        assert ledger.last_records(connection, "orders") == known
-        assert ledger.last_records(connection, "other") == {}
+        assert ledger.read_last_records(connection, "orders") == known
+        assert ledger.read_last_records(connection, "other") == {}
         commit(store, batch_of([b"{"], 30, key=None))
-        assert ledger.last_records(connection, "orders")[0] == (30, ledger.fingerprint(PRODUCED, None))
+        assert ledger.read_last_records(connection, "orders")[0] == (30, ledger.fingerprint(PRODUCED, None))
 
 
 def test_the_next_sink_becomes_the_leader_when_the_session_ends(store: Settings) -> None:

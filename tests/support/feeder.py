@@ -32,7 +32,7 @@ class Topic(NamedTuple):
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         return any((partition, offset) in self.records for offset in range(start, end))
 
-    def request_identity_check(self) -> Callable[[], None]:
+    def request_topic_id_check(self) -> Callable[[], None]:
         return lambda: None
 
 

@@ -33,7 +33,7 @@ _MESSAGES = 12  # at most; each is repeated with a defect
 _CUT = 0.2  # share of the messages that are repeated, cut off at a random byte
 
 
-class CannotFuzzError(Exception):
+class CannotFuzz(Exception):
     """The machine has no compiler with the sanitizers."""
 
 
@@ -54,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         try:
             library, environment = build(arguments.source, Path(folder))
-        except CannotFuzzError as error:
+        except CannotFuzz as error:
             print(error)
             return 0
         command = [sys.executable, "-m", "tests.support.fuzz", *sys.argv[1:], "--library", str(library)]
@@ -84,11 +84,11 @@ def _show(number: int) -> None:
 def build(source: Path, folder: Path) -> tuple[Path, dict[str, str]]:
     """Compile the source with the sanitizers. Return the library, and the environment of a process that can load it.
 
-    Raises CannotFuzzError.
+    Raises CannotFuzz.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
-        raise CannotFuzzError("This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.")
+        raise CannotFuzz("This machine has no C compiler (cc, gcc or clang), so native.c is not fuzzed.")
     runtime = next(filter(None, (_runtime(compiler, name) for name in _RUNTIMES)), None)
     # Python allocates by malloc, so that the sanitizer also guards keys and columns.
     options = "detect_leaks=0:quarantine_size_mb=64"
@@ -100,7 +100,7 @@ def build(source: Path, folder: Path) -> tuple[Path, dict[str, str]]:
         subprocess.run([sys.executable, "-c", _PROBE, library], env=environment, capture_output=True, check=True)
     except subprocess.CalledProcessError:
         reason = f"{compiler} cannot build a library with AddressSanitizer, so native.c is not fuzzed."
-        raise CannotFuzzError(reason) from None
+        raise CannotFuzz(reason) from None
     subprocess.run([compiler, *_OPTIONS, "-o", library, source], check=True)
     return library, environment
 

@@ -23,7 +23,7 @@ MARK = "TEST_RUN"
 _pipe: IO[bytes] | None = None  # the watchdog reads it; it closes when this process ends
 
 
-def tie() -> None:
+def end_processes_with_this_run() -> None:
     """End all later processes with this run. Within another test run, they end with the outer run.
 
     SIGTERM and SIGHUP let fixtures clean up. SIGINT does too, even if this run was started with SIGINT ignored, like a

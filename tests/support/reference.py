@@ -28,7 +28,7 @@ class ReferenceOrder(NamedTuple):
     order_timestamp: str
 
 
-class RefusedError(Exception):
+class Refused(Exception):
     """The value is not an order."""
 
 
@@ -44,7 +44,7 @@ def read(value: bytes | None) -> ReferenceOrder | None:
     """Return the order that the value holds; None if it breaks the contract."""
     try:
         return _order(value)
-    except (RefusedError, RecursionError):
+    except (Refused, RecursionError):
         return None
 
 
@@ -76,7 +76,7 @@ def row(value: bytes | None, contract: Contract) -> Row | None:
     """Return the columns of the order that the value holds; None if it breaks the contract."""
     try:
         return _row(value, contract)
-    except (RefusedError, RecursionError):
+    except (Refused, RecursionError):
         return None
 
 
@@ -115,7 +115,7 @@ def _order(value: bytes | None) -> ReferenceOrder:
     try:
         time = datetime.strptime(order.order_timestamp, "%Y-%m-%dT%H:%M:%S")  # noqa: DTZ007 - UTC by contract
     except ValueError as error:
-        raise RefusedError from error
+        raise Refused from error
     _require(time.isoformat() == order.order_timestamp)
     _require(order.unit_cents * order.quantity == order.total_cents)
     return order
@@ -127,7 +127,7 @@ def _message(value: bytes | None) -> dict[str, object]:
     try:
         message = _loads(value.decode("utf-8"))  # json.loads guesses the encoding of bytes
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RefusedError from error
+        raise Refused from error
     _require(type(message) is dict and _levels(message) <= 64)
     assert isinstance(message, dict)
     return message
@@ -135,7 +135,7 @@ def _message(value: bytes | None) -> dict[str, object]:
 
 def _require(is_met: bool) -> None:
     if not is_met:
-        raise RefusedError
+        raise Refused
 
 
 def _levels(value: object) -> int:
@@ -149,7 +149,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _constant(name: str) -> None:
-    raise RefusedError(name)
+    raise Refused(name)
 
 
 def _integer(token: object) -> int:
@@ -172,7 +172,7 @@ def _cents(token: object) -> int:
     try:
         amount = Decimal(str(token))
     except InvalidOperation as error:  # the exponent has many digits: the number is far above or below any amount
-        raise RefusedError from error
+        raise Refused from error
     _require(Decimal("0.01") <= amount <= Decimal("99999999.99"))
     whole, _, fraction = f"{amount:f}".partition(".")
     _require(fraction[2:].strip("0") == "")
@@ -341,7 +341,7 @@ def _time(field: Field, token: object) -> str:
             ahead = datetime.strptime(zone[1:], "%H:%M")  # noqa: DTZ007 - a duration
             moment -= timedelta(minutes=(ahead.hour * 60 + ahead.minute) * (-1 if zone[0] == "-" else 1))
     except (ValueError, OverflowError) as error:
-        raise RefusedError from error
+        raise Refused from error
     return _with_digits(field, moment, fraction[1:])
 
 

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=12, help="how long it runs before (%(default)s)")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    lifeline.tie()
+    lifeline.end_processes_with_this_run()
     with tempfile.TemporaryDirectory(prefix="orderflow-screenshots-") as scratch:
         _run(Path(scratch), options.folder.resolve(), options.rate, options.minutes)
 

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="orders in the backlog (%(default)s)")
     parser.add_argument("--rounds", type=int, default=4, help="of one run without and one with (%(default)s)")
     options = parser.parse_args()
-    lifeline.tie()
+    lifeline.end_processes_with_this_run()
     progress = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     without: list[Measured] = []
     watched: list[Measured] = []

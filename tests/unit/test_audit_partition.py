@@ -28,27 +28,27 @@ def partition(first: int, next_offset: int, readable_from: int) -> Partition:
 
 
 @given(*[st.integers(0, 1000)] * 3, st.integers(-10, 1010))
-def test_each_offset_of_the_ledger_is_readable_or_unreadable(
+def test_each_offset_of_the_ledger_is_readable_or_removed(
     first: int, count: int, readable_from: int, offset: int
 ) -> None:
     part = partition(first, first + count, readable_from)
     is_accounted_for = first <= offset < first + count
     assert part.is_readable(offset) == (is_accounted_for and offset >= readable_from)
-    assert part.is_unreadable(offset) == (is_accounted_for and offset < readable_from)
-    assert part.size + part.unreadable_count == count
+    assert part.is_removed(offset) == (is_accounted_for and offset < readable_from)
+    assert part.size + part.removed_count == count
     assert not part.has_row(offset, "ORDER-000001")
     assert not part.is_quarantined(offset)
 
 
 @given(st.integers(10, 100), st.integers(1, 100))
-def test_records_removed_before_they_are_read_are_unreadable(position: int, count: int) -> None:
+def test_records_that_leave_the_topic_before_they_are_read_are_removed(position: int, count: int) -> None:
     part = partition(0, 100, 10)
     part.position, first = position, position + count
     part.remove_before(first)
     gone = {*range(10), *range(position, min(first, 100))}
-    assert {offset for offset in range(-5, 205) if part.is_unreadable(offset)} == gone
+    assert {offset for offset in range(-5, 205) if part.is_removed(offset)} == gone
     assert {offset for offset in range(-5, 205) if part.is_readable(offset)} == {*range(100)} - gone
-    assert part.unreadable_count == len(gone)
+    assert part.removed_count == len(gone)
     assert list(part.readable_ranges()) == ([(first, 100)] if first < 100 else [])
 
 
@@ -58,7 +58,7 @@ def test_a_loss_that_was_removed_meanwhile_is_no_finding() -> None:
     part.position = 20
     part.remove_before(60)
     assert [part.may_be_lost(loss) for loss in losses] == [True, True, True, False]
-    assert part.unreadable_count == 10 + 40 - 30
+    assert part.removed_count == 10 + 40 - 30
     part.damaged = losses[3:]
     assert part.may_be_lost(losses[3])
     assert list(part.readable_ranges()) == [(60, 70), (80, 100)]

@@ -63,3 +63,7 @@ def test_findings_beyond_the_listed_ones_are_counted() -> None:
     )
     assert report.summary()["rollup"] == [{"what": "is wrong"}]
     assert not Report().missing  # reports share no lists
+
+
+def test_json_keys_are_stable() -> None:
+    assert Report(removed_offsets=3).summary()["unreadable_offsets"] == 3

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from orderflow import cli
+from orderflow.cli import context
 from orderflow.cli.text import to_json
 from orderflow.errors import FileUnusable
 from orderflow.jvm import cache
@@ -52,6 +54,21 @@ def test_arguments_that_make_no_sense_are_refused(tmp_path: Path, arguments: lis
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("master", [[], ["--master", "local[2]"]])
+def test_packages_are_sent_only_to_a_cluster(master: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, ["sink", "--ship", *master])
+    assert result.exit_code == 2
+    assert "--ship sends packages to a cluster" in result.output
+
+
+def test_an_option_overrides_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORDERFLOW_HOME", str(tmp_path))
+    monkeypatch.setenv("SINK_TRIGGER", "wrong")
+    assert context.load({"SINK_TRIGGER": "auto"}).sink_trigger == "auto"
+    assert os.environ["SINK_TRIGGER"] == "wrong"
 
 
 def test_a_missing_file_is_reported_before_kafka_is_contacted(tmp_path: Path) -> None:

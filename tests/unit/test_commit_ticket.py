@@ -27,7 +27,7 @@ def _waits_fail() -> object:
 
 def test_the_only_ticket_is_the_first() -> None:
     ticket = CommitTicket()
-    assert not ticket.wait_until_second()
+    assert not ticket.wait_until_may_write()
     ticket.wait_for_predecessor_end()
     with pytest.raises(BlockingIOError):
         ticket.wait_for_end()
@@ -39,13 +39,13 @@ def test_the_only_ticket_is_the_first() -> None:
 def test_the_second_writes_but_commits_only_after_the_first_has_ended() -> None:
     first = CommitTicket()
     second = CommitTicket(first)
-    assert second.wait_until_second()
+    assert second.wait_until_may_write()
     with pytest.raises(BlockingIOError):
         second.wait_for_predecessor_end()
     with first:
         pass
     second.wait_for_predecessor_end()
-    assert not second.wait_until_second()
+    assert not second.wait_until_may_write()
 
 
 def test_a_third_starts_when_the_first_has_ended() -> None:
@@ -53,10 +53,10 @@ def test_a_third_starts_when_the_first_has_ended() -> None:
     second = CommitTicket(first)
     third = CommitTicket(second)
     with pytest.raises(BlockingIOError):
-        third.wait_until_second()
+        third.wait_until_may_write()
     with first:
         pass
-    assert third.wait_until_second()
+    assert third.wait_until_may_write()
 
 
 def test_the_successor_waits_until_its_predecessor_has_locked_the_ledger() -> None:

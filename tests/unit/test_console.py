@@ -8,7 +8,7 @@ from importlib import import_module
 
 from orderflow.contract import exact_path
 from orderflow.insights.track import TrackedOrder
-from orderflow.store.reading import DisplayedOrder, map_custom_values
+from orderflow.store.viewer_queries import DisplayedOrder, map_custom_values
 from orderflow.topic import Record
 from tests.support import shop
 from tests.support.corpus import ORDER

@@ -193,5 +193,5 @@ def test_the_command_prints_every_format(tmp_path: Path) -> None:
     assert json.loads(printed["json-schema"].stdout) == SCHEMA
     assert json.loads(printed["asyncapi"].stdout) == exports.asyncapi(Settings())
     settings = msgspec.structs.replace(Settings(), mysql_table="shop")
-    for step in schema.everything(settings):
+    for step in schema.all_steps(settings):
         assert schema.statement_of(step, settings) in printed["sql"].stdout

@@ -46,9 +46,9 @@ def ledger_with_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "__init__", lambda *_, **__: None)
     monkeypatch.setattr(Connection, "__enter__", lambda connection: connection)
     monkeypatch.setattr(Connection, "__exit__", lambda *_: None)
-    monkeypatch.setattr(ledger, "entries", lambda *_: [entry])
+    monkeypatch.setattr(ledger, "read_entries", lambda *_: [entry])
     monkeypatch.setattr(snapshot, "ledger", lambda _: [entry])
-    monkeypatch.setattr(schema, "missing", lambda _: [])
+    monkeypatch.setattr(schema, "missing_steps", lambda _: [])
     monkeypatch.setattr(schema, "prepare", lambda _: [])
     monkeypatch.setattr(topic, "bounds", lambda *_: {})
 
@@ -86,7 +86,7 @@ def test_a_recreated_topic_is_refused(command: Callable[[], Any], monkeypatch: p
 def test_a_dry_run_needs_no_ledger(
     missing: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(schema, "missing", lambda _: [SchemaStep(name, name) for name in missing])
+    monkeypatch.setattr(schema, "missing_steps", lambda _: [SchemaStep(name, name) for name in missing])
     monkeypatch.setattr(Connection, "__init__", lambda *_: pytest.fail("the ledger does not exist"))
     _describe_as(monkeypatch, TopicMissing("Topic orders does not exist."))
     init(dry_run=True, grants=False, partitions=None)

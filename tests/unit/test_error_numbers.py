@@ -15,7 +15,7 @@ from mysql.connector import errorcode
 from orderflow.errors import DatabaseRefused, DatabaseUnavailable, OrderFlowError, OutOfResources
 from orderflow.settings import Settings
 from orderflow.store import error_numbers
-from orderflow.store.connection import Connection, TransactionTooLargeError, classify
+from orderflow.store.connection import Connection, TransactionTooLarge, classify
 from orderflow.store.error_numbers import (
     CONTENTION,
     NO_LOCAL_INFILE,
@@ -63,7 +63,7 @@ def test_every_error_number_of_these_names_is_listed(number: int, name: str) -> 
 CLASSES: dict[type[OrderFlowError], str] = {
     DatabaseRefused: "refused",
     DatabaseUnavailable: "unavailable",
-    TransactionTooLargeError: "too large transaction",
+    TransactionTooLarge: "too large transaction",
 }
 # Instead of a hint, for errors that are retried, and for those that only turn LOAD DATA LOCAL off.
 RETRIED = "None. If it stays, look at the server's error log."

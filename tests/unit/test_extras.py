@@ -23,7 +23,7 @@ MODULES = ("pyspark", "py4j", "pandas", "starlette", "uvicorn", "h11", "sse_star
 OF_EXTRAS = {
     *("orderflow.dashboard.app", "orderflow.dashboard.feed", "orderflow.dashboard.guard", "orderflow.dashboard.serve"),
     "orderflow.metrics.listener",
-    *("orderflow.jvm.lock", "orderflow.jvm.maven"),
+    *("orderflow.jvm.write_jar_lock", "orderflow.jvm.maven"),
     "orderflow.spark.daemon",
 }
 _WITHOUT = f"import sys; sys.modules.update(dict.fromkeys({MODULES!r}))\n"  # importing them fails, as if not installed

@@ -23,7 +23,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def _has_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         fuzz.build(Path(native.__file__).with_name("native.c"), tmp_path_factory.mktemp("fuzz"))
-    except fuzz.CannotFuzzError as error:
+    except fuzz.CannotFuzz as error:
         pytest.skip(str(error))
 
 

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.status import Status
 from orderflow.ledger_status import PartitionStatus
+from orderflow.metrics.dashboard_metrics import DashboardMetrics
 from orderflow.metrics.producer import ProducerMetrics
 from orderflow.metrics.sink import SinkMetrics
-from orderflow.metrics.viewer import ViewerMetrics
 from orderflow.settings import Settings
 from tests.support.prometheus import Page
 
@@ -42,9 +42,9 @@ STATUS = Status(
 
 def exported() -> dict[tuple[str, str, str], set[str]]:
     """Return (name, type, help) of every metric, and the commands that export it."""
-    viewer = CollectorRegistry()
-    viewer.register(ViewerMetrics(Monitor(Settings()).snapshot()))
-    registries = {"sink": SinkMetrics().registry, "producer": ProducerMetrics().registry, "dashboard": viewer}
+    dashboard = CollectorRegistry()
+    dashboard.register(DashboardMetrics(Monitor(Settings()).snapshot()))
+    registries = {"sink": SinkMetrics().registry, "producer": ProducerMetrics().registry, "dashboard": dashboard}
     commands_by_metric: dict[tuple[str, str, str], set[str]] = {}
     for command, registry in registries.items():
         for family in registry.collect():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.offsets import DamagedOffsetError, OffsetRange
+from orderflow.offsets import DamagedOffset, OffsetRange
 
 Slot = Literal["record", "marker", "aborted", "compacted"]
 
@@ -102,6 +102,6 @@ def test_a_record_after_the_range_proves_it(offset: int) -> None:
 @pytest.mark.parametrize(("offset", "high_watermark"), [(99, 1000), (99, None), (1000, 1000), (2**58, 1000)])
 def test_offsets_that_no_log_has_are_damage(offset: int, high_watermark: int | None) -> None:
     wanted = OffsetRange(100, 200)
-    with pytest.raises(DamagedOffsetError, match=str(offset)):
+    with pytest.raises(DamagedOffset, match=str(offset)):
         wanted.on_record(offset, high_watermark)
     assert wanted.position == 100

@@ -15,7 +15,7 @@ from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks
-from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 
 _GOOD = (
     b'{"customer_id": 1, "order_id": "ORDER-000001", "product_name": "Tea", "product_category": "Food",'
@@ -42,8 +42,8 @@ def test_a_batch_is_one_transaction_per_partition() -> None:
 
 
 def test_a_large_batch_is_split() -> None:
-    batch = _batch(*((0, offset) for offset in range(TRANSACTION_ROWS + 1)))
-    assert [len(part.offsets) for part in tasks._split_by_partition(batch)] == [TRANSACTION_ROWS, 1]
+    batch = _batch(*((0, offset) for offset in range(MAX_TRANSACTION_RECORDS + 1)))
+    assert [len(part.offsets) for part in tasks._split_by_partition(batch)] == [MAX_TRANSACTION_RECORDS, 1]
 
 
 def test_records_out_of_order_are_refused() -> None:
@@ -77,7 +77,7 @@ def test_records_of_another_topic_are_refused() -> None:
     topic_reader = KafkaTopicReader(Settings(kafka_topic="orders"), "id")
     for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
         batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
-        with pytest.raises(tasks.WorkerError, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
+        with pytest.raises(tasks.WorkerFailed, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
             list(tasks.store(iter([batch]), topic_reader))
         assert isinstance(from_json(str(failed.value)), InputInvalid)
     tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), topic_reader)
@@ -100,12 +100,18 @@ def test_orders_are_typed_and_the_rest_has_a_reason() -> None:
     "error", [KafkaUnavailable("x", hint="y"), LedgerGap("a\nb"), InputInvalid("ä"), RecordRejected("conflict", "z")]
 )
 def test_an_error_of_a_worker_is_parsed_from_its_text(error: OrderFlowError) -> None:
-    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerError: {error.to_json()}\n\n\tat org.apache.spark"
+    text = f"Traceback:\n  File\norderflow.spark.tasks.WorkerFailed: {error.to_json()}\n\n\tat org.apache.spark"
     parsed = tasks.error_from_worker(text)
     assert type(parsed) is type(error)
     assert parsed and vars(parsed) == vars(error)
     assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
     assert tasks.error_from_worker("ValueError: nothing of ours") is None
+
+
+@pytest.mark.parametrize("line", ['{"error": "Other", "message": "x"}', '{"message": "x"}', "[]", "x"])
+def test_another_line_is_not_an_error(line: str) -> None:
+    with pytest.raises(ValueError):
+        from_json(line)
 
 
 def test_a_password_is_quoted_as_jaas_reads_it() -> None:

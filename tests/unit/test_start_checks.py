@@ -39,9 +39,9 @@ def _set_ledger(
     def of_topic(_: object, name: str = "") -> list[LedgerEntry]:
         return [entry for entry in entries if name in ("", entry.topic)]
 
-    monkeypatch.setattr(ledger, "entries", of_topic)
-    monkeypatch.setattr(ledger, "last_records", lambda *_: last_records or {})
-    monkeypatch.setattr(ledger, "losses", lambda *_: losses or [])
+    monkeypatch.setattr(ledger, "read_entries", of_topic)
+    monkeypatch.setattr(ledger, "read_last_records", lambda *_: last_records or {})
+    monkeypatch.setattr(ledger, "read_losses", lambda *_: losses or [])
 
 
 def test_an_existing_topic_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:

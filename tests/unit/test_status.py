@@ -12,7 +12,7 @@ from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, Top
 from orderflow.insights import status
 from orderflow.ledger_status import TopicBounds
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders, reading
+from orderflow.store import ledger, orders, viewer_queries
 from orderflow.store.ledger import LedgerEntry
 from orderflow.topic import Bounds
 
@@ -72,8 +72,8 @@ def test_a_topic_that_cannot_be_read_hides_nothing_of_the_tables(
     error: OrderFlowError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topic, "describe", mock.Mock(side_effect=error))
-    monkeypatch.setattr(ledger, "entries", lambda _: [_entry("id", 128)])
+    monkeypatch.setattr(ledger, "read_entries", lambda _: [_entry("id", 128)])
     monkeypatch.setattr(orders, "newest", lambda _: None)
-    monkeypatch.setattr(reading, "open_by_reason", lambda _: {})
+    monkeypatch.setattr(viewer_queries, "open_by_reason", lambda _: {})
     result = status.read(mock.Mock(), Settings())
     assert (result.partitions[0].next_offset, result.lag_unknown_because) == (128, error.message)

@@ -10,7 +10,7 @@ import pytest
 from orderflow.errors import InputInvalid
 from orderflow.insights import track
 from orderflow.settings import Settings
-from orderflow.store import reading
+from orderflow.store import viewer_queries
 from tests.support import shop
 
 STORED: dict[str, Any] = {name: SimpleNamespace(order_id=name) for name in ("PO-2025-007", "00042", "7")}
@@ -18,8 +18,10 @@ STORED: dict[str, Any] = {name: SimpleNamespace(order_id=name) for name in ("PO-
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "order", lambda _, order_id: STORED.get(order_id))
-    monkeypatch.setattr(reading, "orders_of", lambda _, customer, count: (customer,) if customer in ("Bob", 5) else ())
+    monkeypatch.setattr(viewer_queries, "order", lambda _, order_id: STORED.get(order_id))
+    monkeypatch.setattr(
+        viewer_queries, "orders_of", lambda _, customer, count: (customer,) if customer in ("Bob", 5) else ()
+    )
 
 
 def search(text: str, words: str) -> tuple[str | None, object, object, str | None]:

@@ -32,8 +32,8 @@ class ContractVersions:
     def __init__(self, connection: Connection, newest: Contract) -> None:
         """`newest` is the version whose columns the tables are read with. Raises Contention if there is a newer one."""
         self.newest = newest
-        self._versions = contracts.versions(connection)
-        self._starts = contracts.starts(connection)
+        self._versions = contracts.read_versions(connection)
+        self._starts = contracts.read_starts(connection)
         if self._versions.contracts[self._versions.newest_id] != newest:
             raise Contention("The contract was changed while the audit began.")
 

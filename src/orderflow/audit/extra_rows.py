@@ -46,7 +46,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
         peers = scope.by_number.get(number, [])
         if any(peer.has_row(offset, order_id) for peer in peers):
             continue
-        if any(peer.is_unreadable(offset) for peer in peers):
+        if any(peer.is_removed(offset) for peer in peers):
             unprovable.add("stored", number, stored_at)
             continue
         topics = ", ".join(peer.entry.topic for peer in peers) or None
@@ -98,7 +98,7 @@ def find_extra_quarantine_rows(
     partitions = {(partition.entry.topic_id, partition.entry.partition): partition for partition in scope.partitions}
     for row in snapshot.every_quarantined(connection):
         partition = partitions.get((row.topic_id, row.partition))
-        if partition and partition.is_unreadable(row.offset):
+        if partition and partition.is_removed(row.offset):
             unprovable.add("quarantined", row.partition, row.quarantined_at)
         elif not partition or not partition.is_readable(row.offset):
             finding = Finding(

@@ -34,7 +34,9 @@ class Partition:
         self.checks = checks
         self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
         self.position = self.start  # lower offsets are compared, or cannot be re-read
-        self._removed: list[range] = []  # offsets that left the topic during the audit, before they were re-read
+        self._removed_meanwhile: list[
+            range
+        ] = []  # offsets that left the topic during the audit, before they were re-read
         self.losses = losses
         self.peers: Sequence[Partition] = ()  # the partitions of other topics with the same number
         self.damaged: Sequence[Loss] = ()  # losses that the topic still has, but that cannot be read
@@ -63,22 +65,22 @@ class Partition:
     def remove_before(self, first: int) -> None:
         """Register that the topic now begins at this offset, so that earlier ones can no longer be re-read."""
         first = min(first, self.entry.next_offset)
-        self._removed.append(range(self.position, first))
+        self._removed_meanwhile.append(range(self.position, first))
         self.position = first
 
     @property
-    def _unreadable(self) -> list[range]:
-        return [range(self.entry.first_offset, self.start), *self._removed]
+    def _removed_ranges(self) -> list[range]:
+        return [range(self.entry.first_offset, self.start), *self._removed_meanwhile]
 
     @property
-    def unreadable_count(self) -> int:
+    def removed_count(self) -> int:
         """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
         accepted = sum(
             len(range(max(gone.start, loss.first_offset), min(gone.stop, loss.end_offset)))
-            for gone in self._unreadable
+            for gone in self._removed_ranges
             for loss in self.losses
         )
-        return max(0, sum(map(len, self._unreadable)) - accepted)
+        return max(0, sum(map(len, self._removed_ranges)) - accepted)
 
     @property
     def unaccounted(self) -> Bounds:
@@ -88,12 +90,12 @@ class Partition:
     def is_readable(self, offset: int) -> bool:
         """Whether this offset is accounted for and can be re-read, or was re-read before it left the topic."""
         damaged = (loss.first_offset <= offset < loss.end_offset for loss in self.damaged)
-        gone = (offset in removed for removed in self._removed)
+        gone = (offset in removed for removed in self._removed_meanwhile)
         return self.start <= offset < self.entry.next_offset and not any((*damaged, *gone))
 
-    def is_unreadable(self, offset: int) -> bool:
+    def is_removed(self, offset: int) -> bool:
         """Whether this offset is accounted for and can no longer be re-read. Accepted losses are excluded."""
-        return any(offset in gone for gone in self._unreadable) and not any(
+        return any(offset in gone for gone in self._removed_ranges) and not any(
             loss.first_offset <= offset < loss.end_offset for loss in self.losses
         )
 
@@ -101,7 +103,7 @@ class Partition:
         """Whether the topic holds no readable record at the offsets of this accepted loss."""
         if loss in self.damaged or loss.end_offset <= self.start:
             return True
-        return any(gone.start <= loss.first_offset and loss.end_offset <= gone.stop for gone in self._removed)
+        return any(gone.start <= loss.first_offset and loss.end_offset <= gone.stop for gone in self._removed_meanwhile)
 
     def add_row(self, offset: int, order_id: str, stored_at: datetime | None) -> None:
         """Register that the record at this offset became the row of this order."""
@@ -139,7 +141,7 @@ class Partition:
         offset, written_at = self._last
         # Only transaction markers and aborted records may follow the ledger's last record.
         is_last = offset in (self.checks.last.offset, self.entry.next_offset - 1)
-        if not is_last or self._has_other_update or self.unreadable_count or written_at == self.entry.updated_at:
+        if not is_last or self._has_other_update or self.removed_count or written_at == self.entry.updated_at:
             return None
         return written_at
 

@@ -37,7 +37,7 @@ def check_quarantined(
             record,
             entry,
             existing_row,
-            rows_may_be_gone=report.unreadable_offsets > 0,
+            rows_may_be_gone=report.removed_offsets > 0,
             coordinates_are_shared=bool(partition.peers),
         )
         description = check_reason(quarantined, decoded.result)

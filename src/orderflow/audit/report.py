@@ -67,7 +67,8 @@ class Report(msgspec.Struct, kw_only=True):
     by_reason: dict[str, int] = {}  # of the quarantined
     lost_offsets: int = 0  # lost from the topic before they were read; the loss was accepted
     losses: list[Loss] = []
-    unreadable_offsets: int = 0  # accounted for by the ledger, but no longer in the topic
+    # Accounted for by the ledger, but no longer in the topic. The JSON key keeps its name.
+    removed_offsets: int = msgspec.field(default=0, name="unreadable_offsets")
     unprovable: int = 0  # rows of orders and quarantine whose records have these offsets
     adopted: int = 0  # rows that the table already had when OrderFlow adopted it
     before_ledger: int = 0  # offsets before the ledger's first offsets; they are not accounted for
@@ -139,9 +140,9 @@ class Report(msgspec.Struct, kw_only=True):
             notes += (
                 f" Before the ledger's first offsets, so not accounted for: {counted(self.before_ledger, 'offset')}."
             )
-        if self.unreadable_offsets:
+        if self.removed_offsets:
             notes += (
-                f" Gone from the topic: {counted(self.unreadable_offsets, 'older offset')},"
+                f" Gone from the topic: {counted(self.removed_offsets, 'older offset')},"
                 f" so {counted(self.unprovable, 'row')} can no longer be proven."
             )
         if self.not_yet_stored:

@@ -61,7 +61,7 @@ def _run_once(settings: Settings, progress: OnProgress, end_timeout: float) -> R
             topics_gone=[*scope.topics_gone],
             losses=[*scope.losses],
             lost_offsets=sum(loss.end_offset - loss.first_offset for loss in scope.losses),
-            unreadable_offsets=scope.unreadable_offsets,
+            removed_offsets=scope.removed_offsets,
             before_ledger=sum(partition.entry.first_offset for partition in scope.partitions),
             not_yet_stored=scope.not_yet_stored,
         )

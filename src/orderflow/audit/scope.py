@@ -18,7 +18,7 @@ from orderflow.settings import Settings
 from orderflow.start_checks import describe_topic
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, losses
+from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, read_losses
 from orderflow.topic import Bounds, TopicInfo
 
 _END_INTERVAL = 0.5  # seconds between two reads of an end that is before the ledger's position
@@ -37,9 +37,9 @@ class Scope(NamedTuple):
     unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
 
     @property
-    def unreadable_offsets(self) -> int:
+    def removed_offsets(self) -> int:
         """The number of accounted offsets that can no longer be re-read, without the accepted losses."""
-        return sum(partition.unreadable_count for partition in self.partitions)
+        return sum(partition.removed_count for partition in self.partitions)
 
     @property
     def not_yet_stored(self) -> int:
@@ -64,7 +64,7 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
     info = describe_topic(settings, connection)
     bounds, topics_gone = _wait_for_ends(settings, info, entries, end_timeout)
-    all_losses = losses(connection)
+    all_losses = read_losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
         accepted[loss.topic, loss.partition].append(loss)

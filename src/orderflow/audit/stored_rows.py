@@ -107,14 +107,16 @@ def _is_own_row(expected: ExpectedOrder, order_id: str, row: ExistingRow) -> boo
 def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
-    Returns False if the order cannot be known: for a replayed record; if records have left the topic, because an
-    earlier row may have been archived; if another topic has a partition of this number, because the row may belong to
-    that topic.
+    Returns False if this cannot be decided:
+
+    - The record was replayed.
+    - Records have left the topic, so an earlier row may have been archived.
+    - Another topic has a partition of this number, so the row may belong to that topic.
     """
     record, partition = expected.decoded.record, expected.partition
     if row.partition != record.partition or row.offset is None or row.offset <= record.offset:
         return False
-    return not (expected.replayed_entry or partition.unreadable_count or partition.peers)
+    return not (expected.replayed_entry or partition.removed_count or partition.peers)
 
 
 def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarantineEntry | None) -> str | None:

@@ -43,6 +43,6 @@ def check_removed_records(settings: Settings, scope: Scope, report: Report) -> N
     if not removed(partition.entry for partition in scope.partitions):
         return
     with Connection(settings.for_reading) as connection:  # perhaps a sink has stored them since the snapshot
-        for number, (start, end) in removed(ledger.entries(connection)).items():
+        for number, (start, end) in removed(ledger.read_entries(connection)).items():
             description = f"offsets {start} to {end - 1} left the topic before they were stored"
             report.add("topics", Finding(description=description, topic=name, partition=number))

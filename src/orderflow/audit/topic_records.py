@@ -26,7 +26,7 @@ def read_topics(settings: Settings, scope: Scope, report: Report, account: Accou
     """Read all records that the ledger accounts for, and pass them to `account`.
 
     It gets the partition and the records, which are all records from one offset up to, without, another one. Records
-    that retention removes meanwhile are counted as unreadable.
+    that retention removes meanwhile are counted as removed.
     """
     total, done = sum(partition.size for partition in scope.partitions), 0
     for partition in scope.partitions:
@@ -39,7 +39,7 @@ def read_topics(settings: Settings, scope: Scope, report: Report, account: Accou
                 if (first := first_offset(topic_settings, partition.entry.partition)) <= partition.position:
                     raise
                 partition.remove_before(first)
-                report.unreadable_offsets = scope.unreadable_offsets
+                report.removed_offsets = scope.removed_offsets
         done += partition.size
 
 

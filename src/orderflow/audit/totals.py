@@ -19,7 +19,7 @@ def compare_counters(scope: Scope, unprovable: UnprovableRows, report: Report) -
             expected = sum(getattr(partition.entry, counter) for partition in partitions)
             actual = sum(partition.counts[counter] for partition in partitions) + unprovable.rows[counter, number]
             # Duplicates leave no row, so those that left the topic cannot be counted.
-            if counter == "duplicates" and any(partition.unreadable_count for partition in partitions):
+            if counter == "duplicates" and any(partition.removed_count for partition in partitions):
                 expected = min(expected, actual)
             elif counter != "duplicates":
                 counts_agree = counts_agree and expected == actual

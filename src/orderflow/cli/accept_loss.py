@@ -21,8 +21,8 @@ def accept_loss(
 ) -> None:
     """Continue after records that cannot be stored: retention removed them, or their batch is damaged.
 
-    At removed records the sink stops. In a partition with a damaged batch, it stores the records before the batch; the
-    other partitions continue. In both cases it reports the offsets.
+    If retention removed records that were not stored, the sink stops. In a partition with a damaged batch, it stores
+    the records before the batch; the other partitions continue. In both cases it reports the offsets.
 
     This command shows these offsets. With --yes, it records them in the table of losses, with the name of the person
     and the time. It then moves the ledger's position past them: to the topic's first record, or to the next readable
@@ -49,7 +49,7 @@ def accept_loss(
             raise
         all_bounds = topic.bounds(settings, info.partitions)
         first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.positions(connection, info.name, info.topic_id, info.partitions)
+        positions = ledger.read_positions(connection, info.name, info.topic_id, info.partitions)
         damaged = [
             damaged_range
             for partition, position in positions.items()

@@ -95,7 +95,7 @@ def _print(report: Report) -> None:
         ("not yet stored", report.not_yet_stored, "offset", "beyond the ledger's position"),
         ("adopted", report.adopted, "row", "adopted with the existing table"),
         ("before ledger", report.before_ledger, "offset", "before the ledger's first offsets"),
-        ("unreadable", report.unreadable_offsets, "offset", "no longer in the topic"),
+        ("unreadable", report.removed_offsets, "offset", "no longer in the topic"),
         ("unprovable", report.unprovable, "row", "whose record has left the topic"),
         (
             "unchecked",

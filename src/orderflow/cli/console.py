@@ -63,7 +63,7 @@ def console(
 def _as_line(record: Record, result: Order | RecordRejected) -> str:
     coordinates = f"{record.partition:>9} {record.offset:>10}"
     if isinstance(result, RecordRejected):
-        return f"{coordinates}  BAD {result.reason}: {safe(result.message)}"
+        return f"{coordinates}  REJECTED {result.reason}: {safe(result.message)}"
     return (
         f"{coordinates}  {result.order_id:<16} {safe(str(result.customer_id)):>9}  {safe(result.product_name, 28):<28}"
         f" {result.unit_price:>11,.2f} {result.quantity:>5} {result.total_price:>12,.2f}  {result.order_timestamp}"
@@ -71,8 +71,8 @@ def _as_line(record: Record, result: Order | RecordRejected) -> str:
 
 
 def _as_json(record: Record, result: Order | RecordRejected, custom_columns: Sequence[Field]) -> str:
-    from orderflow.store.reading import map_custom_values
     from orderflow.store.record_batch import produced_at
+    from orderflow.store.viewer_queries import map_custom_values
 
     shown: dict[str, object] = {
         "partition": record.partition,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Mapping
 
 import typer
 
@@ -14,14 +15,16 @@ from orderflow.settings import Settings
 _LONGEST_NAME = 255  # characters: VARCHAR(255)
 
 
-def load() -> Settings:
+def load(options: Mapping[str, str] | None = None) -> Settings:
     """Return the settings. If an `orderflow up` is running in ORDERFLOW_HOME, they name its embedded servers.
+
+    `options` override variables of the environment.
 
     Raises SettingInvalid.
     """
     from orderflow.running_servers import state_file
 
-    settings = settings_module.load()
+    settings = settings_module.load({**os.environ, **(options or {})})
     return state_file.find_running(settings) or settings
 
 

@@ -66,7 +66,7 @@ def init(
         print("-- Kafka, for a shell:", *(f"-- {command}" for command in _kafka_acls(settings)), sep="\n")
         return
     if dry_run:
-        steps = schema.missing(settings)
+        steps = schema.missing_steps(settings)
         for step in steps:
             print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         if _find_topic(settings, has_ledger="create_ledger" not in {step.statement for step in steps}):
@@ -109,7 +109,7 @@ def _find_topic(settings: Settings, *, has_ledger: bool) -> TopicInfo | None:
                 start_checks.check_not_deleted(settings, connection, missing)
             return None
         if connection:
-            ledger.positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
+            ledger.read_positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
         return info
 
 

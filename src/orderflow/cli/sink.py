@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,21 +100,24 @@ def sink(
 
         if (master or ship or trigger or ui) and engine is not EngineName.SPARK:
             raise typer.BadParameter("--master, --ship, --trigger and --ui need Spark: remove them, or --engine direct")
+        if ship and (master is None or master.startswith("local")):
+            raise typer.BadParameter("--ship sends packages to a cluster: name it with --master, or remove --ship")
         if engine is EngineName.SPARK:
             _require_spark()
+        options: dict[str, str] = {}
         if trigger:
             try:
-                os.environ["SINK_TRIGGER"] = parse_trigger(trigger)
+                options["SINK_TRIGGER"] = parse_trigger(trigger)
             except ValueError as error:
                 raise typer.BadParameter(f"--trigger is {trigger!a}: {error}.") from error
         log.setup()
-        settings = context.load()
+        settings = context.load(options)
         if settings.sink_metrics_port:
             extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")
         metrics = SinkMetrics()
 
         def on_progress(progress: SinkProgress) -> None:
-            metrics.update(*progress)
+            metrics.update(**progress._asdict())
             if as_json:
                 print(to_json(progress._asdict()), flush=True)
 

@@ -52,9 +52,9 @@ def status(
 
 def _read(settings: Settings) -> Status:
     from orderflow.insights import status as insight
-    from orderflow.store import reading
+    from orderflow.store import viewer_queries
 
-    with reading.open_reader(settings) as connection:
+    with viewer_queries.open_reader(settings) as connection:
         return insight.read(connection, settings)
 
 

@@ -36,9 +36,9 @@ def track(
     - `orderflow track 123 --json`
     """
     from orderflow.insights.track import track_order
-    from orderflow.store import reading
+    from orderflow.store import viewer_queries
 
-    with reading.open_reader(context.load()) as connection:
+    with viewer_queries.open_reader(context.load()) as connection:
         tracked = track_order(connection, order_id)
     print(to_json(tracked) if as_json else "\n".join(_lines(tracked)))
     if tracked.order is None:

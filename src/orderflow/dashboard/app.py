@@ -23,9 +23,9 @@ from orderflow.errors import InputInvalid, OrderFlowError
 from orderflow.insights import track
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.sales import WINDOWS
-from orderflow.metrics import viewer
+from orderflow.metrics import dashboard_metrics
 from orderflow.settings import Settings
-from orderflow.store import reading
+from orderflow.store import viewer_queries
 from orderflow.store.connection import Connection
 
 _STATIC = resources.files("orderflow.dashboard") / "static"
@@ -53,7 +53,7 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
 
     async def respond(read: Callable[[Connection], object]) -> Response:
         def query() -> bytes:
-            with reading.open_reader(settings) as connection:
+            with viewer_queries.open_reader(settings) as connection:
                 return msgspec.json.encode(read(connection))
 
         async with readers:
@@ -70,13 +70,13 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
 
     async def quarantine(request: Request) -> Response:
         reason, before = request.query_params.get("reason"), request.query_params.get("before", "")
-        limit = int(before) if before.isdecimal() and len(before) < 19 else reading.EVERY_ID
-        return await respond(partial(reading.quarantined, reason=reason or None, before=limit))
+        limit = int(before) if before.isdecimal() and len(before) < 19 else viewer_queries.EVERY_ID
+        return await respond(partial(viewer_queries.quarantined, reason=reason or None, before=limit))
 
     async def metrics(_: Request) -> Response:
         async with readers:
             snapshot = await feed.take_snapshot()
-        return Response(viewer.render(snapshot), media_type=CONTENT_TYPE_LATEST)
+        return Response(dashboard_metrics.render(snapshot), media_type=CONTENT_TYPE_LATEST)
 
     async def health(_: Request) -> Response:
         return Response('{"ready":true,"state":"running"}', media_type="application/json")

@@ -42,13 +42,13 @@ _INSTALL_OPTIONS = "--auth-root-authentication-method=normal --skip-test-db --sk
 
 @dataclass(frozen=True)
 class Program:
-    """A server program: `run` is its argv prefix, `initialise` the shell command that creates a data folder."""
+    """A server program: `run` is its argv prefix, `initialize` the shell command that creates a data folder."""
 
     origin: Origin
     kind: DatabaseKind
     version: str
     run: list[str]
-    initialise: str
+    initialize: str
 
 
 class Database(LocalServer):
@@ -101,12 +101,12 @@ class Database(LocalServer):
             *(*_KIND_OPTIONS[program.kind], *_root_option()),
         ]
         # "./" is needed: both servers resolve other relative paths against their installation.
-        initialise = f"{program.initialise} --datadir=./data.new {shlex.join(_root_option())}"
+        initialize = f"{program.initialize} --datadir=./data.new {shlex.join(_root_option())}"
         return (
             # Cleanup jobs, and other servers that start, delete files in the system's folder.
             'mkdir -p tmp && export TMPDIR="$PWD/tmp" || exit\n'
             # Created under another name, so that an interrupted first start leaves no incomplete data folder.
-            f"[ -e data ] || {{ rm -rf data.new && {initialise} && mv data.new data; }} || exit\n"
+            f"[ -e data ] || {{ rm -rf data.new && {initialize} && mv data.new data; }} || exit\n"
             f"exec {shlex.join(serve)}\n"
         )
 

@@ -41,8 +41,8 @@ class Stack:
         With `workers`, the sink runs on a Spark cluster of that many workers, else in its own process.
         """
         self.home = settings.home
-        self._choice = ExitStack()
-        self._choice.enter_context(choosing_ports())
+        self._port_lock = ExitStack()
+        self._port_lock.enter_context(choosing_ports())
         self.brokers = [] if is_given("kafka_bootstrap_servers") else _brokers(self.home, brokers)
         self.database = None if is_given("mysql_host") else _database(self.home)
         self.master = SparkMaster(self.home / "spark-master", free_port()) if workers else None
@@ -60,7 +60,7 @@ class Stack:
         addressed = state_file.with_addresses(settings, self._running)
         self.settings = msgspec.structs.replace(addressed, dashboard_port=dashboard_port)
         self.commands: dict[str, Process] = {}
-        self._endless: set[str] = set()  # names of the commands that run until they are stopped
+        self._long_running: set[str] = set()  # names of the commands that run until they are stopped
         self._restarts: dict[str, list[float]] = {}  # by process: when it was restarted
 
     @property
@@ -79,12 +79,12 @@ class Stack:
         for server in self.servers:
             server.wait_ready()
             yield server
-        self._choice.close()
+        self._port_lock.close()
 
-    def start_command(self, name: str, arguments: Sequence[str], *, endless: bool = True) -> Process:
+    def start_command(self, name: str, arguments: Sequence[str], *, long_running: bool = True) -> Process:
         """Start `orderflow NAME ARGUMENTS` against these servers; its log is logs/NAME.log.
 
-        An `endless` command runs until it is stopped.
+        A `long_running` command runs until it is stopped.
         """
         logs = self.home / "logs"
         logs.mkdir(exist_ok=True)
@@ -97,8 +97,8 @@ class Stack:
         )
         process.start()
         self.commands[name] = process
-        if endless:
-            self._endless.add(name)
+        if long_running:
+            self._long_running.add(name)
         self._record(name, process)
         return process
 
@@ -116,7 +116,7 @@ class Stack:
                 self._record(server.name, server.process)
         for name, process in list(self.commands.items()):
             code = process.exit_code
-            if code is not None and (code < 0 or (code == 0 and name in self._endless)):
+            if code is not None and (code < 0 or (code == 0 and name in self._long_running)):
                 self._wait_to_restart(f"orderflow {name}", process)
                 cause = f"killed by signal {-code}" if code else "stopped by a signal"
                 log.warning("orderflow %s was %s; restarting it.", name, cause)

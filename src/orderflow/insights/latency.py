@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from orderflow.store import reading
+from orderflow.store import viewer_queries
 from orderflow.store.connection import Connection
 
 _SPAN = timedelta(minutes=1)
@@ -28,7 +28,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 def read(connection: Connection, newest: datetime) -> Latency | None:
     """The latency of the orders placed in the minute before `newest` (2,000 at most); None if there are none."""
-    latencies = reading.latencies(connection, newest - _SPAN)
+    latencies = viewer_queries.latencies(connection, newest - _SPAN)
     if not latencies:
         return None
     seconds = sorted(latency for latency, _ in latencies)

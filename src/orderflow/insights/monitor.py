@@ -27,10 +27,10 @@ from orderflow.insights.status import Status
 from orderflow.ledger_status import TopicBounds, read_topic_bounds
 from orderflow.plurals import counted
 from orderflow.settings import Settings
-from orderflow.store import audits, ledger, reading
+from orderflow.store import audits, ledger, viewer_queries
 from orderflow.store.audits import Audit
 from orderflow.store.connection import Connection
-from orderflow.store.reading import DisplayedOrder, SalesSummary
+from orderflow.store.viewer_queries import DisplayedOrder, SalesSummary
 
 POLL_INTERVAL = 1.0  # seconds between two polls
 _SLOW_POLL_INTERVAL = 5.0  # seconds between two polls of the slower queries: today's sales, products, the quarantine
@@ -242,7 +242,7 @@ class Monitor:
         while not stop.is_set():
             self._database.begin()
             try:
-                with reading.open_reader(self._settings) as connection:
+                with viewer_queries.open_reader(self._settings) as connection:
                     self._poll_connection(connection, stop, windows)
             except OrderFlowError as error:
                 self._database.end(error)
@@ -267,12 +267,12 @@ class Monitor:
             stop.wait(max(POLL_INTERVAL - taken, _IDLE_FACTOR * taken))
 
     def _read_fast_values(self, connection: Connection) -> None:
-        entries = ledger.entries(connection)
+        entries = ledger.read_entries(connection)
         now = time.monotonic()
         is_locked = ledger.has_active_sink(connection, self._settings)
         self._lock_checked_at, self._was_locked = now, self._was_locked or is_locked
         self._unlocked_since = None if is_locked else self._unlocked_since or now
-        self._latest = reading.latest(connection, _LATEST)
+        self._latest = viewer_queries.latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
         pipeline_status = status.build(self._settings, entries, self._topic_bounds, newest, self._open_by_reason)
@@ -284,9 +284,9 @@ class Monitor:
 
     def _read_slow_values(self, connection: Connection) -> None:
         self._today = sales.read_today(connection)
-        self._products = reading.products(connection) if self._has_products else None
+        self._products = viewer_queries.products(connection) if self._has_products else None
         self._audit = _last_audit(connection)
-        self._open_by_reason = reading.open_by_reason(connection)
+        self._open_by_reason = viewer_queries.open_by_reason(connection)
 
 
 def _last_audit(connection: Connection) -> Audit | None:

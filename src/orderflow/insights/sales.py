@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from orderflow.store import reading
+from orderflow.store import viewer_queries
 from orderflow.store.connection import Connection
-from orderflow.store.reading import SalesInterval, SalesSummary
+from orderflow.store.viewer_queries import SalesInterval, SalesSummary
 
 
 class Window(NamedTuple):
@@ -43,11 +43,11 @@ def read_history(connection: Connection, name: str) -> History:
     now = datetime.now(UTC)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     until = day + ((now - day) // step + 1) * step
-    sales = reading.sales(connection, until - span, until)
-    return History(name, now, step.total_seconds(), sales, reading.history(connection, sales, step))
+    sales = viewer_queries.sales(connection, until - span, until)
+    return History(name, now, step.total_seconds(), sales, viewer_queries.history(connection, sales, step))
 
 
 def read_today(connection: Connection) -> SalesSummary:
     """The sales of the current UTC day, by order_timestamp."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return reading.sales(connection, midnight, midnight + timedelta(days=1))
+    return viewer_queries.sales(connection, midnight, midnight + timedelta(days=1))

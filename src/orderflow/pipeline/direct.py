@@ -202,7 +202,7 @@ class _GapCheckingReader:
     def __init__(self, topic_reader: KafkaTopicReader, consumer: PartitionConsumer) -> None:
         self._topic_reader, self._consumer = topic_reader, consumer
         self.topic, self.topic_id = topic_reader.topic, topic_reader.topic_id
-        self.first_offset, self.request_identity_check = topic_reader.first_offset, topic_reader.request_identity_check
+        self.first_offset, self.request_topic_id_check = topic_reader.first_offset, topic_reader.request_topic_id_check
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         """Whether the range holds records. A long range of aborted records takes minutes, so it is read only once."""

@@ -21,7 +21,7 @@ from orderflow.settings import Settings
 from orderflow.start_checks import describe_topic
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
-from orderflow.store.rejected_share import RejectedShare
+from orderflow.store.quarantined_share import QuarantinedShare
 from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class EngineWatch:
         self._wall_clock = wall_clock
         self._positions_read_at = 0.0  # by the wall clock, which also runs while the machine is suspended
         self._stall_detector = StallDetector(clock=clock)
-        self._rejected_share = RejectedShare(settings, settings.kafka_topic)
+        self._quarantined_share = QuarantinedShare(settings, settings.kafka_topic)
         self._cleanup_policy: str | None = None
         self._last_status: LedgerStatus | None = None
         self._last_message = ""
@@ -199,19 +199,19 @@ class EngineWatch:
             self._last_message = message
             log.info("%s", message, extra={"lag": current.lag})
         self._on_progress(SinkProgress("running", message, current, query=self._engine.progress()))
-        self._check_rejected_share(current)
+        self._check_quarantined_share(current)
         return current
 
-    def _check_rejected_share(self, current: LedgerStatus) -> None:
-        """Raise TooManyRejected if too many of the last records were rejected.
+    def _check_quarantined_share(self, current: LedgerStatus) -> None:
+        """Raise TooManyRejected if too many of the last records were quarantined.
 
         A writer checks this too, but on a cluster Spark repeats its task.
         """
         before, self._last_status = self._last_status, current
         if before:
-            records, rejected = current.records - before.records, current.quarantined - before.quarantined
-            if records >= rejected >= 0:  # not if the tables were restored to an older state
-                self._rejected_share.add(records, rejected)
+            records, quarantined = current.records - before.records, current.quarantined - before.quarantined
+            if records >= quarantined >= 0:  # not if the tables were restored to an older state
+                self._quarantined_share.add(records, quarantined)
 
     def _advance_past_empty_offsets(
         self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
@@ -238,8 +238,8 @@ class EngineWatch:
         with_records = read_as_leader(connection, stop_event, find_partitions_with_records) if starts else []
         for partition, start in starts.items():
             if partition not in with_records:
-                check_identity = topic_reader.request_identity_check()
-                check_identity()  # the topic was not recreated meanwhile
+                check_topic_id = topic_reader.request_topic_id_check()
+                check_topic_id()  # the topic was not recreated meanwhile
                 end = end_offsets[partition]
                 ledger.advance_past_empty(connection, info.name, info.topic_id, partition, start, end)
         return with_records
@@ -249,7 +249,7 @@ class EngineWatch:
 
         Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (other partitions), KafkaUnavailable.
         """
-        entries = ledger.entries(connection, info.name)
+        entries = ledger.read_entries(connection, info.name)
         self._set_positions({entry.partition: entry.next_offset for entry in entries})
         current_info = describe_topic(self._settings, connection)
         ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)

@@ -20,10 +20,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from orderflow import topic
 from orderflow.errors import RestartRequired
 from orderflow.kafka_topic_reader import KafkaTopicReader
-from orderflow.offsets import DamagedOffsetError, check_offset
+from orderflow.offsets import DamagedOffset, check_offset
 from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 
 THREADS = 3  # each has a connection: two of them write (see CommitTicket) while the third reads the next batch
 _POLL_INTERVAL = 0.25  # seconds to wait for records before checking whether to stop
@@ -37,8 +37,8 @@ _TOPIC_CHANGED = {
 }
 # Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
 _SMALL_BATCH = 1000
-_MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records from which `_drain` takes the oldest
-_MAX_QUEUED = 2 * TRANSACTION_ROWS  # records in librdkafka's queues for all partitions
+_MAX_BUFFERED = 2 * MAX_TRANSACTION_RECORDS  # records from which `_drain` takes the oldest
+_MAX_QUEUED = 2 * MAX_TRANSACTION_RECORDS  # records in librdkafka's queues for all partitions
 _TUNING = {
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 32 * 1024,  # limits the memory; _MAX_QUEUED is usually reached first
@@ -147,7 +147,7 @@ class PartitionConsumer:
         return count + len(arrived)
 
     def _drain(self) -> list[Message]:
-        counts = count_oldest(self._buffered, TRANSACTION_ROWS)
+        counts = count_oldest(self._buffered, MAX_TRANSACTION_RECORDS)
         batch: list[Message] = []
         remaining: dict[int, list[Message]] = {}
         for partition, messages in self._buffered.items():
@@ -200,7 +200,7 @@ class PartitionConsumer:
         if offset != (position := self._read_to[partition]):
             try:
                 check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
-            except DamagedOffsetError as damaged:
+            except DamagedOffset as damaged:
                 # A new client would accept this offset, so it is not retried.
                 self._pause_partition(partition, str(damaged), retry=False)
                 return False

@@ -108,8 +108,8 @@ class SparkDriver:
             log.info("Spark's web UI at %s/StreamingQuery/", spark.sparkContext.uiWebUrl)
         # Plans apply the session's redaction setting only in a thread in which the session is active.
         jvm: Any = spark._jvm
-        of_jvm = spark._get_j_spark_session_class(jvm) if session.version() >= (4, 0) else jvm.SparkSession
-        of_jvm.setActiveSession(spark._jsparkSession)
+        session_class = spark._get_j_spark_session_class(jvm) if session.version() >= (4, 0) else jvm.SparkSession
+        session_class.setActiveSession(spark._jsparkSession)
         # If spark-submit has started Spark, it has set the master.
         self._runtime = self._runtime._replace(master=str(spark.sparkContext.master))
         return spark

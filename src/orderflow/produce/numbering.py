@@ -32,8 +32,8 @@ def next_number(
 ) -> int:
     """The highest order number (18 digits at most) among the topic's keys and valid orders, plus 1.
 
-    The highest number may be in any record, so all records are read, but only once: after more than `save_threshold`
-    records, the end offsets and the highest number are committed to Kafka, and the next call starts from them.
+    The highest number may be in any record, so all records are read. Above `save_threshold` records, the result is
+    committed to Kafka, and the next call reads only later records.
     `progress` gets a task that counts the records.
 
     Raises KafkaUnavailable, KafkaRefused, OffsetsLost.

@@ -13,7 +13,7 @@ from dotenv.parser import parse_stream
 
 from orderflow.errors import SettingInvalid
 from orderflow.settings.fields import is_secret, names
-from orderflow.settings.text_files import UnreadableError, read_text
+from orderflow.settings.text_files import FileUnreadable, read_text
 
 
 def is_given(name: str, environ: Mapping[str, str] | None = None, dotenv_path: Path | None = None) -> bool:
@@ -76,11 +76,11 @@ def _read_dotenv(path: Path | None) -> dict[str, str | None]:
     try:
         # Every process reads the file, some more than once: only a regular file has the same content each time.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableError("it is not a regular file")
+            raise FileUnreadable("it is not a regular file")
         bindings = list(parse_stream(io.StringIO(read_text(path).replace("\r\n", "\n"))))
     except FileNotFoundError:
         return {}
-    except (OSError, UnreadableError) as error:
+    except (OSError, FileUnreadable) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingInvalid(
             f"{path} cannot be read: {reason}.",

@@ -14,7 +14,7 @@ from orderflow.settings import addresses
 from orderflow.settings.checks import check, hint_of, invalid_setting
 from orderflow.settings.environment import read_environment, text_of
 from orderflow.settings.fields import ALLOWED, Settings, is_secret, names
-from orderflow.settings.text_files import UnreadableError, read_text
+from orderflow.settings.text_files import FileUnreadable, read_text
 from orderflow.settings.trigger import parse_trigger
 
 _LINE_BREAK_AT_END = re.compile(r"\r?\n\Z")
@@ -98,7 +98,7 @@ def _read_setting_file(name: str, path: str) -> str:
     """
     try:
         return read_text(Path(path))
-    except UnreadableError as error:
+    except FileUnreadable as error:
         raise SettingInvalid(
             f"{name.upper()} is {path!r}, which cannot be read: {error}.", hint=hint_of(name)
         ) from None

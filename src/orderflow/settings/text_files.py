@@ -7,25 +7,25 @@ from pathlib import Path
 _LIMIT = 1024 * 1024  # bytes of .env, of a password, or of a certificate
 
 
-class UnreadableError(Exception):
+class FileUnreadable(Exception):
     """The reason why a file cannot be read as text."""
 
 
 def read_text(path: Path) -> str:
     """Return the file's text unchanged, including line breaks.
 
-    Raises UnreadableError.
+    Raises FileUnreadable.
     """
     try:
         with path.open("rb") as file:
             data = file.read(_LIMIT + 1)
         text = data.decode()
     except OSError as error:
-        raise UnreadableError(error.strerror) from None
+        raise FileUnreadable(error.strerror) from None
     except UnicodeDecodeError:
-        raise UnreadableError("it is not UTF-8") from None
+        raise FileUnreadable("it is not UTF-8") from None
     if len(data) > _LIMIT:
-        raise UnreadableError("it is larger than 1 MiB")
+        raise FileUnreadable("it is larger than 1 MiB")
     if "\0" in text:
-        raise UnreadableError("it contains NUL characters, so it is not UTF-8 text")
+        raise FileUnreadable("it contains NUL characters, so it is not UTF-8 text")
     return text

@@ -6,9 +6,10 @@
     orders(read_records(spark), rejects=True).where("reason IS NOT NULL")      # rejected records with the reason
     write_orders(read_records(spark, startingOffsets="ledger")).start()        # into MySQL, each order exactly once
 
-OrderFlow's settings (environment variables or `.env`) name Kafka and MySQL, unless `settings` is given. No function
-here uses a private attribute of Spark, so all work in a classic session and through Spark Connect. docs/spark.md is the
-guide; `orderflow sink` uses the same functions.
+OrderFlow's settings (environment variables or `.env`) name Kafka and MySQL, unless `settings` is given. All functions
+work in a classic session and through Spark Connect, because none needs a private attribute of Spark. (keep_running
+reads two of a failed query's exception, if it has them.) docs/spark.md is the guide; `orderflow sink` uses the same
+functions.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def write_orders(
     chosen = records.select(*tasks.RECORD_COLUMNS, *(name for name in optional if name in records.columns))
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
-        (realtime_mode.with_markers(chosen) if realtime else chosen)
+        (realtime_mode.with_flush_rows(chosen) if realtime else chosen)
         .mapInArrow(store_orders, _ddl(tasks.STORED_SCHEMA))
         .observe(OBSERVATION, F.count(F.lit(1)).alias("transactions"), *sums)
     )

@@ -3,7 +3,7 @@
 Spark's tasks run for a whole batch of a minute and pass each record on when it arrives. Three facts about Spark 4.2
 explain this module (docs/decisions/0002-real-time-mode.md has the measurements):
 
-- Spark sends an Arrow batch only when the next row is known. So each record is followed by a row of nulls, a marker.
+- Spark sends an Arrow batch only when the next row is known. So each record is followed by a row of nulls, a flush row.
 - During a batch, Spark reads neither rows nor exceptions from a worker. So a worker that fails writes its error to a
   file for the driver and ends its process.
 - Spark treats records as processed before they are committed. So only the ledger has the position to start from.
@@ -25,7 +25,7 @@ import pyarrow as pa
 from orderflow.errors import Interrupted, OrderFlowError, from_json
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.spark import session
-from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BATCH = "1 minute"  # each batch end costs about 0.2 s of latency; progress is reported only at a batch's end
 ALLOW_LIST = "spark.sql.streaming.realTimeMode.allowlistCheck"  # the allowlist contains no Python operator
 _LINGER = 0.003  # seconds that the first record of a transaction waits for others
-_MAX_BUFFERED = 2 * TRANSACTION_ROWS  # records in a worker; others wait in Spark
+_MAX_BUFFERED = 2 * MAX_TRANSACTION_RECORDS  # records in a worker; others wait in Spark
 _FLUSH_TIMEOUT = 60.0  # seconds that the end of a task waits for its last commit
 _ERROR_FILE = "worker-error-"
 # Spark keys its worker pools by these options. Micro-batches with the same values reuse the workers and connections.
@@ -65,10 +65,10 @@ def with_trigger(writer: DataStreamWriter, spark: SparkSession, batch: str) -> D
     return writer
 
 
-def with_markers(records: DataFrame) -> DataFrame:
+def with_flush_rows(records: DataFrame) -> DataFrame:
     """Return the records with a row of nulls after each."""
-    marked = records.selectExpr("*", "explode(array(false, true)) AS is_marker")
-    return marked.selectExpr(*(f"if(is_marker, null, `{name}`) AS `{name}`" for name in records.columns))
+    with_copies = records.selectExpr("*", "explode(array(false, true)) AS is_flush_row")
+    return with_copies.selectExpr(*(f"if(is_flush_row, null, `{name}`) AS `{name}`" for name in records.columns))
 
 
 def read_failure(scratch: Path) -> OrderFlowError | None:
@@ -89,7 +89,7 @@ def store(
 ) -> Iterator[pa.RecordBatch]:
     """Commit records when they arrive. At the task's end, yield a row of STORED_SCHEMA for each transaction.
 
-    Raises WorkerError.
+    Raises WorkerFailed.
     """
     committer = Committer(topic_reader, scratch if scratch.is_dir() else None, sort_by_last_digit)
     for batch in batches:
@@ -122,7 +122,7 @@ class Committer:
     def finish(self) -> list[pa.RecordBatch]:
         """Wait until everything is committed. Return the rows of the transactions.
 
-        Raises WorkerError.
+        Raises WorkerFailed.
         """
         with self._changed:
             self._is_finishing = True
@@ -130,7 +130,7 @@ class Committer:
         self._thread.join(_FLUSH_TIMEOUT)
         if self._thread.is_alive():
             timeout = Interrupted(f"A Spark task could not commit its last records within {_FLUSH_TIMEOUT:g} s.")
-            raise tasks.WorkerError(timeout.to_json())
+            raise tasks.WorkerFailed(timeout.to_json())
         if self._error:
             raise self._error
         return self._stored
@@ -155,14 +155,15 @@ class Committer:
             self._changed.wait_for(lambda: self._arrived or self._is_finishing)
             if not self._is_finishing:
                 self._changed.wait_for(lambda: self._is_finishing, _LINGER)
-            taken, self._arrived = self._arrived[:TRANSACTION_ROWS], self._arrived[TRANSACTION_ROWS:]
+            taken, self._arrived = self._arrived[:MAX_TRANSACTION_RECORDS], self._arrived[MAX_TRANSACTION_RECORDS:]
             self._changed.notify_all()
             return taken
 
     def _fail(self, error: BaseException) -> None:
         """Report the error: through Spark if the task is at its end, else in a file for the driver.
 
-        In the second case the process ends. Spark detects that at the partition's next record.
+        If the driver's folder is not on this machine, the error is printed for the executor's log instead of written to
+        a file. In both cases the process ends. Spark detects that at the partition's next record.
         """
         with self._changed:
             self._error = error
@@ -170,11 +171,13 @@ class Committer:
                 return
         text = (
             str(error)
-            if isinstance(error, tasks.WorkerError)
+            if isinstance(error, tasks.WorkerFailed)
             else Interrupted(f"A worker failed: {error!r}.").to_json()
         )
         try:
-            if self._scratch:
+            if self._scratch is None:
+                print(f"A worker has failed: {text}", file=sys.stderr, flush=True)
+            else:
                 file = self._scratch / f"{_ERROR_FILE}{os.getpid()}"
                 file.write_text(text, "utf-8")
                 file.rename(file.with_suffix(".json"))

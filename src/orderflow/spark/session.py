@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orderflow.errors import EngineFailed, FileUnusable
-from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 
 if TYPE_CHECKING:
     import psutil
@@ -111,16 +111,16 @@ def _session(name: str, runtime: Runtime, options: Mapping[str, str]) -> SparkSe
     if not is_submitted() and SparkContext._active_spark_context is None:
         # A new session protects the JVM from signals to the process group: this process stops it in order. A JVM whose
         # context did not start is used again.
-        options_of_process = {"start_new_session": True}
+        process_options = {"start_new_session": True}
         with _end_jvm_that_does_not_start(_START_TIMEOUT):
-            gateway = SparkContext._gateway or launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call]
+            gateway = SparkContext._gateway or launch_gateway(conf, process_options)  # type: ignore[no-untyped-call]
             SparkContext(conf=conf, gateway=gateway)
     return SparkSession.builder.config(conf=conf).getOrCreate()
 
 
 @contextmanager
 def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
-    """Kill a JVM that is started in this block, or whose session is, if the block takes longer.
+    """If the block takes longer, kill the JVM that it starts, or the JVM in which it starts a session.
 
     PySpark waits without a limit for the file with the JVM's port, and for each answer. A JVM that cannot write the
     file, as with a full disk, may stay alive.
@@ -173,7 +173,8 @@ def _silence_accumulator_server() -> None:
 def stop(session: SparkSession) -> None:
     """Stop the session, and the JVM if this process started it.
 
-    A JVM that records its classes writes them when it exits. That takes longer than a stop may, so `make setup` waits.
+    A JVM that records its classes writes the archive at its exit. That takes too long for a stop, so this function
+    returns and `make setup` waits for the JVM.
     """
     from orderflow.jvm import java
 
@@ -218,7 +219,7 @@ def _options(scratch: Path) -> dict[str, str]:
         "spark.python.daemon.module": "orderflow.spark.daemon",
         "spark.speculation": "false",
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": str(TRANSACTION_ROWS),  # one batch is one transaction
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(MAX_TRANSACTION_RECORDS),  # one batch is one transaction
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.streaming.metricsEnabled": "false",
         "spark.sql.streaming.noDataMicroBatches.enabled": "false",

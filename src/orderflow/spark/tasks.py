@@ -22,7 +22,7 @@ from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
 from orderflow.store.commit_result import CommitResult
-from orderflow.store.record_batch import TRANSACTION_ROWS, RecordBatch
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 from orderflow.store.writer import Writer
 
 ArrowBatch: TypeAlias = pa.RecordBatch  # the store's RecordBatch is another class
@@ -58,7 +58,7 @@ _GAP_HINT = (
 _writer: tuple[tuple[KafkaTopicReader, Path | None, bool], Writer] | None = None
 
 
-class WorkerError(Exception):
+class WorkerFailed(Exception):
     """Transports an OrderFlowError's class and texts through Spark, which only transports text."""
 
 
@@ -75,7 +75,7 @@ def store(
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
     `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
 
-    Raises WorkerError.
+    Raises WorkerFailed.
     """
     if scratch and not scratch.is_dir():  # it is the driver's, on another machine
         scratch = None
@@ -88,7 +88,7 @@ def store(
                 yield _store(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
         _close()
-        raise WorkerError(error.to_json()) from error
+        raise WorkerFailed(error.to_json()) from error
     except BaseException:
         _close()
         raise
@@ -125,7 +125,7 @@ def error_from_worker(failure: str) -> OrderFlowError | None:
 
     Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
     """
-    line = re.search(rf"{re.escape(__name__)}\.{WorkerError.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
+    line = re.search(rf"{re.escape(__name__)}\.{WorkerFailed.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
     return from_json(line[1]) if line else None
 
 
@@ -166,8 +166,8 @@ def _split_by_partition(arrow_batch: ArrowBatch) -> Iterator[RecordBatch]:
 
     Raises InputInvalid if the records of a partition are not in the order of their offsets.
     """
-    for start in range(0, len(arrow_batch), TRANSACTION_ROWS):
-        batch = _as_record_batch(arrow_batch.slice(start, TRANSACTION_ROWS))
+    for start in range(0, len(arrow_batch), MAX_TRANSACTION_RECORDS):
+        batch = _as_record_batch(arrow_batch.slice(start, MAX_TRANSACTION_RECORDS))
         partitions = sorted({*batch.partitions})
         for partition in partitions:
             partition_batch = batch if len(partitions) == 1 else _filter_partition(batch, partition)
@@ -198,7 +198,7 @@ def _as_record_batch(arrow_batch: ArrowBatch) -> RecordBatch:
 
 
 def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
-    return batch.at_indexes([index for index, of_record in enumerate(batch.partitions) if of_record == partition])
+    return batch.at_indexes([index for index, number in enumerate(batch.partitions) if number == partition])
 
 
 def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:

@@ -6,7 +6,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-# The predecessor may need a key that this transaction has locked: MySQL must see both waits to detect the deadlock.
+# If the predecessor waits for a key that this transaction holds, this transaction must wait in MySQL as well. Only then
+# does the server detect the deadlock. So this wait ends after 1 s.
 _MAX_LOCK_WAIT = 1.0  # seconds
 
 
@@ -43,7 +44,7 @@ class CommitTicket:
         self._ended.set()
         self._ledger_locked.set()
 
-    def wait_until_second(self) -> bool:
+    def wait_until_may_write(self) -> bool:
         """Wait until at most one earlier transaction is open. Return whether one is."""
         self._may_start.wait()
         return not self._predecessor_ended.is_set()

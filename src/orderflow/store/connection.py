@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
-import ssl  # loads one whole OpenSSL; after hashlib alone, the client's C extension would mix two of them
+
+# Import ssl before the MySQL client. If only hashlib was imported, the client's C extension loads parts of two OpenSSL
+# versions.
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,11 +62,11 @@ Values = Sequence[object] | Mapping[str, object]
 _Row = TypeVar("_Row")
 
 
-class LocalInfileOffError(Exception):
+class LocalInfileOff(Exception):
     """The server does not accept LOAD DATA LOCAL, or no longer does."""
 
 
-class RowsRefusedError(Exception):
+class RowsRefused(Exception):
     """The server refuses rows of a statement that writes orders, or would change them.
 
     `statement_error` is raised if no row is at fault. It is None if the error number identifies a row.
@@ -77,7 +80,7 @@ class RowsRefusedError(Exception):
         self.statement_error = statement_error
 
 
-class TransactionTooLargeError(DatabaseRefused):
+class TransactionTooLarge(DatabaseRefused):
     """The server does not accept a transaction of this size. Smaller ones may succeed."""
 
 
@@ -138,8 +141,12 @@ class Connection:
             self._raw = raw
             self._cursor = raw.cursor()  # one for all statements: creating a cursor pings the server
         limits = {"lock_wait": lock_wait, "metadata_lock_wait": METADATA_LOCK_WAIT, "idle_timeout": idle_timeout}
-        self.execute("set_session", limits)
-        self.execute("set_isolation")
+        try:
+            self.execute("set_session", limits)
+            self.execute("set_isolation")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def max_values_bytes(self) -> int:
@@ -152,7 +159,7 @@ class Connection:
         """Execute the statement of this name.
 
         Raises Contention, DatabaseUnavailable, UnknownDatabaseError, OutOfResources, DatabaseRefused,
-        TransactionTooLargeError or LocalInfileOffError, depending on the error's number.
+        TransactionTooLarge or LocalInfileOff, depending on the error's number.
         """
         return self.execute_text(statements.sql(statement, self.settings, **placeholders), values)
 
@@ -168,7 +175,7 @@ class Connection:
         line = f"({statements.placeholders_for(rows[0])})"
         return self.execute(statement, [value for row in rows for value in row], rows=", ".join([line] * len(rows)))
 
-    def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefusedError | None]:
+    def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefused | None]:
         """Execute the statement for each row separately, all in one round trip, up to the first row that is refused.
 
         Rows that do not fit into the packet are not sent. Returns the number of rows written before the refused row,
@@ -179,12 +186,12 @@ class Connection:
         text = ";\n".join([line] * len(rows))
         written = 0
         try:
-            with row_errors(), self.translate_errors():
+            with translate_row_errors(), self.translate_errors():
                 self._cursor.execute(text, tuple(value for row in rows for value in row))  # type: ignore[misc]
                 written += 1
                 while self._cursor.nextset():
                     written += 1
-        except RowsRefusedError as refusal:
+        except RowsRefused as refusal:
             return written, refusal
         return written, None
 
@@ -218,7 +225,7 @@ class Connection:
             error = _as_error(raised)
             is_refused_load = error.errno in error_numbers.NO_LOCAL_INFILE and self._is_loading_data()
             if is_refused_load and not _is_signalled(error):
-                raise LocalInfileOffError from error
+                raise LocalInfileOff from error
             if error_numbers.is_client_error(error.errno) and self._sent_too_much():
                 error = mysql.connector.DatabaseError("The packet is too large", errno=error_numbers.PACKET_TOO_LARGE)
             raise classify(error, self.settings) from error
@@ -235,8 +242,8 @@ class Connection:
 
 
 @contextmanager
-def row_errors() -> Iterator[None]:
-    """Around a statement that writes orders, raise RowsRefusedError where the rows may be at fault.
+def translate_row_errors() -> Iterator[None]:
+    """Around a statement that writes orders, raise RowsRefused where the rows may be at fault.
 
     That covers every error except contention, unavailability and what is too large. A trigger's error with SQLSTATE
     45000, which is meant for this purpose, is about the row, whatever its number.
@@ -250,11 +257,11 @@ def row_errors() -> Iterator[None]:
         signalled = _is_signalled(cause)
         is_not_about_rows = error_numbers.is_client_error(cause.errno) or cause.errno == error_numbers.PACKET_TOO_LARGE
         if not signalled and (
-            is_not_about_rows or isinstance(error, (Contention, DatabaseUnavailable, TransactionTooLargeError))
+            is_not_about_rows or isinstance(error, (Contention, DatabaseUnavailable, TransactionTooLarge))
         ):
             raise
         is_row_at_fault = signalled or cause.errno in error_numbers.ROW_AT_FAULT
-        raise RowsRefusedError(
+        raise RowsRefused(
             cause.msg or str(cause), number=cause.errno, statement_error=None if is_row_at_fault else error
         ) from cause
 
@@ -359,7 +366,7 @@ def classify(error: mysql.connector.Error, settings: Settings) -> OrderFlowError
         hint = "If the server runs, check that it trusts the certificate in MYSQL_SSL_CERT."
         return DatabaseUnavailable(f"{server} does not answer: {reason}.", hint=hint if settings.mysql_ssl_cert else "")
     if error.errno in error_numbers.TOO_LARGE_TRANSACTION:
-        return TransactionTooLargeError(
+        return TransactionTooLarge(
             f"{server} accepts no transaction of this size: {reason}.",
             hint="Raise max_binlog_cache_size, or the cluster's limit for a transaction.",
         )

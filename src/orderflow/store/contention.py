@@ -9,8 +9,8 @@ from orderflow.errors import Contention
 from orderflow.plurals import counted
 
 ATTEMPTS = 20
-# Seconds. With the last lock timeout it is shorter than the stall timeout, so the log names the locks. It does not in
-# Real-Time Mode, whose stall timeout is 15 s, nor where Spark repeats failed tasks.
+# 90 s plus one lock timeout (50 s) is less than the stall timeout (150 s), so the log shows the lock, not a stall.
+# Exceptions: Real-Time Mode (15 s), and clusters, where Spark repeats tasks.
 TIMEOUT = 90.0
 _MAX_PAUSE = 2.0  # seconds
 

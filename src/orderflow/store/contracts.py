@@ -42,7 +42,10 @@ class Versions(NamedTuple):
         return self.contracts.get(self.last_used_id, self.contracts[self.newest_id])
 
     def find(self, contract: Contract) -> int | None:
-        """Return the id of this contract; None if it is not a version, or only one before the last used one."""
+        """Return the id of this contract.
+
+        None if no version equals it, or only a version older than the last used one.
+        """
         ids = [
             contract_id
             for contract_id, version in self.contracts.items()
@@ -51,7 +54,7 @@ class Versions(NamedTuple):
         return max(ids, default=None)
 
 
-def versions(connection: Connection) -> Versions:
+def read_versions(connection: Connection) -> Versions:
     """Return the versions of these tables.
 
     Raises TableDrifted if a stored contract cannot be read.
@@ -79,7 +82,7 @@ def current_id(connection: Connection) -> int:
     Raises RestartRequired if these tables do not have the contract, as after the restoration of a backup: the next
     start adds it.
     """
-    stored, contract = versions(connection), loader.contract_of(connection.settings)
+    stored, contract = read_versions(connection), loader.contract_of(connection.settings)
     connection.rollback()  # the next SELECT must not use this one's snapshot
     contract_id = stored.find(contract)
     if contract_id is not None:
@@ -93,7 +96,10 @@ def current_id(connection: Connection) -> int:
 
 
 def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hint: str = "") -> ContractInvalid:
-    """Return the error about a contract that is not the one of the tables; `beginning` begins its message."""
+    """Return the error for a contract that differs from the tables' contract.
+
+    `beginning` is a prefix of its message.
+    """
     named = f"ORDER_CONTRACT {settings.order_contract}" if settings.order_contract else "The default contract"
     tables = f"{settings.mysql_database}.{settings.mysql_table}"
     if not settings.order_contract and stored.last_used != DEFAULT:
@@ -117,7 +123,7 @@ def as_json(contract: Contract) -> str:
     return msgspec.json.encode(contract.without_documentation).decode()
 
 
-def begin(  # noqa: PLR0917
+def record_start(  # noqa: PLR0917
     connection: Connection, topic: str, topic_id: str, partition: int, first_offset: int, contract_id: int
 ) -> None:
     """Record that the version holds for the locked partition from this offset on."""
@@ -132,7 +138,7 @@ def begin(  # noqa: PLR0917
     connection.execute("set_partition_contract", values)
 
 
-def starts(connection: Connection) -> ContractStarts:
+def read_starts(connection: Connection) -> ContractStarts:
     """Map topic id and partition to the first offset and id of each version, in the order of the offsets."""
     by_partition: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for topic_id, partition, first_offset, contract_id in connection.execute("select_contract_starts").rows:

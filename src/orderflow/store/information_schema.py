@@ -81,7 +81,7 @@ def _read_once(connection: Connection, settings: Settings) -> ExistingTables:
     if has_column("schema", "version"):
         version = int(connection.execute("select_schema_version").rows[0][0])
     if has_column("contracts", "contract") and has_column("ledger", "contract_id"):
-        versions = contracts.versions(connection)
+        versions = contracts.read_versions(connection)
     return ExistingTables(existing, version, versions)
 
 

@@ -121,7 +121,7 @@ def advance_past_empty(  # noqa: PLR0917
     connection.commit()
 
 
-def entries(connection: Connection, topic: str | None = None) -> list[LedgerEntry]:
+def read_entries(connection: Connection, topic: str | None = None) -> list[LedgerEntry]:
     """Return all rows, or those of one topic, ordered by topic and partition."""
     rows = [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
     connection.rollback()  # the next SELECT must not use this one's snapshot
@@ -137,7 +137,7 @@ def fingerprint(timestamp: int, key: bytes | None) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
 
 
-def last_records(connection: Connection, topic: str) -> dict[int, LastRecord]:
+def read_last_records(connection: Connection, topic: str) -> dict[int, LastRecord]:
     """Return the last record by partition, without partitions that only an earlier version wrote to."""
     rows = connection.execute("select_last_records", {"topic": topic}).rows
     connection.rollback()  # the next SELECT must not use this one's snapshot
@@ -168,23 +168,23 @@ def ensure_partitions(
             hint="Retention or a deletion removed them. Restore the topic. To continue without these records, run"
             " `orderflow accept-loss`, then `orderflow accept-loss --yes`.",
         )
-    return {entry.partition: entry.next_offset for entry in entries(connection, topic)}
+    return {entry.partition: entry.next_offset for entry in read_entries(connection, topic)}
 
 
 def _add_partitions(connection: Connection, topic: str, topic_id: str, first_offsets: Mapping[int, int]) -> None:
-    next_offsets = positions(connection, topic, topic_id, first_offsets)
+    next_offsets = read_positions(connection, topic, topic_id, first_offsets)
     for partition, first in first_offsets.items():
         start = next_offsets.get(partition, first)
         values = {"topic": topic, "partition": partition, "topic_id": topic_id, "first_offset": start}
         connection.execute("add_partition", values)
 
 
-def positions(connection: Connection, topic: str, topic_id: str, partitions: Collection[int]) -> dict[int, int]:
+def read_positions(connection: Connection, topic: str, topic_id: str, partitions: Collection[int]) -> dict[int, int]:
     """Return each partition's next offset: 0 for those added since; empty if the ledger does not have the topic.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
-    known_entries = entries(connection, topic)
+    known_entries = read_entries(connection, topic)
     for entry in known_entries:
         check_topic_id(topic, topic_id, entry.topic_id)
     added = dict.fromkeys(partitions, 0) if known_entries else {}
@@ -202,7 +202,7 @@ def find_losses(
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
-    next_offsets = positions(connection, topic, topic_id, first_offsets)
+    next_offsets = read_positions(connection, topic, topic_id, first_offsets)
     return [
         Loss(topic, topic_id, partition, *lost)
         for partition, position in next_offsets.items()
@@ -250,7 +250,7 @@ def accept_losses(  # noqa: PLR0917
     return accepted
 
 
-def losses(connection: Connection) -> list[Loss]:
+def read_losses(connection: Connection) -> list[Loss]:
     """Return all accepted losses, ordered by topic, partition and offset."""
     return [Loss(*row) for row in connection.execute("select_losses").rows]
 

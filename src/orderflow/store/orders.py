@@ -25,11 +25,11 @@ from orderflow.errors import OrderFlowError, RecordRejected, translate_shortages
 from orderflow.plurals import counted
 from orderflow.store.connection import (
     Connection,
-    RowsRefusedError,
+    RowsRefused,
     StatementResult,
     estimated_bytes,
-    row_errors,
     split_by_size,
+    translate_row_errors,
 )
 from orderflow.store.error_numbers import DUPLICATE_ENTRY
 from orderflow.store.record_batch import NewRow, RecordBatch
@@ -65,14 +65,14 @@ class SkippedRow(NamedTuple):
 
 
 class RefusedRow(NamedTuple):
-    """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefusedError."""
+    """A row that the server refuses or alters, and the reason; `statement_error` as in RowsRefused."""
 
     row: NewRow
     detail: str
     statement_error: OrderFlowError | None = None
 
 
-class RowsAlteredError(Exception):
+class RowsAltered(Exception):
     """The server wrote rows with other values than were sent, or skipped them: they must be rolled back."""
 
     def __init__(self, refused: Sequence[RefusedRow]) -> None:
@@ -112,7 +112,7 @@ def as_rows(
 def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[SkippedRow]:
     """Write by LOAD DATA LOCAL through the file `infile`. Returns the rows whose order_id exists already.
 
-    Raises RowsRefusedError and RowsAlteredError, after which the rows must be rolled back, and OutOfResources if the
+    Raises RowsRefused and RowsAltered, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.
     """
     contract = loader.contract_of(connection.settings)
@@ -125,7 +125,7 @@ def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Pa
                     free_texts=contract.free_text_columns,
                 )
             )
-        with row_errors():
+        with translate_row_errors():
             result = connection.execute("load_orders", {"file": str(infile), "stored_at": stored_at})
     finally:
         infile.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ def insert(connection: Connection, rows: pa.Table, stored_at: datetime) -> list[
     for start in range(0, len(rows), _INSERT_ROWS):
         values = _values(rows[start : start + _INSERT_ROWS], stored_at)
         for portion in split_by_size(values, estimated_bytes, min(_INSERT_BYTES, connection.max_values_bytes)):
-            with row_errors():
+            with translate_row_errors():
                 result = connection.execute_rows("insert_orders", portion)
             portion_rows = rows[sent : sent + len(portion)]
             skipped_rows += _skipped_rows(connection, portion_rows, stored_at, result, sent_rows=rows)
@@ -154,13 +154,13 @@ def insert_each(
 
     Many statements share one round trip, which ends at a refused row: only refused rows cost a round trip each. Strict
     mode makes the server refuse values that INSERT IGNORE and LOAD DATA LOCAL clamp. The server rounds some values
-    without an error; reading the rows again finds these. Raises RowsAlteredError.
+    without an error; reading the rows again finds these. Raises RowsAltered.
     """
     inserts = _SeparateInserts(connection, rows, stored_at)
     while inserts.waiting:
         inserts.send()
     if altered := inserts.find_altered():
-        raise RowsAlteredError([*altered, *inserts.refused])
+        raise RowsAltered([*altered, *inserts.refused])
     return inserts.skipped_rows, inserts.refused
 
 
@@ -194,7 +194,7 @@ class _SeparateInserts:
             self._statements = min(_STATEMENTS, 2 * count + 2)  # those after the refused row are sent again
             self._process_refusal(*self.waiting.pop(0), refusal)
 
-    def _process_refusal(self, row: NewRow, values: tuple[object, ...], refusal: RowsRefusedError) -> None:
+    def _process_refusal(self, row: NewRow, values: tuple[object, ...], refusal: RowsRefused) -> None:
         order_id = row.order.order_id
         is_taken = order_id in self._written or refusal.number == DUPLICATE_ENTRY
         if is_taken and (existing_row := find_by_order_id(self._connection, [order_id]).get(order_id)):
@@ -296,10 +296,10 @@ def _skipped_rows(
 ) -> list[SkippedRow]:
     """Return the rows of a statement that were not written because their order_id exists already.
 
-    `sent_rows` are those of all statements of the transaction. LOCAL and IGNORE make the server clamp and truncate
-    instead of refusing. So a query of the table checks whatever the warnings do not explain completely.
+    `sent_rows` are those of all statements of the transaction. With LOCAL or IGNORE, the server changes invalid
+    values instead of refusing them. If the warnings do not explain the result completely, the rows are read back.
 
-    Raises RowsAlteredError.
+    Raises RowsAltered.
     """
     missing = len(rows) - result.changed
     if not missing and not result.warnings:
@@ -326,7 +326,7 @@ def _read_again(  # noqa: PLR0917
 ) -> list[SkippedRow]:
     """Return the skipped rows by comparing each sent row with the table. `warnings` are only quoted.
 
-    Raises RowsAlteredError; and RowsRefusedError if the table does not explain the number of missing rows.
+    Raises RowsAltered; and RowsRefused if the table does not explain the number of missing rows.
     """
     reasons = list(dict.fromkeys(_ROW_IN_TEXT.sub("", text) for text in warnings))[:_REASONS]
     stored = find_by_order_id(connection, rows["order_id"].to_pylist())
@@ -341,9 +341,9 @@ def _read_again(  # noqa: PLR0917
         elif detail := _alteration(contract, row, existing_row, reasons):
             refused.append(RefusedRow(row, detail))
     if refused:
-        raise RowsAlteredError(refused)
+        raise RowsAltered(refused)
     if len(skipped_rows) != missing:
-        raise RowsRefusedError(
+        raise RowsRefused(
             f"the server skipped {counted(missing, 'row')}, but the table has the ids of {len(skipped_rows):,}"
         )
     return skipped_rows

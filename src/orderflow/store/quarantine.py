@@ -29,7 +29,7 @@ Status = Literal["open", "replayed", "discarded"]
 _Fields = tuple[bytes | None, bytes | None, bytes | None]
 
 
-class RejectedRecord(NamedTuple):
+class RecordToQuarantine(NamedTuple):
     """A record of a batch that goes to the quarantine: its batch index, the reason, and its order_id if it has one."""
 
     batch_index: int
@@ -81,7 +81,7 @@ def insert(
     connection: Connection,
     topic_reader: TopicReader,
     batch: RecordBatch,
-    records: Sequence[RejectedRecord],
+    records: Sequence[RecordToQuarantine],
     quarantined_at: datetime,
 ) -> None:
     """Store these records of the batch."""
@@ -95,7 +95,7 @@ def _rows(
     connection: Connection,
     topic_reader: TopicReader,
     batch: RecordBatch,
-    records: Sequence[RejectedRecord],
+    records: Sequence[RecordToQuarantine],
     quarantined_at: datetime,
 ) -> Iterator[tuple[object, ...]]:
     """Yield the records as rows, after storing the chunks of a record that is too large for a row."""

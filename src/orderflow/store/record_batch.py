@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from orderflow.contract.definition import LAST_MILLISECOND, Order
 
-# Maximum number of records in one transaction. LOAD DATA counts its warnings in 16 bits.
-TRANSACTION_ROWS = 20_000
+# Less than 65,536, because LOAD DATA counts warnings in 16 bits.
+MAX_TRANSACTION_RECORDS = 20_000
 
 
 class RecordBatch(NamedTuple):

@@ -1,8 +1,8 @@
 """Replays quarantined records: stores them in the orders table, one transaction each.
 
 The locks are taken in the sink's order: first the ledger's row of the partition, then the record's own. Only an open
-record is stored, and storing closes it in the same transaction. So it is stored once, however often, on whatever
-machine and by however many processes it is replayed.
+record is stored, and storing closes it in the same transaction. So several processes may replay a record at the same
+time, and it is stored at most once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from orderflow.errors import Contention, InputInvalid, RecordRejected
 from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
-from orderflow.store.connection import Connection, RowsRefusedError
+from orderflow.store.connection import Connection, RowsRefused
 from orderflow.store.ledger import PositionUpdate
-from orderflow.store.orders import RowsAlteredError
+from orderflow.store.orders import RowsAltered
 from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
 
@@ -84,9 +84,9 @@ def replay(
         try:
             result = _transaction(connection, entry, order, by, corrected, contract_id)
             connection.rollback() if dry_run else connection.commit()
-        except (RowsRefusedError, RowsAlteredError) as refusal:
+        except (RowsRefused, RowsAltered) as refusal:
             connection.rollback()
-            if isinstance(refusal, RowsRefusedError) and refusal.statement_error:
+            if isinstance(refusal, RowsRefused) and refusal.statement_error:
                 raise refusal.statement_error from refusal
             return ReplayResult(ReplayOutcome.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
         except Contention as error:

@@ -20,7 +20,7 @@ from orderflow.errors import (
 )
 from orderflow.settings import Settings
 from orderflow.store import contracts, ledger, named_lock, orders_table, schema_steps, statements
-from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError, row_errors
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefused, translate_row_errors
 from orderflow.store.information_schema import ExistingTables, has_database, read_tables
 from orderflow.store.migrations import LATEST, Migration, before, pending
 from orderflow.store.schema_steps import SchemaStep
@@ -35,7 +35,7 @@ _TABLE_PAUSE = 1.0  # seconds
 OTHER_PROCESS_WAIT = 60  # seconds
 
 
-def everything(settings: Settings) -> list[SchemaStep]:
+def all_steps(settings: Settings) -> list[SchemaStep]:
     """Return what `prepare` would create on an empty server, in order."""
     names = statements.table_names(settings)
     return [
@@ -46,7 +46,7 @@ def everything(settings: Settings) -> list[SchemaStep]:
     ]
 
 
-def missing(settings: Settings) -> list[SchemaStep]:
+def missing_steps(settings: Settings) -> list[SchemaStep]:
     """Return what `prepare` would create, in order.
 
     Raises TableDrifted if a table differs from what OrderFlow writes, SchemaTooNew if a newer version has changed the
@@ -54,9 +54,9 @@ def missing(settings: Settings) -> list[SchemaStep]:
     """
     with Connection(settings, database=False) as connection:
         if not has_database(connection, settings):
-            return everything(settings)
+            return all_steps(settings)
         existing = read_tables(connection, settings)
-    return _missing(settings, existing)
+    return _missing_steps(settings, existing)
 
 
 def stored_contracts(settings: Settings) -> contracts.Versions:
@@ -95,16 +95,16 @@ def prepare(
     Each step is one statement. If a process ends between two steps, the next process continues. It waits
     `other_process_wait` seconds for another process, and `table_wait` seconds, `table_attempts` times, for a table.
 
-    Raises what `missing` raises.
+    Raises what `missing_steps` raises.
     Raises DatabaseRefused if the user may not create something.
     Raises DatabaseUnavailable if another process or a transaction blocks it for too long.
     """
-    if not missing(settings):
+    if not missing_steps(settings):
         return []
     with _lock(settings, other_process_wait):
-        steps = missing(settings)
+        steps = missing_steps(settings)
         for step in steps:
-            _make(step, settings, table_wait, table_attempts)
+            _execute_step(step, settings, table_wait, table_attempts)
     return steps
 
 
@@ -130,16 +130,16 @@ def _lock(settings: Settings, seconds: int) -> Iterator[None]:
         yield
 
 
-def _make(step: SchemaStep, settings: Settings, table_wait: int, table_attempts: int) -> None:
+def _execute_step(step: SchemaStep, settings: Settings, table_wait: int, table_attempts: int) -> None:
     """Execute a step, unless another process has done it in the meantime."""
     database = step.statement != "create_database"
     with Connection(settings, database=database, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:
         connection.execute("set_lock_wait", {"seconds": table_wait})
         try:
-            with row_errors() if step.statement in orders_table.ADOPTION else nullcontext():
-                _execute_patiently(connection, step, table_attempts)
-        except (DatabaseRefused, RowsRefusedError) as refused:
-            if step not in missing(settings):
+            with translate_row_errors() if step.statement in orders_table.ADOPTION else nullcontext():
+                _execute_with_retries(connection, step, table_attempts)
+        except (DatabaseRefused, RowsRefused) as refused:
+            if step not in missing_steps(settings):
                 return
             if isinstance(refused, DatabaseRefused):
                 raise DatabaseRefused(
@@ -156,7 +156,7 @@ def _make(step: SchemaStep, settings: Settings, table_wait: int, table_attempts:
         connection.commit()
 
 
-def _execute_patiently(connection: Connection, step: SchemaStep, attempts: int) -> None:
+def _execute_with_retries(connection: Connection, step: SchemaStep, attempts: int) -> None:
     for attempt in range(attempts):
         if attempt:
             time.sleep(_TABLE_PAUSE)
@@ -172,7 +172,7 @@ def _execute_patiently(connection: Connection, step: SchemaStep, attempts: int) 
     ) from waiting
 
 
-def _missing(settings: Settings, existing: ExistingTables) -> list[SchemaStep]:
+def _missing_steps(settings: Settings, existing: ExistingTables) -> list[SchemaStep]:
     if existing.schema_version > LATEST:
         raise SchemaTooNew(
             f"The tables of {settings.mysql_database}.{settings.mysql_table} have schema version"

@@ -17,7 +17,7 @@ from orderflow.store.tables import TABLES
 
 MIN_VERSIONS = {"mysql": (8, 0, 23), "mariadb": (10, 11)}  # first with invisible columns; oldest maintained version
 # Statements that need one privilege on a table and nothing else.
-_NEEDING = {"SELECT": "need_select", "INSERT": "need_insert", "UPDATE": "need_update"}
+_PROBE_BY_PRIVILEGE = {"SELECT": "need_select", "INSERT": "need_insert", "UPDATE": "need_update"}
 _INDEXED = {"customer_id": "idx_customer", "order_timestamp": "idx_timestamp"}
 
 
@@ -82,13 +82,13 @@ def encryption(settings: Settings) -> str:
         return str(connection.execute("show_encryption").rows[0][1])
 
 
-def refusals(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:
+def refused_statements(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:
     """Yield why the user may not execute these CREATE statements (by name) or, without any, do what the sink does.
 
     The server checks privileges when it prepares a statement, so nothing is executed. (It checks none for ALTER TABLE
     and CREATE DATABASE.)
     """
-    texts = [statements.sql(name, settings) for name in creating] or _needing(settings)
+    texts = [statements.sql(name, settings) for name in creating] or _privilege_probes(settings)
     with Connection(settings) as connection:
         for text in texts:
             try:
@@ -97,7 +97,7 @@ def refusals(settings: Settings, creating: Iterable[str] = ()) -> Iterator[str]:
                 yield refused.message
 
 
-def _needing(settings: Settings) -> list[str]:
+def _privilege_probes(settings: Settings) -> list[str]:
     """Return a statement for each privilege that the registry of tables assigns to the sink."""
     names = statements.table_names(settings)
     texts: list[str] = []
@@ -105,7 +105,7 @@ def _needing(settings: Settings) -> list[str]:
         columns = table.columns or [*parse_table(statements.sql(table.create, settings)).columns]
         for privilege in table.sink_privileges.split(", "):
             name, column = f"`{names[table.key]}`", f"`{columns[0]}`"
-            texts.append(statements.sql(_NEEDING[privilege], settings, table=name, column=column))
+            texts.append(statements.sql(_PROBE_BY_PRIVILEGE[privilege], settings, table=name, column=column))
     return texts
 
 

@@ -14,7 +14,7 @@ from orderflow.contract.definition import Reason
 from orderflow.errors import DatabaseRefused, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, statements
-from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefusedError
+from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefused
 from orderflow.store.ledger import LastRecord, LedgerEntry
 from orderflow.store.quarantine import QuarantineEntry, QuarantineFilter, Status
 from orderflow.store.tables import TABLES
@@ -213,7 +213,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, limi
             view=f"`{names[view]}`",
             definition=statements.sql(f"create_{view}", settings).split(" AS\n", 1)[1],
         ).rows
-    except (DatabaseRefused, RowsRefusedError) as error:
+    except (DatabaseRefused, RowsRefused) as error:
         if isinstance(error, DatabaseRefused) and _is_denied(error):
             raise
         return 1, [f"{names[view]} does not match the view that OrderFlow creates: {error}"]
@@ -231,7 +231,7 @@ def structure_differences(settings: Settings) -> list[str]:
     try:
         return [
             f"{step.description} is missing; `orderflow init` creates it"
-            for step in schema.missing(settings.for_reading)
+            for step in schema.missing_steps(settings.for_reading)
         ]
     except TableDrifted as drifted:
         return [drifted.message.rstrip(".")]

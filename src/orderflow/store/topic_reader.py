@@ -26,5 +26,5 @@ class TopicReader(Protocol):
         Raises KafkaUnavailable if this is currently unknown.
         """
 
-    def request_identity_check(self) -> Callable[[], None]:
+    def request_topic_id_check(self) -> Callable[[], None]:
         """Request the topic's id. The returned function waits for it, and raises TopicRecreated if it differs."""

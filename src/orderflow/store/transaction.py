@@ -29,24 +29,24 @@ from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
 from orderflow.store.ledger import LastRecord, LockedPosition, PositionUpdate
 from orderflow.store.orders import RefusedRow, SkippedRow
-from orderflow.store.quarantine import RejectedRecord
+from orderflow.store.quarantine import RecordToQuarantine
 from orderflow.store.record_batch import NewRow, RecordBatch
 from orderflow.store.topic_reader import TopicReader
 from orderflow.store.writer_session import WriterSession
 
 
-class OutOfOrderError(Exception):
+class OutOfOrder(Exception):
     """A batch that was written speculatively does not begin at the ledger's positions."""
 
 
 class TransactionContext(NamedTuple):
-    """What all transactions of a commit share. `check_identity` raises TopicRecreated if the topic was recreated."""
+    """What all transactions of a commit share. `check_topic_id` raises TopicRecreated if the topic was recreated."""
 
     session: WriterSession
     topic_reader: TopicReader
     decoder: BatchDecoder
     contract_id: int
-    check_identity: Callable[[], None]
+    check_topic_id: Callable[[], None]
     ticket: CommitTicket
     timer: StepTimer
 
@@ -74,7 +74,7 @@ class BatchTransaction:
     def commit_speculatively(self) -> CommitResult:
         """Do step 4 while the predecessor commits; then steps 1 to 3 must leave the batch unchanged.
 
-        Raises OutOfOrderError if they do not.
+        Raises OutOfOrder if they do not.
         """
         session, ticket, timer = self._context.session, self._context.ticket, self._context.timer
         # 4. Write the orders.
@@ -91,7 +91,7 @@ class BatchTransaction:
         in_order = batch.starting_at(positions) is batch and not self._find_gap(batch, positions)
         timer.lap("lock")
         if not in_order:
-            raise OutOfOrderError
+            raise OutOfOrder
         return self._account_and_commit(self._decoded, locked, stored_at, skipped_rows)
 
     def commit_in_order(self, *, isolate_refused: bool) -> CommitResult:
@@ -135,8 +135,8 @@ class BatchTransaction:
         """Do steps 5 and 6, which both ways share."""
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = self._find_conflicts(skipped_rows)
-        rejected_records = _rejected_records(decoded, conflicts, refused)
-        self._quarantine(decoded.batch, rejected_records, stored_at)
+        to_quarantine = _records_to_quarantine(decoded, conflicts, refused)
+        self._quarantine(decoded.batch, to_quarantine, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
         written = orders.exclude(decoded.rows, not_written)
@@ -145,7 +145,7 @@ class BatchTransaction:
         counts = _Counts(
             stored=Counter(written["kafka_partition"].to_pylist()),
             duplicates=_count_by_partition(skipped_rows) - _count_by_partition(conflicts),
-            quarantined=Counter(batch.partitions[record.batch_index] for record in rejected_records),
+            quarantined=Counter(batch.partitions[record.batch_index] for record in to_quarantine),
             unknown_fields=Counter(batch.partitions[index] for index in unknown_fields["batch_index"].to_pylist()),
         )
         self._begin_contract(batch, locked)
@@ -154,7 +154,7 @@ class BatchTransaction:
         return CommitResult(
             stored=counts.stored.total(),
             duplicates=counts.duplicates.total(),
-            quarantined=Counter(record.rejection.reason for record in rejected_records),
+            quarantined=Counter(record.rejection.reason for record in to_quarantine),
             unknown_fields=Counter(unknown_fields["name"].to_pylist()),
         )
 
@@ -167,9 +167,9 @@ class BatchTransaction:
             if (conflict := orders.find_conflict(contract, row, existing_row))
         ]
 
-    def _quarantine(self, batch: RecordBatch, rejected_records: Sequence[RejectedRecord], stored_at: datetime) -> None:
+    def _quarantine(self, batch: RecordBatch, to_quarantine: Sequence[RecordToQuarantine], stored_at: datetime) -> None:
         connection, topic_reader = self._context.session.connection, self._context.topic_reader
-        quarantine.insert(connection, topic_reader, batch, rejected_records, stored_at)
+        quarantine.insert(connection, topic_reader, batch, to_quarantine, stored_at)
 
     def _begin_contract(self, batch: RecordBatch, locked: Mapping[int, LockedPosition]) -> None:
         """Record at which offset the contract begins in each partition that had an earlier one."""
@@ -178,7 +178,7 @@ class BatchTransaction:
         for partition in batch.last_indexes():
             if locked[partition].contract_id != contract_id:
                 start = locked[partition].next_offset, contract_id
-                contracts.begin(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+                contracts.record_start(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
 
     def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
         updates = {
@@ -197,7 +197,7 @@ class BatchTransaction:
 
     def _commit(self) -> None:
         connection, timer = self._context.session.connection, self._context.timer
-        self._context.check_identity()
+        self._context.check_topic_id()
         timer.lap("account")
         connection.commit()
         timer.lap("commit")
@@ -206,7 +206,7 @@ class BatchTransaction:
     def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
-        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrderError instead.
+        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrder instead.
         Raises ContractInvalid if a later contract has stored records of the partitions.
         """
         connection, topic_reader = self._context.session.connection, self._context.topic_reader
@@ -214,14 +214,14 @@ class BatchTransaction:
         locked = ledger.lock(connection, topic_reader.topic, partitions)
         if added := partitions - locked.keys():
             if not may_add_partitions:
-                raise OutOfOrderError
+                raise OutOfOrder
             first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
             ledger.ensure_partitions(connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
             locked = ledger.lock(connection, topic_reader.topic, partitions)
         for position in locked.values():
             ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, position.topic_id)
             if position.contract_id > self._context.contract_id:
-                raise contracts.mismatch_error(connection.settings, contracts.versions(connection))
+                raise contracts.mismatch_error(connection.settings, contracts.read_versions(connection))
         return locked
 
     def _find_gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
@@ -245,14 +245,14 @@ def _positions(locked: Mapping[int, LockedPosition]) -> dict[int, int]:
     return {partition: position.next_offset for partition, position in locked.items()}
 
 
-def _rejected_records(
+def _records_to_quarantine(
     decoded: DecodedBatch, conflicts: Iterable[tuple[NewRow, RecordRejected]], refused: Iterable[RefusedRow]
-) -> list[RejectedRecord]:
+) -> list[RecordToQuarantine]:
     """Return the records for the quarantine: those that the contract rejects, the conflicts, and the refused rows."""
-    rejected_records = [RejectedRecord(batch_index, rejected) for batch_index, rejected in decoded.rejected]
-    rejected_records += [RejectedRecord(row.batch_index, conflict, row.order.order_id) for row, conflict in conflicts]
-    rejected_records += [
-        RejectedRecord(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
+    to_quarantine = [RecordToQuarantine(batch_index, rejected) for batch_index, rejected in decoded.rejected]
+    to_quarantine += [RecordToQuarantine(row.batch_index, conflict, row.order.order_id) for row, conflict in conflicts]
+    to_quarantine += [
+        RecordToQuarantine(row.batch_index, RecordRejected(Reason.REFUSED_BY_DATABASE, detail), row.order.order_id)
         for row, detail, _ in refused
     ]
-    return rejected_records
+    return to_quarantine

@@ -6,7 +6,7 @@ import gc
 import importlib.abc
 import sys
 
-from orderflow.store.record_batch import TRANSACTION_ROWS
+from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 
 
 def configure_worker_process() -> None:
@@ -19,7 +19,7 @@ def configure_worker_process() -> None:
     import pyarrow as pa
 
     sys.meta_path.insert(0, _Hidden())
-    gc.set_threshold(5 * TRANSACTION_ROWS)
+    gc.set_threshold(5 * MAX_TRANSACTION_RECORDS)
     pa.set_memory_pool(pa.system_memory_pool())
 
 

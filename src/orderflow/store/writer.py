@@ -20,13 +20,13 @@ from orderflow.settings import Settings
 from orderflow.store import contention, contracts
 from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.connection import LOCK_WAIT, LocalInfileOffError, RowsRefusedError, TransactionTooLargeError
+from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused, TransactionTooLarge
 from orderflow.store.decoded_batch import BatchDecoder
-from orderflow.store.orders import RowsAlteredError
+from orderflow.store.orders import RowsAltered
+from orderflow.store.quarantined_share import WINDOW_RECORDS, QuarantinedShare
 from orderflow.store.record_batch import RecordBatch
-from orderflow.store.rejected_share import WINDOW_RECORDS, RejectedShare
 from orderflow.store.topic_reader import TopicReader
-from orderflow.store.transaction import BatchTransaction, OutOfOrderError, TransactionContext
+from orderflow.store.transaction import BatchTransaction, OutOfOrder, TransactionContext
 from orderflow.store.writer_session import WriterSession
 
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
@@ -53,14 +53,14 @@ class Writer:
 
         `sort_by_last_digit` is for writers that store different partitions at the same time: see `orders.as_rows`.
         A statement waits `lock_wait` seconds for a row lock. A batch is given up after `max_attempts` transactions that
-        met contention. The last `window_records` records decide whether too many are rejected. After `idle_timeout`
+        met contention. The last `window_records` records decide whether too many are quarantined. After `idle_timeout`
         seconds without a statement, the server ends the session; the writer connects again before that.
 
         Raises what Connection raises.
         """
         self._topic_reader = topic_reader
         self._max_attempts = max_attempts
-        self._rejected_share = RejectedShare(settings, topic_reader.topic, window_records)
+        self._quarantined_share = QuarantinedShare(settings, topic_reader.topic, window_records)
         self.timing: Timing | None = None  # of the last commit; None if it found nothing new
         self.session = WriterSession(settings, folder, lock_wait=lock_wait, idle_timeout=idle_timeout)
         self._decoder = BatchDecoder(settings, sort_by_last_digit=sort_by_last_digit)
@@ -102,27 +102,27 @@ class Writer:
             self._contract_id,
             # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
             # recreated.
-            self._topic_reader.request_identity_check(),
+            self._topic_reader.request_topic_id_check(),
             ticket or CommitTicket(),
             StepTimer(),
         )
         committed = self._commit_or_split(context, batch)
         self.session.mark_used()
         self.timing = context.timer.timing
-        rejected = committed.quarantined
-        self._rejected_share.add(committed.records, rejected.total(), dict(rejected.most_common(3)))
+        quarantined = committed.quarantined
+        self._quarantined_share.add(committed.records, quarantined.total(), dict(quarantined.most_common(3)))
         return committed
 
     def _commit_or_split(self, context: TransactionContext, batch: RecordBatch) -> CommitResult:
         """Commit the batch in one transaction; after a refusal, in several small ones."""
         decoded = self._decoder.decode(batch)
         context.timer.lap("decode")
-        is_predecessor_open = context.ticket.wait_until_second()
+        is_predecessor_open = context.ticket.wait_until_may_write()
         context.timer.lap("lock")
         transaction = BatchTransaction(context, decoded, batch.next_offsets())
         try:
             return self._commit_with_retries(context, transaction, batch, speculative=is_predecessor_open)
-        except (RowsRefusedError, RowsAlteredError, TransactionTooLargeError):
+        except (RowsRefused, RowsAltered, TransactionTooLarge):
             # Rare: retry the whole batch, now searching for the rows at fault.
             self._start_again(context)
             return self._commit_in_small_transactions(context, batch)
@@ -155,9 +155,9 @@ class Writer:
                 if speculative:
                     return transaction.commit_speculatively()
                 return transaction.commit_in_order(isolate_refused=isolate_refused)
-            except OutOfOrderError:
+            except OutOfOrder:
                 pass  # retried in order
-            except LocalInfileOffError:
+            except LocalInfileOff:
                 self.session.uses_load_data = False
             except Contention as error:
                 context.timer.contentions += 1

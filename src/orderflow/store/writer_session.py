@@ -14,8 +14,8 @@ import pyarrow as pa
 from orderflow.errors import DatabaseRefused, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import orders
-from orderflow.store.connection import Connection, RowsRefusedError
-from orderflow.store.orders import RefusedRow, RowsAlteredError, SkippedRow
+from orderflow.store.connection import Connection, RowsRefused
+from orderflow.store.orders import RefusedRow, RowsAltered, SkippedRow
 
 
 class WriterSession:
@@ -90,11 +90,11 @@ class WriterSession:
                 else:
                     skipped_rows = self.write(rows, stored_at)
                 break
-            except RowsAlteredError as altered:
+            except RowsAltered as altered:
                 refused += altered.refused
                 rows = _without(rows, altered.refused)
                 self.connection.execute("rollback_to_savepoint")
-            except RowsRefusedError:
+            except RowsRefused:
                 one_statement_per_row = True
                 self.connection.execute("rollback_to_savepoint")
                 orders.probe(self.connection)

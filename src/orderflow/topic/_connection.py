@@ -100,7 +100,7 @@ def _check_tls(settings: Settings, host: str, port: int, *, await_refusal: bool)
             error, host, "KAFKA_SSL_CA_LOCATION", "KAFKA_BOOTSTRAP_SERVERS, advertised.listeners"
         )
         raise KafkaRefused(f"{broker} is not trusted: {reason}.", hint=hint) from error
-    except tls.ClientCertificateRefusedError as error:
+    except tls.ClientCertificateRefused as error:
         raise KafkaRefused(
             f"{broker} {'refuses the client certificate' if certificate else 'requires a client certificate'}.",
             hint="Set KAFKA_SSL_CERTIFICATE_LOCATION and KAFKA_SSL_KEY_LOCATION to a certificate that it trusts.",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, TopicPartition
 
 from orderflow.errors import BatchDamaged, KafkaUnavailable
-from orderflow.offsets import DamagedOffsetError, DamagedRange, OffsetRange, check_offset
+from orderflow.offsets import DamagedOffset, DamagedRange, OffsetRange, check_offset
 from orderflow.settings import Settings
 from orderflow.topic._connection import translate_errors
 from orderflow.topic._consumers import Record, high_watermark, open_consumer
@@ -152,7 +152,7 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             try:
                 if error is None:
                     check_offset(event_offset, offset, high_watermark(reader, settings, partition))
-            except DamagedOffsetError as damaged:
+            except DamagedOffset as damaged:
                 return _ProbeResult(event_offset, True, KafkaError._BAD_MSG, str(damaged))
             return _ProbeResult(event_offset, False)
         if not is_damage(error):

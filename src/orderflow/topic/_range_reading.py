@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow.errors import BatchDamaged, KafkaUnavailable, OffsetsLost
-from orderflow.offsets import DamagedOffsetError, OffsetRange
+from orderflow.offsets import DamagedOffset, OffsetRange
 from orderflow.settings import Settings
 from orderflow.topic._connection import TIMEOUT, translate_errors
 from orderflow.topic._consumers import Record, as_record, close, consumer, end_after, open_consumer
@@ -63,7 +63,8 @@ def records_at(settings: Settings, offsets: Mapping[int, int]) -> dict[int, Reco
                     raise KafkaException(error)
                 if partition in missing and missing.pop(partition) == message.offset() and error is None:
                     records[partition] = as_record(message)
-    for partition, offset in missing.items():
+    if missing:
+        partition, offset = next(iter(missing.items()))
         raise KafkaUnavailable(
             f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
             f" partition {partition} for {TIMEOUT:.0f} seconds, starting at offset {offset}."
@@ -101,7 +102,7 @@ def holds_records(
                 return any(True for _ in _read(reader, settings, partition, wanted, ReadProgress(gap_stall_timeout)))
             finally:
                 reader.unassign()  # otherwise it would continue to fetch
-    except _StalledError:
+    except _Stalled:
         return any(True for _ in read(settings, partition, wanted.position, end, stall_timeout=stall_timeout))
     except (BatchDamaged, KafkaUnavailable):
         # After damage, its client may continue at a wrong offset. After an outage, it may have a newer leader epoch
@@ -114,7 +115,7 @@ def holds_records(
 _thread_local = threading.local()
 
 
-class _StalledError(KafkaUnavailable):
+class _Stalled(KafkaUnavailable):
     """A reader has made no progress for too long."""
 
 
@@ -152,7 +153,7 @@ def _read(
                 end = end_after(reader, settings, partition, record.offset) if is_gap else None
                 if wanted.on_record(record.offset, end):
                     yield record
-            except DamagedOffsetError as damaged:
+            except DamagedOffset as damaged:
                 raise damaged_batch_error(settings, partition, wanted.position, str(damaged)) from damaged
             if wanted.is_known:  # the broker would report the end only after half a second
                 break
@@ -200,7 +201,7 @@ def _check_progress(
     if wanted.premature_end is not None and seconds > _PREMATURE_END_TIMEOUT:
         raise _premature_end_error(settings, partition, wanted.premature_end, wanted.end)
     if seconds > stall_timeout:
-        raise _StalledError(
+        raise _Stalled(
             f"Kafka at {settings.kafka_bootstrap_servers} sent nothing from {settings.kafka_topic}"
             f" partition {partition} for {seconds:.0f} seconds, starting at offset {wanted.position}."
         )

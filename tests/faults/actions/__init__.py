@@ -5,6 +5,6 @@ duplicated. Further faults, which end the sink, are in test_operator.py.
 """
 
 from tests.faults.actions import broker, database, producers, sink, topic  # noqa: F401 # they register themselves
-from tests.faults.registry import ACTIONS, ENGINES
+from tests.faults.registry import ENGINES, FAULTS
 
-__all__ = ["ACTIONS", "ENGINES"]
+__all__ = ["ENGINES", "FAULTS"]

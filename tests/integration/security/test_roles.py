@@ -116,7 +116,7 @@ def _refused_statements(settings: Settings) -> set[str]:
         lambda: "NULL", rows="(NULL)", tables="NULL", view="dual", definition="SELECT 1"
     )
     try:
-        refused = {step.description for step in schema.missing(settings)}
+        refused = {step.description for step in schema.missing_steps(settings)}
     except DatabaseRefused as error:  # the user may not read the versions of the contract
         return {error.message}
     with Connection(settings) as connection, connection._raw.cursor() as cursor:
@@ -338,7 +338,7 @@ def test_no_order_is_sent_unencrypted(granted: Granted, broker: SecuredKafka, tm
 
 def _accounted_for(settings: Settings) -> int:
     with Connection(settings) as connection:
-        return sum(entry.next_offset for entry in ledger.entries(connection))
+        return sum(entry.next_offset for entry in ledger.read_entries(connection))
 
 
 def _written(settings: Settings) -> int:

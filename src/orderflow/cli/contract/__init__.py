@@ -49,7 +49,7 @@ def contract(
     settings = context.load()
     if format_ == "sql":
         output.use_utf8()
-        for step in schema.everything(settings):
+        for step in schema.all_steps(settings):
             print(f"-- {step.description}\n{schema.statement_of(step, settings)}\n")
         return
     document = (

@@ -66,7 +66,7 @@ def _print_steps(settings: Settings) -> None:
     """Print the SQL. Raises ContractInvalid if a change is impossible."""
     from orderflow.store import schema
 
-    steps = schema.missing(settings)
+    steps = schema.missing_steps(settings)
     output.use_utf8()
     for step in steps:
         print(f"\n-- {step.description}\n{schema.statement_of(step, settings)}")

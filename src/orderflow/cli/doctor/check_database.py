@@ -119,6 +119,6 @@ def check_clock(system: CheckedSystem) -> Result:
         return (
             "warning",
             f"this machine and the database differ by {seconds:,.0f} s",
-            "Synchronise both with NTP. The shown ages and latencies are wrong; stored orders are correct.",
+            "Synchronize both with NTP. The shown ages and latencies are wrong; stored orders are correct.",
         )
     return "ok", f"this machine and the database agree within {max(seconds, 0.1):.1f} s"

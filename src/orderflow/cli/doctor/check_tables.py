@@ -37,7 +37,7 @@ def check_privileges(system: CheckedSystem) -> Result:
     tables = [name for name in statements if name in _CREATE_TABLE]
     if statements and not tables:
         return "skipped", "needs tables"
-    if refused := list(server.refusals(system.settings, tables)):
+    if refused := list(server.refused_statements(system.settings, tables)):
         database, user = system.settings.mysql_database, system.settings.mysql_user
         return (
             "error",
@@ -70,7 +70,7 @@ def check_indexes(system: CheckedSystem) -> Result:
 def check_ledger_positions(system: CheckedSystem) -> Result:
     info = system.topic_info
     with Connection(system.settings) as connection:
-        entries = ledger.entries(connection, info.name)
+        entries = ledger.read_entries(connection, info.name)
     if not entries:
         return "ok", f"no record of {info.name} is stored yet: the sink starts at the first one"
     ledger.check_topic_id(info.name, info.topic_id, entries[0].topic_id)

@@ -36,4 +36,4 @@ class CheckedSystem:
 
     @cached_property
     def missing_steps(self) -> list[SchemaStep]:
-        return schema.missing(self.settings)
+        return schema.missing_steps(self.settings)

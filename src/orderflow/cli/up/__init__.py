@@ -95,7 +95,7 @@ def up(
 def _prove(session: Session, orders: int, as_json: bool) -> None:
     """Send, store and audit this many orders. Raises typer.Exit if the audit finds a difference."""
     session.start()
-    session.start_producer(["--count", str(orders)], endless=False)
+    session.start_producer(["--count", str(orders)], long_running=False)
     report = proof.store_and_audit(session, orders)
     session.stop()
     proof.show(report, session, as_json)
@@ -108,7 +108,7 @@ def _run(session: Session, producer: bool, rate: float | None) -> None:
     try:
         session.start()
         if producer:
-            session.start_producer(["--rate", str(rate)] if rate is not None else [], endless=True)
+            session.start_producer(["--rate", str(rate)] if rate is not None else [], long_running=True)
         session.stack.start_command("dashboard", [])
         logger.info("Dashboard: %s", session.stack.settings.dashboard_address)
         show_until_stopped(session)

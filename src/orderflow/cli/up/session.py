@@ -41,9 +41,9 @@ class Session:
             stack.start_command("sink", arguments)
         self._end_before = self._topic_end()
 
-    def start_producer(self, arguments: list[str], *, endless: bool) -> None:
-        """Start the producer. It is restarted after its end if it is endless."""
-        self.stack.start_command("produce", arguments, endless=endless)
+    def start_producer(self, arguments: list[str], *, long_running: bool) -> None:
+        """Start the producer. If it is long-running, it is restarted after its end."""
+        self.stack.start_command("produce", arguments, long_running=long_running)
 
     @property
     def sent(self) -> int:

@@ -8,7 +8,7 @@ from orderflow.contract import contract_file
 from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.custom_types import type_lines
 from orderflow.contract.infer.field_names import Path, column_name
-from orderflow.contract.infer.field_values import FORMS, LINES
+from orderflow.contract.infer.field_values import FORM_OF_VALUE, KEYS_FOR_VALUES
 from orderflow.contract.infer.key_choice import MONEY, KeyChoice
 from orderflow.contract.infer.toml_text import comment, shortened_json, toml_key
 from orderflow.plurals import counted
@@ -49,7 +49,7 @@ def _missing_field(choice: KeyChoice, name: str) -> Iterator[str]:
         return
     yield f"# [{name}]   # not found"
     for path in choice.candidates[name][:3]:
-        unfit = [value for value in choice.values(path) if not FORMS[name](value)]
+        unfit = [value for value in choice.values(path) if not FORM_OF_VALUE[name](value)]
         example = f", such as {shortened_json(unfit[0])}" if unfit else ""
         yield comment(f"{toml_key(path)} has the name, but not the values{example}.")
     yield from (f"# {hint}" for hint in _HINTS[name])
@@ -61,7 +61,7 @@ def _chosen_field(choice: KeyChoice, name: str) -> Iterator[str]:
     path = choice.chosen[name]
     values, missing_count = choice.fitting(name, path), choice.count - len(choice.values(path))
     lines = [f"key = {toml_key(path)}"] if path != (name,) else []
-    lines += LINES[name](name, values, missing_count)
+    lines += KEYS_FOR_VALUES[name](name, values, missing_count)
     if name == "total_price":
         lines += _total(choice, missing_count)
     yield f"[{name}]"

@@ -45,7 +45,7 @@ def _integer_form(value: Any) -> str:
 
 
 # Each returns the form of a value that can be the field's, and an empty text for another value.
-FORMS: dict[str, Callable[[Any], str]] = {
+FORM_OF_VALUE: dict[str, Callable[[Any], str]] = {
     "order_id": _order_id_form,
     "customer_id": _customer_id_form,
     "order_timestamp": lambda value: (time_lines([value]) or [""])[0],
@@ -105,7 +105,7 @@ def _number_lines(_name: str, values: list[Any], _missing_count: int) -> Iterato
 
 
 # Each yields the keys that describe these values of the named field; samples without the field are counted.
-LINES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {
+KEYS_FOR_VALUES: dict[str, Callable[[str, list[Any], int], Iterable[str]]] = {
     "order_id": _order_id_lines,
     "customer_id": _customer_id_lines,
     "order_timestamp": lambda _name, values, _missing_count: time_lines(values) or (),

@@ -10,7 +10,7 @@ from typing import Any
 
 from orderflow.contract.definition import STANDARD_FIELDS
 from orderflow.contract.infer.field_names import Path, name_distance
-from orderflow.contract.infer.field_values import FORMS
+from orderflow.contract.infer.field_values import FORM_OF_VALUE
 from orderflow.contract.infer.samples import USUAL, Samples
 from orderflow.contract.infer.value_types import as_number
 
@@ -73,7 +73,7 @@ class KeyChoice:
     def fitting(self, name: str, path: Path) -> list[Any]:
         """Return the values that can be the field's, all of one form; none unless almost all values are."""
         values = self.values(path)
-        forms = [FORMS[name](value) for value in values]
+        forms = [FORM_OF_VALUE[name](value) for value in values]
         [(usual_form, count)] = Counter(form for form in forms if form).most_common(1) or [("", 0)]
         is_usual = count * 2 > self.count and count >= USUAL * len(values)
         return [value for value, form in zip(values, forms, strict=True) if form == usual_form] if is_usual else []

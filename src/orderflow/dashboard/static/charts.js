@@ -4,11 +4,11 @@ import uPlot from "/static/uplot/uPlot.esm.js";
 import { byId, fill, make, set, show } from "/static/dom.js";
 import { compact, counted, date, hourOf, money, rate, visible } from "/static/format.js";
 
-const COLOURS = 8; // --c0 … --c7 in style.css; the last colour is for all other categories
+const COLORS = 8; // --c0 … --c7 in style.css; the last color is for all other categories
 const OTHER = "Other categories";
 const MIN_SECONDS = 15; // minimum duration of an interval whose rate is shown
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // Converts a history to columns: the middles of the intervals and, for each category in alphabetical order, orders per
 // second and revenue per minute. The current interval is divided by its elapsed seconds, and is 0 before MIN_SECONDS.
@@ -32,7 +32,7 @@ function columns(history) {
   return { names, starts, middles: starts.map((at) => at + history.step / 2), orders, revenue };
 }
 
-const colourOf = (names, row) => colour(`--c${names[row] === null ? COLOURS - 1 : row}`);
+const colorOf = (names, row) => color(`--c${names[row] === null ? COLORS - 1 : row}`);
 
 class Bars {
   #plot = null;
@@ -73,13 +73,13 @@ class Bars {
 
   #options(names) {
     const axis = {
-      stroke: colour("--muted"),
-      grid: { stroke: colour("--line"), width: 1 },
+      stroke: color("--muted"),
+      grid: { stroke: color("--line"), width: 1 },
       ticks: { show: false },
-      font: `12px ${colour("--font")}`,
+      font: `12px ${color("--font")}`,
     };
     const bars = uPlot.paths.bars({ size: [0.82, 28], radius: 0 });
-    const series = names.map((_, row) => ({ fill: colourOf(names, row), width: 0, paths: bars, points: { show: false } }));
+    const series = names.map((_, row) => ({ fill: colorOf(names, row), width: 0, paths: bars, points: { show: false } }));
     return {
       ...this.#size(),
       padding: [8, 18, 0, 0],
@@ -133,7 +133,7 @@ export class Flow {
     const byName = new Map(sales.leading.map((category) => [category.name, category]));
     const item = () => make("li", {}, make("i"), make("span"), make("b"));
     fill(byId("legend"), names, item, (line, name) => {
-      line.children[0].style.background = colourOf(names, names.indexOf(name));
+      line.children[0].style.background = colorOf(names, names.indexOf(name));
       set(line.children[1], name === null ? OTHER : visible(name));
       set(line.children[2], name === null ? "" : money(byName.get(name).revenue));
     });
@@ -162,7 +162,7 @@ export class Spark {
     this.#rates = rates;
     const data = [Array.from({ length: 120 }, (_, at) => at), [...new Array(120 - rates.length).fill(null), ...rates]];
     if (this.#plot) return this.#plot.setData(data);
-    const accent = colour("--accent");
+    const accent = color("--accent");
     const options = {
       ...this.#size(),
       padding: [2, 0, 2, 0],

@@ -186,7 +186,7 @@ def quarantined(
 
 
 def quarantined_as(connection: Connection, order_id: str) -> tuple[DisplayedQuarantineEntry, ...]:
-    """Return the 50 newest entries whose record has this order_id and could be read so far: mostly its conflicts."""
+    """Return the 50 newest entries of records whose order_id could be read. Most of them are conflicts."""
     return _quarantined(connection, "select_quarantine_of_order", order_id=order_id)
 
 

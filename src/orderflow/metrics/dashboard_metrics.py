@@ -12,7 +12,7 @@ from orderflow.metrics import status_metrics
 from orderflow.metrics.endpoint import new_registry
 
 
-class ViewerMetrics:
+class DashboardMetrics:
     """The metrics of a snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -56,5 +56,5 @@ class ViewerMetrics:
 def render(snapshot: Snapshot) -> bytes:
     """The snapshot in Prometheus's text format."""
     registry = new_registry()
-    registry.register(ViewerMetrics(snapshot))
+    registry.register(DashboardMetrics(snapshot))
     return generate_latest(registry)

@@ -367,7 +367,7 @@ def test_a_loss_may_be_accepted_before_a_sink_has_seen_the_partition(settings: S
             ledger.ensure_partitions(connection, "orders", "id", {0: 7, 1: 60, 2: 0, 3: 5})
         with pytest.raises(TopicRecreated):
             ledger.ensure_partitions(connection, "orders", "another", {0: 0, 4: 0})
-        assert {entry.topic_id for entry in ledger.entries(connection)} == {"id"}
+        assert {entry.topic_id for entry in ledger.read_entries(connection)} == {"id"}
 
 
 # A recreated topic.
@@ -391,13 +391,13 @@ def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_pat
     assert select(settings, "SELECT COUNT(*), MAX(order_id) FROM orders") == [(50, "ORDER-000049")]
 
 
-def test_the_identity_check_detects_a_recreated_topic(settings: Settings) -> None:
+def test_the_topic_id_check_detects_a_recreated_topic(settings: Settings) -> None:
     info = topic.get_or_create(settings)
-    check_identity = KafkaTopicReader(settings, info.topic_id).request_identity_check()
-    check_identity()
-    check_identity = KafkaTopicReader(settings, "another").request_identity_check()
+    check_topic_id = KafkaTopicReader(settings, info.topic_id).request_topic_id_check()
+    check_topic_id()
+    check_topic_id = KafkaTopicReader(settings, "another").request_topic_id_check()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
-        check_identity()
+        check_topic_id()
 
 
 # Timestamps.
