@@ -39,22 +39,22 @@ EVERY_COLUMN = [
 # The audit does not find a change of only one of these columns, for this reason. SECURITY.md has the same table.
 UNDETECTED = {
     "orders_ledger.unknown_fields": "it counts the fields that were unknown under the contract of that time",
-    "orders_quarantine.quarantine_id": "a handle for commands: no figure depends on it",
+    "orders_quarantine.quarantine_id": "only commands use it; no figure depends on it",
     "orders_quarantine.record_headers": "no figure depends on it; the audit does not read headers",
-    "orders_quarantine.detail": "words for people, which differ between versions; the reason is checked",
-    "orders_quarantine.resolved_by": "it must not be empty; the name is not checked",
+    "orders_quarantine.detail": "a sentence for people, which differs between versions; the reason is checked",
+    "orders_quarantine.resolved_by": "the audit checks that there is a name, but not which",
     "orders_quarantine.resolved_at": "it is checked where the replay stored an order; otherwise no other table has it",
-    "orders_quarantine.resolved_because": "that a reason is given is checked, but not which",
-    "orders_quarantine_chunks.chunk_index": "it is only the sequence of the chunks; a changed sequence changes the"
-    " value, which is checked",
+    "orders_quarantine.resolved_because": "the audit checks that there is a reason, but not which",
+    "orders_quarantine_chunks.chunk_index": "it only orders the chunks; another order changes the value, which is"
+    " checked",
     "orders_losses.accepted_at": "no other table has it; the offsets are checked",
     "orders_losses.accepted_by": "no other table has it; the offsets are checked",
-    "orders_adoption.adoption_id": "there is one row",
+    "orders_adoption.adoption_id": "the table has only one row",
     "orders_adoption.counted_at": "no figure depends on it",
     "orders_contracts.added_at": "no figure depends on it",
-    "orders_audits.audit_id": "a handle; the audit writes a new row, which is the newest",
-    "orders_audits.audited_at": "the audit writes a new row, which is shown from then on",
-    "orders_audits.sentence": "its result and its counts are checked, not its other words; the audit writes a new row",
+    "orders_audits.audit_id": "only the newest row counts, and each audit adds one",
+    "orders_audits.audited_at": "only the newest row counts, and each audit adds one",
+    "orders_audits.sentence": "the result and the counts in it are checked, but not its other words",
 }
 IN_RANGES = order(2, unit_price=60, total_price=120)  # in the generator's ranges; the others are not
 # The rows that are changed: a row that was simply stored, an open one, the last chunk, …
