@@ -29,7 +29,7 @@
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
         ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchDamaged          a batch in the topic is damaged: wrong checksum, or it cannot be decoded
-        ├── TooManyRejected       almost all records are rejected: the wrong topic, or a faulty producer
+        ├── TooManyRejected       almost all records are quarantined: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
         ├── AlreadyRunning        another process uses the same folder, or does not leave it
         └── StartFailed           a process did not become ready, or something it needs could not be downloaded
@@ -193,7 +193,7 @@ class BatchDamaged(OperatorError):
 
 
 class TooManyRejected(OperatorError):
-    """More of the last records were rejected than QUARANTINE_MAX_SHARE allows."""
+    """More of the last records were quarantined than QUARANTINE_MAX_SHARE allows."""
 
 
 class EngineFailed(OperatorError):

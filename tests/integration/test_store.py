@@ -240,7 +240,7 @@ def test_more_duplicates_than_counted_warnings_are_all_duplicates(store: Setting
 def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Settings) -> None:
     with Writer(store, TOPIC) as writer:
         assert writer.commit(batch_of([b"garbage"] * 999)).quarantined.total() == 999
-        with pytest.raises(TooManyRejected, match="1,000 of the last 1,000 records of topic orders were rejected"):
+        with pytest.raises(TooManyRejected, match="1,000 of the last 1,000 records of topic orders were quarantined"):
             writer.commit(batch_of([b"garbage"], 999))
     assert select(store, "SELECT next_offset, quarantined FROM orders_ledger") == [(1000, 1000)]
     tolerant = msgspec.structs.replace(store, quarantine_max_share=1.0)

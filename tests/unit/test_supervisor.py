@@ -497,7 +497,7 @@ def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
 def test_too_many_rejected_records_stop_the_supervisor(clock: Clock) -> None:
     healthy = [Look(100 * count, 10**6) for count in range(1, 20)]
     rejecting = [Look(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
-    with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were rejected\."):
+    with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were quarantined\."):
         Watching(clock, [*healthy, *rejecting], WatchedEngine()).watch()
     restored = [*healthy, *[Look(50, 10**6)] * 3, Look(1850, 1850, 500)]
     assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()

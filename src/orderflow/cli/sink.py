@@ -56,10 +56,10 @@ def sink(
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
-    Runs until Ctrl-C. The first Ctrl-C stops cleanly: the sink waits up to 30 seconds for running transactions, then up
-    to 45 seconds for Spark. A second one exits at once. Neither loses records. While Kafka or MySQL is unavailable, the
-    sink waits and reports what it waits for. A second sink on the same table and topic is a standby, and takes over
-    when the first one ends.
+    Runs until Ctrl-C. The first Ctrl-C stops cleanly: the sink waits up to 30 seconds for running transactions, then
+    for Spark. After 55 seconds, or a second Ctrl-C, it exits at once. Neither loses records. While Kafka or MySQL is
+    unavailable, the sink waits and reports what it waits for. A second sink on the same table and topic is a standby,
+    and takes over when the first one ends.
 
     With Spark, `--trigger` (or SINK_TRIGGER) sets when records are stored. The guarantees are the same with each value:
 
@@ -81,7 +81,8 @@ def sink(
     (docs/scaling.md).
 
     Exit codes: 0 stopped as requested, or with --once everything is stored; 2 an error that somebody must fix; 130
-    (Ctrl-C) or 143 (SIGTERM) ended at once, by a second signal, or by one while the program is still loading.
+    (Ctrl-C) or 143 (SIGTERM) ended at once, by a second signal, by the limit for a stop, or by a signal while the
+    program is still loading.
 
     Examples:
 

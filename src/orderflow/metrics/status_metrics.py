@@ -28,7 +28,7 @@ def families(status: LedgerStatus | None) -> Iterator[Metric]:
     position = GaugeMetricFamily("orderflow_ledger_offset", "The ledger's next offset.", labels=labels)
     end = GaugeMetricFamily("orderflow_topic_end_offset", "The offset of the topic's next record.", labels=labels)
     lag = GaugeMetricFamily(
-        "orderflow_lag_records", "Records of the topic that are not yet accounted for.", labels=labels
+        "orderflow_lag_records", "Offsets of the topic that are not yet accounted for.", labels=labels
     )
     if status:
         stored.add_metric([status.topic], status.stored)

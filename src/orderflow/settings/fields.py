@@ -106,8 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1,
-            description="Share of rejected records, 0 to 1, above which the sink stops; checked from 1,000 records on."
-            " 1: never.",
+            description="Share of quarantined records, 0 to 1, above which the sink stops; checked from 1,000 records"
+            " on. 1: never.",
         ),
     ] = 0.9
     sink_trigger: Annotated[

@@ -30,7 +30,7 @@ class QuarantinedShare:
             shown = f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons.items())})" if reasons else ""
             raise TooManyRejected(
                 f"{self._quarantined:,} of the last {self._seen:,} records of topic {self._topic} were"
-                f" rejected{shown}.",
+                f" quarantined{shown}.",
                 hint="The records read so far are stored or quarantined. Check KAFKA_TOPIC. To continue, raise"
                 f" QUARANTINE_MAX_SHARE (now {self._settings.quarantine_max_share:g}; 1: never stop).",
             )
