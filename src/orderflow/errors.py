@@ -21,6 +21,7 @@
         ├── FileUnusable          a file or folder that OrderFlow needs cannot be read or written: rights, a full disk
         ├── KafkaRefused          wrong credentials, missing rights, or a request that the broker never accepts
         ├── DatabaseRefused       wrong credentials, missing privileges, or a statement that the server never accepts
+        │   └── TransactionTooLarge   smaller ones may succeed
         ├── TableDrifted          a table's definition differs from the expected one
         ├── SchemaTooNew          a newer version of OrderFlow has changed the tables
         ├── TopicMissing          the topic does not exist and must not be created
@@ -59,12 +60,17 @@ class OrderFlowError(Exception):
         if hint:
             self.add_note(f"hint: {hint}")  # a traceback in a user's own program shows it
 
+    @property
+    def name(self) -> str:
+        """The name of the class; for a class of another module, of its nearest base class in this module."""
+        return next(cls.__name__ for cls in type(self).__mro__ if cls.__module__ == __name__)
+
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self).__name__, self._arguments())
+        return _rebuild, (self.name, self._arguments())
 
     def to_json(self) -> str:
         """Return the error's type and texts as one line of JSON, to leave a worker process."""
-        return json.dumps({"error": type(self).__name__} | self._arguments())
+        return json.dumps({"error": self.name} | self._arguments())
 
     def _arguments(self) -> dict[str, str]:
         return {"message": self.message, "hint": self.hint}
@@ -158,6 +164,10 @@ class KafkaRefused(OperatorError):
 
 class DatabaseRefused(OperatorError):
     """The database server refuses a statement or a login permanently."""
+
+
+class TransactionTooLarge(DatabaseRefused):
+    """The server does not accept a transaction of this size. Smaller ones may succeed."""
 
 
 class TableDrifted(OperatorError):

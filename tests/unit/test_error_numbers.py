@@ -12,10 +12,16 @@ import mysql.connector
 import pytest
 from mysql.connector import errorcode
 
-from orderflow.errors import DatabaseRefused, DatabaseUnavailable, OrderFlowError, OutOfResources
+from orderflow.errors import (
+    DatabaseRefused,
+    DatabaseUnavailable,
+    OrderFlowError,
+    OutOfResources,
+    TransactionTooLarge,
+)
 from orderflow.settings import Settings
 from orderflow.store import error_numbers
-from orderflow.store.connection import Connection, TransactionTooLarge, classify
+from orderflow.store.connection import Connection, classify
 from orderflow.store.error_numbers import (
     CONTENTION,
     NO_LOCAL_INFILE,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +16,7 @@ import pytest
 from pyspark import SparkContext
 from pyspark.errors import PySparkException, PySparkRuntimeError
 
+from orderflow import restarts
 from orderflow.errors import (
     EngineFailed,
     FileUnusable,
@@ -125,6 +128,20 @@ def test_a_query_with_progress_is_restarted_without_a_limit() -> None:
     failures.keep_running(mock.Mock(side_effect=[*[failing(5)] * 20, ended]))
     with pytest.raises(EngineFailed):
         failures.keep_running(mock.Mock(side_effect=[*[failing(0)] * 20, ended]))
+
+
+@pytest.mark.parametrize(("progress", "is_restarted"), [([], False), ([{"numInputRows": 0}], True)])
+def test_a_query_without_progress_is_not_restarted_for_ever(
+    progress: list[dict[str, int]], is_restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example, its first batch ends after two minutes, because Spark's workers do not reach a broker."""
+    ticks = itertools.count(step=restarts.HEALTHY_RUN + 1)
+    monkeypatch.setattr(failures, "time", mock.Mock(monotonic=lambda: next(ticks)))
+    query = mock.Mock(recentProgress=progress)
+    query.awaitTermination.side_effect = LedgerGap("A gap.")
+    start = mock.Mock(side_effect=[*[query] * 20, mock.Mock()])
+    with nullcontext() if is_restarted else pytest.raises(EngineFailed):
+        failures.keep_running(start)
 
 
 def test_a_jvm_that_is_gone_is_reported() -> None:

@@ -10,7 +10,15 @@ from typing import NamedTuple, cast
 import pyarrow as pa
 import pytest
 
-from orderflow.errors import InputInvalid, KafkaUnavailable, LedgerGap, OrderFlowError, RecordRejected, from_json
+from orderflow.errors import (
+    InputInvalid,
+    Interrupted,
+    KafkaUnavailable,
+    LedgerGap,
+    OrderFlowError,
+    RecordRejected,
+    from_json,
+)
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
@@ -159,3 +167,20 @@ def test_an_error_while_receiving_is_raised_after_the_batches_before_it() -> Non
     assert next(ahead).num_rows == 1
     with pytest.raises(EOFError, match="has gone"):
         next(ahead)
+
+
+def test_an_error_is_named_by_its_public_class() -> None:
+    """Its name is in logs, metrics, and what leaves a worker."""
+
+    class _Stalled(KafkaUnavailable):
+        pass
+
+    assert _Stalled("Slow.").name == "KafkaUnavailable"
+    assert type(from_json(_Stalled("Slow.").to_json())) is KafkaUnavailable
+    assert type(pickle.loads(pickle.dumps(_Stalled("Slow.")))) is KafkaUnavailable
+
+
+def test_an_error_of_another_build_is_shown() -> None:
+    error = tasks.error_from_worker('orderflow.spark.tasks.WorkerFailed: {"error": "Unheard", "message": "Oh."}')
+    assert isinstance(error, Interrupted)
+    assert "Oh." in error.message and "same build" in error.hint

@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from orderflow import topic
-from orderflow.errors import BatchDamaged, Interrupted
+from orderflow.errors import BatchDamaged, Interrupted, KafkaUnavailable, OffsetsLost, OrderFlowError, RestartRequired
 from orderflow.offsets import DamagedRange
 from orderflow.pipeline import spark_unreadable
 from orderflow.pipeline.direct import DirectEngine
@@ -142,3 +143,22 @@ def test_records_before_damage_and_with_a_late_timestamp_are_stored_without_spar
     assert {partition: damaged.offset for partition, damaged in unreadable.damaged.items()} == {0: 10, 1: 17}
     del damage[0]
     _wait_for_success(unreadable)
+
+
+@pytest.mark.parametrize(("error", "is_readable"), [(OffsetsLost("Gone."), True), (KafkaUnavailable("Away."), False)])
+def test_an_attempt_to_read_damage_ends_no_query(
+    error: OrderFlowError, is_readable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After retention has removed the batch, the next start reports the loss. Kafka may only be away for a moment."""
+    monkeypatch.setattr(topic, "find_next_damage", mock.Mock(side_effect=error))
+    unreadable = UnreadableRecords(Settings())
+    unreadable.damaged[0] = DamagedPartition(9, BatchDamaged("CRC"))
+    assert unreadable._can_read_damaged() is is_readable
+
+
+def test_a_search_in_removed_records_needs_another_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "find_next_damage", mock.Mock(side_effect=OffsetsLost("Gone.")))
+    unreadable = UnreadableRecords(Settings())
+    unreadable.must_search = True
+    with pytest.raises(RestartRequired, match="Gone"):
+        unreadable.store_without_spark(INFO, {0: 0}, {0: 9}, scratch=Path(), stop_event=threading.Event())

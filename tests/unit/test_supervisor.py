@@ -434,8 +434,10 @@ def test_a_new_record_is_not_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPat
     idle, arrived, stored = Look(7, 7), Look(7, 8), Look(8, 8)
     engine = WatchedEngine(ends_after=100)
     assert not Watching(clock, [*[idle] * 15, arrived, arrived, *[stored] * 60], engine).watch()
+    started_at = clock.now
     with pytest.raises(Interrupted, match="Nothing was stored for"):  # it waits from then on
-        Watching(clock, [*[idle] * 15, arrived], WatchedEngine()).watch()
+        Watching(clock, [*[idle] * 3, arrived], WatchedEngine()).watch()
+    assert clock.now - started_at == 200, "40 s idle, then the stall timeout of 150 s, and one check"
 
 
 @pytest.fixture

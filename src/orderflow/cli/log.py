@@ -69,7 +69,7 @@ def show_error(error: OrderFlowError) -> None:
     """Show the error's message and its hint."""
     if _as_json():
         record = logging.makeLogRecord({"name": "orderflow", "levelno": logging.ERROR, "levelname": "ERROR"})
-        record.msg, record.hint, record.error = error.message, error.hint, type(error).__name__
+        record.msg, record.hint, record.error = error.message, error.hint, error.name
         console().print(Text(_JsonFormatter().format(record)))
         return
     lines = [("error", "bold red", error.message), ("hint", "bold cyan", error.hint)]

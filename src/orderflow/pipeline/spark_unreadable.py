@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
 from orderflow import topic
-from orderflow.errors import Interrupted
+from orderflow.errors import Interrupted, KafkaUnavailable, OffsetsLost, RestartRequired
+from orderflow.offsets import DamagedRange
 from orderflow.pipeline.direct import DirectEngine
 from orderflow.pipeline.engine import (
     DAMAGE_RETRY_INTERVAL,
@@ -110,9 +111,7 @@ class UnreadableRecords:
         for partition, position in positions.items():
             backlog = backlogs[partition]
             end = position + min(backlog, limit, 2 * limit * backlog // max(1, lag) + 1)
-            if position < end and (
-                damage := topic.find_next_damage(self._settings, partition, position, end, check_record)
-            ):
+            if position < end and (damage := self._find_damage(partition, position, end, check_record)):
                 error = topic.damaged_batch_error(self._settings, partition, damage.first, damage.reason)
                 damaged_partitions[partition] = DamagedPartition(damage.position, error)
         return damaged_partitions, readable_from
@@ -129,7 +128,20 @@ class UnreadableRecords:
         return probe.result()
 
     def _can_read_damaged(self) -> bool:
-        return any(
-            topic.find_next_damage(self._settings, partition, damaged.offset, damaged.offset + 1) is None
-            for partition, damaged in self.damaged.items()
-        )
+        try:
+            return any(
+                self._find_damage(partition, damaged.offset, damaged.offset + 1) is None
+                for partition, damaged in self.damaged.items()
+            )
+        except RestartRequired:
+            return True
+        except KafkaUnavailable:  # the partitions that can be read continue
+            return False
+
+    def _find_damage(
+        self, partition: int, start: int, end: int, on_record: Callable[[Record], None] = lambda _: None
+    ) -> DamagedRange | None:
+        try:
+            return topic.find_next_damage(self._settings, partition, start, end, on_record)
+        except OffsetsLost as lost:  # retention has removed the batch: the next start reports everything that is lost
+            raise RestartRequired(lost.message) from lost

@@ -44,6 +44,8 @@ class StallDetector:
             if waiting and current.next_offset != waiting.position:
                 self._waiting[current.partition] = _Waiting(current.next_offset, current.end or 0, now)
                 self._moved_at, self._stalls = now, 0
+            elif waiting and waiting.end <= waiting.position < (current.end or 0):  # the first record since then
+                self._waiting[current.partition] = _Waiting(current.next_offset, current.end or 0, now)
         self._limit = timeout * 2**self._stalls
         return {
             partition: waiting.end for partition, waiting in self._waiting.items() if now - waiting.since > self._limit
@@ -61,7 +63,7 @@ class StallDetector:
         return seconds
 
     def wait_again(self, partitions: Collection[PartitionStatus], overdue: Collection[int]) -> None:
-        """Start the time of the overdue partitions again, with their current positions and ends."""
+        """Restart the timers of these partitions at their current positions and ends."""
         for current in partitions:
             if current.partition in overdue:
                 self._waiting[current.partition] = _Waiting(current.next_offset, current.end or 0, self._checked_at)

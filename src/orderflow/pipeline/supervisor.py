@@ -141,7 +141,7 @@ class Supervisor:
                 self._restarts.reset()
             else:
                 self._restarts.reset_starts()
-        self._on_progress(SinkProgress("waiting", error.message, error=type(error).__name__))
+        self._on_progress(SinkProgress("waiting", error.message, error=error.name))
         if self._logged_failure_at is None or self._clock() - self._logged_failure_at > self._reminder_interval:
             self._log_failure(error)
             self._logged_failure_at = self._clock()
@@ -240,4 +240,4 @@ class Supervisor:
         if self._watch.has_current_positions() and not isinstance(error, KafkaUnavailable):
             with suppress(OrderFlowError):  # Kafka is unavailable too, or the next attempt reports this error
                 next_step += f" The lag is {counted(self._lag(), 'record')}."
-        log.warning("%s", failure_message(error, next_step), extra={"error": type(error).__name__})
+        log.warning("%s", failure_message(error, next_step), extra={"error": error.name})

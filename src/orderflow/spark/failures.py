@@ -112,19 +112,20 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
             ) from exception
         else:
             return
-        if time.monotonic() - began > HEALTHY_RUN or (query and _has_stored(query)):
+        if query and _was_healthy(query, time.monotonic() - began):
             restarts.reset()
         restarts.register_failure(error)
         log.warning("%s", failure_message(error, "Restarting at the ledger's position."))
         time.sleep(restarts.next_wait())
 
 
-def _has_stored(query: StreamingQuery) -> bool:
-    """Whether a micro-batch with records has ended."""
+def _was_healthy(query: StreamingQuery, seconds: float) -> bool:
+    """Whether the query has stored records, or had none to store and has run for a minute."""
     from py4j.protocol import Py4JNetworkError
 
     with suppress(Py4JNetworkError, ConnectionError):  # the next start reports that the JVM is gone
-        return any(progress["numInputRows"] for progress in query.recentProgress)
+        # Spark reports a trigger when it has ended. A query whose first batch fails has none.
+        return any(progress["numInputRows"] or seconds > HEALTHY_RUN for progress in query.recentProgress)
     return False
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.contract.exact_path import RangeCheck
 from orderflow.contract.fast_path import decode_values
-from orderflow.errors import InputInvalid, LedgerGap, OrderFlowError, RecordRejected, from_json
+from orderflow.errors import InputInvalid, Interrupted, LedgerGap, OrderFlowError, RecordRejected, from_json
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.read_ahead import read_ahead
@@ -126,7 +126,12 @@ def error_from_worker(failure: str) -> OrderFlowError | None:
     Only this function parses an error's text: Spark does not transport the fields of a worker's exception.
     """
     line = re.search(rf"{re.escape(__name__)}\.{WorkerFailed.__name__}: (\{{.*\}})$", failure, re.MULTILINE)
-    return from_json(line[1]) if line else None
+    if not line:
+        return None
+    try:
+        return from_json(line[1])
+    except ValueError as error:  # the worker has another build
+        return Interrupted(f"A worker failed: {line[1]} ({error}).", hint="Install the same build on all machines.")
 
 
 def _spark_type(field: Field) -> pa.DataType:

@@ -25,6 +25,7 @@ from orderflow.errors import (
     DatabaseUnavailable,
     OrderFlowError,
     OutOfResources,
+    TransactionTooLarge,
     UnknownDatabaseError,
 )
 from orderflow.settings import Settings
@@ -78,10 +79,6 @@ class RowsRefused(Exception):
         super().__init__(message)
         self.number = number
         self.statement_error = statement_error
-
-
-class TransactionTooLarge(DatabaseRefused):
-    """The server does not accept a transaction of this size. Smaller ones may succeed."""
 
 
 class StatementResult(NamedTuple):

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orderflow.errors import Contention
+from orderflow.errors import Contention, TransactionTooLarge
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts
 from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
-from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused, TransactionTooLarge
+from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused
 from orderflow.store.decoded_batch import BatchDecoder
 from orderflow.store.orders import RowsAltered
 from orderflow.store.quarantined_share import WINDOW_RECORDS, QuarantinedShare
