@@ -67,8 +67,10 @@ def read_topic_bounds(settings: Settings, info: TopicInfo | None = None) -> Topi
 def compare_ledger(
     name: str, entries: Sequence[LedgerEntry], topic_bounds: TopicBounds | OrderFlowError
 ) -> LedgerStatus:
-    """Compare the ledger's entries of the topic of this name with its bounds, or the error because of which they are
-    unknown."""
+    """Compare the ledger's entries of topic `name` with its bounds.
+
+    `topic_bounds` is the error if the bounds could not be read.
+    """
     entries = [entry for entry in entries if entry.topic == name]
     positions = {entry.partition: entry.next_offset for entry in entries}
     bounds: Mapping[int, Bounds] = {}

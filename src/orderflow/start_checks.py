@@ -51,10 +51,9 @@ def get_or_create_topic(settings: Settings, connection: Connection) -> TopicInfo
 
 
 class AccountedOffsets(NamedTuple):
-    """The last offsets of each partition that the ledger accounts for, as far as the topic still has them.
+    """For each partition, its last stored record and the empty offsets after it, without those that were removed.
 
-    `last_records` are the last stored records by partition. `empty_ranges` are partition, first offset and end of the
-    ranges after them that held no record.
+    `empty_ranges` are partition, first offset and end of the ranges that held no record.
     """
 
     last_records: Mapping[int, LastRecord]

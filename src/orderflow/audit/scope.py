@@ -56,7 +56,7 @@ class Scope(NamedTuple):
 
 
 def find_scope(settings: Settings, connection: Connection, end_timeout: float) -> Scope:
-    """Return what the ledger accounts for, and what of it the topics still have.
+    """Return the ledger's partitions, and the offsets that their topics still have.
 
     Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition still ends before the ledger's position after
     `end_timeout` seconds.

@@ -25,8 +25,8 @@ _Chunk = tuple[list[Record], int]
 def read_topics(settings: Settings, scope: Scope, report: Report, account: Account, progress: OnProgress) -> None:
     """Read all records that the ledger accounts for, and pass them to `account`.
 
-    It gets the partition and the records, which are all records from one offset up to, without, another one. Records
-    that retention removes meanwhile are counted as removed.
+    `account(partition, records, start, end)` gets all records with `start` <= offset < `end`. Records that retention
+    removes during the audit are counted as removed.
     """
     total, done = sum(partition.size for partition in scope.partitions), 0
     for partition in scope.partitions:

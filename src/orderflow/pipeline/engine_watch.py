@@ -1,4 +1,4 @@
-"""Watches the running engine: its progress, stalls, damaged partitions, and the share of rejected records."""
+"""Watches the running engine: its progress, stalls, damaged partitions, and the share of quarantined records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and 
 class SinkProgress(NamedTuple):
     """A progress report of the sink.
 
-    `status` is set if ledger and topic were queried. `error` is the class of the error that the sink waits for.
+    `status` is set if ledger and topic were queried. `error` is the class of the error that is retried.
     `query` is the engine's last micro-batch, if it has one.
     """
 

@@ -52,8 +52,8 @@ class PartitionConsumer:
     """Delivers batches of records to several threads, until `stop_event` is set or `end_offsets` are reached.
 
     One batch holds everything fetched so far; with a backlog, the oldest records of all partitions first. Orders that
-    were produced together are then stored together, and InnoDB fills each page once. Batches in order of arrival filled
-    the same pages several times and split them.
+    were produced together are then stored together, and InnoDB fills each page once. In order of arrival, successive
+    batches wrote to the same pages and split them.
     """
 
     def __init__(

@@ -160,7 +160,7 @@ class SparkDriver:
 
     @contextmanager
     def limited_call(self, seconds: float = CALL_TIMEOUT, *, is_stop: bool = False) -> Iterator[None]:
-        """Translate the errors of calls of the JVM. A JVM that does not answer for so long is ended."""
+        """Translate the errors of calls of the JVM. Kill the JVM if the block takes longer than `seconds`."""
         limit = self._watchdog.limit(seconds, is_stop=is_stop) if self._watchdog else nullcontext()
         with translate_errors(), limit:
             yield

@@ -129,7 +129,7 @@ class Supervisor:
         return None
 
     def _report_failure(self, error: Unavailable | Contention) -> None:
-        """Report the error of this attempt once; of several in a row, log one every 10 seconds."""
+        """Report an attempt's error once. During an outage, log it every `reminder_interval` seconds."""
         if error is self._reported_error or self._stop_event.is_set():
             return
         self._reported_error = error

@@ -120,7 +120,7 @@ def _session(name: str, runtime: Runtime, options: Mapping[str, str]) -> SparkSe
 
 @contextmanager
 def _end_jvm_that_does_not_start(seconds: float) -> Iterator[None]:
-    """If the block takes longer, kill the JVM that it starts, or the JVM in which it starts a session.
+    """If the block takes more than `seconds`, kill the JVM that it starts or uses.
 
     PySpark waits without a limit for the file with the JVM's port, and for each answer. A JVM that cannot write the
     file, as with a full disk, may stay alive.

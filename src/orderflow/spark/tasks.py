@@ -54,7 +54,7 @@ _GAP_HINT = (
     " is the checkpoint."
 )
 
-# A worker process keeps its connection between micro-batches while it stores the same topic with the same parameters.
+# The next micro-batch uses it again if `_get_writer` gets the same arguments.
 _writer: tuple[tuple[KafkaTopicReader, Path | None, bool], Writer] | None = None
 
 

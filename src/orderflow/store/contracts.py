@@ -44,7 +44,7 @@ class Versions(NamedTuple):
     def find(self, contract: Contract) -> int | None:
         """Return the id of this contract.
 
-        None if no version equals it, or only a version older than the last used one.
+        None if there is no equal version, or if all equal versions are older than the last used one.
         """
         ids = [
             contract_id

@@ -35,7 +35,7 @@ class LedgerEntry(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Offsets from `first_offset` up to, but not including, `end_offset` that left the topic unread, or are unreadable.
+    """The offsets `first_offset` <= offset < `end_offset`, which were removed before they were stored or are damaged.
 
     `accepted_at` and `accepted_by` are None until a person accepts the loss.
     """
@@ -180,7 +180,9 @@ def _add_partitions(connection: Connection, topic: str, topic_id: str, first_off
 
 
 def read_positions(connection: Connection, topic: str, topic_id: str, partitions: Collection[int]) -> dict[int, int]:
-    """Return each partition's next offset: 0 for those added since; empty if the ledger does not have the topic.
+    """Return each partition's next offset.
+
+    It is 0 for an added partition, which the ledger lacks. The result is empty if the ledger does not have the topic.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """
@@ -198,7 +200,7 @@ def find_losses(
     first_offsets: Mapping[int, int],
     damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
-    """Return what cannot be accounted for: what left the topic unread, and the damaged batches that `damaged` names.
+    """Return the lost ranges: those that were removed before they were stored, and those in `damaged`.
 
     Raises TopicRecreated if the ledger has another topic of this name.
     """

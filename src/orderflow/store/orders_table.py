@@ -46,7 +46,7 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
             f"Table {settings.mysql_database}.{name} cannot store the orders of this contract: "
             + "; ".join(difference.description for difference in drift)
             + ".",
-            # One statement, because parts of it are impossible before the rest.
+            # One ALTER TABLE, because some changes are only valid together.
             hint=f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in drift)};"
             " Or name another table in MYSQL_TABLE.",
         )

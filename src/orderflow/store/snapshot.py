@@ -99,7 +99,7 @@ def open_snapshot(settings: Settings) -> Iterator[Connection]:
     """Open a connection, as MYSQL_READER_USER if that is set. All its statements read one snapshot.
 
     Ledger, orders, quarantine and rollup agree in it, because one transaction writes them. Under READ COMMITTED each
-    statement would see its own moment. The server retains old row versions for it: it must not stay open for hours.
+    statement would see a newer state. Close the snapshot soon: the server keeps old row versions for it.
     Raises DatabaseUnavailable or DatabaseRefused.
     """
     with Connection(settings.for_reading, answer_timeout=LONG_ANSWER_TIMEOUT) as connection:

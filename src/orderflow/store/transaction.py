@@ -132,7 +132,7 @@ class BatchTransaction:
         skipped_rows: Sequence[SkippedRow],
         refused: Sequence[RefusedRow] = (),
     ) -> CommitResult:
-        """Do steps 5 and 6, which both ways share."""
+        """Do steps 5 and 6, which are common to both commit methods."""
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = self._find_conflicts(skipped_rows)
         to_quarantine = _records_to_quarantine(decoded, conflicts, refused)

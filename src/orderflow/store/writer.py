@@ -30,7 +30,7 @@ from orderflow.store.transaction import BatchTransaction, OutOfOrder, Transactio
 from orderflow.store.writer_session import WriterSession
 
 _SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
-# Seconds. If the machine of a writer is gone in the middle of a transaction, its locks stay for so long.
+# Seconds without a statement after which the server ends a writer's session. A lost machine's locks stay until then.
 _IDLE_TIMEOUT = 600
 
 
@@ -172,9 +172,9 @@ class Writer:
 
 
 def _split(batch: RecordBatch) -> Iterator[tuple[RecordBatch, dict[int, int]]]:
-    """Split the batch into small ones, each with the offset up to which it accounts for its partitions.
+    """Split the batch into small ones, each with its next offset by partition.
 
-    That is where the next one begins, so the topic need not be checked for records between them.
+    These are the first offsets of the following one, so the topic need not be checked for records between them.
     """
     next_offsets = batch.next_offsets()
     small_batches: list[tuple[RecordBatch, dict[int, int]]] = []

@@ -18,7 +18,7 @@ from orderflow.topic._error_codes import POSITION_LOST_CODES, REFUSAL_CODES, dam
 from orderflow.topic._metadata import bounds
 
 READ_STALL_TIMEOUT = 30.0  # seconds that a reader waits while its position in the partition does not move
-# Seconds without an answer after which `holds_records` uses `read`, which notices progress without records.
+# Seconds without an answer after which `holds_records` uses `read`, which also detects progress in aborted records.
 GAP_STALL_TIMEOUT = 3.0
 _PREMATURE_END_TIMEOUT = 1.0  # seconds that a reader waits after an end of partition before the requested end
 PROBE_BYTES = 10_000  # per fetch that looks for one record
