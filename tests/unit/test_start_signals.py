@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 # Python 3.11 raises a RuntimeError from an exception of __set_name__.
@@ -75,3 +76,19 @@ def test_a_stop_that_takes_too_long_ends_the_sink() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (143, "")
     assert "The sink has not stopped within 0 seconds. It is ended; nothing is lost." in result.stderr
+
+
+def test_a_stop_has_its_limit_also_if_nobody_reads_the_log() -> None:
+    code = (
+        "import fcntl, logging, os, signal, subprocess, sys, time\n"
+        "from orderflow.pipeline.process_restart import stop_on_signals\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True); print(child.pid, flush=True)\n"
+        "fcntl.fcntl(2, fcntl.F_SETPIPE_SZ, 4096); os.write(2, b'x' * 4096); logging.basicConfig()\n"
+        "with stop_on_signals(lambda: None, timeout=0.2):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.wait(20) == 143
+        assert process.stdout
+        child = int(process.stdout.readline())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 _RESTART_WAIT = 1.0  # seconds before a killed process is restarted
 _MAX_RESTARTS, _RESTART_WINDOW = 5, 300.0  # of one process, in this many seconds
 KAFKA_PORT, DATABASE_PORT = 9092, 3306  # preferred; if one is not free, another port is used
+# Exit codes of a long-running command that a signal has stopped; the others are those of a stop that took too long.
+_STOPPED = {0, 128 + signal.SIGINT, 128 + signal.SIGTERM}
 _OPTIONAL_COMMANDS = {"dashboard"}  # commands whose failure does not stop the others
 
 
@@ -116,9 +119,9 @@ class Stack:
                 self._record(server.name, server.process)
         for name, process in list(self.commands.items()):
             code = process.exit_code
-            if code is not None and (code < 0 or (code == 0 and name in self._long_running)):
+            if code is not None and (code < 0 or (code in _STOPPED and name in self._long_running)):
                 self._wait_to_restart(f"orderflow {name}", process)
-                cause = f"killed by signal {-code}" if code else "stopped by a signal"
+                cause = f"killed by signal {-code}" if code < 0 else "stopped by a signal"
                 log.warning("orderflow %s was %s; restarting it.", name, cause)
                 process.start()
                 self._record(name, process)

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from orderflow.errors import EngineFailed, JvmExited
 from orderflow.restarts import LONGEST_WAIT, MAX_FAILED_STARTS
 from orderflow.start_signals import exit_at_once
@@ -75,11 +77,18 @@ def stop_on_signals(request_stop: Callable[[], None], *, timeout: float = _STOP_
             exit_at_once(number)
         timer = threading.Timer(timeout, end, [number])
         timer.daemon = True
-        timer.start()
+        with suppress(RuntimeError):  # the machine has no more threads: the stop has no limit then
+            timer.start()
         request_stop()
 
     def end(number: int) -> None:
-        log.warning("The sink has not stopped within %.0f seconds. It is ended; nothing is lost.", timeout)
+        message = f"The sink has not stopped within {timeout:.0f} seconds. It is ended; nothing is lost."
+        warning = threading.Thread(target=log.warning, args=["%s", message], daemon=True)
+        warning.start()
+        warning.join(1)  # nobody may read the log
+        for child in psutil.Process().children(recursive=True):  # a hanging JVM does not notice that its parent ends
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         os._exit(128 + number)
 
     before = {number: signal.signal(number, handle) for number in _STOP_SIGNALS}

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
+from orderflow.errors import JvmExited, SparkUnavailable, Unavailable
 from orderflow.pipeline.engine import run_in_thread, wait_unless_stopped
 from orderflow.pipeline.jvm_watchdog import CALL_TIMEOUT, JvmWatchdog
 from orderflow.spark import realtime, session
@@ -155,7 +155,7 @@ class SparkDriver:
                 session.stop(self._session.result())
         except JvmExited:  # perhaps a signal to the whole process group has ended it
             pass
-        except Interrupted as error:  # the JVM ends with this process
+        except Unavailable as error:  # the JVM ends with this process
             log.warning("Spark has not stopped cleanly. %s", error.message)
 
     @contextmanager

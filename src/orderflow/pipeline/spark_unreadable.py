@@ -80,9 +80,12 @@ class UnreadableRecords:
             engine = DirectEngine(self._settings, stall_timeout=self._stall_timeout)
             try:
                 engine.store(info, starts, readable_from, scratch, stop_event)
+            except RestartRequired:
+                raise
             except Interrupted:  # a long range of aborted records may take longer to read
                 self._stall_timeout *= 2
                 raise
+            self._stall_timeout = STALL_TIMEOUT
         self.must_search = False
         return {
             partition: readable_from.get(partition, position)

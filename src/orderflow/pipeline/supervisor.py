@@ -163,8 +163,8 @@ class Supervisor:
         return waiting or [tuple(self._watch.positions.items())]
 
     def _request_stop(self) -> None:
-        log.info("Stopping after this batch. A second signal stops the sink at once. Nothing is lost in either case.")
         self._stop_event.set()
+        log.info("Stopping after this batch. A second signal stops the sink at once. Nothing is lost in either case.")
 
     def _run_as_leader(self) -> None:
         schema.check_active_sink(self._settings)
