@@ -108,6 +108,12 @@ def _describe_recreation(entries: Sequence[LedgerEntry], topic_id: str) -> str |
     return None
 
 
+OLDER_END_HINT = (
+    "Repeat this command when the brokers have recovered. If the end stays, restore the topic, or start again with"
+    " another MYSQL_TABLE."
+)
+
+
 def describe_older_end(name: str, partition: int, end: int, next_offset: int) -> str:
     """Return the sentence for a partition that ends before the ledger's position.
 

@@ -249,7 +249,7 @@ def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Setti
     assert_consistent(store)
 
 
-def test_only_the_last_records_count_toward_the_limit_of_rejected_ones(store: Settings) -> None:
+def test_only_the_last_records_count_toward_the_limit_of_quarantined_ones(store: Settings) -> None:
     with Writer(store, TOPIC, window_records=2_000) as writer:
         writer.commit(batch_of([numbered(number) for number in range(1, 3_001)]))
         writer.commit(batch_of([b"garbage"] * 1_700, 3_000))

@@ -34,9 +34,8 @@ class Partition:
         self.checks = checks
         self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
         self.position = self.start  # lower offsets are compared, or cannot be re-read
-        self._removed_meanwhile: list[
-            range
-        ] = []  # offsets that left the topic during the audit, before they were re-read
+        # Offsets that left the topic during the audit, before they were re-read.
+        self._removed_meanwhile: list[range] = []
         self.losses = losses
         self.peers: Sequence[Partition] = ()  # the partitions of other topics with the same number
         self.damaged: Sequence[Loss] = ()  # losses that the topic still has, but that cannot be read

@@ -13,7 +13,7 @@ import msgspec
 from orderflow import topic
 from orderflow.audit.partition import Partition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
-from orderflow.ledger_status import describe_older_end
+from orderflow.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.settings import Settings
 from orderflow.start_checks import describe_topic
 from orderflow.store import snapshot
@@ -100,8 +100,7 @@ def _wait_for_ends(
         if time.monotonic() >= deadline:
             raise OffsetsLost(
                 describe_older_end(early.topic, early.partition, ends[early], early.next_offset),
-                hint="Repeat the audit when the brokers have recovered. If the end stays, restore the topic, or start"
-                " again with another MYSQL_TABLE.",
+                hint=OLDER_END_HINT,
             )
         time.sleep(_END_INTERVAL)
 

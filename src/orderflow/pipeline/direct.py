@@ -17,15 +17,13 @@ from orderflow.errors import Interrupted, LedgerGap
 from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
-from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread
+from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread, wait_unless_stopped
 from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
 from orderflow.settings import Settings
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
 from orderflow.topic import TopicInfo
-
-_POLL_INTERVAL = 0.25  # seconds between two checks whether a stop is requested
 
 
 class DirectEngine:
@@ -69,15 +67,17 @@ class DirectEngine:
         """
         self._scratch = scratch
         self.start(info, positions, end_offsets, once=True)
+
+        def check_stall() -> None:
+            if time.monotonic() - self._committed_at > self._stall_timeout:
+                raise Interrupted(
+                    f"Nothing was stored for {self._stall_timeout:g} seconds, although {info.name} has records that"
+                    " Spark cannot read past."
+                )
+
         try:
-            while not self.wait(_POLL_INTERVAL):
-                if stop_event.is_set():
-                    raise Interrupted("A stop was requested.")
-                if time.monotonic() - self._committed_at > self._stall_timeout:
-                    raise Interrupted(
-                        f"Nothing was stored for {self._stall_timeout:g} seconds, although {info.name} has records that"
-                        " Spark cannot read past."
-                    )
+            wait_unless_stopped(self._future, stop_event, "records were stored without Spark", check=check_stall)
+            self._future.result()
         finally:
             self.stop()
 

@@ -26,8 +26,6 @@ from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
 
-PROGRESS_INTERVAL = 5.0  # seconds between two queries of ledger and topic, and between two lines of progress
-
 
 class SinkProgress(NamedTuple):
     """A progress report of the sink.
@@ -57,7 +55,7 @@ class EngineWatch:
         on_progress: Callable[[SinkProgress], None],
         *,
         poll_interval: float = 0.25,
-        progress_interval: float = PROGRESS_INTERVAL,
+        progress_interval: float = 5.0,
         damage_reminder_interval: float = 60.0,
         drain_timeout: float = 30.0,
         clock: Callable[[], float] = time.monotonic,

@@ -68,7 +68,7 @@ class SparkEngine:
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
         try:
             self._start_query(spark, info, positions, lag)
-        except Interrupted:  # an unavailable server is no failure of Real-Time Mode
+        except Interrupted:  # a server that is unavailable at the start is no failure of Real-Time Mode
             self._mode.mark_failed()
             raise
 

@@ -134,10 +134,11 @@ class Supervisor:
             return
         self._reported_error = error
         self._watch.mark_failed()
-        if self._last_positions != self._watch.positions or self._was_healthy():
+        was_healthy = self._was_healthy()
+        if was_healthy or self._last_positions != self._watch.positions:
             # There was progress since the last failure, so this is a new outage.
             self._last_positions, self._logged_failure_at = dict(self._watch.positions), None
-            if self._was_healthy():
+            if was_healthy:
                 self._restarts.reset()
             else:
                 self._restarts.reset_starts()
@@ -148,10 +149,7 @@ class Supervisor:
 
     def _was_healthy(self) -> bool:
         """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._watch.has_caught_up and self._has_run_long()
-
-    def _has_run_long(self) -> bool:
-        return self._clock() - self._started_at > HEALTHY_RUN
+        return self._watch.has_caught_up and self._clock() - self._started_at > HEALTHY_RUN
 
     def _waiting_positions(self) -> list[Hashable]:
         """Return the partitions that had a lag at the last start, with their positions. If none had one, return all.

@@ -118,10 +118,10 @@ def write_orders(
 ) -> Any:
     """Return a writer that stores the records in MySQL, each order exactly once.
 
-    It is a DataStreamWriter to start, or for a batch DataFrame a DataFrameWriter to save. A task commits
-    each Arrow batch in one transaction that updates orders, quarantine, rollup and ledger together (one for each
-    partition in it; small ones if the server refuses rows). The query's progress shows the sums
-    under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined.
+    It is a DataStreamWriter to start, or for a batch DataFrame a DataFrameWriter to save. A task commits each Arrow
+    batch in one transaction that updates orders, quarantine, rollup and ledger together (one for each partition in it;
+    small ones if the server refuses rows). The query's progress shows the sums under `observedMetrics["orderflow"]`:
+    transactions, stored, duplicates, quarantined.
 
     The ledger is the checkpoint: use startingOffsets="ledger" at every start. It also creates missing tables, which
     write_orders does not. Records before the ledger's positions are skipped. The DataFrame must contain the whole

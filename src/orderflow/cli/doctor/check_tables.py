@@ -5,7 +5,7 @@ from __future__ import annotations
 from orderflow import topic
 from orderflow.cli.doctor.checked_system import CheckedSystem, Result
 from orderflow.errors import SchemaTooNew, TableDrifted
-from orderflow.ledger_status import describe_older_end
+from orderflow.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.plurals import counted
 from orderflow.store import ledger, server
 from orderflow.store.connection import Connection
@@ -88,8 +88,7 @@ def check_ledger_positions(system: CheckedSystem) -> Result:
             return (
                 "error",
                 describe_older_end(info.name, entry.partition, end, entry.next_offset),
-                "Repeat this command when the brokers have recovered. If the end stays, restore the topic, or start"
-                " again with another MYSQL_TABLE.",
+                OLDER_END_HINT,
             )
     lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)
     return "ok", f"its positions are within the topic; {counted(lag, 'offset')} not accounted for yet"
