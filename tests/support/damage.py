@@ -68,9 +68,11 @@ def cut_off(path: Path, offset: int) -> None:
 def send_batches(settings: Settings, codec: str, partition: int, batches: int, size: int, start: int = 0) -> None:
     """Send this number of batches of valid orders, numbered from `start`.
 
-    The linger time is longer than any stall of the machine, so only `flush` ends a batch.
+    The linger time is longer than any stall of the machine, so only `flush` ends a batch. The producer must know the
+    topic before: otherwise its thread may send a part of the first batch while the batch moves to the partition.
     """
     producer = Producer(topic.client_config(settings) | {"compression.type": codec, "linger.ms": 60_000})
+    producer.list_topics(settings.kafka_topic)
     for batch in range(batches):
         for index in range(size):
             number = start + batch * size + index

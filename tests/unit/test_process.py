@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -99,7 +98,6 @@ def test_stop_kills_the_process_and_its_children_at_the_deadline(start: Start) -
 IN_A_TERMINAL = """
 import os, signal, time
 from pathlib import Path
-from typing import Any
 from orderflow.embedded.process import Process
 os.close(os.open(os.ttyname(0), os.O_RDWR))  # the session's terminal from now on
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -165,7 +163,6 @@ print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, signal.getsignal(signal
 PARENT = """
 import signal, sys, time
 from pathlib import Path
-from typing import Any
 from orderflow.embedded.process import Process
 child = Process("child", [sys.executable, "-c", sys.argv[1]], log=Path("log"))
 child.start()
@@ -185,7 +182,6 @@ STOPPING = "trap 'echo > stopped; exit' TERM; sleep 0.5; echo > started; while :
 INTERRUPTED = """
 import os, sys
 from pathlib import Path
-from typing import Any
 from orderflow.embedded import signals
 signals.interrupt_on_signals()
 try:
@@ -217,16 +213,11 @@ def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
 def test_a_chosen_port_is_never_chosen_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = free_port()
     assert free_port(first) == first
-    bound: list[int] = []
-
-    class Listener(socket.socket):
-        def bind(self, address: Any) -> None:
-            bound.append(address[1])
-            super().bind((address[0], first if len(bound) == 1 else address[1]))
-
-    monkeypatch.setattr("orderflow.embedded.ports.socket.socket", Listener)
-    assert free_port() != first
-    assert bound == [0, 0], "the system's first choice was the port that is chosen already"
+    monkeypatch.setattr("orderflow.embedded.ports._PORTS", range(first, first + 2))
+    monkeypatch.setattr("orderflow.embedded.ports.is_free", lambda port: True)
+    assert free_port() == first + 1
+    with pytest.raises(StartFailed, match=f"No port from {first} to {first + 1} is free"):
+        free_port()
 
 
 def test_a_pid_that_no_process_can_have_is_not_running() -> None:

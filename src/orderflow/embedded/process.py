@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from orderflow.embedded.ports import free_port
+from orderflow.embedded.ports import is_free
 from orderflow.embedded.signals import default_in_children
 from orderflow.errors import AlreadyRunning, StartFailed
 from orderflow.running_servers.process_identity import ProcessIdentity, find, identity_of
@@ -161,7 +161,7 @@ class LocalServer(ABC):
 
     def start(self) -> None:
         """Start the server. Raises StartFailed if the port is in use or its program is not available."""
-        if free_port(self.port) != self.port:  # the server would report it later, and only in its log
+        if not is_free(self.port):  # the server would report it later, and only in its log
             raise StartFailed(
                 f"{self.name} cannot listen on {self.address}: the port is in use.",
                 hint="Stop the process that uses it, or choose another port.",
