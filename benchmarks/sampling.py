@@ -32,7 +32,7 @@ _STEPS = {
     "orderflow.pipeline.partition_consumer": "wait for records",
     "orderflow.pipeline.direct": "wait for records",
     "orderflow.spark.tasks": "receive from Spark",
-    "orderflow.kafka_topic_reader": "check gaps",
+    "orderflow.positions.kafka_topic_reader": "check gaps",
 }
 _WATCHERS = ("orderflow.pipeline.supervisor", "benchmarks")  # threads that only wait for others
 _LOADS = {"load_orders", "insert_orders"}

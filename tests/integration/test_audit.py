@@ -14,7 +14,7 @@ import pytest
 from orderflow import audit, topic
 from orderflow.contract import definition
 from orderflow.errors import DatabaseRefused
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.store import schema, snapshot
 from orderflow.store.connection import Connection

@@ -27,7 +27,7 @@ from orderflow.errors import (
     OrderFlowError,
     TopicRecreated,
 )
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.spark import prepare_ledger
 from orderflow.store import ledger, schema

@@ -10,7 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from orderflow import topic
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.catalogue import PRODUCTS
 from orderflow.contract import definition, exact_path
+from orderflow.contract.catalogue import PRODUCTS
 from orderflow.contract.definition import STANDARD_FIELDS
+from orderflow.contract.order_ranges import outside_ranges
 from orderflow.errors import RecordRejected, SettingInvalid
-from orderflow.order_ranges import outside_ranges
 from orderflow.produce.generator import HIGHEST_NUMBER, Generator
 from orderflow.produce.message_defects import DEFECTS, conflict
 from orderflow.produce.outgoing_message import OutgoingMessage

@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from orderflow.insights.monitor import Monitor
 from orderflow.insights.status import Status
-from orderflow.ledger_status import PartitionStatus
 from orderflow.metrics.dashboard_metrics import DashboardMetrics
 from orderflow.metrics.producer import ProducerMetrics
 from orderflow.metrics.sink import SinkMetrics
+from orderflow.positions.ledger_status import PartitionStatus
 from orderflow.settings import Settings
 from tests.support.prometheus import Page
 

@@ -10,8 +10,8 @@ from orderflow.contract import exact_path
 from orderflow.contract.definition import DEFAULT, STANDARD_FIELDS, Order, Reason
 from orderflow.contract.exact_path import RangeCheck
 from orderflow.contract.fast_path import decode_values
+from orderflow.contract.order_ranges import outside_ranges
 from orderflow.errors import RecordRejected
-from orderflow.order_ranges import outside_ranges
 from tests.support import reference
 from tests.support.corpus import CASES, JSON, NOT_JSON, ORDER, SAMPLE, TRUNCATED, Case, message, numbered, sample_order
 

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from orderflow.errors import Interrupted
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.settings import Settings
 from orderflow.spark.realtime import Committer, read_failure
 

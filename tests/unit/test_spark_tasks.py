@@ -19,7 +19,7 @@ from orderflow.errors import (
     RecordRejected,
     from_json,
 )
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.settings import Settings
 from orderflow.spark import options, tasks

@@ -9,14 +9,14 @@ import pytest
 
 from orderflow import topic
 from orderflow.errors import BatchDamaged, OffsetsLost, OffsetsReused, OrderFlowError, TopicMissing
-from orderflow.settings import Settings
-from orderflow.start_checks import (
+from orderflow.positions.start_checks import (
     AccountedOffsets,
     accounted_offsets,
     check_accounted_offsets,
     check_not_deleted,
     get_or_create_topic,
 )
+from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
 from orderflow.topic import Record, TopicInfo

@@ -10,7 +10,7 @@ import pytest
 from orderflow import topic
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.insights import status
-from orderflow.ledger_status import TopicBounds
+from orderflow.positions.ledger_status import TopicBounds
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, viewer_queries
 from orderflow.store.ledger import LedgerEntry

@@ -30,13 +30,13 @@ from orderflow.errors import (
     TopicRecreated,
     UnknownDatabaseError,
 )
-from orderflow.ledger_status import LedgerStatus, PartitionStatus
 from orderflow.pipeline import process_restart, supervisor
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.supervisor import Supervisor
+from orderflow.positions.ledger_status import LedgerStatus, PartitionStatus
+from orderflow.positions.start_checks import AccountedOffsets
 from orderflow.settings import Settings
-from orderflow.start_checks import AccountedOffsets
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo

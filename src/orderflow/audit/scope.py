@@ -13,9 +13,9 @@ import msgspec
 from orderflow import topic
 from orderflow.audit.partition import Partition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
-from orderflow.ledger_status import OLDER_END_HINT, describe_older_end
+from orderflow.positions.ledger_status import OLDER_END_HINT, describe_older_end
+from orderflow.positions.start_checks import describe_topic
 from orderflow.settings import Settings
-from orderflow.start_checks import describe_topic
 from orderflow.store import snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry, Loss, check_topic_id, read_losses

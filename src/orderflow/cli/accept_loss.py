@@ -36,7 +36,8 @@ def accept_loss(
     - `orderflow accept-loss`
     - `orderflow accept-loss --yes && orderflow sink`
     """
-    from orderflow import start_checks, topic
+    from orderflow import topic
+    from orderflow.positions import start_checks
     from orderflow.store import ledger
     from orderflow.store.connection import Connection
 

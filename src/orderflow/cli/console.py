@@ -43,7 +43,7 @@ def console(
     """
     from orderflow import topic
     from orderflow.contract import exact_path, loader
-    from orderflow.order_ranges import range_check_of
+    from orderflow.contract.order_ranges import range_check_of
 
     settings = context.load()
     contract, range_check = loader.contract_of(settings), range_check_of(settings)

@@ -97,7 +97,8 @@ def _find_topic(settings: Settings, *, has_ledger: bool) -> TopicInfo | None:
 
     Raises TopicMissing or TopicRecreated if the ledger has positions in a topic of this name that was deleted.
     """
-    from orderflow import start_checks, topic
+    from orderflow import topic
+    from orderflow.positions import start_checks
     from orderflow.store import ledger
     from orderflow.store.connection import Connection
 

@@ -24,8 +24,8 @@ from orderflow.insights import latency, sales, status
 from orderflow.insights.latency import Latency
 from orderflow.insights.sales import WINDOWS, History
 from orderflow.insights.status import Status
-from orderflow.ledger_status import TopicBounds, read_topic_bounds
 from orderflow.plurals import counted
+from orderflow.positions.ledger_status import TopicBounds, read_topic_bounds
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, viewer_queries
 from orderflow.store.audits import Audit

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
-from orderflow.ledger_status import LedgerStatus, TopicBounds, compare_ledger, read_topic_bounds
+from orderflow.positions.ledger_status import LedgerStatus, TopicBounds, compare_ledger, read_topic_bounds
 from orderflow.settings import Settings
 from orderflow.store import ledger, orders, viewer_queries
 from orderflow.store.connection import Connection

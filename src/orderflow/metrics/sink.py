@@ -10,11 +10,11 @@ from pathlib import Path
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from orderflow.ledger_status import LedgerStatus
 from orderflow.metrics import status_metrics, transactions
 from orderflow.metrics.endpoint import Health, new_registry
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
+from orderflow.positions.ledger_status import LedgerStatus
 
 STATES = ("starting", "standby", "running", "waiting")
 _READY = {"standby", "running"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from orderflow.ledger_status import LedgerStatus
+from orderflow.positions.ledger_status import LedgerStatus
 
 
 def families(status: LedgerStatus | None) -> Iterator[Metric]:

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
-from orderflow.kafka_topic_reader import KafkaTopicReader
-from orderflow.ledger_status import LedgerStatus, compare_ledger, read_topic_bounds
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.leader_reading import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.ledger_status import LedgerStatus, compare_ledger, read_topic_bounds
+from orderflow.positions.start_checks import describe_topic
 from orderflow.settings import Settings
-from orderflow.start_checks import describe_topic
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.quarantined_share import QuarantinedShare

@@ -19,9 +19,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from orderflow import topic
 from orderflow.errors import RestartRequired
-from orderflow.kafka_topic_reader import KafkaTopicReader
 from orderflow.offsets import DamagedOffset, check_offset
 from orderflow.pipeline.engine import DAMAGE_RETRY_INTERVAL, DamagedPartition
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 

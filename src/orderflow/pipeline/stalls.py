@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from orderflow.ledger_status import PartitionStatus
+from orderflow.positions.ledger_status import PartitionStatus
 
 
 class _Waiting(NamedTuple):

@@ -27,16 +27,16 @@ from orderflow.errors import (
     Unavailable,
     translate_shortages,
 )
-from orderflow.ledger_status import describe_older_end
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.leader_reading import SessionKeepAlive, read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
+from orderflow.positions.ledger_status import describe_older_end
+from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
-from orderflow.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 from orderflow.topic import TopicInfo

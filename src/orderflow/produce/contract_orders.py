@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
+from orderflow.contract.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES, Product
 from orderflow.contract.definition import Contract, Field, Kind
 from orderflow.contract.exact_path import decode
 from orderflow.contract.field_reader import default_value

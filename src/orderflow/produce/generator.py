@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from random import Random
 
-from orderflow.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES
+from orderflow.contract.catalogue import CUSTOMER_IDS, PRODUCTS, QUANTITIES
 from orderflow.contract.definition import DEFAULT, Contract
 from orderflow.errors import SettingInvalid
 from orderflow.produce import message_defects

@@ -23,14 +23,14 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 from orderflow import settings as settings_module
 from orderflow import topic
 from orderflow.contract import loader
+from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import InputInvalid, SparkUnavailable
-from orderflow.kafka_topic_reader import KafkaTopicReader
-from orderflow.order_ranges import range_check_of
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
-from orderflow.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
 from orderflow.store import ledger, schema
 from orderflow.store.connection import Connection
 

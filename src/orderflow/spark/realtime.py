@@ -23,7 +23,7 @@ from orderflow.spark import tasks  # isort: skip # first, for the reason in task
 import pyarrow as pa
 
 from orderflow.errors import Interrupted, OrderFlowError, from_json
-from orderflow.kafka_topic_reader import KafkaTopicReader
+from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.spark import session
 from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS
 

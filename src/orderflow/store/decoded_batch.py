@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from orderflow.contract import loader
 from orderflow.contract.fast_path import decode_values
+from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import RecordRejected
-from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import orders
 from orderflow.store.record_batch import RecordBatch

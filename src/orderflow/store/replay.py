@@ -16,8 +16,8 @@ from orderflow.contract import loader
 from orderflow.contract.definition import EPOCH, Order, Reason
 from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
+from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import Contention, InputInvalid, RecordRejected
-from orderflow.order_ranges import range_check_of
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefused

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from confluent_kafka.admin import AdminClient
 
-from orderflow import start_checks, topic
+from orderflow import topic
 from orderflow.cli.doctor.checked_system import CheckedSystem, Result
 from orderflow.errors import OrderFlowError, TopicMissing
 from orderflow.plurals import counted
+from orderflow.positions import start_checks
 from orderflow.store.connection import Connection
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from orderflow import topic
 from orderflow.cli.doctor.checked_system import CheckedSystem, Result
 from orderflow.errors import SchemaTooNew, TableDrifted
-from orderflow.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.plurals import counted
+from orderflow.positions.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.store import ledger, server
 from orderflow.store.connection import Connection
 from orderflow.store.tables import TABLES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orderflow.catalogue import CATEGORY_OF, CUSTOMER_IDS, HIGHEST_PRICE, LOWEST_PRICE, QUANTITIES
+from orderflow.contract.catalogue import CATEGORY_OF, CUSTOMER_IDS, HIGHEST_PRICE, LOWEST_PRICE, QUANTITIES
 from orderflow.contract.definition import Order
 from orderflow.contract.exact_path import RangeCheck
 from orderflow.settings import Settings
