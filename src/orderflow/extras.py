@@ -20,7 +20,7 @@ class _Extra(NamedTuple):
 
 
 _EXTRAS: dict[Name, _Extra] = {
-    "spark": _Extra("Spark", {"pyspark": "pyspark", "pandas": "pandas", "jgo": "jgo"}),
+    "spark": _Extra("Spark", {"pyspark": "pyspark", "pandas": "pandas", "jgo": "jgo", "packaging": "packaging"}),
     "dashboard": _Extra(
         "the web server of dashboard and metrics",
         {"starlette": "starlette", "uvicorn": "uvicorn", "sse-starlette": "sse_starlette"},

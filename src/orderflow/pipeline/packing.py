@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import operator
-import re
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, distribution
@@ -18,16 +15,6 @@ log = logging.getLogger(__name__)
 
 # The packages that a worker imports; their requirements are packed too. Spark brings its own pyspark.
 _ROOTS = ("confluent-kafka", "msgspec", "mysql-connector-python", "pyarrow", "python-dotenv")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_PYTHON_CONDITION = re.compile(r"""python_version\s*([<>]=?|[!=]=)\s*["']([0-9.]+)["']""")
-_COMPARISONS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">=": operator.ge,
-    ">": operator.gt,
-}
 
 
 def pack(make_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
@@ -56,23 +43,13 @@ def pack(make_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
 
 def _with_required(name: str) -> Iterator[Distribution]:
+    from packaging.requirements import Requirement
+
     dist = distribution(name)
     yield dist
-    for requirement in dist.requires or ():
-        required, _, marker = requirement.partition(";")
-        if "extra" not in marker and "platform" not in marker and _fits_python(marker):
-            required_name = _NAME.match(required)
-            assert required_name
-            yield from _with_required(required_name[0])
-
-
-def _fits_python(marker: str) -> bool:
-    """Whether this Python meets all conditions on `python_version`. Other conditions are ignored."""
-    current = sys.version_info[:2]
-    return all(
-        _COMPARISONS[comparison](current, tuple(map(int, version.split("."))))
-        for comparison, version in _PYTHON_CONDITION.findall(marker)
-    )
+    for requirement in map(Requirement, dist.requires or ()):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield from _with_required(requirement.name)
 
 
 def _no_bytecode(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
