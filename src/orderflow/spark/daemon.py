@@ -34,7 +34,7 @@ if __name__ == "__main__":
     decode_values([b"{}"])  # the first call loads the C library: 1.3 s in a fresh worker on a busy machine
     # In Real-Time Mode, Spark's buffer is 4 bytes. A worker with that buffer would send each result at once. Spark
     # reads results only at the end of a task, so the socket would fill and the worker would block.
-    os.environ |= {"SPARK_BUFFER_SIZE": "65536", "PYTHON_UDF_BATCH_SIZE": "1000000"}
+    os.environ["SPARK_BUFFER_SIZE"] = "65536"
     # Spark's worker collects garbage after each task. Without freeze, each one scans all imported modules: 45 ms.
     gc.collect()
     gc.freeze()
