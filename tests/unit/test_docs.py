@@ -17,6 +17,7 @@ import typer
 from orderflow import cli, settings
 from orderflow.contract import definition, exact_path
 from orderflow.contract.definition import DEFAULT, Kind
+from orderflow.jvm import jars
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -80,6 +81,13 @@ def test_the_steps_of_the_architecture_page_exist(title: str) -> None:
         known = {name for file in files for name in _definitions(ROOT / "src/orderflow" / file)}
         assert functions, step
         assert set(functions) <= known, step
+
+
+def test_the_tested_versions_are_those_of_the_lock_file() -> None:
+    section = (DOCS / "installation.md").read_text("utf-8").split("## Tested versions")[1].split("\n## ")[0]
+    for group, artifact, product in (("kafka", "kafka_2.13", "Apache Kafka"), ("mariadb", "", "MariaDB")):
+        [version] = [name.split(":")[2] for name in jars.locked(group) if artifact in name.split(":")[1]]
+        assert re.search(rf"^\| {product} \|.*\| {re.escape(version)}\b", section, re.MULTILINE), product
 
 
 def _definitions(path: Path) -> Iterator[str]:
