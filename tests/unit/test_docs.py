@@ -17,6 +17,7 @@ import typer
 from orderflow import cli, settings
 from orderflow.contract import definition, exact_path
 from orderflow.contract.definition import DEFAULT, Kind
+from orderflow.jvm import jars
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,13 +66,37 @@ def test_the_architecture_page_agrees_with_the_source() -> None:
     page, source = (DOCS / "architecture.md").read_text("utf-8"), ROOT / "src/orderflow"
     files = re.findall(r"`([\w/]+\.(?:py|c|lock))`", page)
     assert [file for file in files if not (source / file).exists() and not (ROOT / file).exists()] == []
-    for files_of_step, functions in re.findall(r"^\| \d.*\| (`.*?`) \| (`.*?`) \|$", page, re.MULTILINE):
-        text = "".join((source / file).read_text("utf-8") for file in re.findall(r"`(.*?)`", files_of_step))
-        for name in re.findall(r"(\w+)`", functions):
-            assert re.search(rf"(def|class) {name}\b", text), (files_of_step, name)
     packages = page.split("## Packages")[1].split("## ")[0]
     shown = {name for row in re.findall(r"^\| (`.*?`) \|", packages, re.MULTILINE) for name in re.findall(r"\w+", row)}
     assert shown == {path.stem for path in source.iterdir() if not re.match(r"_|py\.typed", path.name)} | {"benchmarks"}
+
+
+@pytest.mark.parametrize("title", ["One record", "One error"])
+def test_the_steps_of_the_architecture_page_exist(title: str) -> None:
+    section = (DOCS / "architecture.md").read_text("utf-8").split(f"## {title}\n")[1].split("\n## ")[0]
+    steps = [line for line in section.splitlines() if re.match(r"\| \d", line)]
+    assert len(steps) > 10
+    for step in steps:
+        files, functions = (re.findall("`(.*?)`", cell) for cell in step.strip("| ").split(" | ")[-2:])
+        known = {name for file in files for name in _definitions(ROOT / "src/orderflow" / file)}
+        assert functions, step
+        assert set(functions) <= known, step
+
+
+def test_the_tested_versions_are_those_of_the_lock_file() -> None:
+    section = (DOCS / "installation.md").read_text("utf-8").split("## Tested versions")[1].split("\n## ")[0]
+    for group, artifact, product in (("kafka", "kafka_2.13", "Apache Kafka"), ("mariadb", "", "MariaDB")):
+        [version] = [name.split(":")[2] for name in jars.locked(group) if artifact in name.split(":")[1]]
+        assert re.search(rf"^\| {product} \|.*\| {re.escape(version)}\b", section, re.MULTILINE), product
+
+
+def _definitions(path: Path) -> Iterator[str]:
+    """Yield the names of the functions and classes of a module: methods alone and as `Class.method`."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{member.name}" for member in node.body if isinstance(member, ast.FunctionDef))
 
 
 def commands(text: str) -> Iterator[list[str]]:
