@@ -83,28 +83,28 @@ def _wait_for_success(unreadable: UnreadableRecords) -> None:
 def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its threads may wait for MySQL."""
     engine, stop_event, is_ended = DirectEngine(Settings()), threading.Event(), threading.Event()
-    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    monkeypatch.setattr(engine, "_commit_until_end", lambda *_: is_ended.wait(30))
     stop_event.set()
     with pytest.raises(Interrupted, match="A stop was requested"):
-        engine.store(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
+        engine.commit_range(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
     is_ended.set()
 
 
 def test_storing_without_spark_ends_if_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The start of the engine is not watched, so a hanging one would keep the sink from reporting anything."""
     engine, is_ended = DirectEngine(Settings(), stall_timeout=0.1), threading.Event()
-    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    monkeypatch.setattr(engine, "_commit_until_end", lambda *_: is_ended.wait(30))
     with pytest.raises(Interrupted, match=r"Nothing was stored for 0.1 seconds, although orders has records"):
-        engine.store(INFO, {0: 0}, {0: 9}, Path(), threading.Event())
+        engine.commit_range(INFO, {0: 0}, {0: 9}, Path(), threading.Event())
     is_ended.set()
 
 
 class Stored(DirectEngine):
-    """Records what it should store."""
+    """Records what it should commit."""
 
     ranges: list[tuple[Mapping[int, int], Mapping[int, int]]] = []
 
-    def store(
+    def commit_range(
         self,
         info: TopicInfo,
         positions: Mapping[int, int],

@@ -51,9 +51,9 @@ class DirectEngine:
         self._committed_at = time.monotonic()
         topic_reader = KafkaTopicReader(self._settings, info.topic_id)
         arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
-        self._future = run_in_thread("direct", lambda: self._store(*arguments))
+        self._future = run_in_thread("direct", lambda: self._commit_until_end(*arguments))
 
-    def store(
+    def commit_range(
         self,
         info: TopicInfo,
         positions: Mapping[int, int],
@@ -61,7 +61,7 @@ class DirectEngine:
         scratch: Path,
         stop_event: threading.Event,
     ) -> None:
-        """Store the records from `positions` up to `end_offsets` and return.
+        """Commit the records from `positions` up to `end_offsets`, and return.
 
         Raises Interrupted if `stop_event` is set before, or if nothing is stored for the stall timeout.
         """
@@ -81,7 +81,7 @@ class DirectEngine:
         finally:
             self.stop()
 
-    def _store(
+    def _commit_until_end(
         self,
         topic_reader: KafkaTopicReader,
         positions: Mapping[int, int],
@@ -89,7 +89,7 @@ class DirectEngine:
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
     ) -> None:
-        """Store the records from `positions` until `stop_event` is set, or up to `end_offsets`.
+        """Commit the records from `positions` until `stop_event` is set, or up to `end_offsets`.
 
         Raises the error of a thread. With `end_offsets`, raises BatchDamaged after all other partitions are stored.
         """

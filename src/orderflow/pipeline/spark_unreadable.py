@@ -79,7 +79,7 @@ class UnreadableRecords:
             starts = {partition: positions[partition] for partition in readable_from}
             engine = DirectEngine(self._settings, stall_timeout=self._stall_timeout)
             try:
-                engine.store(info, starts, readable_from, scratch, stop_event)
+                engine.commit_range(info, starts, readable_from, scratch, stop_event)
             except RestartRequired:
                 raise
             except Interrupted:  # a long range of aborted records may take longer to read

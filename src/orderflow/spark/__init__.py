@@ -150,11 +150,13 @@ def write_orders(
     # Each task stores one of several partitions, so the order_ids of the tasks alternate.
     sort_by_last_digit = len(info.partitions) > 1
 
-    def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def commit_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if realtime:
             assert scratch
-            return realtime_mode.store(batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit)
-        return tasks.store(
+            return realtime_mode.commit_on_arrival(
+                batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit
+            )
+        return tasks.commit_batches(
             batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit, check_gaps=check_gaps
         )
 
@@ -163,7 +165,7 @@ def write_orders(
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
         (realtime_mode.with_flush_rows(chosen) if realtime else chosen)
-        .mapInArrow(store_orders, _ddl(tasks.STORED_SCHEMA))
+        .mapInArrow(commit_orders, _ddl(tasks.TRANSACTION_SCHEMA))
         .observe(OBSERVATION, F.count(F.lit(1)).alias("transactions"), *sums)
     )
     if records.isStreaming:
