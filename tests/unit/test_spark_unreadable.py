@@ -106,7 +106,7 @@ class Stored(DirectEngine):
 
     def commit_range(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         scratch: Path,

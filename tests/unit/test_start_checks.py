@@ -132,7 +132,7 @@ NO_TIME = STORED._replace(timestamp=-1)
 def test_the_last_record_is_compared(
     stored: Record, found: Record | None, is_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    last = LastRecord(99, ledger.fingerprint(stored.timestamp, stored.key))
+    last = LastRecord(99, ledger.hash_record(stored.timestamp, stored.key))
     # Partition 1 begins after its last record, and the topic does not have partition 2.
     _set_ledger(monkeypatch, last_records=dict.fromkeys(range(3), last))
     read = mock.Mock(return_value={0: found} if found else {})
@@ -163,7 +163,7 @@ def test_offsets_without_records_must_stay_so(
     last_offset: int | None, stored: int, records: set[int], reused: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ledger is at 16 and begins at 4; the offsets 13 and 14 are accepted as lost."""
-    last = {} if last_offset is None else {0: LastRecord(last_offset, ledger.fingerprint(STORED.timestamp, STORED.key))}
+    last = {} if last_offset is None else {0: LastRecord(last_offset, ledger.hash_record(STORED.timestamp, STORED.key))}
     loss = Loss("orders", "id", 0, 13, 15, MOMENT, "ann")
     _set_ledger(monkeypatch, _entry(stored=stored), last_records=last, losses=[loss])
     monkeypatch.setattr(topic, "records_at", lambda *_: {0: STORED._replace(offset=9)})

@@ -396,7 +396,7 @@ class Watching(EngineWatch):
         ends = {0: self._looks[0].end} | ({1: 0} if self._busy else {})
         return self.wait_for_end(cast(Connection, None), INFO, ends, threading.Event())
 
-    def _query_status(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
+    def _query_status(self, connection: Connection, topic_info: TopicInfo) -> LedgerStatus:
         self._test_clock.now += 10
         self._look_count += 1
         position, end, quarantined = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]

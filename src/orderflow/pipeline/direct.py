@@ -44,18 +44,18 @@ class DirectEngine:
         configure_worker_process()
 
     def start(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+        self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._damaged = threading.Event(), {}
         self._committed_at = time.monotonic()
-        topic_reader = KafkaTopicReader(self._settings, info.topic_id)
+        topic_reader = KafkaTopicReader(self._settings, topic_info.topic_id)
         arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
         self._future = run_in_thread("direct", lambda: self._commit_until_end(*arguments))
 
     def commit_range(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         scratch: Path,
@@ -66,13 +66,13 @@ class DirectEngine:
         Raises Interrupted if `stop_event` is set before, or if nothing is stored for the stall timeout.
         """
         self._scratch = scratch
-        self.start(info, positions, end_offsets, once=True)
+        self.start(topic_info, positions, end_offsets, once=True)
 
         def check_stall() -> None:
             if time.monotonic() - self._committed_at > self._stall_timeout:
                 raise Interrupted(
-                    f"Nothing was stored for {self._stall_timeout:g} seconds, although {info.name} has records that"
-                    " Spark cannot read past."
+                    f"Nothing was stored for {self._stall_timeout:g} seconds, although {topic_info.name} has records"
+                    " that Spark cannot read past."
                 )
 
         try:

@@ -42,7 +42,7 @@ class Engine(Protocol):
         """
 
     def start(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+        self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         """Store the records from `positions`, the ledger's positions; with `once`, only those before `end_offsets`.
 

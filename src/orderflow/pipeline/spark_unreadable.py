@@ -44,7 +44,7 @@ class UnreadableRecords:
 
     def store_without_spark(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         *,
@@ -65,7 +65,7 @@ class UnreadableRecords:
         if readable_from:
             log.warning(
                 "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
-                info.name,
+                topic_info.name,
                 ", ".join(
                     f"partition {partition} up to offset {offset - 1}" for partition, offset in readable_from.items()
                 ),
@@ -79,7 +79,7 @@ class UnreadableRecords:
             starts = {partition: positions[partition] for partition in readable_from}
             engine = DirectEngine(self._settings, stall_timeout=self._stall_timeout)
             try:
-                engine.commit_range(info, starts, readable_from, scratch, stop_event)
+                engine.commit_range(topic_info, starts, readable_from, scratch, stop_event)
             except RestartRequired:
                 raise
             except Interrupted:  # a long range of aborted records may take longer to read

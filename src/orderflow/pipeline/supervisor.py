@@ -177,22 +177,22 @@ class Supervisor:
 
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
-        info = get_or_create_topic(self._settings, connection)
-        all_bounds = topic.bounds(self._settings, info.partitions)
+        topic_info = get_or_create_topic(self._settings, connection)
+        all_bounds = topic.bounds(self._settings, topic_info.partitions)
         first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first_offsets)
-        self._watch.prepare_start(connection, info, positions)
-        end_offsets = self._end_offsets(info, positions)
+        positions = ledger.ensure_partitions(connection, topic_info.name, topic_info.topic_id, first_offsets)
+        self._watch.prepare_start(connection, topic_info, positions)
+        end_offsets = self._end_offsets(topic_info, positions)
         self._waiting = {
             partition: position for partition, position in positions.items() if position < end_offsets.get(partition, 0)
         }
         accounted = accounted_offsets(self._settings, connection, first_offsets)
         read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
         with SessionKeepAlive(connection):  # Spark may need minutes, and so may a search for damaged batches
-            self._engine.start(info, positions, end_offsets, once=self._once)
+            self._engine.start(topic_info, positions, end_offsets, once=self._once)
         self._has_started_engine = True
         try:
-            must_restart = self._watch.wait_for_end(connection, info, end_offsets, self._stop_event)
+            must_restart = self._watch.wait_for_end(connection, topic_info, end_offsets, self._stop_event)
         except BaseException as error:
             # Before the engine is stopped, which may take half a minute.
             if isinstance(error, Unavailable | Contention) and not isinstance(error, JvmExited):
@@ -215,16 +215,16 @@ class Supervisor:
                 return False
         return True
 
-    def _end_offsets(self, info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
+    def _end_offsets(self, topic_info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
         """Return the current ends of the topic's partitions.
 
         Raises KafkaUnavailable if an end is before the ledger's position.
         """
-        all_bounds = topic.bounds(self._settings, info.partitions)
+        all_bounds = topic.bounds(self._settings, topic_info.partitions)
         end_offsets = {partition: bounds.end for partition, bounds in all_bounds.items()}
         for partition, end in end_offsets.items():
             if positions[partition] > end:
-                raise KafkaUnavailable(describe_older_end(info.name, partition, end, positions[partition]))
+                raise KafkaUnavailable(describe_older_end(topic_info.name, partition, end, positions[partition]))
         return end_offsets
 
     def _lag(self) -> int:

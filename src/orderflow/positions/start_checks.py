@@ -102,7 +102,7 @@ def check_accounted_offsets(settings: Settings, accounted: AccountedOffsets) -> 
     # A first start needs no client.
     wanted = {partition: last.offset for partition, last in last_records.items()}
     for partition, record in (topic.records_at(settings, wanted) if wanted else {}).items():
-        if ledger.fingerprint(record.timestamp, record.key) != last_records[partition].fingerprint:
+        if ledger.hash_record(record.timestamp, record.key) != last_records[partition].hash:
             raise _offsets_reused_error(
                 f"{name} partition {partition} has another record at offset {record.offset} than the one that was"
                 " stored"

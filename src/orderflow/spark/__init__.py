@@ -145,10 +145,10 @@ def write_orders(
     if realtime and not scratch:
         raise InputInvalid("realtime=True needs a folder as scratch.", hint="Pass scratch to write_orders.")
     settings = settings or _default_settings()
-    info = topic.describe(settings)
-    topic_reader = KafkaTopicReader(settings, info.topic_id)
+    topic_info = topic.describe(settings)
+    topic_reader = KafkaTopicReader(settings, topic_info.topic_id)
     # Each task stores one of several partitions, so the order_ids of the tasks alternate.
-    sort_by_last_digit = len(info.partitions) > 1
+    sort_by_last_digit = len(topic_info.partitions) > 1
 
     def commit_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if realtime:
@@ -191,10 +191,10 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     """
     schema.prepare(settings)
     with Connection(settings) as connection:
-        info = get_or_create_topic(settings, connection)
+        topic_info = get_or_create_topic(settings, connection)
         topic.check_cleanup_policy(settings)
-        first = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
-        positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
+        first = {partition: bounds.first for partition, bounds in topic.bounds(settings, topic_info.partitions).items()}
+        positions = ledger.ensure_partitions(connection, topic_info.name, topic_info.topic_id, first)
         check_accounted_offsets(settings, accounted_offsets(settings, connection, first))
         return positions
 

@@ -40,13 +40,13 @@ class OutOfOrder(Exception):
 
 
 class TransactionContext(NamedTuple):
-    """What all transactions of a commit share. `check_topic_id` raises TopicRecreated if the topic was recreated."""
+    """What all transactions of a commit share. `finish_topic_id_check` is from `TopicReader.request_topic_id_check`."""
 
     session: WriterSession
     topic_reader: TopicReader
     decoder: BatchDecoder
     contract_id: int
-    check_topic_id: Callable[[], None]
+    finish_topic_id_check: Callable[[], None]
     ticket: CommitTicket
     timer: StepTimer
 
@@ -188,7 +188,7 @@ class BatchTransaction:
                 duplicates=counts.duplicates[partition],
                 quarantined=counts.quarantined[partition],
                 unknown_fields=counts.unknown_fields[partition],
-                last=LastRecord(batch.offsets[index], ledger.fingerprint(batch.timestamps[index], batch.keys[index])),
+                last=LastRecord(batch.offsets[index], ledger.hash_record(batch.timestamps[index], batch.keys[index])),
             )
             for partition, index in batch.last_indexes().items()
         }
@@ -197,7 +197,7 @@ class BatchTransaction:
 
     def _commit(self) -> None:
         connection, timer = self._context.session.connection, self._context.timer
-        self._context.check_topic_id()
+        self._context.finish_topic_id_check()
         timer.lap("account")
         connection.commit()
         timer.lap("commit")
