@@ -13,6 +13,7 @@
     │       ├── JvmExited         Spark's JVM is gone: the sink re-executes its process
     │       └── RestartRequired   the topic or the tables have changed: restart, and the start handles the change
     ├── Contention                a conflict with another transaction: retry this one at once, later restart
+    ├── StopRequested             a stop was requested during a long wait: end without an error
     └── OperatorError             only a person can fix it: stop with a non-zero exit code
         ├── SettingInvalid        a setting is missing or wrong
         ├── ContractInvalid       the contract file contradicts itself, or differs from the tables' contract
@@ -132,6 +133,10 @@ class JvmExited(Interrupted):
 
 class Contention(OrderFlowError):
     """A deadlock or a lock timeout. A writer retries its transaction some times; then the engine is restarted."""
+
+
+class StopRequested(OrderFlowError):
+    """A stop was requested during a wait that may take long. Not a failure: the command ends."""
 
 
 class OperatorError(OrderFlowError):

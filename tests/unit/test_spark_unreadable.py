@@ -11,7 +11,15 @@ from unittest import mock
 import pytest
 
 from orderflow import topic
-from orderflow.errors import BatchDamaged, Interrupted, KafkaUnavailable, OffsetsLost, OrderFlowError, RestartRequired
+from orderflow.errors import (
+    BatchDamaged,
+    Interrupted,
+    KafkaUnavailable,
+    OffsetsLost,
+    OrderFlowError,
+    RestartRequired,
+    StopRequested,
+)
 from orderflow.offsets import DamagedRange
 from orderflow.pipeline import spark_unreadable
 from orderflow.pipeline.direct import DirectEngine
@@ -57,7 +65,7 @@ def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyP
     unreadable = UnreadableRecords(Settings())
     unreadable.must_search = True
     stop_event.set()
-    with pytest.raises(Interrupted, match="A stop was requested"):
+    with pytest.raises(StopRequested, match="A stop was requested"):
         unreadable.store_without_spark(INFO, {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
     is_ended.set()
 
@@ -85,7 +93,7 @@ def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.Mon
     engine, stop_event, is_ended = DirectEngine(Settings()), threading.Event(), threading.Event()
     monkeypatch.setattr(engine, "_commit_until_end", lambda *_: is_ended.wait(30))
     stop_event.set()
-    with pytest.raises(Interrupted, match="A stop was requested"):
+    with pytest.raises(StopRequested, match="A stop was requested"):
         engine.commit_range(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
     is_ended.set()
 

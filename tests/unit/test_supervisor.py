@@ -26,6 +26,7 @@ from orderflow.errors import (
     OperatorError,
     OrderFlowError,
     SparkUnavailable,
+    StopRequested,
     TooManyRejected,
     TopicRecreated,
     UnknownDatabaseError,
@@ -310,10 +311,11 @@ def test_an_unknown_error_that_takes_long_is_not_retried_for_ever(clock: Clock) 
         Scripted(*[fail] * 100, clock=clock).run()
 
 
-def test_a_requested_stop_ends_the_waiting() -> None:
+@pytest.mark.parametrize("error", [UNAVAILABLE, StopRequested("A stop was requested while Spark started.")])
+def test_a_requested_stop_ends_the_waiting(error: OrderFlowError) -> None:
     def stop_and_fail(sink: Scripted) -> None:
         sink.stop_event.set()
-        raise UNAVAILABLE
+        raise error
 
     sink = Scripted(stop_and_fail, _end)
     sink.run()

@@ -63,7 +63,7 @@ class DirectEngine:
     ) -> None:
         """Commit the records from `positions` up to `end_offsets`, and return.
 
-        Raises Interrupted if `stop_event` is set before, or if nothing is stored for the stall timeout.
+        Raises StopRequested when `stop_event` is set, and Interrupted if nothing is stored for the stall timeout.
         """
         self._scratch = scratch
         self.start(topic_info, positions, end_offsets, once=True)

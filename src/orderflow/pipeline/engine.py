@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from orderflow.errors import BatchDamaged, Interrupted
+from orderflow.errors import BatchDamaged, StopRequested
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
 from orderflow.topic import TopicInfo
@@ -38,7 +38,7 @@ class Engine(Protocol):
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs.
 
-        `stop_event` is set when a stop is requested. A `start` that takes long then ends with Interrupted.
+        `stop_event` is set when a stop is requested. A `start` that takes long then raises StopRequested.
         """
 
     def start(
@@ -102,9 +102,9 @@ def wait_unless_stopped(
 ) -> None:
     """Wait for the future. `check` is called again and again meanwhile.
 
-    Raises Interrupted when `stop_event` is set: a stop was requested while `activity`. Raises what `check` raises.
+    Raises StopRequested when `stop_event` is set; `activity` completes its message. Raises what `check` raises.
     """
     while not futures.wait([future], _POLL_INTERVAL).done:
         if stop_event.is_set():
-            raise Interrupted(f"A stop was requested while {activity}.")
+            raise StopRequested(f"A stop was requested while {activity}.")
         check()

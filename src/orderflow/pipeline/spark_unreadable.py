@@ -53,7 +53,7 @@ class UnreadableRecords:
     ) -> Mapping[int, int]:
         """Store the records up to the last that Spark cannot read. Return the positions from which Spark can read.
 
-        Raises Interrupted when `stop_event` is set, or if nothing is stored for the stall timeout.
+        Raises StopRequested when `stop_event` is set, and Interrupted if nothing is stored for the stall timeout.
         """
         if not self.must_search and not self.damaged:
             return positions

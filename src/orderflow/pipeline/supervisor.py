@@ -24,6 +24,7 @@ from orderflow.errors import (
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
+    StopRequested,
     Unavailable,
     translate_shortages,
 )
@@ -120,6 +121,8 @@ class Supervisor:
                 if not self._stop_event.is_set():  # otherwise a signal to all processes of the service has ended it
                     is_failed = not self._was_healthy()
                     restart_process(exited, self._watch.positions, self._stop_event, has_failed=is_failed)
+            except StopRequested:
+                return None
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
