@@ -31,7 +31,7 @@
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
         ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchDamaged          a batch in the topic is damaged: wrong checksum, or it cannot be decoded
-        ├── TooManyRejected       almost all records are quarantined: the wrong topic, or a faulty producer
+        ├── TooManyQuarantined    almost all records are quarantined: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
         ├── AlreadyRunning        another process uses the same folder, or does not leave it
         └── StartFailed           a process did not become ready, or something it needs could not be downloaded
@@ -207,7 +207,7 @@ class BatchDamaged(OperatorError):
     """A batch of the topic is damaged: it fails Kafka's checksum, or cannot be decoded. No client can read it."""
 
 
-class TooManyRejected(OperatorError):
+class TooManyQuarantined(OperatorError):
     """More of the last records were quarantined than QUARANTINE_MAX_SHARE allows."""
 
 

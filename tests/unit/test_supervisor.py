@@ -27,7 +27,7 @@ from orderflow.errors import (
     OrderFlowError,
     SparkUnavailable,
     StopRequested,
-    TooManyRejected,
+    TooManyQuarantined,
     TopicRecreated,
     UnknownDatabaseError,
 )
@@ -498,10 +498,10 @@ def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
 
 
 @pytest.mark.usefixtures("skipped")
-def test_too_many_rejected_records_stop_the_supervisor(clock: Clock) -> None:
+def test_too_many_quarantined_records_stop_the_supervisor(clock: Clock) -> None:
     healthy = [Look(100 * count, 10**6) for count in range(1, 20)]
     rejecting = [Look(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
-    with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were quarantined\."):
+    with pytest.raises(TooManyQuarantined, match=r"of the last [0-9,]+ records of topic orders were quarantined\."):
         Watching(clock, [*healthy, *rejecting], WatchedEngine()).watch()
     restored = [*healthy, *[Look(50, 10**6)] * 3, Look(1850, 1850, 500)]
     assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
@@ -543,7 +543,7 @@ def test_the_partitions_that_had_records_at_the_start_are_known(run_engine: Call
 
 
 def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., None]) -> None:
-    with pytest.raises(TooManyRejected):
+    with pytest.raises(TooManyQuarantined):
         run_engine([Look(0, 10**6), Look(2000, 10**6, 2000)], StartableEngine())
     with pytest.raises(SparkUnavailable):
         run_engine([Look(0, 0)], StartableEngine(ends_after=3))

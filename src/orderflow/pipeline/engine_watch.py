@@ -12,7 +12,7 @@ from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
 from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
-from orderflow.pipeline.leader_reading import read_as_leader
+from orderflow.pipeline.leader_session import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
@@ -183,7 +183,7 @@ class EngineWatch:
     def _report_progress(self, connection: Connection, topic_info: TopicInfo) -> LedgerStatus:
         """Check ledger and topic, and log the result if it has changed.
 
-        Raises TooManyRejected, and what `_query_status` raises.
+        Raises TooManyQuarantined, and what `_query_status` raises.
         """
         current = self._query_status(connection, topic_info)
         if self._failure and (not current.lag or self.positions != self._failure[1]):
@@ -201,7 +201,7 @@ class EngineWatch:
         return current
 
     def _check_quarantined_share(self, current: LedgerStatus) -> None:
-        """Raise TooManyRejected if too many of the last records were quarantined.
+        """Raise TooManyQuarantined if too many of the last records were quarantined.
 
         A writer checks this too, but on a cluster Spark repeats its task.
         """

@@ -31,7 +31,7 @@ from orderflow.errors import (
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
-from orderflow.pipeline.leader_reading import SessionKeepAlive, read_as_leader
+from orderflow.pipeline.leader_session import SessionKeepAlive, read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.positions.ledger_status import describe_older_end

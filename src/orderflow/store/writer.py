@@ -85,7 +85,7 @@ class Writer:
         - LedgerGap: the topic holds records before the batch.
         - Contention: after `max_attempts` attempts or 90 seconds.
         - TopicRecreated, DatabaseUnavailable, UnknownDatabaseError, DatabaseRefused.
-        - TooManyRejected: after the whole batch is stored.
+        - TooManyQuarantined: after the whole batch is stored.
 
         After LedgerGap, the batch may be committed again; after another error, the writer must be closed. The ledger
         shows what is stored: usually nothing; the first records of each partition, if the batch was split; all of it,

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from orderflow.errors import DatabaseUnavailable, KafkaUnavailable, StopRequested
-from orderflow.pipeline.leader_reading import read_as_leader
+from orderflow.pipeline.leader_session import read_as_leader
 
 
 def test_the_result_or_the_error_of_the_reading_is_passed_on() -> None:
