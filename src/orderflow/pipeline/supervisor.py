@@ -9,6 +9,7 @@ ledger cannot.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -87,8 +88,9 @@ class Supervisor:
         self._has_started_engine = False
         self._started_at = 0.0  # when the current run as leader began
         self._reported_error: OrderFlowError | None = None  # of the current attempt
+        self._failed_at = 0.0  # when it was reported
         self._last_positions: dict[int, int] = {}  # at the last failure
-        self._logged_failure_at: float | None = None
+        self._logged_failure_at = -math.inf
 
     def run(self) -> None:
         """Run the sink.
@@ -119,40 +121,43 @@ class Supervisor:
                     return self._run_as_leader()
             except JvmExited as exited:
                 if not self._stop_event.is_set():  # otherwise a signal to all processes of the service has ended it
-                    is_failed = not self._was_healthy()
-                    restart_process(exited, self._watch.positions, self._stop_event, has_failed=is_failed)
+                    has_failed = not self._was_healthy(self._clock())
+                    restart_process(exited, self._watch.positions, self._stop_event, has_failed=has_failed)
             except StopRequested:
                 return None
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.register_failure(error, self._waiting_positions())
-                self._stop_event.wait(self._restarts.next_wait())
+                wait = self._restarts.register_run(
+                    error,
+                    was_healthy=self._was_healthy(self._failed_at),
+                    has_progressed=self._has_progressed(),
+                    positions=self._waiting_positions(),
+                )
+                self._last_positions = dict(self._watch.positions)
+                self._stop_event.wait(wait)
         return None
 
     def _report_failure(self, error: Unavailable | Contention) -> None:
         """Report an attempt's error once. During an outage, log it every `reminder_interval` seconds."""
         if error is self._reported_error or self._stop_event.is_set():
             return
-        self._reported_error = error
+        self._reported_error, self._failed_at = error, self._clock()
         self._watch.mark_failed()
-        was_healthy = self._was_healthy()
-        if was_healthy or self._last_positions != self._watch.positions:
-            # There was progress since the last failure, so this is a new outage.
-            self._last_positions, self._logged_failure_at = dict(self._watch.positions), None
-            if was_healthy:
-                self._restarts.reset()
-            else:
-                self._restarts.reset_starts()
         self._on_progress(SinkProgress("waiting", error.message, error=error.name))
-        if self._logged_failure_at is None or self._clock() - self._logged_failure_at > self._reminder_interval:
+        is_new_outage = self._has_progressed() or self._was_healthy(self._failed_at)
+        if is_new_outage or self._failed_at - self._logged_failure_at > self._reminder_interval:
             self._log_failure(error)
             self._logged_failure_at = self._clock()
 
-    def _was_healthy(self) -> bool:
-        """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._watch.has_caught_up and self._clock() - self._started_at > HEALTHY_RUN
+    def _has_progressed(self) -> bool:
+        """Whether a position has moved since the last failure."""
+        return self._last_positions != self._watch.positions
+
+    def _was_healthy(self, ended_at: float) -> bool:
+        """Whether the run until then ended an earlier outage, although no record may have arrived during it."""
+        return self._watch.has_caught_up and ended_at - self._started_at > HEALTHY_RUN
 
     def _waiting_positions(self) -> list[Hashable]:
         """Return the partitions that had a lag at the last start, with their positions. If none had one, return all.
