@@ -36,7 +36,7 @@ from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.supervisor import Supervisor
 from orderflow.positions.ledger_status import LedgerStatus, PartitionStatus
-from orderflow.positions.start_checks import AccountedOffsets
+from orderflow.positions.start_checks import AccountedOffsets, LedgerStart
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -515,11 +515,8 @@ class StartableEngine(WatchedEngine):
 @pytest.fixture
 def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Look], Any], Supervisor]:
     """A function that runs an engine once; its looks are as in Watching."""
-    monkeypatch.setattr(topic, "describe", lambda _: INFO)
-    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
-    monkeypatch.setattr(topic, "bounds", lambda *_: {})
-    monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
-    monkeypatch.setattr(supervisor, "accounted_offsets", lambda *_: AccountedOffsets({}, []))
+    start = LedgerStart(INFO, "delete", {0: 0}, AccountedOffsets({}, []))
+    monkeypatch.setattr(supervisor, "prepare_start", lambda *_: start)
 
     def run(looks: list[Look], engine: Any) -> Supervisor:
         sink = Supervisor(Settings(), engine=engine, clock=clock)

@@ -17,7 +17,7 @@ from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.positions.ledger_status import LedgerStatus, compare_ledger, read_topic_bounds
-from orderflow.positions.start_checks import describe_topic
+from orderflow.positions.start_checks import LedgerStart, describe_topic
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
@@ -85,17 +85,17 @@ class EngineWatch:
         self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
-    def prepare_start(self, connection: Connection, topic_info: TopicInfo, positions: Mapping[int, int]) -> None:
+    def set_start(self, connection: Connection, start: LedgerStart) -> None:
         """Set the positions from which the engine is about to start. The next report of progress is logged.
 
         Raises DatabaseUnavailable, KafkaUnavailable, TopicUnusable, TopicRecreated.
         """
-        self._set_positions(positions)
+        self._set_positions(start.positions)
         if self._failure:
             self._failure = self._failure[0], self.positions
         self._last_message = ""
-        self._cleanup_policy = topic.check_cleanup_policy(self._settings)
-        self._last_status = self._last_status or self._query_status(connection, topic_info)
+        self._cleanup_policy = start.cleanup_policy
+        self._last_status = self._last_status or self._query_status(connection, start.topic_info)
 
     def mark_failed(self) -> None:
         """Record that an attempt has failed. The next progress from these positions is logged as its end."""

@@ -36,7 +36,7 @@ from orderflow.pipeline.leader_session import SessionKeepAlive, read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.positions.ledger_status import describe_older_end
-from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
+from orderflow.positions.start_checks import check_accounted_offsets, prepare_start
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
@@ -185,17 +185,14 @@ class Supervisor:
 
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
-        topic_info = get_or_create_topic(self._settings, connection)
-        all_bounds = topic.bounds(self._settings, topic_info.partitions)
-        first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.ensure_partitions(connection, topic_info.name, topic_info.topic_id, first_offsets)
-        self._watch.prepare_start(connection, topic_info, positions)
+        start = prepare_start(self._settings, connection)
+        topic_info, positions = start.topic_info, start.positions
+        self._watch.set_start(connection, start)
         end_offsets = self._end_offsets(topic_info, positions)
         self._waiting = {
             partition: position for partition, position in positions.items() if position < end_offsets.get(partition, 0)
         }
-        accounted = accounted_offsets(self._settings, connection, first_offsets)
-        read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
+        read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, start.accounted))
         with SessionKeepAlive(connection):  # Spark may need minutes, and so may a search for damaged batches
             self._engine.start(topic_info, positions, end_offsets, once=self._once)
         self._has_started_engine = True

@@ -26,12 +26,12 @@ from orderflow.contract import loader
 from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import InputInvalid, SparkUnavailable
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
-from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
+from orderflow.positions.start_checks import check_accounted_offsets, prepare_start
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
-from orderflow.store import ledger, schema
+from orderflow.store import schema
 from orderflow.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -191,12 +191,9 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     """
     schema.prepare(settings)
     with Connection(settings) as connection:
-        topic_info = get_or_create_topic(settings, connection)
-        topic.check_cleanup_policy(settings)
-        first = {partition: bounds.first for partition, bounds in topic.bounds(settings, topic_info.partitions).items()}
-        positions = ledger.ensure_partitions(connection, topic_info.name, topic_info.topic_id, first)
-        check_accounted_offsets(settings, accounted_offsets(settings, connection, first))
-        return positions
+        start = prepare_start(settings, connection)
+    check_accounted_offsets(settings, start.accounted)
+    return start.positions
 
 
 def _default_settings() -> Settings:
