@@ -14,7 +14,6 @@ from confluent_kafka import Message
 
 from orderflow import topic
 from orderflow.errors import Interrupted, LedgerGap
-from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread, wait_unless_stopped
 from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
@@ -23,6 +22,7 @@ from orderflow.settings import Settings
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
+from orderflow.telemetry import transactions
 from orderflow.topic import TopicInfo
 
 

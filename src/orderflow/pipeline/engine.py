@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from orderflow.errors import BatchDamaged, StopRequested
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.store.connection import ANSWER_TIMEOUT
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 Returned = TypeVar("Returned")

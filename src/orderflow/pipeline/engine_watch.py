@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.leader_session import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
@@ -22,6 +21,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.quarantined_share import QuarantinedShare
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orderflow.errors import Interrupted, JvmExited, OrderFlowError, SparkUnavailable
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
 from orderflow.pipeline.spark_driver import START_TIMEOUT, SparkDriver
 from orderflow.pipeline.spark_query import MicroBatchQuery, RealtimeQuery
@@ -18,6 +17,7 @@ from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import realtime
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:

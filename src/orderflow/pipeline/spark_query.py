@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.spark_driver import STOP_TIMEOUT, SparkDriver
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, write_orders
 from orderflow.spark.options import offsets_json
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.contract.exact_path import RangeCheck
 from orderflow.contract.fast_path import decode_values
 from orderflow.errors import InputInvalid, Interrupted, LedgerGap, OrderFlowError, RecordRejected, from_json
-from orderflow.metrics import transactions
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.store.commit_result import CommitResult
 from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 from orderflow.store.writer import Writer
+from orderflow.telemetry import transactions
 
 ArrowBatch: TypeAlias = pa.RecordBatch  # the store's RecordBatch is another class
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
