@@ -44,8 +44,8 @@ class SinkProgress(NamedTuple):
 class EngineWatch:
     """Watches one engine through all its restarts.
 
-    `positions` are the ledger's at the last query. `has_caught_up` is True once the lag was 0; the supervisor sets it
-    to False before each attempt.
+    `positions` are the ledger's at the last query. `has_caught_up` is True once the lag was 0 in the current attempt.
+    Only this class changes them.
     """
 
     def __init__(
@@ -84,6 +84,10 @@ class EngineWatch:
         self._last_message = ""
         self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
+
+    def begin_attempt(self) -> None:
+        """Forget whether an earlier attempt has caught up."""
+        self.has_caught_up = False
 
     def set_start(self, connection: Connection, start: LedgerStart) -> None:
         """Set the positions from which the engine is about to start. The next report of progress is logged.

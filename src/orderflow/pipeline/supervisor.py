@@ -114,8 +114,8 @@ class Supervisor:
 
     def _keep_running(self) -> None:
         while not self._stop_event.is_set():
-            self._started_at, self._watch.has_caught_up = self._clock(), False
-            self._reported_error = None
+            self._started_at, self._reported_error = self._clock(), None
+            self._watch.begin_attempt()
             try:
                 with translate_shortages("The sink cannot continue"):
                     return self._run_as_leader()
