@@ -71,7 +71,7 @@ MUTATIONS = (
     Mutation(
         "conflict treated as duplicate",
         "garbage",
-        "src/orderflow/store/orders.py",
+        "src/orderflow/store/existing_orders.py",
         {
             '"in this record")):\n        return None\n': '"in this record")) or True:\n        return None\n',
         },

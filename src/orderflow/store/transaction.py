@@ -23,14 +23,16 @@ from typing import NamedTuple
 
 from orderflow.contract.definition import Reason
 from orderflow.errors import LedgerGap, RecordRejected
-from orderflow.store import contracts, ledger, orders, quarantine, rollup
+from orderflow.store import contracts, ledger, quarantine, rollup
 from orderflow.store.commit_result import CommitResult, StepTimer
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
+from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import LastRecord, LockedPosition, PositionUpdate
-from orderflow.store.orders import RefusedRow, SkippedRow
+from orderflow.store.order_rows import exclude
 from orderflow.store.quarantine import RecordToQuarantine
 from orderflow.store.record_batch import NewRow, RecordBatch
+from orderflow.store.skipped_rows import RefusedRow, SkippedRow
 from orderflow.store.topic_reader import TopicReader
 from orderflow.store.writer_session import WriterSession
 
@@ -139,7 +141,7 @@ class BatchTransaction:
         self._quarantine(decoded.batch, to_quarantine, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
-        written = orders.exclude(decoded.rows, not_written)
+        written = exclude(decoded.rows, not_written)
         rollup.add(self._context.session.connection, written)
         batch, unknown_fields = decoded.batch, decoded.unknown_fields
         counts = _Counts(
@@ -164,7 +166,7 @@ class BatchTransaction:
         return [
             (row, conflict)
             for row, existing_row in skipped_rows
-            if (conflict := orders.find_conflict(contract, row, existing_row))
+            if (conflict := find_conflict(contract, row, existing_row))
         ]
 
     def _quarantine(self, batch: RecordBatch, to_quarantine: Sequence[RecordToQuarantine], stored_at: datetime) -> None:
