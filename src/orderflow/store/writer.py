@@ -96,15 +96,15 @@ class Writer:
             return CommitResult()
         self.session.reconnect_if_idle()
         context = TransactionContext(
-            self.session,
-            self._topic_reader,
-            self._decoder,
-            self._contract_id,
+            session=self.session,
+            topic_reader=self._topic_reader,
+            decoder=self._decoder,
+            contract_id=self._contract_id,
             # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
             # recreated.
-            self._topic_reader.request_topic_id_check(),
-            ticket or CommitTicket(),
-            StepTimer(),
+            finish_topic_id_check=self._topic_reader.request_topic_id_check(),
+            ticket=ticket or CommitTicket(),
+            timer=StepTimer(),
         )
         committed = self._commit_or_split(context, batch)
         self.session.mark_used()
