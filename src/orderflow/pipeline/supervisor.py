@@ -129,18 +129,11 @@ class Supervisor:
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                wait = self._restarts.register_run(
-                    error,
-                    was_healthy=self._was_healthy(self._failed_at),
-                    has_progressed=self._has_progressed(),
-                    positions=self._waiting_positions(),
-                )
-                self._last_positions = dict(self._watch.positions)
-                self._stop_event.wait(wait)
+                self._stop_event.wait(self._register_run(error))
         return None
 
     def _report_failure(self, error: Unavailable | Contention) -> None:
-        """Report an attempt's error once. During an outage, log it every `reminder_interval` seconds."""
+        """Report an attempt's error once. During an outage, it is logged every `reminder_interval` seconds."""
         if error is self._reported_error or self._stop_event.is_set():
             return
         self._reported_error, self._failed_at = error, self._clock()
@@ -149,7 +142,17 @@ class Supervisor:
         is_new_outage = self._has_progressed() or self._was_healthy(self._failed_at)
         if is_new_outage or self._failed_at - self._logged_failure_at > self._reminder_interval:
             self._log_failure(error)
-            self._logged_failure_at = self._clock()
+
+    def _register_run(self, error: Unavailable | Contention) -> float:
+        """Count the failed attempt. Return the seconds to wait before the next one."""
+        wait = self._restarts.register_run(
+            error,
+            was_healthy=self._was_healthy(self._failed_at),
+            has_progressed=self._has_progressed(),
+            positions=self._waiting_positions(),
+        )
+        self._last_positions = dict(self._watch.positions)
+        return wait
 
     def _has_progressed(self) -> bool:
         """Whether a position has moved since the last failure."""
@@ -238,9 +241,11 @@ class Supervisor:
         return sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in bounds.items())
 
     def _log_failure(self, error: Unavailable | Contention) -> None:
+        """Log what failed, what happens next, and the lag if it is known."""
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
         next_step = "Restarting at the ledger's position." if is_restart else "Retrying."
         if self._watch.has_current_positions() and not isinstance(error, KafkaUnavailable):
             with suppress(OrderFlowError):  # Kafka is unavailable too, or the next attempt reports this error
                 next_step += f" The lag is {counted(self._lag(), 'record')}."
         log.warning("%s", failure_message(error, next_step), extra={"error": error.name})
+        self._logged_failure_at = self._clock()
