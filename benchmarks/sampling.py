@@ -22,7 +22,11 @@ _WRITE_INTERVAL = 0.05  # seconds between two writes of the file, because a work
 _STEPS = {
     "orderflow.contract.exact_path": "decode and check",
     "orderflow.contract.fast_path": "decode and check",
+    "orderflow.store.existing_orders": "render",
+    "orderflow.store.order_rows": "render",
     "orderflow.store.orders": "render",
+    "orderflow.store.separate_inserts": "render",
+    "orderflow.store.skipped_rows": "render",
     "orderflow.store.quarantine": "quarantine",
     "orderflow.store.rollup": "rollup",
     "orderflow.store.writer": "rest of the writer",

@@ -13,6 +13,7 @@
     │       ├── JvmExited         Spark's JVM is gone: the sink re-executes its process
     │       └── RestartRequired   the topic or the tables have changed: restart, and the start handles the change
     ├── Contention                a conflict with another transaction: retry this one at once, later restart
+    ├── StopRequested             a stop was requested during a long wait: end without an error
     └── OperatorError             only a person can fix it: stop with a non-zero exit code
         ├── SettingInvalid        a setting is missing or wrong
         ├── ContractInvalid       the contract file contradicts itself, or differs from the tables' contract
@@ -30,7 +31,7 @@
         ├── OffsetsLost           records that were never stored are no longer in the topic (retention, deletion)
         ├── OffsetsReused         Kafka lost stored records, and has other records at their offsets
         ├── BatchDamaged          a batch in the topic is damaged: wrong checksum, or it cannot be decoded
-        ├── TooManyRejected       almost all records are quarantined: the wrong topic, or a faulty producer
+        ├── TooManyQuarantined    almost all records are quarantined: the wrong topic, or a faulty producer
         ├── EngineFailed          the engine failed many times at the same position
         ├── AlreadyRunning        another process uses the same folder, or does not leave it
         └── StartFailed           a process did not become ready, or something it needs could not be downloaded
@@ -134,6 +135,10 @@ class Contention(OrderFlowError):
     """A deadlock or a lock timeout. A writer retries its transaction some times; then the engine is restarted."""
 
 
+class StopRequested(OrderFlowError):
+    """A stop was requested during a wait that may take long. Not a failure: the command ends."""
+
+
 class OperatorError(OrderFlowError):
     """Waiting does not help: a person must change something."""
 
@@ -202,7 +207,7 @@ class BatchDamaged(OperatorError):
     """A batch of the topic is damaged: it fails Kafka's checksum, or cannot be decoded. No client can read it."""
 
 
-class TooManyRejected(OperatorError):
+class TooManyQuarantined(OperatorError):
     """More of the last records were quarantined than QUARANTINE_MAX_SHARE allows."""
 
 

@@ -38,30 +38,44 @@ class Restarts:
         self._name = name
         self._unknown_error_timeout = unknown_error_timeout
         self._clock = clock
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all failures: the last run was healthy."""
-        self.reset_starts()
+        self._failed_starts = 0
+        self._wait = _SHORTEST_WAIT
         # By position: when the first of several unknown errors in a row was raised.
         self._unknown_error_since: dict[Hashable, float] = {}
 
-    def reset_starts(self) -> None:
-        """Reset the number of failed starts after progress.
+    def register_run(
+        self,
+        error: Unavailable | Contention,
+        *,
+        was_healthy: bool,
+        has_progressed: bool = False,
+        positions: Collection[Hashable] = ("",),
+    ) -> float:
+        """Count a run that this error has ended. Return the seconds to wait before the next start.
 
-        The times of unknown errors stay, because another partition may have moved.
-        """
-        self._failed_starts = 0
-        self._wait = _SHORTEST_WAIT
-
-    def register_failure(self, error: Unavailable | Contention, positions: Collection[Hashable] = ("",)) -> None:
-        """Count the failure. `positions` are the waiting partitions with their positions.
-
-        An unknown error is retried as long as each of them moves.
+        The wait grows with each run, up to 5 s, with some randomness. A healthy run or a run with progress begins a new
+        count of failed starts. `positions` are the waiting partitions with their positions: an unknown error is retried
+        as long as each of them moves, or until a healthy run.
 
         Raises EngineFailed if the engine has failed too often.
         Raises DatabaseRefused if an unknown database error does not pass.
         """
+        if was_healthy or has_progressed:
+            self._failed_starts, self._wait = 0, _SHORTEST_WAIT
+        if was_healthy:  # progress alone may be that of another partition
+            self._unknown_error_since = {}
+        self._check_unknown_error(error, positions)
+        self._failed_starts += isinstance(error, Interrupted | LedgerGap)
+        if self._failed_starts >= MAX_FAILED_STARTS:
+            raise EngineFailed(
+                f"{self._name} failed {self._failed_starts} times in a row without progress: {error.message}",
+                hint=error.hint or "Nothing is lost. See the log above, and `orderflow doctor`.",
+            ) from error
+        wait = self._wait * random.uniform(0.5, 1)  # noqa: S311
+        self._wait = min(self._wait * 1.5, LONGEST_WAIT)
+        return wait
+
+    def _check_unknown_error(self, error: Unavailable | Contention, positions: Collection[Hashable]) -> None:
         if isinstance(error, UnknownDatabaseError):
             now = self._clock()
             self._unknown_error_since = {key: self._unknown_error_since.get(key, now) for key in positions}
@@ -69,18 +83,6 @@ class Restarts:
                 raise DatabaseRefused(error.message, hint=error.hint) from error
         else:  # the time of another outage does not count
             self._unknown_error_since = {}
-        self._failed_starts += isinstance(error, Interrupted | LedgerGap)
-        if self._failed_starts >= MAX_FAILED_STARTS:
-            raise EngineFailed(
-                f"{self._name} failed {self._failed_starts} times in a row without progress: {error.message}",
-                hint=error.hint or "Nothing is lost. See the log above, and `orderflow doctor`.",
-            ) from error
-
-    def next_wait(self) -> float:
-        """Return how many seconds to wait before the next start: longer each time, up to 5 s, with some randomness."""
-        wait = self._wait * random.uniform(0.5, 1)  # noqa: S311
-        self._wait = min(self._wait * 1.5, LONGEST_WAIT)
-        return wait
 
 
 def failure_message(error: OrderFlowError, next_step: str) -> str:

@@ -35,7 +35,9 @@ class Mutation(NamedTuple):
     tests: str = _DIRECT
 
 
-_QUARANTINE = "        self._quarantine(decoded.batch, to_quarantine, stored_at)\n"
+_QUARANTINE = (
+    "        quarantine.insert(self._connection, self._topic_reader, decoded.batch, to_quarantine, stored_at)\n"
+)
 _COMMIT = "        self._commit()\n"
 _TRANSACTION = "src/orderflow/store/transaction.py"
 _RUN = "src/orderflow/audit/run.py"
@@ -71,7 +73,7 @@ MUTATIONS = (
     Mutation(
         "conflict treated as duplicate",
         "garbage",
-        "src/orderflow/store/orders.py",
+        "src/orderflow/store/existing_orders.py",
         {
             '"in this record")):\n        return None\n': '"in this record")) or True:\n        return None\n',
         },
@@ -191,7 +193,7 @@ MUTATIONS = (
         "contract: its start is not recorded",
         "three_versions and mysql",
         _TRANSACTION,
-        {"                contracts.record_start(": "                len((connection,)) or contracts.record_start("},
+        {"                contracts.record_start(": "                len((self,)) or contracts.record_start("},
         _VERSIONS,
     ),
     Mutation(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orderflow.contract.definition import Reason
-from orderflow.errors import DatabaseRefused, TooManyRejected, UnknownDatabaseError
+from orderflow.errors import DatabaseRefused, TooManyQuarantined, UnknownDatabaseError
 from orderflow.settings import Settings
 from orderflow.store import schema
 from orderflow.store.commit_result import CommitResult
@@ -227,7 +227,7 @@ def test_a_batch_too_large_for_the_binary_log_is_committed_in_parts(store: Setti
 
 def test_a_sink_stores_all_read_records_before_rejections_stop_it(store: Settings) -> None:
     bad = [b"garbage"] * 500
-    with Writer(store, TOPIC) as writer, pytest.raises(TooManyRejected, match="1,000 of the last 1,110"):
+    with Writer(store, TOPIC) as writer, pytest.raises(TooManyQuarantined, match="1,000 of the last 1,110"):
         writer.commit(batch_of([*bad, *(numbered(n) for n in range(110)), *bad]))
     assert select(store, "SELECT next_offset, `stored`, quarantined FROM orders_ledger") == [(1110, 110, 1000)]
     assert_consistent(store)

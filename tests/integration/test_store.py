@@ -11,7 +11,7 @@ import pytest
 
 from orderflow.contract import exact_path
 from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
-from orderflow.errors import TooManyRejected
+from orderflow.errors import TooManyQuarantined
 from orderflow.settings import Settings
 from orderflow.store import schema
 from orderflow.store.commit_result import CommitResult
@@ -240,7 +240,9 @@ def test_more_duplicates_than_counted_warnings_are_all_duplicates(store: Setting
 def test_a_topic_of_garbage_stops_the_sink_before_it_fills_the_disk(store: Settings) -> None:
     with Writer(store, TOPIC) as writer:
         assert writer.commit(batch_of([b"garbage"] * 999)).quarantined.total() == 999
-        with pytest.raises(TooManyRejected, match="1,000 of the last 1,000 records of topic orders were quarantined"):
+        with pytest.raises(
+            TooManyQuarantined, match="1,000 of the last 1,000 records of topic orders were quarantined"
+        ):
             writer.commit(batch_of([b"garbage"], 999))
     assert select(store, "SELECT next_offset, quarantined FROM orders_ledger") == [(1000, 1000)]
     tolerant = msgspec.structs.replace(store, quarantine_max_share=1.0)
@@ -253,5 +255,5 @@ def test_only_the_last_records_count_toward_the_limit_of_quarantined_ones(store:
     with Writer(store, TOPIC, window_records=2_000) as writer:
         writer.commit(batch_of([numbered(number) for number in range(1, 3_001)]))
         writer.commit(batch_of([b"garbage"] * 1_700, 3_000))
-        with pytest.raises(TooManyRejected, match="1,850 of the last 2,000"):
+        with pytest.raises(TooManyQuarantined, match="1,850 of the last 2,000"):
             writer.commit(batch_of([b"garbage"] * 1_000, 4_700))

@@ -105,7 +105,7 @@ def test_positions_are_read_from_the_ledger(store: Settings) -> None:
 
 
 def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> None:
-    first = ledger.fingerprint(PRODUCED, b"first")
+    first = ledger.hash_record(PRODUCED, b"first")
     with Connection(store) as connection:
         assert ledger.ensure_partitions(connection, "orders", "first", {0: 0, 1: 0}) == {0: 0, 1: 0}
         assert ledger.read_last_records(connection, "orders") == {}
@@ -115,11 +115,11 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
         [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
         assert replay(connection, store, entry, by="ann", corrected=numbered(3)).outcome.is_in_table
-        known = {0: (1, first), 1: (7, ledger.fingerprint(PRODUCED, b"key"))}
+        known = {0: (1, first), 1: (7, ledger.hash_record(PRODUCED, b"key"))}
         assert ledger.read_last_records(connection, "orders") == known
         assert ledger.read_last_records(connection, "other") == {}
         commit(store, batch_of([b"{"], 30, key=None))
-        assert ledger.read_last_records(connection, "orders")[0] == (30, ledger.fingerprint(PRODUCED, None))
+        assert ledger.read_last_records(connection, "orders")[0] == (30, ledger.hash_record(PRODUCED, None))
 
 
 def test_the_next_sink_becomes_the_leader_when_the_session_ends(store: Settings) -> None:

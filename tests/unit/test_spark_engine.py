@@ -19,6 +19,7 @@ from orderflow.errors import (
     JvmExited,
     OrderFlowError,
     SparkUnavailable,
+    StopRequested,
 )
 from orderflow.pipeline import spark_driver, spark_query, trigger_mode
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
@@ -361,7 +362,7 @@ def test_a_stop_request_does_not_wait_for_a_jvm_that_does_not_start(monkeypatch:
     stop_event = threading.Event()
     engine.open(Path(), stop_event)
     stop_event.set()
-    with pytest.raises(Interrupted, match="while Spark started"):
+    with pytest.raises(StopRequested, match="while Spark started"):
         engine.start(INFO, {0: 0}, {0: 9}, once=False)
     engine.close()
     killed.assert_called_once_with()

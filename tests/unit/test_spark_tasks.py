@@ -86,7 +86,7 @@ def test_records_of_another_topic_are_refused() -> None:
     for topics in (["orders", "orders_v2"], ["orders_v2"] * 2):
         batch = _batch((0, 3), (0, 4)).append_column("topic", pa.array(topics, pa.string()))
         with pytest.raises(tasks.WorkerFailed, match="records of topic orders_v2, but KAFKA_TOPIC is orders") as failed:
-            list(tasks.store(iter([batch]), topic_reader))
+            list(tasks.commit_batches(iter([batch]), topic_reader))
         assert isinstance(from_json(str(failed.value)), InputInvalid)
     tasks._check_topic(_batch((0, 3)).append_column("topic", pa.array(["orders"], pa.string())), topic_reader)
 

@@ -11,7 +11,15 @@ from unittest import mock
 import pytest
 
 from orderflow import topic
-from orderflow.errors import BatchDamaged, Interrupted, KafkaUnavailable, OffsetsLost, OrderFlowError, RestartRequired
+from orderflow.errors import (
+    BatchDamaged,
+    Interrupted,
+    KafkaUnavailable,
+    OffsetsLost,
+    OrderFlowError,
+    RestartRequired,
+    StopRequested,
+)
 from orderflow.offsets import DamagedRange
 from orderflow.pipeline import spark_unreadable
 from orderflow.pipeline.direct import DirectEngine
@@ -57,7 +65,7 @@ def test_a_requested_stop_ends_the_search_for_damage(monkeypatch: pytest.MonkeyP
     unreadable = UnreadableRecords(Settings())
     unreadable.must_search = True
     stop_event.set()
-    with pytest.raises(Interrupted, match="A stop was requested"):
+    with pytest.raises(StopRequested, match="A stop was requested"):
         unreadable.store_without_spark(INFO, {0: 0}, {0: 9}, scratch=Path(), stop_event=stop_event)
     is_ended.set()
 
@@ -83,30 +91,30 @@ def _wait_for_success(unreadable: UnreadableRecords) -> None:
 def test_a_requested_stop_ends_the_storing_without_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its threads may wait for MySQL."""
     engine, stop_event, is_ended = DirectEngine(Settings()), threading.Event(), threading.Event()
-    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    monkeypatch.setattr(engine, "_commit_until_end", lambda *_: is_ended.wait(30))
     stop_event.set()
-    with pytest.raises(Interrupted, match="A stop was requested"):
-        engine.store(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
+    with pytest.raises(StopRequested, match="A stop was requested"):
+        engine.commit_range(TopicInfo("orders", "id", (0,)), {0: 0}, {0: 9}, Path(), stop_event)
     is_ended.set()
 
 
 def test_storing_without_spark_ends_if_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The start of the engine is not watched, so a hanging one would keep the sink from reporting anything."""
     engine, is_ended = DirectEngine(Settings(), stall_timeout=0.1), threading.Event()
-    monkeypatch.setattr(engine, "_store", lambda *_: is_ended.wait(30))
+    monkeypatch.setattr(engine, "_commit_until_end", lambda *_: is_ended.wait(30))
     with pytest.raises(Interrupted, match=r"Nothing was stored for 0.1 seconds, although orders has records"):
-        engine.store(INFO, {0: 0}, {0: 9}, Path(), threading.Event())
+        engine.commit_range(INFO, {0: 0}, {0: 9}, Path(), threading.Event())
     is_ended.set()
 
 
 class Stored(DirectEngine):
-    """Records what it should store."""
+    """Records what it should commit."""
 
     ranges: list[tuple[Mapping[int, int], Mapping[int, int]]] = []
 
-    def store(
+    def commit_range(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         scratch: Path,

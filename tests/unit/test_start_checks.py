@@ -8,18 +8,19 @@ from unittest import mock
 import pytest
 
 from orderflow import topic
-from orderflow.errors import BatchDamaged, OffsetsLost, OffsetsReused, OrderFlowError, TopicMissing
+from orderflow.errors import BatchDamaged, OffsetsLost, OffsetsReused, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.positions.start_checks import (
     AccountedOffsets,
     accounted_offsets,
     check_accounted_offsets,
     check_not_deleted,
     get_or_create_topic,
+    prepare_start,
 )
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
-from orderflow.topic import Record, TopicInfo
+from orderflow.topic import Bounds, Record, TopicInfo
 
 SETTINGS = Settings(kafka_topic="orders")
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -45,9 +46,9 @@ def _set_ledger(
 
 
 def test_an_existing_topic_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    info = TopicInfo("orders", "id", (0,))
-    monkeypatch.setattr(topic, "describe", lambda _: info)
-    assert get_or_create_topic(SETTINGS, mock.Mock()) is info
+    topic_info = TopicInfo("orders", "id", (0,))
+    monkeypatch.setattr(topic, "describe", lambda _: topic_info)
+    assert get_or_create_topic(SETTINGS, mock.Mock()) is topic_info
 
 
 def test_a_missing_topic_is_created_if_the_ledger_does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +74,28 @@ def test_a_topic_in_the_ledger_is_never_created_again(monkeypatch: pytest.Monkey
 def test_a_topic_that_the_ledger_does_not_know_was_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     _set_ledger(monkeypatch)
     check_not_deleted(SETTINGS, mock.Mock(), MISSING)
+
+
+def test_a_start_is_at_the_positions_of_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic_info, ensured = TopicInfo("orders", "id", (0, 1)), mock.Mock(return_value={0: 5, 1: 0})
+    monkeypatch.setattr(topic, "describe", lambda _: topic_info)
+    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
+    monkeypatch.setattr(topic, "bounds", lambda *_: {0: Bounds(3, 9), 1: Bounds(0, 0)})
+    monkeypatch.setattr(ledger, "ensure_partitions", ensured)
+    _set_ledger(monkeypatch)
+    start = prepare_start(SETTINGS, mock.Mock())
+    assert start == (topic_info, "delete", {0: 5, 1: 0}, AccountedOffsets({}, []))
+    assert ensured.call_args.args[1:] == ("orders", "id", {0: 3, 1: 0})
+
+
+def test_a_compacted_topic_is_refused_before_the_ledger_gets_its_partitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    ensured = mock.Mock()
+    monkeypatch.setattr(topic, "describe", lambda _: TopicInfo("orders", "id", (0,)))
+    monkeypatch.setattr(topic, "check_cleanup_policy", mock.Mock(side_effect=TopicUnusable("It is compacted.")))
+    monkeypatch.setattr(ledger, "ensure_partitions", ensured)
+    with pytest.raises(TopicUnusable):
+        prepare_start(SETTINGS, mock.Mock())
+    ensured.assert_not_called()
 
 
 def test_a_first_start_needs_no_kafka_client(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +155,7 @@ NO_TIME = STORED._replace(timestamp=-1)
 def test_the_last_record_is_compared(
     stored: Record, found: Record | None, is_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    last = LastRecord(99, ledger.fingerprint(stored.timestamp, stored.key))
+    last = LastRecord(99, ledger.hash_record(stored.timestamp, stored.key))
     # Partition 1 begins after its last record, and the topic does not have partition 2.
     _set_ledger(monkeypatch, last_records=dict.fromkeys(range(3), last))
     read = mock.Mock(return_value={0: found} if found else {})
@@ -163,7 +186,7 @@ def test_offsets_without_records_must_stay_so(
     last_offset: int | None, stored: int, records: set[int], reused: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ledger is at 16 and begins at 4; the offsets 13 and 14 are accepted as lost."""
-    last = {} if last_offset is None else {0: LastRecord(last_offset, ledger.fingerprint(STORED.timestamp, STORED.key))}
+    last = {} if last_offset is None else {0: LastRecord(last_offset, ledger.hash_record(STORED.timestamp, STORED.key))}
     loss = Loss("orders", "id", 0, 13, 15, MOMENT, "ann")
     _set_ledger(monkeypatch, _entry(stored=stored), last_records=last, losses=[loss])
     monkeypatch.setattr(topic, "records_at", lambda *_: {0: STORED._replace(offset=9)})

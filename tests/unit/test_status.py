@@ -12,7 +12,7 @@ from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, Top
 from orderflow.insights import status
 from orderflow.positions.ledger_status import TopicBounds
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders, viewer_queries
+from orderflow.store import existing_orders, ledger, viewer_queries
 from orderflow.store.ledger import LedgerEntry
 from orderflow.topic import Bounds
 
@@ -73,7 +73,7 @@ def test_a_topic_that_cannot_be_read_hides_nothing_of_the_tables(
 ) -> None:
     monkeypatch.setattr(topic, "describe", mock.Mock(side_effect=error))
     monkeypatch.setattr(ledger, "read_entries", lambda _: [_entry("id", 128)])
-    monkeypatch.setattr(orders, "newest", lambda _: None)
+    monkeypatch.setattr(existing_orders, "newest", lambda _: None)
     monkeypatch.setattr(viewer_queries, "open_by_reason", lambda _: {})
     result = status.read(mock.Mock(), Settings())
     assert (result.partitions[0].next_offset, result.lag_unknown_because) == (128, error.message)

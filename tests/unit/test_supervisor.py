@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -26,7 +26,8 @@ from orderflow.errors import (
     OperatorError,
     OrderFlowError,
     SparkUnavailable,
-    TooManyRejected,
+    StopRequested,
+    TooManyQuarantined,
     TopicRecreated,
     UnknownDatabaseError,
 )
@@ -34,12 +35,11 @@ from orderflow.pipeline import process_restart, supervisor
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
 from orderflow.pipeline.supervisor import Supervisor
-from orderflow.positions.ledger_status import LedgerStatus, PartitionStatus
-from orderflow.positions.start_checks import AccountedOffsets
+from orderflow.positions.start_checks import AccountedOffsets, LedgerStart
 from orderflow.settings import Settings
-from orderflow.store import ledger
 from orderflow.store.connection import Connection
-from orderflow.topic import TopicInfo
+from orderflow.topic import Bounds, TopicInfo
+from tests.support.clock import Clock
 
 Attempt = BaseException | Callable[["Scripted"], None]
 
@@ -71,6 +71,34 @@ class IdleEngine:
         pass
 
 
+class FakeWatch:
+    """Has the positions that a test sets."""
+
+    has_caught_up = False
+    are_positions_current = True
+
+    def __init__(self, error: OrderFlowError | None = None) -> None:
+        self.positions: dict[int, int] = {}
+        self._error = error
+
+    def begin_attempt(self) -> None:
+        self.has_caught_up = False
+
+    def set_start(self, _: Connection, start: LedgerStart) -> None:
+        self.positions = start.positions
+
+    def mark_failed(self) -> None:
+        """Do nothing."""
+
+    def has_current_positions(self) -> bool:
+        return self.are_positions_current
+
+    def wait_for_end(self, *_: Any) -> bool:
+        if self._error:
+            raise self._error
+        return False
+
+
 class Scripted(Supervisor):
     """A supervisor whose attempts to run as leader have the given results, one after the other."""
 
@@ -78,20 +106,19 @@ class Scripted(Supervisor):
         self.reports: list[SinkProgress] = []
         self.engine = IdleEngine()
         super().__init__(Settings(), engine=cast(Engine, self.engine), on_progress=self.reports.append, **options)
+        self.watch = FakeWatch()
+        self._watch = cast(EngineWatch, self.watch)
         self._attempts = list(attempts)
         self.stop_event = self._stop_event = Event()
 
     def store_until(self, offset: int) -> None:
-        self._watch._set_positions({0: offset})
+        self.watch.positions = {0: offset}
 
     def start_at(self, positions: dict[int, int], end_offsets: dict[int, int]) -> None:
-        self._watch._set_positions(positions)
+        self.watch.positions = positions
         self._waiting = {
             partition: position for partition, position in positions.items() if position < end_offsets[partition]
         }
-
-    def set_caught_up(self, value: bool) -> None:
-        self._watch.has_caught_up = value
 
     def _run_as_leader(self) -> None:
         attempt = self._attempts.pop(0)
@@ -110,15 +137,6 @@ class Scripted(Supervisor):
 
 def _end(_: Scripted) -> None:
     """The attempt ends as with `once`."""
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -167,16 +185,10 @@ def test_a_failure_is_logged_with_the_next_step(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [line]
 
 
-def test_a_failure_is_logged_without_the_lag_of_old_positions(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_without_the_lag_of_old_positions(caplog: pytest.LogCaptureFixture) -> None:
     """A standby, or a machine that was suspended, has the positions of long ago."""
-
-    def store(sink: Scripted) -> None:
-        sink.store_until(7)
-        clock.now += 3600
-        raise DatabaseUnavailable("MySQL does not answer.")
-
-    sink = Scripted(store, _end)
-    sink._watch._wall_clock = clock
+    sink = Scripted(DatabaseUnavailable("MySQL does not answer."), _end)
+    sink.watch.are_positions_current = False
     sink.run()
     assert "MySQL does not answer. Retrying." in caplog.text and "lag" not in caplog.text
 
@@ -235,7 +247,7 @@ def test_a_healthy_run_ends_an_outage_although_no_record_arrived(
 ) -> None:
     def run_and_fail(sink: Scripted) -> None:
         clock.now += seconds
-        sink.set_caught_up(has_caught_up)
+        sink.watch.has_caught_up = has_caught_up
         raise error
 
     sink = Scripted(*[run_and_fail] * 20, _end, unknown_error_timeout=10, clock=clock)
@@ -310,10 +322,11 @@ def test_an_unknown_error_that_takes_long_is_not_retried_for_ever(clock: Clock) 
         Scripted(*[fail] * 100, clock=clock).run()
 
 
-def test_a_requested_stop_ends_the_waiting() -> None:
+@pytest.mark.parametrize("error", [UNAVAILABLE, StopRequested("A stop was requested while Spark started.")])
+def test_a_requested_stop_ends_the_waiting(error: OrderFlowError) -> None:
     def stop_and_fail(sink: Scripted) -> None:
         sink.stop_event.set()
-        raise UNAVAILABLE
+        raise error
 
     sink = Scripted(stop_and_fail, _end)
     sink.run()
@@ -337,231 +350,67 @@ def test_the_supervisor_retries_after_a_full_disk() -> None:
     assert (report.error, report.message) == ("OutOfResources", "The sink cannot continue: No space left on device.")
 
 
-# What the supervisor does while an engine runs.
+# One run of the engine.
 
 INFO = TopicInfo("orders", "id", (0,))
 
 
-class WatchedEngine(IdleEngine):
-    """An engine that runs until `ends_after` checks; `stop` may fail."""
+class StartableEngine(IdleEngine):
+    """Its `stop` may fail."""
 
-    def __init__(self, ends_after: int = 10**6) -> None:
-        self.checks, self._ends_after = 0, ends_after
+    def __init__(self, stop_error: OrderFlowError | None = None) -> None:
+        self._stop_error = stop_error
 
-    def wait(self, seconds: float) -> bool:
-        self.checks += 1
-        return self.checks > self._ends_after
-
-    def stall_timeout(self) -> float:
-        return 150
-
-    def mark_stalled(self) -> None:
-        pass
-
-    def choose_trigger(self, lag: int) -> bool:
-        return False
-
-    def activity(self) -> str:
-        return "reading"
-
-    def progress(self) -> None:
-        return None
-
-    def stop(self) -> None:
-        raise SparkUnavailable("Spark does not answer.")
-
-
-class Look(NamedTuple):
-    """What the supervisor reads of partition 0 at one look: ledger position, end offset, quarantined records."""
-
-    position: int
-    end: int
-    quarantined: int = 0
-
-
-class Watching(EngineWatch):
-    """Watches an engine. Partition 0 has these looks in turn.
-
-    Partition 1 moves with each look if `busy`.
-    """
-
-    def __init__(self, clock: Clock, looks: list[Look], engine: WatchedEngine, *, busy: bool = False) -> None:
-        self.reports: list[SinkProgress] = []
-        super().__init__(Settings(), cast(Engine, engine), self.reports.append, clock=clock)
-        self._test_clock, self._looks, self._busy = clock, looks, busy
-        self._look_count = 0
-        self.positions = {0: looks[0].position} | ({1: 0} if busy else {})
-
-    def watch(self) -> bool:
-        ends = {0: self._looks[0].end} | ({1: 0} if self._busy else {})
-        return self.wait_for_end(cast(Connection, None), INFO, ends, threading.Event())
-
-    def _query_status(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
-        self._test_clock.now += 10
-        self._look_count += 1
-        position, end, quarantined = self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
-        offsets = {0: (position, end)} | ({1: (self._look_count, self._look_count)} if self._busy else {})
-        self.positions = {partition: position for partition, (position, _) in offsets.items()}
-        partitions = tuple(
-            PartitionStatus(partition=partition, next_offset=position, end=end, lag=end - position)
-            for partition, (position, end) in offsets.items()
-        )
-        return LedgerStatus(
-            topic="orders",
-            stored=position - quarantined,
-            duplicates=0,
-            quarantined=quarantined,
-            unknown_fields=0,
-            lag=end - position,
-            lag_unknown_because=None,
-            partitions=partitions,
-            updated_at=None,
-        )
-
-
-def _has_records(*_: Any) -> bool:
-    return True
-
-
-def test_records_that_wait_for_the_whole_time_are_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic, "holds_records", _has_records)
-    with pytest.raises(Interrupted, match="stored for 160 seconds, although orders partition 0 has records"):
-        Watching(clock, [Look(7, 9)], WatchedEngine()).watch()
-
-
-def test_a_new_record_is_not_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic, "holds_records", _has_records)
-    idle, arrived, stored = Look(7, 7), Look(7, 8), Look(8, 8)
-    engine = WatchedEngine(ends_after=100)
-    assert not Watching(clock, [*[idle] * 15, arrived, arrived, *[stored] * 60], engine).watch()
-    started_at = clock.now
-    with pytest.raises(Interrupted, match="Nothing was stored for"):  # it waits from then on
-        Watching(clock, [*[idle] * 3, arrived], WatchedEngine()).watch()
-    assert clock.now - started_at == 200, "40 s idle, then the stall timeout of 150 s, and one check"
-
-
-@pytest.fixture
-def skipped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """The partition, start and end of each range that the ledger was moved past, in a topic without records."""
-    ranges: list[tuple[int, int, int]] = []
-    monkeypatch.setattr(topic, "holds_records", lambda *_: False)
-    monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO)
-    monkeypatch.setattr(ledger, "advance_past_empty", lambda *arguments: ranges.append(arguments[3:]))
-    return ranges
-
-
-def test_the_ledger_moves_past_a_tail_without_records(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
-    before, after = Look(7, 9), Look(9, 9)
-    assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60)).watch()
-    assert skipped == [(0, 7, 9)]
-    assert not Watching(clock, [Look(3, 4)], WatchedEngine(ends_after=0)).watch()  # with `once`: at its end
-    assert skipped[1:] == [(0, 3, 4)]
-
-
-def test_the_ledger_moves_past_a_tail_while_another_partition_is_busy(
-    clock: Clock, skipped: list[tuple[int, int, int]]
-) -> None:
-    before, after = Look(7, 9), Look(9, 9)
-    assert not Watching(clock, [*[before] * 20, after], WatchedEngine(ends_after=60), busy=True).watch()
-    assert skipped == [(0, 7, 9)]
-
-
-def test_with_once_only_the_first_ends_count(clock: Clock, skipped: list[tuple[int, int, int]]) -> None:
-    sink = Watching(clock, [Look(3, 4), Look(4, 8)], WatchedEngine(ends_after=1))
-    assert not sink.watch()
-    assert skipped == [], "the engine has stored the record at offset 3, and later ones are not its task"
-    assert "lag 4" in sink.reports[-1].message
-
-
-def test_a_partition_that_waits_for_others_is_not_a_stall(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topic, "holds_records", _has_records)
-    assert not Watching(clock, [*[Look(7, 9)] * 80, Look(9, 9)], WatchedEngine(ends_after=100), busy=True).watch()
-
-
-def test_the_ledger_does_not_move_in_a_recreated_topic(
-    clock: Clock, skipped: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topic, "request_description", lambda _: lambda: INFO._replace(topic_id="another id"))
-    with pytest.raises(TopicRecreated):
-        Watching(clock, [Look(7, 9)], WatchedEngine()).watch()
-    assert skipped == []
-
-
-def test_an_engine_that_ends_before_everything_is_stored_is_restarted(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topic, "holds_records", _has_records)
-    with pytest.raises(Interrupted, match="has ended, although orders partition 0 has records from offset 3 on"):
-        Watching(clock, [Look(3, 4)], WatchedEngine(ends_after=0)).watch()
-
-
-@pytest.mark.usefixtures("skipped")
-def test_too_many_rejected_records_stop_the_supervisor(clock: Clock) -> None:
-    healthy = [Look(100 * count, 10**6) for count in range(1, 20)]
-    rejecting = [Look(1900 + 100 * count, 10**6, 100 * count) for count in range(1, 200)]
-    with pytest.raises(TooManyRejected, match=r"of the last [0-9,]+ records of topic orders were quarantined\."):
-        Watching(clock, [*healthy, *rejecting], WatchedEngine()).watch()
-    restored = [*healthy, *[Look(50, 10**6)] * 3, Look(1850, 1850, 500)]
-    assert not Watching(clock, restored, WatchedEngine(ends_after=60)).watch()
-
-
-class StartableEngine(WatchedEngine):
     def start(self, *_: Any, once: bool) -> None:
         """Begin to store."""
 
+    def stop(self) -> None:
+        if self._stop_error:
+            raise self._stop_error
+
 
 @pytest.fixture
-def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Look], Any], Supervisor]:
-    """A function that runs an engine once; its looks are as in Watching."""
-    monkeypatch.setattr(topic, "describe", lambda _: INFO)
-    monkeypatch.setattr(topic, "check_cleanup_policy", lambda _: "delete")
-    monkeypatch.setattr(topic, "bounds", lambda *_: {})
-    monkeypatch.setattr(ledger, "ensure_partitions", lambda *_: {0: 0})
-    monkeypatch.setattr(supervisor, "accounted_offsets", lambda *_: AccountedOffsets({}, []))
+def run_engine(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervisor]:
+    """A function that runs an engine once from position 0, until the watch raises the error."""
 
-    def run(looks: list[Look], engine: Any) -> Supervisor:
-        sink = Supervisor(Settings(), engine=engine, clock=clock)
-        sink._watch = Watching(clock, looks, engine)
-        monkeypatch.setattr(sink, "_end_offsets", lambda *_: {0: looks[0].end})
+    def run(engine: StartableEngine, *, end: int = 0, error: OrderFlowError | None = None) -> Supervisor:
+        sink = Supervisor(Settings(), engine=cast(Engine, engine), clock=clock)
+        sink._watch = cast(EngineWatch, FakeWatch(error))
+        start = LedgerStart(INFO, "delete", {0: 0}, AccountedOffsets({}, []))
+        monkeypatch.setattr(supervisor, "prepare_start", lambda *_: start)
+        monkeypatch.setattr(topic, "bounds", lambda *_: {0: Bounds(0, end)})
         sink._run_engine(cast(Connection, None))
         return sink
 
     return run
 
 
-@pytest.mark.usefixtures("skipped")
 def test_the_partitions_that_had_records_at_the_start_are_known(run_engine: Callable[..., Supervisor]) -> None:
-    class EndingEngine(StartableEngine):
-        def stop(self) -> None:
-            """Succeed."""
-
-    sink = run_engine([Look(0, 9)], EndingEngine(ends_after=1))
+    sink = run_engine(StartableEngine(), end=9)
     assert sink._waiting_positions() == [(0, 0)] and sink._has_started_engine
-    assert run_engine([Look(0, 0)], EndingEngine(ends_after=1))._waiting_positions() == [((0, 0),)]
+    assert run_engine(StartableEngine(), end=0)._waiting_positions() == [((0, 0),)]
 
 
-def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., None]) -> None:
-    with pytest.raises(TooManyRejected):
-        run_engine([Look(0, 10**6), Look(2000, 10**6, 2000)], StartableEngine())
+def test_an_error_of_the_stop_does_not_replace_an_earlier_one(run_engine: Callable[..., Supervisor]) -> None:
+    engine = StartableEngine(stop_error=SparkUnavailable("Spark does not answer."))
+    with pytest.raises(TooManyQuarantined):
+        run_engine(engine, error=TooManyQuarantined("All of them."))
     with pytest.raises(SparkUnavailable):
-        run_engine([Look(0, 0)], StartableEngine(ends_after=3))
+        run_engine(engine)
 
 
 def test_an_outage_is_reported_before_the_engine_is_stopped(
-    run_engine: Callable[..., None], caplog: pytest.LogCaptureFixture
+    run_engine: Callable[..., Supervisor], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The stop may wait for the same server."""
 
-    class FailingEngine(StartableEngine):
-        def wait(self, seconds: float) -> bool:
-            raise UNAVAILABLE
-
+    class CheckedEngine(StartableEngine):
         def stop(self) -> None:
             reported_at_stop.append(caplog.text.count("Kafka does not answer. Retrying."))
 
     reported_at_stop: list[int] = []
     with pytest.raises(KafkaUnavailable):
-        run_engine([Look(0, 0)], FailingEngine())
+        run_engine(CheckedEngine(), error=UNAVAILABLE)
     assert reported_at_stop == [1]
 
 
@@ -570,16 +419,3 @@ def test_a_second_signal_is_handled_after_a_stop_has_ended_a_restart() -> None:
     stop_event.set()
     process_restart.restart_process(JvmExited("Spark's JVM exited."), {}, stop_event, has_failed=True)
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}
-
-
-def test_the_end_of_an_interruption_is_logged_once(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """It ends when a record is stored, or when everything is."""
-    caplog.set_level("INFO")
-    stuck, moving, stored = Look(7, 9), Look(8, 9), Look(9, 9)
-    watching = Watching(clock, [stuck, stuck, moving, stored], WatchedEngine(ends_after=5))
-    watching.mark_failed()
-    clock.now += 4
-    watching.mark_failed()
-    watching.watch()
-    lines = [line for line in caplog.messages if "works again" in line]
-    assert lines == ["The sink works again, 34 seconds after the first failure."]

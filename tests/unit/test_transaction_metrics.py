@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.metrics import transactions
 from orderflow.metrics.sink import SinkMetrics
-from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 from orderflow.store.commit_result import CommitResult, Timing
 from orderflow.store.record_batch import RecordBatch
+from orderflow.telemetry import transactions
+from orderflow.telemetry.transactions import LATENCY_BUCKETS, Transaction
 from tests.support.processes import until
 
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orderflow.pipeline.trigger_mode import LONGEST_PAUSE, MICRO_BATCH_LAG, REALTIME_LAG, SHORTEST_PAUSE, TriggerMode
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.mark.parametrize("trigger", ["micro-batch", "2 seconds"])

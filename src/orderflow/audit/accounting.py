@@ -11,9 +11,9 @@ from orderflow.audit.quarantined_rows import check_quarantined
 from orderflow.audit.report import Report
 from orderflow.audit.stored_rows import ExpectedOrder, check_stored
 from orderflow.contract.definition import Order
-from orderflow.store import orders, snapshot
+from orderflow.store import snapshot
 from orderflow.store.connection import Connection
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow, find_by_order_id
 from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 
@@ -53,7 +53,7 @@ class Accounting:
             for decoded in (*decoded_expected, *decoded_quarantined)
             if isinstance(decoded.result, Order)
         ]
-        rows = orders.find_by_order_id(self._connection, ids)
+        rows = find_by_order_id(self._connection, ids)
         for decoded in decoded_quarantined:
             row = _row_of(decoded, rows)
             row = row and self._versions.without_later_columns(row, decoded.contract_id)

@@ -14,7 +14,7 @@ from orderflow.contract.fast_path import decode_values
 from orderflow.errors import Contention, RecordRejected
 from orderflow.store import contracts
 from orderflow.store.connection import Connection
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow
 from orderflow.topic import Record
 
 

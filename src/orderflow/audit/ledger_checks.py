@@ -11,7 +11,7 @@ from orderflow.audit.scope import Scope, first_offset, with_topic
 from orderflow.errors import OffsetsLost
 from orderflow.plurals import counted
 from orderflow.settings import Settings
-from orderflow.store.ledger import fingerprint
+from orderflow.store.ledger import hash_record
 from orderflow.topic import Record
 
 
@@ -56,7 +56,7 @@ def check_last_record(partition: Partition, records: Sequence[Record], start: in
     if not start <= last.offset < end:
         return
     last_record = {record.offset: record for record in records}.get(last.offset)
-    if last_record is None or fingerprint(last_record.timestamp, last_record.key) != last.fingerprint:
+    if last_record is None or hash_record(last_record.timestamp, last_record.key) != last.hash:
         description = (
             f"the record at the ledger's last_offset {last.offset} is not the one that the ledger accounts for"
         )

@@ -8,7 +8,7 @@ from orderflow.audit.contract_versions import DecodedRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.reasons import QuarantinedRecord, check_reason
 from orderflow.audit.report import Report
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 

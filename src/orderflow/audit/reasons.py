@@ -8,7 +8,7 @@ from typing import NamedTuple
 from orderflow.contract.definition import Order, Reason
 from orderflow.contract.order_ranges import outside_ranges
 from orderflow.errors import RecordRejected
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 

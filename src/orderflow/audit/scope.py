@@ -62,8 +62,8 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     `end_timeout` seconds.
     """
     entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
-    info = describe_topic(settings, connection)
-    bounds, topics_gone = _wait_for_ends(settings, info, entries, end_timeout)
+    topic_info = describe_topic(settings, connection)
+    bounds, topics_gone = _wait_for_ends(settings, topic_info, entries, end_timeout)
     all_losses = read_losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
@@ -80,11 +80,11 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     for partition in partitions:
         partition.peers = [peer for peer in by_number[partition.entry.partition] if peer is not partition]
     unknown_losses = [loss for unmatched in accepted.values() for loss in unmatched]
-    return Scope(info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
+    return Scope(topic_info, topics_gone, bounds, partitions, by_number, all_losses, unknown_losses)
 
 
 def _wait_for_ends(
-    settings: Settings, info: TopicInfo, entries: Sequence[LedgerEntry], timeout: float
+    settings: Settings, topic_info: TopicInfo, entries: Sequence[LedgerEntry], timeout: float
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
     """What `_find_bounds` returns, once each partition ends at the ledger's position or later.
 
@@ -92,7 +92,7 @@ def _wait_for_ends(
     """
     deadline = time.monotonic() + timeout
     while True:
-        all_bounds, missing_topics = _find_bounds(settings, info, entries)
+        all_bounds, missing_topics = _find_bounds(settings, topic_info, entries)
         ends = {entry: all_bounds.setdefault((entry.topic, entry.partition), Bounds(0, 0)).end for entry in entries}
         early = next((entry for entry, end in ends.items() if end < entry.next_offset), None)
         if early is None:
@@ -106,16 +106,18 @@ def _wait_for_ends(
 
 
 def _find_bounds(
-    settings: Settings, info: TopicInfo, entries: Iterable[LedgerEntry]
+    settings: Settings, topic_info: TopicInfo, entries: Iterable[LedgerEntry]
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
     """The readable bounds of the partitions of KAFKA_TOPIC and the ledger, and the topics that no longer exist."""
-    all_bounds = {(info.name, number): bound for number, bound in topic.bounds(settings, info.partitions).items()}
+    all_bounds = {
+        (topic_info.name, number): bound for number, bound in topic.bounds(settings, topic_info.partitions).items()
+    }
     missing_topics: list[str] = []
     for name, group in groupby(entries, lambda entry: entry.topic):
         topic_entries = list(group)
         if name == settings.kafka_topic:
             for entry in topic_entries:
-                check_topic_id(name, info.topic_id, entry.topic_id)
+                check_topic_id(name, topic_info.topic_id, entry.topic_id)
         elif (earlier := _bounds_of_earlier_topic(with_topic(settings, name), topic_entries)) is None:
             missing_topics.append(name)
             all_bounds |= {

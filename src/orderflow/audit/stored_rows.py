@@ -11,7 +11,7 @@ from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
 from orderflow.audit.partition import Partition, is_timestamp
 from orderflow.audit.report import DifferingValues, Finding, Report
 from orderflow.contract.definition import Contract, Order
-from orderflow.store.orders import ExistingRow
+from orderflow.store.existing_orders import ExistingRow
 from orderflow.store.snapshot import AuditedQuarantineEntry
 from orderflow.topic import Record
 

@@ -44,13 +44,13 @@ def accept_loss(
     settings, by = context.load(), context.person(by)
     with Connection(settings) as connection:
         try:
-            info = topic.describe(settings)
+            topic_info = topic.describe(settings)
         except TopicMissing as missing:
             start_checks.check_not_deleted(settings, connection, missing)
             raise
-        all_bounds = topic.bounds(settings, info.partitions)
+        all_bounds = topic.bounds(settings, topic_info.partitions)
         first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.read_positions(connection, info.name, info.topic_id, info.partitions)
+        positions = ledger.read_positions(connection, topic_info.name, topic_info.topic_id, topic_info.partitions)
         damaged = [
             damaged_range
             for partition, position in positions.items()
@@ -58,15 +58,15 @@ def accept_loss(
             and (damaged_range := topic.find_damage(settings, partition, position))
         ]
         if yes:
-            losses = ledger.accept_losses(connection, info.name, info.topic_id, first_offsets, by, damaged)
+            losses = ledger.accept_losses(connection, topic_info.name, topic_info.topic_id, first_offsets, by, damaged)
         else:
-            losses = ledger.find_losses(connection, info.name, info.topic_id, first_offsets, damaged)
+            losses = ledger.find_losses(connection, topic_info.name, topic_info.topic_id, first_offsets, damaged)
     if as_json:
         shown = [
             {"partition": loss.partition, "first_offset": loss.first_offset, "end_offset": loss.end_offset}
             for loss in losses
         ]
-        print(json.dumps({"topic": info.name, "accepted": yes and bool(losses), "losses": shown}))
+        print(json.dumps({"topic": topic_info.name, "accepted": yes and bool(losses), "losses": shown}))
     else:
         for loss in losses:
             count = loss.end_offset - loss.first_offset

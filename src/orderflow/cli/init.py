@@ -75,18 +75,18 @@ def init(
             print(f"-- topic {settings.kafka_topic} is missing: `orderflow init` creates it")
         return
     created = [step.description for step in schema.prepare(settings)]
-    info = _find_topic(settings, has_ledger=True)
-    if info is None:
-        info = topic.create(settings, partitions or topic.DEFAULT_PARTITIONS)
-        created.append(f"topic {info.name}")
-    if partitions and len(info.partitions) < partitions:
-        created.append(f"{counted(partitions - len(info.partitions), 'partition')} of topic {info.name}")
-        info = topic.add_partitions(settings, partitions)
+    topic_info = _find_topic(settings, has_ledger=True)
+    if topic_info is None:
+        topic_info = topic.create(settings, partitions or topic.DEFAULT_PARTITIONS)
+        created.append(f"topic {topic_info.name}")
+    if partitions and len(topic_info.partitions) < partitions:
+        created.append(f"{counted(partitions - len(topic_info.partitions), 'partition')} of topic {topic_info.name}")
+        topic_info = topic.add_partitions(settings, partitions)
     for object_name in created:
         print(f"Created {object_name}.")
     topic.check_cleanup_policy(settings)
     print(
-        f"Ready: topic {info.name} with {counted(len(info.partitions), 'partition')}"
+        f"Ready: topic {topic_info.name} with {counted(len(topic_info.partitions), 'partition')}"
         f" at {settings.kafka_bootstrap_servers},"
         f" table {settings.mysql_database}.{settings.mysql_table} at {settings.database_address}."
     )
@@ -104,14 +104,15 @@ def _find_topic(settings: Settings, *, has_ledger: bool) -> TopicInfo | None:
 
     with Connection(settings) if has_ledger else nullcontext() as connection:
         try:
-            info = topic.describe(settings)
+            topic_info = topic.describe(settings)
         except TopicMissing as missing:
             if connection:
                 start_checks.check_not_deleted(settings, connection, missing)
             return None
         if connection:
-            ledger.read_positions(connection, info.name, info.topic_id, info.partitions)  # checks the topic's id
-        return info
+            # This checks the topic's id.
+            ledger.read_positions(connection, topic_info.name, topic_info.topic_id, topic_info.partitions)
+        return topic_info
 
 
 def _kafka_acls(settings: Settings) -> Iterator[str]:

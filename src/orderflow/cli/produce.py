@@ -122,14 +122,14 @@ def produce(
             connect_and_ensure_topic(settings)
         else:
             contract_orders.check(contract)
-            info = connect_and_ensure_topic(settings)
-            start = settings.starting_order_id or numbering.next_number(settings, info, progress)
+            topic_info = connect_and_ensure_topic(settings)
+            start = settings.starting_order_id or numbering.next_number(settings, topic_info, progress)
             generator = Generator(
                 start,
                 seed=seed,
                 bad_share=bad,
                 repeat_share=repeat,
-                partitions=len(info.partitions),
+                partitions=len(topic_info.partitions),
                 contract=contract,
             )
             messages = iter(generator)

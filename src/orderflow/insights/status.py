@@ -10,7 +10,7 @@ import msgspec
 from orderflow.errors import KafkaRefused, KafkaUnavailable, OrderFlowError, TopicMissing, TopicUnusable
 from orderflow.positions.ledger_status import LedgerStatus, TopicBounds, compare_ledger, read_topic_bounds
 from orderflow.settings import Settings
-from orderflow.store import ledger, orders, viewer_queries
+from orderflow.store import existing_orders, ledger, viewer_queries
 from orderflow.store.connection import Connection
 from orderflow.store.ledger import LedgerEntry
 
@@ -45,7 +45,7 @@ def read(connection: Connection, settings: Settings) -> Status:
     except (KafkaUnavailable, KafkaRefused, TopicMissing, TopicUnusable) as error:
         topic_bounds = error
     entries = ledger.read_entries(connection)
-    newest, open_by_reason = orders.newest(connection), viewer_queries.open_by_reason(connection)
+    newest, open_by_reason = existing_orders.newest(connection), viewer_queries.open_by_reason(connection)
     return build(settings, entries, topic_bounds, newest, open_by_reason)
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from orderflow.metrics import status_metrics, transactions
+from orderflow.metrics import status_metrics
 from orderflow.metrics.endpoint import Health, new_registry
-from orderflow.metrics.query_progress import QueryProgress
-from orderflow.metrics.transactions import LATENCY_BUCKETS, Transaction
 from orderflow.positions.ledger_status import LedgerStatus
+from orderflow.telemetry import transactions
+from orderflow.telemetry.query_progress import QueryProgress
+from orderflow.telemetry.transactions import LATENCY_BUCKETS, Transaction
 
 STATES = ("starting", "standby", "running", "waiting")
 _READY = {"standby", "running"}

@@ -14,7 +14,6 @@ from confluent_kafka import Message
 
 from orderflow import topic
 from orderflow.errors import Interrupted, LedgerGap
-from orderflow.metrics import transactions
 from orderflow.pipeline import raw_headers
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition, run_in_thread, wait_unless_stopped
 from orderflow.pipeline.partition_consumer import THREADS, PartitionConsumer, timestamp_of
@@ -23,6 +22,7 @@ from orderflow.settings import Settings
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.worker_process import configure_worker_process
 from orderflow.store.writer import Writer
+from orderflow.telemetry import transactions
 from orderflow.topic import TopicInfo
 
 
@@ -44,35 +44,35 @@ class DirectEngine:
         configure_worker_process()
 
     def start(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+        self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
         self._stop_event, self._damaged = threading.Event(), {}
         self._committed_at = time.monotonic()
-        topic_reader = KafkaTopicReader(self._settings, info.topic_id)
+        topic_reader = KafkaTopicReader(self._settings, topic_info.topic_id)
         arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
-        self._future = run_in_thread("direct", lambda: self._store(*arguments))
+        self._future = run_in_thread("direct", lambda: self._commit_until_end(*arguments))
 
-    def store(
+    def commit_range(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         scratch: Path,
         stop_event: threading.Event,
     ) -> None:
-        """Store the records from `positions` up to `end_offsets` and return.
+        """Commit the records from `positions` up to `end_offsets`, and return.
 
-        Raises Interrupted if `stop_event` is set before, or if nothing is stored for the stall timeout.
+        Raises StopRequested when `stop_event` is set, and Interrupted if nothing is stored for the stall timeout.
         """
         self._scratch = scratch
-        self.start(info, positions, end_offsets, once=True)
+        self.start(topic_info, positions, end_offsets, once=True)
 
         def check_stall() -> None:
             if time.monotonic() - self._committed_at > self._stall_timeout:
                 raise Interrupted(
-                    f"Nothing was stored for {self._stall_timeout:g} seconds, although {info.name} has records that"
-                    " Spark cannot read past."
+                    f"Nothing was stored for {self._stall_timeout:g} seconds, although {topic_info.name} has records"
+                    " that Spark cannot read past."
                 )
 
         try:
@@ -81,7 +81,7 @@ class DirectEngine:
         finally:
             self.stop()
 
-    def _store(
+    def _commit_until_end(
         self,
         topic_reader: KafkaTopicReader,
         positions: Mapping[int, int],
@@ -89,7 +89,7 @@ class DirectEngine:
         stop_event: threading.Event,
         damaged: dict[int, DamagedPartition],
     ) -> None:
-        """Store the records from `positions` until `stop_event` is set, or up to `end_offsets`.
+        """Commit the records from `positions` until `stop_event` is set, or up to `end_offsets`.
 
         Raises the error of a thread. With `end_offsets`, raises BatchDamaged after all other partitions are stored.
         """

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from orderflow.errors import BatchDamaged, Interrupted
-from orderflow.metrics.query_progress import QueryProgress
+from orderflow.errors import BatchDamaged, StopRequested
 from orderflow.store.connection import ANSWER_TIMEOUT
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 Returned = TypeVar("Returned")
@@ -38,11 +38,11 @@ class Engine(Protocol):
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         """Begin to start up, and return without waiting. `scratch` is a folder for files that no later run needs.
 
-        `stop_event` is set when a stop is requested. A `start` that takes long then ends with Interrupted.
+        `stop_event` is set when a stop is requested. A `start` that takes long then raises StopRequested.
         """
 
     def start(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+        self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         """Store the records from `positions`, the ledger's positions; with `once`, only those before `end_offsets`.
 
@@ -102,9 +102,9 @@ def wait_unless_stopped(
 ) -> None:
     """Wait for the future. `check` is called again and again meanwhile.
 
-    Raises Interrupted when `stop_event` is set: a stop was requested while `activity`. Raises what `check` raises.
+    Raises StopRequested when `stop_event` is set; `activity` completes its message. Raises what `check` raises.
     """
     while not futures.wait([future], _POLL_INTERVAL).done:
         if stop_event.is_set():
-            raise Interrupted(f"A stop was requested while {activity}.")
+            raise StopRequested(f"A stop was requested while {activity}.")
         check()

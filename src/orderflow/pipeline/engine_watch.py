@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 from orderflow import topic
 from orderflow.errors import Interrupted, RestartRequired
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import Engine
-from orderflow.pipeline.leader_reading import read_as_leader
+from orderflow.pipeline.leader_session import read_as_leader
 from orderflow.pipeline.stalls import StallDetector
 from orderflow.plurals import counted
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.positions.ledger_status import LedgerStatus, compare_ledger, read_topic_bounds
-from orderflow.positions.start_checks import describe_topic
+from orderflow.positions.start_checks import LedgerStart, describe_topic
 from orderflow.settings import Settings
 from orderflow.store import ledger
 from orderflow.store.connection import Connection
 from orderflow.store.quarantined_share import QuarantinedShare
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class SinkProgress(NamedTuple):
 class EngineWatch:
     """Watches one engine through all its restarts.
 
-    `positions` are the ledger's at the last query. `has_caught_up` is True once the lag was 0; the supervisor sets it
-    to False before each attempt.
+    `positions` are the ledger's at the last query. `has_caught_up` is True once the lag was 0 in the current attempt.
+    Only this class changes them.
     """
 
     def __init__(
@@ -85,17 +85,21 @@ class EngineWatch:
         self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
         self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
 
-    def prepare_start(self, connection: Connection, info: TopicInfo, positions: Mapping[int, int]) -> None:
+    def begin_attempt(self) -> None:
+        """Forget whether an earlier attempt has caught up."""
+        self.has_caught_up = False
+
+    def set_start(self, connection: Connection, start: LedgerStart) -> None:
         """Set the positions from which the engine is about to start. The next report of progress is logged.
 
         Raises DatabaseUnavailable, KafkaUnavailable, TopicUnusable, TopicRecreated.
         """
-        self._set_positions(positions)
+        self._set_positions(start.positions)
         if self._failure:
             self._failure = self._failure[0], self.positions
         self._last_message = ""
-        self._cleanup_policy = topic.check_cleanup_policy(self._settings)
-        self._last_status = self._last_status or self._query_status(connection, info)
+        self._cleanup_policy = start.cleanup_policy
+        self._last_status = self._last_status or self._query_status(connection, start.topic_info)
 
     def mark_failed(self) -> None:
         """Record that an attempt has failed. The next progress from these positions is logged as its end."""
@@ -111,7 +115,7 @@ class EngineWatch:
     def wait_for_end(
         self,
         connection: Connection,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         end_offsets: Mapping[int, int],
         stop_event: threading.Event,
     ) -> bool:
@@ -127,39 +131,39 @@ class EngineWatch:
                 return False  # without a last report: a broker that is down would delay the stop
             if self._clock() >= check_at:
                 check_at = self._clock() + self._progress_interval
-                if self._must_restart(connection, info, stop_event):
+                if self._must_restart(connection, topic_info, stop_event):
                     return True
-        self._check_complete(connection, info, end_offsets, stop_event)
+        self._check_complete(connection, topic_info, end_offsets, stop_event)
         return False
 
-    def _must_restart(self, connection: Connection, info: TopicInfo, stop_event: threading.Event) -> bool:
+    def _must_restart(self, connection: Connection, topic_info: TopicInfo, stop_event: threading.Event) -> bool:
         """Report the progress, look for stalls, and let the engine choose its trigger for the lag.
 
         Raises Interrupted if the engine hangs, and what `_report_progress` and `_log_damaged_partitions` raise.
         """
-        current = self._report_progress(connection, info)
+        current = self._report_progress(connection, topic_info)
         self._log_damaged_partitions()
-        self._check_stall(connection, info, current, stop_event)
+        self._check_stall(connection, topic_info, current, stop_event)
         self.has_caught_up |= not current.lag
         return self._engine.choose_trigger(current.lag or 0)
 
     def _check_complete(
-        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
+        self, connection: Connection, topic_info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
     ) -> None:
         """Check that an engine that has ended stored everything before `end_offsets`, and report the progress.
 
         Raises Interrupted if it did not.
         """
-        self._query_status(connection, info)
-        if partitions := self._advance_past_empty_offsets(connection, info, end_offsets, stop_event):
+        self._query_status(connection, topic_info)
+        if partitions := self._advance_past_empty_offsets(connection, topic_info, end_offsets, stop_event):
             raise Interrupted(
-                f"The engine has ended, although {info.name} partition {partitions[0]} has records from offset"
+                f"The engine has ended, although {topic_info.name} partition {partitions[0]} has records from offset"
                 f" {self.positions[partitions[0]]} on."
             )
-        self._report_progress(connection, info)
+        self._report_progress(connection, topic_info)
 
     def _check_stall(
-        self, connection: Connection, info: TopicInfo, current: LedgerStatus, stop_event: threading.Event
+        self, connection: Connection, topic_info: TopicInfo, current: LedgerStatus, stop_event: threading.Event
     ) -> None:
         """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
 
@@ -168,24 +172,24 @@ class EngineWatch:
         overdue = self._stall_detector.overdue(current.partitions, self._engine.stall_timeout())
         if not overdue:
             return
-        partitions = self._advance_past_empty_offsets(connection, info, overdue, stop_event)
+        partitions = self._advance_past_empty_offsets(connection, topic_info, overdue, stop_event)
         if partitions and (seconds := self._stall_detector.register_stall()):
             self._engine.mark_stalled()
             raise Interrupted(
-                f"Nothing was stored for {seconds:.0f} seconds, although {info.name} partition {partitions[0]} has"
-                f" records from offset {self.positions[partitions[0]]} on"
+                f"Nothing was stored for {seconds:.0f} seconds, although {topic_info.name} partition {partitions[0]}"
+                f" has records from offset {self.positions[partitions[0]]} on"
                 f" (engine activity: {self._engine.activity()}).",
                 hint="If this repeats, another session may hold locks on the tables: SHOW PROCESSLIST shows it.",
             )
         self._stall_detector.wait_again(current.partitions, overdue)
-        self.has_caught_up |= not partitions and len(overdue) == len(info.partitions)
+        self.has_caught_up |= not partitions and len(overdue) == len(topic_info.partitions)
 
-    def _report_progress(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
+    def _report_progress(self, connection: Connection, topic_info: TopicInfo) -> LedgerStatus:
         """Check ledger and topic, and log the result if it has changed.
 
-        Raises TooManyRejected, and what `_query_status` raises.
+        Raises TooManyQuarantined, and what `_query_status` raises.
         """
-        current = self._query_status(connection, info)
+        current = self._query_status(connection, topic_info)
         if self._failure and (not current.lag or self.positions != self._failure[1]):
             log.info("The sink works again, %.0f seconds after the first failure.", self._clock() - self._failure[0])
             self._failure = None
@@ -201,7 +205,7 @@ class EngineWatch:
         return current
 
     def _check_quarantined_share(self, current: LedgerStatus) -> None:
-        """Raise TooManyRejected if too many of the last records were quarantined.
+        """Raise TooManyQuarantined if too many of the last records were quarantined.
 
         A writer checks this too, but on a cluster Spark repeats its task.
         """
@@ -212,14 +216,14 @@ class EngineWatch:
                 self._quarantined_share.add(records, quarantined)
 
     def _advance_past_empty_offsets(
-        self, connection: Connection, info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
+        self, connection: Connection, topic_info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
     ) -> list[int]:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
         Otherwise these offsets would count as lost records when retention removes them from an idle partition. Returns
         the partitions that have records before their ends.
         """
-        topic_reader, damaged = KafkaTopicReader(self._settings, info.topic_id), self._engine.damaged_partitions()
+        topic_reader, damaged = KafkaTopicReader(self._settings, topic_info.topic_id), self._engine.damaged_partitions()
         starts = {
             partition: self.positions[partition]
             for partition, end in end_offsets.items()
@@ -236,28 +240,28 @@ class EngineWatch:
         with_records = read_as_leader(connection, stop_event, find_partitions_with_records) if starts else []
         for partition, start in starts.items():
             if partition not in with_records:
-                check_topic_id = topic_reader.request_topic_id_check()
-                check_topic_id()  # the topic was not recreated meanwhile
+                finish_check = topic_reader.request_topic_id_check()
+                finish_check()  # the topic was not recreated meanwhile
                 end = end_offsets[partition]
-                ledger.advance_past_empty(connection, info.name, info.topic_id, partition, start, end)
+                ledger.advance_past_empty(connection, topic_info.name, topic_info.topic_id, partition, start, end)
         return with_records
 
-    def _query_status(self, connection: Connection, info: TopicInfo) -> LedgerStatus:
+    def _query_status(self, connection: Connection, topic_info: TopicInfo) -> LedgerStatus:
         """Query ledger and topic. This also detects a lost leadership lock, and a topic recreated or now compacted.
 
         Raises DatabaseUnavailable, TopicRecreated, TopicUnusable, RestartRequired (other partitions), KafkaUnavailable.
         """
-        entries = ledger.read_entries(connection, info.name)
+        entries = ledger.read_entries(connection, topic_info.name)
         self._set_positions({entry.partition: entry.next_offset for entry in entries})
         current_info = describe_topic(self._settings, connection)
-        ledger.check_topic_id(info.name, current_info.topic_id, info.topic_id)
+        ledger.check_topic_id(topic_info.name, current_info.topic_id, topic_info.topic_id)
         if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
             topic.check_cleanup_policy(self._settings)
-        if not self.positions.keys() >= {*info.partitions}:
-            raise RestartRequired(f"The ledger lacks partitions of topic {info.name}: its tables were changed.")
-        if added := set(current_info.partitions).difference(info.partitions):
-            raise RestartRequired(f"Topic {info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
-        return compare_ledger(info.name, entries, read_topic_bounds(self._settings, current_info))
+        if not self.positions.keys() >= {*topic_info.partitions}:
+            raise RestartRequired(f"The ledger lacks partitions of topic {topic_info.name}: its tables were changed.")
+        if added := set(current_info.partitions).difference(topic_info.partitions):
+            raise RestartRequired(f"Topic {topic_info.name} has new partitions: {', '.join(map(str, sorted(added)))}.")
+        return compare_ledger(topic_info.name, entries, read_topic_bounds(self._settings, current_info))
 
     def _log_damaged_partitions(self) -> None:
         """Log the partitions that a damaged batch blocks, once a minute until an operator acts.

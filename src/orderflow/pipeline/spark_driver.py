@@ -70,7 +70,7 @@ class SparkDriver:
     def ready_session(self) -> SparkSession:
         """Return the Spark session, on a cluster with at least one executor.
 
-        Raises SparkUnavailable, JvmExited, and Interrupted when a stop is requested.
+        Raises SparkUnavailable, JvmExited, and StopRequested.
         """
         # While its thread imports pyspark, another thread cannot.
         wait_unless_stopped(self._session, self.stop_event, "Spark started")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orderflow.errors import Interrupted, JvmExited, OrderFlowError, SparkUnavailable
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.engine import STALL_TIMEOUT, DamagedPartition
 from orderflow.pipeline.spark_driver import START_TIMEOUT, SparkDriver
 from orderflow.pipeline.spark_query import MicroBatchQuery, RealtimeQuery
@@ -18,6 +17,7 @@ from orderflow.pipeline.spark_unreadable import UnreadableRecords
 from orderflow.pipeline.trigger_mode import TriggerMode
 from orderflow.settings import Settings
 from orderflow.spark import realtime
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:
@@ -57,25 +57,25 @@ class SparkEngine:
         self._driver.open(scratch, stop_event)
 
     def start(
-        self, info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
+        self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         spark = self._driver.ready_session()
         self._end_former_query()
         self._is_once = once
         positions = self._unreadable.store_without_spark(
-            info, positions, end_offsets, scratch=self._driver.scratch, stop_event=self._driver.stop_event
+            topic_info, positions, end_offsets, scratch=self._driver.scratch, stop_event=self._driver.stop_event
         )
         lag = sum(max(0, end_offsets[partition] - position) for partition, position in positions.items())
         try:
-            self._start_query(spark, info, positions, lag)
+            self._start_query(spark, topic_info, positions, lag)
         except Interrupted:  # a server that is unavailable at the start is no failure of Real-Time Mode
             self._mode.mark_failed()
             raise
 
-    def _start_query(self, spark: SparkSession, info: TopicInfo, positions: Mapping[int, int], lag: int) -> None:
+    def _start_query(self, spark: SparkSession, topic_info: TopicInfo, positions: Mapping[int, int], lag: int) -> None:
         is_realtime = not self._is_once and self._mode.wants_realtime(lag)
         with self._driver.limited_call(START_TIMEOUT):
-            if is_realtime and (reason := RealtimeQuery.unsupported_reason(spark, info)):
+            if is_realtime and (reason := RealtimeQuery.unsupported_reason(spark, topic_info)):
                 is_realtime = False
                 self._mode.mark_unsupported()
                 log.warning("Real-Time Mode is not possible: %s. Using micro-batches.", reason)
@@ -83,7 +83,7 @@ class SparkEngine:
                 for name, value in realtime.SHARED_OPTIONS.items():
                     spark.conf.set(name, value)
             self._mode.mark_started(realtime=is_realtime)
-            arguments = self._driver, spark, self._settings, info, positions
+            arguments = self._driver, spark, self._settings, topic_info, positions
             if not positions:
                 self._query = None
             elif is_realtime:

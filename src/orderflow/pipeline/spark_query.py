@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orderflow.errors import Interrupted, JvmExited, SparkUnavailable
-from orderflow.metrics.query_progress import QueryProgress
 from orderflow.pipeline.spark_driver import STOP_TIMEOUT, SparkDriver
 from orderflow.settings import Settings
 from orderflow.spark import read_records, realtime, write_orders
 from orderflow.spark.options import offsets_json
+from orderflow.telemetry.query_progress import QueryProgress
 from orderflow.topic import TopicInfo
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class MicroBatchQuery(_Query):
         driver: SparkDriver,
         spark: SparkSession,
         settings: Settings,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         *,
         once: bool,
@@ -90,8 +90,8 @@ class MicroBatchQuery(_Query):
             "kafka.default.api.timeout.ms": _KAFKA_TIMEOUT,
             "kafka.request.timeout.ms": _KAFKA_TIMEOUT,
         }
-        records = read_records(spark, settings, **_start_options(info, positions), **options)
-        writer = _writer(records, settings, info, driver.scratch)
+        records = read_records(spark, settings, **_start_options(topic_info, positions), **options)
+        writer = _stream_writer(records, settings, topic_info, driver.scratch)
         interval = settings.sink_trigger if settings.trigger_interval else "0 seconds"
         writer = writer.trigger(availableNow=True) if once else writer.trigger(processingTime=interval)
         return cls(driver, writer.start())
@@ -129,28 +129,28 @@ class RealtimeQuery(_Query):
         driver: SparkDriver,
         spark: SparkSession,
         settings: Settings,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         *,
         batch: str,
     ) -> Self:
         """Start a query at `positions`. `batch` is the length of a batch, as Spark writes intervals."""
         realtime.clear_failures(driver.scratch)
-        records = read_records(driver.realtime_session(spark), settings, **_start_options(info, positions))
-        writer = _writer(records, settings, info, driver.scratch, realtime=True)
+        records = read_records(driver.realtime_session(spark), settings, **_start_options(topic_info, positions))
+        writer = _stream_writer(records, settings, topic_info, driver.scratch, realtime=True)
         return cls(driver, realtime.with_trigger(writer, spark, batch).start())
 
     @staticmethod
-    def unsupported_reason(spark: SparkSession, info: TopicInfo) -> str:
+    def unsupported_reason(spark: SparkSession, topic_info: TopicInfo) -> str:
         """Return why the platform does not support Real-Time Mode; empty if it does."""
-        slots, needed = spark.sparkContext.defaultParallelism, len(info.partitions) + 1
+        slots, needed = spark.sparkContext.defaultParallelism, len(topic_info.partitions) + 1
         if tuple(map(int, spark.version.split(".")[:2])) < (4, 1):
             return f"Spark is {spark.version}, not 4.1 or newer"
         if spark.sparkContext.getConf().get(realtime.ALLOW_LIST, "false") == "true":
             return f"{realtime.ALLOW_LIST} is true, and the allowlist contains no Python function"
         if slots < needed:
             return (
-                f"{len(info.partitions)} partitions need {needed} task slots, and Spark has {slots}"
+                f"{len(topic_info.partitions)} partitions need {needed} task slots, and Spark has {slots}"
                 f" (--master local[{needed}], or more executors)"
             )
         return ""
@@ -168,16 +168,18 @@ class RealtimeQuery(_Query):
         """Do nothing: a batch lasts a minute, and uncommitted records are read again."""
 
 
-def _start_options(info: TopicInfo, positions: Mapping[int, int]) -> dict[str, Any]:
-    assigned = json.dumps({info.name: sorted(positions)})
-    return {"assign": assigned, "startingOffsets": offsets_json(info.name, positions)}
+def _start_options(topic_info: TopicInfo, positions: Mapping[int, int]) -> dict[str, Any]:
+    assigned = json.dumps({topic_info.name: sorted(positions)})
+    return {"assign": assigned, "startingOffsets": offsets_json(topic_info.name, positions)}
 
 
-def _writer(
-    records: DataFrame, settings: Settings, info: TopicInfo, scratch: Path, *, realtime: bool = False
+def _stream_writer(
+    records: DataFrame, settings: Settings, topic_info: TopicInfo, scratch: Path, *, realtime: bool = False
 ) -> DataStreamWriter:
     # A URI, because HADOOP_CONF_DIR may set another default file system.
     checkpoint = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=scratch)).as_uri()
     writer = write_orders(records, settings, scratch=scratch, check_gaps=False, realtime=realtime)
-    configured: DataStreamWriter = writer.queryName(f"orderflow: {info.name}").option("checkpointLocation", checkpoint)
+    configured: DataStreamWriter = writer.queryName(f"orderflow: {topic_info.name}").option(
+        "checkpointLocation", checkpoint
+    )
     return configured

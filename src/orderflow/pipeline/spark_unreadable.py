@@ -44,7 +44,7 @@ class UnreadableRecords:
 
     def store_without_spark(
         self,
-        info: TopicInfo,
+        topic_info: TopicInfo,
         positions: Mapping[int, int],
         end_offsets: Mapping[int, int],
         *,
@@ -53,7 +53,7 @@ class UnreadableRecords:
     ) -> Mapping[int, int]:
         """Store the records up to the last that Spark cannot read. Return the positions from which Spark can read.
 
-        Raises Interrupted when `stop_event` is set, or if nothing is stored for the stall timeout.
+        Raises StopRequested when `stop_event` is set, and Interrupted if nothing is stored for the stall timeout.
         """
         if not self.must_search and not self.damaged:
             return positions
@@ -65,7 +65,7 @@ class UnreadableRecords:
         if readable_from:
             log.warning(
                 "Records of %s have a timestamp that Spark cannot read. OrderFlow stores them without Spark: %s.",
-                info.name,
+                topic_info.name,
                 ", ".join(
                     f"partition {partition} up to offset {offset - 1}" for partition, offset in readable_from.items()
                 ),
@@ -79,7 +79,7 @@ class UnreadableRecords:
             starts = {partition: positions[partition] for partition in readable_from}
             engine = DirectEngine(self._settings, stall_timeout=self._stall_timeout)
             try:
-                engine.store(info, starts, readable_from, scratch, stop_event)
+                engine.commit_range(topic_info, starts, readable_from, scratch, stop_event)
             except RestartRequired:
                 raise
             except Interrupted:  # a long range of aborted records may take longer to read

@@ -9,6 +9,7 @@ ledger cannot.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -24,17 +25,18 @@ from orderflow.errors import (
     KafkaUnavailable,
     LedgerGap,
     OrderFlowError,
+    StopRequested,
     Unavailable,
     translate_shortages,
 )
 from orderflow.pipeline import scratch
 from orderflow.pipeline.engine import Engine
 from orderflow.pipeline.engine_watch import EngineWatch, SinkProgress
-from orderflow.pipeline.leader_reading import SessionKeepAlive, read_as_leader
+from orderflow.pipeline.leader_session import SessionKeepAlive, read_as_leader
 from orderflow.pipeline.process_restart import restart_process, stop_on_signals
 from orderflow.plurals import counted
 from orderflow.positions.ledger_status import describe_older_end
-from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
+from orderflow.positions.start_checks import check_accounted_offsets, prepare_start
 from orderflow.restarts import HEALTHY_RUN, UNKNOWN_ERROR_TIMEOUT, Restarts, failure_message
 from orderflow.settings import Settings
 from orderflow.store import ledger, schema
@@ -86,8 +88,9 @@ class Supervisor:
         self._has_started_engine = False
         self._started_at = 0.0  # when the current run as leader began
         self._reported_error: OrderFlowError | None = None  # of the current attempt
+        self._failed_at = 0.0  # when it was reported
         self._last_positions: dict[int, int] = {}  # at the last failure
-        self._logged_failure_at: float | None = None
+        self._logged_failure_at = -math.inf
 
     def run(self) -> None:
         """Run the sink.
@@ -111,45 +114,53 @@ class Supervisor:
 
     def _keep_running(self) -> None:
         while not self._stop_event.is_set():
-            self._started_at, self._watch.has_caught_up = self._clock(), False
-            self._reported_error = None
+            self._started_at, self._reported_error = self._clock(), None
+            self._watch.begin_attempt()
             try:
                 with translate_shortages("The sink cannot continue"):
                     return self._run_as_leader()
             except JvmExited as exited:
                 if not self._stop_event.is_set():  # otherwise a signal to all processes of the service has ended it
-                    is_failed = not self._was_healthy()
-                    restart_process(exited, self._watch.positions, self._stop_event, has_failed=is_failed)
+                    has_failed = not self._was_healthy(self._clock())
+                    restart_process(exited, self._watch.positions, self._stop_event, has_failed=has_failed)
+            except StopRequested:
+                return None
             except (Unavailable, Contention) as error:  # Contention: a session that died or hangs holds a lock
                 if self._stop_event.is_set():
                     return None
                 self._report_failure(error)
-                self._restarts.register_failure(error, self._waiting_positions())
-                self._stop_event.wait(self._restarts.next_wait())
+                self._stop_event.wait(self._register_run(error))
         return None
 
     def _report_failure(self, error: Unavailable | Contention) -> None:
-        """Report an attempt's error once. During an outage, log it every `reminder_interval` seconds."""
+        """Report an attempt's error once. During an outage, it is logged every `reminder_interval` seconds."""
         if error is self._reported_error or self._stop_event.is_set():
             return
-        self._reported_error = error
+        self._reported_error, self._failed_at = error, self._clock()
         self._watch.mark_failed()
-        was_healthy = self._was_healthy()
-        if was_healthy or self._last_positions != self._watch.positions:
-            # There was progress since the last failure, so this is a new outage.
-            self._last_positions, self._logged_failure_at = dict(self._watch.positions), None
-            if was_healthy:
-                self._restarts.reset()
-            else:
-                self._restarts.reset_starts()
         self._on_progress(SinkProgress("waiting", error.message, error=error.name))
-        if self._logged_failure_at is None or self._clock() - self._logged_failure_at > self._reminder_interval:
+        is_new_outage = self._has_progressed() or self._was_healthy(self._failed_at)
+        if is_new_outage or self._failed_at - self._logged_failure_at > self._reminder_interval:
             self._log_failure(error)
-            self._logged_failure_at = self._clock()
 
-    def _was_healthy(self) -> bool:
-        """Whether this run ended an earlier outage, although no record may have arrived during it."""
-        return self._watch.has_caught_up and self._clock() - self._started_at > HEALTHY_RUN
+    def _register_run(self, error: Unavailable | Contention) -> float:
+        """Count the failed attempt. Return the seconds to wait before the next one."""
+        wait = self._restarts.register_run(
+            error,
+            was_healthy=self._was_healthy(self._failed_at),
+            has_progressed=self._has_progressed(),
+            positions=self._waiting_positions(),
+        )
+        self._last_positions = dict(self._watch.positions)
+        return wait
+
+    def _has_progressed(self) -> bool:
+        """Whether a position has moved since the last failure."""
+        return self._last_positions != self._watch.positions
+
+    def _was_healthy(self, ended_at: float) -> bool:
+        """Whether the run until then ended an earlier outage, although no record may have arrived during it."""
+        return self._watch.has_caught_up and ended_at - self._started_at > HEALTHY_RUN
 
     def _waiting_positions(self) -> list[Hashable]:
         """Return the partitions that had a lag at the last start, with their positions. If none had one, return all.
@@ -177,22 +188,19 @@ class Supervisor:
 
     def _run_engine(self, connection: Connection) -> bool:
         """Run the engine from the ledger's positions. Return whether it must be restarted."""
-        info = get_or_create_topic(self._settings, connection)
-        all_bounds = topic.bounds(self._settings, info.partitions)
-        first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
-        positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first_offsets)
-        self._watch.prepare_start(connection, info, positions)
-        end_offsets = self._end_offsets(info, positions)
+        start = prepare_start(self._settings, connection)
+        topic_info, positions = start.topic_info, start.positions
+        self._watch.set_start(connection, start)
+        end_offsets = self._end_offsets(topic_info, positions)
         self._waiting = {
             partition: position for partition, position in positions.items() if position < end_offsets.get(partition, 0)
         }
-        accounted = accounted_offsets(self._settings, connection, first_offsets)
-        read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, accounted))
+        read_as_leader(connection, self._stop_event, lambda: check_accounted_offsets(self._settings, start.accounted))
         with SessionKeepAlive(connection):  # Spark may need minutes, and so may a search for damaged batches
-            self._engine.start(info, positions, end_offsets, once=self._once)
+            self._engine.start(topic_info, positions, end_offsets, once=self._once)
         self._has_started_engine = True
         try:
-            must_restart = self._watch.wait_for_end(connection, info, end_offsets, self._stop_event)
+            must_restart = self._watch.wait_for_end(connection, topic_info, end_offsets, self._stop_event)
         except BaseException as error:
             # Before the engine is stopped, which may take half a minute.
             if isinstance(error, Unavailable | Contention) and not isinstance(error, JvmExited):
@@ -215,16 +223,16 @@ class Supervisor:
                 return False
         return True
 
-    def _end_offsets(self, info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
+    def _end_offsets(self, topic_info: TopicInfo, positions: Mapping[int, int]) -> dict[int, int]:
         """Return the current ends of the topic's partitions.
 
         Raises KafkaUnavailable if an end is before the ledger's position.
         """
-        all_bounds = topic.bounds(self._settings, info.partitions)
+        all_bounds = topic.bounds(self._settings, topic_info.partitions)
         end_offsets = {partition: bounds.end for partition, bounds in all_bounds.items()}
         for partition, end in end_offsets.items():
             if positions[partition] > end:
-                raise KafkaUnavailable(describe_older_end(info.name, partition, end, positions[partition]))
+                raise KafkaUnavailable(describe_older_end(topic_info.name, partition, end, positions[partition]))
         return end_offsets
 
     def _lag(self) -> int:
@@ -233,9 +241,11 @@ class Supervisor:
         return sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in bounds.items())
 
     def _log_failure(self, error: Unavailable | Contention) -> None:
+        """Log what failed, what happens next, and the lag if it is known."""
         is_restart = isinstance(error, Interrupted | LedgerGap | Contention)
         next_step = "Restarting at the ledger's position." if is_restart else "Retrying."
         if self._watch.has_current_positions() and not isinstance(error, KafkaUnavailable):
             with suppress(OrderFlowError):  # Kafka is unavailable too, or the next attempt reports this error
                 next_step += f" The lag is {counted(self._lag(), 'record')}."
         log.warning("%s", failure_message(error, next_step), extra={"error": error.name})
+        self._logged_failure_at = self._clock()

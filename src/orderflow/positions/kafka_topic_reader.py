@@ -41,7 +41,7 @@ class KafkaTopicReader(NamedTuple):
         """
         wait_for_description = topic.request_description(self.settings)
 
-        def check_topic_id() -> None:
+        def finish_check() -> None:
             ledger.check_topic_id(self.topic, wait_for_description().topic_id, self.topic_id)
 
-        return check_topic_id
+        return finish_check

@@ -55,13 +55,13 @@ class LedgerStatus(msgspec.Struct, frozen=True, kw_only=True):
         return self.stored + self.duplicates + self.quarantined
 
 
-def read_topic_bounds(settings: Settings, info: TopicInfo | None = None) -> TopicBounds:
-    """Read the bounds of the topic that `info` describes; without it, the topic is described first.
+def read_topic_bounds(settings: Settings, topic_info: TopicInfo | None = None) -> TopicBounds:
+    """Read the bounds of the topic that `topic_info` describes; without it, the topic is described first.
 
     Raises KafkaUnavailable, TopicMissing, TopicUnusable, KafkaRefused.
     """
-    info = info or topic.describe(settings)
-    return TopicBounds(info.topic_id, topic.bounds(settings, info.partitions))
+    topic_info = topic_info or topic.describe(settings)
+    return TopicBounds(topic_info.topic_id, topic.bounds(settings, topic_info.partitions))
 
 
 def compare_ledger(

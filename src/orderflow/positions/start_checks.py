@@ -1,4 +1,4 @@
-"""Checks of a sink's start: whether the topic still is what the ledger accounts for."""
+"""The start of a sink or a query: its positions, and whether the topic still is what the ledger accounts for."""
 
 from __future__ import annotations
 
@@ -60,6 +60,34 @@ class AccountedOffsets(NamedTuple):
     empty_ranges: Sequence[tuple[int, int, int]]
 
 
+class LedgerStart(NamedTuple):
+    """The topic, the ledger's next offset by partition, and what `check_accounted_offsets` compares.
+
+    `cleanup_policy` is the topic's; None if the user may not read it.
+    """
+
+    topic_info: TopicInfo
+    cleanup_policy: str | None
+    positions: dict[int, int]
+    accounted: AccountedOffsets
+
+
+def prepare_start(settings: Settings, connection: Connection) -> LedgerStart:
+    """Create a missing topic and missing rows of the ledger, and return where to start.
+
+    The caller calls `check_accounted_offsets` before it starts to store.
+
+    Raises what `get_or_create_topic` and `ledger.ensure_partitions` raise.
+    """
+    topic_info = get_or_create_topic(settings, connection)
+    cleanup_policy = topic.check_cleanup_policy(settings)
+    all_bounds = topic.bounds(settings, topic_info.partitions)
+    first_offsets = {partition: bounds.first for partition, bounds in all_bounds.items()}
+    positions = ledger.ensure_partitions(connection, topic_info.name, topic_info.topic_id, first_offsets)
+    accounted = accounted_offsets(settings, connection, first_offsets)
+    return LedgerStart(topic_info, cleanup_policy, positions, accounted)
+
+
 def accounted_offsets(settings: Settings, connection: Connection, first_offsets: Mapping[int, int]) -> AccountedOffsets:
     """Read them from the ledger. `first_offsets` are the topic's."""
     name = settings.kafka_topic
@@ -102,7 +130,7 @@ def check_accounted_offsets(settings: Settings, accounted: AccountedOffsets) -> 
     # A first start needs no client.
     wanted = {partition: last.offset for partition, last in last_records.items()}
     for partition, record in (topic.records_at(settings, wanted) if wanted else {}).items():
-        if ledger.fingerprint(record.timestamp, record.key) != last_records[partition].fingerprint:
+        if ledger.hash_record(record.timestamp, record.key) != last_records[partition].hash:
             raise _offsets_reused_error(
                 f"{name} partition {partition} has another record at offset {record.offset} than the one that was"
                 " stored"

@@ -28,7 +28,7 @@ _STEP = 10_000  # records between two updates of the progress bar
 
 
 def next_number(
-    settings: Settings, info: TopicInfo, progress: Progress, *, save_threshold: int = SAVE_THRESHOLD
+    settings: Settings, topic_info: TopicInfo, progress: Progress, *, save_threshold: int = SAVE_THRESHOLD
 ) -> int:
     """The highest order number (18 digits at most) among the topic's keys and valid orders, plus 1.
 
@@ -40,11 +40,11 @@ def next_number(
     """
     contract = loader.contract_of(settings)
     ids = OrderIds(contract)
-    identity = info.topic_id if contract.is_default else f"{info.topic_id}/{ids.template}"
-    bounds = topic.bounds(settings, info.partitions)
+    identity = topic_info.topic_id if contract.is_default else f"{topic_info.topic_id}/{ids.template}"
+    bounds = topic.bounds(settings, topic_info.partitions)
     highest, seen = 0, dict[int, int]()
     if sum(b.end - b.first for b in bounds.values()) > save_threshold:
-        highest, seen = _load_progress(settings, info, identity)
+        highest, seen = _load_progress(settings, topic_info, identity)
     ranges = {partition: (max(first, seen.get(partition, 0)), end) for partition, (first, end) in bounds.items()}
     unread = sum(max(0, end - start) for start, end in ranges.values())
     task = progress.add_task("highest order number", total=unread)
@@ -57,7 +57,7 @@ def next_number(
     progress.remove_task(task)
     if unread > save_threshold:
         ends = {partition: end for partition, (_, end) in ranges.items()}
-        _save_progress(settings, info, f"{identity} {highest}", ends)
+        _save_progress(settings, topic_info, f"{identity} {highest}", ends)
     return highest + 1
 
 
@@ -71,9 +71,9 @@ def _number(record: Record, contract: Contract, ids: OrderIds) -> int:
     return number or 0
 
 
-def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[int, dict[int, int]]:
+def _load_progress(settings: Settings, topic_info: TopicInfo, identity: str) -> tuple[int, dict[int, int]]:
     """The highest number of an earlier call, and a dict of partition to its end offset."""
-    partitions = [TopicPartition(info.name, partition) for partition in info.partitions]
+    partitions = [TopicPartition(topic_info.name, partition) for partition in topic_info.partitions]
     highest, seen = 0, {}
     with closing(_consumer(settings)) as consumer:
         try:
@@ -81,7 +81,7 @@ def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[
         except KafkaException as exception:
             log.warning(
                 "Reading %s from its start; the offsets of group %s are not available: %s",
-                info.name,
+                topic_info.name,
                 GROUP,
                 exception.args[0].str(),
             )
@@ -93,15 +93,15 @@ def _load_progress(settings: Settings, info: TopicInfo, identity: str) -> tuple[
     return highest, seen
 
 
-def _save_progress(settings: Settings, info: TopicInfo, note: str, ends: dict[int, int]) -> None:
-    offsets = [TopicPartition(info.name, partition, end, note) for partition, end in ends.items()]
+def _save_progress(settings: Settings, topic_info: TopicInfo, note: str, ends: dict[int, int]) -> None:
+    offsets = [TopicPartition(topic_info.name, partition, end, note) for partition, end in ends.items()]
     with closing(_consumer(settings)) as consumer:
         try:
             consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as exception:
             log.warning(
                 "The next start reads %s again; group %s was not committed: %s",
-                info.name,
+                topic_info.name,
                 GROUP,
                 exception.args[0].str(),
             )

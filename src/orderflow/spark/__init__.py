@@ -26,12 +26,12 @@ from orderflow.contract import loader
 from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import InputInvalid, SparkUnavailable
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
-from orderflow.positions.start_checks import accounted_offsets, check_accounted_offsets, get_or_create_topic
+from orderflow.positions.start_checks import check_accounted_offsets, prepare_start
 from orderflow.settings import Settings
 from orderflow.spark import realtime as realtime_mode
 from orderflow.spark.failures import keep_running
 from orderflow.spark.options import kafka_options, offsets_json, redact_secrets
-from orderflow.store import ledger, schema
+from orderflow.store import schema
 from orderflow.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -145,16 +145,18 @@ def write_orders(
     if realtime and not scratch:
         raise InputInvalid("realtime=True needs a folder as scratch.", hint="Pass scratch to write_orders.")
     settings = settings or _default_settings()
-    info = topic.describe(settings)
-    topic_reader = KafkaTopicReader(settings, info.topic_id)
+    topic_info = topic.describe(settings)
+    topic_reader = KafkaTopicReader(settings, topic_info.topic_id)
     # Each task stores one of several partitions, so the order_ids of the tasks alternate.
-    sort_by_last_digit = len(info.partitions) > 1
+    sort_by_last_digit = len(topic_info.partitions) > 1
 
-    def store_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def commit_orders(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if realtime:
             assert scratch
-            return realtime_mode.store(batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit)
-        return tasks.store(
+            return realtime_mode.commit_on_arrival(
+                batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit
+            )
+        return tasks.commit_batches(
             batches, topic_reader, scratch=scratch, sort_by_last_digit=sort_by_last_digit, check_gaps=check_gaps
         )
 
@@ -163,7 +165,7 @@ def write_orders(
     sums = [F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("stored", "duplicates", "quarantined")]
     transactions = (
         (realtime_mode.with_flush_rows(chosen) if realtime else chosen)
-        .mapInArrow(store_orders, _ddl(tasks.STORED_SCHEMA))
+        .mapInArrow(commit_orders, _ddl(tasks.TRANSACTION_SCHEMA))
         .observe(OBSERVATION, F.count(F.lit(1)).alias("transactions"), *sums)
     )
     if records.isStreaming:
@@ -189,12 +191,9 @@ def prepare_ledger(settings: Settings) -> dict[int, int]:
     """
     schema.prepare(settings)
     with Connection(settings) as connection:
-        info = get_or_create_topic(settings, connection)
-        topic.check_cleanup_policy(settings)
-        first = {partition: bounds.first for partition, bounds in topic.bounds(settings, info.partitions).items()}
-        positions = ledger.ensure_partitions(connection, info.name, info.topic_id, first)
-        check_accounted_offsets(settings, accounted_offsets(settings, connection, first))
-        return positions
+        start = prepare_start(settings, connection)
+    check_accounted_offsets(settings, start.accounted)
+    return start.positions
 
 
 def _default_settings() -> Settings:

@@ -112,11 +112,10 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
             ) from exception
         else:
             return
-        if query and _was_healthy(query, time.monotonic() - began):
-            restarts.reset()
-        restarts.register_failure(error)
+        was_healthy = query is not None and _was_healthy(query, time.monotonic() - began)
+        wait = restarts.register_run(error, was_healthy=was_healthy)
         log.warning("%s", failure_message(error, "Restarting at the ledger's position."))
-        time.sleep(restarts.next_wait())
+        time.sleep(wait)
 
 
 def _was_healthy(query: StreamingQuery, seconds: float) -> bool:

@@ -84,10 +84,10 @@ def clear_failures(scratch: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def store(
+def commit_on_arrival(
     batches: Iterator[pa.RecordBatch], topic_reader: KafkaTopicReader, *, scratch: Path, sort_by_last_digit: bool
 ) -> Iterator[pa.RecordBatch]:
-    """Commit records when they arrive. At the task's end, yield a row of STORED_SCHEMA for each transaction.
+    """Commit records when they arrive. At the task's end, yield a row of TRANSACTION_SCHEMA for each transaction.
 
     Raises WorkerFailed.
     """
@@ -105,7 +105,7 @@ class Committer:
         """Start the committing thread."""
         self._topic_reader, self._scratch, self._sort_by_last_digit = topic_reader, scratch, sort_by_last_digit
         self._arrived: list[pa.RecordBatch] = []
-        self._stored: list[pa.RecordBatch] = []
+        self._transaction_rows: list[pa.RecordBatch] = []
         self._changed = threading.Condition()
         self._is_finishing = False
         self._error: BaseException | None = None
@@ -133,13 +133,13 @@ class Committer:
             raise tasks.WorkerFailed(timeout.to_json())
         if self._error:
             raise self._error
-        return self._stored
+        return self._transaction_rows
 
     def _run(self) -> None:
         try:
             while records := self._next():
                 [batch] = pa.Table.from_batches(records).combine_chunks().to_batches()
-                self._stored += tasks.store(
+                self._transaction_rows += tasks.commit_batches(
                     iter([batch]),
                     self._topic_reader,
                     scratch=self._scratch,

@@ -1,4 +1,4 @@
-"""The functions that run in Spark's Python workers. They store or decode Arrow batches of raw records."""
+"""The functions that run in Spark's Python workers. They commit or decode Arrow batches of raw records."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from orderflow.contract.definition import DEFAULT, Contract, Field, Kind
 from orderflow.contract.exact_path import RangeCheck
 from orderflow.contract.fast_path import decode_values
 from orderflow.errors import InputInvalid, Interrupted, LedgerGap, OrderFlowError, RecordRejected, from_json
-from orderflow.metrics import transactions
 from orderflow.positions.kafka_topic_reader import KafkaTopicReader
 from orderflow.read_ahead import read_ahead
 from orderflow.store.commit_result import CommitResult
 from orderflow.store.record_batch import MAX_TRANSACTION_RECORDS, RecordBatch
 from orderflow.store.writer import Writer
+from orderflow.telemetry import transactions
 
 ArrowBatch: TypeAlias = pa.RecordBatch  # the store's RecordBatch is another class
 RECORD_COLUMNS = ("partition", "offset", "timestamp", "key", "value")  # of Spark's Kafka source; headers is optional
 # One row for each transaction: its partition, its offsets (`first_offset` <= offset < `end_offset`) and its counts.
-STORED_SCHEMA = pa.schema(
+TRANSACTION_SCHEMA = pa.schema(
     [
         ("partition", pa.int32()),
         ("first_offset", pa.int64()),
@@ -62,7 +62,7 @@ class WorkerFailed(Exception):
     """Transports an OrderFlowError's class and texts through Spark, which only transports text."""
 
 
-def store(
+def commit_batches(
     arrow_batches: Iterator[ArrowBatch],
     topic_reader: KafkaTopicReader,
     *,
@@ -70,7 +70,7 @@ def store(
     sort_by_last_digit: bool = True,
     check_gaps: bool = True,
 ) -> Iterator[ArrowBatch]:
-    """Commit each batch, with one transaction per partition. Yield a row of STORED_SCHEMA for each transaction.
+    """Commit each batch, with one transaction per partition. Yield a row of TRANSACTION_SCHEMA for each transaction.
 
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
     `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
@@ -85,7 +85,7 @@ def store(
             for batch in _split_by_partition(arrow_batch):
                 if check_gaps:
                     _check_gaps(batch, topic_reader)
-                yield _store(batch, topic_reader, scratch, sort_by_last_digit)
+                yield _commit_batch(batch, topic_reader, scratch, sort_by_last_digit)
     except OrderFlowError as error:
         _close()
         raise WorkerFailed(error.to_json()) from error
@@ -235,12 +235,12 @@ def _check_gaps(batch: RecordBatch, topic_reader: KafkaTopicReader) -> None:
             )
 
 
-def _store(
+def _commit_batch(
     batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool
 ) -> ArrowBatch:
     writer = _get_writer(topic_reader, scratch, sort_by_last_digit)
     began = time.monotonic()
-    committed = _commit(writer, batch)
+    committed = _commit_after_predecessor(writer, batch)
     if topic_reader.settings.sink_metrics_port and scratch:
         transactions.send_metrics(scratch, batch, committed, writer.timing)
     values = (
@@ -252,11 +252,11 @@ def _store(
         committed.quarantined.total(),
         time.monotonic() - began,
     )
-    columns = [pa.array([value], kind) for value, kind in zip(values, STORED_SCHEMA.types, strict=True)]
-    return ArrowBatch.from_arrays(columns, schema=STORED_SCHEMA)
+    columns = [pa.array([value], kind) for value, kind in zip(values, TRANSACTION_SCHEMA.types, strict=True)]
+    return ArrowBatch.from_arrays(columns, schema=TRANSACTION_SCHEMA)
 
 
-def _commit(writer: Writer, batch: RecordBatch) -> CommitResult:
+def _commit_after_predecessor(writer: Writer, batch: RecordBatch) -> CommitResult:
     """Commit the batch after the task with the preceding records has committed them.
 
     Raises LedgerGap if that task makes no progress for 10 seconds.

@@ -12,7 +12,7 @@ from orderflow.contract.fast_path import decode_values
 from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import RecordRejected
 from orderflow.settings import Settings
-from orderflow.store import orders
+from orderflow.store.order_rows import as_rows
 from orderflow.store.record_batch import RecordBatch
 
 
@@ -26,7 +26,7 @@ class DecodedBatch(NamedTuple):
 
 
 class BatchDecoder:
-    """Applies the contract of these settings. `sort_by_last_digit`: see `orders.as_rows`."""
+    """Applies the contract of these settings. `sort_by_last_digit`: see `as_rows`."""
 
     def __init__(self, settings: Settings, *, sort_by_last_digit: bool) -> None:
         self.contract = loader.contract_of(settings)
@@ -36,5 +36,5 @@ class BatchDecoder:
     def decode(self, batch: RecordBatch) -> DecodedBatch:
         """Apply the contract to every record."""
         decoded = decode_values(batch.values, self.contract, self._range_check)
-        rows = orders.as_rows(decoded.orders, batch, self.contract, sort_by_last_digit=self._sort_by_last_digit)
+        rows = as_rows(decoded.orders, batch, self.contract, sort_by_last_digit=self._sort_by_last_digit)
         return DecodedBatch(batch, rows, decoded.rejected, decoded.unknown_fields)

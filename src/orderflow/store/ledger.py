@@ -59,10 +59,10 @@ class LockedPosition(NamedTuple):
 
 
 class LastRecord(NamedTuple):
-    """The last record of a partition that a transaction accounted for; see `fingerprint`. Its offset is -1 for none."""
+    """The last record of a partition that a transaction accounted for; see `hash_record`. Its offset is -1 for none."""
 
     offset: int = -1
-    fingerprint: int = 0
+    hash: int = 0
 
 
 class PositionUpdate(NamedTuple):
@@ -101,7 +101,7 @@ def advance(
             update.unknown_fields,
             update.lost,
             update.last.offset,
-            update.last.fingerprint,
+            update.last.hash,
             now,
         )
         for partition, update in updates.items()
@@ -128,7 +128,7 @@ def read_entries(connection: Connection, topic: str | None = None) -> list[Ledge
     return [entry for entry in rows if topic in (None, entry.topic)]
 
 
-def fingerprint(timestamp: int, key: bytes | None) -> int:
+def hash_record(timestamp: int, key: bytes | None) -> int:
     """Return a hash that distinguishes the record from another one at its offset. `timestamp` is in milliseconds.
 
     The value is left out, because an application may give write_orders a changed one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orderflow.errors import TooManyRejected
+from orderflow.errors import TooManyQuarantined
 from orderflow.settings import Settings
 
 WINDOW_RECORDS = 100_000  # at most: less than the records of a day
@@ -21,14 +21,14 @@ class QuarantinedShare:
     def add(self, records: int, quarantined: int, reasons: Mapping[str, int] | None = None) -> None:
         """Count records that were read, and the quarantined ones among them. `reasons` are shown.
 
-        Raises TooManyRejected.
+        Raises TooManyQuarantined.
         """
         keep = max(0.0, min(1.0, (self._window_records - records) / max(1, self._seen)))
         self._seen = round(self._seen * keep) + records
         self._quarantined = round(self._quarantined * keep) + quarantined
         if self._seen >= _MIN_RECORDS and self._quarantined > self._seen * self._settings.quarantine_max_share:
             shown = f" ({', '.join(f'{count:,} {reason}' for reason, count in reasons.items())})" if reasons else ""
-            raise TooManyRejected(
+            raise TooManyQuarantined(
                 f"{self._quarantined:,} of the last {self._seen:,} records of topic {self._topic} were"
                 f" quarantined{shown}.",
                 hint="The records read so far are stored or quarantined. Check KAFKA_TOPIC. To continue, raise"

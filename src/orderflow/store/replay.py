@@ -21,10 +21,12 @@ from orderflow.errors import Contention, InputInvalid, RecordRejected
 from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefused
+from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import PositionUpdate
-from orderflow.store.orders import RowsAltered
+from orderflow.store.order_rows import as_rows
 from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
+from orderflow.store.skipped_rows import RowsAltered
 
 
 class ReplayOutcome(StrEnum):
@@ -115,9 +117,9 @@ def _transaction(  # noqa: PLR0917
         return _resolved_before(entry, status)
     timestamp = -1 if entry.produced_at is None else (entry.produced_at - EPOCH) // timedelta(milliseconds=1)
     record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
-    rows = orders.as_rows(as_table([order], [0], contract), record, contract)
+    rows = as_rows(as_table([order], [0], contract), record, contract)
     skipped_rows = orders.insert(connection, rows, now)
-    if skipped_rows and (rejected := orders.find_conflict(contract, *skipped_rows[0])):
+    if skipped_rows and (rejected := find_conflict(contract, *skipped_rows[0])):
         if corrected is None and entry.reason != Reason.CONFLICT:
             quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
         return ReplayResult(ReplayOutcome.CONFLICT, order.order_id, rejected.message)

@@ -23,14 +23,16 @@ from typing import NamedTuple
 
 from orderflow.contract.definition import Reason
 from orderflow.errors import LedgerGap, RecordRejected
-from orderflow.store import contracts, ledger, orders, quarantine, rollup
+from orderflow.store import contracts, ledger, quarantine, rollup
 from orderflow.store.commit_result import CommitResult, StepTimer
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
+from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import LastRecord, LockedPosition, PositionUpdate
-from orderflow.store.orders import RefusedRow, SkippedRow
+from orderflow.store.order_rows import exclude
 from orderflow.store.quarantine import RecordToQuarantine
 from orderflow.store.record_batch import NewRow, RecordBatch
+from orderflow.store.skipped_rows import RefusedRow, SkippedRow
 from orderflow.store.topic_reader import TopicReader
 from orderflow.store.writer_session import WriterSession
 
@@ -40,13 +42,13 @@ class OutOfOrder(Exception):
 
 
 class TransactionContext(NamedTuple):
-    """What all transactions of a commit share. `check_topic_id` raises TopicRecreated if the topic was recreated."""
+    """What all transactions of a commit share. `finish_topic_id_check` is from `TopicReader.request_topic_id_check`."""
 
     session: WriterSession
     topic_reader: TopicReader
     decoder: BatchDecoder
     contract_id: int
-    check_topic_id: Callable[[], None]
+    finish_topic_id_check: Callable[[], None]
     ticket: CommitTicket
     timer: StepTimer
 
@@ -68,6 +70,9 @@ class BatchTransaction:
 
     def __init__(self, context: TransactionContext, decoded: DecodedBatch, next_offsets: Mapping[int, int]) -> None:
         self._context = context
+        self._connection = context.session.connection
+        self._topic_reader = context.topic_reader
+        self._timer = context.timer
         self._decoded = decoded
         self._next_offsets = next_offsets
 
@@ -76,27 +81,26 @@ class BatchTransaction:
 
         Raises OutOfOrder if they do not.
         """
-        session, ticket, timer = self._context.session, self._context.ticket, self._context.timer
         # 4. Write the orders.
-        [(stored_at,)] = session.connection.execute("select_now").rows
-        skipped_rows = session.write(self._decoded.rows, stored_at)
-        timer.lap("write")
+        [(stored_at,)] = self._connection.execute("select_now").rows
+        skipped_rows = self._context.session.write(self._decoded.rows, stored_at)
+        self._timer.lap("write")
         # 1. Lock the ledger's rows.
-        ticket.wait_for_predecessor_lock()
+        self._context.ticket.wait_for_predecessor_lock()
         locked = self._lock_ledger(may_add_partitions=False)
         positions = _positions(locked)
-        ticket.mark_ledger_locked()
+        self._context.ticket.mark_ledger_locked()
         # 2 and 3. No record is stored already, and none is missing.
         batch = self._decoded.batch
         in_order = batch.starting_at(positions) is batch and not self._find_gap(batch, positions)
-        timer.lap("lock")
+        self._timer.lap("lock")
         if not in_order:
             raise OutOfOrder
         return self._account_and_commit(self._decoded, locked, stored_at, skipped_rows)
 
     def commit_in_order(self, *, isolate_refused: bool) -> CommitResult:
         """Do steps 1 to 6. With `isolate_refused`, find the rows that the server refuses."""
-        session, timer, decoded = self._context.session, self._context.timer, self._decoded
+        session, decoded = self._context.session, self._decoded
         # 1. Lock the ledger's rows.
         locked = self._lock_ledger(may_add_partitions=True)
         positions, stored_at = _positions(locked), next(iter(locked.values())).now
@@ -105,23 +109,23 @@ class BatchTransaction:
         batch = decoded.batch.starting_at(positions)
         # 3. Check the gap before the first record.
         gap = self._find_gap(batch, positions)
-        timer.lap("lock")
+        self._timer.lap("lock")
         if gap or not batch.offsets:
-            session.connection.rollback()
+            self._connection.rollback()
             if gap:
                 raise gap
             return CommitResult()
         if batch is not decoded.batch:
             decoded = self._context.decoder.decode(batch)
-            timer.lap("decode")
+            self._timer.lap("decode")
         # 4. Write the orders.
         refused: Sequence[RefusedRow] = ()
         if isolate_refused:
-            description = batch.describe(self._context.topic_reader.topic)
+            description = batch.describe(self._topic_reader.topic)
             skipped_rows, refused = session.write_except_refused(decoded.rows, stored_at, description)
         else:
             skipped_rows = session.write(decoded.rows, stored_at)
-        timer.lap("write")
+        self._timer.lap("write")
         return self._account_and_commit(decoded, locked, stored_at, skipped_rows, refused)
 
     def _account_and_commit(
@@ -136,11 +140,11 @@ class BatchTransaction:
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = self._find_conflicts(skipped_rows)
         to_quarantine = _records_to_quarantine(decoded, conflicts, refused)
-        self._quarantine(decoded.batch, to_quarantine, stored_at)
+        quarantine.insert(self._connection, self._topic_reader, decoded.batch, to_quarantine, stored_at)
         # 6. Add to the rollup, advance the ledger, COMMIT.
         not_written = [*(row.batch_index for row, _ in skipped_rows), *(row.batch_index for row, *_ in refused)]
-        written = orders.exclude(decoded.rows, not_written)
-        rollup.add(self._context.session.connection, written)
+        written = exclude(decoded.rows, not_written)
+        rollup.add(self._connection, written)
         batch, unknown_fields = decoded.batch, decoded.unknown_fields
         counts = _Counts(
             stored=Counter(written["kafka_partition"].to_pylist()),
@@ -164,21 +168,16 @@ class BatchTransaction:
         return [
             (row, conflict)
             for row, existing_row in skipped_rows
-            if (conflict := orders.find_conflict(contract, row, existing_row))
+            if (conflict := find_conflict(contract, row, existing_row))
         ]
-
-    def _quarantine(self, batch: RecordBatch, to_quarantine: Sequence[RecordToQuarantine], stored_at: datetime) -> None:
-        connection, topic_reader = self._context.session.connection, self._context.topic_reader
-        quarantine.insert(connection, topic_reader, batch, to_quarantine, stored_at)
 
     def _begin_contract(self, batch: RecordBatch, locked: Mapping[int, LockedPosition]) -> None:
         """Record at which offset the contract begins in each partition that had an earlier one."""
-        connection, topic_reader = self._context.session.connection, self._context.topic_reader
-        contract_id = self._context.contract_id
+        topic, topic_id, contract_id = self._topic_reader.topic, self._topic_reader.topic_id, self._context.contract_id
         for partition in batch.last_indexes():
             if locked[partition].contract_id != contract_id:
-                start = locked[partition].next_offset, contract_id
-                contracts.record_start(connection, topic_reader.topic, topic_reader.topic_id, partition, *start)
+                start = locked[partition].next_offset
+                contracts.record_start(self._connection, topic, topic_id, partition, start, contract_id)
 
     def _advance_ledger(self, batch: RecordBatch, counts: _Counts, stored_at: datetime) -> None:
         updates = {
@@ -188,20 +187,18 @@ class BatchTransaction:
                 duplicates=counts.duplicates[partition],
                 quarantined=counts.quarantined[partition],
                 unknown_fields=counts.unknown_fields[partition],
-                last=LastRecord(batch.offsets[index], ledger.fingerprint(batch.timestamps[index], batch.keys[index])),
+                last=LastRecord(batch.offsets[index], ledger.hash_record(batch.timestamps[index], batch.keys[index])),
             )
             for partition, index in batch.last_indexes().items()
         }
-        connection, topic_reader = self._context.session.connection, self._context.topic_reader
-        ledger.advance(connection, topic_reader.topic, topic_reader.topic_id, stored_at, updates)
+        ledger.advance(self._connection, self._topic_reader.topic, self._topic_reader.topic_id, stored_at, updates)
 
     def _commit(self) -> None:
-        connection, timer = self._context.session.connection, self._context.timer
-        self._context.check_topic_id()
-        timer.lap("account")
-        connection.commit()
-        timer.lap("commit")
-        timer.finish()
+        self._context.finish_topic_id_check()
+        self._timer.lap("account")
+        self._connection.commit()
+        self._timer.lap("commit")
+        self._timer.finish()
 
     def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
@@ -209,29 +206,28 @@ class BatchTransaction:
         Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrder instead.
         Raises ContractInvalid if a later contract has stored records of the partitions.
         """
-        connection, topic_reader = self._context.session.connection, self._context.topic_reader
+        topic, topic_id = self._topic_reader.topic, self._topic_reader.topic_id
         partitions = {*self._decoded.batch.partitions}
-        locked = ledger.lock(connection, topic_reader.topic, partitions)
+        locked = ledger.lock(self._connection, topic, partitions)
         if added := partitions - locked.keys():
             if not may_add_partitions:
                 raise OutOfOrder
-            first_offsets = {partition: topic_reader.first_offset(partition) for partition in added}
-            ledger.ensure_partitions(connection, topic_reader.topic, topic_reader.topic_id, first_offsets)
-            locked = ledger.lock(connection, topic_reader.topic, partitions)
+            first_offsets = {partition: self._topic_reader.first_offset(partition) for partition in added}
+            ledger.ensure_partitions(self._connection, topic, topic_id, first_offsets)
+            locked = ledger.lock(self._connection, topic, partitions)
         for position in locked.values():
-            ledger.check_topic_id(topic_reader.topic, topic_reader.topic_id, position.topic_id)
+            ledger.check_topic_id(topic, topic_id, position.topic_id)
             if position.contract_id > self._context.contract_id:
-                raise contracts.mismatch_error(connection.settings, contracts.read_versions(connection))
+                raise contracts.mismatch_error(self._connection.settings, contracts.read_versions(self._connection))
         return locked
 
     def _find_gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:
         """Return the gap if the topic holds records between the ledger's positions and the batch; otherwise None."""
-        topic_reader = self._context.topic_reader
         for partition, first in batch.first_offsets().items():
             position = positions[partition]
-            if first > position and topic_reader.holds_records(partition, position, first):
+            if first > position and self._topic_reader.holds_records(partition, position, first):
                 return LedgerGap(
-                    f"The batch of {topic_reader.topic} partition {partition} starts at offset {first}, but the"
+                    f"The batch of {self._topic_reader.topic} partition {partition} starts at offset {first}, but the"
                     f" ledger's next offset is {position}. The topic has records between them.",
                 )
         return None

@@ -22,9 +22,9 @@ from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused
 from orderflow.store.decoded_batch import BatchDecoder
-from orderflow.store.orders import RowsAltered
 from orderflow.store.quarantined_share import WINDOW_RECORDS, QuarantinedShare
 from orderflow.store.record_batch import RecordBatch
+from orderflow.store.skipped_rows import RowsAltered
 from orderflow.store.topic_reader import TopicReader
 from orderflow.store.transaction import BatchTransaction, OutOfOrder, TransactionContext
 from orderflow.store.writer_session import WriterSession
@@ -51,7 +51,7 @@ class Writer:
     ) -> None:
         """Connect. LOAD DATA's files are in a new folder under `folder` (default: the system's temporary folder).
 
-        `sort_by_last_digit` is for writers that store different partitions at the same time: see `orders.as_rows`.
+        `sort_by_last_digit` is for writers that store different partitions at the same time: see `order_rows.as_rows`.
         A statement waits `lock_wait` seconds for a row lock. A batch is given up after `max_attempts` transactions that
         met contention. The last `window_records` records decide whether too many are quarantined. After `idle_timeout`
         seconds without a statement, the server ends the session; the writer connects again before that.
@@ -85,7 +85,7 @@ class Writer:
         - LedgerGap: the topic holds records before the batch.
         - Contention: after `max_attempts` attempts or 90 seconds.
         - TopicRecreated, DatabaseUnavailable, UnknownDatabaseError, DatabaseRefused.
-        - TooManyRejected: after the whole batch is stored.
+        - TooManyQuarantined: after the whole batch is stored.
 
         After LedgerGap, the batch may be committed again; after another error, the writer must be closed. The ledger
         shows what is stored: usually nothing; the first records of each partition, if the batch was split; all of it,
@@ -96,15 +96,15 @@ class Writer:
             return CommitResult()
         self.session.reconnect_if_idle()
         context = TransactionContext(
-            self.session,
-            self._topic_reader,
-            self._decoder,
-            self._contract_id,
+            session=self.session,
+            topic_reader=self._topic_reader,
+            decoder=self._decoder,
+            contract_id=self._contract_id,
             # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
             # recreated.
-            self._topic_reader.request_topic_id_check(),
-            ticket or CommitTicket(),
-            StepTimer(),
+            finish_topic_id_check=self._topic_reader.request_topic_id_check(),
+            ticket=ticket or CommitTicket(),
+            timer=StepTimer(),
         )
         committed = self._commit_or_split(context, batch)
         self.session.mark_used()

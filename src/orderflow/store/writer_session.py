@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from orderflow.errors import DatabaseRefused, UnknownDatabaseError
 from orderflow.settings import Settings
-from orderflow.store import orders
+from orderflow.store import order_rows, orders
 from orderflow.store.connection import Connection, RowsRefused
-from orderflow.store.orders import RefusedRow, RowsAltered, SkippedRow
+from orderflow.store.separate_inserts import insert_each
+from orderflow.store.skipped_rows import RefusedRow, RowsAltered, SkippedRow
 
 
 class WriterSession:
@@ -84,7 +85,7 @@ class WriterSession:
             newly_refused: Sequence[RefusedRow]
             try:
                 if one_statement_per_row:
-                    skipped_rows, newly_refused = orders.insert_each(self.connection, rows, stored_at)
+                    skipped_rows, newly_refused = insert_each(self.connection, rows, stored_at)
                     refused += newly_refused
                     rows = _without(rows, newly_refused)
                 else:
@@ -108,4 +109,4 @@ class WriterSession:
 
 
 def _without(rows: pa.Table, refused: Sequence[RefusedRow]) -> pa.Table:
-    return orders.exclude(rows, [refusal.row.batch_index for refusal in refused])
+    return order_rows.exclude(rows, [refusal.row.batch_index for refusal in refused])

@@ -25,10 +25,10 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
 
     Raises TopicMissing, KafkaRefused.
     """
-    info = describe(settings)
+    topic_info = describe(settings)
     start = OFFSET_BEGINNING if from_beginning else OFFSET_END
     with translate_errors(settings), open_consumer(settings) as reader:
-        reader.assign([TopicPartition(info.name, partition, start) for partition in info.partitions])
+        reader.assign([TopicPartition(topic_info.name, partition, start) for partition in topic_info.partitions])
         positions: dict[int, int] = {}
         damaged: set[int] = set()
         while True:
@@ -42,17 +42,17 @@ def follow(settings: Settings, *, from_beginning: bool) -> Iterator[Record]:
                     yield record
                 elif is_damage(error) and partition is not None:
                     damaged.add(partition)
-                    reader.incremental_unassign([TopicPartition(info.name, partition)])
+                    reader.incremental_unassign([TopicPartition(topic_info.name, partition)])
                     offset = positions.get(partition, message.offset() or 0)
                     log.warning("%s", damaged_batch_error(settings, partition, offset, error.str()).message)
                 elif error.code() in POSITION_LOST_CODES and partition is not None:
                     first, end = _wait_for_bounds(settings, partition)
                     offset = min(max(positions.get(partition, first if from_beginning else end), first), end)
                     log.warning(
-                        "%s partition %d: %s. Continuing at offset %d.", info.name, partition, error.str(), offset
+                        "%s partition %d: %s. Continuing at offset %d.", topic_info.name, partition, error.str(), offset
                     )
-                    reader.incremental_unassign([TopicPartition(info.name, partition)])
-                    reader.incremental_assign([TopicPartition(info.name, partition, offset)])
+                    reader.incremental_unassign([TopicPartition(topic_info.name, partition)])
+                    reader.incremental_assign([TopicPartition(topic_info.name, partition, offset)])
                 elif error.code() in REFUSAL_CODES or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise KafkaException(error)
 

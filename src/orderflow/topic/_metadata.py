@@ -119,11 +119,11 @@ def add_partitions(settings: Settings, partitions: int) -> TopicInfo:
         admin = admin_client(settings)
         admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT)[name].result()
     deadline = time.monotonic() + TIMEOUT
-    while (count := len((info := wait_for_leaders(settings)).partitions)) < partitions:
+    while (count := len((topic_info := wait_for_leaders(settings)).partitions)) < partitions:
         if time.monotonic() > deadline:
             raise KafkaUnavailable(f"Topic {name} still has {count} partitions, not {partitions}.")
         time.sleep(0.05)
-    return info
+    return topic_info
 
 
 def _can_auto_create(settings: Settings) -> bool:
@@ -172,9 +172,9 @@ def wait_for_leaders(settings: Settings) -> TopicInfo:
     """
 
     def attempt() -> TopicInfo:
-        info = describe(settings)
-        bounds(settings, info.partitions)
-        return info
+        topic_info = describe(settings)
+        bounds(settings, topic_info.partitions)
+        return topic_info
 
     return _retry(attempt)
 

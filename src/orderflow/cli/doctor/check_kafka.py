@@ -24,7 +24,7 @@ def check_brokers(system: CheckedSystem) -> Result:
 
 def check_topic(system: CheckedSystem) -> Result:
     try:
-        info = system.topic_info
+        topic_info = system.topic_info
     except TopicMissing as missing:
         try:
             with Connection(system.settings) as connection:
@@ -34,7 +34,7 @@ def check_topic(system: CheckedSystem) -> Result:
         except OrderFlowError:  # the checks of the database report it
             pass
         return "warning", missing.message, missing.hint
-    return "ok", f"{info.name} with {counted(len(info.partitions), 'partition')}, id {info.topic_id}"
+    return "ok", f"{topic_info.name} with {counted(len(topic_info.partitions), 'partition')}, id {topic_info.topic_id}"
 
 
 def check_compaction(system: CheckedSystem) -> Result:

@@ -68,26 +68,26 @@ def check_indexes(system: CheckedSystem) -> Result:
 
 
 def check_ledger_positions(system: CheckedSystem) -> Result:
-    info = system.topic_info
+    topic_info = system.topic_info
     with Connection(system.settings) as connection:
-        entries = ledger.read_entries(connection, info.name)
+        entries = ledger.read_entries(connection, topic_info.name)
     if not entries:
-        return "ok", f"no record of {info.name} is stored yet: the sink starts at the first one"
-    ledger.check_topic_id(info.name, info.topic_id, entries[0].topic_id)
-    bounds = topic.bounds(system.settings, info.partitions)
+        return "ok", f"no record of {topic_info.name} is stored yet: the sink starts at the first one"
+    ledger.check_topic_id(topic_info.name, topic_info.topic_id, entries[0].topic_id)
+    bounds = topic.bounds(system.settings, topic_info.partitions)
     for entry in entries:
         first, end = bounds.get(entry.partition, (0, 0))
         if entry.next_offset < first:
             return (
                 "error",
-                f"{info.name} partition {entry.partition} begins at offset {first}, after the ledger's position"
+                f"{topic_info.name} partition {entry.partition} begins at offset {first}, after the ledger's position"
                 f" {entry.next_offset}: records were removed before they were stored",
                 "`orderflow accept-loss` shows them.",
             )
         if entry.next_offset > end:
             return (
                 "error",
-                describe_older_end(info.name, entry.partition, end, entry.next_offset),
+                describe_older_end(topic_info.name, entry.partition, end, entry.next_offset),
                 OLDER_END_HINT,
             )
     lag = sum(bound.end for bound in bounds.values()) - sum(entry.next_offset for entry in entries)

@@ -111,8 +111,8 @@ class Session:
             topic.describe(self.stack.settings)
         except TopicMissing:
             return 0
-        info = topic.wait_for_leaders(self.stack.settings)
-        return sum(bounds.end for bounds in topic.bounds(self.stack.settings, info.partitions).values())
+        topic_info = topic.wait_for_leaders(self.stack.settings)
+        return sum(bounds.end for bounds in topic.bounds(self.stack.settings, topic_info.partitions).values())
 
 
 def _last_message(lines: list[str]) -> str:

@@ -57,7 +57,7 @@ def read_as_leader(
 ) -> Returned:
     """Return what `read` returns. It must not use the connection. A long range of aborted records takes minutes.
 
-    Raises Interrupted when `stop_event` is set; the result of `read` is then discarded. Raises what `read`
+    Raises StopRequested when `stop_event` is set; the result of `read` is then discarded. Raises what `read`
     raises, and the errors of the connection, which executes a statement every `keep_alive_interval` seconds.
     """
     with SessionKeepAlive(connection, interval=keep_alive_interval) as session:

@@ -7,8 +7,8 @@ from unittest import mock
 
 import pytest
 
-from orderflow.errors import DatabaseUnavailable, Interrupted, KafkaUnavailable
-from orderflow.pipeline.leader_reading import read_as_leader
+from orderflow.errors import DatabaseUnavailable, KafkaUnavailable, StopRequested
+from orderflow.pipeline.leader_session import read_as_leader
 
 
 def test_the_result_or_the_error_of_the_reading_is_passed_on() -> None:
@@ -20,7 +20,7 @@ def test_the_result_or_the_error_of_the_reading_is_passed_on() -> None:
 def test_a_requested_stop_ends_it() -> None:
     stop_event = threading.Event()
     stop_event.set()
-    with pytest.raises(Interrupted, match="A stop was requested"):
+    with pytest.raises(StopRequested, match="A stop was requested"):
         read_as_leader(mock.Mock(), stop_event, lambda: threading.Event().wait(30))
 
 
