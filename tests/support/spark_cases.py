@@ -59,7 +59,7 @@ def batch_then_write(spark: SparkSession) -> dict[str, Any]:
     return found
 
 
-def write_batch(spark: SparkSession, **options: str) -> None:
+def write_batch(spark: SparkSession, **options: Any) -> None:
     """Store a batch."""
     write_orders(read_records(spark, streaming=False, **LEDGER, **options)).save()
 
