@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from random import Random
 
 import pytest
@@ -58,12 +59,18 @@ class Stage:
 
     def inject(self, fault: str) -> None:
         """Inject the fault, and prove that nothing was lost or duplicated."""
-        system = self.system()
-        system.mark()
-        try:
+        with self.lent() as system:
             FAULTS[fault](system)
             system.prove()
             assert fault not in _RETRIED_WITHOUT_RESTART or not system.has_logged(RESTARTING)
+
+    @contextmanager
+    def lent(self) -> Iterator[System]:
+        """Yield the system. If the block fails, show the sink's log and end the system."""
+        system = self.system()
+        system.mark()
+        try:
+            yield system
         except pytest.skip.Exception:  # the database cannot have this fault
             raise
         except BaseException:
