@@ -1,4 +1,4 @@
-"""The servers that the faults damage. The other tests use other servers."""
+"""The servers that the faults damage, which no other tests use, and the running system of a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.stage import Stage
 from tests.faults.system import Servers, servers
 from tests.support.servers import scratch_folder
 
@@ -14,3 +15,11 @@ from tests.support.servers import scratch_folder
 def fault_servers() -> Iterator[Servers]:
     with scratch_folder() as folder, servers(folder) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def stage(fault_servers: Servers, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Yield the running system of a file, which names its engine."""
+    stage = Stage(fault_servers, request.path.stem.removeprefix("test_"), request.module.ENGINE)
+    yield stage
+    stage.close()

@@ -19,7 +19,7 @@ from tests.support import lifeline
 
 _TREE = Path(__file__).resolve().parents[2]
 _TIMEOUT = 60  # seconds; how long a test waits for something that a mutated sink may never do
-_DIRECT = "tests/faults/test_direct.py"
+_FAULTS = "tests/faults"
 
 
 class Mutation(NamedTuple):
@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
     fault: str
     path: str
     changes: Mapping[str, str]
-    tests: str = _DIRECT
+    tests: str = _FAULTS
 
 
 _QUARANTINE = (
@@ -252,7 +252,7 @@ def mutated(text: str, mutation: Mutation) -> str:
 
 def _fails(tree: Path, mutation: Mutation) -> bool:
     """Return whether the mutation's test fails for the expected reason: a wait or a proof."""
-    chosen = f"[{mutation.fault}]" if mutation.tests == _DIRECT else mutation.fault
+    chosen = f"test_direct and [{mutation.fault}]" if mutation.tests == _FAULTS else mutation.fault
     result = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", mutation.tests, "-p", "no:cacheprovider", "-W", "ignore"),

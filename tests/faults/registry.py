@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import mysql.connector
 
@@ -11,6 +12,7 @@ from tests.faults.system import Engine, Fault, System
 
 FAULTS: dict[str, Fault] = {}
 ENGINES: dict[str, Sequence[Engine]] = {}
+SUBJECTS: dict[str, str] = {}  # each fault's module in actions/
 WAITING = " Retrying."  # what the sink logs when it waits for a server
 RESTARTING = "Restarting at the ledger's position"  # what it logs when its engine has failed
 
@@ -27,6 +29,8 @@ def action(*engines: Engine) -> Callable[[Fault], Fault]:
 
 def register(name: str, fault: Fault, engines: Sequence[Engine] = ()) -> None:
     FAULTS[name], ENGINES[name] = fault, engines or ("spark", "direct")
+    module = (fault.func if isinstance(fault, partial) else fault).__module__
+    SUBJECTS[name] = module.rpartition(".")[2]
 
 
 def is_stored(system: System, number: int) -> bool:

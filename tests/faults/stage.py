@@ -1,14 +1,15 @@
-"""One running system into which an engine's tests inject one fault after the other."""
+"""One running system into which a file's tests inject one fault after the other."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from random import Random
 
 import pytest
 
 from tests.faults.actions import ENGINES, FAULTS
-from tests.faults.registry import RESTARTING
+from tests.faults.registry import RESTARTING, SUBJECTS
 from tests.faults.system import Engine, Servers, System
 
 LARGE = "producers_queue_full"  # it would slow down every later audit, so its test is the last
@@ -28,11 +29,17 @@ FAULT_NAMES: dict[Engine, list[str]] = {
 }
 
 
-class Stage:
-    """The running system of an engine. After a failure, the next test uses a new one."""
+def fault_names(engine: Engine, *subjects: str) -> list[str]:
+    """Return the faults of these modules of actions/ that are tests of the engine."""
+    return [name for name in FAULT_NAMES[engine] if SUBJECTS[name] in subjects]
 
-    def __init__(self, servers: Servers, engine: Engine) -> None:
+
+class Stage:
+    """The running system of a file. After a failure, the next test uses a new one."""
+
+    def __init__(self, servers: Servers, name: str, engine: Engine) -> None:
         self._servers = servers
+        self._name = name
         self._engine = engine
         self._stack = ExitStack()
         self._system: System | None = None
@@ -41,7 +48,7 @@ class Stage:
     def system(self) -> System:
         if self._system is None:
             self._count += 1
-            name = f"{self._engine}{self._count}"
+            name = f"{self._name}{self._count}"
             system = System(self._servers, name, self._engine, Random(self._count))
             self._system = self._stack.enter_context(system)
         return self._system
@@ -52,12 +59,18 @@ class Stage:
 
     def inject(self, fault: str) -> None:
         """Inject the fault, and prove that nothing was lost or duplicated."""
-        system = self.system()
-        system.mark()
-        try:
+        with self.lent() as system:
             FAULTS[fault](system)
             system.prove()
             assert fault not in _RETRIED_WITHOUT_RESTART or not system.has_logged(RESTARTING)
+
+    @contextmanager
+    def lent(self) -> Iterator[System]:
+        """Yield the system. If the block fails, show the sink's log and end the system."""
+        system = self.system()
+        system.mark()
+        try:
+            yield system
         except pytest.skip.Exception:  # the database cannot have this fault
             raise
         except BaseException:

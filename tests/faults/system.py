@@ -146,7 +146,7 @@ class System:
     engine: Engine
     rng: Random
     longest_pause: float = 3.0  # seconds for which a process may be stopped
-    rate: int = 150  # orders per second of `orderflow produce`
+    rate: int = 50  # orders per second of `orderflow produce`
     trigger: str = "micro-batch"  # of the Spark engine
     refused: set[str] = field(default_factory=set)  # orders that the database has refused
     _mark: int = 0

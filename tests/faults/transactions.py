@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException, Producer
 from orderflow.produce.generator import Generator
 
 TIMEOUT = 3.0  # seconds after which the broker aborts an open transaction
-_ORDERS = 20
+_ORDERS = 10
 
 
 def main(bootstrap: str, topic: str, seed: str) -> None:

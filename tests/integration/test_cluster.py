@@ -84,12 +84,10 @@ def test_every_record_is_stored_once_when_each_server_is_killed_in_turn(
         part.leader for part in admin.list_topics(settings.kafka_topic).topics[settings.kafka_topic].partitions.values()
     }
     on_cluster = ("sink", "--json", "--master", running_cluster.master.url, "--ship")
-    with (
-        running(settings, "produce", "--rate", "300", folder=tmp_path, name="producer") as producer,
-        running(settings, *on_cluster, folder=tmp_path, name="first") as first,
-    ):
+    with running(settings, *on_cluster, folder=tmp_path, name="first") as first, ExitStack() as stack:
+        until(has_logged(first, "2 executors with 4 task slots"), first)
+        producer = stack.enter_context(running(settings, "produce", "--rate", "50", folder=tmp_path, name="producer"))
         until_it_stores(settings, first)
-        assert has_logged(first, "2 executors with 4 task slots")()
         _check_no_secret_shows(running_cluster, settings)
 
         running_cluster.workers[0].kill()  # with its executor

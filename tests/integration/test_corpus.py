@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -14,9 +17,11 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from orderflow import audit, topic
 from orderflow.contract.definition import STANDARD_FIELDS, Order, Reason
+from orderflow.embedded.process import Process
 from orderflow.settings import Settings
+from orderflow.store import schema
 from tests.support.corpus import CASES, STORIES, TRUNCATED, Case, Step, numbered
-from tests.support.processes import run
+from tests.support.processes import running, sum_of_positions, until
 from tests.support.sql import select
 
 _Coordinates = tuple[int, int]
@@ -33,6 +38,7 @@ def test_every_record_of_the_corpus_has_its_expected_outcome(
         kafka_topic=topic,
         kafka_headers="keep",
     )
+    schema.prepare(settings)
     _create_topic(settings)
     cases = [_with_its_own_id(number, case) for number, case in enumerate(CASES)]
     stories = [[_renamed(batch, number) for batch in story.batches] for number, story in enumerate(STORIES)]
@@ -40,18 +46,22 @@ def test_every_record_of_the_corpus_has_its_expected_outcome(
     sent_steps: list[list[tuple[_Coordinates, Step]]] = [[] for _ in stories]
     case_coordinates: list[_Coordinates] = []
     valid_coordinates: list[_Coordinates] = []
-    for turn in range(max(map(len, stories))):
-        producer = _Sender(settings)
-        if not turn:
-            for number, case in enumerate(cases):
-                case_coordinates.append(producer.send(0, case.value))
-                valid_coordinates.append(producer.send(number % 3, numbered(900_000 + number)))
-        for batches, steps in zip(stories, sent_steps, strict=True):
-            for step in batches[turn] if turn < len(batches) else ():
-                steps.append((producer.send(step.partition, step.value, step.key), step))
-        producer.flush()
-        stored = run(settings, "sink", "--engine", engine, "--once", cwd=tmp_path)
-        assert stored.returncode == 0, stored.stderr
+    with running(settings, "sink", "--engine", engine, folder=tmp_path) as sink:
+        for turn in range(max(map(len, stories))):
+            with _group_stopped(sink):  # so that it reads all records of a turn at once
+                producer = _Sender(settings)
+                if not turn:
+                    for number, case in enumerate(cases):
+                        case_coordinates.append(producer.send(0, case.value))
+                        valid_coordinates.append(producer.send(number % 3, numbered(900_000 + number)))
+                for batches, steps in zip(stories, sent_steps, strict=True):
+                    for step in batches[turn] if turn < len(batches) else ():
+                        steps.append((producer.send(step.partition, step.value, step.key), step))
+                producer.flush()
+            until(lambda producer=producer: producer.all_stored(), sink)  # type: ignore[misc]
+        sink.terminate()
+        until(lambda: not sink.alive)
+        assert sink.exit_code == 0, sink.last_lines()
 
     quarantined = {
         (partition, offset): (reason, value)
@@ -90,6 +100,14 @@ def test_every_record_of_the_corpus_has_its_expected_outcome(
     assert (report.stored, report.quarantined) == (len(rows), len(quarantined))
 
 
+@contextmanager
+def _group_stopped(process: Process) -> Iterator[None]:
+    """Stop the process and its children while the block lasts."""
+    os.killpg(process.identity[0], signal.SIGSTOP)
+    yield
+    os.killpg(process.identity[0], signal.SIGCONT)
+
+
 def _create_topic(settings: Settings) -> None:
     topic.create(settings)
     largest = ConfigEntry("max.message.bytes", str(32 * 1024 * 1024), incremental_operation=AlterConfigOpType.SET)
@@ -115,6 +133,7 @@ class _Sender:
     """Sends record by record. `send` returns the record's partition and offset."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._topic = settings.kafka_topic
         self._producer = Producer(
             topic.client_config(settings)
@@ -129,6 +148,9 @@ class _Sender:
         offset = self._next[partition]
         self._next[partition] += 1
         return partition, offset
+
+    def all_stored(self) -> bool:
+        return sum_of_positions(self._settings) == sum(self._next.values())
 
     def flush(self) -> None:
         assert self._producer.flush(60) == 0

@@ -14,7 +14,9 @@ from tests.support import processes
 
 
 @pytest.fixture
-def servers(mysql_server: Settings, kafka: str) -> Settings:
+def servers(mysql_server: Settings, kafka: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in processes.QUICK_JAVA.items():
+        monkeypatch.setenv(name, value)
     return msgspec.structs.replace(mysql_server, kafka_bootstrap_servers=kafka)
 
 

@@ -23,7 +23,7 @@ from orderflow.embedded.process import Process
 from orderflow.jvm import jars, java
 from orderflow.settings import Settings
 from orderflow.store import schema
-from tests.support.processes import TIMEOUT, run, until
+from tests.support.processes import QUICK_JAVA, TIMEOUT, run, until
 from tests.support.sql import select
 
 ROOT = Path(__file__).parents[2]
@@ -48,14 +48,11 @@ def filled(settings: Settings, tmp_path: Path) -> Settings:
 
 def _environment(settings: Settings) -> dict[str, str]:
     home = {"JAVA_HOME": str(java.find().home), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    return os.environ | settings.environment() | home | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    return os.environ | settings.environment() | home | QUICK_JAVA | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
 
 
 _CONNECT = pytest.mark.skipif(
     pyspark.__version__ < "4", reason="PySpark 3.5 looks for Connect by modules that need NumPy 1"
-)
-_EITHER = pytest.mark.parametrize(
-    "connect", [pytest.param(False, id="classic"), pytest.param(True, id="connect", marks=_CONNECT)]
 )
 
 
@@ -107,35 +104,43 @@ def _proven(settings: Settings) -> audit.Report:
     return report
 
 
-@_EITHER
-def test_a_batch_of_typed_orders_is_read_and_stored(filled: Settings, tmp_path: Path, connect: bool) -> None:
-    result = _case(filled, "batch_then_write", tmp_path, connect=connect)
+@pytest.mark.parametrize(
+    "connect", [pytest.param(False, id="classic"), pytest.param(True, id="connect", marks=_CONNECT)]
+)
+def test_records_are_read_and_are_stored_by_a_batch_and_a_stream(
+    filled: Settings, tmp_path: Path, connect: bool
+) -> None:
+    result = _case(filled, "every_way", tmp_path, connect=connect)
+    report = _proven(filled)
+
     texts = dict.fromkeys(("order_id", "product_name", "product_category"), "string")
     amounts = dict.fromkeys(("unit_price", "total_price"), "decimal(10,2)")
     numbers = dict.fromkeys(("customer_id", "quantity", "kafka_partition"), "int") | {"kafka_offset": "bigint"}
     times = dict.fromkeys(("order_timestamp", "produced_at"), "timestamp")
     assert result["columns"] == texts | amounts | numbers | times
-    report = _proven(filled)
     assert result["records"] == report.records
     conflicts = report.by_reason.get("conflict", 0)  # each is a valid order on its own
     assert result["orders"] == report.stored + report.duplicates + conflicts
     assert sum(result["rejected"].values()) == report.quarantined - conflicts
     assert Decimal(result["revenue"]) >= select(filled, "SELECT SUM(total_price) FROM orders")[0][0]
 
+    errors = result["errors"]
+    assert "DataFrame lacks" in errors["middle"]
+    assert "The topic has records between them." in errors["start"]
+    assert errors["type"] == "The DataFrame has the column key as string, not binary."
 
-@_EITHER
-def test_a_stream_is_stored_and_its_progress_has_the_counts(filled: Settings, tmp_path: Path, connect: bool) -> None:
-    result = _case(filled, "write_stream", tmp_path, connect=connect)
-    report = _proven(filled)
-    assert result["input"] == report.records
-    assert [result["stored"], result["duplicates"], result["quarantined"]] == [
+    ends = {str(part): bounds.end for part, bounds in topic.bounds(filled, topic.describe(filled).partitions).items()}
+    stream, (read, *in_batch) = result["in_stream"], result["in_batch"]
+    assert read == sum(end // 2 for end in ends.values())
+    assert stream["input"] == report.records - read
+    outcomes = zip(("stored", "duplicates", "quarantined"), in_batch, strict=True)
+    assert [stream[name] + count for name, count in outcomes] == [
         report.stored,
         report.duplicates,
         report.quarantined,
     ]
-    ends = {str(part): bounds.end for part, bounds in topic.bounds(filled, topic.describe(filled).partitions).items()}
-    assert ast.literal_eval(str(result["ends"])) == {filled.kafka_topic: ends}
-    assert result["transactions"] >= len(ends)
+    assert ast.literal_eval(str(stream["ends"])) == {filled.kafka_topic: ends}
+    assert stream["transactions"] >= len(ends)
 
 
 _CONTRACT = """
@@ -174,14 +179,6 @@ def test_orders_of_a_contract_file_are_read_and_stored(settings: Settings, tmp_p
     conflicts = report.by_reason.get("conflict", 0)
     assert result["orders"] == report.stored + report.duplicates + conflicts
     assert select(settings, "SELECT COUNT(*) FROM orders WHERE currency IS NULL OR paid_at IS NULL") == [(0,)]
-
-
-def test_a_frame_that_lacks_records_is_refused(filled: Settings, tmp_path: Path) -> None:
-    result = _case(filled, "write_filtered", tmp_path)
-    assert "DataFrame lacks" in result["middle"]
-    assert "The topic has records between them." in result["start"]
-    assert result["type"] == "The DataFrame has the column key as string, not binary."
-    _proven(filled)
 
 
 def test_the_mysql_script_stores_every_record(filled: Settings, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 from pyspark.sql import SparkSession, functions
 
+from orderflow import settings, topic
 from orderflow.errors import InputInvalid
 from orderflow.jvm import jars, java
 from orderflow.spark import OBSERVATION, orders, read_orders, read_records, write_orders
+from tests.support.sql import select
 
 LEDGER: dict[str, Any] = {"startingOffsets": "ledger"}
 
@@ -52,18 +54,19 @@ def batch(spark: SparkSession) -> dict[str, Any]:
 
 def batch_then_write(spark: SparkSession) -> dict[str, Any]:
     """Read and write a batch in one Spark session."""
-    return batch(spark) | write_batch(spark)
+    found = batch(spark)
+    write_batch(spark)
+    return found
 
 
-def write_batch(spark: SparkSession) -> dict[str, Any]:
+def write_batch(spark: SparkSession, **options: Any) -> None:
     """Store a batch."""
-    write_orders(read_records(spark, streaming=False, **LEDGER)).save()
-    return {}
+    write_orders(read_records(spark, streaming=False, **LEDGER, **options)).save()
 
 
 def write_stream(spark: SparkSession) -> dict[str, Any]:
     """Store a stream with several tasks per partition, and return what its progress reports."""
-    records = read_records(spark, **LEDGER, minPartitions=8, maxOffsetsPerTrigger=3000)
+    records = read_records(spark, **LEDGER, minPartitions=8, maxOffsetsPerTrigger=1500)
     query = write_orders(records).queryName("cases").trigger(availableNow=True).start()
     query.awaitTermination()
     progress: list[Any] = list(query.recentProgress)
@@ -90,8 +93,8 @@ def _sums(row: Any) -> dict[str, int]:
     return {field["name"]: value for field, value in zip(values["schema"]["fields"], values["values"], strict=True)}
 
 
-def write_filtered(spark: SparkSession) -> dict[str, Any]:
-    """Write without some records in the middle, then without those at the start, then write all records."""
+def write_incomplete(spark: SparkSession) -> dict[str, str]:
+    """Try to write without some records in the middle, without those at the start, and with another type."""
     errors = {}
     for name, condition in {"middle": "offset % 7 != 3", "start": "offset > 5"}.items():
         try:
@@ -104,7 +107,20 @@ def write_filtered(spark: SparkSession) -> dict[str, Any]:
         )
     except InputInvalid as error:
         errors["type"] = str(error)
-    return errors | write_batch(spark)
+    return errors
+
+
+def every_way(spark: SparkSession) -> dict[str, Any]:
+    """Read a batch, try to write incomplete ones, store the first half as a batch and the rest as a stream."""
+    found: dict[str, Any] = batch(spark) | {"errors": write_incomplete(spark)}
+    current = settings.load()
+    ends = topic.bounds(current, topic.describe(current).partitions)
+    halves = {current.kafka_topic: {str(partition): bounds.end // 2 for partition, bounds in ends.items()}}
+    write_batch(spark, endingOffsets=json.dumps(halves))
+    [in_batch] = select(
+        current, "SELECT SUM(next_offset), SUM(`stored`), SUM(duplicates), SUM(quarantined) FROM orders_ledger"
+    )
+    return found | {"in_batch": [int(number) for number in in_batch], "in_stream": write_stream(spark)}
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ Afterwards the sink continues by itself, or the fault has restarted it. `System.
 duplicated. Further faults, which end the sink, are in test_operator.py.
 """
 
-from tests.faults.actions import broker, database, producers, sink, topic  # noqa: F401 # they register themselves
+# They register themselves.
+from tests.faults.actions import broker, database, producers, sink, takeovers, topic  # noqa: F401
 from tests.faults.registry import ENGINES, FAULTS
 
 __all__ = ["ENGINES", "FAULTS"]
