@@ -13,6 +13,7 @@ from tests.faults.stage import Stage
 from tests.faults.system import Servers, System, ended
 from tests.support.processes import until
 from tests.support.records import configure_topic
+from tests.support.sql import execute
 
 
 @pytest.fixture(scope="module", params=["direct", "spark"])
@@ -66,6 +67,16 @@ def test_changed_credentials_stop_the_sink(stage: Stage) -> None:
         system.database.proxy.greeting = without_tls
         system.sink.start()
         assert system.drain().stored
+
+
+def test_a_column_that_would_alter_orders_stops_the_sink(stage: Stage) -> None:
+    with stage.lent() as system:
+        system.until_it_stores()
+        execute(system.admin_settings, "ALTER TABLE orders MODIFY unit_price FLOAT NOT NULL")
+        _assert_stops_with(system, "cannot store the orders of this contract: column unit_price")
+        execute(system.admin_settings, "ALTER TABLE orders MODIFY unit_price DECIMAL(10,2) NOT NULL")
+        system.sink.start()
+        system.prove()
 
 
 def test_records_lost_to_retention_stop_the_sink(stage: Stage) -> None:

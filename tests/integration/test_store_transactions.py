@@ -19,7 +19,7 @@ from orderflow.contract.definition import Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.ports import free_port
-from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFlowError
+from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFlowError, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import existing_orders, schema
 from orderflow.store import writer as writer_module
@@ -67,6 +67,33 @@ def test_writers_with_the_same_orders_in_opposite_order_both_finish(store: Setti
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(work, range(2))
     assert first.stored + second.stored == first.duplicates + second.duplicates == 400
+    assert_consistent(store)
+
+
+@pytest.mark.parametrize("definition", ["unit_price FLOAT", "product_name CHAR(200)", "order_timestamp DATE"])
+def test_nothing_is_stored_after_a_column_was_altered_so_that_it_would_change_orders(
+    store: Settings, load_data: bool, definition: str
+) -> None:
+    """A server writes to FLOAT and CHAR without a warning."""
+    commit(store, batch_of([numbered(0)]))
+    with Writer(store, TOPIC) as writer:
+        writer.session.uses_load_data = load_data
+        writer.commit(batch_of([numbered(1)], 1))
+        execute(store, f"ALTER TABLE orders MODIFY {definition} NOT NULL")
+        with pytest.raises(TableDrifted, match=definition.split(maxsplit=1)[0]):
+            writer.commit(batch_of([numbered(2)], 2))
+    with pytest.raises(TableDrifted, match=definition.split(maxsplit=1)[0]):
+        Writer(store, TOPIC)
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(2,)]
+    assert select(store, "SELECT COUNT(*) FROM orders_quarantine") == [(0,)]
+
+
+def test_a_new_index_interrupts_no_writer(store: Settings, load_data: bool) -> None:
+    with Writer(store, TOPIC) as writer:
+        writer.session.uses_load_data = load_data
+        writer.commit(batch_of([numbered(0)]))
+        execute(store, "ALTER TABLE orders ADD INDEX by_category (product_category)")
+        assert writer.commit(batch_of([numbered(1)], 1)) == CommitResult(stored=1)
     assert_consistent(store)
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -179,7 +180,10 @@ def stop(session: SparkSession) -> None:
     from orderflow.jvm import java
 
     gateway = session.sparkContext._gateway
-    session.stop()
+    with warnings.catch_warnings():
+        # It would name PySpark's source file. The supervisor reports a JVM that does not answer.
+        warnings.filterwarnings("ignore", "Unable to cleanly shutdown Spark JVM")
+        session.stop()
     if not is_submitted() and gateway is not None:
         gateway.shutdown()
         gateway.proc.stdin.close()

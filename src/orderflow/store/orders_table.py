@@ -8,10 +8,11 @@ from functools import cache
 
 from orderflow.contract import loader, patterns
 from orderflow.contract.definition import STANDARD_FIELDS, Field, Kind
-from orderflow.errors import TableDrifted
+from orderflow.errors import RestartRequired, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import contracts, statements
-from orderflow.store.information_schema import ExistingTables
+from orderflow.store.connection import Connection
+from orderflow.store.information_schema import ExistingTables, read_tables
 from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.table_definition import (
     ColumnDefinition,
@@ -24,10 +25,47 @@ from orderflow.store.table_definition import (
     parse_table,
 )
 
+_NEXT_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")  # of a user's own table: each write changes it
 # After the first and before the last of these, the column's default is -1: the adoption is not finished.
 ADOPTION = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 _VARCHAR = re.compile(r"varchar\((\d+)\)")
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
+
+
+class TableAltered(Exception):
+    """The orders table was altered since it was checked: the transaction must be rolled back and repeated."""
+
+
+class CheckedTable:
+    """The orders table as it was checked last. Some changes would alter the orders without an error or a warning."""
+
+    def __init__(self, settings: Settings, connection: Connection) -> None:
+        """Check the table. Raises what `check` raises."""
+        self._settings = settings
+        self.check(connection)
+
+    def check(self, connection: Connection) -> None:
+        """Check that the table can store the orders. Ends the connection's transaction.
+
+        Raises TableDrifted, and RestartRequired if `schema.prepare` must change the table first.
+        """
+        self._definition = _read_definition(connection)  # before the check, so that a later change is noticed
+        existing = read_tables(connection, self._settings)
+        connection.rollback()
+        name = statements.table_names(self._settings)["orders"]
+        if steps := missing_parts(self._settings, name, existing):
+            table = f"{self._settings.mysql_database}.{name}"
+            raise RestartRequired(f"Table {table} was altered: {steps[0].description} must be restored.")
+
+    def check_unaltered(self, connection: Connection) -> None:
+        """Check the table after a write: nobody can alter it until the transaction ends. Raises TableAltered."""
+        if _read_definition(connection) != self._definition:
+            raise TableAltered
+
+
+def _read_definition(connection: Connection) -> str:
+    [(_, definition, *_)] = connection.execute("show_definition").rows
+    return _NEXT_COUNTER.sub("", str(definition))
 
 
 def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[SchemaStep]:
@@ -48,7 +86,7 @@ def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> li
             + ".",
             # One ALTER TABLE, because some changes are only valid together.
             hint=f"Fix it with: ALTER TABLE `{name}` {', '.join(difference.fix for difference in drift)};"
-            " Or name another table in MYSQL_TABLE.",
+            " Or name another table in MYSQL_TABLE. `orderflow audit` shows whether the change altered stored orders.",
         )
     is_interrupted = has_provenance and table.columns["kafka_partition"].default == "-1"
     if has_provenance and not is_interrupted:

@@ -26,6 +26,7 @@ from orderflow.errors import LedgerGap, RecordRejected
 from orderflow.store import contracts, ledger, quarantine, rollup
 from orderflow.store.commit_result import CommitResult, StepTimer
 from orderflow.store.commit_ticket import CommitTicket
+from orderflow.store.connection import Connection
 from orderflow.store.decoded_batch import BatchDecoder, DecodedBatch
 from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import LastRecord, LockedPosition, PositionUpdate
@@ -42,13 +43,18 @@ class OutOfOrder(Exception):
 
 
 class TransactionContext(NamedTuple):
-    """What all transactions of a commit share. `finish_topic_id_check` is from `TopicReader.request_topic_id_check`."""
+    """What all transactions of a commit share.
+
+    `finish_topic_id_check` is from `TopicReader.request_topic_id_check`. Before COMMIT, the transaction calls it and
+    `check_table`, which raise an error if the topic was recreated or the orders table was altered.
+    """
 
     session: WriterSession
     topic_reader: TopicReader
     decoder: BatchDecoder
     contract_id: int
     finish_topic_id_check: Callable[[], None]
+    check_table: Callable[[Connection], None]
     ticket: CommitTicket
     timer: StepTimer
 
@@ -194,6 +200,7 @@ class BatchTransaction:
         ledger.advance(self._connection, self._topic_reader.topic, self._topic_reader.topic_id, stored_at, updates)
 
     def _commit(self) -> None:
+        self._context.check_table(self._connection)
         self._context.finish_topic_id_check()
         self._timer.lap("account")
         self._connection.commit()

@@ -73,6 +73,7 @@ def replay(
     from orderflow.store import quarantine
     from orderflow.store import replay as store_replay
     from orderflow.store.connection import Connection
+    from orderflow.store.orders_table import CheckedTable
 
     filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     if edit is None and value_file:
@@ -82,6 +83,7 @@ def replay(
     settings, by = context.load(), context.person(by)
     outcomes: Counter[ReplayOutcome] = Counter()
     with Connection(settings) as connection:
+        CheckedTable(settings, connection)
 
         def replay_entry(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayOutcome:
             result = store_replay.replay(connection, settings, entry, by=by, corrected=corrected, dry_run=dry_run)
