@@ -22,7 +22,7 @@ from tests.support.processes import has_logged, run, running, sum_of_positions, 
 from tests.support.servers import scratch_folder
 from tests.support.sql import select
 
-_PRODUCE = ("produce", "--rate", "1000", "--bad", "0.01", "--repeat", "0.01")
+_PRODUCE = ("produce", "--rate", "200", "--bad", "0.01", "--repeat", "0.01")
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_every_record_is_stored_once_when_each_process_is_killed_in_turn(
 
 def test_a_standby_sink_takes_over(own_settings: Settings, tmp_path: Path) -> None:
     with (
-        running(own_settings, "produce", "--rate", "200", folder=tmp_path, name="producer") as producer,
+        running(own_settings, "produce", "--rate", "50", folder=tmp_path, name="producer") as producer,
         running(own_settings, "sink", folder=tmp_path, name="first") as first,
     ):
         until(has_logged(first, "stored, 0 duplicates"), first)
@@ -140,7 +140,7 @@ def test_the_sink_waits_for_an_unavailable_database_and_catches_up(
     own_settings: Settings, own_database: Database, tmp_path: Path
 ) -> None:
     with (
-        running(own_settings, "produce", "--rate", "500", folder=tmp_path, name="producer") as producer,
+        running(own_settings, "produce", "--rate", "100", folder=tmp_path, name="producer") as producer,
         running(own_settings, "sink", "--json", folder=tmp_path, name="sink") as sink,
     ):
         until(has_logged(sink, "stored, 0 duplicates"), sink)

@@ -61,12 +61,14 @@ def test_spark_shows_the_stored_records(settings: Settings, tmp_path: Path, monk
         shown = _page(port, "/StreamingQuery/")
         assert f"orderflow: {settings.kafka_topic}" in shown and "RUNNING" in shown
         [link] = {part.split('"')[0] for part in shown.split("/StreamingQuery/statistics/?id=")[1:]} or [""]
-        assert "Input Rate" in _page(port, f"/StreamingQuery/statistics/?id={link}")
+        # The page has its charts once Spark has recorded a progress.
+        until(lambda: "Input Rate" in _page(port, f"/StreamingQuery/statistics/?id={link}"), sink)
         until(lambda: select(settings, "SELECT SUM(next_offset) FROM orders_ledger") == [(_COUNT,)], sink)
         until(lambda: sum(_input_rows(batch_progress) for batch_progress in _progress(events)) == _COUNT, sink)
         os.kill(sink.identity[0], signal.SIGTERM)
         until(lambda: not sink.alive)
         assert sink.exit_code == 0, sink.last_lines()
+        assert not has_logged(sink, "Traceback")(), sink.last_lines()
     report = audit.run(settings)
     assert report.is_proven and report.records == _COUNT, report.sentence()
     progress = _progress(events)

@@ -151,9 +151,8 @@ def test_two_damaged_batches_in_a_row_are_one_range(broker: Broker, broker_setti
     assert broken and (broken.first, broken.end) == (80, 100)
 
 
-@pytest.mark.parametrize(
-    ("engine", "codec"), [("direct", "gzip"), ("direct", "none"), ("spark", "gzip"), ("spark", "none")]
-)
+# Spark's client, too, checks a batch's CRC before it decompresses the batch, so Spark needs one codec only.
+@pytest.mark.parametrize(("engine", "codec"), [("direct", "gzip"), ("direct", "none"), ("spark", "gzip")])
 def test_a_damaged_batch_stops_only_its_partition(
     broker: Broker, broker_settings: Settings, tmp_path: Path, engine: str, codec: str
 ) -> None:
@@ -400,59 +399,52 @@ def test_the_topic_id_check_detects_a_recreated_topic(settings: Settings) -> Non
         finish_check()
 
 
-# Timestamps.
+# Timestamps and headers.
 
 
 @pytest.mark.parametrize("engine", ["direct", "spark"])
-def test_timestamps_in_nanoseconds(settings: Settings, tmp_path: Path, engine: str) -> None:
-    """Spark's Kafka source cannot convert them to microseconds."""
-    name, admin = settings.kafka_topic, AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
-    allowed = {"message.timestamp.after.max.ms": str(2**63 - 1)}
-    admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1, config=allowed)])[name].result()
+def test_timestamps_in_nanoseconds_and_headers_that_are_not_utf8(
+    settings: Settings, tmp_path: Path, engine: str
+) -> None:
+    """Spark's Kafka source cannot convert these timestamps to microseconds."""
+    topic_name, admin = settings.kafka_topic, AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    config = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    created = NewTopic(topic_name, num_partitions=2, replication_factor=1, config=config)
+    admin.create_topics([created])[topic_name].result()
     topic.wait_for_leaders(settings)
     producer = Producer(topic.client_config(settings))
     for number in range(40):
         timestamp = 1_736_951_445_000_000_000 if number in (3, 9) else 1_736_951_445_000
         value = b"{" if number == 9 else numbered(number)
-        producer.produce(name, value=value, headers=[("h", b"1")], partition=number // 20, timestamp=timestamp)
+        producer.produce(topic_name, value=value, headers=[("h", b"1")], partition=number // 20, timestamp=timestamp)
     producer.flush()
     keeping = msgspec.structs.replace(settings, kafka_headers="keep")
+    for value in (numbered(40), b"no order"):
+        damage.send_with_headers(keeping, value, [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
+    damage.send_batches(keeping, "none", 0, 1, 10, start=100)
     done = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    report = audit.run(keeping)
+    assert (report.is_proven, report.stored, report.quarantined) == (True, 39 + 11, 2), report
+
     assert select(settings, "SELECT order_id FROM orders WHERE produced_at IS NULL") == [("ORDER-000003",)]
-    assert select(settings, "SELECT produced_at, record_headers FROM orders_quarantine") == [(None, '[["h", "MQ=="]]')]
-    report = audit.run(settings)
-    assert (report.is_proven, report.stored, report.quarantined) == (True, 39, 1), report
+    rows = "SELECT produced_at, record_headers, quarantine_id FROM orders_quarantine ORDER BY kafka_offset"
+    [(produced_at, own_headers, _), (_, record_headers, quarantine_id)] = select(settings, rows)
+    assert (produced_at, own_headers) == (None, '[["h", "MQ=="]]')
     if engine == "spark":
         assert "have a timestamp that Spark cannot read" in done.stderr
 
-
-# Headers.
-
-
-@pytest.mark.parametrize("engine", ["direct", "spark"])
-def test_headers_that_are_not_utf8_are_kept(settings: Settings, tmp_path: Path, engine: str) -> None:
-    keeping = msgspec.structs.replace(settings, kafka_headers="keep")
-    topic.get_or_create(keeping)
-    damage.send_with_headers(keeping, numbered(1), [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
-    damage.send_with_headers(keeping, b"no order", [(b"good", b"1"), (b"b\xffd", b"\xfe"), (b"none", None)])
-    damage.send_batches(keeping, "none", 0, 1, 10, start=100)
-    result = run(keeping, "sink", "--engine", engine, "--once", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert select(keeping, "SELECT COUNT(*) FROM orders") == [(11,)]
-    [(record_headers,)] = select(keeping, "SELECT record_headers FROM orders_quarantine")
     headers = [
         (name.encode(errors="surrogateescape"), value and base64.b64decode(value))
         for name, value in json.loads(record_headers)
     ]
     # Kafka's Java client, which Spark uses, has only text as header names.
-    name = b"b\xffd" if engine == "direct" else "b\ufffdd".encode()
-    assert headers == [(b"good", b"1"), (name, b"\xfe"), (b"none", None)]
-    assert run(keeping, "quarantine", "show", "1", cwd=tmp_path).returncode == 0
-    for command in (("show", "--json", "1"), ("export",)):
-        shown = json.loads(run(keeping, "quarantine", *command, cwd=tmp_path).stdout)
-        assert shown["headers"][1] == [name.decode(errors="surrogateescape"), "/g=="]
-    assert audit.run(keeping).is_proven
+    bad_name = b"b\xffd" if engine == "direct" else "b\ufffdd".encode()
+    assert headers == [(b"good", b"1"), (bad_name, b"\xfe"), (b"none", None)]
+    assert run(keeping, "quarantine", "show", str(quarantine_id), cwd=tmp_path).returncode == 0
+    for command in (("show", "--json", str(quarantine_id)), ("export",)):
+        shown = json.loads(run(keeping, "quarantine", *command, cwd=tmp_path).stdout.splitlines()[-1])
+        assert shown["headers"][1] == [bad_name.decode(errors="surrogateescape"), "/g=="]
 
 
 # Slow connections and wrong addresses.

@@ -33,7 +33,7 @@ _ARGUMENTS = {
     "quarantine discard": ["1", "--because", "a test"],
 }
 
-# Imports once, then runs each command in a forked process. After some seconds it sends SIGINT to the process.
+# Imports once, then runs each command in a forked process, several at once. After some seconds it sends SIGINT to it.
 _DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -44,12 +44,13 @@ import orderflow.cli.doctor.checks, orderflow.cli.failure, orderflow.metrics.sin
 import orderflow.store.replay
 import orderflow.produce.delivery, orderflow.produce.numbering, orderflow.pipeline.direct
 import rich.live, rich.progress, rich.table, rich.text, typer.rich_utils, rich.markdown
-commands, folder, setup_code, stdout, seconds = json.loads(sys.argv[1])
+commands, folder, setup_code, stdout, seconds, at_once = json.loads(sys.argv[1])
 exec(setup_code)
-results = []
-for words in commands:
+def start(words):
     out = os.open(folder + "/out", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     err = os.open(folder + "/err", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    for name in ("/out", "/err"):
+        os.unlink(folder + name)
     pid = os.fork()
     if not pid:
         os.dup2(out, 1)
@@ -66,15 +67,24 @@ for words in commands:
         sys.argv = ["orderflow", *words]
         cli.main()
         os._exit(99)
-    deadline, ended = time.monotonic() + seconds, 0
-    while not ended:
-        time.sleep(0.01)
+    return [pid, time.monotonic() + seconds, out, err]
+waiting, running, results = list(enumerate(commands)), {}, [None] * len(commands)
+while waiting or running:
+    while waiting and len(running) < at_once:
+        number, words = waiting.pop(0)
+        running[number] = start(words)
+    time.sleep(0.01)
+    for number, (pid, deadline, *files) in list(running.items()):
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if time.monotonic() > deadline:
+        if ended:
+            texts = [os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in files]
+            results[number] = [os.waitstatus_to_exitcode(status), *texts]
+            for file in files:
+                os.close(file)
+            del running[number]
+        elif time.monotonic() > deadline:
             os.kill(pid, signal.SIGINT)
-            deadline += 15
-    texts = [os.pread(file, 1 << 20, 0).decode("utf-8", "replace") for file in (out, err)]
-    results.append([os.waitstatus_to_exitcode(status), *texts])
+            running[number][1] += 15
 json.dump(results, open(folder + "/result", "w"))
 """
 
@@ -113,12 +123,22 @@ def run(
     setup_code: str = "",
     stdout: str = "",
     seconds: float = 60,
+    at_once: int = 1,
     prefix: Sequence[str] = (),
 ) -> list[CommandResult]:
-    """Run each command in `scratch`. `setup_code` breaks the environment; `prefix` starts the processes."""
+    """Run each command in `scratch`, `at_once` of them at a time.
+
+    `setup_code` breaks the environment; `prefix` starts the processes.
+    """
     scratch.mkdir(exist_ok=True)
     driver = subprocess.run(
-        [*prefix, sys.executable, "-c", _DRIVER, json.dumps([commands, str(scratch), setup_code, stdout, seconds])],
+        [
+            *prefix,
+            sys.executable,
+            "-c",
+            _DRIVER,
+            json.dumps([commands, str(scratch), setup_code, stdout, seconds, at_once]),
+        ],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), **environ},
         stdin=subprocess.DEVNULL,
