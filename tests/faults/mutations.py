@@ -53,6 +53,13 @@ _VERSIONS = "tests/integration/test_contract_versions.py"
 
 MUTATIONS = (
     Mutation(
+        "an altered table is not noticed",
+        "column_was_altered",
+        _TRANSACTION,
+        {"        self._context.check_table(self._connection)\n": ""},
+        "tests/integration/test_store_transactions.py",
+    ),
+    Mutation(
         "ledger update removed",
         "database_line_cut",
         "src/orderflow/store/sql/ledger/advance_ledger.sql",
