@@ -128,6 +128,8 @@ def test_the_next_sink_becomes_the_leader_when_the_session_ends(store: Settings)
         with Connection(store) as first, Connection(store) as third:
             assert ledger.take_leadership(first, store, 0)
             assert not ledger.take_leadership(second, store, 0)
+            session_id = first.execute_text("SELECT CONNECTION_ID()").rows[0][0]
+            assert ledger.leader_session_id(second, store) == session_id
             assert ledger.take_leadership(third, elsewhere, 0)
         assert ledger.take_leadership(second, store, 10)
 

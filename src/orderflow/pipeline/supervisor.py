@@ -217,7 +217,10 @@ class Supervisor:
         while not ledger.take_leadership(connection, self._settings, seconds):
             if not seconds:
                 seconds = self._standby_interval
-                log.info("Another sink is active on this table and topic. This sink is a hot standby.")
+                log.info(
+                    "Another sink is active on this table and topic (MySQL session %s). This sink is a hot standby.",
+                    ledger.leader_session_id(connection, self._settings) or "that has just ended",
+                )
                 self._on_progress(SinkProgress("standby", "another sink is active; standing by"))
             if self._stop_event.is_set():
                 return False

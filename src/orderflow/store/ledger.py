@@ -286,7 +286,12 @@ def take_leadership(connection: Connection, settings: Settings, seconds: float) 
 
 def has_active_sink(connection: Connection, settings: Settings) -> bool:
     """Whether a sink is active on this table and topic now, on any machine."""
-    return named_lock.is_held(connection, _leadership_lock_name(connection, settings))
+    return leader_session_id(connection, settings) is not None
+
+
+def leader_session_id(connection: Connection, settings: Settings) -> int | None:
+    """Return the id of the active sink's session in MySQL; None if no sink is active."""
+    return named_lock.holder(connection, _leadership_lock_name(connection, settings))
 
 
 def _leadership_lock_name(connection: Connection, settings: Settings) -> str:

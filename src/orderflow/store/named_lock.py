@@ -21,9 +21,9 @@ def acquire(connection: Connection, name: str, seconds: float) -> bool:
     return bool(connection.execute("acquire_lock", {"name": name, "seconds": seconds}).rows[0][0])
 
 
-def is_held(connection: Connection, name: str) -> bool:
-    """Return whether any session holds the lock."""
-    return connection.execute("select_lock_holder", {"name": name}).rows[0][0] is not None
+def holder(connection: Connection, name: str) -> int | None:
+    """Return the id of the session that holds the lock, as in SHOW PROCESSLIST; None if no session does."""
+    return connection.execute("select_lock_holder", {"name": name}).rows[0][0]  # type: ignore[no-any-return]
 
 
 def ignores_case(connection: Connection) -> bool:
