@@ -56,7 +56,7 @@ MUTATIONS = (
         "an altered table is not noticed",
         "column_was_altered",
         _TRANSACTION,
-        {"        self._context.check_table(self._connection)\n": ""},
+        {"        self._context.check_table(self._connection)": "        "},
         "tests/integration/test_store_transactions.py",
     ),
     Mutation(

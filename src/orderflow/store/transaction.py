@@ -45,8 +45,8 @@ class OutOfOrder(Exception):
 class TransactionContext(NamedTuple):
     """What all transactions of a commit share.
 
-    `finish_topic_id_check` is from `TopicReader.request_topic_id_check`. Before COMMIT, the transaction calls it and
-    `check_table`, which raise an error if the topic was recreated or the orders table was altered.
+    `finish_topic_id_check` is from `TopicReader.request_topic_id_check`. Before COMMIT, it raises an error if the topic
+    was recreated, and `check_table` does so if the orders table was altered.
     """
 
     session: WriterSession
@@ -143,6 +143,7 @@ class BatchTransaction:
         refused: Sequence[RefusedRow] = (),
     ) -> CommitResult:
         """Do steps 5 and 6, which are common to both commit methods."""
+        self._context.check_table(self._connection)  # after the write, nobody can alter the table until COMMIT
         # 5. Count duplicates; put conflicts, rejected records and refused rows into the quarantine.
         conflicts = self._find_conflicts(skipped_rows)
         to_quarantine = _records_to_quarantine(decoded, conflicts, refused)
@@ -200,7 +201,6 @@ class BatchTransaction:
         ledger.advance(self._connection, self._topic_reader.topic, self._topic_reader.topic_id, stored_at, updates)
 
     def _commit(self) -> None:
-        self._context.check_table(self._connection)
         self._context.finish_topic_id_check()
         self._timer.lap("account")
         self._connection.commit()
