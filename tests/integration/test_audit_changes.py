@@ -19,7 +19,7 @@ from orderflow.errors import OperatorError
 from orderflow.settings import Settings
 from orderflow.store import audits, ledger, quarantine, schema, statements
 from orderflow.store.connection import Connection
-from orderflow.store.replay import replay
+from orderflow.store.replay import Replayer
 from tests.support.audited import COLUMNS, NO_FINDINGS, TABLES, column_names, created_once, restore
 from tests.support.records import lose, order, send, store
 from tests.support.sql import execute, select
@@ -112,8 +112,8 @@ def fill(settings: Settings) -> None:
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
         entries = {entry.offset: entry for entry in quarantine.matching(connection, quarantine.QuarantineFilter())}
-        assert replay(connection, settings, entries[9], by="ann@desk").outcome.is_in_table
-        assert replay(connection, settings, entries[8], by="ann@desk", corrected=order(7)).outcome.is_in_table
+        assert Replayer(connection).replay(entries[9], by="ann@desk").outcome.is_in_table
+        assert Replayer(connection).replay(entries[8], by="ann@desk", corrected=order(7)).outcome.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:

@@ -14,7 +14,7 @@ from orderflow import audit, topic
 from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
 from orderflow.store.connection import Connection
-from orderflow.store.replay import ReplayOutcome, replay
+from orderflow.store.replay import Replayer, ReplayOutcome
 from tests.support.audited import NO_FINDINGS, counts, created_once, restore
 from tests.support.processes import run
 from tests.support.records import delete_before, lose, order, send, store
@@ -29,8 +29,8 @@ def fill_resolved(settings: Settings) -> None:
     with Connection(settings) as connection:
         entries = list(quarantine.matching(connection, quarantine.QuarantineFilter()))
         for entry in entries[:3]:
-            assert replay(connection, settings, entry, by="ann@desk").outcome.is_in_table
-        assert replay(connection, settings, entries[3], by="ann@desk", corrected=order(7)).outcome.is_in_table
+            assert Replayer(connection).replay(entry, by="ann@desk").outcome.is_in_table
+        assert Replayer(connection).replay(entries[3], by="ann@desk", corrected=order(7)).outcome.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1
     lose(settings, 1, 3)
     with Connection(settings) as connection:
@@ -209,10 +209,10 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
     execute(settings, "DROP TRIGGER IF EXISTS refuse")
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
-        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
+        assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
         report = audit.run(settings)
         assert (report.is_proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
-        assert replay(connection, settings, entry, by="ann@desk", corrected=order(7)).outcome is ReplayOutcome.STORED
+        assert Replayer(connection).replay(entry, by="ann@desk", corrected=order(7)).outcome is ReplayOutcome.STORED
     report = audit.run(settings)
     assert (report.is_proven, counts(report)) == (True, (2, 2, 0, 0))
     execute(settings, "UPDATE orders_quarantine SET reason_contract_id = NULL")
@@ -226,7 +226,7 @@ def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) 
     before = select(settings, "SELECT * FROM orders_quarantine")
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
-        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
+        assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     assert select(settings, "SELECT * FROM orders_quarantine") == before
 
 

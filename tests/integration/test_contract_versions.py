@@ -16,7 +16,7 @@ from orderflow.settings import Settings
 from orderflow.store import quarantine, schema, snapshot
 from orderflow.store.connection import Connection
 from orderflow.store.quarantine import QuarantineFilter
-from orderflow.store.replay import ReplayOutcome, replay
+from orderflow.store.replay import Replayer, ReplayOutcome
 from orderflow.store.writer import Writer
 from tests.support.audited import counts
 from tests.support.corpus import message
@@ -188,11 +188,11 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
     with Connection(second) as connection:
         allowed, forbidden = quarantine.matching(connection, QuarantineFilter())
         with pytest.raises(RestartRequired, match="does not have the contract yet") as early:
-            replay(connection, second, allowed, by="ann@desk")
+            Replayer(connection).replay(allowed, by="ann@desk")
         assert "orderflow init" in early.value.hint
         schema.prepare(second)
-        assert replay(connection, second, allowed, by="ann@desk").outcome is ReplayOutcome.STORED
-        assert replay(connection, second, forbidden, by="ann@desk").outcome is ReplayOutcome.REJECTED
+        assert Replayer(connection).replay(allowed, by="ann@desk").outcome is ReplayOutcome.STORED
+        assert Replayer(connection).replay(forbidden, by="ann@desk").outcome is ReplayOutcome.REJECTED
     assert select(settings, "SELECT currency, channel FROM orders WHERE order_id = '#1002'") == [("CHF", "web")]
     report = audit.run(second)
     assert report.is_proven, report
@@ -211,7 +211,7 @@ def test_the_reason_of_a_conflict_is_shortened_to_fit_its_column(database: Setti
     assert commit(settings, batch_of([first, other], 1)).quarantined == {"conflict": 1}
     with Connection(settings) as connection:
         entry = next(quarantine.matching(connection, QuarantineFilter()))
-        assert replay(connection, settings, entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
+        assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     [(detail, size), again] = select(settings, "SELECT detail, LENGTH(detail) FROM orders_quarantine")
     assert again == (detail, size) and size == 65_535
     assert detail.startswith("ORDER-000001 is already stored, but text_0 is 'aaa") and detail.endswith("…")
@@ -222,7 +222,7 @@ def replay_open_record(settings: Settings, corrected: bytes | None = None) -> Re
     schema.prepare(settings)
     with Connection(settings) as connection:
         [entry] = quarantine.matching(connection, QuarantineFilter())
-        outcome = replay(connection, settings, entry, by="ann@desk", corrected=corrected).outcome
+        outcome = Replayer(connection).replay(entry, by="ann@desk", corrected=corrected).outcome
     assert audit.run(settings).is_proven
     return outcome
 
@@ -275,7 +275,8 @@ def test_a_duplicate_by_an_earlier_contract_is_proven(
             quarantine.matching(connection, QuarantineFilter()), ({}, {"gift": True}), strict=True
         ):
             corrected = shop_order(1001 + entry.offset, **changed)
-            assert replay(connection, second, entry, by="ann@desk", corrected=corrected).outcome is ReplayOutcome.STORED
+            outcome = Replayer(connection).replay(entry, by="ann@desk", corrected=corrected).outcome
+            assert outcome is ReplayOutcome.STORED
     send(settings, [shop_order(1001), shop_order(1002), shop_order(1002, quantity=1, total_price="45.90")])
     store(first)
     report = audit.run(second)
@@ -295,7 +296,7 @@ def test_a_contract_is_valid_until_a_later_one_stores_records(settings: Settings
     schema.prepare(second)
     with Connection(second) as connection:
         [entry] = quarantine.matching(connection, QuarantineFilter())
-        assert replay(connection, second, entry, by="ann@desk").outcome is ReplayOutcome.STORED
+        assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.STORED
     assert schema.missing_steps(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
     store(first)

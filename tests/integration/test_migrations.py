@@ -19,7 +19,7 @@ from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import QuarantineFilter
-from orderflow.store.replay import ReplayOutcome, replay
+from orderflow.store.replay import Replayer, ReplayOutcome
 from orderflow.store.schema_steps import SchemaStep
 from tests.support.corpus import numbered
 from tests.support.feeder import batch_of, commit
@@ -131,7 +131,7 @@ def test_a_database_of_version_0_1_0_is_upgraded_with_its_data(old: Settings) ->
         opened_content = quarantine.content(connection, opened)
         assert (opened_content.key, opened_content.value) == (b"key", b"abcdef")
         assert quarantine.content(connection, replayed).corrected == b"good"
-        assert replay(connection, old, opened, by="ann@desk", corrected=numbered(3)).outcome is ReplayOutcome.STORED
+        assert Replayer(connection).replay(opened, by="ann@desk", corrected=numbered(3)).outcome is ReplayOutcome.STORED
     assert commit(old, batch_of([numbered(4), b"{"], 3)).records == 2
 
 

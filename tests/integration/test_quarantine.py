@@ -15,13 +15,13 @@ import msgspec
 import pytest
 
 from orderflow.contract.definition import Reason
-from orderflow.errors import DatabaseUnavailable, InputInvalid
+from orderflow.errors import DatabaseUnavailable, InputInvalid, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import quarantine, schema
 from orderflow.store.connection import Connection
 from orderflow.store.migrations import LATEST
 from orderflow.store.quarantine import QuarantineEntry, QuarantineFilter
-from orderflow.store.replay import ReplayOutcome, ReplayResult, replay
+from orderflow.store.replay import Replayer, ReplayOutcome, ReplayResult
 from orderflow.store.writer import Writer
 from tests.support.corpus import message, numbered
 from tests.support.feeder import TOPIC, batch_of, commit
@@ -46,7 +46,8 @@ def entries(settings: Settings, wanted: QuarantineFilter = ANY) -> list[Quaranti
 def replay_all(settings: Settings, wanted: QuarantineFilter = ANY, **options: Any) -> list[ReplayResult]:
     with Connection(settings) as connection:
         matching = quarantine.matching(connection, wanted)
-        return [replay(connection, settings, entry, by="ann@desk", **options) for entry in matching]
+        replayer = Replayer(connection)
+        return [replayer.replay(entry, by="ann@desk", **options) for entry in matching]
 
 
 def everything(settings: Settings) -> list[Any]:
@@ -146,7 +147,7 @@ def test_a_corrected_value_is_stored_and_the_original_is_kept(store: Settings) -
     with Connection(store) as connection:
 
         def correct(entry: QuarantineEntry, value: bytes) -> ReplayOutcome:
-            return replay(connection, store, entry, by="ann@desk", corrected=value).outcome
+            return Replayer(connection).replay(entry, by="ann@desk", corrected=value).outcome
 
         assert correct(first, b"{}") is ReplayOutcome.REJECTED
         assert correct(first, numbered(7)) is ReplayOutcome.STORED
@@ -168,6 +169,18 @@ def test_a_record_of_an_unknown_partition_is_refused(store: Settings) -> None:
     execute(store, "DELETE FROM orders_ledger")
     with pytest.raises(InputInvalid, match="Record 1 is of orders partition 0"):
         replay_all(store)
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
+
+
+def test_nothing_is_replayed_into_a_column_that_would_change_it(store: Settings) -> None:
+    """A server writes to FLOAT without a warning."""
+    quarantine_all(store, [numbered(1)])
+    [entry] = entries(store)
+    with Connection(store) as connection:
+        replayer = Replayer(connection)
+        execute(store, "ALTER TABLE orders MODIFY unit_price FLOAT NOT NULL")
+        with pytest.raises(TableDrifted, match="unit_price"):
+            replayer.replay(entry, by="ann@desk")
     assert select(store, "SELECT COUNT(*) FROM orders") == [(0,)]
 
 
@@ -204,7 +217,7 @@ def test_a_session_killed_before_any_statement_changes_no_record(
             statements.clear()
             fatal = number
             with pytest.raises(DatabaseUnavailable):
-                replay(connection, store, entry, by="ann@desk")
+                Replayer(connection).replay(entry, by="ann@desk")
         fatal = 0
         assert everything(store) == before, statements[-1]
         if statements[-1] == "commit":
@@ -240,7 +253,7 @@ def test_two_replays_at_once_store_each_record_once(store: Settings) -> None:
     def work(backwards: bool) -> list[str]:
         with Connection(store) as connection:
             ordered = reversed(listed) if backwards else iter(listed)
-            return [replay(connection, store, entry, by="ann@desk").outcome for entry in ordered]
+            return [Replayer(connection).replay(entry, by="ann@desk").outcome for entry in ordered]
 
     with ThreadPoolExecutor(3) as pool:
         results = Counter(itertools.chain.from_iterable(pool.map(work, [True, False, False])))
@@ -260,7 +273,7 @@ def waiting_behind(settings: Settings, statement: str) -> Iterator[tuple[Any, An
         cursor.execute(statement)
         if cursor.description:
             cursor.fetchall()
-        future = pool.submit(replay, connection, settings, entry, by="ann@desk")
+        future = pool.submit(Replayer(connection).replay, entry, by="ann@desk")
         waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
         until(lambda: bool(select(settings, waits)))
         yield other, future
@@ -499,7 +512,7 @@ def test_a_quarantine_of_the_first_version_is_extended(store: Settings) -> None:
     assert _columns(select(store, "SHOW CREATE TABLE orders_quarantine")) == _columns(new)
     [entry] = entries(store)
     with Connection(store) as connection:
-        assert replay(connection, store, entry, by="ann@desk", corrected=message()).outcome is ReplayOutcome.STORED
+        assert Replayer(connection).replay(entry, by="ann@desk", corrected=message()).outcome is ReplayOutcome.STORED
     assert_consistent(store)
 
 

@@ -13,7 +13,7 @@ from orderflow.settings import Settings
 from orderflow.store import ledger, quarantine, schema
 from orderflow.store.commit_result import CommitResult
 from orderflow.store.connection import Connection
-from orderflow.store.replay import replay
+from orderflow.store.replay import Replayer
 from orderflow.store.writer import Writer
 from tests.support.corpus import numbered
 from tests.support.feeder import PRODUCED, TOPIC, Topic, batch_of, commit, interleaved
@@ -114,7 +114,7 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
         commit(store, batch_of([numbered(1)], key=b"again"))  # is stored already
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
         [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
-        assert replay(connection, store, entry, by="ann", corrected=numbered(3)).outcome.is_in_table
+        assert Replayer(connection).replay(entry, by="ann", corrected=numbered(3)).outcome.is_in_table
         known = {0: (1, first), 1: (7, ledger.hash_record(PRODUCED, b"key"))}
         assert ledger.read_last_records(connection, "orders") == known
         assert ledger.read_last_records(connection, "other") == {}

@@ -95,6 +95,15 @@ def current_id(connection: Connection) -> int:
     )
 
 
+def check_is_latest(connection: Connection, contract_id: int, locked_id: int) -> None:
+    """Raise ContractInvalid if a partition's records were stored with a later contract than this one.
+
+    `locked_id` is of the ledger's row, which the transaction has locked.
+    """
+    if locked_id > contract_id:
+        raise mismatch_error(connection.settings, read_versions(connection))
+
+
 def mismatch_error(settings: Settings, stored: Versions, beginning: str = "", hint: str = "") -> ContractInvalid:
     """Return the error for a contract that differs from the tables' contract.
 

@@ -18,12 +18,12 @@ from orderflow.contract.exact_path import decode
 from orderflow.contract.fast_path import as_table
 from orderflow.contract.order_ranges import range_check_of
 from orderflow.errors import Contention, InputInvalid, RecordRejected
-from orderflow.settings import Settings
 from orderflow.store import contention, contracts, ledger, orders, quarantine, rollup
 from orderflow.store.connection import Connection, RowsRefused
 from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import PositionUpdate
 from orderflow.store.order_rows import as_rows
+from orderflow.store.orders_table import CheckedTable, TableAltered
 from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.skipped_rows import RowsAltered
@@ -53,84 +53,95 @@ class ReplayResult(NamedTuple):
     detail: str = ""
 
 
-def replay(
-    connection: Connection,
-    settings: Settings,
-    entry: QuarantineEntry,
-    *,
-    by: str,
-    corrected: bytes | None = None,
-    dry_run: bool = False,
-) -> ReplayResult:
-    """Check the record against the current contract and store it if it is valid now, at its original coordinates.
+class Replayer:
+    """Replays records over one connection."""
 
-    `corrected` replaces the record's value, and is stored next to it. `dry_run` does the same work and rolls back.
+    def __init__(self, connection: Connection) -> None:
+        """Check the contract and the orders table. Raises what `contracts.current_id` and CheckedTable raise."""
+        self._connection = connection
+        self._settings = connection.settings
+        self._contract_id = contracts.current_id(connection)
+        self._table = CheckedTable(self._settings, connection)
 
-    Raises:
-    - InputInvalid: the ledger does not have the record's partition.
-    - Contention: after 20 attempts or 90 seconds.
-    - TopicRecreated, DatabaseUnavailable, DatabaseRefused.
+    def replay(
+        self, entry: QuarantineEntry, *, by: str, corrected: bytes | None = None, dry_run: bool = False
+    ) -> ReplayResult:
+        """Check the record against the current contract and store it if it is valid now, at its original coordinates.
 
-    After an error nothing has changed, unless a COMMIT's reply was lost.
-    """
-    if entry.status != "open":
-        return _resolved_before(entry, entry.status)
-    value = quarantine.content(connection, entry).value if corrected is None else corrected
-    try:
-        order = decode(value, loader.contract_of(settings), range_check_of(settings))
-    except RecordRejected as rejected:
-        return ReplayResult(ReplayOutcome.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
-    contract_id = contracts.current_id(connection)
-    retries = contention.ContentionRetries()
-    while True:
+        `corrected` replaces the record's value, and is stored next to it. `dry_run` does the same work and rolls back.
+
+        Raises:
+        - InputInvalid: the ledger does not have the record's partition.
+        - Contention: after 20 attempts or 90 seconds.
+        - ContractInvalid: records were stored with a later contract.
+        - TableDrifted: the orders table was altered, so that it cannot store the order.
+        - TopicRecreated, DatabaseUnavailable, DatabaseRefused.
+
+        After an error nothing has changed, unless a COMMIT's reply was lost.
+        """
+        if entry.status != "open":
+            return _resolved_before(entry, entry.status)
+        connection = self._connection
+        value = quarantine.content(connection, entry).value if corrected is None else corrected
         try:
-            result = _transaction(connection, entry, order, by, corrected, contract_id)
-            connection.rollback() if dry_run else connection.commit()
-        except (RowsRefused, RowsAltered) as refusal:
-            connection.rollback()
-            if isinstance(refusal, RowsRefused) and refusal.statement_error:
-                raise refusal.statement_error from refusal
-            return ReplayResult(ReplayOutcome.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
-        except Contention as error:
-            connection.rollback()
-            time.sleep(retries.pause_after(error, f"Record {entry.quarantine_id}"))
-        else:
-            return result
+            order = decode(value, loader.contract_of(self._settings), range_check_of(self._settings))
+        except RecordRejected as rejected:
+            return ReplayResult(ReplayOutcome.REJECTED, entry.order_id, f"{rejected.reason}: {rejected.message}")
+        retries = contention.ContentionRetries()
+        while True:
+            try:
+                result = self._transaction(entry, order, by, corrected)
+                connection.rollback() if dry_run else connection.commit()
+            except (RowsRefused, RowsAltered) as refusal:
+                connection.rollback()
+                if isinstance(refusal, RowsRefused) and refusal.statement_error:
+                    raise refusal.statement_error from refusal
+                return ReplayResult(ReplayOutcome.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
+            except TableAltered:
+                connection.rollback()
+                self._table.check(connection)
+            except Contention as error:
+                connection.rollback()
+                time.sleep(retries.pause_after(error, f"Record {entry.quarantine_id}"))
+            else:
+                return result
 
-
-def _transaction(  # noqa: PLR0917
-    connection: Connection, entry: QuarantineEntry, order: Order, by: str, corrected: bytes | None, contract_id: int
-) -> ReplayResult:
-    """Do the transaction's work, without its COMMIT or ROLLBACK."""
-    locked = ledger.lock(connection, entry.topic, [entry.partition])
-    if entry.partition not in locked:
-        raise InputInvalid(
-            f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which is not in the"
-            " ledger.",
-            hint="The ledger was changed by hand; `orderflow audit` lists what is missing.",
-        )
-    next_offset, topic_id, now, _ = locked[entry.partition]
-    contract = loader.contract_of(connection.settings)
-    ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
-    [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
-    if status != "open":
-        return _resolved_before(entry, status)
-    timestamp = -1 if entry.produced_at is None else (entry.produced_at - EPOCH) // timedelta(milliseconds=1)
-    record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
-    rows = as_rows(as_table([order], [0], contract), record, contract)
-    skipped_rows = orders.insert(connection, rows, now)
-    if skipped_rows and (rejected := find_conflict(contract, *skipped_rows[0])):
-        if corrected is None and entry.reason != Reason.CONFLICT:
-            quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, contract_id)
-        return ReplayResult(ReplayOutcome.CONFLICT, order.order_id, rejected.message)
-    if not skipped_rows:
-        rollup.add(connection, rows)
-    counted = PositionUpdate(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
-    ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
-    resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
-    resolved["contract_id"] = contract_id or None  # NULL for the default contract, as in rows of earlier versions
-    connection.execute("resolve_replayed", resolved)
-    return ReplayResult(ReplayOutcome.DUPLICATE if skipped_rows else ReplayOutcome.STORED, order.order_id)
+    def _transaction(self, entry: QuarantineEntry, order: Order, by: str, corrected: bytes | None) -> ReplayResult:
+        """Do the transaction's work, without its COMMIT or ROLLBACK."""
+        connection = self._connection
+        locked = ledger.lock(connection, entry.topic, [entry.partition])
+        if entry.partition not in locked:
+            raise InputInvalid(
+                f"Record {entry.quarantine_id} is of {entry.topic} partition {entry.partition}, which is not in the"
+                " ledger.",
+                hint="The ledger was changed by hand; `orderflow audit` lists what is missing.",
+            )
+        next_offset, topic_id, now, locked_contract_id = locked[entry.partition]
+        contract = loader.contract_of(self._settings)
+        ledger.check_topic_id(entry.topic, entry.topic_id, topic_id)
+        contracts.check_is_latest(connection, self._contract_id, locked_contract_id)
+        [(status,)] = connection.execute("lock_quarantine", {"quarantine_id": entry.quarantine_id}).rows
+        if status != "open":
+            return _resolved_before(entry, status)
+        timestamp = -1 if entry.produced_at is None else (entry.produced_at - EPOCH) // timedelta(milliseconds=1)
+        record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
+        rows = as_rows(as_table([order], [0], contract), record, contract)
+        skipped_rows = orders.insert(connection, rows, now)
+        self._table.check_unaltered(connection)
+        if skipped_rows and (rejected := find_conflict(contract, *skipped_rows[0])):
+            if corrected is None and entry.reason != Reason.CONFLICT:
+                quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, self._contract_id)
+            return ReplayResult(ReplayOutcome.CONFLICT, order.order_id, rejected.message)
+        if not skipped_rows:
+            rollup.add(connection, rows)
+        counted = PositionUpdate(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
+        ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
+        resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
+        resolved["contract_id"] = (
+            self._contract_id or None
+        )  # NULL for the default contract, as in rows of earlier versions
+        connection.execute("resolve_replayed", resolved)
+        return ReplayResult(ReplayOutcome.DUPLICATE if skipped_rows else ReplayOutcome.STORED, order.order_id)
 
 
 def _resolved_before(entry: QuarantineEntry, status: str) -> ReplayResult:

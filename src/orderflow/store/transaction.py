@@ -224,8 +224,7 @@ class BatchTransaction:
             locked = ledger.lock(self._connection, topic, partitions)
         for position in locked.values():
             ledger.check_topic_id(topic, topic_id, position.topic_id)
-            if position.contract_id > self._context.contract_id:
-                raise contracts.mismatch_error(self._connection.settings, contracts.read_versions(self._connection))
+            contracts.check_is_latest(self._connection, self._context.contract_id, position.contract_id)
         return locked
 
     def _find_gap(self, batch: RecordBatch, positions: Mapping[int, int]) -> LedgerGap | None:

@@ -71,9 +71,8 @@ def replay(
     - `orderflow quarantine replay --edit 12`
     """
     from orderflow.store import quarantine
-    from orderflow.store import replay as store_replay
     from orderflow.store.connection import Connection
-    from orderflow.store.orders_table import CheckedTable
+    from orderflow.store.replay import Replayer
 
     filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     if edit is None and value_file:
@@ -83,10 +82,10 @@ def replay(
     settings, by = context.load(), context.person(by)
     outcomes: Counter[ReplayOutcome] = Counter()
     with Connection(settings) as connection:
-        CheckedTable(settings, connection)
+        replayer = Replayer(connection)
 
         def replay_entry(entry: QuarantineEntry, corrected: bytes | None = None) -> ReplayOutcome:
-            result = store_replay.replay(connection, settings, entry, by=by, corrected=corrected, dry_run=dry_run)
+            result = replayer.replay(entry, by=by, corrected=corrected, dry_run=dry_run)
             _print_result(entry, result, as_json)
             return result.outcome
 
