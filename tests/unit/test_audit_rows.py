@@ -88,6 +88,8 @@ REJECTED = RecordRejected(Reason.WRONG_TOTAL, "")
         ({"reason": "refused_by_database"}, ORDER, ROW._replace(stored_at=None), "it is a duplicate"),
         ({"reason": "refused_by_database"}, ORDER, ROW, "it is a duplicate"),
         ({"reason": "refused_by_database"}, ORDER, ROW._replace(offset=11), None),  # in the same transaction
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(offset=11, stored_at=EARLIER), None),  # speculative
+        ({"reason": "refused_by_database"}, ORDER, ROW._replace(partition=1, stored_at=EARLIER), None),
         ({"reason": "outside_ranges", "order_id": None}, ORDER, None, None),
         ({"reason": "outside_ranges", "order_id": None}, IN_RANGES, None, "the contract accepts it"),
         ({"reason": "null_value", "order_id": None}, ORDER, None, "the contract accepts it"),

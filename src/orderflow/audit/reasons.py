@@ -100,8 +100,10 @@ def _is_of_later_record(row: ExistingRow, record: Record) -> bool:
 
 
 def _existed_at(row: ExistingRow, record: Record, moment: datetime) -> bool:
-    """Whether the row was in the table when the database refused the record at `moment`."""
-    if row.stored_at is None or row.stored_at < moment:
-        return True
+    """Whether the row was certainly in the table when the database refused the record at `moment`.
+
+    That is certain of an adopted row, and of an earlier record in the same partition, because a partition's records are
+    stored in order. The times alone prove nothing: a speculative write reads its time before the previous commit.
+    """
     is_of_earlier_record = row.partition == record.partition and row.offset is not None and row.offset < record.offset
-    return row.stored_at == moment and is_of_earlier_record
+    return row.stored_at is None or (is_of_earlier_record and row.stored_at <= moment)
