@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orderflow.audit.partition import Partition
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
-from orderflow.store.snapshot import LedgerChecks
+from orderflow.store.snapshot import LedgerControlValues
 from orderflow.topic import Bounds
 
 NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server returns times
@@ -103,7 +103,7 @@ def test_the_ledger_is_expected_to_be_updated_with_the_last_row(
 
 
 def test_the_ledger_is_not_updated_when_it_moves_past_markers() -> None:
-    checks = LedgerChecks(0, 0, 0, last=LastRecord(7))
+    checks = LedgerControlValues(0, 0, 0, last=LastRecord(7))
     part = Partition(partition(0, 10, 0).entry, Bounds(0, 10), (), checks)
     part.update_last_record(7, LATER)
     assert part.expected_update == LATER

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from orderflow.audit.report import Finding
 from orderflow.contract.definition import EPOCH, LAST_MILLISECOND
 from orderflow.store.ledger import LedgerEntry, Loss, without_losses
-from orderflow.store.snapshot import LedgerChecks
+from orderflow.store.snapshot import LedgerControlValues
 from orderflow.topic import Bounds
 
 _QUARANTINED = -1  # no hash is -1
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_UNKNOWN = LedgerChecks(None, 0, 0)
+_UNKNOWN = LedgerControlValues(None, 0, 0)
 
 
 class Partition:
@@ -27,7 +27,7 @@ class Partition:
     """
 
     def __init__(
-        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: LedgerChecks = _UNKNOWN
+        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: LedgerControlValues = _UNKNOWN
     ) -> None:
         self.entry = entry
         self.bounds = bounds

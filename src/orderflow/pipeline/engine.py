@@ -67,8 +67,8 @@ class Engine(Protocol):
     def mark_stalled(self) -> None:
         """Record that the engine hangs. The supervisor restarts it next."""
 
-    def choose_trigger(self, lag: int) -> bool:
-        """Choose the trigger for a lag of this many records. Return whether the engine must be restarted."""
+    def update_trigger(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return whether the engine must restart."""
 
     def progress(self) -> QueryProgress | None:
         """The last micro-batch that Spark reported; None without one."""

@@ -24,7 +24,7 @@ _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
 VIEWS = {table.key: table.columns for table in TABLES if table.kind == "view"}
 
 
-class LedgerChecks(NamedTuple):
+class LedgerControlValues(NamedTuple):
     """The values in a row of the ledger that other tables are checked against.
 
     `lost` is None for partitions of an earlier version. `times_sum` is the sum of stored_at and quarantined_at, in
@@ -113,11 +113,11 @@ def ledger(connection: Connection) -> list[LedgerEntry]:
     return [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
 
 
-def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]:
+def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerControlValues]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
     rows = connection.execute("select_ledger_checks").rows
     return {
-        (topic, number): LedgerChecks(lost, covered, int(sum_), contract_id, LastRecord(*last))
+        (topic, number): LedgerControlValues(lost, covered, int(sum_), contract_id, LastRecord(*last))
         for topic, number, lost, covered, sum_, contract_id, *last in rows
     }
 
