@@ -79,7 +79,7 @@ class Accounting:
         self, partition: Partition, records: Sequence[Record], start: int, end: int
     ) -> dict[int, AuditedQuarantineEntry]:
         """The quarantine's rows for these records, by offset. A row without a record is reported, and not returned."""
-        entries = snapshot.quarantined(
+        entries = snapshot.read_quarantined(
             self._connection, partition.entry.topic_id, partition.entry.partition, start, end
         )
         self.quarantine_rows += len(entries)

@@ -37,7 +37,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
     _check_adoption(connection, marked, report)
     if rows == marked.orders + sum(partition.counts["stored"] for partition in scope.partitions):
         return
-    for order_id, number, offset, stored_at in snapshot.every_order(connection):
+    for order_id, number, offset, stored_at in snapshot.read_every_order(connection):
         if number == _ADOPTED:
             continue
         if number is None or offset is None:
@@ -66,7 +66,7 @@ def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
 
 def _check_adoption(connection: Connection, marked: Adoption, report: Report) -> None:
     """Check that the rows marked as adopted are those that were counted at the adoption."""
-    adopted = snapshot.adoption(connection)
+    adopted = snapshot.read_adoption(connection)
     if adopted is None:
         description = "the count of the adopted rows is missing or exists more than once"
         report.add("adoption", Finding(description=description))
@@ -96,7 +96,7 @@ def find_extra_quarantine_rows(
     if snapshot.count_quarantine(connection) == rows_with_record:
         return
     partitions = {(partition.entry.topic_id, partition.entry.partition): partition for partition in scope.partitions}
-    for row in snapshot.every_quarantined(connection):
+    for row in snapshot.read_every_quarantined(connection):
         partition = partitions.get((row.topic_id, row.partition))
         if partition and partition.is_removed(row.offset):
             unprovable.add("quarantined", row.partition, row.quarantined_at)

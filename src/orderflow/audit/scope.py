@@ -61,14 +61,14 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition still ends before the ledger's position after
     `end_timeout` seconds.
     """
-    entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
+    entries = snapshot.read_ledger(connection)  # before the topic's bounds, because these only grow
     topic_info = describe_topic(settings, connection)
     bounds, topics_gone = _wait_for_ends(settings, topic_info, entries, end_timeout)
     all_losses = read_losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
         accepted[loss.topic, loss.partition].append(loss)
-    checks = snapshot.ledger_checks(connection)
+    checks = snapshot.read_control_values(connection)
     partitions = [
         Partition(entry, bounds[key], accepted.pop(key, ()), checks[key])
         for entry in entries

@@ -299,10 +299,10 @@ def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 
 
-def totals(entries_: Sequence[LedgerEntry]) -> tuple[int, int, int]:
+def totals(entries: Sequence[LedgerEntry]) -> tuple[int, int, int]:
     """Return the stored, duplicate and quarantined counts over all partitions."""
     return (
-        sum(entry.stored for entry in entries_),
-        sum(entry.duplicates for entry in entries_),
-        sum(entry.quarantined for entry in entries_),
+        sum(entry.stored for entry in entries),
+        sum(entry.duplicates for entry in entries),
+        sum(entry.quarantined for entry in entries),
     )

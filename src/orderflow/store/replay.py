@@ -75,7 +75,7 @@ def replay(
     """
     if entry.status != "open":
         return _resolved_before(entry, entry.status)
-    value = quarantine.content(connection, entry).value if corrected is None else corrected
+    value = quarantine.read_content(connection, entry).value if corrected is None else corrected
     try:
         order = decode(value, loader.contract_of(settings), range_check_of(settings))
     except RecordRejected as rejected:

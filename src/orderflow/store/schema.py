@@ -120,11 +120,11 @@ def statement_of(step: SchemaStep, settings: Settings) -> str:
 def _lock(settings: Settings, seconds: int) -> Iterator[None]:
     """Wait up to `seconds` for the lock of the process that changes these tables, and hold it."""
     with Connection(settings, database=False) as connection:
-        tables_ = f"{settings.mysql_database}.{settings.mysql_table}"
-        name = named_lock.lock_name(connection, "orderflow schema", tables_)
+        tables_name = f"{settings.mysql_database}.{settings.mysql_table}"
+        name = named_lock.lock_name(connection, "orderflow schema", tables_name)
         if not named_lock.acquire(connection, name, seconds):
             raise DatabaseUnavailable(
-                f"Another process has been creating or changing the tables of {tables_} for {seconds} s.",
+                f"Another process has been creating or changing the tables of {tables_name} for {seconds} s.",
                 hint="SHOW PROCESSLIST shows what it waits for.",
             )
         yield

@@ -43,12 +43,12 @@ def export(
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
     with Connection(context.load()) as connection:
-        _, entries = select(connection, ids, filter_, everything=True)
+        _, entries = select(connection, ids, wanted, everything=True)
         written = 0
         for entry in entries:
-            content = quarantine.content(connection, entry)
+            content = quarantine.read_content(connection, entry)
             if raw is None:
                 print(to_json_line(entry, content))
             elif content.value is None:

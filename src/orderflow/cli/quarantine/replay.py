@@ -75,10 +75,10 @@ def replay(
     from orderflow.store.connection import Connection
     from orderflow.store.orders_table import CheckedTable
 
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     if edit is None and value_file:
         raise typer.BadParameter("--value-file requires --edit ID")
-    if edit is not None and (ids or everything or filter_ != filter_of()):
+    if edit is not None and (ids or everything or wanted != filter_of()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
     settings, by = context.load(), context.person(by)
     outcomes: Counter[ReplayOutcome] = Counter()
@@ -91,11 +91,11 @@ def replay(
             return result.outcome
 
         if edit is not None:
-            [entry] = quarantine.get(connection, [edit])
-            value = quarantine.content(connection, entry).value or b""
+            [entry] = quarantine.read_by_id(connection, [edit])
+            value = quarantine.read_content(connection, entry).value or b""
             outcomes[_correct_and_replay(entry, value, value_file, replay_entry)] += 1
         else:
-            total, entries = select(connection, ids, filter_, everything)
+            total, entries = select(connection, ids, wanted, everything)
             with _progress(total) as advance:
                 for entry in entries:
                     outcomes[replay_entry(entry)] += 1
