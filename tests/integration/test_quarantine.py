@@ -459,10 +459,10 @@ def test_a_record_with_a_client_command_is_stored_unchanged(store: Settings) -> 
         b"' delimiter \\ '",
         b"delimiter " * 90_000,
     ]
-    started = time.monotonic()
+    started_at = time.monotonic()
     assert commit(store, batch_of(values)).quarantined.total() == len(values)
     assert [value for _, value, _ in kept_whole(store)] == values
-    assert time.monotonic() - started < 60  # the parser's search takes many minutes
+    assert time.monotonic() - started_at < 60  # the parser's search takes many minutes
 
 
 # The quarantine table of an earlier version.

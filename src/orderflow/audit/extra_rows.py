@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from orderflow.audit.partition import Partition, microseconds
+from orderflow.audit.partition import AuditedPartition, microseconds
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 from orderflow.plurals import counted
@@ -56,7 +56,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
         )
 
 
-def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
+def _explain_extra(offset: int, peers: Iterable[AuditedPartition]) -> str:
     if any(peer.is_quarantined(offset) for peer in peers):
         return "is stored, although the record at its coordinates is in the quarantine"
     if any(peer.is_readable(offset) for peer in peers):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderflow import topic
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.positions.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.positions.start_checks import describe_topic
@@ -30,9 +30,9 @@ class Scope(NamedTuple):
     topic: TopicInfo  # KAFKA_TOPIC
     topics_gone: Sequence[str]  # topics of the ledger that do not exist any more
     bounds: Mapping[tuple[str, int], Bounds]  # by topic and partition, of KAFKA_TOPIC and the ledger
-    partitions: Sequence[Partition]  # of the ledger
+    partitions: Sequence[AuditedPartition]  # of the ledger
     # The orders table has no topic column: partitions of the same number in several topics share coordinates.
-    by_number: Mapping[int, Sequence[Partition]]
+    by_number: Mapping[int, Sequence[AuditedPartition]]
     losses: Sequence[Loss]
     unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
 
@@ -68,13 +68,13 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
         accepted[loss.topic, loss.partition].append(loss)
-    checks = snapshot.read_control_values(connection)
+    control_values = snapshot.read_control_values(connection)
     partitions = [
-        Partition(entry, bounds[key], accepted.pop(key, ()), checks[key])
+        AuditedPartition(entry, bounds[key], accepted.pop(key, ()), control_values[key])
         for entry in entries
         for key in [(entry.topic, entry.partition)]
     ]
-    by_number: defaultdict[int, list[Partition]] = defaultdict(list)
+    by_number: defaultdict[int, list[AuditedPartition]] = defaultdict(list)
     for partition in partitions:
         by_number[partition.entry.partition].append(partition)
     for partition in partitions:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
-from orderflow.audit.partition import Partition, is_timestamp
+from orderflow.audit.partition import AuditedPartition, is_timestamp
 from orderflow.audit.report import DifferingValues, Finding, Report
 from orderflow.contract.definition import Contract, Order
 from orderflow.store.existing_orders import ExistingRow
@@ -24,7 +24,7 @@ class ExpectedOrder(NamedTuple):
     `existing_row` has the order_id of the record. `replayed_entry` is the record's row in the quarantine.
     """
 
-    partition: Partition
+    partition: AuditedPartition
     decoded: DecodedRecord
     existing_row: ExistingRow | None
     replayed_entry: AuditedQuarantineEntry | None

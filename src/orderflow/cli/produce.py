@@ -134,9 +134,9 @@ def produce(
             )
             messages = iter(generator)
         logger.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
-        started = time.monotonic()
+        started_at = time.monotonic()
         producer = _send(messages, count, settings, rate or None, on_progress)
-    _print_result(producer, time.monotonic() - started, generator, as_json)
+    _print_result(producer, time.monotonic() - started_at, generator, as_json)
     if producer.fatal_error:
         raise producer.fatal_error
     if producer.unsent:

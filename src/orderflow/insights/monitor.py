@@ -251,10 +251,10 @@ class Monitor:
     def _poll_connection(self, connection: Connection, stop: threading.Event, windows: Set[str]) -> None:
         due = 0.0
         while not stop.is_set():
-            began = time.monotonic()
+            started_at = time.monotonic()
             self._database.begin()
-            if began >= due:
-                due = began + _SLOW_POLL_INTERVAL
+            if started_at >= due:
+                due = started_at + _SLOW_POLL_INTERVAL
                 self._read_slow_values(connection)
             self._read_fast_values(connection)
             for window in tuple(windows):
@@ -263,7 +263,7 @@ class Monitor:
                     self._histories[window] = sales.read_history(connection, window)
             connection.rollback()  # an open transaction would keep the server from purging old row versions
             self._database.end()
-            taken = time.monotonic() - began
+            taken = time.monotonic() - started_at
             stop.wait(max(POLL_INTERVAL - taken, _IDLE_FACTOR * taken))
 
     def _read_fast_values(self, connection: Connection) -> None:

@@ -239,7 +239,7 @@ def _commit_batch(
     batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool
 ) -> ArrowBatch:
     writer = _get_writer(topic_reader, scratch, sort_by_last_digit)
-    began = time.monotonic()
+    started_at = time.monotonic()
     committed = _commit_after_predecessor(writer, batch)
     if topic_reader.settings.sink_metrics_port and scratch:
         transactions.send_metrics(scratch, batch, committed, writer.timing)
@@ -250,7 +250,7 @@ def _commit_batch(
         committed.stored,
         committed.duplicates,
         committed.quarantined.total(),
-        time.monotonic() - began,
+        time.monotonic() - started_at,
     )
     columns = [pa.array([value], kind) for value, kind in zip(values, TRANSACTION_SCHEMA.types, strict=True)]
     return ArrowBatch.from_arrays(columns, schema=TRANSACTION_SCHEMA)
