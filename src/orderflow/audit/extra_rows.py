@@ -18,11 +18,11 @@ _ADOPTED = -1  # the partition number of adopted rows, see store/sql/schema/adop
 
 
 class UnprovableRows:
-    """Rows whose records can no longer be re-read, by the partition's number."""
+    """Counts rows whose records can no longer be re-read."""
 
     def __init__(self) -> None:
-        self.rows: Counter[tuple[str, int]] = Counter()  # by the ledger's counter, too
-        self.times: Counter[int] = Counter()  # the sum of their times, in microseconds
+        self.rows: Counter[tuple[str, int]] = Counter()  # by (ledger counter, partition number)
+        self.times: Counter[int] = Counter()  # by partition number: the sum of the rows' times, in microseconds
 
     def add(self, counter: str, number: int, written_at: datetime | None) -> None:
         """Count a row of this counter of the ledger."""

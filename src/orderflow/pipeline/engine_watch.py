@@ -205,9 +205,9 @@ class EngineWatch:
         return current
 
     def _check_quarantined_share(self, current: LedgerStatus) -> None:
-        """Raise TooManyQuarantined if too many of the last records were quarantined.
+        """Check the share of quarantined records. A writer checks it too, but on a cluster Spark repeats its task.
 
-        A writer checks this too, but on a cluster Spark repeats its task.
+        Raises TooManyQuarantined.
         """
         before, self._last_status = self._last_status, current
         if before:

@@ -80,7 +80,7 @@ class _Reader:
         self._partition, self._next = -1, 0
 
     def __del__(self) -> None:
-        """End the client with its thread: each restart of the engine begins new threads."""
+        """Destroy the client when its thread ends. Each engine restart creates new threads."""
         self._library.rd_kafka_destroy_flags(self._client, _NO_CONSUMER_CLOSE)
 
     def headers(self, partition: int, offset: int) -> list[Header]:

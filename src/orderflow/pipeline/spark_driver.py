@@ -72,7 +72,7 @@ class SparkDriver:
 
         Raises SparkUnavailable, JvmExited, and StopRequested.
         """
-        # While its thread imports pyspark, another thread cannot.
+        # Wait first: two threads must not import pyspark at the same time.
         wait_unless_stopped(self._session, self.stop_event, "Spark started")
         with self.limited_call(START_TIMEOUT):
             try:
@@ -120,7 +120,7 @@ class SparkDriver:
             self._check_executors()
 
     def _check_executors(self) -> None:
-        """Raises SparkUnavailable if no executor registers in time."""
+        """Check that the cluster has an executor. Raises SparkUnavailable if none registers in time."""
         self._executors_checked_at = time.monotonic()
         context = self._session.result().sparkContext
         deadline = time.monotonic() + self._registration_timeout

@@ -1,4 +1,7 @@
-"""Stores without Spark what its Kafka source cannot read past: damaged batches, and too late timestamps."""
+"""Stores, with the direct engine, the records at which a Spark query ends.
+
+These are the records before a damaged batch, and those with a timestamp that is too large.
+"""
 
 from __future__ import annotations
 

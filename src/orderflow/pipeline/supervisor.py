@@ -159,7 +159,7 @@ class Supervisor:
         return self._last_positions != self._watch.positions
 
     def _was_healthy(self, ended_at: float) -> bool:
-        """Whether the run until then ended an earlier outage, although no record may have arrived during it."""
+        """Whether the run was healthy: it lasted more than 60 s and reached a lag of 0."""
         return self._watch.has_caught_up and ended_at - self._started_at > HEALTHY_RUN
 
     def _waiting_positions(self) -> list[Hashable]:

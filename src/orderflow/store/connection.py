@@ -55,8 +55,9 @@ IDLE_TIMEOUT = 8 * 3600
 LOCK_WAIT = 50  # seconds, for a row lock
 METADATA_LOCK_WAIT = 60  # seconds, for a table that an ALTER TABLE statement has locked
 
-_FRAME_BYTES = 16 * 1024  # of a statement, for its own text: 200 custom columns have up to 14 KB
-_VALUE_BYTES = 40  # of a number or a time; of a text, for its quotes, prefix and comma
+_FRAME_BYTES = 16 * 1024  # for the text of a statement without its values: 200 custom columns have up to 14 KB
+# Bytes per value: a whole number or time; for a text, only its quotes, prefix and comma.
+_VALUE_BYTES = 40
 
 # By name for %(name)s, or in order for the %s of statements that have a list of values.
 Values = Sequence[object] | Mapping[str, object]

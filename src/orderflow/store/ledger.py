@@ -268,7 +268,7 @@ def without_losses(start: int, end: int, losses: Iterable[Loss]) -> Iterator[tup
 
 
 def check_topic_id(topic: str, topic_id: str, ledger_id: str) -> None:
-    """Raise TopicRecreated unless the topic's id is the ledger's."""
+    """Check that the topic has the ledger's id. Raises TopicRecreated."""
     if topic_id != ledger_id:
         raise TopicRecreated(
             f"Topic {topic} was deleted and created again: its id is {topic_id}, and the ledger has {ledger_id}.",

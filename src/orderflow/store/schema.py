@@ -71,9 +71,10 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
 
 
 def check_active_sink(settings: Settings) -> None:
-    """Raise ContractInvalid if a sink is active on these tables and topic, and this contract is none of their versions.
+    """If a sink is active on these tables and topic, check that the tables have this contract as one of their versions.
 
     The active sink may use a version that has no records yet.
+    Raises ContractInvalid.
     """
     with Connection(settings, database=False) as connection:
         if not ledger.has_active_sink(connection, settings):
