@@ -80,7 +80,7 @@ class Accounting:
     def _find_entries(
         self, partition: AuditedPartition, records: Sequence[Record], start: int, end: int
     ) -> dict[int, AuditedQuarantineEntry]:
-        """The quarantine's rows for these records, by offset. A row without a record is reported, and not returned."""
+        """The quarantine's rows for these records, by offset. A row without a record is a finding."""
         entries = snapshot.read_quarantined(
             self._connection, partition.entry.topic_id, partition.entry.partition, start, end
         )

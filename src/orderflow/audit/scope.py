@@ -30,11 +30,11 @@ class Scope(NamedTuple):
     topic: TopicInfo  # KAFKA_TOPIC
     topics_gone: Sequence[str]  # topics of the ledger that do not exist any more
     bounds: Mapping[tuple[str, int], Bounds]  # by topic and partition, of KAFKA_TOPIC and the ledger
-    partitions: Sequence[AuditedPartition]  # of the ledger
+    partitions: Sequence[AuditedPartition]  # all partitions of the ledger
     # The orders table has no topic column: partitions of the same number in several topics share coordinates.
     by_number: Mapping[int, Sequence[AuditedPartition]]
     losses: Sequence[Loss]
-    unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
+    unknown_losses: Sequence[Loss]  # losses in partitions that the ledger does not have
 
     @property
     def removed_offsets(self) -> int:

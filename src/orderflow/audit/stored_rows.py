@@ -107,7 +107,7 @@ def _is_own_row(expected: ExpectedOrder, order_id: str, row: ExistingRow) -> boo
 def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
-    Returns False if this cannot be decided:
+    The result is False if this cannot be decided:
 
     - The record was replayed.
     - Records have left the topic, so an earlier row may have been archived.

@@ -30,7 +30,7 @@ def check_removed_records(settings: Settings, scope: Scope, report: Report) -> N
     """Check that no record left KAFKA_TOPIC before it was stored, unless its loss is accepted."""
     name = scope.topic.name
     if name not in {partition.entry.topic for partition in scope.partitions}:
-        return  # before the first start
+        return  # the sink has not started yet
 
     def removed(entries: Iterable[LedgerEntry]) -> dict[int, tuple[int, int]]:
         positions = {entry.partition: entry.next_offset for entry in entries if entry.topic == name}

@@ -37,7 +37,7 @@ class DirectEngine:
         self._stop_event = threading.Event()
         self._future: Future[None]
         self._damaged_partitions: dict[int, DamagedPartition] = {}
-        self._committed_at = 0.0  # monotonic: the last commit, or the start
+        self._committed_at = 0.0  # monotonic time of the last commit, or of the start
 
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         self._scratch = scratch

@@ -82,8 +82,8 @@ class EngineWatch:
         self._cleanup_policy: str | None = None
         self._last_status: LedgerStatus | None = None
         self._last_message = ""
-        self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
-        self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
+        self._failure: tuple[float, dict[int, int]] | None = None  # time and positions of the first failure in a row
+        self._damage_logged_at: dict[int, float] = {}  # by partition: time of the last log line about its damaged batch
 
     def begin_attempt(self) -> None:
         """Forget whether an earlier attempt has caught up."""
@@ -128,7 +128,7 @@ class EngineWatch:
         while not self._engine.wait(self._poll_interval):
             if stop_event.is_set():
                 self._engine.drain(self._drain_timeout)
-                return False  # without a last report: a broker that is down would delay the stop
+                return False  # skip the last report: a broker that is down would delay the stop
             if self._clock() >= check_at:
                 check_at = self._clock() + self._progress_interval
                 if self._check_progress(connection, topic_info, stop_event):
@@ -212,7 +212,7 @@ class EngineWatch:
         before, self._last_status = self._last_status, current
         if before:
             records, quarantined = current.records - before.records, current.quarantined - before.quarantined
-            if records >= quarantined >= 0:  # not if the tables were restored to an older state
+            if records >= quarantined >= 0:  # false if the tables were restored to an older state
                 self._quarantined_share.add(records, quarantined)
 
     def _advance_past_empty_offsets(
@@ -220,7 +220,7 @@ class EngineWatch:
     ) -> list[int]:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
-        Otherwise these offsets would count as lost records when retention removes them from an idle partition. Returns
+        Otherwise these offsets would count as lost records when retention removes them from an idle partition. Return
         the partitions that have records before their ends.
         """
         topic_reader, damaged = KafkaTopicReader(self._settings, topic_info.topic_id), self._engine.damaged_partitions()

@@ -186,7 +186,7 @@ class PartitionConsumer:
         """
         partition, error, offset = message.partition(), message.error(), message.offset()
         if partition in self._stopped:
-            return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
+            return False  # the partition has ended, or librdkafka continues at a wrong byte after a damaged batch
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._on_error(partition, error)
             return False

@@ -57,7 +57,7 @@ class SparkDriver:
         self._executors = 0, 0  # executors and task slots
 
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
-        """Start the JVM without waiting for it. It ends with this process, so errors elsewhere need not wait for it."""
+        """Begin to start the JVM, and return at once. It ends with this process, so no error has to wait for it."""
         self.scratch, self.stop_event = scratch, stop_event
         if not self._watchdog and not session.is_submitted():  # otherwise the JVM is not this process's
             self._watchdog = JvmWatchdog(session.kill_jvm, stop_event)

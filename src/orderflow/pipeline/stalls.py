@@ -14,7 +14,7 @@ class _Waiting(NamedTuple):
 
     position: int
     end: int
-    since: float  # by the clock
+    since: float  # time of the start
 
 
 class StallDetector:
@@ -26,8 +26,8 @@ class StallDetector:
         self._waiting: dict[int, _Waiting] = {}  # by partition
         self._moved_at = 0.0  # time of the last move of any position
         self._checked_at = 0.0  # time of the last call of `update_and_find_overdue`
-        self._limit = 0.0  # seconds
-        self._stalls = 0  # in a row at these positions
+        self._limit = 0.0  # seconds without a move that make a stall
+        self._stalls = 0  # stalls in a row at these positions
 
     def start(self, positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> None:
         """Start the timers: the engine has started at these positions, with these ends of the partitions."""

@@ -114,7 +114,7 @@ class Connection:
         Raises what `execute` raises.
         """
         self.settings = settings
-        self._max_packet = 0  # unknown until `max_values_bytes` reads it
+        self._max_packet = 0  # bytes; 0 until `max_values_bytes` reads it
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}

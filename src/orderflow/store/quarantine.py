@@ -21,8 +21,8 @@ from orderflow.store.statements import placeholders_for
 from orderflow.store.topic_reader import TopicReader
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
-_DETAIL_BYTES = 65_535  # of the column detail
-_IDS = 1000  # per statement
+_DETAIL_BYTES = 65_535  # size of the column detail
+_IDS = 1000  # ids in a statement
 _FIELDS = ("record_key", "record_value", "record_headers")
 
 Status = Literal["open", "replayed", "discarded"]
