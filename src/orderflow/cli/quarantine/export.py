@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.quarantine.options import Ids, OrderId, Partition, Reason, Since, Status, Until
 from orderflow.cli.quarantine.record_json import to_json_line
 from orderflow.cli.quarantine.selection import filter_of, select
@@ -52,7 +52,7 @@ def export(
             if raw is None:
                 print(to_json_line(entry, content))
             elif content.value is None:
-                log.console().print(f"Record {entry.quarantine_id} has no value (null), so no file was written.")
+                logs.console().print(f"Record {entry.quarantine_id} has no value (null), so no file was written.")
             else:
                 _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.quarantine import correction
 from orderflow.cli.quarantine.options import By, Everything, Ids, JsonLines, OrderId, Partition, Reason, Since, Until
 from orderflow.cli.quarantine.selection import filter_of, select
@@ -132,7 +132,7 @@ def _correct_and_replay(
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = log.console()
+    console = logs.console()
     columns = TextColumn("Replay"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(
         *columns,

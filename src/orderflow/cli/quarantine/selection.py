@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.quarantine.options import StatusName
 
 if TYPE_CHECKING:
@@ -55,4 +55,4 @@ def select(
 
 def report_no_match() -> None:
     """Print on stderr that there is no such record."""
-    log.console().print("No quarantined record matches.")
+    logs.console().print("No quarantined record matches.")
