@@ -35,7 +35,7 @@ def check_losses(scope: Scope, report: Report) -> None:
 
 
 def find_damaged(settings: Settings, partition: AuditedPartition) -> list[Loss]:
-    """The partition's losses that its topic, KAFKA_TOPIC of these settings, still has but that cannot be read."""
+    """Return the partition's losses that KAFKA_TOPIC of these settings still has, but that cannot be read."""
     return [
         loss
         for loss in partition.losses

@@ -65,14 +65,14 @@ class Accounting:
     def _order_contract_id(
         self, partition: AuditedPartition, record: Record, replayed: AuditedQuarantineEntry | None
     ) -> int:
-        """The contract version by which the record was stored, or replayed."""
+        """Return the contract version by which the record was stored, or replayed."""
         if replayed is None:
             return self._versions.contract_id_at(partition, record.offset)
         contract_id = replayed.contract_id or 0
         return self._versions.contract_id_of_replay(partition, record.offset, contract_id, self._report)
 
     def _reason_contract_id(self, partition: AuditedPartition, record: Record, entry: AuditedQuarantineEntry) -> int:
-        """The contract version by which the sink, or a replay, set the reason."""
+        """Return the contract version by which the sink, or a replay, set the reason."""
         if entry.reason_contract_id is None:
             return self._versions.contract_id_at(partition, record.offset)
         return self._versions.contract_id_of_replay(partition, record.offset, entry.reason_contract_id, self._report)
@@ -80,7 +80,7 @@ class Accounting:
     def _find_entries(
         self, partition: AuditedPartition, records: Sequence[Record], start: int, end: int
     ) -> dict[int, AuditedQuarantineEntry]:
-        """The quarantine's rows for these records, by offset. A row without a record is a finding."""
+        """Return the quarantine's rows for these records, by offset. A row without a record is a finding."""
         entries = snapshot.read_quarantined(
             self._connection, partition.entry.topic_id, partition.entry.partition, start, end
         )
@@ -93,7 +93,7 @@ class Accounting:
 
 
 def _with_corrected_value(record: Record, replayed: AuditedQuarantineEntry | None) -> Record:
-    """The record with the value that a replay stored, if a person corrected it."""
+    """Return the record with the value that a replay stored, if a person corrected it."""
     if replayed is None or replayed.corrected is None:
         return record
     return record._replace(value=replayed.corrected)

@@ -81,13 +81,13 @@ class ContractVersions:
         return {*contract_ids}
 
     def contract_id_at(self, partition: AuditedPartition, offset: int) -> int:
-        """The version by which the record at this offset was stored."""
+        """Return the version by which the record at this offset was stored."""
         starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), ())
         contract_id = next((contract_id for first, contract_id in reversed(starts) if first <= offset), 0)
         return contract_id if contract_id in self._versions.contracts else 0  # `check` has reported it
 
     def contract_id_of_replay(self, partition: AuditedPartition, offset: int, contract_id: int, report: Report) -> int:
-        """The version by which a replay read the record at this offset: `contract_id`, if that is possible."""
+        """Return the version by which a replay read the record at this offset: `contract_id`, if that is possible."""
         stored_by = self.contract_id_at(partition, offset)
         if contract_id in self._versions.contracts and contract_id >= stored_by:
             return contract_id
@@ -109,7 +109,7 @@ class ContractVersions:
         return decoded_records
 
     def without_later_columns(self, row: ExistingRow, contract_id: int) -> ExistingRow:
-        """The row with NULL in the columns that only later versions of the contract have."""
+        """Return the row with NULL in the columns that only later versions of the contract have."""
         columns = self._versions.contracts[contract_id].by_name
         values = zip(self.newest.column_names, row.order, strict=True)
         return row._replace(order=tuple(value if name in columns else None for name, value in values))

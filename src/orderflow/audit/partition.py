@@ -50,7 +50,7 @@ class AuditedPartition:
         self._row_hashes = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
 
     def finding(self, description: str, offset: int | None = None, order_id: str | None = None) -> Finding:
-        """A finding with this partition's coordinates."""
+        """Return a finding with this partition's coordinates."""
         entry = self.entry
         return Finding(
             description=description, topic=entry.topic, partition=entry.partition, offset=offset, order_id=order_id
@@ -62,7 +62,7 @@ class AuditedPartition:
         return self.entry.next_offset - self.start
 
     def readable_ranges(self) -> Iterator[tuple[int, int]]:
-        """The ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
+        """Return the ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
         return without_losses(self.next_to_read, self.entry.next_offset, self.damaged)
 
     def remove_before(self, first: int) -> None:
@@ -154,7 +154,7 @@ def _hash(order_id: str) -> int:
 
 
 def microseconds(moment: datetime | None) -> int:
-    """Microseconds since 1970, as summed by the ledger; 0 for None."""
+    """Return the microseconds since 1970, as summed by the ledger; 0 for None."""
     return 0 if moment is None else (moment - EPOCH) // _MICROSECOND
 
 

@@ -94,7 +94,7 @@ class Report(msgspec.Struct, kw_only=True):
             self.listed(kind).append(finding)
 
     def listed(self, kind: FindingKind) -> list[Finding]:
-        """The listed findings of this kind, LISTED at most."""
+        """Return the listed findings of this kind, LISTED at most."""
         findings: list[Finding] = getattr(self, kind)
         return findings
 
@@ -109,13 +109,13 @@ class Report(msgspec.Struct, kw_only=True):
         return not self.findings
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON-compatible values."""
+        """Return the report as JSON-compatible values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         losses = [msgspec.to_builtins(loss._asdict()) for loss in self.losses]
         return {"proven": self.is_proven, **values, "losses": losses}
 
     def sentence(self) -> str:
-        """The result in one sentence, followed by notes."""
+        """Return the result in one sentence, followed by notes."""
         beginning = audits.sentence_beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
         if self.is_proven:
             parts = (
@@ -126,7 +126,7 @@ class Report(msgspec.Struct, kw_only=True):
         return f"{beginning}{parts}.{self._notes()}"
 
     def _notes(self) -> str:
-        """The conditions and limits of the result, as sentences that start with a space."""
+        """Return the conditions and limits of the result, as sentences that start with a space."""
         notes = ""
         if self.replayed:
             notes += f" Replayed from the quarantine, so stored or duplicate: {counted(self.replayed, 'record')}."

@@ -86,7 +86,7 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
 def _wait_for_ends(
     settings: Settings, topic_info: TopicInfo, entries: Sequence[LedgerEntry], timeout: float
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
-    """What `_find_bounds` returns, once each partition ends at the ledger's position or later.
+    """Wait until each partition ends at the ledger's position or later. Return what `_find_bounds` returns.
 
     A broker that restarts may briefly report an older end.
     """
@@ -108,7 +108,7 @@ def _wait_for_ends(
 def _find_bounds(
     settings: Settings, topic_info: TopicInfo, entries: Iterable[LedgerEntry]
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
-    """The readable bounds of the partitions of KAFKA_TOPIC and the ledger, and the topics that no longer exist."""
+    """Return the readable bounds of KAFKA_TOPIC's and the ledger's partitions, and the topics that no longer exist."""
     all_bounds = {
         (topic_info.name, number): bound for number, bound in topic.bounds(settings, topic_info.partitions).items()
     }
@@ -131,7 +131,7 @@ def _find_bounds(
 def _bounds_of_earlier_topic(
     settings: Settings, entries: Sequence[LedgerEntry]
 ) -> dict[tuple[str, int], Bounds] | None:
-    """The readable bounds of an earlier topic of this table; None if that topic no longer exists."""
+    """Return the readable bounds of an earlier topic of this table; None if that topic no longer exists."""
     try:
         check_topic_id(settings.kafka_topic, topic.describe(settings).topic_id, entries[0].topic_id)
     except (TopicMissing, TopicRecreated):
@@ -141,10 +141,10 @@ def _bounds_of_earlier_topic(
 
 
 def with_topic(settings: Settings, name: str) -> Settings:
-    """The settings with this topic as KAFKA_TOPIC: the ledger may also have earlier topics."""
+    """Return the settings with this topic as KAFKA_TOPIC: the ledger may also have earlier topics."""
     return msgspec.structs.replace(settings, kafka_topic=name)
 
 
 def first_offset(settings: Settings, partition: int) -> int:
-    """The first offset that this partition of KAFKA_TOPIC has now."""
+    """Return the first offset that this partition of KAFKA_TOPIC has now."""
     return topic.bounds(settings, [partition])[partition].first

@@ -30,7 +30,7 @@ class ExpectedOrder(NamedTuple):
     replayed_entry: AuditedQuarantineEntry | None
 
     def finding(self, description: str, order_id: str | None = None) -> Finding:
-        """A finding with the record's coordinates."""
+        """Return a finding with the record's coordinates."""
         return self.partition.finding(description, self.decoded.record.offset, order_id)
 
 
@@ -120,7 +120,7 @@ def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
 
 
 def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarantineEntry | None) -> str | None:
-    """The error in the times of the row that the record became, or None."""
+    """Return the error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"
     if row.stored_at is None:
@@ -131,7 +131,7 @@ def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarant
 
 
 def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, DifferingValues]:
-    """The fields in which an order and its row differ, each with both values."""
+    """Return the fields in which an order and its row differ, each with both values."""
     return {
         name: DifferingValues(record=str(in_record), table=str(in_table))
         for name, in_record, in_table in zip(contract.column_names, order.row(), existing_row, strict=True)

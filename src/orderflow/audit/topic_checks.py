@@ -15,7 +15,7 @@ from orderflow.store.ledger import LedgerEntry
 
 
 def check_cleanup_policies(settings: Settings, scope: Scope, report: Report) -> None:
-    """Check that no topic is compacted: nothing shows that a record was removed before it was stored."""
+    """Check that no topic is compacted: a record that compaction removes leaves no trace."""
     names = {scope.topic.name, *(partition.entry.topic for partition in scope.partitions)}
     for name in sorted(names.difference(scope.topics_gone)):
         try:

@@ -45,7 +45,7 @@ def _are_covered(partitions: Sequence[AuditedPartition]) -> bool:
 
 
 def _sum_of_times(partitions: Sequence[AuditedPartition]) -> int:
-    """The ledger's sum of the times of all rows of orders and quarantine, minus those that were found."""
+    """Return the ledger's sum of the times of all rows of orders and quarantine, minus those that were found."""
     return sum(partition.control_values.times_sum - partition.times_sum for partition in partitions)
 
 

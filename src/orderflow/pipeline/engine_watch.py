@@ -137,7 +137,7 @@ class EngineWatch:
         return False
 
     def _check_progress(self, connection: Connection, topic_info: TopicInfo, stop_event: threading.Event) -> bool:
-        """Report the progress, handle stalls, and update the engine's trigger. Return whether it must be restarted.
+        """Report the progress, handle stalls, and update the engine's trigger. Return whether it must restart.
 
         Raises Interrupted if the engine hangs, and what `_report_progress` and `_log_damaged_partitions` raise.
         """
@@ -167,7 +167,8 @@ class EngineWatch:
     ) -> None:
         """Handle partitions whose position has not moved for the stall timeout and that have later offsets.
 
-        Skip empty offsets, or report a stall: raise Interrupted if they hold records and no other partition has moved.
+        Skip empty offsets, or report a stall. Raises Interrupted if the engine hangs: there are records to read, and no
+        other partition has moved either.
         """
         overdue = self._stall_detector.update_and_find_overdue(current.partitions, self._engine.stall_timeout())
         if not overdue:

@@ -267,5 +267,5 @@ def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[
 
 
 def timestamp_of(message: Message) -> int:
-    """The record's timestamp in milliseconds since 1970 UTC; -1 if it has none."""
+    """Return the record's timestamp in milliseconds since 1970 UTC; -1 if it has none."""
     return message.timestamp()[1]

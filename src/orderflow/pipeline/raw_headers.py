@@ -56,7 +56,7 @@ def read(settings: Settings, message: Message) -> list[Header]:
 
 
 def _reader(settings: Settings) -> _Reader:
-    """The thread's reader. It is kept, because several such records usually follow each other."""
+    """Return the thread's reader. It is reused, because several such records usually follow each other."""
     if getattr(_thread_local, "settings", None) != settings:
         _thread_local.reader, _thread_local.settings = _Reader(settings), settings
     reader: _Reader = _thread_local.reader
@@ -129,7 +129,7 @@ class _Reader:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """The librdkafka that this process has loaded."""
+    """Return the librdkafka that this process has loaded."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     library = ctypes.CDLL(next(line.split(maxsplit=5)[5] for line in lines if "librdkafka" in line))
     for function in ("conf_new", "new", "topic_partition_list_new", "topic_partition_list_add", "consumer_poll"):

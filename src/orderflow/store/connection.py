@@ -176,7 +176,7 @@ class Connection:
     def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefused | None]:
         """Execute the statement for each row separately, all in one round trip, up to the first row that is refused.
 
-        Rows that do not fit into the packet are not sent. Returns the number of rows written before the refused row,
+        Rows that do not fit into the packet are not sent. Return the number of rows written before the refused row,
         and its error. Raises Contention and DatabaseUnavailable.
         """
         line = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))

@@ -21,7 +21,7 @@ _INSERT_BYTES = 4 * 1024 * 1024  # bytes in a statement; larger ones bring no ga
 
 
 def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[SkippedRow]:
-    """Write by LOAD DATA LOCAL through the file `infile`. Returns the rows whose order_id exists already.
+    """Write by LOAD DATA LOCAL through the file `infile`. Return the rows whose order_id exists already.
 
     Raises RowsRefused and RowsAltered, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.

@@ -1,7 +1,7 @@
 """The queries of viewers: short reads on indexes, in a read-only session.
 
 No index has the order in which rows arrived, so "latest" means latest by order_timestamp, which has an index. An order
-dated more than a minute ahead is left out: it would otherwise stay at the top until that time.
+dated more than a minute ahead is excluded: it would otherwise stay at the top until that time.
 """
 
 from __future__ import annotations
