@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orderflow import cli, settings
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.arguments import Command, Group
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def _run(benchmark: Callable[[Arena, Progress], Report], as_json: bool, chart: P
 
     signals.interrupt_on_signals()  # otherwise the servers would outlive this process
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    console = log.console()
+    console = logs.console()
     with (
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress,
         arena.opened(settings.load()) as servers,

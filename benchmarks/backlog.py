@@ -112,13 +112,13 @@ class PacedSender:
     def _send(self, settings: Settings, orders: Iterable[OutgoingMessage], rate: float) -> None:
         # The client is local: one that outlives this method would create the topic again after its deletion.
         producer = OrderProducer(settings, rate, StopRequest(), lambda _: None)
-        started = time.monotonic()
+        started_at = time.monotonic()
         for number, message in enumerate(paced(iter(orders), rate, producer.wait)):
             producer.send(message)
             if number >= self.unprobed and number % self.every == 0:
                 assert message[0]
                 self.probes.append(message[0].decode())
-        self.seconds = time.monotonic() - started
+        self.seconds = time.monotonic() - started_at
         producer.flush()
 
 

@@ -80,10 +80,10 @@ def drain(contestant: Contestant, arena: Arena, settings: Settings, rows: int, p
     """
     process = contestant.process(arena, settings)
     with Connection(settings) as connection, running(process):
-        started = moved = time.monotonic()
+        started_at = moved = time.monotonic()
         task = progress.add_task(contestant.name, total=rows)
         roots = arena.servers | {"sink": process.identity[0]}
-        marks = [(started, 0, usage.sample(roots))]
+        marks = [(started_at, 0, usage.sample(roots))]
         low, high = (share * rows for share in _MIDDLE)
         before = 0
         with usage.PeakMemory(roots) as peak:
@@ -108,7 +108,7 @@ def drain(contestant: Contestant, arena: Arena, settings: Settings, rows: int, p
     return Measured(
         contestant=contestant.name,
         rows=rows,
-        seconds=moved - started,
+        seconds=moved - started_at,
         steady=count / (until - since),
         cpu={group: seconds * 1e6 / count for group, seconds in usage.cpu(samples, samples_before).items()},
         memory=dict(peak.bytes),

@@ -125,8 +125,8 @@ def _exact_rate(values: Sequence[bytes], contract: Contract) -> float:
 def _rate(values: Sequence[bytes], read: Callable[[], object]) -> float:
     """Return how many of these messages are read per second."""
     read()
-    started, count = time.monotonic(), 0
-    while (elapsed := time.monotonic() - started) < _SECONDS:
+    started_at, count = time.monotonic(), 0
+    while (elapsed := time.monotonic() - started_at) < _SECONDS:
         read()
         count += len(values)
     return count / elapsed

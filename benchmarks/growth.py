@@ -92,10 +92,10 @@ def soak(arena: Arena, progress: Progress, *, engine: str, minutes: float) -> Re
         with Connection(settings) as connection, running(process):
             roots = arena.servers | {"sink": process.identity[0]}
             task = progress.add_task("soak", total=count)
-            started, seconds = time.monotonic(), minutes * 60
+            started_at, seconds = time.monotonic(), minutes * 60
             sender = PacedSender(settings, islice(backlog.messages(), count), SOAK_RATE, count)
             for name, due in (("start", min(_SETTLED, seconds / 6)), ("middle", seconds / 2), ("end", seconds)):
-                while time.monotonic() < started + due:
+                while time.monotonic() < started_at + due:
                     if not process.alive:
                         raise process.failure(f"{sink.name} exited with code {process.exit_code}.")
                     progress.update(task, completed=sink.position(connection, settings))
@@ -104,7 +104,7 @@ def soak(arena: Arena, progress: Progress, *, engine: str, minutes: float) -> Re
             behind = count - sink.position(connection, settings)
             sender.done.result()
             while sink.position(connection, settings) < count:
-                if not process.alive or time.monotonic() > started + 2 * seconds:
+                if not process.alive or time.monotonic() > started_at + 2 * seconds:
                     raise process.failure(f"{sink.name} did not store all {count:,} orders.")
                 time.sleep(0.1)
         verdict = backlog.check(settings, count, progress)

@@ -96,10 +96,10 @@ def bench(arena: Arena, progress: Progress, *, engine: str, seconds: float) -> R
 
 def _measure_usage(roots: dict[str, int], seconds: float) -> dict[str, dict[str, float]]:
     """Return processor time in % of a core, and MB at the end, by process."""
-    before, started = usage.sample(roots), time.monotonic()
+    before, started_at = usage.sample(roots), time.monotonic()
     time.sleep(seconds)
     after = usage.sample(roots)
-    taken, memory = time.monotonic() - started, usage.memory(after)
+    taken, memory = time.monotonic() - started_at, usage.memory(after)
     return {
         group: {"cpu": round(used / taken * 100, 2), "memory": round(memory[group] / 1e6, 1)}
         for group, used in usage.cpu(after, before).items()
@@ -121,11 +121,11 @@ def _first_order_of_up(arena: Arena, engine: str) -> float:
             env=own | {"ORDERFLOW_HOME": home},
             cwd=Path(home),
         )
-        started = time.monotonic()
+        started_at = time.monotonic()
         process.start()
         try:
             _wait_until(lambda: _has_rows(Path(home)), process)
-            return time.monotonic() - started
+            return time.monotonic() - started_at
         finally:
             process.stop(_TIMEOUT)  # it stops the servers that it started
 

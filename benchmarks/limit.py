@@ -66,10 +66,10 @@ def load(settings: Settings, paths: Sequence[Path], connections: int, progress: 
     with ExitStack() as stack:
         opened = [stack.enter_context(Connection(settings, infile_folder=paths[0].parent)) for _ in range(connections)]
         threads = stack.enter_context(ThreadPoolExecutor(connections))
-        started = time.monotonic()
+        started_at = time.monotonic()
         for done in [threads.submit(load_files, connection) for connection in opened]:
             done.result()
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started_at
     progress.remove_task(task)
     return seconds
 

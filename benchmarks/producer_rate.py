@@ -84,11 +84,11 @@ def _kafka_python(_: Arena, settings: Settings, rows: int) -> float:
         linger_ms=5,
         batch_size=512 * 1024,
     )
-    started = time.monotonic()
+    started_at = time.monotonic()
     for key, value, _partition in islice(backlog.messages(), rows):
         producer.send(settings.kafka_topic, value, key)
     producer.flush()
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - started_at
     producer.close()
     return seconds
 

@@ -79,9 +79,9 @@ class _Measurement(NamedTuple):
         while not (sender.probes or sender.done.done()):
             time.sleep(_PAUSE)
         with usage.PeakMemory(roots) as peak:
-            started, before = time.monotonic(), usage.sample(roots)
+            started_at, before = time.monotonic(), usage.sample(roots)
             seen, gaps = self._watch(sender, task)
-            used, seconds = usage.cpu(usage.sample(roots), before), time.monotonic() - started
+            used, seconds = usage.cpu(usage.sample(roots), before), time.monotonic() - started_at
         self.progress.remove_task(task)
         created = self._created(ends, seen)
         taken = sorted(visible * 1000 - created[order_id] for order_id, visible in seen.items())

@@ -49,10 +49,10 @@ def observe(make: Callable[[int], Contestant], arena: Arena, progress: Progress,
 
             backlog.send(settings, messages[: _GOOD_ORDERS // 2], _GOOD_ORDERS // 2, progress)
             with running(process):
-                started = time.monotonic()
+                started_at = time.monotonic()
                 if not stored(_GOOD_ORDERS // 2, STALLED):
                     return "does not start"
-                timeout = max(_MIN_TIMEOUT, 2 * (time.monotonic() - started))
+                timeout = max(_MIN_TIMEOUT, 2 * (time.monotonic() - started_at))
                 backlog.send(settings, messages[_GOOD_ORDERS // 2 :], _GOOD_ORDERS // 2 + 1, progress)
                 has_continued = stored(_GOOD_ORDERS, timeout)
             if not has_continued:

@@ -116,7 +116,10 @@ class OutOfResources(Unavailable):
 
 
 class LedgerGap(Unavailable):
-    """The topic has readable records before the batch's first record. The batch is refused so that none is skipped."""
+    """The topic has readable records before the batch's first record.
+
+    The batch is not committed, so that no record is skipped.
+    """
 
 
 class Interrupted(Unavailable):

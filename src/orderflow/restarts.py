@@ -17,7 +17,7 @@ from orderflow.errors import (
     UnknownDatabaseError,
 )
 
-HEALTHY_RUN = 60.0  # seconds after which a run ends an outage
+HEALTHY_RUN = 60.0  # seconds that a healthy run lasts at least
 MAX_FAILED_STARTS = 8  # in a row
 LONGEST_WAIT = 5.0  # seconds between two starts
 _SHORTEST_WAIT = 0.2  # seconds
@@ -54,8 +54,8 @@ class Restarts:
         """Count a run that this error has ended. Return the seconds to wait before the next start.
 
         The wait grows with each run, up to 5 s, with some randomness. A healthy run or a run with progress begins a new
-        count of failed starts. `positions` are the waiting partitions with their positions: an unknown error is retried
-        as long as each of them moves, or until a healthy run.
+        count of failed starts. `positions` identifies each waiting partition and its position. An unknown error that
+        repeats at one of them for 120 s becomes DatabaseRefused; a healthy run resets the timer.
 
         Raises EngineFailed if the engine has failed too often.
         Raises DatabaseRefused if an unknown database error does not pass.

@@ -197,7 +197,7 @@ def test_the_audit_starts_over_if_a_table_is_altered(stored: Settings, monkeypat
             execute(stored, "ALTER TABLE orders COMMENT = 'changed', ALGORITHM = COPY")
         return found
 
-    original_ledger = snapshot.ledger
-    monkeypatch.setattr(snapshot, "ledger", read_then_alter_once)
+    original_ledger = snapshot.read_ledger
+    monkeypatch.setattr(snapshot, "read_ledger", read_then_alter_once)
     assert audit.run(stored).is_proven
     assert reads == 2

@@ -111,7 +111,7 @@ def fill(settings: Settings) -> None:
     send(settings, [order(4)])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
-        entries = {entry.offset: entry for entry in quarantine.matching(connection, quarantine.QuarantineFilter())}
+        entries = {entry.offset: entry for entry in quarantine.read_matching(connection, quarantine.QuarantineFilter())}
         assert Replayer(connection).replay(entries[9], by="ann@desk").outcome.is_in_table
         assert Replayer(connection).replay(entries[8], by="ann@desk", corrected=order(7)).outcome.is_in_table
         assert quarantine.discard(connection, [entries[4].quarantine_id], by="ann@desk", because="a test") == 1

@@ -27,7 +27,7 @@ def fill_resolved(settings: Settings) -> None:
     send(settings, [order(1), order(2), order(1), b"{", None, order(3)])
     store(msgspec.structs.replace(settings, order_ranges="enforce"))
     with Connection(settings) as connection:
-        entries = list(quarantine.matching(connection, quarantine.QuarantineFilter()))
+        entries = list(quarantine.read_matching(connection, quarantine.QuarantineFilter()))
         for entry in entries[:3]:
             assert Replayer(connection).replay(entry, by="ann@desk").outcome.is_in_table
         assert Replayer(connection).replay(entries[3], by="ann@desk", corrected=order(7)).outcome.is_in_table
@@ -208,7 +208,7 @@ def test_a_conflict_that_a_replay_finds_with_a_later_record_is_proven(settings: 
     store(enforcing)
     execute(settings, "DROP TRIGGER IF EXISTS refuse")
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, quarantine.QuarantineFilter())
         assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
         report = audit.run(settings)
         assert (report.is_proven, counts(report), report.by_reason) == (True, (2, 1, 0, 1), {"conflict": 1}), report
@@ -225,7 +225,7 @@ def test_a_conflict_that_a_replay_confirms_keeps_its_checks(settings: Settings) 
     store(settings)
     before = select(settings, "SELECT * FROM orders_quarantine")
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, quarantine.QuarantineFilter())
         assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     assert select(settings, "SELECT * FROM orders_quarantine") == before
 

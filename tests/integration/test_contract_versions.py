@@ -186,7 +186,7 @@ def test_a_replay_reads_by_the_current_contract(settings: Settings) -> None:
     send(settings, [shop_order(1001), shop_order(1002, currency="CHF"), shop_order(1003, currency="???")])
     store(first)
     with Connection(second) as connection:
-        allowed, forbidden = quarantine.matching(connection, QuarantineFilter())
+        allowed, forbidden = quarantine.read_matching(connection, QuarantineFilter())
         with pytest.raises(RestartRequired, match="does not have the contract yet") as early:
             Replayer(connection).replay(allowed, by="ann@desk")
         assert "orderflow init" in early.value.hint
@@ -210,7 +210,7 @@ def test_the_reason_of_a_conflict_is_shortened_to_fit_its_column(database: Setti
     schema.prepare(settings)
     assert commit(settings, batch_of([first, other], 1)).quarantined == {"conflict": 1}
     with Connection(settings) as connection:
-        entry = next(quarantine.matching(connection, QuarantineFilter()))
+        entry = next(quarantine.read_matching(connection, QuarantineFilter()))
         assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.CONFLICT
     [(detail, size), again] = select(settings, "SELECT detail, LENGTH(detail) FROM orders_quarantine")
     assert again == (detail, size) and size == 65_535
@@ -221,7 +221,7 @@ def replay_open_record(settings: Settings, corrected: bytes | None = None) -> Re
     """Replay the only open record by this contract. The audit must prove the tables afterwards."""
     schema.prepare(settings)
     with Connection(settings) as connection:
-        [entry] = quarantine.matching(connection, QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, QuarantineFilter())
         outcome = Replayer(connection).replay(entry, by="ann@desk", corrected=corrected).outcome
     assert audit.run(settings).is_proven
     return outcome
@@ -257,7 +257,7 @@ def test_a_conflict_that_a_looser_contract_finds_is_proven(settings: Settings) -
     store(first)
     assert replay_open_record(second) is ReplayOutcome.CONFLICT
     with Connection(second) as connection:
-        [entry] = quarantine.matching(connection, QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, QuarantineFilter())
         assert quarantine.discard(connection, [entry.quarantine_id], by="ann@desk", because="a test") == 1
     assert audit.run(second).is_proven
 
@@ -272,7 +272,7 @@ def test_a_duplicate_by_an_earlier_contract_is_proven(
     schema.prepare(second)
     with Connection(second) as connection:
         for entry, changed in zip(
-            quarantine.matching(connection, QuarantineFilter()), ({}, {"gift": True}), strict=True
+            quarantine.read_matching(connection, QuarantineFilter()), ({}, {"gift": True}), strict=True
         ):
             corrected = shop_order(1001 + entry.offset, **changed)
             outcome = Replayer(connection).replay(entry, by="ann@desk", corrected=corrected).outcome
@@ -295,7 +295,7 @@ def test_a_contract_is_valid_until_a_later_one_stores_records(settings: Settings
     store(first)
     schema.prepare(second)
     with Connection(second) as connection:
-        [entry] = quarantine.matching(connection, QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, QuarantineFilter())
         assert Replayer(connection).replay(entry, by="ann@desk").outcome is ReplayOutcome.STORED
     assert schema.missing_steps(first) == schema.prepare(first) == []
     send(settings, [shop_order(1003)])
@@ -400,7 +400,7 @@ def assert_adopted_rows_are_checked(settings: Settings) -> None:
         *(f"{name} = {'1' if name == 'coupon' else 'NULL'} WHERE order_id = '#1001'" for name in names),
     ]
     with Connection(settings) as connection:
-        counted = snapshot.adoption(connection)
+        counted = snapshot.read_adoption(connection)
         for change in changes:
             connection.execute_text(f"UPDATE orders SET {change}")
             assert snapshot.count_orders(connection).adopted != counted, change

@@ -43,7 +43,7 @@ def test_sales_equal_the_tables_to_the_cent(database: Settings, feeder: Feeder) 
         today, hour, products = (
             sales.read_today(connection),
             sales.read_history(connection, "1h"),
-            viewer_queries.products(connection),
+            viewer_queries.read_products(connection),
         )
 
     where = (
@@ -74,10 +74,10 @@ def test_empty_tables_give_empty_results(database: Settings, feeder: Feeder) -> 
     with viewer_queries.open_reader(database) as connection:
         assert sales.read_today(connection).revenue == Decimal("0.00")
         assert sales.read_history(connection, "24h").buckets == ()
-        assert viewer_queries.products(connection) is None
+        assert viewer_queries.read_products(connection) is None
         assert latency.read(connection, datetime.now(UTC)) is None
-        assert viewer_queries.latest(connection, 5) == ()
-        assert viewer_queries.quarantined(connection) == ()
+        assert viewer_queries.read_latest(connection, 5) == ()
+        assert viewer_queries.read_quarantined(connection) == ()
         assert track.track_order(connection, "1").order is None
 
 
@@ -88,7 +88,7 @@ def test_latest_and_latency_cover_only_current_orders(database: Settings, feeder
     feeder.store(*(order(number, now - timedelta(seconds=5)) for number in range(10, 20)), late=2)
     feeder.store(*(order(number, now - timedelta(seconds=4)) for number in range(20, 120)), late=0.25)
     with viewer_queries.open_reader(database) as connection:
-        latest = viewer_queries.latest(connection, 105)
+        latest = viewer_queries.read_latest(connection, 105)
         measured = latency.read(connection, latest[0].order_timestamp)
     assert [listed.order_id for listed in latest[:2]] == ["ORDER-000119", "ORDER-000118"]
     assert latest[-1].order_id == "ORDER-000015"
@@ -104,12 +104,12 @@ def test_an_order_is_read_with_its_history(database: Settings, feeder: Feeder) -
         history = track.track_order(connection, "123")
         result = track.search(connection, " 5 ")
         assert track.track_order(connection, "order-000124").order == result.orders[0]
-        quarantined = viewer_queries.quarantined(connection)
-        [malformed] = viewer_queries.quarantined(connection, "malformed_json")
+        quarantined = viewer_queries.read_quarantined(connection)
+        [malformed] = viewer_queries.read_quarantined(connection, "malformed_json")
         assert malformed in quarantined and len(quarantined) == 2
-        assert viewer_queries.quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
-        assert viewer_queries.quarantined(connection, before=quarantined[0].quarantine_id) == quarantined[1:]
-        assert viewer_queries.open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
+        assert viewer_queries.read_quarantined(connection, "malformed_json", malformed.quarantine_id) == ()
+        assert viewer_queries.read_quarantined(connection, before=quarantined[0].quarantine_id) == quarantined[1:]
+        assert viewer_queries.count_open_by_reason(connection) == {"conflict": 1, "malformed_json": 1}
         for words in ("", "ORDER-12", "ORDER-000123x", "1" * 45, "DROP TABLE"):
             with pytest.raises(InputInvalid):
                 track.search(connection, words)
@@ -132,7 +132,7 @@ def test_an_order_of_a_contract_file_is_read_with_its_history(database: Settings
         assert track.track_order(connection, "po-2025-123") == history
         assert track.track_order(connection, "PO-2024-001").order is not None
         searches = [track.search(connection, words) for words in ("42", "PO-2024-001", "123", "PO-2025-999")]
-        [newest, _] = viewer_queries.latest(connection, 5)
+        [newest, _] = viewer_queries.read_latest(connection, 5)
         for words in ("", "PO-2025-1", "x" * 60, "\0"):
             with pytest.raises(InputInvalid):
                 track.track_order(connection, words)
@@ -160,7 +160,7 @@ def test_a_long_record_is_truncated(database: Settings, feeder: Feeder) -> None:
     value = message(more=f'"{"x" * 100_000}"', quantity='"two"')
     feeder.store(value)
     with viewer_queries.open_reader(database) as connection:
-        [record] = viewer_queries.quarantined(connection)
+        [record] = viewer_queries.read_quarantined(connection)
     assert record.value == value[:2048] and record.value_bytes == len(value)
 
 
@@ -169,9 +169,9 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
     feeder.store(*many(1, 6000), *[b"no order"] * 60)
     with viewer_queries.open_reader(database) as connection:
         reads: dict[str, Callable[[], object]] = {
-            "latest": lambda: viewer_queries.latest(connection, 20),
+            "latest": lambda: viewer_queries.read_latest(connection, 20),
             "latency": lambda: latency.read(connection, datetime.now(UTC)),
-            "products": lambda: viewer_queries.products(connection),
+            "products": lambda: viewer_queries.read_products(connection),
             "today": lambda: sales.read_today(connection),
             **{window: partial(sales.read_history, connection, window) for window in sales.WINDOWS},
             "ledger": lambda: ledger.read_entries(connection),
@@ -179,8 +179,8 @@ def test_no_read_grows_with_the_table(database: Settings, feeder: Feeder) -> Non
             "audit": lambda: audits.last(connection),
             "story": lambda: track.track_order(connection, "123"),
             "search": lambda: track.search(connection, "50007"),
-            "quarantine": lambda: viewer_queries.quarantined(connection),
-            "reason": lambda: viewer_queries.quarantined(connection, "malformed_json"),
+            "quarantine": lambda: viewer_queries.read_quarantined(connection),
+            "reason": lambda: viewer_queries.read_quarantined(connection, "malformed_json"),
         }
 
         def rows_read() -> int:
@@ -230,7 +230,7 @@ def test_the_configured_reader_user_is_used(database: Settings, feeder: Feeder) 
     )
     try:
         with viewer_queries.open_reader(settings) as connection:
-            assert len(viewer_queries.latest(connection, 5)) == 1
+            assert len(viewer_queries.read_latest(connection, 5)) == 1
         with (
             pytest.raises(DatabaseRefused, match="reader"),
             viewer_queries.open_reader(msgspec.structs.replace(settings, mysql_reader_password="wrong")),

@@ -127,10 +127,10 @@ def test_a_database_of_version_0_1_0_is_upgraded_with_its_data(old: Settings) ->
     assert new_content(old) == before
     assert select(old, "SELECT version FROM orders_schema") == [(number,) for number in range(2, LATEST + 1)]
     with Connection(old) as connection:
-        replayed, opened = quarantine.matching(connection, QuarantineFilter(status=None))
-        opened_content = quarantine.content(connection, opened)
+        replayed, opened = quarantine.read_matching(connection, QuarantineFilter(status=None))
+        opened_content = quarantine.read_content(connection, opened)
         assert (opened_content.key, opened_content.value) == (b"key", b"abcdef")
-        assert quarantine.content(connection, replayed).corrected == b"good"
+        assert quarantine.read_content(connection, replayed).corrected == b"good"
         assert Replayer(connection).replay(opened, by="ann@desk", corrected=numbered(3)).outcome is ReplayOutcome.STORED
     assert commit(old, batch_of([numbered(4), b"{"], 3)).records == 2
 

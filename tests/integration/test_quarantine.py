@@ -40,12 +40,12 @@ def quarantine_all(settings: Settings, values: Sequence[bytes | None], start: in
 
 def entries(settings: Settings, wanted: QuarantineFilter = ANY) -> list[QuarantineEntry]:
     with Connection(settings) as connection:
-        return list(quarantine.matching(connection, wanted))
+        return list(quarantine.read_matching(connection, wanted))
 
 
 def replay_all(settings: Settings, wanted: QuarantineFilter = ANY, **options: Any) -> list[ReplayResult]:
     with Connection(settings) as connection:
-        matching = quarantine.matching(connection, wanted)
+        matching = quarantine.read_matching(connection, wanted)
         replayer = Replayer(connection)
         return [replayer.replay(entry, by="ann@desk", **options) for entry in matching]
 
@@ -156,7 +156,7 @@ def test_a_corrected_value_is_stored_and_the_original_is_kept(store: Settings) -
         assert correct(second, numbered(7, customer_id="5")) is ReplayOutcome.CONFLICT
         assert everything(store) == before, "a correction that conflicts leaves the record as it was"
         [entry, _] = entries(store)
-        content = quarantine.content(connection, entry)
+        content = quarantine.read_content(connection, entry)
     assert (content.value, content.corrected) == (b"\xff{", numbered(7))
     assert (entry.status, entry.resolved_by) == ("replayed", "ann@desk")
     assert entry.resolved_at and abs(entry.resolved_at - entry.quarantined_at) < timedelta(minutes=5)
@@ -374,7 +374,7 @@ def test_entries_of_all_pages_are_read(store: Settings) -> None:
     assert [entry.offset for entry in listed] == list(range(2500))
     ids = [entry.quarantine_id for entry in listed]
     with Connection(store) as connection:
-        assert quarantine.get(connection, ids) == listed
+        assert quarantine.read_by_id(connection, ids) == listed
         assert quarantine.discard(connection, ids, by="ann@desk", because="tests") == 2500
 
 
@@ -400,7 +400,7 @@ def test_a_discarded_record_is_kept_and_not_replayed(store: Settings) -> None:
 def test_an_unknown_id_is_named(store: Settings) -> None:
     quarantine_all(store, [b"{"])
     with Connection(store) as connection, pytest.raises(InputInvalid, match="no record 98, 99"):
-        quarantine.get(connection, [99, 1, 98])
+        quarantine.read_by_id(connection, [99, 1, 98])
 
 
 # Records larger than the server's packet limit.
@@ -418,7 +418,7 @@ def packet_limit(settings: Settings, size: int) -> Iterator[None]:
 
 def kept_whole(settings: Settings) -> list[tuple[bytes | None, bytes | None, Any]]:
     with Connection(settings) as connection:
-        contents = [quarantine.content(connection, entry) for entry in quarantine.matching(connection, ANY)]
+        contents = [quarantine.read_content(connection, entry) for entry in quarantine.read_matching(connection, ANY)]
     return [(content.key, content.value, content.headers) for content in contents]
 
 

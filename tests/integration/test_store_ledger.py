@@ -113,7 +113,7 @@ def test_the_ledger_has_the_last_record_of_each_partition(store: Settings) -> No
         assert ledger.read_last_records(connection, "orders")[0] == (1, first)
         commit(store, batch_of([numbered(1)], key=b"again"))  # is stored already
         ledger.accept_losses(connection, "orders", "first", {0: 30}, "ann")
-        [entry] = quarantine.matching(connection, quarantine.QuarantineFilter())
+        [entry] = quarantine.read_matching(connection, quarantine.QuarantineFilter())
         assert Replayer(connection).replay(entry, by="ann", corrected=numbered(3)).outcome.is_in_table
         known = {0: (1, first), 1: (7, ledger.hash_record(PRODUCED, b"key"))}
         assert ledger.read_last_records(connection, "orders") == known

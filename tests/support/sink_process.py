@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orderflow import settings
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.text import to_json
 from orderflow.embedded.process import Process
 from orderflow.pipeline.direct import DirectEngine
@@ -41,7 +41,7 @@ def changed_sink(settings: Settings, folder: Path, engine: str, **options: Any) 
 
 def main() -> None:
     name, options = sys.argv[1], json.loads(sys.argv[2])
-    log.setup()
+    logs.setup()
     current = settings.load()
     engine: Engine = (
         DirectEngine(current, **options)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.store.ledger import LastRecord, LedgerEntry, Loss
-from orderflow.store.snapshot import LedgerChecks
+from orderflow.store.snapshot import LedgerControlValues
 from orderflow.topic import Bounds
 
 NOW = datetime(2025, 1, 15, 14, 30, 45, 123456)  # noqa: DTZ001 - as the server returns times
@@ -22,9 +22,9 @@ LATER = NOW + timedelta(seconds=1)
 MOVED = datetime(2025, 1, 1)  # noqa: DTZ001
 
 
-def partition(first: int, next_offset: int, readable_from: int) -> Partition:
+def partition(first: int, next_offset: int, readable_from: int) -> AuditedPartition:
     entry = LedgerEntry("orders", 0, "id", first, next_offset, 0, 0, 0, 0, MOVED)
-    return Partition(entry, Bounds(readable_from, next_offset))
+    return AuditedPartition(entry, Bounds(readable_from, next_offset))
 
 
 @given(*[st.integers(0, 1000)] * 3, st.integers(-10, 1010))
@@ -43,7 +43,7 @@ def test_each_offset_of_the_ledger_is_readable_or_removed(
 @given(st.integers(10, 100), st.integers(1, 100))
 def test_records_that_leave_the_topic_before_they_are_read_are_removed(position: int, count: int) -> None:
     part = partition(0, 100, 10)
-    part.position, first = position, position + count
+    part.next_to_read, first = position, position + count
     part.remove_before(first)
     gone = {*range(10), *range(position, min(first, 100))}
     assert {offset for offset in range(-5, 205) if part.is_removed(offset)} == gone
@@ -54,8 +54,8 @@ def test_records_that_leave_the_topic_before_they_are_read_are_removed(position:
 
 def test_a_loss_that_was_removed_meanwhile_is_no_finding() -> None:
     losses = [Loss("orders", "id", 0, first, first + 10) for first in (0, 30, 50, 70)]
-    part = Partition(partition(0, 100, 10).entry, Bounds(10, 100), losses)
-    part.position = 20
+    part = AuditedPartition(partition(0, 100, 10).entry, Bounds(10, 100), losses)
+    part.next_to_read = 20
     part.remove_before(60)
     assert [part.may_be_lost(loss) for loss in losses] == [True, True, True, False]
     assert part.removed_count == 10 + 40 - 30
@@ -103,7 +103,7 @@ def test_the_ledger_is_expected_to_be_updated_with_the_last_row(
 
 
 def test_the_ledger_is_not_updated_when_it_moves_past_markers() -> None:
-    checks = LedgerChecks(0, 0, 0, last=LastRecord(7))
-    part = Partition(partition(0, 10, 0).entry, Bounds(0, 10), (), checks)
+    control_values = LedgerControlValues(0, 0, 0, last=LastRecord(7))
+    part = AuditedPartition(partition(0, 10, 0).entry, Bounds(0, 10), (), control_values)
     part.update_last_record(7, LATER)
     assert part.expected_update == LATER

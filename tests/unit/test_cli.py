@@ -79,7 +79,7 @@ def test_a_missing_file_is_reported_before_kafka_is_contacted(tmp_path: Path) ->
 
 def test_log_lines_are_in_utc_and_harmless(tmp_path: Path) -> None:
     program = (
-        "import logging, pathlib; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
+        "import logging, pathlib; from orderflow.cli import logs; logs.setup(pathlib.Path('the.log'))\n"
         "logging.getLogger('orderflow.here').warning('%s', 'a\\x1b[31m [red]b\\nc')"
     )
     result = run_python("-c", program, cwd=tmp_path, TZ="Asia/Tokyo")

@@ -47,7 +47,7 @@ def ledger_with_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "__enter__", lambda connection: connection)
     monkeypatch.setattr(Connection, "__exit__", lambda *_: None)
     monkeypatch.setattr(ledger, "read_entries", lambda *_: [entry])
-    monkeypatch.setattr(snapshot, "ledger", lambda _: [entry])
+    monkeypatch.setattr(snapshot, "read_ledger", lambda _: [entry])
     monkeypatch.setattr(schema, "missing_steps", lambda _: [])
     monkeypatch.setattr(schema, "prepare", lambda _: [])
     monkeypatch.setattr(topic, "bounds", lambda *_: {})

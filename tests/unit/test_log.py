@@ -13,7 +13,7 @@ from tests.support.processes import run_orderflow, run_python
 
 def test_a_json_log_line_has_the_extra_attributes(tmp_path: Path) -> None:
     program = (
-        "import logging, pathlib, threading; from orderflow.cli import log; log.setup(pathlib.Path('the.log'))\n"
+        "import logging, pathlib, threading; from orderflow.cli import logs; logs.setup(pathlib.Path('the.log'))\n"
         "logger = logging.getLogger('orderflow.here')\n"
         "extra = {'lag': 7, 'path': pathlib.Path('x')}\n"
         "warn = lambda: logger.warning('%s waits', 'a\\x1b[31m\\u202e\\nb', extra=extra)\n"

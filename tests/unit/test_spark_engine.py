@@ -158,7 +158,7 @@ def test_a_platform_without_realtime_mode_gets_micro_batches(spark_on: Any, capl
     spark = spark_on("realtime", slots=2)
     assert spark.start().kind.startswith("processingTime")
     assert "Real-Time Mode is not possible: 2 partitions need 3 task slots, and Spark has 2" in caplog.text
-    assert not spark.engine.choose_trigger(0), "it is not tried again at once"
+    assert not spark.engine.update_trigger(0), "it is not tried again at once"
 
 
 @pytest.mark.parametrize("error", [Interrupted("A worker died."), Contention("A deadlock.")])
@@ -213,11 +213,11 @@ def test_auto_switches_with_the_lag(spark_on: Any, caplog: pytest.LogCaptureFixt
     caplog.set_level(logging.INFO)
     spark = spark_on("auto")
     assert spark.start(lag=trigger_mode.REALTIME_LAG + 1).kind.startswith("processingTime")
-    assert not spark.engine.choose_trigger(trigger_mode.REALTIME_LAG + 1)
-    assert spark.engine.choose_trigger(0)
+    assert not spark.engine.update_trigger(trigger_mode.REALTIME_LAG + 1)
+    assert spark.engine.update_trigger(0)
     assert spark.start().kind.startswith("realTime")
-    assert not spark.engine.choose_trigger(trigger_mode.MICRO_BATCH_LAG)
-    assert spark.engine.choose_trigger(trigger_mode.MICRO_BATCH_LAG + 1)
+    assert not spark.engine.update_trigger(trigger_mode.MICRO_BATCH_LAG)
+    assert spark.engine.update_trigger(trigger_mode.MICRO_BATCH_LAG + 1)
     assert "Switching to micro-batches, because 40001 records wait." in caplog.text
     assert spark.start().kind.startswith("processingTime")
 
@@ -225,7 +225,7 @@ def test_auto_switches_with_the_lag(spark_on: Any, caplog: pytest.LogCaptureFixt
 def test_the_trigger_of_once_never_changes(spark_on: Any) -> None:
     spark = spark_on("auto")
     spark.start(once=True)
-    assert not spark.engine.choose_trigger(0)
+    assert not spark.engine.update_trigger(0)
 
 
 def test_a_session_that_the_cluster_has_stopped_is_replaced(spark_on: Any) -> None:

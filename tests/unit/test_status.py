@@ -74,6 +74,6 @@ def test_a_topic_that_cannot_be_read_hides_nothing_of_the_tables(
     monkeypatch.setattr(topic, "describe", mock.Mock(side_effect=error))
     monkeypatch.setattr(ledger, "read_entries", lambda _: [_entry("id", 128)])
     monkeypatch.setattr(existing_orders, "newest", lambda _: None)
-    monkeypatch.setattr(viewer_queries, "open_by_reason", lambda _: {})
+    monkeypatch.setattr(viewer_queries, "count_open_by_reason", lambda _: {})
     result = status.read(mock.Mock(), Settings())
     assert (result.partitions[0].next_offset, result.lag_unknown_because) == (128, error.message)

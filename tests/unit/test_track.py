@@ -18,9 +18,9 @@ STORED: dict[str, Any] = {name: SimpleNamespace(order_id=name) for name in ("PO-
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_queries, "order", lambda _, order_id: STORED.get(order_id))
+    monkeypatch.setattr(viewer_queries, "read_order", lambda _, order_id: STORED.get(order_id))
     monkeypatch.setattr(
-        viewer_queries, "orders_of", lambda _, customer, count: (customer,) if customer in ("Bob", 5) else ()
+        viewer_queries, "read_orders_of", lambda _, customer, count: (customer,) if customer in ("Bob", 5) else ()
     )
 
 

@@ -14,7 +14,7 @@ from orderflow.metrics.sink import SinkMetrics
 from orderflow.store.commit_result import CommitResult, Timing
 from orderflow.store.record_batch import RecordBatch
 from orderflow.telemetry import transactions
-from orderflow.telemetry.transactions import LATENCY_BUCKETS, Transaction
+from orderflow.telemetry.transactions import LATENCY_BUCKETS, TransactionMetrics
 from tests.support.processes import until
 
 
@@ -52,9 +52,9 @@ def test_sending_does_not_wait_for_a_slow_or_absent_receiver(tmp_path: Path) -> 
         Timing(0.1, 0.1, 0.1, 0.1, 0.1, contentions=2),
     )
     transactions.send_metrics(tmp_path, batch, committed, timing)
-    received: list[Transaction] = []
+    received: list[TransactionMetrics] = []
 
-    def receive(measured: Transaction) -> None:
+    def receive(measured: TransactionMetrics) -> None:
         received.append(measured)
         until(lambda: len(received) < 2 or not is_slow)
 

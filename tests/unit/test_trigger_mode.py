@@ -13,15 +13,15 @@ def test_a_trigger_of_micro_batches_never_changes(trigger: str) -> None:
     mode = TriggerMode(trigger)
     assert not mode.wants_realtime(0)
     mode.mark_started(realtime=False)
-    assert not mode.choose_trigger(0) and not mode.choose_trigger(10**9)
+    assert not mode.update_trigger(0) and not mode.update_trigger(10**9)
 
 
 def test_auto_drains_a_backlog_first() -> None:
     mode = TriggerMode("auto", Clock())
     assert not mode.wants_realtime(REALTIME_LAG + 1)
     mode.mark_started(realtime=False)
-    assert not mode.choose_trigger(REALTIME_LAG + 1)
-    assert mode.choose_trigger(REALTIME_LAG)
+    assert not mode.update_trigger(REALTIME_LAG + 1)
+    assert mode.update_trigger(REALTIME_LAG)
     assert mode.wants_realtime(REALTIME_LAG)
 
 
@@ -31,8 +31,8 @@ def test_auto_pauses_realtime_longer_each_time_the_lag_grows() -> None:
     pauses = []
     for _ in range(10):
         mode.mark_started(realtime=True)
-        assert not mode.choose_trigger(MICRO_BATCH_LAG)
-        assert mode.choose_trigger(MICRO_BATCH_LAG + 1)
+        assert not mode.update_trigger(MICRO_BATCH_LAG)
+        assert mode.update_trigger(MICRO_BATCH_LAG + 1)
         mode.mark_started(realtime=False)
         started_at = clock.now
         while not mode.wants_realtime(0):
@@ -42,7 +42,7 @@ def test_auto_pauses_realtime_longer_each_time_the_lag_grows() -> None:
     assert pauses[-1] == LONGEST_PAUSE
     mode.mark_started(realtime=True)
     clock.now += 100 * LONGEST_PAUSE
-    assert mode.choose_trigger(MICRO_BATCH_LAG + 1)
+    assert mode.update_trigger(MICRO_BATCH_LAG + 1)
     clock.now += SHORTEST_PAUSE
     assert mode.wants_realtime(0), "after a long time in real-time mode, the pause is short again"
 
@@ -52,7 +52,7 @@ def test_an_unsupported_platform_stays_with_micro_batches() -> None:
     assert mode.wants_realtime(0)
     mode.mark_unsupported()
     mode.mark_started(realtime=False)
-    assert not mode.choose_trigger(0)
+    assert not mode.update_trigger(0)
 
 
 def test_realtime_stops_only_after_a_failure() -> None:
@@ -60,12 +60,12 @@ def test_realtime_stops_only_after_a_failure() -> None:
     mode = TriggerMode("realtime", clock)
     assert mode.wants_realtime(10**9)
     mode.mark_started(realtime=True)
-    assert not mode.choose_trigger(10**9)
+    assert not mode.update_trigger(10**9)
     mode.mark_failed()
     assert not mode.wants_realtime(0)
     mode.mark_started(realtime=False)
     clock.now += LONGEST_PAUSE
-    assert not mode.choose_trigger(REALTIME_LAG + 1), "it has to catch up first"
-    assert mode.choose_trigger(REALTIME_LAG)
+    assert not mode.update_trigger(REALTIME_LAG + 1), "it has to catch up first"
+    assert mode.update_trigger(REALTIME_LAG)
     mode.mark_started(realtime=True)
     assert mode.wants_realtime(10**9)

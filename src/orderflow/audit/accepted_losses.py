@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orderflow import topic
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 from orderflow.plurals import counted
@@ -24,7 +24,7 @@ def check_losses(scope: Scope, report: Report) -> None:
                 impossible.append(("they overlap with other losses, or with records of the topic", loss))
             end = loss.end_offset
         accepted = sum(loss.end_offset - loss.first_offset for loss in partition.losses)
-        in_ledger = partition.checks.lost
+        in_ledger = partition.control_values.lost
         if in_ledger is not None and in_ledger != accepted:
             offsets = counted(in_ledger, "lost offset")
             description = f"the ledger counts {offsets}, but the accepted losses have {accepted:,}"
@@ -34,17 +34,17 @@ def check_losses(scope: Scope, report: Report) -> None:
         report.add("counters", Finding(description=description, topic=loss.topic, partition=loss.partition))
 
 
-def find_damaged(settings: Settings, partition: Partition) -> list[Loss]:
-    """The partition's losses that its topic, KAFKA_TOPIC of these settings, still has but that cannot be read."""
+def find_damaged(settings: Settings, partition: AuditedPartition) -> list[Loss]:
+    """Return the partition's losses that KAFKA_TOPIC of these settings still has, but that cannot be read."""
     return [
         loss
         for loss in partition.losses
         if loss in partition.damaged
-        or (loss.end_offset > partition.position and _is_damaged(settings, partition, loss))
+        or (loss.end_offset > partition.next_to_read and _is_damaged(settings, partition, loss))
     ]
 
 
-def _is_damaged(settings: Settings, partition: Partition, loss: Loss) -> bool:
+def _is_damaged(settings: Settings, partition: AuditedPartition, loss: Loss) -> bool:
     """Whether the offsets of this loss that the topic still has cannot be read."""
-    damage = topic.find_damage(settings, loss.partition, max(loss.first_offset, partition.position))
+    damage = topic.find_damage(settings, loss.partition, max(loss.first_offset, partition.next_to_read))
     return damage is not None and loss.end_offset <= damage.end

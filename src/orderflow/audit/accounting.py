@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
 from orderflow.audit.ledger_checks import check_last_record
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.quarantined_rows import check_quarantined
 from orderflow.audit.report import Report
 from orderflow.audit.stored_rows import ExpectedOrder, check_stored
@@ -27,7 +27,7 @@ class Accounting:
         self._versions = versions
         self._report = report
 
-    def account(self, partition: Partition, records: Sequence[Record], start: int, end: int) -> None:
+    def account(self, partition: AuditedPartition, records: Sequence[Record], start: int, end: int) -> None:
         """Check `records`: all records of the topic with `start` <= offset < `end`."""
         self._report.records += len(records)
         check_last_record(partition, records, start, end, self._report)
@@ -62,24 +62,26 @@ class Accounting:
             order = ExpectedOrder(partition, decoded, _row_of(decoded, rows), replayed.get(decoded.record.offset))
             check_stored(order, self._versions, self._report)
 
-    def _order_contract_id(self, partition: Partition, record: Record, replayed: AuditedQuarantineEntry | None) -> int:
-        """The contract version by which the record was stored, or replayed."""
+    def _order_contract_id(
+        self, partition: AuditedPartition, record: Record, replayed: AuditedQuarantineEntry | None
+    ) -> int:
+        """Return the contract version by which the record was stored, or replayed."""
         if replayed is None:
             return self._versions.contract_id_at(partition, record.offset)
         contract_id = replayed.contract_id or 0
         return self._versions.contract_id_of_replay(partition, record.offset, contract_id, self._report)
 
-    def _reason_contract_id(self, partition: Partition, record: Record, entry: AuditedQuarantineEntry) -> int:
-        """The contract version by which the sink, or a replay, set the reason."""
+    def _reason_contract_id(self, partition: AuditedPartition, record: Record, entry: AuditedQuarantineEntry) -> int:
+        """Return the contract version by which the sink, or a replay, set the reason."""
         if entry.reason_contract_id is None:
             return self._versions.contract_id_at(partition, record.offset)
         return self._versions.contract_id_of_replay(partition, record.offset, entry.reason_contract_id, self._report)
 
     def _find_entries(
-        self, partition: Partition, records: Sequence[Record], start: int, end: int
+        self, partition: AuditedPartition, records: Sequence[Record], start: int, end: int
     ) -> dict[int, AuditedQuarantineEntry]:
-        """The quarantine's rows for these records, by offset. A row without a record is reported, and not returned."""
-        entries = snapshot.quarantined(
+        """Return the quarantine's rows for these records, by offset. A row without a record is a finding."""
+        entries = snapshot.read_quarantined(
             self._connection, partition.entry.topic_id, partition.entry.partition, start, end
         )
         self.quarantine_rows += len(entries)
@@ -91,7 +93,7 @@ class Accounting:
 
 
 def _with_corrected_value(record: Record, replayed: AuditedQuarantineEntry | None) -> Record:
-    """The record with the value that a replay stored, if a person corrected it."""
+    """Return the record with the value that a replay stored, if a person corrected it."""
     if replayed is None or replayed.corrected is None:
         return record
     return record._replace(value=replayed.corrected)

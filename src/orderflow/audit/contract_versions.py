@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 from orderflow.contract.definition import Contract, Order
@@ -59,16 +59,16 @@ class ContractVersions:
                 )
                 report.add("tables", Finding(description=description))
 
-    def _check_starts(self, partition: Partition, report: Report) -> set[int]:
+    def _check_starts(self, partition: AuditedPartition, report: Report) -> set[int]:
         """Check the versions of this partition, and return them."""
         starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), [])
         contract_ids = [0, *(contract_id for _, contract_id in starts)]
         if missing := {*contract_ids} - self._versions.contracts.keys():
             report.add("counters", partition.finding(f"contract version {min(missing)} is missing"))
-        elif contract_ids[-1] != partition.checks.contract_id:
+        elif contract_ids[-1] != partition.control_values.contract_id:
             description = (
-                f"the ledger has contract version {partition.checks.contract_id}, but the last start is that of version"
-                f" {contract_ids[-1]}"
+                f"the ledger has contract version {partition.control_values.contract_id}, but the last start is that of"
+                f" version {contract_ids[-1]}"
             )
             report.add("counters", partition.finding(description))
         for (first, contract_id), previous_id in zip(starts, contract_ids, strict=False):
@@ -80,14 +80,14 @@ class ContractVersions:
                 report.add("counters", partition.finding(description))
         return {*contract_ids}
 
-    def contract_id_at(self, partition: Partition, offset: int) -> int:
-        """The version by which the record at this offset was stored."""
+    def contract_id_at(self, partition: AuditedPartition, offset: int) -> int:
+        """Return the version by which the record at this offset was stored."""
         starts = self._starts.get((partition.entry.topic_id, partition.entry.partition), ())
         contract_id = next((contract_id for first, contract_id in reversed(starts) if first <= offset), 0)
         return contract_id if contract_id in self._versions.contracts else 0  # `check` has reported it
 
-    def contract_id_of_replay(self, partition: Partition, offset: int, contract_id: int, report: Report) -> int:
-        """The version by which a replay read the record at this offset: `contract_id`, if that is possible."""
+    def contract_id_of_replay(self, partition: AuditedPartition, offset: int, contract_id: int, report: Report) -> int:
+        """Return the version by which a replay read the record at this offset: `contract_id`, if that is possible."""
         stored_by = self.contract_id_at(partition, offset)
         if contract_id in self._versions.contracts and contract_id >= stored_by:
             return contract_id
@@ -109,7 +109,7 @@ class ContractVersions:
         return decoded_records
 
     def without_later_columns(self, row: ExistingRow, contract_id: int) -> ExistingRow:
-        """The row with NULL in the columns that only later versions of the contract have."""
+        """Return the row with NULL in the columns that only later versions of the contract have."""
         columns = self._versions.contracts[contract_id].by_name
         values = zip(self.newest.column_names, row.order, strict=True)
         return row._replace(order=tuple(value if name in columns else None for name, value in values))

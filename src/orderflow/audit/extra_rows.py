@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from orderflow.audit.partition import Partition, microseconds
+from orderflow.audit.partition import AuditedPartition, microseconds
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 from orderflow.plurals import counted
@@ -18,11 +18,11 @@ _ADOPTED = -1  # the partition number of adopted rows, see store/sql/schema/adop
 
 
 class UnprovableRows:
-    """Rows whose records can no longer be re-read, by the partition's number."""
+    """Counts rows whose records can no longer be re-read."""
 
     def __init__(self) -> None:
-        self.rows: Counter[tuple[str, int]] = Counter()  # by the ledger's counter, too
-        self.times: Counter[int] = Counter()  # the sum of their times, in microseconds
+        self.rows: Counter[tuple[str, int]] = Counter()  # by (ledger counter, partition number)
+        self.times: Counter[int] = Counter()  # by partition number: the sum of the rows' times, in microseconds
 
     def add(self, counter: str, number: int, written_at: datetime | None) -> None:
         """Count a row of this counter of the ledger."""
@@ -37,7 +37,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
     _check_adoption(connection, marked, report)
     if rows == marked.orders + sum(partition.counts["stored"] for partition in scope.partitions):
         return
-    for order_id, number, offset, stored_at in snapshot.every_order(connection):
+    for order_id, number, offset, stored_at in snapshot.read_every_order(connection):
         if number == _ADOPTED:
             continue
         if number is None or offset is None:
@@ -56,7 +56,7 @@ def find_extra_orders(connection: Connection, scope: Scope, unprovable: Unprovab
         )
 
 
-def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
+def _explain_extra(offset: int, peers: Iterable[AuditedPartition]) -> str:
     if any(peer.is_quarantined(offset) for peer in peers):
         return "is stored, although the record at its coordinates is in the quarantine"
     if any(peer.is_readable(offset) for peer in peers):
@@ -66,7 +66,7 @@ def _explain_extra(offset: int, peers: Iterable[Partition]) -> str:
 
 def _check_adoption(connection: Connection, marked: Adoption, report: Report) -> None:
     """Check that the rows marked as adopted are those that were counted at the adoption."""
-    adopted = snapshot.adoption(connection)
+    adopted = snapshot.read_adoption(connection)
     if adopted is None:
         description = "the count of the adopted rows is missing or exists more than once"
         report.add("adoption", Finding(description=description))
@@ -96,7 +96,7 @@ def find_extra_quarantine_rows(
     if snapshot.count_quarantine(connection) == rows_with_record:
         return
     partitions = {(partition.entry.topic_id, partition.entry.partition): partition for partition in scope.partitions}
-    for row in snapshot.every_quarantined(connection):
+    for row in snapshot.read_every_quarantined(connection):
         partition = partitions.get((row.topic_id, row.partition))
         if partition and partition.is_removed(row.offset):
             unprovable.add("quarantined", row.partition, row.quarantined_at)

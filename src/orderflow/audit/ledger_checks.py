@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow import topic
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.report import Report
 from orderflow.audit.scope import Scope, first_offset, with_topic
 from orderflow.errors import OffsetsLost
@@ -34,11 +34,11 @@ def check_ledger(settings: Settings, scope: Scope, report: Report) -> None:
         if first < end and _holds_records(with_topic(settings, name), number, first, end):
             description = f"the topic holds records at offsets {first} to {end - 1}, before the ledger's first_offset"
             report.add("counters", partition.finding(description))
-        if partition.checks.times_rows > entry.stored + entry.quarantined:
-            rows = counted(partition.checks.times_rows, "row")
+        if partition.control_values.times_rows > entry.stored + entry.quarantined:
+            rows = counted(partition.control_values.times_rows, "row")
             description = f"the ledger's sum of times covers {rows}, more than it counts as stored and quarantined"
             report.add("counters", partition.finding(description))
-        if (last := partition.checks.last).offset >= entry.next_offset:
+        if (last := partition.control_values.last).offset >= entry.next_offset:
             description = f"the ledger's last_offset {last.offset} is not less than its next_offset"
             report.add("counters", partition.finding(description))
 
@@ -50,9 +50,11 @@ def _holds_records(settings: Settings, partition: int, first: int, end: int) -> 
         return topic.holds_records(settings, partition, first_offset(settings, partition), end)
 
 
-def check_last_record(partition: Partition, records: Sequence[Record], start: int, end: int, report: Report) -> None:
+def check_last_record(
+    partition: AuditedPartition, records: Sequence[Record], start: int, end: int, report: Report
+) -> None:
     """Check that the last record of the ledger is the topic's, if its offset is in this range."""
-    last = partition.checks.last
+    last = partition.control_values.last
     if not start <= last.offset < end:
         return
     last_record = {record.offset: record for record in records}.get(last.offset)

@@ -10,16 +10,16 @@ from datetime import datetime, timedelta
 from orderflow.audit.report import Finding
 from orderflow.contract.definition import EPOCH, LAST_MILLISECOND
 from orderflow.store.ledger import LedgerEntry, Loss, without_losses
-from orderflow.store.snapshot import LedgerChecks
+from orderflow.store.snapshot import LedgerControlValues
 from orderflow.topic import Bounds
 
 _QUARANTINED = -1  # no hash is -1
 _MICROSECOND = timedelta(microseconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
-_UNKNOWN = LedgerChecks(None, 0, 0)
+_UNKNOWN = LedgerControlValues(None, 0, 0)
 
 
-class Partition:
+class AuditedPartition:
     """A partition's entry in the ledger, and the row that each of its records became.
 
     The rows take 8 bytes per offset (8 MB per million): at the record's offset, the hash of the row's order_id. The
@@ -27,17 +27,21 @@ class Partition:
     """
 
     def __init__(
-        self, entry: LedgerEntry, bounds: Bounds, losses: Sequence[Loss] = (), checks: LedgerChecks = _UNKNOWN
+        self,
+        entry: LedgerEntry,
+        bounds: Bounds,
+        losses: Sequence[Loss] = (),
+        control_values: LedgerControlValues = _UNKNOWN,
     ) -> None:
         self.entry = entry
         self.bounds = bounds
-        self.checks = checks
+        self.control_values = control_values
         self.start = min(max(entry.first_offset, bounds.first), entry.next_offset)
-        self.position = self.start  # lower offsets are compared, or cannot be re-read
+        self.next_to_read = self.start  # offset; lower ones are compared, or cannot be re-read
         # Offsets that left the topic during the audit, before they were re-read.
         self._removed_meanwhile: list[range] = []
         self.losses = losses
-        self.peers: Sequence[Partition] = ()  # the partitions of other topics with the same number
+        self.peers: Sequence[AuditedPartition] = ()  # the partitions of other topics with the same number
         self.damaged: Sequence[Loss] = ()  # losses that the topic still has, but that cannot be read
         self.counts: Counter[str] = Counter()  # stored, duplicates, quarantined: counted like the ledger's
         self.times_sum = 0  # microseconds, summed like the ledger's
@@ -46,7 +50,7 @@ class Partition:
         self._row_hashes = memoryview(mmap.mmap(-1, 8 * (self.size or 1))).cast("q")
 
     def finding(self, description: str, offset: int | None = None, order_id: str | None = None) -> Finding:
-        """A finding with this partition's coordinates."""
+        """Return a finding with this partition's coordinates."""
         entry = self.entry
         return Finding(
             description=description, topic=entry.topic, partition=entry.partition, offset=offset, order_id=order_id
@@ -58,14 +62,14 @@ class Partition:
         return self.entry.next_offset - self.start
 
     def readable_ranges(self) -> Iterator[tuple[int, int]]:
-        """The ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
-        return without_losses(self.position, self.entry.next_offset, self.damaged)
+        """Return the ranges of offsets that remain to be re-read: all but the damaged ones whose loss was accepted."""
+        return without_losses(self.next_to_read, self.entry.next_offset, self.damaged)
 
     def remove_before(self, first: int) -> None:
         """Register that the topic now begins at this offset, so that earlier ones can no longer be re-read."""
         first = min(first, self.entry.next_offset)
-        self._removed_meanwhile.append(range(self.position, first))
-        self.position = first
+        self._removed_meanwhile.append(range(self.next_to_read, first))
+        self.next_to_read = first
 
     @property
     def _removed_ranges(self) -> list[range]:
@@ -139,7 +143,7 @@ class Partition:
         """
         offset, written_at = self._last
         # Only transaction markers and aborted records may follow the ledger's last record.
-        is_last = offset in (self.checks.last.offset, self.entry.next_offset - 1)
+        is_last = offset in (self.control_values.last.offset, self.entry.next_offset - 1)
         if not is_last or self._has_other_update or self.removed_count or written_at == self.entry.updated_at:
             return None
         return written_at
@@ -150,7 +154,7 @@ def _hash(order_id: str) -> int:
 
 
 def microseconds(moment: datetime | None) -> int:
-    """Microseconds since 1970, as summed by the ledger; 0 for None."""
+    """Return the microseconds since 1970, as summed by the ledger; 0 for None."""
     return 0 if moment is None else (moment - EPOCH) // _MICROSECOND
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orderflow.audit.contract_versions import DecodedRecord
-from orderflow.audit.partition import Partition, is_timestamp
+from orderflow.audit.partition import AuditedPartition, is_timestamp
 from orderflow.audit.reasons import QuarantinedRecord, check_reason
 from orderflow.audit.report import Report
 from orderflow.store.existing_orders import ExistingRow
@@ -14,7 +14,7 @@ from orderflow.topic import Record
 
 
 def check_quarantined(
-    partition: Partition,
+    partition: AuditedPartition,
     decoded: DecodedRecord,
     entry: AuditedQuarantineEntry,
     existing_row: ExistingRow | None,

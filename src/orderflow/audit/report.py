@@ -64,17 +64,17 @@ class Report(msgspec.Struct, kw_only=True):
     quarantined: int = 0
     replayed: int = 0
     discarded: int = 0
-    by_reason: dict[str, int] = {}  # of the quarantined
-    lost_offsets: int = 0  # lost from the topic before they were read; the loss was accepted
+    by_reason: dict[str, int] = {}  # quarantined records by reason
+    lost_offsets: int = 0  # offsets that were never read, and whose loss was accepted
     losses: list[Loss] = []
-    # Accounted for by the ledger, but no longer in the topic. The JSON key keeps its name.
+    # Offsets that the ledger accounts for and that left the topic. The JSON key has the former name.
     removed_offsets: int = msgspec.field(default=0, name="unreadable_offsets")
-    unprovable: int = 0  # rows of orders and quarantine whose records have these offsets
+    unprovable: int = 0  # rows of orders and quarantine whose records are at removed offsets
     adopted: int = 0  # rows that the table already had when OrderFlow adopted it
     before_ledger: int = 0  # offsets before the ledger's first offsets; they are not accounted for
     topics_gone: list[str] = []  # topics of the ledger that do not exist any more
     policies_unknown: list[str] = []  # topics whose cleanup.policy the user may not read
-    partitions_unchecked: int = 0  # an earlier version wrote to them, and recorded no sums of losses and times
+    partitions_unchecked: int = 0  # partitions to which an earlier version wrote without sums of losses and times
     not_yet_stored: int = 0  # offsets of KAFKA_TOPIC beyond the ledger's position
     counts: dict[FindingKind, int] = msgspec.field(default_factory=lambda: dict.fromkeys(get_args(FindingKind), 0))
     missing: list[Finding] = []
@@ -94,7 +94,7 @@ class Report(msgspec.Struct, kw_only=True):
             self.listed(kind).append(finding)
 
     def listed(self, kind: FindingKind) -> list[Finding]:
-        """The listed findings of this kind, LISTED at most."""
+        """Return the listed findings of this kind, LISTED at most."""
         findings: list[Finding] = getattr(self, kind)
         return findings
 
@@ -109,13 +109,13 @@ class Report(msgspec.Struct, kw_only=True):
         return not self.findings
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON-compatible values."""
+        """Return the report as JSON-compatible values."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         losses = [msgspec.to_builtins(loss._asdict()) for loss in self.losses]
         return {"proven": self.is_proven, **values, "losses": losses}
 
     def sentence(self) -> str:
-        """The result in one sentence, followed by notes."""
+        """Return the result in one sentence, followed by notes."""
         beginning = audits.sentence_beginning(is_proven=self.is_proven, records=self.records, findings=self.findings)
         if self.is_proven:
             parts = (
@@ -126,7 +126,7 @@ class Report(msgspec.Struct, kw_only=True):
         return f"{beginning}{parts}.{self._notes()}"
 
     def _notes(self) -> str:
-        """The conditions and limits of the result, as sentences that start with a space."""
+        """Return the conditions and limits of the result, as sentences that start with a space."""
         notes = ""
         if self.replayed:
             notes += f" Replayed from the quarantine, so stored or duplicate: {counted(self.replayed, 'record')}."

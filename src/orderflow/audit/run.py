@@ -51,7 +51,7 @@ def run(settings: Settings, progress: OnProgress = lambda done, total: None, *, 
 
 
 def _run_once(settings: Settings, progress: OnProgress, end_timeout: float) -> Report:
-    # By the latest version of the contract: the table has all its columns, whatever ORDER_CONTRACT names.
+    # Use the latest contract version instead of ORDER_CONTRACT, because the table has its columns.
     stored = schema.stored_contracts(settings.for_reading)
     settings = loader.with_contract(settings, stored.contracts[stored.newest_id])
     with snapshot.open_snapshot(settings) as connection:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderflow import topic
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.errors import OffsetsLost, TopicMissing, TopicRecreated
 from orderflow.positions.ledger_status import OLDER_END_HINT, describe_older_end
 from orderflow.positions.start_checks import describe_topic
@@ -30,11 +30,11 @@ class Scope(NamedTuple):
     topic: TopicInfo  # KAFKA_TOPIC
     topics_gone: Sequence[str]  # topics of the ledger that do not exist any more
     bounds: Mapping[tuple[str, int], Bounds]  # by topic and partition, of KAFKA_TOPIC and the ledger
-    partitions: Sequence[Partition]  # of the ledger
+    partitions: Sequence[AuditedPartition]  # all partitions of the ledger
     # The orders table has no topic column: partitions of the same number in several topics share coordinates.
-    by_number: Mapping[int, Sequence[Partition]]
+    by_number: Mapping[int, Sequence[AuditedPartition]]
     losses: Sequence[Loss]
-    unknown_losses: Sequence[Loss]  # in partitions that the ledger does not have
+    unknown_losses: Sequence[Loss]  # losses in partitions that the ledger does not have
 
     @property
     def removed_offsets(self) -> int:
@@ -61,20 +61,20 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
     Raises TopicMissing, TopicRecreated, and OffsetsLost if a partition still ends before the ledger's position after
     `end_timeout` seconds.
     """
-    entries = snapshot.ledger(connection)  # before the topic's bounds, because these only grow
+    entries = snapshot.read_ledger(connection)  # before the topic's bounds, because these only grow
     topic_info = describe_topic(settings, connection)
     bounds, topics_gone = _wait_for_ends(settings, topic_info, entries, end_timeout)
     all_losses = read_losses(connection)
     accepted: defaultdict[tuple[str, int], list[Loss]] = defaultdict(list)
     for loss in all_losses:
         accepted[loss.topic, loss.partition].append(loss)
-    checks = snapshot.ledger_checks(connection)
+    control_values = snapshot.read_control_values(connection)
     partitions = [
-        Partition(entry, bounds[key], accepted.pop(key, ()), checks[key])
+        AuditedPartition(entry, bounds[key], accepted.pop(key, ()), control_values[key])
         for entry in entries
         for key in [(entry.topic, entry.partition)]
     ]
-    by_number: defaultdict[int, list[Partition]] = defaultdict(list)
+    by_number: defaultdict[int, list[AuditedPartition]] = defaultdict(list)
     for partition in partitions:
         by_number[partition.entry.partition].append(partition)
     for partition in partitions:
@@ -86,7 +86,7 @@ def find_scope(settings: Settings, connection: Connection, end_timeout: float) -
 def _wait_for_ends(
     settings: Settings, topic_info: TopicInfo, entries: Sequence[LedgerEntry], timeout: float
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
-    """What `_find_bounds` returns, once each partition ends at the ledger's position or later.
+    """Wait until each partition ends at the ledger's position or later. Return what `_find_bounds` returns.
 
     A broker that restarts may briefly report an older end.
     """
@@ -108,7 +108,7 @@ def _wait_for_ends(
 def _find_bounds(
     settings: Settings, topic_info: TopicInfo, entries: Iterable[LedgerEntry]
 ) -> tuple[dict[tuple[str, int], Bounds], list[str]]:
-    """The readable bounds of the partitions of KAFKA_TOPIC and the ledger, and the topics that no longer exist."""
+    """Return the readable bounds of KAFKA_TOPIC's and the ledger's partitions, and the topics that no longer exist."""
     all_bounds = {
         (topic_info.name, number): bound for number, bound in topic.bounds(settings, topic_info.partitions).items()
     }
@@ -131,7 +131,7 @@ def _find_bounds(
 def _bounds_of_earlier_topic(
     settings: Settings, entries: Sequence[LedgerEntry]
 ) -> dict[tuple[str, int], Bounds] | None:
-    """The readable bounds of an earlier topic of this table; None if that topic no longer exists."""
+    """Return the readable bounds of an earlier topic of this table; None if that topic no longer exists."""
     try:
         check_topic_id(settings.kafka_topic, topic.describe(settings).topic_id, entries[0].topic_id)
     except (TopicMissing, TopicRecreated):
@@ -141,10 +141,10 @@ def _bounds_of_earlier_topic(
 
 
 def with_topic(settings: Settings, name: str) -> Settings:
-    """The settings with this topic as KAFKA_TOPIC: the ledger may also have earlier topics."""
+    """Return the settings with this topic as KAFKA_TOPIC: the ledger may also have earlier topics."""
     return msgspec.structs.replace(settings, kafka_topic=name)
 
 
 def first_offset(settings: Settings, partition: int) -> int:
-    """The first offset that this partition of KAFKA_TOPIC has now."""
+    """Return the first offset that this partition of KAFKA_TOPIC has now."""
     return topic.bounds(settings, [partition])[partition].first

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from orderflow.audit.contract_versions import ContractVersions, DecodedRecord
-from orderflow.audit.partition import Partition, is_timestamp
+from orderflow.audit.partition import AuditedPartition, is_timestamp
 from orderflow.audit.report import DifferingValues, Finding, Report
 from orderflow.contract.definition import Contract, Order
 from orderflow.store.existing_orders import ExistingRow
@@ -24,13 +24,13 @@ class ExpectedOrder(NamedTuple):
     `existing_row` has the order_id of the record. `replayed_entry` is the record's row in the quarantine.
     """
 
-    partition: Partition
+    partition: AuditedPartition
     decoded: DecodedRecord
     existing_row: ExistingRow | None
     replayed_entry: AuditedQuarantineEntry | None
 
     def finding(self, description: str, order_id: str | None = None) -> Finding:
-        """A finding with the record's coordinates."""
+        """Return a finding with the record's coordinates."""
         return self.partition.finding(description, self.decoded.record.offset, order_id)
 
 
@@ -107,7 +107,7 @@ def _is_own_row(expected: ExpectedOrder, order_id: str, row: ExistingRow) -> boo
 def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
     """Whether the row has the coordinates of a later record, although this record was the first of its order_id.
 
-    Returns False if this cannot be decided:
+    The result is False if this cannot be decided:
 
     - The record was replayed.
     - Records have left the topic, so an earlier row may have been archived.
@@ -120,7 +120,7 @@ def _has_later_coordinates(expected: ExpectedOrder, row: ExistingRow) -> bool:
 
 
 def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarantineEntry | None) -> str | None:
-    """The error in the times of the row that the record became, or None."""
+    """Return the error in the times of the row that the record became, or None."""
     if not is_timestamp(row.produced_at, record.timestamp):
         return f"is stored with produced_at {row.produced_at}, which is not the record's timestamp"
     if row.stored_at is None:
@@ -131,7 +131,7 @@ def check_times(record: Record, row: ExistingRow, replayed_entry: AuditedQuarant
 
 
 def differences(contract: Contract, order: Order, existing_row: Sequence[object]) -> dict[str, DifferingValues]:
-    """The fields in which an order and its row differ, each with both values."""
+    """Return the fields in which an order and its row differ, each with both values."""
     return {
         name: DifferingValues(record=str(in_record), table=str(in_table))
         for name, in_record, in_table in zip(contract.column_names, order.row(), existing_row, strict=True)

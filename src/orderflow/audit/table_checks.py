@@ -11,13 +11,13 @@ from orderflow.store.connection import Connection
 
 def check_structure(settings: Settings, report: Report) -> None:
     """Check tables, columns, keys and engines."""
-    for description in snapshot.structure_differences(settings):
+    for description in snapshot.find_structure_differences(settings):
         report.add("tables", Finding(description=description))
 
 
 def compare_rollup(connection: Connection, report: Report) -> None:
     """Compare the rollup with the sums of the orders table."""
-    count, listed = snapshot.rollup_differences(connection, LISTED)
+    count, listed = snapshot.find_rollup_differences(connection, LISTED)
     report.counts["rollup"] = count
     report.rollup = [
         Finding(
@@ -32,7 +32,7 @@ def compare_rollup(connection: Connection, report: Report) -> None:
 def compare_views(connection: Connection, settings: Settings, report: Report) -> None:
     """Compare each view with OrderFlow's definition of it."""
     for view in snapshot.VIEWS:
-        count, listed = snapshot.view_differences(connection, settings, view, LISTED)
+        count, listed = snapshot.find_view_differences(connection, settings, view, LISTED)
         for description in listed:
             report.add("tables", Finding(description=description))
         report.counts["tables"] += count - len(listed)

@@ -15,7 +15,7 @@ from orderflow.store.ledger import LedgerEntry
 
 
 def check_cleanup_policies(settings: Settings, scope: Scope, report: Report) -> None:
-    """Check that no topic is compacted: nothing shows that a record was removed before it was stored."""
+    """Check that no topic is compacted: a record that compaction removes leaves no trace."""
     names = {scope.topic.name, *(partition.entry.topic for partition in scope.partitions)}
     for name in sorted(names.difference(scope.topics_gone)):
         try:
@@ -30,7 +30,7 @@ def check_removed_records(settings: Settings, scope: Scope, report: Report) -> N
     """Check that no record left KAFKA_TOPIC before it was stored, unless its loss is accepted."""
     name = scope.topic.name
     if name not in {partition.entry.topic for partition in scope.partitions}:
-        return  # before the first start
+        return  # the sink has not started yet
 
     def removed(entries: Iterable[LedgerEntry]) -> dict[int, tuple[int, int]]:
         positions = {entry.partition: entry.next_offset for entry in entries if entry.topic == name}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from orderflow import topic
 from orderflow.audit.accepted_losses import find_damaged
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.report import Report
 from orderflow.audit.scope import Scope, first_offset, with_topic
 from orderflow.errors import OffsetsLost
@@ -18,7 +18,7 @@ CHUNK = 10_000  # records accounted for at a time; fewer if they reach CHUNK_BYT
 CHUNK_BYTES = 16 * 1024 * 1024
 
 OnProgress = Callable[[int, int], None]  # is called with the number of offsets read and their total
-Account = Callable[[Partition, Sequence[Record], int, int], None]
+Account = Callable[[AuditedPartition, Sequence[Record], int, int], None]
 _Chunk = tuple[list[Record], int]
 
 
@@ -31,28 +31,28 @@ def read_topics(settings: Settings, scope: Scope, report: Report, account: Accou
     total, done = sum(partition.size for partition in scope.partitions), 0
     for partition in scope.partitions:
         topic_settings = with_topic(settings, partition.entry.topic)
-        while partition.position < partition.entry.next_offset:
+        while partition.next_to_read < partition.entry.next_offset:
             try:
                 for read in _read_partition(topic_settings, partition, account):
                     progress(done + read, total)
             except OffsetsLost:  # retention has removed records that were not read yet
-                if (first := first_offset(topic_settings, partition.entry.partition)) <= partition.position:
+                if (first := first_offset(topic_settings, partition.entry.partition)) <= partition.next_to_read:
                     raise
                 partition.remove_before(first)
                 report.removed_offsets = scope.removed_offsets
         done += partition.size
 
 
-def _read_partition(settings: Settings, partition: Partition, account: Account) -> Iterator[int]:
+def _read_partition(settings: Settings, partition: AuditedPartition, account: Account) -> Iterator[int]:
     """Read the records from the partition's position on. Yield how many of its offsets are done."""
     partition.damaged = find_damaged(settings, partition)
     for first, end in partition.readable_ranges():
-        partition.position = first
+        partition.next_to_read = first
         for records, chunk_end in read_ahead(split(topic.read(settings, partition.entry.partition, first, end), end)):
-            account(partition, records, partition.position, chunk_end)
-            partition.position = chunk_end
-            yield partition.position - partition.start
-    partition.position = partition.entry.next_offset
+            account(partition, records, partition.next_to_read, chunk_end)
+            partition.next_to_read = chunk_end
+            yield partition.next_to_read - partition.start
+    partition.next_to_read = partition.entry.next_offset
 
 
 def split(records: Iterable[Record], end: int) -> Iterator[_Chunk]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orderflow.audit.extra_rows import UnprovableRows
-from orderflow.audit.partition import Partition
+from orderflow.audit.partition import AuditedPartition
 from orderflow.audit.report import Finding, Report
 from orderflow.audit.scope import Scope
 
@@ -35,21 +35,21 @@ def compare_counters(scope: Scope, unprovable: UnprovableRows, report: Report) -
         _compare_update(partitions, report)
 
 
-def _are_covered(partitions: Sequence[Partition]) -> bool:
+def _are_covered(partitions: Sequence[AuditedPartition]) -> bool:
     """Whether the ledger's sums cover all rows of these partitions."""
     return all(
-        partition.checks.lost is not None
-        and partition.checks.times_rows == partition.entry.stored + partition.entry.quarantined
+        partition.control_values.lost is not None
+        and partition.control_values.times_rows == partition.entry.stored + partition.entry.quarantined
         for partition in partitions
     )
 
 
-def _sum_of_times(partitions: Sequence[Partition]) -> int:
-    """The ledger's sum of the times of all rows of orders and quarantine, minus those that were found."""
-    return sum(partition.checks.times_sum - partition.times_sum for partition in partitions)
+def _sum_of_times(partitions: Sequence[AuditedPartition]) -> int:
+    """Return the ledger's sum of the times of all rows of orders and quarantine, minus those that were found."""
+    return sum(partition.control_values.times_sum - partition.times_sum for partition in partitions)
 
 
-def _compare_update(partitions: Sequence[Partition], report: Report) -> None:
+def _compare_update(partitions: Sequence[AuditedPartition], report: Report) -> None:
     """Compare when the ledger's row was updated with when the last record's row was written."""
     if len(partitions) == 1 and (expected_update := partitions[0].expected_update) is not None:
         updated_at = partitions[0].entry.updated_at

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from orderflow.cli import contract, log, output, quarantine
+from orderflow.cli import contract, logs, output, quarantine
 from orderflow.cli.accept_loss import accept_loss
 from orderflow.cli.arguments import Command, Group
 from orderflow.cli.audit import audit
@@ -111,7 +111,7 @@ def run(command: Callable[[], object]) -> NoReturn:
         from orderflow.cli import failure
 
         shown = failure.explain(error)
-        log.show_error(shown)
+        logs.show_error(shown)
         code = shown.exit_code
         output.discard()
     sys.exit(code)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def _report_thread_error(args: threading.ExceptHookArgs) -> None:
     from orderflow.cli import failure
 
     if args.exc_value is not None:
-        log.show_error(failure.explain(args.exc_value))
+        logs.show_error(failure.explain(args.exc_value))
 
 
 def _call(command: Callable[[], object]) -> None:

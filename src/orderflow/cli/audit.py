@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.text import safe
 from orderflow.errors import OrderFlowError
 from orderflow.plurals import plural
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from orderflow.audit import Finding, Report
     from orderflow.settings import Settings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
-    log_format: log.Format = None,
+    log_format: logs.Format = None,
 ) -> None:
     """Prove that every record of the topic is stored, a duplicate of a stored one, or quarantined.
 
@@ -44,9 +44,9 @@ def audit(
 
     from orderflow.audit import run
 
-    log.setup()
+    logs.setup()
     settings = context.load()
-    console = log.console()
+    console = logs.console()
     columns = TextColumn("Audit"), BarColumn(), MofNCompleteColumn(), TextColumn("records"), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
@@ -74,7 +74,7 @@ def _store_result(settings: Settings, report: Report) -> None:
                 sentence=report.sentence(),
             )
     except OrderFlowError as error:  # the result is valid without it
-        logger.warning("The result was not stored, so the dashboard and the metrics do not show it: %s", error.message)
+        log.warning("The result was not stored, so the dashboard and the metrics do not show it: %s", error.message)
 
 
 def _print(report: Report) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 
 
-def dashboard(log_format: log.Format = None) -> None:
+def dashboard(log_format: logs.Format = None) -> None:
     """Serve a live web page: rates, revenue, latency, lag, the newest orders, search, the quarantine.
 
     Listens on DASHBOARD_HOST (127.0.0.1) and DASHBOARD_PORT (8765) until Ctrl-C. If other machines can reach the
@@ -29,7 +29,7 @@ def dashboard(log_format: log.Format = None) -> None:
     from orderflow.dashboard.serve import serve
     from orderflow.running_servers import state_file
 
-    log.setup()
+    logs.setup()
     settings = context.load()
     serve(
         settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orderflow import settings as settings_module
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.text import safe
 
 
@@ -18,6 +18,6 @@ def down() -> None:
     """
     from orderflow.embedded.home_lock import stop_up
 
-    log.setup()
+    logs.setup()
     settings = settings_module.load()
     print("Stopped." if stop_up(settings) else safe(f"Nothing is running in {settings.home}."))

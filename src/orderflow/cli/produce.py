@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.plurals import counted
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orderflow.settings import Settings
 
 LOG_FILE = Path("kafka_producer.log")
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def produce(
@@ -54,7 +54,7 @@ def produce(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per second, and a last one with the counts.")
     ] = False,
-    log_format: log.Format = None,
+    log_format: logs.Format = None,
 ) -> None:
     """Send orders to Kafka: generated ones from a catalogue, or your own from a file.
 
@@ -102,7 +102,7 @@ def produce(
     contract = loader.contract_of(settings)
     if settings.producer_metrics_port:
         extras.require("dashboard", instead="set PRODUCER_METRICS_PORT to 0")
-    log.setup(LOG_FILE)
+    logs.setup(LOG_FILE)
     metrics = ProducerMetrics()
 
     def on_progress(reported: ProducerProgress) -> None:
@@ -115,7 +115,7 @@ def produce(
     generator: Generator | None = None
     with (
         serving(settings, "producer_metrics_port", metrics),
-        Progress(console=log.console(), disable=not log.console().is_terminal, transient=True) as progress,
+        Progress(console=logs.console(), disable=not logs.console().is_terminal, transient=True) as progress,
     ):
         if file:
             messages = files.read_messages(file, progress, contract)  # before connecting: a wrong path fails at once
@@ -133,10 +133,10 @@ def produce(
                 contract=contract,
             )
             messages = iter(generator)
-        logger.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
-        started = time.monotonic()
+        log.info("Sending to %s at %s", settings.kafka_topic, settings.kafka_bootstrap_servers)
+        started_at = time.monotonic()
         producer = _send(messages, count, settings, rate or None, on_progress)
-    _print_result(producer, time.monotonic() - started, generator, as_json)
+    _print_result(producer, time.monotonic() - started_at, generator, as_json)
     if producer.fatal_error:
         raise producer.fatal_error
     if producer.unsent:
@@ -167,7 +167,7 @@ def _send(
                 break
     finally:
         if stop.requested and producer.in_flight:
-            logger.info(
+            log.info(
                 "Stopping: %d in flight, waiting %.0f s at most; Ctrl-C again exits at once",
                 producer.in_flight,
                 FLUSH_TIMEOUT,
@@ -175,9 +175,7 @@ def _send(
         producer.flush()
         watch(producer)
         if producer.unsent:
-            logger.error(
-                "%d not sent: %d failed, %d unacknowledged", producer.unsent, producer.failed, producer.in_flight
-            )
+            log.error("%d not sent: %d failed, %d unacknowledged", producer.unsent, producer.failed, producer.in_flight)
     return producer
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.text import to_json
 from orderflow.start_signals import exiting_on_signals
 
@@ -52,7 +52,7 @@ def sink(
         bool, typer.Option("--once", help="Store the records that are in the topic now, then exit.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each progress report.")] = False,
-    log_format: log.Format = None,
+    log_format: logs.Format = None,
 ) -> None:
     """Store every order of the topic in MySQL exactly once.
 
@@ -111,7 +111,7 @@ def sink(
                 options["SINK_TRIGGER"] = parse_trigger(trigger)
             except ValueError as error:
                 raise typer.BadParameter(f"--trigger is {trigger!a}: {error}.") from error
-        log.setup()
+        logs.setup()
         settings = context.load(options)
         if settings.sink_metrics_port:
             extras.require("dashboard", instead="set SINK_METRICS_PORT to 0")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.text import number, safe, to_json
 from orderflow.errors import Unavailable
 from orderflow.plurals import counted
@@ -70,7 +70,7 @@ def _watch(settings: Settings, every: float, as_json: bool) -> None:
             try:
                 state = _read(settings)
             except Unavailable as error:
-                log.show_error(error)
+                logs.show_error(error)
             else:
                 if as_json:
                     print(to_json(state), flush=True)

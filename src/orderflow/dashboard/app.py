@@ -71,7 +71,7 @@ def build(settings: Settings, make_monitor: Callable[[], Monitor]) -> ASGIApp:
     async def quarantine(request: Request) -> Response:
         reason, before = request.query_params.get("reason"), request.query_params.get("before", "")
         limit = int(before) if before.isdecimal() and len(before) < 19 else viewer_queries.EVERY_ID
-        return await respond(partial(viewer_queries.quarantined, reason=reason or None, before=limit))
+        return await respond(partial(viewer_queries.read_quarantined, reason=reason or None, before=limit))
 
     async def metrics(_: Request) -> Response:
         async with readers:

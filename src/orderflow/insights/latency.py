@@ -28,7 +28,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 def read(connection: Connection, newest: datetime) -> Latency | None:
     """The latency of the orders placed in the minute before `newest` (2,000 at most); None if there are none."""
-    latencies = viewer_queries.latencies(connection, newest - _SPAN)
+    latencies = viewer_queries.read_latencies(connection, newest - _SPAN)
     if not latencies:
         return None
     seconds = sorted(latency for latency, _ in latencies)

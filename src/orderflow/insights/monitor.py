@@ -251,10 +251,10 @@ class Monitor:
     def _poll_connection(self, connection: Connection, stop: threading.Event, windows: Set[str]) -> None:
         due = 0.0
         while not stop.is_set():
-            began = time.monotonic()
+            started_at = time.monotonic()
             self._database.begin()
-            if began >= due:
-                due = began + _SLOW_POLL_INTERVAL
+            if started_at >= due:
+                due = started_at + _SLOW_POLL_INTERVAL
                 self._read_slow_values(connection)
             self._read_fast_values(connection)
             for window in tuple(windows):
@@ -263,7 +263,7 @@ class Monitor:
                     self._histories[window] = sales.read_history(connection, window)
             connection.rollback()  # an open transaction would keep the server from purging old row versions
             self._database.end()
-            taken = time.monotonic() - began
+            taken = time.monotonic() - started_at
             stop.wait(max(POLL_INTERVAL - taken, _IDLE_FACTOR * taken))
 
     def _read_fast_values(self, connection: Connection) -> None:
@@ -272,7 +272,7 @@ class Monitor:
         is_locked = ledger.has_active_sink(connection, self._settings)
         self._lock_checked_at, self._was_locked = now, self._was_locked or is_locked
         self._unlocked_since = None if is_locked else self._unlocked_since or now
-        self._latest = viewer_queries.latest(connection, _LATEST)
+        self._latest = viewer_queries.read_latest(connection, _LATEST)
         newest = (self._latest[0].order_id, self._latest[0].order_timestamp) if self._latest else None
         self._latency = latency.read(connection, newest[1]) if newest else None
         pipeline_status = status.build(self._settings, entries, self._topic_bounds, newest, self._open_by_reason)
@@ -284,9 +284,9 @@ class Monitor:
 
     def _read_slow_values(self, connection: Connection) -> None:
         self._today = sales.read_today(connection)
-        self._products = viewer_queries.products(connection) if self._has_products else None
+        self._products = viewer_queries.read_products(connection) if self._has_products else None
         self._audit = _last_audit(connection)
-        self._open_by_reason = viewer_queries.open_by_reason(connection)
+        self._open_by_reason = viewer_queries.count_open_by_reason(connection)
 
 
 def _last_audit(connection: Connection) -> Audit | None:

@@ -43,11 +43,11 @@ def read_history(connection: Connection, name: str) -> History:
     now = datetime.now(UTC)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     until = day + ((now - day) // step + 1) * step
-    sales = viewer_queries.sales(connection, until - span, until)
-    return History(name, now, step.total_seconds(), sales, viewer_queries.history(connection, sales, step))
+    sales = viewer_queries.read_sales(connection, until - span, until)
+    return History(name, now, step.total_seconds(), sales, viewer_queries.read_history(connection, sales, step))
 
 
 def read_today(connection: Connection) -> SalesSummary:
     """The sales of the current UTC day, by order_timestamp."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return viewer_queries.sales(connection, midnight, midnight + timedelta(days=1))
+    return viewer_queries.read_sales(connection, midnight, midnight + timedelta(days=1))

@@ -45,7 +45,7 @@ def read(connection: Connection, settings: Settings) -> Status:
     except (KafkaUnavailable, KafkaRefused, TopicMissing, TopicUnusable) as error:
         topic_bounds = error
     entries = ledger.read_entries(connection)
-    newest, open_by_reason = existing_orders.newest(connection), viewer_queries.open_by_reason(connection)
+    newest, open_by_reason = existing_orders.newest(connection), viewer_queries.count_open_by_reason(connection)
     return build(settings, entries, topic_bounds, newest, open_by_reason)
 
 

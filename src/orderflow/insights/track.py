@@ -59,14 +59,14 @@ def track_order(connection: Connection, order_id: str) -> TrackedOrder:
 
 
 def _track(connection: Connection, order_id: str) -> TrackedOrder:
-    order = viewer_queries.order(connection, order_id)
+    order = viewer_queries.read_order(connection, order_id)
     produced, stored = (order.produced_at, order.stored_at) if order else (None, None)
     return TrackedOrder(
         order_id,
         order,
         (produced - order.order_timestamp).total_seconds() if order and produced else None,
         (stored - produced).total_seconds() if produced and stored else None,
-        viewer_queries.quarantined_as(connection, order_id),
+        viewer_queries.read_quarantined_as(connection, order_id),
     )
 
 
@@ -84,8 +84,8 @@ def search(connection: Connection, query: str) -> SearchResult:
             f"{query[:60]!a} is neither an order id nor a customer id.",
             hint=f"Search for {ids.make(123)}, for a number, or for a customer.",
         )
-    order = next(filter(None, (viewer_queries.order(connection, id_) for id_ in possible)), None)
-    orders = viewer_queries.orders_of(connection, customer, _MAX_ORDERS) if customer is not None else ()
+    order = next(filter(None, (viewer_queries.read_order(connection, id_) for id_ in possible)), None)
+    orders = viewer_queries.read_orders_of(connection, customer, _MAX_ORDERS) if customer is not None else ()
     is_id = bool(possible) and not _NUMBER.fullmatch(query) and (order is not None or customer is None)
     return SearchResult(order, customer, orders, (order.order_id if order else possible[0]) if is_id else None)
 

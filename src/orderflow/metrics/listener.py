@@ -114,7 +114,10 @@ class _Pool:
         self._open.pop(protocol, None)
 
     def _close_one(self, address: str) -> None:
-        """Close the oldest idle connection, else the oldest stream (a browser reopens it), else the oldest new one."""
+        """Close one connection: the oldest idle one.
+
+        If none is idle, close the oldest open stream (browsers reopen them), else the oldest new connection.
+        """
         candidates: Iterable[_BoundedProtocol] = (
             protocol for protocol, counted in self._open.items() if counted == address
         )

@@ -15,7 +15,7 @@ from orderflow.metrics.endpoint import Health, new_registry
 from orderflow.positions.ledger_status import LedgerStatus
 from orderflow.telemetry import transactions
 from orderflow.telemetry.query_progress import QueryProgress
-from orderflow.telemetry.transactions import LATENCY_BUCKETS, Transaction
+from orderflow.telemetry.transactions import LATENCY_BUCKETS, TransactionMetrics
 
 STATES = ("starting", "standby", "running", "waiting")
 _READY = {"standby", "running"}
@@ -94,7 +94,7 @@ class SinkMetrics:
             sum_value=self._latency_sum,
         )
 
-    def _add(self, transaction: Transaction) -> None:
+    def _add(self, transaction: TransactionMetrics) -> None:
         for reason, count in transaction.quarantined.items():
             self._quarantined.labels(reason).inc(count)
         *steps, contentions = transaction.timing

@@ -36,8 +36,8 @@ class DirectEngine:
         self._scratch: Path
         self._stop_event = threading.Event()
         self._future: Future[None]
-        self._damaged: dict[int, DamagedPartition] = {}
-        self._committed_at = 0.0  # monotonic: the last commit, or the start
+        self._damaged_partitions: dict[int, DamagedPartition] = {}
+        self._committed_at = 0.0  # monotonic time of the last commit, or of the start
 
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
         self._scratch = scratch
@@ -47,10 +47,16 @@ class DirectEngine:
         self, topic_info: TopicInfo, positions: Mapping[int, int], end_offsets: Mapping[int, int], *, once: bool
     ) -> None:
         # Each start has its own event: a thread of the previous start that still waits for MySQL must see its own set.
-        self._stop_event, self._damaged = threading.Event(), {}
+        self._stop_event, self._damaged_partitions = threading.Event(), {}
         self._committed_at = time.monotonic()
         topic_reader = KafkaTopicReader(self._settings, topic_info.topic_id)
-        arguments = (topic_reader, dict(positions), end_offsets if once else None, self._stop_event, self._damaged)
+        arguments = (
+            topic_reader,
+            dict(positions),
+            end_offsets if once else None,
+            self._stop_event,
+            self._damaged_partitions,
+        )
         self._future = run_in_thread("direct", lambda: self._commit_until_end(*arguments))
 
     def commit_range(
@@ -139,7 +145,7 @@ class DirectEngine:
         return False
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
-        return dict(self._damaged)
+        return dict(self._damaged_partitions)
 
     def activity(self) -> str:
         return "its threads are waiting for Kafka or MySQL"
@@ -150,7 +156,7 @@ class DirectEngine:
     def mark_stalled(self) -> None:
         """Do nothing: each start is the same."""
 
-    def choose_trigger(self, lag: int) -> bool:
+    def update_trigger(self, lag: int) -> bool:
         return False
 
     def progress(self) -> None:
@@ -206,6 +212,6 @@ class _GapCheckingReader:
 
     def holds_records(self, partition: int, start: int, end: int) -> bool:
         """Whether the range holds records. A long range of aborted records takes minutes, so it is read only once."""
-        return not self._consumer.has_passed(partition, start, end) and self._topic_reader.holds_records(
+        return not self._consumer.has_proven_empty(partition, start, end) and self._topic_reader.holds_records(
             partition, start, end
         )

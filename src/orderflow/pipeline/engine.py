@@ -56,22 +56,22 @@ class Engine(Protocol):
         """
 
     def damaged_partitions(self) -> Mapping[int, DamagedPartition]:
-        """The partitions that the engine does not read now, because of a damaged batch."""
+        """Return the partitions that the engine does not read now, because of a damaged batch."""
 
     def activity(self) -> str:
-        """A description of the current activity, for messages."""
+        """Return a description of the current activity, for messages."""
 
     def stall_timeout(self) -> float:
-        """Seconds without progress, while records wait, after which the supervisor restarts the engine."""
+        """Return the seconds without progress, while records wait, after which the supervisor restarts the engine."""
 
     def mark_stalled(self) -> None:
         """Record that the engine hangs. The supervisor restarts it next."""
 
-    def choose_trigger(self, lag: int) -> bool:
-        """Choose the trigger for a lag of this many records. Return whether the engine must be restarted."""
+    def update_trigger(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return whether the engine must restart."""
 
     def progress(self) -> QueryProgress | None:
-        """The last micro-batch that Spark reported; None without one."""
+        """Return the last micro-batch that Spark reported; None without one."""
 
     def drain(self, seconds: float) -> None:
         """Wait up to `seconds` until the transactions in progress are committed."""
@@ -100,7 +100,7 @@ def run_in_thread(name: str, work: Callable[[], Returned]) -> Future[Returned]:
 def wait_unless_stopped(
     future: Future[Any], stop_event: threading.Event, activity: str, *, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Wait for the future. `check` is called again and again meanwhile.
+    """Wait for the future. `check` is called repeatedly meanwhile.
 
     Raises StopRequested when `stop_event` is set; `activity` completes its message. Raises what `check` raises.
     """

@@ -82,8 +82,8 @@ class EngineWatch:
         self._cleanup_policy: str | None = None
         self._last_status: LedgerStatus | None = None
         self._last_message = ""
-        self._failure: tuple[float, dict[int, int]] | None = None  # the first one in a row: its time and the positions
-        self._damage_logged_at: dict[int, float] = {}  # by partition: when its damaged batch was last logged
+        self._failure: tuple[float, dict[int, int]] | None = None  # time and positions of the first failure in a row
+        self._damage_logged_at: dict[int, float] = {}  # by partition: time of the last log line about its damaged batch
 
     def begin_attempt(self) -> None:
         """Forget whether an earlier attempt has caught up."""
@@ -128,31 +128,31 @@ class EngineWatch:
         while not self._engine.wait(self._poll_interval):
             if stop_event.is_set():
                 self._engine.drain(self._drain_timeout)
-                return False  # without a last report: a broker that is down would delay the stop
+                return False  # skip the last report: a broker that is down would delay the stop
             if self._clock() >= check_at:
                 check_at = self._clock() + self._progress_interval
-                if self._must_restart(connection, topic_info, stop_event):
+                if self._check_progress(connection, topic_info, stop_event):
                     return True
-        self._check_complete(connection, topic_info, end_offsets, stop_event)
+        self._finish_ranges(connection, topic_info, end_offsets, stop_event)
         return False
 
-    def _must_restart(self, connection: Connection, topic_info: TopicInfo, stop_event: threading.Event) -> bool:
-        """Report the progress, look for stalls, and let the engine choose its trigger for the lag.
+    def _check_progress(self, connection: Connection, topic_info: TopicInfo, stop_event: threading.Event) -> bool:
+        """Report the progress, handle stalls, and update the engine's trigger. Return whether it must restart.
 
         Raises Interrupted if the engine hangs, and what `_report_progress` and `_log_damaged_partitions` raise.
         """
         current = self._report_progress(connection, topic_info)
         self._log_damaged_partitions()
-        self._check_stall(connection, topic_info, current, stop_event)
+        self._handle_overdue_partitions(connection, topic_info, current, stop_event)
         self.has_caught_up |= not current.lag
-        return self._engine.choose_trigger(current.lag or 0)
+        return self._engine.update_trigger(current.lag or 0)
 
-    def _check_complete(
+    def _finish_ranges(
         self, connection: Connection, topic_info: TopicInfo, end_offsets: Mapping[int, int], stop_event: threading.Event
     ) -> None:
-        """Check that an engine that has ended stored everything before `end_offsets`, and report the progress.
+        """After the engine's end: skip empty offsets before `end_offsets`, and report the progress.
 
-        Raises Interrupted if it did not.
+        Raises Interrupted if there are records that it did not store.
         """
         self._query_status(connection, topic_info)
         if partitions := self._advance_past_empty_offsets(connection, topic_info, end_offsets, stop_event):
@@ -162,14 +162,15 @@ class EngineWatch:
             )
         self._report_progress(connection, topic_info)
 
-    def _check_stall(
+    def _handle_overdue_partitions(
         self, connection: Connection, topic_info: TopicInfo, current: LedgerStatus, stop_event: threading.Event
     ) -> None:
-        """Look at the partitions whose position has not moved for the stall timeout, although they end after it.
+        """Handle partitions whose position has not moved for the stall timeout and that have later offsets.
 
-        Raises Interrupted if they hold records, and no other partition has moved either: the engine hangs.
+        Skip empty offsets, or report a stall. Raises Interrupted if the engine hangs: there are records to read, and no
+        other partition has moved either.
         """
-        overdue = self._stall_detector.overdue(current.partitions, self._engine.stall_timeout())
+        overdue = self._stall_detector.update_and_find_overdue(current.partitions, self._engine.stall_timeout())
         if not overdue:
             return
         partitions = self._advance_past_empty_offsets(connection, topic_info, overdue, stop_event)
@@ -205,14 +206,14 @@ class EngineWatch:
         return current
 
     def _check_quarantined_share(self, current: LedgerStatus) -> None:
-        """Raise TooManyQuarantined if too many of the last records were quarantined.
+        """Check the share of quarantined records. A writer checks it too, but on a cluster Spark repeats its task.
 
-        A writer checks this too, but on a cluster Spark repeats its task.
+        Raises TooManyQuarantined.
         """
         before, self._last_status = self._last_status, current
         if before:
             records, quarantined = current.records - before.records, current.quarantined - before.quarantined
-            if records >= quarantined >= 0:  # not if the tables were restored to an older state
+            if records >= quarantined >= 0:  # false if the tables were restored to an older state
                 self._quarantined_share.add(records, quarantined)
 
     def _advance_past_empty_offsets(
@@ -220,7 +221,7 @@ class EngineWatch:
     ) -> list[int]:
         """Move the ledger past transaction markers and aborted records, where only these are left before `end_offsets`.
 
-        Otherwise these offsets would count as lost records when retention removes them from an idle partition. Returns
+        Otherwise these offsets would count as lost records when retention removes them from an idle partition. Return
         the partitions that have records before their ends.
         """
         topic_reader, damaged = KafkaTopicReader(self._settings, topic_info.topic_id), self._engine.damaged_partitions()
@@ -255,7 +256,8 @@ class EngineWatch:
         self._set_positions({entry.partition: entry.next_offset for entry in entries})
         current_info = describe_topic(self._settings, connection)
         ledger.check_topic_id(topic_info.name, current_info.topic_id, topic_info.topic_id)
-        if self._cleanup_policy is not None:  # else the user may not read it, and brokers log each refusal
+        # None: the user lacks DescribeConfigs. Do not ask again, because brokers log each refusal.
+        if self._cleanup_policy is not None:
             topic.check_cleanup_policy(self._settings)
         if not self.positions.keys() >= {*topic_info.partitions}:
             raise RestartRequired(f"The ledger lacks partitions of topic {topic_info.name}: its tables were changed.")

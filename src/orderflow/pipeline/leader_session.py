@@ -34,7 +34,7 @@ class SessionKeepAlive:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise the error of the last statement, if there is one: the session is lost."""
+        """Check that the session is not lost. Raises the error of the last statement, if there is one."""
         if self._error:
             raise self._error
 

@@ -35,7 +35,7 @@ _TOPIC_CHANGED = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
 }
-# Records. Below it, waiting for the previous transaction and for more records costs less than a concurrent transaction.
+# Smaller batches (in records) wait for the previous transaction: that costs less than a concurrent one.
 _SMALL_BATCH = 1000
 _MAX_BUFFERED = 2 * MAX_TRANSACTION_RECORDS  # records from which `_drain` takes the oldest
 _MAX_QUEUED = 2 * MAX_TRANSACTION_RECORDS  # records in librdkafka's queues for all partitions
@@ -74,6 +74,7 @@ class PartitionConsumer:
         self.stop_event = stop_event
         self._settings = settings
         self._topic = settings.kafka_topic
+        # The end offsets that are not reached yet. None: the topic has no end; {}: all are reached, so reading ends.
         self._remaining_end_offsets = (
             None
             if end_offsets is None
@@ -88,13 +89,13 @@ class PartitionConsumer:
         self._buffered: dict[int, list[Message]] = {}  # by partition: fetched records
         self._read_to: dict[int, int] = {}  # by partition: the next offset to fetch
         self._delivered_to = dict(positions)  # by partition: the next offset to deliver
-        # By partition, for each recent batch: its first offset → the offset after the batch before it; see has_passed.
+        # By partition, for each recent batch: its first offset → the end of the batch before it (`has_proven_empty`).
         self._previous_end_by_start: dict[int, dict[int, int]] = {partition: {} for partition in positions}
-        self._damaged = damaged
+        self._damaged_partitions = damaged
         self._retry_interval = retry_interval
         self._stopped: set[int] = set()  # partitions that are not read: at their end offset, or damaged
         self._retry_at: dict[int, float] = {}  # by damaged partition: the monotonic time of the next attempt to read it
-        # Partitions whose client has read damage: it may continue at a wrong offset, so it proves no gap empty.
+        # Partitions with a damaged batch. The client may skip records there, so its gaps are checked again.
         self._had_damage: set[int] = set()
         wanted = positions if self._remaining_end_offsets is None else self._remaining_end_offsets
         queued = {"queued.min.messages": _MAX_QUEUED // max(1, len(wanted))}
@@ -128,7 +129,7 @@ class PartitionConsumer:
                 return self._last_ticket, self._drain()
         return None
 
-    def has_passed(self, partition: int, start: int, end: int) -> bool:
+    def has_proven_empty(self, partition: int, start: int, end: int) -> bool:
         """Whether the consumer has read from `start` (or earlier) up to `end` and found no record between."""
         previous_end = self._previous_end_by_start[partition].get(end)
         return previous_end is not None and previous_end <= start
@@ -185,7 +186,7 @@ class PartitionConsumer:
         """
         partition, error, offset = message.partition(), message.error(), message.offset()
         if partition in self._stopped:
-            return False  # after its end; or after a damaged batch, where librdkafka continues at a wrong byte
+            return False  # the partition has ended, or librdkafka continues at a wrong byte after a damaged batch
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             self._on_error(partition, error)
             return False
@@ -200,15 +201,15 @@ class PartitionConsumer:
         if offset != (position := self._read_to[partition]):
             try:
                 check_offset(offset, position, topic.end_after(self._consumer, self._settings, partition, offset))
-            except DamagedOffset as damaged:
+            except DamagedOffset as error:
                 # A new client would accept this offset, so it is not retried.
-                self._pause_partition(partition, str(damaged), retry=False)
+                self._pause_partition(partition, str(error), retry=False)
                 return False
         self._read_to[partition] = offset + 1
         if self._remaining_end_offsets:
             self._stop_at_end(partition, offset + 1)
-        if self._damaged:
-            self._damaged.pop(partition, None)
+        if self._damaged_partitions:
+            self._damaged_partitions.pop(partition, None)
         return True
 
     def _on_error(self, partition: int | None, error: KafkaError) -> None:
@@ -237,7 +238,7 @@ class PartitionConsumer:
         """Stop reading a partition with a damaged batch, and retry it later. The other partitions continue."""
         offset = self._read_to[partition]
         self._had_damage.add(partition)
-        self._damaged[partition] = DamagedPartition(
+        self._damaged_partitions[partition] = DamagedPartition(
             offset, topic.damaged_batch_error(self._settings, partition, offset, reason)
         )
         self._stop_reading(partition)
@@ -266,5 +267,5 @@ def count_oldest(buffered: Mapping[int, Sequence[Message]], limit: int) -> dict[
 
 
 def timestamp_of(message: Message) -> int:
-    """The record's timestamp in milliseconds since 1970 UTC; -1 if it has none."""
+    """Return the record's timestamp in milliseconds since 1970 UTC; -1 if it has none."""
     return message.timestamp()[1]

@@ -34,9 +34,9 @@ def restart_process(
     `positions` are the ledger's. `has_failed` is False if the run before was healthy.
     Raises EngineFailed if several restarts in a row stored nothing.
     """
-    failed, before = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
-    now = str(sorted(positions.items()))
-    count = int(failed) + 1 if before == now and has_failed else 1
+    previous_count, previous_positions = os.environ.get(_FAILED_STARTS_VARIABLE, "0 ").split(" ", 1)
+    current_positions = str(sorted(positions.items()))
+    count = int(previous_count) + 1 if previous_positions == current_positions and has_failed else 1
     if count >= MAX_FAILED_STARTS:
         raise EngineFailed(
             f"Spark's JVM exited {count} times in a row at the same position: {exited.message}",
@@ -44,7 +44,7 @@ def restart_process(
         ) from exited
     log.warning("%s Restarting it.", exited.message)
     stop_event.wait(min(count, LONGEST_WAIT))
-    os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {now}"
+    os.environ[_FAILED_STARTS_VARIABLE] = f"{count} {current_positions}"
     # From here on a signal stays pending until the new process can stop gracefully and unblocks it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     if not stop_event.is_set():

@@ -56,7 +56,7 @@ def read(settings: Settings, message: Message) -> list[Header]:
 
 
 def _reader(settings: Settings) -> _Reader:
-    """The thread's reader. It is kept, because several such records usually follow each other."""
+    """Return the thread's reader. It is reused, because several such records usually follow each other."""
     if getattr(_thread_local, "settings", None) != settings:
         _thread_local.reader, _thread_local.settings = _Reader(settings), settings
     reader: _Reader = _thread_local.reader
@@ -80,7 +80,7 @@ class _Reader:
         self._partition, self._next = -1, 0
 
     def __del__(self) -> None:
-        """End the client with its thread: each restart of the engine begins new threads."""
+        """Destroy the client when its thread ends. Each engine restart creates new threads."""
         self._library.rd_kafka_destroy_flags(self._client, _NO_CONSUMER_CLOSE)
 
     def headers(self, partition: int, offset: int) -> list[Header]:
@@ -129,7 +129,7 @@ class _Reader:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """The librdkafka that this process has loaded."""
+    """Return the librdkafka that this process has loaded."""
     lines = Path("/proc/self/maps").read_text().splitlines()
     library = ctypes.CDLL(next(line.split(maxsplit=5)[5] for line in lines if "librdkafka" in line))
     for function in ("conf_new", "new", "topic_partition_list_new", "topic_partition_list_add", "consumer_poll"):

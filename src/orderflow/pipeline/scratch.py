@@ -48,7 +48,7 @@ def choose(bases: Sequence[Path]) -> Path:
 
 
 def _bases() -> list[Path]:
-    """The writable folders for temporary files."""
+    """Return the writable folders for temporary files."""
     memory = Path("/dev/shm")  # noqa: S108
     bases = [memory] if os.access(memory, os.W_OK | os.X_OK) else []
     with suppress(FileNotFoundError):

@@ -57,7 +57,7 @@ class SparkDriver:
         self._executors = 0, 0  # executors and task slots
 
     def open(self, scratch: Path, stop_event: threading.Event) -> None:
-        """Start the JVM without waiting for it. It ends with this process, so errors elsewhere need not wait for it."""
+        """Begin to start the JVM, and return at once. It ends with this process, so no error has to wait for it."""
         self.scratch, self.stop_event = scratch, stop_event
         if not self._watchdog and not session.is_submitted():  # otherwise the JVM is not this process's
             self._watchdog = JvmWatchdog(session.kill_jvm, stop_event)
@@ -72,7 +72,7 @@ class SparkDriver:
 
         Raises SparkUnavailable, JvmExited, and StopRequested.
         """
-        # While its thread imports pyspark, another thread cannot.
+        # Wait first: two threads must not import pyspark at the same time.
         wait_unless_stopped(self._session, self.stop_event, "Spark started")
         with self.limited_call(START_TIMEOUT):
             try:
@@ -120,7 +120,7 @@ class SparkDriver:
             self._check_executors()
 
     def _check_executors(self) -> None:
-        """Raises SparkUnavailable if no executor registers in time."""
+        """Check that the cluster has an executor. Raises SparkUnavailable if none registers in time."""
         self._executors_checked_at = time.monotonic()
         context = self._session.result().sparkContext
         deadline = time.monotonic() + self._registration_timeout

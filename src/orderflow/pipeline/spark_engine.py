@@ -132,10 +132,10 @@ class SparkEngine:
     def stall_timeout(self) -> float:
         return self._query.stall_timeout(self._stall_timeout) if self._query else self._stall_timeout
 
-    def choose_trigger(self, lag: int) -> bool:
+    def update_trigger(self, lag: int) -> bool:
         if self._is_once:
             return False
-        must_switch = self._mode.choose_trigger(lag)
+        must_switch = self._mode.update_trigger(lag)
         if must_switch and isinstance(self._query, RealtimeQuery):
             log.info("Switching to micro-batches, because %d records wait.", lag)
         return must_switch or self._unreadable.probe_damaged_partitions()

@@ -50,7 +50,7 @@ class _Query:
             return str(self._query.status["message"])
 
     def progress(self) -> QueryProgress | None:
-        """The last batch that Spark reported."""
+        """Return the last batch that Spark reported."""
         with self._driver.limited_call():
             progress: Any = self._query.lastProgress
         return QueryProgress.from_spark(progress) if progress else None
@@ -97,7 +97,7 @@ class MicroBatchQuery(_Query):
         return cls(driver, writer.start())
 
     def stall_timeout(self, default: float) -> float:
-        """Seconds without progress after which the query is restarted."""
+        """Return the seconds without progress after which the query is restarted."""
         return default
 
     def drain(self, seconds: float) -> None:
@@ -161,7 +161,7 @@ class RealtimeQuery(_Query):
         return super().has_ended(seconds)
 
     def stall_timeout(self, default: float) -> float:
-        """Seconds without progress after which the query is restarted."""
+        """Return the seconds without progress after which the query is restarted."""
         return _REALTIME_STALL if self._clock() - self._started_at > _FIRST_COMMIT_TIMEOUT else default
 
     def drain(self, seconds: float) -> None:

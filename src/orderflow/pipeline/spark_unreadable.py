@@ -1,4 +1,7 @@
-"""Stores without Spark what its Kafka source cannot read past: damaged batches, and too late timestamps."""
+"""Stores, with the direct engine, the records at which a Spark query ends.
+
+These are the records before a damaged batch, and those with a timestamp that is too large.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,13 @@ _LATEST_TIMESTAMP = (2**63 - 1) // 1000  # milliseconds
 
 
 class UnreadableRecords:
-    """The damaged batches and the records with a timestamp after `_LATEST_TIMESTAMP`. Each of them ends a query."""
+    """Finds damaged batches and records with a timestamp after `_LATEST_TIMESTAMP`. Each of them ends a query."""
 
     def __init__(self, settings: Settings, *, retry_interval: float = DAMAGE_RETRY_INTERVAL) -> None:
         """Reading a damaged batch is retried every `retry_interval` seconds."""
         self._settings = settings
         self._retry_interval = retry_interval
-        self.must_search = False  # after a failure that an unreadable record may have caused
+        self.must_search = False  # whether an unreadable record may have caused the last failure
         self.damaged: dict[int, DamagedPartition] = {}
         self._damage_checked_at = 0.0
         self._stall_timeout = STALL_TIMEOUT

@@ -10,11 +10,11 @@ from orderflow.positions.ledger_status import PartitionStatus
 
 
 class _Waiting(NamedTuple):
-    """A partition's position and end at a time: records that arrived later have not waited since then."""
+    """A partition's position and end when its timer started. Later records do not count."""
 
     position: int
     end: int
-    since: float  # by the clock
+    since: float  # time of the start
 
 
 class StallDetector:
@@ -24,17 +24,18 @@ class StallDetector:
         """`clock` returns seconds."""
         self._clock = clock
         self._waiting: dict[int, _Waiting] = {}  # by partition
-        self._moved_at = self._checked_at = 0.0  # when the position of any partition moved last; the last `overdue`
-        self._limit = 0.0  # seconds
-        self._stalls = 0  # in a row at these positions
+        self._moved_at = 0.0  # time of the last move of any position
+        self._checked_at = 0.0  # time of the last call of `update_and_find_overdue`
+        self._limit = 0.0  # seconds without a move that make a stall
+        self._stalls = 0  # stalls in a row at these positions
 
     def start(self, positions: Mapping[int, int], end_offsets: Mapping[int, int]) -> None:
-        """Begin to measure: the engine has started at these positions, with these ends of the partitions."""
+        """Start the timers: the engine has started at these positions, with these ends of the partitions."""
         self._moved_at = now = self._clock()
         self._waiting = {partition: _Waiting(positions[partition], end, now) for partition, end in end_offsets.items()}
 
-    def overdue(self, partitions: Collection[PartitionStatus], timeout: float) -> dict[int, int]:
-        """Return, by partition, the end of each partition that has waited for more than `timeout` seconds.
+    def update_and_find_overdue(self, partitions: Collection[PartitionStatus], timeout: float) -> dict[int, int]:
+        """Update the timers. Map each partition that has waited for more than `timeout` seconds to its end.
 
         The timeout doubles with each stall, because a long range of aborted records may take longer to read.
         """
@@ -54,7 +55,7 @@ class StallDetector:
     def register_stall(self) -> float:
         """Count a stall if no partition had moved for the timeout at the last check.
 
-        Return for how many seconds, or 0.
+        Return the seconds without progress; 0 if this is no stall.
         """
         seconds = self._checked_at - self._moved_at
         if seconds <= self._limit:

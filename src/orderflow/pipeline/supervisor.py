@@ -84,12 +84,12 @@ class Supervisor:
         self._restarts = Restarts("The sink", unknown_error_timeout=unknown_error_timeout, clock=clock)
         self._stop_event = threading.Event()
         self._watch = EngineWatch(settings, engine, on_progress, clock=clock)
-        self._waiting: dict[int, int] = {}  # at the last start: the positions of the partitions with waiting records
+        self._waiting: dict[int, int] = {}  # positions of the partitions with waiting records at the last start
         self._has_started_engine = False
-        self._started_at = 0.0  # when the current run as leader began
-        self._reported_error: OrderFlowError | None = None  # of the current attempt
-        self._failed_at = 0.0  # when it was reported
-        self._last_positions: dict[int, int] = {}  # at the last failure
+        self._started_at = 0.0  # time at which the current run as leader began
+        self._reported_error: OrderFlowError | None = None  # error of the current attempt, once it is reported
+        self._failed_at = 0.0  # time at which that error was reported
+        self._last_positions: dict[int, int] = {}  # positions at the last failure
         self._logged_failure_at = -math.inf
 
     def run(self) -> None:
@@ -159,7 +159,7 @@ class Supervisor:
         return self._last_positions != self._watch.positions
 
     def _was_healthy(self, ended_at: float) -> bool:
-        """Whether the run until then ended an earlier outage, although no record may have arrived during it."""
+        """Whether the run was healthy: it lasted more than 60 s and reached a lag of 0."""
         return self._watch.has_caught_up and ended_at - self._started_at > HEALTHY_RUN
 
     def _waiting_positions(self) -> list[Hashable]:

@@ -47,8 +47,8 @@ class TriggerMode:
         """Record that the platform does not support Real-Time Mode now."""
         self._paused_until = self._clock() + LONGEST_PAUSE
 
-    def choose_trigger(self, lag: int) -> bool:
-        """Choose the trigger for a lag of this many records. Return whether the running query has the other one."""
+    def update_trigger(self, lag: int) -> bool:
+        """Choose the trigger for a lag of this many records. Return whether the engine must restart to use it."""
         if self._is_realtime and self._trigger == "auto" and lag > MICRO_BATCH_LAG:
             self._pause_realtime()
             return True

@@ -77,14 +77,14 @@ class OrderProducer:
     """
 
     def __init__(
-        self, settings: Settings, rate: float | None, stop: StopRequest, each_second: Callable[[OrderProducer], None]
+        self, settings: Settings, rate: float | None, stop: StopRequest, watch: Callable[[OrderProducer], None]
     ) -> None:
         """`rate` is the expected number of messages per second, or None for no limit."""
         self.enqueued = self.failed = 0
         self.last_failure = ""
         self.fatal_error: OrderFlowError | None = None
         self.log_each = rate is not None and rate <= LOG_EACH_RATE
-        self._settings, self._stop, self._each_second = settings, stop, each_second
+        self._settings, self._stop, self._watch = settings, stop, watch
         self._next_second = time.monotonic() + 1.0
         self._producer = Producer(
             topic.client_config(settings)
@@ -162,7 +162,7 @@ class OrderProducer:
             self._stop.skip_flush()
         if (now := time.monotonic()) >= self._next_second:
             self._next_second = max(self._next_second, now - 1.0) + 1.0
-            self._each_second(self)
+            self._watch(self)
 
     def _on_delivery(self, error: KafkaError | None, report: DeliveryReport) -> None:
         if error is not None:

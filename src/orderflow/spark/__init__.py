@@ -7,9 +7,8 @@
     write_orders(read_records(spark, startingOffsets="ledger")).start()        # into MySQL, each order exactly once
 
 OrderFlow's settings (environment variables or `.env`) name Kafka and MySQL, unless `settings` is given. All functions
-work in a classic session and through Spark Connect, because none needs a private attribute of Spark. (keep_running
-reads two of a failed query's exception, if it has them.) docs/spark.md is the guide; `orderflow sink` uses the same
-functions.
+work in a classic session and through Spark Connect. keep_running uses two private attributes of the exception if they
+exist. docs/spark.md is the guide; `orderflow sink` uses the same functions.
 """
 
 from __future__ import annotations
@@ -119,14 +118,14 @@ def write_orders(
     """Return a writer that stores the records in MySQL, each order exactly once.
 
     It is a DataStreamWriter to start, or for a batch DataFrame a DataFrameWriter to save. A task commits each Arrow
-    batch in one transaction that updates orders, quarantine, rollup and ledger together (one for each partition in it;
-    small ones if the server refuses rows). The query's progress shows the sums under `observedMetrics["orderflow"]`:
-    transactions, stored, duplicates, quarantined.
+    batch in one transaction for each partition in it. A transaction updates orders, quarantine, rollup and ledger
+    together. If the server refuses rows, the batch is repeated in small transactions. The query's progress shows the
+    sums under `observedMetrics["orderflow"]`: transactions, stored, duplicates, quarantined.
 
-    The ledger is the checkpoint: use startingOffsets="ledger" at every start. It also creates missing tables, which
-    write_orders does not. Records before the ledger's positions are skipped. The DataFrame must contain the whole
-    topic: if it lacks records of the topic, or has those of another one, the query fails before it stores later ones.
-    Spark's checkpoint can be deleted safely.
+    The ledger is the checkpoint: use `startingOffsets="ledger"` at every start. It creates missing tables; write_orders
+    creates nothing. Records before the ledger's positions are skipped. The DataFrame must contain the whole topic: if
+    it lacks records of the topic, or has those of another one, the query fails before it stores later ones. Spark's
+    checkpoint can be deleted safely.
 
     `scratch` is a folder for LOAD DATA files. With `check_gaps`, Kafka is queried for offsets that are missing between
     two records, and the topic of each record is checked. Only the unchanged result of read_records needs no such check.
@@ -174,7 +173,7 @@ def write_orders(
 
 
 def _check_isolation(options: Mapping[str, str | int]) -> None:
-    """Raise InputInvalid if the options would also read the records of aborted transactions."""
+    """Check that the options read only committed records. Raises InputInvalid."""
     for name, value in options.items():
         if name.lower() == "kafka.isolation.level" and str(value).lower() != "read_committed":
             raise InputInvalid(

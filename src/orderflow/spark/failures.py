@@ -95,7 +95,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
 
     restarts = Restarts("The query")
     while True:
-        began, query = time.monotonic(), None
+        started_at, query = time.monotonic(), None
         try:
             query = start()
             query.awaitTermination()
@@ -112,7 +112,7 @@ def keep_running(start: Callable[[], StreamingQuery]) -> None:
             ) from exception
         else:
             return
-        was_healthy = query is not None and _was_healthy(query, time.monotonic() - began)
+        was_healthy = query is not None and _was_healthy(query, time.monotonic() - started_at)
         wait = restarts.register_run(error, was_healthy=was_healthy)
         log.warning("%s", failure_message(error, "Restarting at the ledger's position."))
         time.sleep(wait)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 BATCH = "1 minute"  # each batch end costs about 0.2 s of latency; progress is reported only at a batch's end
 ALLOW_LIST = "spark.sql.streaming.realTimeMode.allowlistCheck"  # the allowlist contains no Python operator
-_LINGER = 0.003  # seconds that the first record of a transaction waits for others
+_LINGER = 0.003  # seconds that a transaction waits for more records before it begins
 _MAX_BUFFERED = 2 * MAX_TRANSACTION_RECORDS  # records in a worker; others wait in Spark
 _FLUSH_TIMEOUT = 60.0  # seconds that the end of a task waits for its last commit
 _ERROR_FILE = "worker-error-"
@@ -160,10 +160,10 @@ class Committer:
             return taken
 
     def _fail(self, error: BaseException) -> None:
-        """Report the error: through Spark if the task is at its end, else in a file for the driver.
+        """At the task's end, store the error for `finish` and return. Otherwise write it to a file and end the process.
 
-        If the driver's folder is not on this machine, the error is printed for the executor's log instead of written to
-        a file. In both cases the process ends. Spark detects that at the partition's next record.
+        Without a scratch folder on this machine, or if the file cannot be written, the error goes to stderr. Spark
+        detects the end of the process at the partition's next record.
         """
         with self._changed:
             self._error = error

@@ -73,7 +73,7 @@ def commit_batches(
     """Commit each batch, with one transaction per partition. Yield a row of TRANSACTION_SCHEMA for each transaction.
 
     LOAD DATA files and the metrics socket are in `scratch`, if it exists on this machine. `sort_by_last_digit`: see
-    `orders.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
+    `order_rows.as_rows`. With `check_gaps`, Kafka is queried for each offset that is missing between two records.
 
     Raises WorkerFailed.
     """
@@ -207,7 +207,10 @@ def _filter_partition(batch: RecordBatch, partition: int) -> RecordBatch:
 
 
 def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> None:
-    """Raises InputInvalid if a record is of another topic. The sink's own query does not pass the column."""
+    """Check the topic of each record, if the column exists: the sink's own query does not pass it.
+
+    Raises InputInvalid if a record is of another topic.
+    """
     if "topic" not in arrow_batch.schema.names:
         return
     if others := {*arrow_batch.column("topic").unique().to_pylist()} - {topic_reader.topic}:
@@ -219,9 +222,10 @@ def _check_topic(arrow_batch: ArrowBatch, topic_reader: KafkaTopicReader) -> Non
 
 
 def _check_gaps(batch: RecordBatch, topic_reader: KafkaTopicReader) -> None:
-    """Raises InputInvalid if the topic holds records between those of the batch.
+    """Check that the batch has all records of the topic between its first and its last one.
 
-    The ledger detects records that are missing before the batch's first one.
+    The ledger detects records that are missing before the first one.
+    Raises InputInvalid if records are missing.
     """
     partition = batch.partitions[0]
     if batch.offsets[-1] - batch.offsets[0] + 1 == len(batch.offsets):
@@ -239,7 +243,7 @@ def _commit_batch(
     batch: RecordBatch, topic_reader: KafkaTopicReader, scratch: Path | None, sort_by_last_digit: bool
 ) -> ArrowBatch:
     writer = _get_writer(topic_reader, scratch, sort_by_last_digit)
-    began = time.monotonic()
+    started_at = time.monotonic()
     committed = _commit_after_predecessor(writer, batch)
     if topic_reader.settings.sink_metrics_port and scratch:
         transactions.send_metrics(scratch, batch, committed, writer.timing)
@@ -250,7 +254,7 @@ def _commit_batch(
         committed.stored,
         committed.duplicates,
         committed.quarantined.total(),
-        time.monotonic() - began,
+        time.monotonic() - started_at,
     )
     columns = [pa.array([value], kind) for value, kind in zip(values, TRANSACTION_SCHEMA.types, strict=True)]
     return ArrowBatch.from_arrays(columns, schema=TRANSACTION_SCHEMA)

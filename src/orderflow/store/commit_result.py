@@ -12,7 +12,7 @@ class CommitResult(NamedTuple):
 
     stored: int = 0
     duplicates: int = 0
-    quarantined: Counter[str] = Counter()  # by reason
+    quarantined: Counter[str] = Counter()  # records by reason
     unknown_fields: Counter[str] = Counter()
 
     @property
@@ -33,10 +33,10 @@ class CommitResult(NamedTuple):
 class Timing(NamedTuple):
     """Seconds that each step of a transaction took, and the number of earlier attempts that met contention."""
 
-    lock: float  # of the ledger's rows, with the waits for the predecessor and the check of the gap
+    lock: float  # locks the ledger's rows: includes the waits for the predecessor and the check of the gap
     decode: float
-    write: float  # of the orders
-    account: float  # conflicts, quarantine, rollup, ledger
+    write: float  # writes the orders
+    account: float  # writes conflicts, quarantine, rollup and ledger
     commit: float
     contentions: int = 0
 

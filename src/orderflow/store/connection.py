@@ -55,8 +55,9 @@ IDLE_TIMEOUT = 8 * 3600
 LOCK_WAIT = 50  # seconds, for a row lock
 METADATA_LOCK_WAIT = 60  # seconds, for a table that an ALTER TABLE statement has locked
 
-_FRAME_BYTES = 16 * 1024  # of a statement, for its own text: 200 custom columns have up to 14 KB
-_VALUE_BYTES = 40  # of a number or a time; of a text, for its quotes, prefix and comma
+_FRAME_BYTES = 16 * 1024  # for the text of a statement without its values: 200 custom columns have up to 14 KB
+# Bytes per value: a whole number or time; for a text, only its quotes, prefix and comma.
+_VALUE_BYTES = 40
 
 # By name for %(name)s, or in order for the %s of statements that have a list of values.
 Values = Sequence[object] | Mapping[str, object]
@@ -113,7 +114,7 @@ class Connection:
         Raises what `execute` raises.
         """
         self.settings = settings
-        self._max_packet = 0  # unknown until `max_values_bytes` reads it
+        self._max_packet = 0  # bytes; 0 until `max_values_bytes` reads it
         options: dict[str, Any] = {"database": settings.mysql_database} if database else {}
         if infile_folder:
             options |= {"allow_local_infile_in_path": str(infile_folder)}
@@ -175,7 +176,7 @@ class Connection:
     def execute_each(self, statement: str, rows: Sequence[Sequence[object]]) -> tuple[int, RowsRefused | None]:
         """Execute the statement for each row separately, all in one round trip, up to the first row that is refused.
 
-        Rows that do not fit into the packet are not sent. Returns the number of rows written before the refused row,
+        Rows that do not fit into the packet are not sent. Return the number of rows written before the refused row,
         and its error. Raises Contention and DatabaseUnavailable.
         """
         line = statements.sql(statement, self.settings, values=statements.placeholders_for(rows[0]))

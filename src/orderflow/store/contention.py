@@ -9,8 +9,8 @@ from orderflow.errors import Contention
 from orderflow.plurals import counted
 
 ATTEMPTS = 20
-# 90 s plus one lock timeout (50 s) is less than the stall timeout (150 s), so the log shows the lock, not a stall.
-# Exceptions: Real-Time Mode (15 s), and clusters, where Spark repeats tasks.
+# Seconds. The writer gives up before the stall timeout (90 s + 50 s < 150 s), so the log names the lock. Real-Time Mode
+# (15 s) and clusters (Spark repeats tasks) have other limits.
 TIMEOUT = 90.0
 _MAX_PAUSE = 2.0  # seconds
 

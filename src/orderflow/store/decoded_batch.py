@@ -22,7 +22,7 @@ class DecodedBatch(NamedTuple):
     batch: RecordBatch
     rows: pa.Table
     rejected: Sequence[tuple[int, RecordRejected]]
-    unknown_fields: pa.Table  # name and batch_index
+    unknown_fields: pa.Table  # columns: name, batch_index
 
 
 class BatchDecoder:

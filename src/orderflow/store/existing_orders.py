@@ -12,7 +12,7 @@ from orderflow.store.connection import Connection
 from orderflow.store.record_batch import NewRow
 from orderflow.store.statements import placeholders_for
 
-_SELECT_IDS = 1000  # per statement; more bring no gain
+_SELECT_IDS = 1000  # ids in a statement; more bring no gain
 _ORDER_ID = STANDARD_FIELDS.index("order_id")  # its position in a row
 _LONGEST_SHOWN = 3_000  # characters of a value in a reason
 

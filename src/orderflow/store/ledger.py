@@ -78,7 +78,7 @@ class PositionUpdate(NamedTuple):
 
 
 def lock(connection: Connection, topic: str, partitions: Collection[int]) -> dict[int, LockedPosition]:
-    """Lock these partitions in ascending order, as every writer does. Returns those that the ledger has."""
+    """Lock these partitions in ascending order, as every writer does. Return those that the ledger has."""
     placeholders = statements.placeholders_for(partitions)
     rows = connection.execute("lock_ledger", (topic, *partitions), partitions=placeholders).rows
     return {partition: LockedPosition(*position) for partition, *position in rows}
@@ -131,7 +131,7 @@ def read_entries(connection: Connection, topic: str | None = None) -> list[Ledge
 def hash_record(timestamp: int, key: bytes | None) -> int:
     """Return a hash that distinguishes the record from another one at its offset. `timestamp` is in milliseconds.
 
-    The value is left out, because an application may give write_orders a changed one.
+    It excludes the value, because an application may pass a changed one to write_orders.
     """
     text = repr((produced_at(timestamp), key)).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
@@ -232,7 +232,7 @@ def accept_losses(  # noqa: PLR0917
     by: str,
     damaged: Collection[DamagedRange] = (),
 ) -> list[Loss]:
-    """Record the losses and move the positions past them, in one transaction. Returns what was recorded.
+    """Record the losses and move the positions past them, in one transaction. Return what was recorded.
 
     Raises TopicRecreated, and the connection's errors. Then nothing has changed, unless a COMMIT's reply was lost.
     """
@@ -268,7 +268,7 @@ def without_losses(start: int, end: int, losses: Iterable[Loss]) -> Iterator[tup
 
 
 def check_topic_id(topic: str, topic_id: str, ledger_id: str) -> None:
-    """Raise TopicRecreated unless the topic's id is the ledger's."""
+    """Check that the topic has the ledger's id. Raises TopicRecreated."""
     if topic_id != ledger_id:
         raise TopicRecreated(
             f"Topic {topic} was deleted and created again: its id is {topic_id}, and the ledger has {ledger_id}.",
@@ -299,10 +299,10 @@ def _leadership_lock_name(connection: Connection, settings: Settings) -> str:
     return named_lock.lock_name(connection, "orderflow", tables, f"/{settings.kafka_topic}")
 
 
-def totals(entries_: Sequence[LedgerEntry]) -> tuple[int, int, int]:
+def totals(entries: Sequence[LedgerEntry]) -> tuple[int, int, int]:
     """Return the stored, duplicate and quarantined counts over all partitions."""
     return (
-        sum(entry.stored for entry in entries_),
-        sum(entry.duplicates for entry in entries_),
-        sum(entry.quarantined for entry in entries_),
+        sum(entry.stored for entry in entries),
+        sum(entry.duplicates for entry in entries),
+        sum(entry.quarantined for entry in entries),
     )

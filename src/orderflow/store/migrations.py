@@ -56,12 +56,12 @@ class Migration(NamedTuple):
         absent = {*self.added, *(new for old, new in self.renamed.items() if new != old)}
         return absent.isdisjoint(columns) and self.renamed.keys() <= {*columns}
 
-    def after(self, columns: Collection[str]) -> set[str]:
+    def columns_after(self, columns: Collection[str]) -> set[str]:
         """Return the table's columns after the migration."""
         return {*self.added, *(self.renamed.get(column, column) for column in columns)}
 
-    def before(self, definition: TableDefinition) -> TableDefinition:
-        """Return the definition that the table must have before the migration to have this one after it."""
+    def definition_before(self, definition: TableDefinition) -> TableDefinition:
+        """Return the table's definition before the migration, given the one after it."""
         former = {new: old for old, new in self.renamed.items()}
 
         def renamed(key: str) -> str:
@@ -76,7 +76,7 @@ class Migration(NamedTuple):
         )
 
 
-def pending(settings: Settings, version: int, columns: Mapping[str, Collection[str]]) -> list[Migration]:
+def pending_migrations(settings: Settings, version: int, columns: Mapping[str, Collection[str]]) -> list[Migration]:
     """Return the migrations that these tables (name to columns) of this schema version still need, in order.
 
     Raises TableDrifted if a table exists under both its former and its new name.
@@ -93,16 +93,18 @@ def pending(settings: Settings, version: int, columns: Mapping[str, Collection[s
                 hint=f"Was a backup restored? Keep the table that has the rows: DROP TABLE `{new_name}`; or"
                 f" DROP TABLE `{table}`;",
             )
-        existing[new_name] = migration.after(existing.pop(table))
+        existing[new_name] = migration.columns_after(existing.pop(table))
         needed.append(migration)
     return needed
 
 
-def before(name: str, definition: TableDefinition, needed: Sequence[Migration]) -> tuple[str, TableDefinition]:
-    """Return the name and definition that a table must have now to have these after the migrations."""
+def definition_before(
+    name: str, definition: TableDefinition, needed: Sequence[Migration]
+) -> tuple[str, TableDefinition]:
+    """Return the table's name and definition before the migrations, given those after them."""
     for migration in reversed(needed):
         if migration.new_name == name:
-            name, definition = migration.table, migration.before(definition)
+            name, definition = migration.table, migration.definition_before(definition)
     return name, definition
 
 

@@ -16,12 +16,12 @@ from orderflow.store.connection import Connection, estimated_bytes, split_by_siz
 from orderflow.store.order_rows import as_values
 from orderflow.store.skipped_rows import SkippedRow, find_skipped_rows
 
-_INSERT_ROWS = 1000  # per statement: 47–58 k rows/s; more rows bring no gain
-_INSERT_BYTES = 4 * 1024 * 1024  # of one statement; larger ones bring no gain
+_INSERT_ROWS = 1000  # rows in a statement: 47–58 k rows/s; more rows bring no gain
+_INSERT_BYTES = 4 * 1024 * 1024  # bytes in a statement; larger ones bring no gain
 
 
 def load(connection: Connection, rows: pa.Table, stored_at: datetime, infile: Path) -> list[SkippedRow]:
-    """Write by LOAD DATA LOCAL through the file `infile`. Returns the rows whose order_id exists already.
+    """Write by LOAD DATA LOCAL through the file `infile`. Return the rows whose order_id exists already.
 
     Raises RowsRefused and RowsAltered, after which the rows must be rolled back, and OutOfResources if the
     file's folder is full.

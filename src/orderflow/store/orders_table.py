@@ -26,7 +26,7 @@ from orderflow.store.table_definition import (
 )
 
 _NEXT_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")  # of a user's own table: each write changes it
-# After the first and before the last of these, the column's default is -1: the adoption is not finished.
+# While the adoption is incomplete (first step done, last not), the default of kafka_partition is -1.
 ADOPTION = ("adopt_orders", "adopt_by_minute", "adopt_orders_default")
 _VARCHAR = re.compile(r"varchar\((\d+)\)")
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length

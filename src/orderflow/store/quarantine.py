@@ -21,8 +21,8 @@ from orderflow.store.statements import placeholders_for
 from orderflow.store.topic_reader import TopicReader
 
 _STATEMENT_BYTES = 1024 * 1024  # larger statements bring no gain
-_DETAIL_BYTES = 65_535  # of the column detail
-_IDS = 1000  # per statement
+_DETAIL_BYTES = 65_535  # size of the column detail
+_IDS = 1000  # ids in a statement
 _FIELDS = ("record_key", "record_value", "record_headers")
 
 Status = Literal["open", "replayed", "discarded"]
@@ -161,27 +161,27 @@ def join_chunks(
     ]
 
 
-def matching(connection: Connection, filter_: QuarantineFilter) -> Iterator[QuarantineEntry]:
+def read_matching(connection: Connection, wanted: QuarantineFilter) -> Iterator[QuarantineEntry]:
     """Yield the entries by quarantine_id. The caller may use the connection in between."""
-    for page in pages(connection, filter_):
+    for page in read_pages(connection, wanted):
         connection.rollback()  # otherwise the tables stay locked against ALTER TABLE
         yield from page
 
 
-def pages(connection: Connection, filter_: QuarantineFilter) -> Iterator[list[QuarantineEntry]]:
+def read_pages(connection: Connection, wanted: QuarantineFilter) -> Iterator[list[QuarantineEntry]]:
     """Yield the matching entries by quarantine_id, in lists of up to 1,000, all in the same transaction."""
     last_id = 0
-    while rows := connection.execute("select_quarantine_page", {"after_id": last_id, **filter_._asdict()}).rows:
+    while rows := connection.execute("select_quarantine_page", {"after_id": last_id, **wanted._asdict()}).rows:
         yield [QuarantineEntry(*row) for row in rows]
         last_id = rows[-1][0]
 
 
-def count(connection: Connection, filter_: QuarantineFilter) -> int:
+def count(connection: Connection, wanted: QuarantineFilter) -> int:
     """Return the number of matching entries."""
-    return int(connection.execute("count_quarantine_matching", {"after_id": 0, **filter_._asdict()}).rows[0][0])
+    return int(connection.execute("count_quarantine_matching", {"after_id": 0, **wanted._asdict()}).rows[0][0])
 
 
-def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[QuarantineEntry]:
+def read_by_id(connection: Connection, quarantine_ids: Sequence[int]) -> list[QuarantineEntry]:
     """Return the entries with these ids.
 
     Raises InputInvalid if one does not exist.
@@ -199,15 +199,15 @@ def get(connection: Connection, quarantine_ids: Sequence[int]) -> list[Quarantin
     return entries
 
 
-def content(connection: Connection, entry: QuarantineEntry) -> RecordContent:
+def read_content(connection: Connection, entry: QuarantineEntry) -> RecordContent:
     """Return the entry's record."""
     *fields, corrected = connection.execute("select_quarantine_record", {"quarantine_id": entry.quarantine_id}).rows[0]
     if entry.chunks:
         fields = join_chunks(connection, entry.topic_id, entry.partition, entry.offset, fields)
     connection.rollback()
     key, value, headers = fields
-    headers_ = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]
-    return RecordContent(key, value, headers_, corrected)
+    decoded = [(name, None if text is None else base64.b64decode(text)) for name, text in json.loads(headers or "[]")]
+    return RecordContent(key, value, decoded, corrected)
 
 
 def discard(connection: Connection, quarantine_ids: Sequence[int], *, by: str, because: str) -> int:
@@ -231,8 +231,8 @@ def _chunks(name: str, field: bytes | None, inline_bytes: int) -> Iterator[dict[
 def _headers(batch: RecordBatch, batch_index: int) -> bytes | None:
     if batch.headers is None or not batch.headers[batch_index]:
         return None
-    headers_ = [
+    encoded = [
         [name, None if value is None else base64.b64encode(value).decode()]
         for name, value in batch.headers[batch_index]
     ]
-    return json.dumps(headers_).encode()
+    return json.dumps(encoded).encode()

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from orderflow.errors import TooManyQuarantined
 from orderflow.settings import Settings
 
-WINDOW_RECORDS = 100_000  # at most: less than the records of a day
-_MIN_RECORDS = 1_000  # enough to exclude chance
+WINDOW_RECORDS = 100_000  # records that are counted at most: less than those of a day
+_MIN_RECORDS = 1_000  # records from which the share is checked, to exclude chance
 
 
 class QuarantinedShare:

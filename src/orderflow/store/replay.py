@@ -82,7 +82,7 @@ class Replayer:
         if entry.status != "open":
             return _resolved_before(entry, entry.status)
         connection = self._connection
-        value = quarantine.content(connection, entry).value if corrected is None else corrected
+        value = quarantine.read_content(connection, entry).value if corrected is None else corrected
         try:
             order = decode(value, loader.contract_of(self._settings), range_check_of(self._settings))
         except RecordRejected as rejected:

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from orderflow.store.connection import Connection
 
-_ROWS = 1000  # per statement
+_ROWS = 1000  # rows in a statement
 _KEYS = ["minute", "product_category", "kafka_partition"]
 _SUMS = [("quantity", "count"), ("quantity", "sum"), ("total_price", "sum")]
 

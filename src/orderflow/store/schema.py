@@ -22,7 +22,7 @@ from orderflow.settings import Settings
 from orderflow.store import contracts, ledger, named_lock, orders_table, schema_steps, statements
 from orderflow.store.connection import LONG_ANSWER_TIMEOUT, Connection, RowsRefused, translate_row_errors
 from orderflow.store.information_schema import ExistingTables, has_database, read_tables
-from orderflow.store.migrations import LATEST, Migration, before, pending
+from orderflow.store.migrations import LATEST, Migration, definition_before, pending_migrations
 from orderflow.store.schema_steps import SchemaStep
 from orderflow.store.table_definition import Difference, differences, parse_table
 from orderflow.store.tables import TABLES, Table
@@ -71,9 +71,10 @@ def stored_contracts(settings: Settings) -> contracts.Versions:
 
 
 def check_active_sink(settings: Settings) -> None:
-    """Raise ContractInvalid if a sink is active on these tables and topic, and this contract is none of their versions.
+    """If a sink is active on these tables and topic, check that the tables have this contract as one of their versions.
 
     The active sink may use a version that has no records yet.
+    Raises ContractInvalid.
     """
     with Connection(settings, database=False) as connection:
         if not ledger.has_active_sink(connection, settings):
@@ -120,11 +121,11 @@ def statement_of(step: SchemaStep, settings: Settings) -> str:
 def _lock(settings: Settings, seconds: int) -> Iterator[None]:
     """Wait up to `seconds` for the lock of the process that changes these tables, and hold it."""
     with Connection(settings, database=False) as connection:
-        tables_ = f"{settings.mysql_database}.{settings.mysql_table}"
-        name = named_lock.lock_name(connection, "orderflow schema", tables_)
+        tables_name = f"{settings.mysql_database}.{settings.mysql_table}"
+        name = named_lock.lock_name(connection, "orderflow schema", tables_name)
         if not named_lock.acquire(connection, name, seconds):
             raise DatabaseUnavailable(
-                f"Another process has been creating or changing the tables of {tables_} for {seconds} s.",
+                f"Another process has been creating or changing the tables of {tables_name} for {seconds} s.",
                 hint="SHOW PROCESSLIST shows what it waits for.",
             )
         yield
@@ -181,7 +182,7 @@ def _missing_steps(settings: Settings, existing: ExistingTables) -> list[SchemaS
         )
     new_contract = schema_steps.add_contract(settings, existing.contracts)
     columns = {name: table.columns for name, table in existing.tables.items()}
-    migrations = pending(settings, existing.schema_version, columns)
+    migrations = pending_migrations(settings, existing.schema_version, columns)
     names = statements.table_names(settings)
     present = existing.tables.keys() | {migration.new_name for migration in migrations}
     absent = [table for table in TABLES if names[table.key] not in present]
@@ -223,7 +224,7 @@ def _drifts(
     names = statements.table_names(settings)
     name = names[table.key]
     if table.kind == "table":
-        name, definition = before(name, parse_table(statements.sql(table.create, settings)), migrations)
+        name, definition = definition_before(name, parse_table(statements.sql(table.create, settings)), migrations)
     full_name, existing_table = f"{settings.mysql_database}.{name}", existing.tables[name]
     columns = existing_table.columns
     is_view = existing_table.engine is None

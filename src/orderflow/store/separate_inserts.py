@@ -14,7 +14,7 @@ from orderflow.store.order_rows import as_values, iterate_rows
 from orderflow.store.record_batch import NewRow
 from orderflow.store.skipped_rows import RefusedRow, RowsAltered, SkippedRow
 
-_STATEMENTS = 200  # per round trip
+_STATEMENTS = 200  # statements in a round trip
 
 
 def insert_each(
@@ -43,8 +43,8 @@ class _SeparateInserts:
         self.skipped_rows: list[SkippedRow] = []
         self.refused: list[RefusedRow] = []
         self._written: dict[str, NewRow] = {}  # by order_id
-        self._retried: set[int] = set()  # batch indexes
-        self._statements = _STATEMENTS  # in the next round trip
+        self._retried: set[int] = set()  # batch indexes of rows that were sent a second time
+        self._statements = _STATEMENTS  # statements in the next round trip
         existing_rows = find_by_order_id(connection, rows["order_id"].to_pylist())
         for row, values in zip(iterate_rows(connection, rows), as_values(rows, stored_at), strict=True):
             if existing_row := existing_rows.get(row.order.order_id):

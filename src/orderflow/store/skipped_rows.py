@@ -23,7 +23,7 @@ from orderflow.store.existing_orders import ExistingRow, describe_alteration, fi
 from orderflow.store.order_rows import iterate_rows
 from orderflow.store.record_batch import NewRow
 
-_REASONS = 3  # texts of warnings, at most
+_REASONS = 3  # texts of warnings that a reason shows, at most
 _ROW_IN_TEXT = re.compile(r" at row \d+")
 _ORDER_ID_IN_TEXT = re.compile(r"'([!-~]+)' for key")
 

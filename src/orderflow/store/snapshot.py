@@ -24,7 +24,7 @@ _DENIED = {1142, 1143}  # the user may not read this table, or this column of it
 VIEWS = {table.key: table.columns for table in TABLES if table.kind == "view"}
 
 
-class LedgerChecks(NamedTuple):
+class LedgerControlValues(NamedTuple):
     """The values in a row of the ledger that other tables are checked against.
 
     `lost` is None for partitions of an earlier version. `times_sum` is the sum of stored_at and quarantined_at, in
@@ -108,21 +108,21 @@ def open_snapshot(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def ledger(connection: Connection) -> list[LedgerEntry]:
+def read_ledger(connection: Connection) -> list[LedgerEntry]:
     """Return all rows, ordered by topic and partition."""
     return [LedgerEntry(*row) for row in connection.execute("select_ledger").rows]
 
 
-def ledger_checks(connection: Connection) -> dict[tuple[str, int], LedgerChecks]:
+def read_control_values(connection: Connection) -> dict[tuple[str, int], LedgerControlValues]:
     """Map topic and partition to the values in the ledger's row that other tables are checked against."""
-    rows = connection.execute("select_ledger_checks").rows
+    rows = connection.execute("select_control_values").rows
     return {
-        (topic, number): LedgerChecks(lost, covered, int(sum_), contract_id, LastRecord(*last))
-        for topic, number, lost, covered, sum_, contract_id, *last in rows
+        (topic, number): LedgerControlValues(lost, times_rows, int(times_sum), contract_id, LastRecord(*last))
+        for topic, number, lost, times_rows, times_sum, contract_id, *last in rows
     }
 
 
-def quarantined(
+def read_quarantined(
     connection: Connection, topic_id: str, partition: int, start: int, end: int
 ) -> dict[int, AuditedQuarantineEntry]:
     """Map offset to row, for the records with `start` <= offset < `end`."""
@@ -137,7 +137,7 @@ def quarantined(
     return entries
 
 
-def adoption(connection: Connection) -> Adoption | None:
+def read_adoption(connection: Connection) -> Adoption | None:
     """Return what was counted when the table was adopted; None unless there is exactly one count.
 
     Raises DatabaseRefused if the user may not read it.
@@ -172,7 +172,7 @@ def count_chunks(connection: Connection) -> tuple[int, int]:
     return int(listed), existing
 
 
-def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:
+def read_every_order(connection: Connection) -> Iterator[tuple[str, int | None, int | None, datetime | None]]:
     """Yield order_id, partition, offset and stored_at of every row."""
     last_id: str | None = None
     while rows := connection.execute("select_order_coordinates", {"after_id": last_id}).rows:
@@ -180,13 +180,13 @@ def every_order(connection: Connection) -> Iterator[tuple[str, int | None, int |
         last_id = rows[-1][0]
 
 
-def every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
+def read_every_quarantined(connection: Connection) -> Iterator[QuarantineEntry]:
     """Yield every row of the quarantine, without its record."""
-    for page in quarantine.pages(connection, QuarantineFilter(status=None)):
+    for page in quarantine.read_pages(connection, QuarantineFilter(status=None)):
         yield from page
 
 
-def rollup_differences(connection: Connection, limit: int) -> tuple[int, list[RollupDifference]]:
+def find_rollup_differences(connection: Connection, limit: int) -> tuple[int, list[RollupDifference]]:
     """Count the differences between the rollup and the orders table, and return the first `limit` of them."""
     connection.execute("set_group_memory")
     rows = connection.execute("select_rollup_differences", {"limit": limit}).rows
@@ -197,7 +197,7 @@ def rollup_differences(connection: Connection, limit: int) -> tuple[int, list[Ro
     return (rows[0][-1] if rows else 0), differences
 
 
-def view_differences(connection: Connection, settings: Settings, view: str, limit: int) -> tuple[int, list[str]]:
+def find_view_differences(connection: Connection, settings: Settings, view: str, limit: int) -> tuple[int, list[str]]:
     """Count the surplus and missing rows of the view, and describe the first `limit` of them.
 
     The view's own definition is not read, because that takes more privileges than a reader has. Instead, its rows are
@@ -223,7 +223,7 @@ def view_differences(connection: Connection, settings: Settings, view: str, limi
     return (rows[0][-1] if rows else 0), differences
 
 
-def structure_differences(settings: Settings) -> list[str]:
+def find_structure_differences(settings: Settings) -> list[str]:
     """Describe the tables, columns, keys and engines that are missing or differ from what OrderFlow creates.
 
     Raises SchemaTooNew.

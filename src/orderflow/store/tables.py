@@ -48,7 +48,7 @@ TABLES = (
     Table("contracts", "_contracts", "SELECT"),
     Table("contract_starts", "_contract_starts", "SELECT, INSERT, UPDATE"),
     Table("schema", "_schema", "SELECT"),
-    Table("adoption", "_adoption", "SELECT"),  # last, because it counts what the other steps adopt
+    Table("adoption", "_adoption", "SELECT"),  # the last one, because it counts what the other steps adopt
 )
 # Names that tables had in earlier versions, for the statements of migrations.
 FORMER_TABLES = {"record_parts": "_record_parts"}

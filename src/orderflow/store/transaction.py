@@ -210,7 +210,7 @@ class BatchTransaction:
     def _lock_ledger(self, *, may_add_partitions: bool) -> dict[int, LockedPosition]:
         """Lock the ledger's rows of the batch's partitions until the transaction ends.
 
-        Adds missing partitions to the ledger, which commits. If that is not allowed, raises OutOfOrder instead.
+        Adds missing partitions to the ledger, which commits. Raises OutOfOrder if that is not allowed.
         Raises ContractInvalid if a later contract has stored records of the partitions.
         """
         topic, topic_id = self._topic_reader.topic, self._topic_reader.topic_id

@@ -1,7 +1,7 @@
 """The queries of viewers: short reads on indexes, in a read-only session.
 
 No index has the order in which rows arrived, so "latest" means latest by order_timestamp, which has an index. An order
-dated more than a minute ahead is left out: it would otherwise stay at the top until that time.
+dated more than a minute ahead is excluded: it would otherwise stay at the top until that time.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ def open_reader(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-def latest(connection: Connection, count: int) -> tuple[DisplayedOrder, ...]:
+def read_latest(connection: Connection, count: int) -> tuple[DisplayedOrder, ...]:
     """Return the latest orders by order_timestamp, the latest first."""
-    return _orders(connection, "select_latest_orders", count=count)
+    return _read_orders(connection, "select_latest_orders", count=count)
 
 
-def order(connection: Connection, order_id: str) -> DisplayedOrder | None:
+def read_order(connection: Connection, order_id: str) -> DisplayedOrder | None:
     """Return the order with this id; None if it does not exist."""
     rows = connection.execute("select_order", {"order_id": order_id}).rows
     if not rows:
@@ -121,18 +121,18 @@ def order(connection: Connection, order_id: str) -> DisplayedOrder | None:
     return DisplayedOrder(*[*cells[: len(STANDARD_FIELDS)], *cells[end:], custom_fields])
 
 
-def orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[DisplayedOrder, ...]:
+def read_orders_of(connection: Connection, customer_id: int | str, count: int) -> tuple[DisplayedOrder, ...]:
     """Return up to `count` orders of the customer, the highest order_id first."""
-    return _orders(connection, "select_orders_of_customer", customer_id=customer_id, count=count)
+    return _read_orders(connection, "select_orders_of_customer", customer_id=customer_id, count=count)
 
 
-def latencies(connection: Connection, since: datetime) -> list[tuple[float, datetime]]:
+def read_latencies(connection: Connection, since: datetime) -> list[tuple[float, datetime]]:
     """Return seconds from Kafka's timestamp to the table, and stored_at, of up to 2,000 orders placed after `since`."""
     rows = connection.execute("select_latencies", {"since": _naive(since)}).rows
     return [(float(seconds), _utc(stored_at)) for seconds, stored_at in rows]
 
 
-def products(connection: Connection) -> SalesSummary | None:
+def read_products(connection: Connection) -> SalesSummary | None:
     """Return the products that sold the most units among the latest 5,000 orders; None if there is no order.
 
     The number is limited because the rollup has no products, and a sum over the table would read all of it.
@@ -146,7 +146,7 @@ def products(connection: Connection) -> SalesSummary | None:
     return SalesSummary(_utc(since), until, int(orders), int(units), revenue, leading)
 
 
-def sales(connection: Connection, since: datetime, until: datetime) -> SalesSummary:
+def read_sales(connection: Connection, since: datetime, until: datetime) -> SalesSummary:
     """Return exact sums by category over whole minutes, from the rollup."""
     rows = connection.execute("select_sales", {"since": _naive(since), "until": _naive(until)}).rows
     leading = tuple(GroupSales(name, int(orders), int(units), revenue) for name, orders, units, revenue, *_ in rows)
@@ -154,7 +154,7 @@ def sales(connection: Connection, since: datetime, until: datetime) -> SalesSumm
     return SalesSummary(since, until, int(orders), int(units), revenue, leading)
 
 
-def history(connection: Connection, summary: SalesSummary, step: timedelta) -> tuple[SalesInterval, ...]:
+def read_history(connection: Connection, summary: SalesSummary, step: timedelta) -> tuple[SalesInterval, ...]:
     """Return the same sales over time, in intervals of `step` (whole minutes)."""
     names = [sales.name for sales in summary.leading]
     if not names:
@@ -171,26 +171,26 @@ def history(connection: Connection, summary: SalesSummary, step: timedelta) -> t
     )
 
 
-def open_by_reason(connection: Connection) -> dict[str, int]:
+def count_open_by_reason(connection: Connection) -> dict[str, int]:
     """Return the number of open quarantined records by reason, the most frequent reason first."""
     return dict(connection.execute("count_quarantined_by_reason").rows)
 
 
-def quarantined(
+def read_quarantined(
     connection: Connection, reason: str | None = None, before: int = EVERY_ID
 ) -> tuple[DisplayedQuarantineEntry, ...]:
     """Return the 50 newest entries with a quarantine_id below `before`: the open ones of a reason, or all."""
     if reason is None:
-        return _quarantined(connection, "select_quarantine_newest", before_id=before)
-    return _quarantined(connection, "select_quarantine_of_reason", reason=reason, before_id=before)
+        return _read_quarantined(connection, "select_quarantine_newest", before_id=before)
+    return _read_quarantined(connection, "select_quarantine_of_reason", reason=reason, before_id=before)
 
 
-def quarantined_as(connection: Connection, order_id: str) -> tuple[DisplayedQuarantineEntry, ...]:
+def read_quarantined_as(connection: Connection, order_id: str) -> tuple[DisplayedQuarantineEntry, ...]:
     """Return the 50 newest entries of records whose order_id could be read. Most of them are conflicts."""
-    return _quarantined(connection, "select_quarantine_of_order", order_id=order_id)
+    return _read_quarantined(connection, "select_quarantine_of_order", order_id=order_id)
 
 
-def _orders(connection: Connection, statement: str, **values: object) -> tuple[DisplayedOrder, ...]:
+def _read_orders(connection: Connection, statement: str, **values: object) -> tuple[DisplayedOrder, ...]:
     rows = connection.execute(statement, values).rows
     return tuple(DisplayedOrder(*map(_utc_if_time, row)) for row in rows)
 
@@ -203,7 +203,7 @@ def map_custom_values(fields: Sequence[Field], values: Sequence[Any]) -> dict[st
     }
 
 
-def _quarantined(connection: Connection, statement: str, **values: object) -> tuple[DisplayedQuarantineEntry, ...]:
+def _read_quarantined(connection: Connection, statement: str, **values: object) -> tuple[DisplayedQuarantineEntry, ...]:
     return tuple(
         DisplayedQuarantineEntry(*map(_utc_if_time, row)) for row in connection.execute(statement, values).rows
     )

@@ -30,7 +30,7 @@ from orderflow.store.topic_reader import TopicReader
 from orderflow.store.transaction import BatchTransaction, OutOfOrder, TransactionContext
 from orderflow.store.writer_session import WriterSession
 
-_SMALL_TRANSACTION_RECORDS = 1_000  # after a refusal
+_SMALL_TRANSACTION_RECORDS = 1_000  # limit of a transaction after a refusal
 # Seconds without a statement after which the server ends a writer's session. A lost machine's locks stay until then.
 _IDLE_TIMEOUT = 600
 
@@ -62,7 +62,7 @@ class Writer:
         self._topic_reader = topic_reader
         self._max_attempts = max_attempts
         self._quarantined_share = QuarantinedShare(settings, topic_reader.topic, window_records)
-        self.timing: Timing | None = None  # of the last commit; None if it found nothing new
+        self.timing: Timing | None = None  # timing of the last commit; None if it found nothing new
         self.session = WriterSession(settings, folder, lock_wait=lock_wait, idle_timeout=idle_timeout)
         self._decoder = BatchDecoder(settings, sort_by_last_digit=sort_by_last_digit)
         self._contract_id = contracts.current_id(self.session.connection)

@@ -30,7 +30,7 @@ _SOCKET = "metrics"
 _MAX_DATAGRAM = 65_536  # bytes
 
 
-class Transaction(msgspec.Struct, frozen=True):
+class TransactionMetrics(msgspec.Struct, frozen=True):
     """One transaction: the records that it quarantined, by reason, and the duration of its steps.
 
     The latency of a record is the time from Kafka's timestamp to the commit. `latency_counts` are the records in each
@@ -43,7 +43,7 @@ class Transaction(msgspec.Struct, frozen=True):
     latency_sum: float
 
 
-def measure(batch: RecordBatch, committed: CommitResult, timing: Timing, now: float) -> Transaction:
+def measure(batch: RecordBatch, committed: CommitResult, timing: Timing, now: float) -> TransactionMetrics:
     """The metrics of the transaction that committed this batch at `now` (seconds since 1970 UTC).
 
     Records that an earlier transaction has committed are not measured again. They are taken to be the oldest.
@@ -52,7 +52,7 @@ def measure(batch: RecordBatch, committed: CommitResult, timing: Timing, now: fl
     timestamps = timestamps[max(0, len(timestamps) - committed.records) :]
     timestamps = timestamps[bisect_left(timestamps, 0) :]  # -1 means no timestamp
     older_counts = [bisect_left(timestamps, (now - bound) * 1000) for bound in LATENCY_BUCKETS]
-    return Transaction(
+    return TransactionMetrics(
         dict(committed.quarantined),
         timing,
         [more - less for more, less in pairwise((len(timestamps), *older_counts, 0))],
@@ -72,9 +72,9 @@ def send_metrics(scratch: Path, batch: RecordBatch, committed: CommitResult, tim
 
 
 @contextmanager
-def receive_metrics(scratch: Path, on_transaction: Callable[[Transaction], None]) -> Iterator[None]:
+def receive_metrics(scratch: Path, on_transaction: Callable[[TransactionMetrics], None]) -> Iterator[None]:
     """Call `on_transaction` with each transaction that arrives, in another thread, while the block runs."""
-    decode = msgspec.msgpack.Decoder(Transaction).decode
+    decode = msgspec.msgpack.Decoder(TransactionMetrics).decode
 
     def receive() -> None:
         while transaction := receiver.recv(_MAX_DATAGRAM):

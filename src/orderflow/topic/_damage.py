@@ -152,8 +152,8 @@ def _probe(settings: Settings, partition: int, offset: int, stall_timeout: float
             try:
                 if error is None:
                     check_offset(event_offset, offset, high_watermark(reader, settings, partition))
-            except DamagedOffset as damaged:
-                return _ProbeResult(event_offset, True, KafkaError._BAD_MSG, str(damaged))
+            except DamagedOffset as damage:
+                return _ProbeResult(event_offset, True, KafkaError._BAD_MSG, str(damage))
             return _ProbeResult(event_offset, False)
         if not is_damage(error):
             process_error_event(settings, partition, wanted, error, event_offset)

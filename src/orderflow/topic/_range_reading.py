@@ -153,8 +153,8 @@ def _read(
                 end = end_after(reader, settings, partition, record.offset) if is_gap else None
                 if wanted.on_record(record.offset, end):
                     yield record
-            except DamagedOffset as damaged:
-                raise damaged_batch_error(settings, partition, wanted.position, str(damaged)) from damaged
+            except DamagedOffset as error:
+                raise damaged_batch_error(settings, partition, wanted.position, str(error)) from error
             if wanted.is_known:  # the broker would report the end only after half a second
                 break
         else:

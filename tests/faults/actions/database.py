@@ -52,7 +52,7 @@ def commit_reply_lost(system: System) -> None:
 
 @action()
 def commit_lost(system: System) -> None:
-    """The connection ends before the server receives the COMMIT."""
+    """The COMMIT fails with error 1180, and the server never receives it. The connection stays open."""
     trap = system.database.proxy.trap = Trap(b"COMMIT", mysql_error(1180, "Got error 5 during COMMIT"))
     until(lambda: trap.hits and system.has_logged(WAITING), system.sink)
     system.database.proxy.remove_faults()

@@ -115,8 +115,8 @@ def _rate(values: Sequence[bytes], contract: Contract) -> int:
     size = sum(map(len, values)) + 1
     batch = [*values] * max(1, min(_BATCH_SIZE // len(values), _MAX_BATCH_BYTES // size))
     fast_path.decode_values(batch[:100], contract)
-    count, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < 1:
+    count, started_at = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started_at) < 1:
         fast_path.decode_values(batch, contract)
         count += len(batch)
     return round(count / elapsed)

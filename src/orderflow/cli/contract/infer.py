@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from orderflow.cli import log, output
+from orderflow.cli import logs, output
 from orderflow.cli.contract import input_files
 from orderflow.cli.text import safe
 from orderflow.errors import InputInvalid
@@ -20,7 +20,7 @@ from orderflow.plurals import counted
 if TYPE_CHECKING:
     from orderflow.contract.infer import Samples
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MAX_SAMPLES = 10_000  # that a contract is inferred from
 _LISTED = 3  # skipped samples
@@ -97,9 +97,9 @@ def _report_skipped(path: Path, positions: Sequence[str], samples: Samples) -> N
             hint="Write one JSON object a line, or CSV with as many cells in each row as the header has.",
         )
     if samples.skipped:
-        log.setup()
+        logs.setup()
         ellipsis = ", …" if len(samples.skipped) > len(listed) else ""
-        logger.warning(
+        log.warning(
             "Skipped %s of %s of %s: %s%s",
             *(f"{len(samples.skipped):,}", counted(len(positions), "sample"), path, ", ".join(listed), ellipsis),
         )

@@ -36,9 +36,9 @@ def discard(
     if not 1 <= len(because.strip()) <= 1000:
         raise typer.BadParameter("--because needs 1 to 1,000 characters")
     by = context.person(by)
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     with Connection(context.load()) as connection:
-        total, entries = select(connection, ids, filter_, everything)
+        total, entries = select(connection, ids, wanted, everything)
         done = 0
         while batch := [entry.quarantine_id for entry in islice(entries, 1000)]:
             done += quarantine.discard(connection, batch, by=by, because=because)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.quarantine.options import Ids, OrderId, Partition, Reason, Since, Status, Until
 from orderflow.cli.quarantine.record_json import to_json_line
 from orderflow.cli.quarantine.selection import filter_of, select
@@ -43,16 +43,16 @@ def export(
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
     with Connection(context.load()) as connection:
-        _, entries = select(connection, ids, filter_, everything=True)
+        _, entries = select(connection, ids, wanted, everything=True)
         written = 0
         for entry in entries:
-            content = quarantine.content(connection, entry)
+            content = quarantine.read_content(connection, entry)
             if raw is None:
                 print(to_json_line(entry, content))
             elif content.value is None:
-                log.console().print(f"Record {entry.quarantine_id} has no value (null), so no file was written.")
+                logs.console().print(f"Record {entry.quarantine_id} has no value (null), so no file was written.")
             else:
                 _write(raw, f"{entry.quarantine_id}.bin", content.value)
                 written += 1

@@ -44,11 +44,11 @@ def list_(
     from orderflow.store import quarantine
     from orderflow.store.connection import Connection
 
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id, status=status)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with Connection(context.load()) as connection:
         listed = 0
-        for listed, entry in enumerate(islice(quarantine.matching(connection, filter_), limit), 1):
+        for listed, entry in enumerate(islice(quarantine.read_matching(connection, wanted), limit), 1):
             if as_json:
                 print(to_json_line(entry))
                 continue

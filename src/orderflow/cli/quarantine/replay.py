@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orderflow.cli import context, log
+from orderflow.cli import context, logs
 from orderflow.cli.quarantine import correction
 from orderflow.cli.quarantine.options import By, Everything, Ids, JsonLines, OrderId, Partition, Reason, Since, Until
 from orderflow.cli.quarantine.selection import filter_of, select
@@ -74,10 +74,10 @@ def replay(
     from orderflow.store.connection import Connection
     from orderflow.store.replay import Replayer
 
-    filter_ = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
+    wanted = filter_of(reason=reason, since=since, until=until, partition=partition, order_id=order_id)
     if edit is None and value_file:
         raise typer.BadParameter("--value-file requires --edit ID")
-    if edit is not None and (ids or everything or filter_ != filter_of()):
+    if edit is not None and (ids or everything or wanted != filter_of()):
         raise typer.BadParameter("--edit cannot be combined with ids, a filter or --all")
     settings, by = context.load(), context.person(by)
     outcomes: Counter[ReplayOutcome] = Counter()
@@ -90,11 +90,11 @@ def replay(
             return result.outcome
 
         if edit is not None:
-            [entry] = quarantine.get(connection, [edit])
-            value = quarantine.content(connection, entry).value or b""
+            [entry] = quarantine.read_by_id(connection, [edit])
+            value = quarantine.read_content(connection, entry).value or b""
             outcomes[_correct_and_replay(entry, value, value_file, replay_entry)] += 1
         else:
-            total, entries = select(connection, ids, filter_, everything)
+            total, entries = select(connection, ids, wanted, everything)
             with _progress(total) as advance:
                 for entry in entries:
                     outcomes[replay_entry(entry)] += 1
@@ -131,7 +131,7 @@ def _correct_and_replay(
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = log.console()
+    console = logs.console()
     columns = TextColumn("Replay"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(
         *columns,

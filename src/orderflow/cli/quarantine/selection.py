@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.quarantine.options import StatusName
 
 if TYPE_CHECKING:
@@ -35,24 +35,24 @@ def filter_of(
 
 
 def select(
-    connection: Connection, ids: list[int] | None, filter_: QuarantineFilter, everything: bool
+    connection: Connection, ids: list[int] | None, wanted: QuarantineFilter, everything: bool
 ) -> tuple[int, Iterator[QuarantineEntry]]:
     """Return the number of selected records, and the records."""
     from orderflow.store import quarantine
 
     if ids:
-        if filter_ != filter_of():
+        if wanted != filter_of():
             raise typer.BadParameter("select records by ids or by a filter, not both")
-        entries = quarantine.get(connection, ids)
+        entries = quarantine.read_by_id(connection, ids)
         return len(entries), iter(entries)
-    if filter_ == filter_of() and not everything:
+    if wanted == filter_of() and not everything:
         raise typer.BadParameter("select records by ids, by a filter, or with --all")
-    total = quarantine.count(connection, filter_)
+    total = quarantine.count(connection, wanted)
     if not total:
         report_no_match()
-    return total, quarantine.matching(connection, filter_)
+    return total, quarantine.read_matching(connection, wanted)
 
 
 def report_no_match() -> None:
     """Print on stderr that there is no such record."""
-    log.console().print("No quarantined record matches.")
+    logs.console().print("No quarantined record matches.")

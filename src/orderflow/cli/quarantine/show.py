@@ -30,8 +30,8 @@ def show(
     from orderflow.store.connection import Connection
 
     with Connection(context.load()) as connection:
-        [entry] = quarantine.get(connection, [quarantine_id])
-        content = quarantine.content(connection, entry)
+        [entry] = quarantine.read_by_id(connection, [quarantine_id])
+        content = quarantine.read_content(connection, entry)
     if as_json:
         print(to_json_line(entry, content))
         return

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from orderflow import settings as settings_module
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.sink import EngineChoice, EngineName
 from orderflow.cli.up import proof
 from orderflow.cli.up.live_view import show_until_stopped
 from orderflow.cli.up.session import Session
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def up(
@@ -38,7 +38,7 @@ def up(
         int, typer.Option(min=0, max=9, help="Workers of a Spark cluster for the sink; 0: no cluster.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="With --orders: print the result as JSON.")] = False,
-    log_format: log.Format = None,
+    log_format: logs.Format = None,
 ) -> None:
     """Start everything: Kafka, the database, the sink, a producer and the dashboard, with a live status.
 
@@ -75,7 +75,7 @@ def up(
     if not producer and (orders or rate is not None):
         raise typer.BadParameter("--no-producer cannot be combined with --orders or --rate")
     _require_extras(engine, with_dashboard=not orders)
-    log.setup()
+    logs.setup()
     interrupt_on_signals()  # `orderflow down` sends SIGTERM, a closed terminal SIGHUP
     settings = settings_module.load()
     if producer:
@@ -110,7 +110,7 @@ def _run(session: Session, producer: bool, rate: float | None) -> None:
         if producer:
             session.start_producer(["--rate", str(rate)] if rate is not None else [], long_running=True)
         session.stack.start_command("dashboard", [])
-        logger.info("Dashboard: %s", session.stack.settings.dashboard_address)
+        log.info("Dashboard: %s", session.stack.settings.dashboard_address)
         show_until_stopped(session)
     except KeyboardInterrupt:
         session.stop()

@@ -6,13 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.up.session import Session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 0.5  # seconds between two checks
 _STATUS_LINE_INTERVAL = 10.0  # seconds between two status lines without a terminal
@@ -22,7 +22,7 @@ def show_until_stopped(session: Session) -> None:
     """Show what happens and restart what stops, until KeyboardInterrupt: a table, or a log line without a terminal."""
     from rich.live import Live
 
-    console = log.console()
+    console = logs.console()
     logged_at = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
@@ -32,7 +32,7 @@ def show_until_stopped(session: Session) -> None:
                 live.update(_panel(session), refresh=True)
             elif time.monotonic() - logged_at > _STATUS_LINE_INTERVAL:
                 logged_at = time.monotonic()
-                logger.info("%s Newest: %s.", session.summary(), session.newest())
+                log.info("%s Newest: %s.", session.summary(), session.newest())
             time.sleep(_POLL_INTERVAL)
 
 

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from orderflow.cli import log
+from orderflow.cli import logs
 from orderflow.cli.up.session import Session
 from orderflow.errors import Unavailable
 from orderflow.plurals import counted
@@ -15,7 +15,7 @@ from orderflow.plurals import counted
 if TYPE_CHECKING:
     from orderflow.audit import Report
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 0.1  # seconds between two checks
 _AUDIT_WAIT = 0.5  # seconds before an audit that failed is repeated
@@ -41,7 +41,7 @@ def _store_all(session: Session, orders: int) -> None:
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = log.console()
+    console = logs.console()
     producer = session.stack.commands["produce"]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     progressed_at, last_total = time.monotonic(), -1
@@ -79,7 +79,7 @@ def _audit(session: Session) -> Report:
         except Unavailable as unavailable:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("%s The audit restarts.", unavailable.message)
+            log.warning("%s The audit restarts.", unavailable.message)
         session.stack.restart_stopped()
         time.sleep(_AUDIT_WAIT)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orderflow.embedded.stack import Stack
     from orderflow.insights.status import Status
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -36,7 +36,7 @@ class Session:
         if not has_cluster:
             stack.start_command("sink", arguments)
         for server in stack.wait_ready():
-            logger.info("%s: %s at %s", server.name, server.describe(), server.address)
+            log.info("%s: %s at %s", server.name, server.describe(), server.address)
         if has_cluster:
             stack.start_command("sink", arguments)
         self._end_before = self._topic_end()
@@ -97,7 +97,7 @@ class Session:
         """Stop everything in order."""
         stack = self.stack
         last_messages = "the producer sends its last messages, " if "produce" in stack.commands else ""
-        logger.info("Stopping: %sthe sink finishes its batch. Ctrl-C again exits at once.", last_messages)
+        log.info("Stopping: %sthe sink finishes its batch. Ctrl-C again exits at once.", last_messages)
         for name in ("produce", "sink", "dashboard"):
             stack.stop_command(name)
         self.poll()

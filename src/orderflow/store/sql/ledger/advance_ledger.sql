@@ -1,7 +1,7 @@
 -- Move positions and add to the counters of locked partitions.
 -- The rows exist and are locked, so this never inserts a row.
 -- A replay and an accepted loss have no last record (-1): the former one stays.
--- updated_at is also the stored_at or quarantined_at of the counted rows: times_sum adds it up.
+-- The counted rows have updated_at as their stored_at or quarantined_at, so times_sum adds it once for each row.
 INSERT INTO {ledger} (topic, kafka_partition, topic_id, first_offset, next_offset, `stored`, duplicates, quarantined,
                       unknown_fields, lost, last_offset, last_hash, updated_at)
 VALUES {rows}

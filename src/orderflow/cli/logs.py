@@ -52,17 +52,17 @@ def console() -> Console:
 
 def setup(file: Path | None = None) -> None:
     """Send the package's log lines to stderr and, if named, to a file, rotated at 10 MB (5 old ones are kept)."""
-    logger = logging.getLogger("orderflow")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # pyspark adds a handler to the root logger
-    _add_handler(logger, _ConsoleHandler())
+    log = logging.getLogger("orderflow")
+    log.setLevel(logging.INFO)
+    log.propagate = False  # pyspark adds a handler to the root logger
+    _add_handler(log, _ConsoleHandler())
     if file is not None:
         try:
             handler = _FileHandler(file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
         except OSError as error:
-            logger.warning("%s cannot be written (%s): log lines go to stderr only", file, error.strerror)
+            log.warning("%s cannot be written (%s): log lines go to stderr only", file, error.strerror)
         else:
-            _add_handler(logger, handler)
+            _add_handler(log, handler)
 
 
 def show_error(error: OrderFlowError) -> None:
@@ -110,18 +110,18 @@ class _FileHandler(RotatingFileHandler):
     """A log file. When it becomes unwritable, this is logged once, and log lines go to stderr only."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        logger = logging.getLogger("orderflow")
-        logger.removeHandler(self)
+        log = logging.getLogger("orderflow")
+        log.removeHandler(self)
         error = sys.exception()
         reason = error.strerror if isinstance(error, OSError) else error
-        logger.warning("%s cannot be written (%s): log lines go to stderr only", self.baseFilename, reason)
+        log.warning("%s cannot be written (%s): log lines go to stderr only", self.baseFilename, reason)
 
 
-def _add_handler(logger: logging.Logger, handler: logging.Handler) -> None:
+def _add_handler(log: logging.Logger, handler: logging.Handler) -> None:
     formatter = _SafeFormatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(_JsonFormatter() if _as_json() else formatter)
-    logger.addHandler(handler)
+    log.addHandler(handler)
 
 
 def _as_json() -> bool:
