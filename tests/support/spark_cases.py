@@ -98,7 +98,7 @@ def write_incomplete(spark: SparkSession) -> dict[str, str]:
     errors = {}
     for name, condition in {"middle": "offset % 7 != 3", "start": "offset > 5"}.items():
         try:
-            write_orders(read_records(spark, streaming=False, **LEDGER).where(condition)).save()
+            write_orders(read_records(spark, streaming=False, startingoffsets="ledger").where(condition)).save()
         except Exception as error:  # noqa: BLE001 - Spark's
             errors[name] = str(error)
     try:

@@ -78,6 +78,7 @@ class FakeSystem:
     def __init__(self, clock: Clock, query_results: list[QueryResult], *, has_busy_partition: bool) -> None:
         self.holds_records = True
         self.topic_id = "id"  # at a check of the id
+        self.ledger_topic_id = "id"
         self.skipped_ranges: list[tuple[int, int, int]] = []  # partition, start, end
         self._clock = clock
         self._query_results = [query_results[0], query_results[0], *query_results]  # before the start, and at the start
@@ -103,7 +104,9 @@ class FakeSystem:
         if len(self._query_results) > 1:
             del self._query_results[0]
         position, _, quarantined = self._query_results[0]
-        entry = LedgerEntry("orders", 0, "id", 0, position, position - quarantined, 0, quarantined, 0, MOMENT)
+        entry = LedgerEntry(
+            "orders", 0, self.ledger_topic_id, 0, position, position - quarantined, 0, quarantined, 0, MOMENT
+        )
         return [entry._replace(partition=partition, next_offset=offset) for partition, offset in self.positions.items()]
 
 
@@ -237,6 +240,15 @@ def test_an_attempt_has_caught_up_at_a_lag_of_0(watched: Watch, end: int) -> Non
     assert attempt.watch.positions == {0: 9} and attempt.watch.has_caught_up == (end == 9)
     attempt.watch.begin_attempt()
     assert not attempt.watch.has_caught_up
+
+
+def test_an_unknown_lag_is_not_a_lag_of_0(watched: Watch) -> None:
+    """The tables were restored with a ledger of another topic."""
+    attempt = watched(FakeEngine(waits=3), QueryResult(9, 9))
+    attempt.system.ledger_topic_id = "another"
+    attempt.run()
+    assert not attempt.watch.has_caught_up
+    assert "lag unknown" in attempt.reports[-1].message
 
 
 def test_a_requested_stop_waits_for_the_current_batch(watched: Watch) -> None:

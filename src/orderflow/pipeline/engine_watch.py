@@ -144,7 +144,7 @@ class EngineWatch:
         current = self._report_progress(connection, topic_info)
         self._log_damaged_partitions()
         self._handle_overdue_partitions(connection, topic_info, current, stop_event)
-        self.has_caught_up |= not current.lag
+        self.has_caught_up |= current.lag == 0
         return self._engine.update_trigger(current.lag or 0)
 
     def _finish_ranges(
@@ -191,12 +191,13 @@ class EngineWatch:
         Raises TooManyQuarantined, and what `_query_status` raises.
         """
         current = self._query_status(connection, topic_info)
-        if self._failure and (not current.lag or self.positions != self._failure[1]):
+        if self._failure and (current.lag == 0 or self.positions != self._failure[1]):
             log.info("The sink works again, %.0f seconds after the first failure.", self._clock() - self._failure[0])
             self._failure = None
+        lag = "unknown" if current.lag is None else f"{current.lag:,}"
         message = (
             f"{current.stored:,} stored, {counted(current.duplicates, 'duplicate')},"
-            f" {current.quarantined:,} quarantined, lag {current.lag or 0:,}"
+            f" {current.quarantined:,} quarantined, lag {lag}"
         )
         if message != self._last_message:
             self._last_message = message

@@ -70,18 +70,22 @@ class _Reader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._library = library = _library()
+        self._client = _pointer()
         conf = _pointer(library.rd_kafka_conf_new())
         for name, value in topic.reader_config(settings).items():
             if not callable(value):
                 text = str(value).lower() if isinstance(value, bool) else str(value)
                 library.rd_kafka_conf_set(conf, name.encode(), text.encode(), None, _size(0))
         self._client = _pointer(library.rd_kafka_new(_CONSUMER, conf, None, _size(0)))
+        if not self._client:  # the machine has no more threads or memory
+            raise KafkaUnavailable(f"The Kafka client for {settings.kafka_bootstrap_servers} cannot be created.")
         library.rd_kafka_poll_set_consumer(self._client)
         self._partition, self._next = -1, 0
 
     def __del__(self) -> None:
         """Destroy the client when its thread ends. Each engine restart creates new threads."""
-        self._library.rd_kafka_destroy_flags(self._client, _NO_CONSUMER_CLOSE)
+        if self._client:
+            self._library.rd_kafka_destroy_flags(self._client, _NO_CONSUMER_CLOSE)
 
     def headers(self, partition: int, offset: int) -> list[Header]:
         """Return the headers of the record at this offset. Raises KafkaUnavailable."""

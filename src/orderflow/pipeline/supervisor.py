@@ -240,8 +240,8 @@ class Supervisor:
 
     def _lag(self) -> int:
         bounds = topic.bounds(self._settings, topic.describe(self._settings).partitions)
-        positions = self._watch.positions
-        return sum(max(0, end - positions.get(partition, first)) for partition, (first, end) in bounds.items())
+        positions = self._watch.positions  # an added partition starts at 0
+        return sum(max(0, end - positions.get(partition, 0)) for partition, (_, end) in bounds.items())
 
     def _log_failure(self, error: Unavailable | Contention) -> None:
         """Log what failed, what happens next, and the lag if it is known."""

@@ -61,6 +61,9 @@ def read_records(
     settings = settings or _default_settings()
     _check_isolation(options)
     redact_secrets(spark)
+    # Spark ignores the case of an option's name.
+    canonical = {name.lower(): name for name in ("startingOffsets", "assign", "subscribePattern")}
+    options = {canonical.get(name.lower(), name): value for name, value in options.items()}
     given: dict[str, str | int] = {"startingOffsets": "earliest", **kafka_options(settings), **options}
     if given.keys() & {"assign", "subscribePattern"}:
         del given["subscribe"]

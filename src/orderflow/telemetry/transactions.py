@@ -78,7 +78,10 @@ def receive_metrics(scratch: Path, on_transaction: Callable[[TransactionMetrics]
 
     def receive() -> None:
         while transaction := receiver.recv(_MAX_DATAGRAM):
-            on_transaction(decode(transaction))
+            try:
+                on_transaction(decode(transaction))
+            except msgspec.MsgspecError as error:
+                log.warning("The metrics of a transaction cannot be read: %s.", error)
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         try:
