@@ -206,8 +206,8 @@ MUTATIONS = (
     Mutation(
         "contract: an earlier one may still store",
         "outdated_contract_is_refused and mysql",
-        _TRANSACTION,
-        {"if position.contract_id > self._context.contract_id:": "if False:"},
+        "src/orderflow/store/contracts.py",
+        {"if locked_id > contract_id:": "if False:"},
         _VERSIONS,
     ),
     Mutation(
