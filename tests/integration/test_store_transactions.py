@@ -19,7 +19,7 @@ from orderflow.contract.definition import Reason
 from orderflow.embedded import debian as packages
 from orderflow.embedded.database import Database
 from orderflow.embedded.ports import free_port
-from orderflow.errors import Contention, DatabaseUnavailable, LedgerGap, OrderFlowError, TableDrifted
+from orderflow.errors import Contention, DatabaseRefused, DatabaseUnavailable, LedgerGap, OrderFlowError, TableDrifted
 from orderflow.settings import Settings
 from orderflow.store import existing_orders, schema
 from orderflow.store import writer as writer_module
@@ -88,13 +88,27 @@ def test_nothing_is_stored_after_a_column_was_altered_so_that_it_would_change_or
     assert select(store, "SELECT COUNT(*) FROM orders_quarantine") == [(0,)]
 
 
-def test_a_new_index_interrupts_no_writer(store: Settings, load_data: bool) -> None:
+def test_changes_that_alter_no_order_interrupt_no_writer(store: Settings, load_data: bool) -> None:
+    changes = (
+        "ADD INDEX by_category (product_category)",
+        "ADD COLUMN gift BOOLEAN NULL",  # as a later contract does
+        "MODIFY product_category VARCHAR(200) NOT NULL, MODIFY customer_id BIGINT NOT NULL",
+    )
     with Writer(store, TOPIC) as writer:
         writer.session.uses_load_data = load_data
         writer.commit(batch_of([numbered(0)]))
-        execute(store, "ALTER TABLE orders ADD INDEX by_category (product_category)")
-        assert writer.commit(batch_of([numbered(1)], 1)) == CommitResult(stored=1)
-    assert_consistent(store)
+        for number, change in enumerate(changes, 1):
+            execute(store, f"ALTER TABLE orders {change}")
+            assert writer.commit(batch_of([numbered(number)], number)) == CommitResult(stored=1)
+    assert select(store, "SELECT COUNT(*) FROM orders") == [(4,)]
+
+
+def test_nothing_is_stored_without_a_column(store: Settings) -> None:
+    commit(store, batch_of([numbered(0)]))
+    with Writer(store, TOPIC) as writer:
+        execute(store, "ALTER TABLE orders DROP COLUMN stored_at")
+        with pytest.raises((DatabaseRefused, TableDrifted)):
+            writer.commit(batch_of([numbered(1)], 1))
 
 
 def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_data: bool) -> None:

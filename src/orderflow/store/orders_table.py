@@ -32,40 +32,44 @@ _VARCHAR = re.compile(r"varchar\((\d+)\)")
 _ONE_BYTE = 255  # bytes: longer texts have two bytes for their length
 
 
-class TableAltered(Exception):
-    """The orders table was altered since it was checked: the transaction must be rolled back and repeated."""
-
-
 class CheckedTable:
     """The orders table as it was checked last. Some changes would alter the orders without an error or a warning."""
 
     def __init__(self, settings: Settings, connection: Connection) -> None:
-        """Check the table. Raises what `check` raises."""
+        """Check the table, and end the connection's transaction. Raises what `check` raises."""
         self._settings = settings
+        self._definition = ""
         self.check(connection)
+        connection.rollback()
 
     def check(self, connection: Connection) -> None:
-        """Check that the table can store the orders. Ends the connection's transaction.
+        """Check that the table can store the orders. After a write, nobody can alter it until the transaction ends.
 
-        Raises TableDrifted, and RestartRequired if `schema.prepare` must change the table first.
+        Unlike a start, this accepts additional and wider columns: a later contract may add them while a sink runs.
+
+        Raises TableDrifted, and RestartRequired if `schema.prepare` can restore the table.
         """
-        self._definition = _read_definition(connection)  # before the check, so that a later change is noticed
-        existing = read_tables(connection, self._settings)
-        connection.rollback()
+        [(_, definition, *_)] = connection.execute("show_definition").rows
+        definition = _NEXT_COUNTER.sub("", str(definition))
+        if definition != self._definition:
+            self._check_columns(read_tables(connection, self._settings))
+            self._definition = definition
+
+    def _check_columns(self, existing: ExistingTables) -> None:
         name = statements.table_names(self._settings)["orders"]
-        if steps := missing_parts(self._settings, name, existing):
-            table = f"{self._settings.mysql_database}.{name}"
-            raise RestartRequired(f"Table {table} was altered: {steps[0].description} must be restored.")
+        if name in existing.tables and _can_store(self._settings, existing.tables[name], existing.contracts):
+            return
+        if name not in existing.tables or missing_parts(self._settings, name, existing):
+            raise RestartRequired(
+                f"Table {self._settings.mysql_database}.{name} lacks columns: it was altered or dropped.",
+                hint="`orderflow init` adds them; a sink does so when it starts.",
+            )
 
-    def check_unaltered(self, connection: Connection) -> None:
-        """Check the table after a write: nobody can alter it until the transaction ends. Raises TableAltered."""
-        if _read_definition(connection) != self._definition:
-            raise TableAltered
 
-
-def _read_definition(connection: Connection) -> str:
-    [(_, definition, *_)] = connection.execute("show_definition").rows
-    return _NEXT_COUNTER.sub("", str(definition))
+def _can_store(settings: Settings, table: ExistingTable, versions: contracts.Versions) -> bool:
+    """Whether the table can store each order of this contract unchanged."""
+    definition = _definition(settings, versions, has_provenance=True)
+    return not any(differences(definition._replace(is_complete=False, may_be_wider=True), table))
 
 
 def missing_parts(settings: Settings, name: str, existing: ExistingTables) -> list[SchemaStep]:

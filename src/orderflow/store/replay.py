@@ -23,7 +23,7 @@ from orderflow.store.connection import Connection, RowsRefused
 from orderflow.store.existing_orders import find_conflict
 from orderflow.store.ledger import PositionUpdate
 from orderflow.store.order_rows import as_rows
-from orderflow.store.orders_table import CheckedTable, TableAltered
+from orderflow.store.orders_table import CheckedTable
 from orderflow.store.quarantine import QuarantineEntry
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.skipped_rows import RowsAltered
@@ -74,7 +74,7 @@ class Replayer:
         - InputInvalid: the ledger does not have the record's partition.
         - Contention: after 20 attempts or 90 seconds.
         - ContractInvalid: records were stored with a later contract.
-        - TableDrifted: the orders table was altered, so that it cannot store the order.
+        - TableDrifted, RestartRequired: the orders table was altered, so that it cannot store the order.
         - TopicRecreated, DatabaseUnavailable, DatabaseRefused.
 
         After an error nothing has changed, unless a COMMIT's reply was lost.
@@ -97,9 +97,6 @@ class Replayer:
                 if isinstance(refusal, RowsRefused) and refusal.statement_error:
                     raise refusal.statement_error from refusal
                 return ReplayResult(ReplayOutcome.REJECTED, order.order_id, f"{Reason.REFUSED_BY_DATABASE}: {refusal}")
-            except TableAltered:
-                connection.rollback()
-                self._table.check(connection)
             except Contention as error:
                 connection.rollback()
                 time.sleep(retries.pause_after(error, f"Record {entry.quarantine_id}"))
@@ -127,7 +124,7 @@ class Replayer:
         record = RecordBatch([entry.partition], [entry.offset], [timestamp], [None], [None])
         rows = as_rows(as_table([order], [0], contract), record, contract)
         skipped_rows = orders.insert(connection, rows, now)
-        self._table.check_unaltered(connection)
+        self._table.check(connection)
         if skipped_rows and (rejected := find_conflict(contract, *skipped_rows[0])):
             if corrected is None and entry.reason != Reason.CONFLICT:
                 quarantine.set_conflict(connection, entry.quarantine_id, rejected, order.order_id, self._contract_id)

@@ -16,6 +16,7 @@ _PRIMARY = re.compile(r"^  PRIMARY KEY \((.*)\)", re.MULTILINE)
 _UNIQUE = re.compile(r"^  UNIQUE INDEX (\w+) \((.*)\)", re.MULTILINE)
 _EXACT_COLLATION = re.compile(r".+_(bin|cs|cs_ks)|binary")  # distinguishes capital letters
 
+_INTEGERS = ("tinyint", "smallint", "mediumint", "int", "bigint")
 TEXT_TYPES = {"char", "varchar", "tinytext", "text", "mediumtext", "longtext"}
 
 
@@ -35,7 +36,8 @@ class TableDefinition(NamedTuple):
     """What a table must be. `unique_keys` has its keys except the primary one: name to columns, as "a,b".
 
     `later_columns` may exist too, or replace a column of the same name. With `is_complete`, no other column may exist;
-    otherwise only columns that an INSERT statement must name are refused.
+    otherwise only columns that an INSERT statement must name are refused. With `may_be_wider`, the type of a column may
+    have more values than the definition's.
     """
 
     columns: Mapping[str, ColumnDefinition]
@@ -43,6 +45,7 @@ class TableDefinition(NamedTuple):
     unique_keys: Mapping[str, str] = {}
     later_columns: Mapping[str, ColumnDefinition] = {}
     is_complete: bool = False
+    may_be_wider: bool = False
 
 
 class ExistingColumn(NamedTuple):
@@ -111,6 +114,8 @@ def differences(definition: TableDefinition, existing: ExistingTable) -> Iterato
             continue
         later = definition.later_columns.get(name)
         accepted = later if later and has_type(existing.columns[name], later) else column
+        if definition.may_be_wider and _is_wider(existing.columns[name].type, column.type):
+            accepted = accepted._replace(type=existing.columns[name].type)
         if description := _column_difference(name, existing.columns[name], accepted):
             yield Difference(description, f"MODIFY COLUMN {quoted(name)} {column.sql}")
     for name, existing_column in existing.columns.items():
@@ -120,6 +125,26 @@ def differences(definition: TableDefinition, existing: ExistingTable) -> Iterato
             reason = "" if definition.is_complete else " and has no default"
             yield Difference(f"column {name} is unknown{reason}", f"DROP COLUMN {quoted(name)}")
     yield from _key_differences(definition, existing.unique_keys)
+
+
+def _is_wider(existing: str, needed: str) -> bool:
+    """Whether a column of the type `existing` holds every value of the type `needed` unchanged."""
+    (name, sizes), (needed_name, needed_sizes) = _name_and_sizes(existing), _name_and_sizes(needed)
+    if name in _INTEGERS and needed_name in _INTEGERS:
+        return _INTEGERS.index(name) >= _INTEGERS.index(needed_name)
+    if name in ("mediumtext", "longtext"):
+        return needed_name in ("varchar", "text", "mediumtext")
+    if name != needed_name or name not in ("varchar", "decimal", "datetime"):
+        return False
+    (size, scale), (needed_size, needed_scale) = sizes, needed_sizes
+    return scale >= needed_scale and size - scale >= needed_size - needed_scale
+
+
+def _name_and_sizes(column_type: str) -> tuple[str, list[int]]:
+    """Return "decimal" and [10, 2] for decimal(10,2). Sizes that are not given are 0; "" is the name of other types."""
+    match = _TYPE.fullmatch(column_type)
+    sizes = map(int, re.findall(r"\d+", column_type))
+    return match[1] if match else "", [*sizes, 0, 0][:2]
 
 
 def has_type(existing: ExistingColumn, definition: ColumnDefinition) -> bool:

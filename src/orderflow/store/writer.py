@@ -22,7 +22,7 @@ from orderflow.store.commit_result import CommitResult, StepTimer, Timing
 from orderflow.store.commit_ticket import CommitTicket
 from orderflow.store.connection import LOCK_WAIT, LocalInfileOff, RowsRefused
 from orderflow.store.decoded_batch import BatchDecoder
-from orderflow.store.orders_table import CheckedTable, TableAltered
+from orderflow.store.orders_table import CheckedTable
 from orderflow.store.quarantined_share import WINDOW_RECORDS, QuarantinedShare
 from orderflow.store.record_batch import RecordBatch
 from orderflow.store.skipped_rows import RowsAltered
@@ -65,8 +65,12 @@ class Writer:
         self.timing: Timing | None = None  # timing of the last commit; None if it found nothing new
         self.session = WriterSession(settings, folder, lock_wait=lock_wait, idle_timeout=idle_timeout)
         self._decoder = BatchDecoder(settings, sort_by_last_digit=sort_by_last_digit)
-        self._contract_id = contracts.current_id(self.session.connection)
-        self._table = CheckedTable(settings, self.session.connection)
+        try:
+            self._contract_id = contracts.current_id(self.session.connection)
+            self._table = CheckedTable(settings, self.session.connection)
+        except BaseException:
+            self.session.close()
+            raise
 
     def close(self) -> None:
         """End the session and remove the files."""
@@ -86,7 +90,7 @@ class Writer:
         Raises:
         - LedgerGap: the topic holds records before the batch.
         - Contention: after `max_attempts` attempts or 90 seconds.
-        - TableDrifted: the orders table was altered, so that it cannot store the orders any more.
+        - TableDrifted, RestartRequired: the orders table was altered, so that it cannot store the orders any more.
         - TopicRecreated, DatabaseUnavailable, UnknownDatabaseError, DatabaseRefused.
         - TooManyQuarantined: after the whole batch is stored.
 
@@ -106,7 +110,7 @@ class Writer:
             # Request the topic's id now and compare it before COMMIT. An unchanged id proves that the topic was not
             # recreated.
             finish_topic_id_check=self._topic_reader.request_topic_id_check(),
-            check_table=self._table.check_unaltered,
+            check_table=self._table.check,
             ticket=ticket or CommitTicket(),
             timer=StepTimer(),
         )
@@ -163,9 +167,6 @@ class Writer:
                 pass  # retried in order
             except LocalInfileOff:
                 self.session.uses_load_data = False
-            except TableAltered:
-                self.session.connection.rollback()
-                self._table.check(self.session.connection)
             except Contention as error:
                 context.timer.contentions += 1
                 pause = retries.pause_after(error, batch.describe(self._topic_reader.topic))
