@@ -109,6 +109,7 @@ def test_nothing_is_stored_without_a_column(store: Settings) -> None:
         execute(store, "ALTER TABLE orders DROP COLUMN stored_at")
         with pytest.raises((DatabaseRefused, TableDrifted)):
             writer.commit(batch_of([numbered(1)], 1))
+    assert select(store, "SELECT order_id FROM orders") == [("ORDER-000000",)]
 
 
 def test_a_batch_of_several_partitions_is_one_transaction(store: Settings, load_data: bool) -> None:

@@ -219,7 +219,7 @@ class Supervisor:
                 seconds = self._standby_interval
                 log.info(
                     "Another sink is active on this table and topic (MySQL session %s). This sink is a hot standby.",
-                    ledger.leader_session_id(connection, self._settings) or "that has just ended",
+                    ledger.leader_session_id(connection, self._settings) or "unknown",
                 )
                 self._on_progress(SinkProgress("standby", "another sink is active; standing by"))
             if self._stop_event.is_set():

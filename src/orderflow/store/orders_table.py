@@ -61,8 +61,8 @@ class CheckedTable:
             return
         if name not in existing.tables or missing_parts(self._settings, name, existing):
             raise RestartRequired(
-                f"Table {self._settings.mysql_database}.{name} lacks columns: it was altered or dropped.",
-                hint="`orderflow init` adds them; a sink does so when it starts.",
+                f"Table {self._settings.mysql_database}.{name} is missing, or lacks a column of the contract.",
+                hint="`orderflow init` adds it; a sink does so when it starts.",
             )
 
 

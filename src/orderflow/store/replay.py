@@ -134,9 +134,8 @@ class Replayer:
         counted = PositionUpdate(next_offset, stored=int(not skipped_rows), duplicates=len(skipped_rows))
         ledger.advance(connection, entry.topic, topic_id, now, {entry.partition: counted})
         resolved = {"by": by, "at": now, "corrected": corrected, "quarantine_id": entry.quarantine_id}
-        resolved["contract_id"] = (
-            self._contract_id or None
-        )  # NULL for the default contract, as in rows of earlier versions
+        # NULL for the default contract, as in rows of earlier versions.
+        resolved["contract_id"] = self._contract_id or None
         connection.execute("resolve_replayed", resolved)
         return ReplayResult(ReplayOutcome.DUPLICATE if skipped_rows else ReplayOutcome.STORED, order.order_id)
 
